@@ -1,0 +1,49 @@
+"""The identity of every byte we run: what `artifacts.lock` says, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LockedArtifact:
+    """One file with a pinned digest: a binary, or an OCI image archive.
+
+    `name` is the file's name (`kube-apiserver`, `ptp`, `coredns.tar`); `component` groups files that change together
+    (`cni-plugins`); `source` says where it comes from (`go`, `release`, `oci`); `image` is the full reference for images.
+    """
+
+    name: str
+    component: str
+    version: str
+    arch: str
+    kind: Literal["binary", "image"]
+    source: str
+    sha256: str
+    size: int
+    image: str = ""
+
+    @property
+    def host_path(self) -> str:
+        """Where the file lives on a host: versions stand side by side, so going back is a symlink."""
+        return f"/opt/kubewright/{self.component}/{self.version}-{self.sha256[:8]}/{self.name}"
+
+
+@dataclass(frozen=True)
+class ArtifactLock:
+    """All pinned artifacts of one inventory."""
+
+    artifacts: tuple[LockedArtifact, ...]
+
+    def get(self, name: str, arch: str) -> LockedArtifact:
+        """Return the artifact called `name` for `arch`; KeyError names what is missing."""
+        for artifact in self.artifacts:
+            if artifact.name == name and artifact.arch == arch:
+                return artifact
+        raise KeyError(f"{name} for {arch} is not in artifacts.lock")
+
+    def for_arch(self, arch: str) -> Iterable[LockedArtifact]:
+        """Yield the artifacts of one architecture in the order of the lock file."""
+        return (a for a in self.artifacts if a.arch == arch)

@@ -1,0 +1,182 @@
+"""The inventory as values: one cluster, its network, its machines."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+KubernetesVersion = Annotated[str, StringConstraints(pattern=r"^1\.\d+\.\d+$")]
+
+
+class Role(StrEnum):
+    """What a machine is for; an empty list of roles means that it is only prepared."""
+
+    ETCD = "etcd"
+    CONTROL_PLANE = "control-plane"
+    LOAD_BALANCER = "load-balancer"
+    WORKER = "worker"
+
+
+class Section(BaseModel):
+    """A frozen part of the inventory that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Network(Section):
+    """Address ranges; lists, so that dual stack needs no break later."""
+
+    hosts: tuple[IPv4Network, ...] = Field(min_length=1, description="Networks that the machines' addresses lie in")
+    pods: tuple[IPv4Network, ...] = Field(
+        default=(IPv4Network("10.244.0.0/16"),), min_length=1, max_length=1, description="Addresses of Pods")
+    services: tuple[IPv4Network, ...] = Field(
+        default=(IPv4Network("10.96.0.0/16"),), min_length=1, max_length=1, description="Addresses of Services")
+    plugin: Literal["flannel", "none"] = Field(
+        default="flannel", description="Pod network: flannel (vxlan), or none to bring your own")
+
+
+class Api(Section):
+    """How the Kubernetes API is reached: a VIP that keepalived moves, or a load balancer of your own."""
+
+    vip: IPv4Address | None = Field(default=None, description="Virtual address that the load-balancer hosts share")
+    port: int = Field(default=8443, ge=1, le=65535, description="Port of the API at the VIP")
+    external: str | None = Field(default=None, description="HOST:PORT of a load balancer that is not ours")
+    extra_sans: tuple[str, ...] = Field(default=(), description="Further names or addresses in the API's certificate")
+    virtual_router_id: int | None = Field(
+        default=None, ge=1, le=255, description="VRRP id, unique per network segment; default derived from the VIP")
+
+
+class Ssh(Section):
+    """How we log in."""
+
+    user: str = Field(default="root", description="User that we log in as")
+    port: int = Field(default=22, ge=1, le=65535, description="Port of sshd")
+    become: Literal["sudo", "none"] = Field(default="sudo", description="How that user becomes root")
+    key: str | None = Field(default=None, description="Private key file; default: the agent and the usual files")
+    jump: str | None = Field(default=None, description="USER@HOST[:PORT] that we go through")
+
+
+class SshOverride(Section):
+    """The same for one host; what is absent comes from the cluster's `ssh`."""
+
+    user: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65535)
+    become: Literal["sudo", "none"] | None = None
+    key: str | None = None
+    jump: str | None = None
+
+
+class Taint(Section):
+    """A taint that the node registers with."""
+
+    key: str
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+
+class HostSpec(Section):
+    """One machine."""
+
+    address: IPv4Address = Field(description="Address that the cluster uses for this machine")
+    roles: tuple[Role, ...] = Field(description="etcd, control-plane, load-balancer, worker; empty: only prepared")
+    labels: dict[str, str] = Field(default_factory=dict, description="Labels of the Node")
+    taints: tuple[Taint, ...] = Field(default=(), description="Taints of the Node")
+    ssh: SshOverride = Field(default=SshOverride(), description="What differs from the cluster's ssh")
+    config: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Overrides per component for this host: fields of its config, extra flags")
+
+
+class Host:
+    """A machine with its name: what compile and the phases work with."""
+
+    __slots__ = ("address", "name", "roles", "spec")
+
+    def __init__(self, name: str, spec: HostSpec) -> None:
+        self.name = name
+        self.spec = spec
+        self.address = str(spec.address)
+        self.roles = frozenset(spec.roles)
+
+    def __repr__(self) -> str:
+        return f"Host({self.name})"
+
+    @property
+    def is_node(self) -> bool:
+        """Say whether the machine runs a kubelet."""
+        return bool(self.roles & {Role.CONTROL_PLANE, Role.WORKER})
+
+
+class Cluster(Section):
+    """The whole inventory file."""
+
+    version: Literal[1] = Field(description="Version of this file's format")
+    cluster: Name = Field(description="Name of the cluster")
+    lab: bool = Field(default=False, description="True: the machines are local nodes that `kubewright lab` boots")
+    kubernetes: KubernetesVersion = Field(description='Kubernetes version, quoted: "1.36.3"')
+    network: Network
+    api: Api
+    ssh: Ssh = Ssh()
+    operators: tuple[str, ...] = Field(
+        default=(), description="SSH public keys (ssh-ed25519) that may read the cluster's secrets")
+    config: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Overrides per component: fields of its config, `flags` for extra flags")
+    hosts: dict[Name, HostSpec] = Field(min_length=1)
+
+    @property
+    def machines(self) -> tuple[Host, ...]:
+        """Return every machine, in the order of the file."""
+        return tuple(Host(name, spec) for name, spec in self.hosts.items())
+
+    def machine(self, name: str) -> Host:
+        """Return the machine called `name`; KeyError if there is none."""
+        return Host(name, self.hosts[name])
+
+    def with_role(self, role: Role) -> tuple[Host, ...]:
+        """Return the machines that have `role` in the file."""
+        return tuple(h for h in self.machines if role in h.roles)
+
+    @property
+    def control_planes(self) -> tuple[Host, ...]:
+        return self.with_role(Role.CONTROL_PLANE)
+
+    @property
+    def workers(self) -> tuple[Host, ...]:
+        return self.with_role(Role.WORKER)
+
+    @property
+    def nodes(self) -> tuple[Host, ...]:
+        """Return the machines that run a kubelet."""
+        return tuple(h for h in self.machines if h.is_node)
+
+    @property
+    def etcd_hosts(self) -> tuple[Host, ...]:
+        """Return the etcd hosts: those with the role, else the control planes."""
+        return self.with_role(Role.ETCD) or self.control_planes
+
+    @property
+    def load_balancers(self) -> tuple[Host, ...]:
+        """Return the VIP's hosts: those with the role, else the control planes."""
+        return self.with_role(Role.LOAD_BALANCER) or self.control_planes
+
+    @property
+    def kubernetes_service_ip(self) -> str:
+        """Return the first address of the Service range: the `kubernetes` Service."""
+        return str(self.network.services[0][1])
+
+    @property
+    def dns_ip(self) -> str:
+        """Return the tenth address of the Service range, as kubeadm does for cluster DNS."""
+        return str(self.network.services[0][10])
+
+    @property
+    def api_endpoint(self) -> str:
+        """Return HOST:PORT that people use for the API."""
+        if self.api.external:
+            return self.api.external
+        if self.api.vip:
+            return f"{self.api.vip}:{self.api.port}"
+        return f"{self.control_planes[0].address}:6443"

@@ -1,0 +1,44 @@
+"""What was seen of a machine, as values; compile may use them, nothing guesses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface: addresses as `10.0.0.1/24`, MTU in bytes."""
+
+    name: str
+    addresses: tuple[str, ...]
+    mtu: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts of one host, as the applier's `observe` reports them under `facts`."""
+
+    hostname: str
+    machine_id: str
+    boot_id: str
+    os_id: str                      # ID of /etc/os-release: debian
+    os_version: str                 # VERSION_ID: 12
+    arch: str                       # Go's name: amd64, arm64
+    kernel: str
+    python: str
+    cpus: int
+    memory_mib: int
+    disk_free_mib: int              # of the file system that holds /var/lib
+    cgroup: str                     # v1 or v2
+    cap_sys_resource: bool          # may a service lower oom_score_adj?
+    epoch: float                    # the host's clock, seconds since 1970, when it answered
+    interfaces: tuple[Interface, ...] = ()
+    kernel_modules: Mapping[str, bool] = field(default_factory=dict)
+
+    def interface_of(self, address: str) -> str | None:
+        """Return the name of the interface that carries `address` (without prefix), or None."""
+        for interface in self.interfaces:
+            if any(a.partition("/")[0] == address for a in interface.addresses):
+                return interface.name
+        return None

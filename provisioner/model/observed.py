@@ -1,0 +1,40 @@
+"""What a host is: the applier's answers, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from provisioner.model.facts import Facts
+
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class ObservedItem:
+    """The state string of one item, and what else was seen of it (PEM text, restart causes, InvocationID)."""
+
+    kind: str
+    path: str
+    state: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HostObserved:
+    """Everything one `observe` call answered."""
+
+    name: str
+    facts: Facts
+    items: Mapping[tuple[str, str], ObservedItem]
+
+    def state(self, kind: str, path: str) -> str:
+        """Return the state string of an item, `absent` for one that was not asked for."""
+        item = self.items.get((kind, path))
+        return item.state if item else ABSENT
+
+    def extra(self, kind: str, path: str) -> Mapping[str, Any]:
+        """Return what else was seen of an item."""
+        item = self.items.get((kind, path))
+        return item.extra if item else {}
