@@ -135,6 +135,10 @@ class Cluster(Section):
         """Return the machine called `name`; KeyError if there is none."""
         return Host(name, self.hosts[name])
 
+    def ssh_of(self, name: str) -> Ssh:
+        """Return how we log in to one machine: the cluster's `ssh` with what differs for this host."""
+        return self.ssh.model_copy(update=self.hosts[name].ssh.model_dump(exclude_none=True))
+
     def with_role(self, role: Role) -> tuple[Host, ...]:
         """Return the machines that have `role` in the file."""
         return tuple(h for h in self.machines if role in h.roles)

@@ -1,0 +1,136 @@
+"""One inventory: a directory with cluster.yaml, and where everything that belongs to it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provisioner.errors import InventoryRefused, UsageFault
+
+if TYPE_CHECKING:
+    from provisioner.model.cluster import Cluster
+
+FILE_NAME = "cluster.yaml"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A validated cluster.yaml with the paths beside it; opening it contacts no host and creates nothing.
+
+    `path` is the directory (absolute), `file` the cluster.yaml in it.
+    """
+
+    path: Path
+    cluster: Cluster
+    file: Path
+
+    @classmethod
+    def open(cls, path: Path | str) -> Inventory:
+        """Read and validate the inventory in directory `path` (or the cluster.yaml itself), or refuse it."""
+        from provisioner.model.load import load_cluster  # pydantic costs 70 ms: only for those who read a file
+
+        file = _file_of(Path(path))
+        return cls(path=file.parent, cluster=load_cluster(_text_of(file), _shown(file)), file=file)
+
+    @property
+    def artifacts_lock_path(self) -> Path:
+        """Return the file that pins every artifact."""
+        return self.path / "artifacts.lock"
+
+    @property
+    def state_dir(self) -> Path:
+        """Return the git-ignored directory for runs and caches; it may not exist yet."""
+        return self.path / ".kubewright"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Return where each run keeps its events and bundles."""
+        return self.state_dir / "runs"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Return where the encrypted secrets rest; a lab's are thrown away with it, so they are not committed."""
+        return self._kept / "secrets"
+
+    @property
+    def known_hosts_path(self) -> Path:
+        """Return the file of pinned host keys; no other file is believed."""
+        return self._kept / "known_hosts"
+
+    @property
+    def ssh_key_path(self) -> Path | None:
+        """Return the private key we log in with, or None for the agent and the usual files."""
+        return self._lab_key if self.cluster.lab else self._expand(self.cluster.ssh.key)
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Return the SSH public keys that may read the secrets; a lab without any uses its own generated key."""
+        public = self._lab_key.with_suffix(".pub")
+        if self.cluster.operators or not self.cluster.lab or not public.is_file():
+            return self.cluster.operators
+        return (public.read_text(encoding="utf-8").strip(),)
+
+    def ssh_key_of(self, host: str) -> Path | None:
+        """Return the private key for one host, which may differ from the cluster's."""
+        if self.cluster.lab and self.cluster.hosts[host].ssh.key is None:
+            return self._lab_key
+        return self._expand(self.cluster.ssh_of(host).key)
+
+    @property
+    def _kept(self) -> Path:
+        return self.state_dir if self.cluster.lab else self.path
+
+    @property
+    def _lab_key(self) -> Path:
+        return self.state_dir / "id_ed25519"
+
+    def _expand(self, key: str | None) -> Path | None:
+        return self.path / Path(key).expanduser() if key else None
+
+
+def find_inventory(argument: str | None, environ: Mapping[str, str], cwd: Path) -> Path:
+    """Return the inventory directory: `-i`, else $KUBEWRIGHT_INVENTORY, else the only one in ./inventories."""
+    named = argument or environ.get("KUBEWRIGHT_INVENTORY")
+    if named:
+        return cwd / Path(named).expanduser()
+    found = sorted(file.parent for file in (cwd / "inventories").glob(f"*/{FILE_NAME}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageFault(
+            "which inventory? there is more than one in inventories/",
+            details=[f"  {directory.relative_to(cwd)}" for directory in found],
+            hint=f"kubewright -i {found[0].relative_to(cwd)} validate",
+            code="inventory-ambiguous",
+        )
+    raise UsageFault(
+        "no inventory: inventories/ has no directory with a cluster.yaml, and neither -i nor $KUBEWRIGHT_INVENTORY is set",
+        hint="kubewright -i DIR validate",
+        code="inventory-missing",
+    )
+
+
+def _file_of(path: Path) -> Path:
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise InventoryRefused(f"{_shown(path)}: there is no such file", hint="kubewright -i DIR validate",
+                               code="inventory-missing")
+    return path.resolve()
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as err:
+        raise InventoryRefused(f"{_shown(file)}: not UTF-8 text: {err.reason} at byte {err.start}") from err
+    except OSError as err:
+        raise InventoryRefused(f"{_shown(file)}: reading: {err.strerror}") from err
+
+
+def _shown(file: Path) -> str:
+    """Name the file as short as it can be pasted from here."""
+    here = Path.cwd()
+    return str(file.relative_to(here)) if file.is_relative_to(here) else str(file)
