@@ -1,0 +1,1 @@
+"""The only place that knows SSH: pinned host keys, commands, streams, tunnels, and many hosts at once."""

@@ -1,0 +1,150 @@
+"""One table from what paramiko and sudo say to what a person reads."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import paramiko
+from paramiko.ssh_exception import NoValidConnectionsError
+
+from provisioner.errors import Unreachable
+from provisioner.transport.target import Hop
+
+
+class UnknownHostKey(paramiko.SSHException):
+    """The place showed a key and none is pinned; raised before anything about us is sent."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(f"unknown host key {fingerprint}")
+        self.fingerprint = fingerprint
+
+
+class HostFault(Unreachable):
+    """An Unreachable that remembers its host and cause, so that many hosts' faults can be grouped."""
+
+    def __init__(self, host: str, doing: str, saw: str, *, code: str, hint: str = "") -> None:
+        super().__init__(f"{host}: {doing}: {saw}", hint=hint, code=code)
+        self.host = host
+        self.saw = saw
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one kind of failed connection is recognised and told; `{host}` stands for the host's name."""
+
+    code: str
+    match: Callable[[BaseException], bool]
+    saw: Callable[[BaseException], str]
+    hint: str = ""
+
+
+def _is(*types: type[BaseException]) -> Callable[[BaseException], bool]:
+    return lambda e: isinstance(e, types)
+
+
+def _errno(*numbers: int) -> Callable[[BaseException], bool]:
+    def match(e: BaseException) -> bool:
+        if isinstance(e, NoValidConnectionsError):
+            return any(getattr(inner, "errno", None) in numbers for inner in e.errors.values())
+        return isinstance(e, OSError) and e.errno in numbers
+    return match
+
+
+def _says(*words: str) -> Callable[[BaseException], bool]:
+    return lambda e: isinstance(e, paramiko.SSHException) and any(w in str(e) for w in words)
+
+
+def _text(text: str) -> Callable[[BaseException], str]:
+    return lambda e: text
+
+
+def _changed(e: BaseException) -> str:
+    assert isinstance(e, paramiko.BadHostKeyException)  # noqa: S101 - the table's match says so
+    was, now = e.expected_key.fingerprint, e.key.fingerprint
+    return f"host key changed (pinned {was}, now {now})"
+
+
+CONNECT_FAULTS = (
+    Row("host-key-changed", _is(paramiko.BadHostKeyException), _changed,
+        "reinstalled on purpose? `kubewright trust {host} --replace`. Otherwise stop here: someone may be in between."),
+    Row("host-key-unknown", _is(UnknownHostKey), str, "kubewright trust {host}"),
+    Row("ssh-key-encrypted", _is(paramiko.PasswordRequiredException), _text("the private key has a passphrase"),
+        "ssh-add the key first: the agent's keys are used"),
+    Row("ssh-auth", _is(paramiko.AuthenticationException), _text("authentication failed: no key of ours is accepted"),
+        "ssh-copy-id {at}  (or set `ssh.key` and `ssh.user` in cluster.yaml)"),
+    Row("ssh-auth", _says("No authentication methods available"), _text("authentication failed: we have no key"),
+        "set `ssh.key` in cluster.yaml, or start an agent that holds the key"),
+    Row("ssh-key-missing", _is(FileNotFoundError), lambda e: f"no private key file {getattr(e, 'filename', '')}",
+        "set `ssh.key` in cluster.yaml to a file that exists"),
+    Row("name-resolution", _is(socket.gaierror), _text("the name does not resolve")),
+    Row("refused", _errno(errno.ECONNREFUSED), _text("connection refused"), "is sshd running there, on that port?"),
+    Row("no-route", _errno(errno.EHOSTUNREACH, errno.ENETUNREACH), _text("no route to the host")),
+    Row("timeout", _is(TimeoutError), _text("no answer (timeout)"),
+        "is the machine up, and does a firewall let us through?"),
+    Row("jump-refused", _is(paramiko.ChannelException), _text("the jump host could not connect onwards")),
+    Row("ssh-dropped", _says("banner"), _text("the connection was dropped before sshd greeted us"),
+        "sshd's MaxStartups may be too low for this many logins at once"),
+    Row("ssh-dropped", _is(EOFError, ConnectionError), _text("the connection was dropped during the handshake")),
+    Row("timeout", _says("No existing session", "Timeout"), _text("no answer (timeout) during the handshake")),
+    Row("ssh", _is(paramiko.SSHException, OSError), lambda e: str(e) or type(e).__name__),
+)
+
+_DROPPED = ("ssh-dropped",)
+
+
+def row_of(e: BaseException) -> Row:
+    """Return the first row that fits; the last one fits every SSH or operating system error."""
+    return next(row for row in CONNECT_FAULTS if row.match(e))
+
+
+def is_drop(e: BaseException) -> bool:
+    """Say whether sshd hung up on a stranger (MaxStartups): worth another try."""
+    return row_of(e).code in _DROPPED
+
+
+def connect_fault(host: str, hop: Hop, e: BaseException, *, via: bool = False) -> HostFault:
+    """Tell a failed login as `<host>: connecting as user@addr:port: <saw>` with a hint to paste."""
+    row = row_of(e)
+    doing = f"connecting as {hop}" + (" (jump host)" if via else "")
+    return HostFault(host, doing, row.saw(e), code=row.code, hint=row.hint.format(host=host, at=hop))
+
+
+@dataclass(frozen=True)
+class SudoRow:
+    """What sudo says when it will not run a command, and what to do about it."""
+
+    code: str
+    words: bytes
+    saw: str
+    hint: str
+
+
+SUDO_FAULTS = (
+    SudoRow("sudo-password", b"password is required", "sudo asks for a password",
+            "on {host}: echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/kubewright"),
+    SudoRow("sudo-password", b"terminal is required", "sudo asks for a password",
+            "on {host}: echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/kubewright"),
+    SudoRow("sudo-tty", b"must have a tty", "sudo insists on a terminal (requiretty)",
+            "on {host}: remove `requiretty` from sudoers"),
+    SudoRow("sudo-refused", b"not in the sudoers file", "the user may not use sudo",
+            "on {host}: add {user} to sudoers, or set `ssh.user` in cluster.yaml"),
+    SudoRow("sudo-refused", b"not allowed to", "the user may not run this through sudo",
+            "on {host}: allow {user} to run any command through sudo"),
+    SudoRow("sudo-missing", b"sudo: command not found", "there is no sudo on the host",
+            "log in as root with `become: none`, or install sudo on {host}"),
+    SudoRow("sudo-missing", b"sudo: not found", "there is no sudo on the host",
+            "log in as root with `become: none`, or install sudo on {host}"),
+)
+
+
+def sudo_fault(host: str, user: str, stderr: bytes) -> HostFault | None:
+    """Return the fault that sudo's words mean, or None where it was not sudo that failed."""
+    if b"sudo:" not in stderr and b"sudoers" not in stderr:
+        return None
+    for row in SUDO_FAULTS:
+        if row.words in stderr:
+            return HostFault(host, "becoming root", row.saw, code=row.code, hint=row.hint.format(host=host, user=user))
+    return None

@@ -1,0 +1,126 @@
+"""Many hosts at once: one connection each, every host's outcome kept, one error that holds all faults."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+from provisioner.errors import KubewrightError
+from provisioner.transport.connection import Connection
+from provisioner.transport.target import Target
+
+T = TypeVar("T")
+WORKERS = 64
+
+
+class Pool:
+    """The connections of one run; opened when first used, kept until the pool is closed."""
+
+    def __init__(self, targets: Mapping[str, Target]) -> None:
+        self.targets = dict(targets)
+        self._connections: dict[str, Connection] = {}
+        self._lock = threading.Lock()
+
+    def connection(self, host: str) -> Connection:
+        """Return the host's connection, open; a connection that was lost is opened anew."""
+        with self._lock:
+            connection = self._connections.setdefault(host, Connection(self.targets[host]))
+        connection.open()
+        return connection
+
+    def map(self, fn: Callable[[Connection], T], hosts: Iterable[str]) -> dict[str, T | KubewrightError]:
+        """Call `fn` with every host's connection in parallel; a host's failure is its outcome, never another's."""
+        names = list(dict.fromkeys(hosts))
+        if not names:
+            return {}
+        executor = ThreadPoolExecutor(max_workers=min(len(names), WORKERS), thread_name_prefix="host")
+        try:
+            futures = {name: executor.submit(self._one, fn, name) for name in names}
+            outcomes = {name: future.result() for name, future in futures.items()}
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            self.close()        # an interrupt must not wait for commands that run on the hosts
+            raise
+        executor.shutdown()
+        return outcomes
+
+    def each(self, fn: Callable[[Connection], T], hosts: Iterable[str]) -> dict[str, T]:
+        """Like `map`, but raise one error when any host failed."""
+        return raise_all(self.map(fn, hosts))
+
+    def _one(self, fn: Callable[[Connection], T], name: str) -> T | KubewrightError:
+        try:
+            return fn(self.connection(name))
+        except KubewrightError as e:
+            return e
+        except Exception as e:  # this boundary turns a bug on one host into that host's outcome
+            fault = KubewrightError(f"{name}: this is a bug: {type(e).__name__}: {e}")
+            fault.__cause__ = e
+            return fault
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            connections, self._connections = list(self._connections.values()), {}
+        for connection in connections:
+            connection.close()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def raise_all(outcomes: Mapping[str, T | KubewrightError]) -> dict[str, T]:
+    """Return the outcomes when no host failed; else raise one error that holds every fault, grouped by cause."""
+    failed = {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
+    if not failed:
+        return {host: o for host, o in outcomes.items() if not isinstance(o, KubewrightError)}
+    if len(failed) == 1:
+        raise next(iter(failed.values()))
+    raise gather(failed, total=len(outcomes))
+
+
+def gather(failed: Mapping[str, KubewrightError], *, total: int) -> KubewrightError:
+    """Make one error of several hosts' errors: largest group first, its kind and hint lead."""
+    groups: dict[tuple[type[KubewrightError], str, str], dict[str, KubewrightError]] = {}
+    for host, e in failed.items():
+        saw = getattr(e, "saw", e.message.removeprefix(f"{host}: "))
+        groups.setdefault((_public(type(e)), e.code, _cause(saw, e.code)), {})[host] = e
+    ordered = sorted(groups.items(), key=lambda g: -len(g[1]))
+    (kind, code, cause), first = ordered[0]
+    details = []
+    for (_, _, group_cause), members in ordered:
+        details += [e.message for e in members.values()] if len(ordered) > 1 or code == "host-key-unknown" else []
+        details += [line for e in members.values() for line in e.details]
+        if group_cause != cause:
+            details += [f"hint: {h}" for h in _hints(members)]
+    fine = total - len(failed)
+    headline = f"{', '.join(first)}: {cause}"
+    if len(ordered) > 1:
+        headline = f"{', '.join(failed)}: {len(ordered)} different faults"
+    if fine:
+        details.append(f"the other {fine} of {total} hosts answered")
+    return kind(headline, details=details, hint="; ".join(_hints(first)), code=code)
+
+
+def _public(kind: type[KubewrightError]) -> type[KubewrightError]:
+    """Return the class of errors.py that decides the exit code."""
+    return next(k for k in kind.__mro__ if k.__module__ == "provisioner.errors")
+
+
+def _cause(saw: str, code: str) -> str:
+    """Two hosts never show the same key, yet an unpinned key is one cause."""
+    return {"host-key-unknown": "unknown host key", "host-key-changed": "host key changed"}.get(code, saw)
+
+
+def _hints(members: Mapping[str, KubewrightError]) -> list[str]:
+    hosts = list(members)
+    hints = {e.hint for e in members.values() if e.hint}
+    if len(hosts) > 1 and all(e.code == "host-key-unknown" for e in members.values()):
+        return [f"kubewright trust {' '.join(hosts)}"]
+    return sorted(hints)

@@ -1,0 +1,75 @@
+"""How each machine is reached: the inventory's `ssh` sections as one frozen value a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provisioner.model.inventory import Inventory
+
+DEFAULT_PORT = 22
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One place that sshd listens on; a jump host is only this."""
+
+    user: str
+    address: str
+    port: int = DEFAULT_PORT
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.address}:{self.port}"
+
+    @property
+    def known_hosts_name(self) -> str:
+        """Return the name that this place has in a known_hosts file, as OpenSSH writes it."""
+        return self.address if self.port == DEFAULT_PORT else f"[{self.address}]:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str, default_user: str) -> Hop:
+        """Read `[USER@]HOST[:PORT]`; the inventory's loader has refused what is not of that form."""
+        user, _, place = text.rpartition("@")
+        host, colon, port = place.rpartition(":")
+        if not colon:
+            host, port = place, str(DEFAULT_PORT)
+        return cls(user or default_user, host, int(port))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Everything that a login needs; nothing is read from ~/.ssh/config or the environment."""
+
+    name: str
+    address: str
+    port: int
+    user: str
+    become: str
+    key_file: Path | None
+    known_hosts_file: Path
+    jump: Hop | None = None
+
+    @property
+    def hop(self) -> Hop:
+        """Return the place itself, without the way to it."""
+        return Hop(self.user, self.address, self.port)
+
+
+def targets_of(inventory: Inventory) -> dict[str, Target]:
+    """Return a target for every machine, per-host `ssh` before the cluster's."""
+    targets = {}
+    for host in inventory.cluster.machines:
+        ssh = inventory.cluster.ssh_of(host.name)
+        targets[host.name] = Target(
+            name=host.name,
+            address=host.address,
+            port=ssh.port,
+            user=ssh.user,
+            become=ssh.become,
+            key_file=inventory.ssh_key_of(host.name),
+            known_hosts_file=inventory.known_hosts_path,
+            jump=Hop.parse(ssh.jump, ssh.user) if ssh.jump else None,
+        )
+    return targets

@@ -1,0 +1,115 @@
+"""Pinning host keys: what a machine shows, before any login, and the file that keeps it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from paramiko.hostkeys import HostKeyEntry
+from paramiko.transport import Transport
+
+from provisioner.transport import faults, hostkeys
+from provisioner.transport.connection import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, Connection
+from provisioner.transport.target import Target
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A key that a place showed: its type, its fingerprint as ssh-keygen prints it, and its known_hosts line."""
+
+    name: str
+    type: str
+    fingerprint: str
+    line: str
+
+
+def fetch(target: Target) -> HostKey:
+    """Return the key that the machine shows first (Ed25519 where it has one); nothing of ours is sent.
+
+    Behind a jump host the way leads through a login there, whose own key must be pinned already.
+    """
+    if target.jump is None:
+        return _shown(target, None)
+    jump = target.jump
+    way = Target(name=target.name, address=jump.address, port=jump.port, user=jump.user, become="none",
+                 key_file=target.key_file, known_hosts_file=target.known_hosts_file)
+    with Connection(way) as gateway:
+        return _shown(target, gateway)
+
+
+def fetch_jump(target: Target) -> HostKey | None:
+    """Return the key of the jump host, or None where there is none."""
+    if target.jump is None:
+        return None
+    jump = target.jump
+    return _shown(Target(name=target.name, address=jump.address, port=jump.port, user=jump.user, become="none",
+                         key_file=None, known_hosts_file=target.known_hosts_file), None)
+
+
+def _shown(target: Target, gateway: Connection | None) -> HostKey:
+    transport = None
+    try:
+        transport = Transport(_socket(target, gateway))
+        transport.banner_timeout = CONNECT_TIMEOUT
+        transport.start_client(timeout=CONNECT_TIMEOUT)
+        key = transport.get_remote_server_key()
+    except (paramiko.SSHException, OSError, EOFError) as e:
+        raise faults.connect_fault(target.name, target.hop, e) from e
+    finally:
+        if transport is not None:
+            transport.close()
+    line = f"{target.hop.known_hosts_name} {key.get_name()} {key.get_base64()}"
+    return HostKey(target.hop.known_hosts_name, key.get_name(), key.fingerprint, line)
+
+
+def _socket(target: Target, gateway: Connection | None) -> Any:
+    if gateway is None:
+        return socket.create_connection((target.address, target.port), timeout=CONNECT_TIMEOUT)
+    return gateway.transport.open_channel(
+        "direct-tcpip", (target.address, target.port), ("127.0.0.1", 0), timeout=CHANNEL_TIMEOUT)
+
+
+def pinned_for(target: Target) -> Sequence[HostKey]:
+    """Return the keys that the file pins for this machine."""
+    name = target.hop.known_hosts_name
+    return [HostKey(name, e.key.get_name(), e.key.fingerprint, f"{name} {e.key.get_name()} {e.key.get_base64()}")
+            for e in hostkeys.pinned(target.known_hosts_file) if _pins(e, name) and e.key is not None]
+
+
+def _pins(entry: HostKeyEntry, name: str) -> bool:
+    return name in (entry.hostnames or ())
+
+
+def pin(file: Path, keys: Iterable[HostKey], *, replace: bool = False) -> None:
+    """Write the keys into the known_hosts file in one rename; with `replace`, older keys of the same names go."""
+    new = list(dict.fromkeys(keys))
+    names = {key.name for key in new}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        lines = []
+    if replace:
+        lines = [line for line in lines if not names & set(line.split(" ", 1)[0].split(","))]
+    lines += [key.line for key in new if key.line not in lines]
+    _write(file, "".join(f"{line}\n" for line in lines))
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fd, temp = tempfile.mkstemp(dir=file.parent, prefix=".known_hosts-")
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as out:
+            os.fchmod(out.fileno(), 0o644)      # public keys: the file is committed beside cluster.yaml
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temp).replace(file)
+    except OSError:
+        Path(temp).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,80 @@
+"""A real sshd on a high loopback port, with keys of its own: what the transport tests log in to."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SSHD = Path("/usr/sbin/sshd")
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def keygen(path: Path) -> str:
+    """Make an Ed25519 key and return its public line."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True, timeout=30)
+    return path.with_suffix(".pub").read_text().strip()
+
+
+@dataclass
+class Sshd:
+    """Where it listens, the key that it accepts, and the line that pins its own key."""
+
+    directory: Path
+    port: int
+    key: Path
+    host_key: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def known_hosts(self) -> str:
+        kind, blob = self.host_key.split()[:2]
+        return f"[127.0.0.1]:{self.port} {kind} {blob}\n"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+
+@contextlib.contextmanager
+def run_sshd(directory: Path, *options: str) -> Iterator[Sshd]:
+    """Start sshd, wait until it answers, and end it (and its sessions) in the end."""
+    directory.mkdir(parents=True, exist_ok=True)
+    host_key, public = keygen(directory / "host"), keygen(directory / "id")
+    (directory / "authorized").write_text(public + "\n")
+    port = free_port()
+    lines = [
+        f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {directory}/host", f"PidFile {directory}/pid",
+        f"AuthorizedKeysFile {directory}/authorized", "StrictModes no", "UsePAM no", "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no", "PermitRootLogin yes", "LogLevel VERBOSE", *options]
+    (directory / "config").write_text("\n".join(lines) + "\n")
+    if getpass.getuser() == "root":
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)      # privilege separation: sshd insists on it
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(directory / "config")], stderr=log)
+    try:
+        _await(port, process)
+        yield Sshd(directory, port, directory / "id", host_key, process)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _await(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError("sshd did not start")

@@ -1,0 +1,184 @@
+"""The session layer against a real sshd on loopback."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import Unreachable
+from provisioner.transport import connection as connection_module
+from provisioner.transport.connection import Connection
+from provisioner.transport.target import Hop, Target
+from tests.fakes.sshd import Sshd, free_port, keygen
+
+Login = Callable[..., Connection]
+
+
+def test_a_command_gives_its_status_and_both_streams(login: Login) -> None:
+    done = login().run(["sh", "-c", "cat; echo no >&2; exit 3"], b"yes")
+    assert (done.rc, done.stdout, done.stderr) == (3, b"yes", b"no\n")
+
+
+def test_arguments_arrive_as_they_were_given(login: Login) -> None:
+    words = ["a b", "$HOME", "it's", "*", "x\ny"]
+    done = login().run(["printf", r"%s\0", *words])
+    assert done.stdout.decode().split("\0")[:-1] == words
+
+
+def test_an_unknown_key_is_refused_before_authentication(login: Login, sshd: Sshd) -> None:
+    before = len(sshd.log)
+    with pytest.raises(Unreachable) as caught:
+        login(known_hosts="").open()
+    assert caught.value.code == "host-key-unknown"
+    assert caught.value.hint == "kubewright trust cp1"
+    assert f"cp1: connecting as {getpass.getuser()}@127.0.0.1:{sshd.port}: unknown host key SHA256:" in str(caught.value)
+    assert "Accepted" not in sshd.log[before:] and "Postponed" not in sshd.log[before:]
+
+
+def test_a_changed_key_is_refused_before_authentication(login: Login, sshd: Sshd, tmp_path: Path) -> None:
+    kind, blob, *_ = keygen(tmp_path / "other").split()
+    before = len(sshd.log)
+    with pytest.raises(Unreachable) as caught:
+        login(known_hosts=f"[127.0.0.1]:{sshd.port} {kind} {blob}\n").open()
+    assert caught.value.code == "host-key-changed"
+    assert "--replace" in caught.value.hint
+    assert "Accepted" not in sshd.log[before:]
+
+
+def test_a_line_with_an_authority_does_not_lose_the_file(login: Login, sshd: Sshd) -> None:
+    bad = f"@cert-authority * {sshd.host_key}\n@revoked 1.2.3.4 ssh-ed25519 AAAA\nnonsense\n"
+    assert login(known_hosts=bad + sshd.known_hosts).run(["true"]).rc == 0
+
+
+def test_a_refused_key_is_an_authentication_fault(login: Login, tmp_path: Path) -> None:
+    keygen(tmp_path / "stranger")
+    with pytest.raises(Unreachable) as caught:
+        login(key=tmp_path / "stranger").open()
+    assert caught.value.code == "ssh-auth"
+
+
+def test_a_missing_key_file_is_named(login: Login, tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match=r"no private key file .*/gone") as caught:
+        login(key=tmp_path / "gone").open()
+    assert caught.value.code == "ssh-key-missing"
+
+
+def test_a_closed_port_is_connection_refused(login: Login) -> None:
+    with pytest.raises(Unreachable, match="connection refused"):
+        login(port=free_port()).open()
+
+
+def test_twelve_megabytes_on_each_stream_arrive_together(login: Login) -> None:
+    size = 12_000_000
+    program = f"import sys\nfor s in (sys.stderr, sys.stdout): s.buffer.write(b'x' * {size})"
+    done = login().run([sys.executable, "-c", program], timeout=60)
+    assert (len(done.stdout), len(done.stderr)) == (size, size)
+
+
+def test_input_larger_than_the_window_meets_output_larger_than_the_window(login: Login) -> None:
+    data = os.urandom(8_000_000)
+    assert login().run(["cat"], data, timeout=60).stdout == data
+
+
+def test_a_command_that_ends_before_its_input_is_read_gives_its_status(login: Login) -> None:
+    assert login().run(["sh", "-c", "exit 7"], b"x" * 8_000_000).rc == 7
+
+
+def test_a_silent_command_is_given_up_at_its_deadline(login: Login) -> None:
+    connection = login()
+    connection.open()
+    start = time.monotonic()
+    with pytest.raises(Unreachable, match="running sleep 30: no answer within 0 s") as caught:
+        connection.run(["sleep", "30"], timeout=0.3)
+    assert caught.value.code == "command-timeout"
+    assert time.monotonic() - start < 5
+    assert connection.run(["true"]).rc == 0, "the connection stays usable"
+
+
+def test_endless_output_is_given_up_at_its_deadline(login: Login) -> None:
+    with pytest.raises(Unreachable, match="no answer"):
+        login().run(["yes"], timeout=0.3)
+
+
+def test_a_frozen_peer_is_found_by_the_deadline(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "STALL_TIMEOUT", 0.5)
+    chunks: Iterator[bytes] = iter([b"x" * 1_000_000] * 50)
+    with pytest.raises(Unreachable, match="no byte was accepted"):
+        login().stream(["sleep", "20"], chunks, timeout=20)
+
+
+def test_more_threads_than_sessions_share_one_connection(login: Login) -> None:
+    connection = login()
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(connection.run(["sleep", "0.05"]).rc))
+               for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [0] * 24
+
+
+def test_a_lost_connection_names_the_host_and_reopens(login: Login) -> None:
+    connection = login()
+    with pytest.raises(Unreachable, match="cp1: running sh -c .*connection was lost") as caught:
+        connection.run(["sh", "-c", "kill -9 $PPID; sleep 5"])
+    assert caught.value.code == "connection-lost"
+    assert connection.run(["true"]).rc == 0
+
+
+def test_a_jump_host_is_logged_in_to_with_its_own_pinned_key(login: Login, sshd: Sshd) -> None:
+    jump = Hop(getpass.getuser(), "localhost", sshd.port)
+    with pytest.raises(Unreachable, match=r"@localhost:\d+ \(jump host\): unknown host key"):
+        login(jump=jump).open()
+    both = sshd.known_hosts + sshd.known_hosts.replace("127.0.0.1", "localhost")
+    assert login(jump=jump, known_hosts=both).run(["echo", "far"]).stdout == b"far\n"
+
+
+def test_the_fast_cipher_is_agreed_on(login: Login) -> None:
+    assert login().transport.remote_cipher == "aes128-gcm@openssh.com"
+
+
+def test_a_fault_of_the_source_is_not_told_as_the_hosts(login: Login, tmp_path: Path) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"x"
+        yield (tmp_path / "gone").read_bytes()
+    with pytest.raises(FileNotFoundError):
+        login().stream(["cat"], chunks(), timeout=10)
+
+
+def test_a_jump_is_read_with_and_without_user_and_port() -> None:
+    assert Hop.parse("ops@bastion:2222", "admin") == Hop("ops", "bastion", 2222)
+    assert Hop.parse("bastion", "admin") == Hop("admin", "bastion", 22)
+
+
+def test_root_needs_no_sudo_and_another_user_gets_it(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def fake(self: Connection, command: str, *rest: object) -> connection_module.Completed:
+        seen.append(command)
+        return connection_module.Completed(0, b"", b"")
+    monkeypatch.setattr(Connection, "_exec", fake)
+    base = target()
+    for user in ("admin", "root"):
+        Connection(Target(base.name, base.address, base.port, user, "sudo", None, base.known_hosts_file)).run(["id"])
+    assert seen == ["sudo -n -- id", "id"]
+
+
+def test_sudo_that_asks_for_a_password_is_a_fault_with_a_hint(
+    target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = connection_module.Completed(1, b"", b"sudo: a password is required\n")
+    monkeypatch.setattr(Connection, "_exec", lambda *a: said)
+    base = target()
+    connection = Connection(Target("cp2", base.address, base.port, "admin", "sudo", None, base.known_hosts_file))
+    with pytest.raises(Unreachable, match="^cp2: becoming root: sudo asks for a password$") as caught:
+        connection.run(["id"])
+    assert "NOPASSWD" in caught.value.hint
