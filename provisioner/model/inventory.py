@@ -106,7 +106,7 @@ def find_inventory(argument: str | None, environ: Mapping[str, str], cwd: Path) 
             code="inventory-ambiguous",
         )
     raise UsageFault(
-        "no inventory: inventories/ has no directory with a cluster.yaml, and neither -i nor $KUBEWRIGHT_INVENTORY is set",
+        "no inventory: no cluster.yaml in a directory of inventories/, and neither -i nor $KUBEWRIGHT_INVENTORY is set",
         hint="kubewright -i DIR validate",
         code="inventory-missing",
     )

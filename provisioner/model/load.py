@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,20 +34,21 @@ def _cluster(document: Document) -> tuple[Cluster | None, list[Fault]]:
     try:
         cluster = _parse(document.data)
     except ValidationError as err:
-        faults = schema_faults(err, document)
-        rest = _without({fault.path for fault in faults}, document.data)
-        return None, faults + _cross_faults(rest, document, faults)
+        known = {fault.path for fault in document.faults}
+        faults = [fault for fault in schema_faults(err, document) if fault.path not in known]
+        return None, faults + _cross_faults(document, known | {fault.path for fault in faults})
     return cluster, [_place(document, path, message) for path, message in validate(cluster)]
 
 
-def _cross_faults(data: dict[str, Any], document: Document, known: list[Fault]) -> list[Fault]:
+def _cross_faults(document: Document, faulty: set[Path]) -> list[Fault]:
     """Find the faults between fields that hold however the faulty parts are put right."""
     try:
-        cluster = _parse(data)
+        cluster = _parse(_without(faulty, document.data))
     except ValidationError:
         return []  # a section is missing: nothing certain can be said before it is there
-    seen = {fault.path for fault in known}
-    return [_place(document, path, message) for path, message in validate(cluster, partial=True) if path not in seen]
+    guessed = {path[0] for path in faulty if path and path[0] != "hosts"}
+    return [_place(document, path, message) for path, message in validate(cluster, partial=True)
+            if path[0] not in guessed]
 
 
 def _parse(data: dict[str, Any]) -> Cluster:
@@ -56,21 +56,20 @@ def _parse(data: dict[str, Any]) -> Cluster:
     return Cluster.model_validate_json(json.dumps(data), strict=True)
 
 
-def _without(paths: Iterable[Path], data: dict[str, Any]) -> dict[str, Any]:
-    """Leave out unknown top-level parts and every host that has a fault; other faults make the rest unparsable."""
-    result = dict(data)
-    hosts = result.get("hosts")
-    bad = {path[1] for path in paths if len(path) > 1 and path[0] == "hosts"}
-    if isinstance(hosts, dict) and bad:
-        result["hosts"] = {name: spec for name, spec in hosts.items() if name not in bad}
-    for path in paths:
-        if len(path) == 1 and path[0] not in Cluster.model_fields:
-            result.pop(str(path[0]), None)
-    return result
+def _without(faulty: set[Path], data: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the faulty hosts and keys; the few keys without a default get one, as their section is not judged."""
+    result: dict[str, Any] = {"api": {}, **data}
+    for path in sorted(faulty, key=len):
+        section, *rest = path or ("",)
+        if len(path) == 1 or not isinstance(result.get(str(section)), dict):
+            result.pop(str(section), None)
+        else:
+            result[str(section)] = {key: value for key, value in result[str(section)].items() if key != rest[0]}
+    return {"version": 1, "cluster": "unnamed", "kubernetes": "1.36.0", **result}
 
 
 def _place(document: Document, path: Path, message: str) -> Fault:
-    return Fault(document.mark(path), path, message)
+    return Fault(document.mark(path, key=path not in document.raw), path, message)  # a section is its key's line
 
 
 def _refused(faults: list[Fault], filename: str) -> InventoryRefused:
