@@ -24,6 +24,7 @@ class LockedArtifact:
     sha256: str
     size: int
     image: str = ""
+    toolchain: str = ""              # what made the bytes: go1.26.8; for comparing when a build differs
 
     @property
     def host_path(self) -> str:

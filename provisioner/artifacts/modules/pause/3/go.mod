@@ -1,0 +1,3 @@
+module kubewright.local/build/pause
+
+go 1.26.0

@@ -1,0 +1,121 @@
+"""Pack an OCI image from static binaries, without a container engine; the same input gives the same bytes.
+
+Layout after the OCI image specification 1.1; the archive is what `ctr -n k8s.io images import` takes. The layer is
+not compressed: a gzip stream depends on the zlib it was made with, and then two operators' digests would differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from provisioner.artifacts.catalogue import Image
+
+PACKER = 1                        # part of the build key: raise it when the packed bytes change
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+@dataclass(frozen=True)
+class _Blob:
+    digest: str
+    size: int
+    media_type: str
+
+    @property
+    def member(self) -> str:
+        return f"blobs/sha256/{self.digest}"
+
+    def descriptor(self, **more: Any) -> dict[str, Any]:
+        return {"mediaType": self.media_type, "digest": f"sha256:{self.digest}", "size": self.size, **more}
+
+
+def pack(image: Image, reference: str, arch: str, binaries: Mapping[str, Path], target: Path) -> None:
+    """Write the image's archive to `target`; `binaries` maps the names that the image takes to files."""
+    layer_path = target.with_name(target.name + ".layer")
+    _write_layer(image, binaries, layer_path)
+    layer = _blob_of(layer_path)
+    config_bytes = _json(_config(image, arch, layer))
+    config = _Blob(hashlib.sha256(config_bytes).hexdigest(), len(config_bytes), _CONFIG)
+    manifest_bytes = _json({"schemaVersion": 2, "mediaType": _MANIFEST, "config": config.descriptor(),
+                            "layers": [layer.descriptor()]})
+    manifest = _Blob(hashlib.sha256(manifest_bytes).hexdigest(), len(manifest_bytes), _MANIFEST)
+    index = _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [_entry(manifest, reference, arch)]})
+    members: dict[str, bytes | Path] = {
+        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index,
+        config.member: config_bytes, manifest.member: manifest_bytes, layer.member: layer_path}
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for directory in ("blobs", "blobs/sha256"):
+            archive.addfile(_member(directory, tarfile.DIRTYPE, mode=0o755))
+        for name in sorted(members):
+            _add(archive, name, members[name], 0o644)
+    layer_path.unlink()
+
+
+def _entry(manifest: _Blob, reference: str, arch: str) -> dict[str, Any]:
+    names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
+    return manifest.descriptor(platform={"architecture": arch, "os": "linux"}, annotations=names)
+
+
+def _config(image: Image, arch: str, layer: _Blob) -> dict[str, Any]:
+    run: dict[str, Any] = {"Env": [_PATH], "WorkingDir": "/"}
+    if image.entrypoint:
+        run["Entrypoint"] = list(image.entrypoint)
+    if image.command:
+        run["Cmd"] = list(image.command)
+    return {"created": "1970-01-01T00:00:00Z", "architecture": arch, "os": "linux", "config": run,
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.digest}"]},
+            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "kubewright"}]}
+
+
+def _write_layer(image: Image, binaries: Mapping[str, Path], target: Path) -> None:
+    contents: dict[str, bytes | Path] = {path: binaries[name] for path, name in image.files.items()}
+    contents |= {path: text.encode() for path, text in image.texts.items()}
+    links = {str(PurePosixPath(to).parent / name): to for to, names in image.links.items() for name in names}
+    directories = set(image.directories)
+    for path in (*contents, *links, *image.directories):
+        directories |= {str(parent) for parent in PurePosixPath(path).parents if str(parent) != "/"}
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted(directories | set(contents) | set(links)):
+            name = path.lstrip("/")
+            if path in directories:
+                archive.addfile(_member(name, tarfile.DIRTYPE, mode=0o1777 if path == "/tmp" else 0o755))  # noqa: S108
+            elif path in links:
+                archive.addfile(_member(name, tarfile.SYMTYPE, link=os.path.relpath(links[path], Path(path).parent)))
+            else:
+                _add(archive, name, contents[path], 0o755 if path in image.files else 0o644)
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes | Path, mode: int) -> None:
+    if isinstance(content, bytes):
+        archive.addfile(_member(name, tarfile.REGTYPE, mode=mode, size=len(content)), io.BytesIO(content))
+        return
+    with content.open("rb") as handle:
+        archive.addfile(_member(name, tarfile.REGTYPE, mode=mode, size=content.stat().st_size), handle)
+
+
+def _member(name: str, kind: bytes, *, mode: int = 0o777, size: int = 0, link: str = "") -> tarfile.TarInfo:
+    """Return a member with every field that a machine could colour fixed: owner 0, no names, time 0."""
+    member = tarfile.TarInfo(name)
+    member.type, member.mode, member.size, member.linkname, member.mtime = kind, mode, size, link, 0
+    return member
+
+
+def _blob_of(path: Path) -> _Blob:
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return _Blob(digest, path.stat().st_size, _LAYER)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,95 @@
+"""Write the go.mod and go.sum of one component's version, once, to be committed: `python -m provisioner.artifacts.pin`.
+
+The dependency versions are upstream's: our module only requires the component's modules, and Go's version selection
+takes what their go.mod files say. Staging modules that upstream replaces by a directory get the matching release.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from provisioner.artifacts.catalogue import ARCHES, Component, load_catalogue
+from provisioner.artifacts.gosource import go_environment, prepare_sources
+from provisioner.errors import KubewrightError
+
+_STAGING = re.compile(r"^\s*(k8s\.io/\S+) => \./staging/src/", re.M)
+_GODEBUG = re.compile(r"^godebug (?:[^\n(]+|\([^)]*\))$", re.M)
+_GO_LINE = re.compile(r"^go (\d+\.\d+(?:\.\d+)?)$", re.M)
+_TIMEOUT = 900
+
+
+def pin(component: Component, version: str, toolchain: str) -> Path:
+    """Write modules/<component>/<version>/go.mod and go.sum; both architectures' packages are covered."""
+    target = component.module_dir(version)
+    with tempfile.TemporaryDirectory(prefix="kubewright-pin-") as scratch:
+        work = Path(scratch)
+        upstream = [_upstream_go_mod(module, version, work, toolchain) for module in component.go_source.modules]
+        (work / "go.mod").write_text(go_mod_text(component, version, upstream), encoding="utf-8")
+        (work / "go.sum").touch()
+        _resolve(component, version, work, toolchain)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in ("go.mod", "go.sum"):
+            shutil.copyfile(work / name, target / name)
+    return target
+
+
+def go_mod_text(component: Component, version: str, upstream: Sequence[str]) -> str:
+    """Return the first go.mod: upstream's language version and godebug settings, and nothing but our requirements."""
+    lines = [f"module kubewright.local/build/{component.name}", "", f"go {_newest(upstream)}", ""]
+    lines += [match.group(0) for text in upstream for match in _GODEBUG.finditer(text)]
+    lines += [f"require {module} v{version}" for module in component.go_source.modules]
+    staging = sorted({name for text in upstream for name in _STAGING.findall(text)})
+    released = "v0." + version.partition(".")[2]
+    lines += [f"replace {name} => {name} {released}" for name in staging]
+    return "\n".join(lines) + "\n"
+
+
+def _newest(upstream: Sequence[str]) -> str:
+    found: list[str] = [match for text in upstream for match in _GO_LINE.findall(text)]
+    return max(found, key=lambda v: tuple(int(p) for p in v.split(".")))
+
+
+def _upstream_go_mod(module: str, version: str, work: Path, toolchain: str) -> str:
+    answer = json.loads(_go(["mod", "download", "-json", f"{module}@v{version}"], work, toolchain, "amd64"))
+    return Path(str(answer["GoMod"])).read_text(encoding="utf-8")
+
+
+def _resolve(component: Component, version: str, work: Path, toolchain: str) -> None:
+    """Let Go write all requirements and checksums that the packages need, per architecture, until nothing moves."""
+    if component.go_source.modules:
+        _go(["mod", "download", *component.go_source.modules], work, toolchain, "amd64")
+    packages = prepare_sources(component, version, work)
+    tags = ["-tags", ",".join(component.go_source.tags)] if component.go_source.tags else []
+    for arch in (*ARCHES, *ARCHES):
+        _go(["list", "-mod=mod", "-deps", "-f", "{{.ImportPath}}", *tags, *packages.values()], work, toolchain, arch)
+
+
+def _go(args: Sequence[str], work: Path, toolchain: str, arch: str) -> str:
+    environment = go_environment(arch) | {"GOFLAGS": "-mod=mod"}
+    done = subprocess.run(["go", *args], cwd=work, env=environment, text=True, timeout=_TIMEOUT, capture_output=True,
+                          check=False)
+    if done.returncode:
+        raise KubewrightError(f"go {' '.join(args[:3])}: exit {done.returncode} ({toolchain})",
+                              details=done.stderr.strip().splitlines()[-20:])
+    return done.stdout
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Pin the components that are named, in their default version, or all that are built from modules."""
+    catalogue = load_catalogue()
+    for name in arguments or [c.name for c in catalogue.components.values() if c.go and c.go.modules]:
+        component = catalogue.components[name]
+        for version in component.versions:
+            print(pin(component, version, catalogue.toolchain), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""From versions to a lock, and from a lock to files: what the verbs call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from provisioner.artifacts.builder import Builder
+from provisioner.artifacts.cache import Cache
+from provisioner.artifacts.catalogue import Catalogue, load_catalogue
+from provisioner.errors import RefusedForSafety
+from provisioner.model.artifact import ArtifactLock, LockedArtifact
+from provisioner.model.events import Emit
+
+_HASHERS = 4
+
+
+def default_versions(kubernetes: str, *, lab: bool, catalogue: Catalogue | None = None) -> dict[str, str]:
+    """Return component -> version for a fresh lock: the inventory's Kubernetes, the catalogue's rest."""
+    return (catalogue or load_catalogue()).defaults(lab=lab) | {"kubernetes": kubernetes}
+
+
+def build_lock(versions: Mapping[str, str], arches: Sequence[str], *, emit: Emit, cache: Cache | None = None,
+               catalogue: Catalogue | None = None) -> ArtifactLock:
+    """Build these versions (what is in the cache is only checked) and return the lock that pins what came out."""
+    catalogue = catalogue or load_catalogue()
+    for name, version in versions.items():
+        catalogue.find(name, version)
+    builder = Builder(emit, catalogue, cache or Cache())
+    return ArtifactLock(tuple(artifact for arch in arches for name, version in versions.items()
+                              for artifact in builder.deliver(name, version, arch)))
+
+
+def merged(old: ArtifactLock, new: ArtifactLock) -> ArtifactLock:
+    """Return `old` with the components of `new` in place of its own, per architecture."""
+    replaced = {(a.component, a.arch) for a in new.artifacts}
+    kept = tuple(a for a in old.artifacts if (a.component, a.arch) not in replaced)
+    return ArtifactLock(kept + new.artifacts)
+
+
+def fetch(lock: ArtifactLock, *, emit: Emit, cache: Cache | None = None,
+          catalogue: Catalogue | None = None) -> dict[str, Path]:
+    """Make every file of the lock present and return sha256 -> path; each was hashed just now.
+
+    What is missing is built. A build of other bytes than the lock pins is refused and never handed out.
+    """
+    cache = cache or Cache()
+    present = held(lock, cache=cache)
+    missing = [a for a in lock.artifacts if a.sha256 not in present]
+    if missing:
+        builder = Builder(emit, catalogue or load_catalogue(), cache)
+        for component, version, arch in dict.fromkeys((a.component, a.version, a.arch) for a in missing):
+            wanted = [a for a in missing if (a.component, a.version, a.arch) == (component, version, arch)]
+            refuse_other_bytes(wanted, builder.deliver(component, version, arch))
+            present |= {a.sha256: cache.path(a.sha256) for a in wanted}
+    return {a.sha256: present[a.sha256] for a in lock.artifacts}
+
+
+def held(lock: ArtifactLock, *, cache: Cache | None = None) -> dict[str, Path]:
+    """Return sha256 -> path of the lock's files that are in the cache and whole; builds nothing."""
+    store = cache or Cache()
+    digests = sorted({a.sha256 for a in lock.artifacts})
+    with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
+        found = pool.map(store.verified, digests)
+    return {digest: path for digest, path in zip(digests, found, strict=True) if path is not None}
+
+
+def refuse_other_bytes(pinned: Iterable[LockedArtifact], built: Iterable[LockedArtifact]) -> None:
+    """Refuse when a build did not give the pinned bytes: names both digests and what made each."""
+    by_name = {a.name: a for a in built}
+    faults, component = [], ""
+    for pin in pinned:
+        made = by_name.get(pin.name)
+        if made is not None and made.sha256 == pin.sha256:
+            continue
+        component = pin.component
+        faults.append(f"{pin.name} {pin.version} {pin.arch}: pinned sha256 {pin.sha256} ({_maker(pin)})")
+        faults.append(f"{' ' * len(pin.name)} {pin.version} {pin.arch}: built  sha256 {made.sha256} ({_maker(made)})"
+                      if made else f"{pin.name}: {component} {pin.version} in the catalogue has no such file")
+    if faults:
+        raise RefusedForSafety(
+            f"this machine: build {component}: the bytes are not those that artifacts.lock pins",
+            code="artifact-mismatch",
+            details=[*faults, "to run the new bytes on purpose, write the lock anew and read its diff"],
+            hint=f"kubewright artifacts build --component {component} --write-lock")
+
+
+def _maker(artifact: LockedArtifact) -> str:
+    return artifact.toolchain or "toolchain not recorded"
