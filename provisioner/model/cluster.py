@@ -56,26 +56,29 @@ class Ssh(Section):
     user: str = Field(default="root", description="User that we log in as")
     port: int = Field(default=22, ge=1, le=65535, description="Port of sshd")
     become: Literal["sudo", "none"] = Field(default="sudo", description="How that user becomes root")
-    key: str | None = Field(default=None, description="Private key file; default: the agent and the usual files")
+    key: str | None = Field(
+        default=None,
+        description="Private key file; relative to the inventory's directory; default: the agent and the usual files")
     jump: str | None = Field(default=None, description="USER@HOST[:PORT] that we go through")
 
 
 class SshOverride(Section):
     """The same for one host; what is absent comes from the cluster's `ssh`."""
 
-    user: str | None = None
-    port: int | None = Field(default=None, ge=1, le=65535)
-    become: Literal["sudo", "none"] | None = None
-    key: str | None = None
-    jump: str | None = None
+    user: str | None = Field(default=None, description="User that we log in as")
+    port: int | None = Field(default=None, ge=1, le=65535, description="Port of sshd")
+    become: Literal["sudo", "none"] | None = Field(default=None, description="How that user becomes root")
+    key: str | None = Field(default=None, description="Private key file; relative to the inventory's directory")
+    jump: str | None = Field(default=None, description="USER@HOST[:PORT] that we go through")
 
 
 class Taint(Section):
     """A taint that the node registers with."""
 
-    key: str
-    value: str = ""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    key: str = Field(description="Key of the taint, with a prefix of your own: example.org/disk")
+    value: str = Field(default="", description="Value of the taint")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        description="What happens to Pods that do not tolerate it")
 
 
 class HostSpec(Section):
@@ -83,11 +86,11 @@ class HostSpec(Section):
 
     address: IPv4Address = Field(description="Address that the cluster uses for this machine")
     roles: tuple[Role, ...] = Field(description="etcd, control-plane, load-balancer, worker; empty: only prepared")
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels of the Node")
+    labels: dict[str, str] = Field(default={}, description="Labels of the Node")
     taints: tuple[Taint, ...] = Field(default=(), description="Taints of the Node")
     ssh: SshOverride = Field(default=SshOverride(), description="What differs from the cluster's ssh")
     config: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Overrides per component for this host: fields of its config, extra flags")
+        default={}, description="Overrides per component for this host: fields of its config, extra flags")
 
 
 class Host:
@@ -117,14 +120,15 @@ class Cluster(Section):
     cluster: Name = Field(description="Name of the cluster")
     lab: bool = Field(default=False, description="True: the machines are local nodes that `kubewright lab` boots")
     kubernetes: KubernetesVersion = Field(description='Kubernetes version, quoted: "1.36.3"')
-    network: Network
-    api: Api
-    ssh: Ssh = Ssh()
+    network: Network = Field(description="Address ranges of the hosts, Pods and Services; they must not overlap")
+    api: Api = Field(default=Api(), description="How the API is reached; more than one control plane needs it")
+    ssh: Ssh = Field(default=Ssh(), description="How we log in to the hosts")
     operators: tuple[str, ...] = Field(
-        default=(), description="SSH public keys (ssh-ed25519) that may read the cluster's secrets")
+        default=(),
+        description="SSH public keys (ssh-ed25519, ssh-rsa) that may read the cluster's secrets; a lab makes its own")
     config: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Overrides per component: fields of its config, `flags` for extra flags")
-    hosts: dict[Name, HostSpec] = Field(min_length=1)
+        default={}, description="Overrides per component: fields of its config, `flags` for extra flags")
+    hosts: dict[Name, HostSpec] = Field(min_length=1, description="The machines by name, which is their hostname too")
 
     @property
     def machines(self) -> tuple[Host, ...]:

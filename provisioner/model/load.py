@@ -14,6 +14,17 @@ from provisioner.model.schema_faults import schema_faults
 from provisioner.model.validate import validate
 
 
+class FaultyInventory(InventoryRefused):
+    """A cluster.yaml that was read and has faults: `faults` in the order of the file, for those who print them anew."""
+
+    def __init__(self, faults: list[Fault], filename: str) -> None:
+        self.faults = tuple(faults)
+        self.filename = filename
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__(f"{filename}: {count}; no host was contacted",
+                         details=[_line(fault, filename) for fault in faults], hint="kubewright schema")
+
+
 def load_cluster(text: str, filename: str) -> Cluster:
     """Return the cluster that `text` describes; InventoryRefused holds all faults in the order of the file."""
     document = read_document(text)
@@ -72,14 +83,8 @@ def _place(document: Document, path: Path, message: str) -> Fault:
     return Fault(document.mark(path, key=path not in document.raw), path, message)  # a section is its key's line
 
 
-def _refused(faults: list[Fault], filename: str) -> InventoryRefused:
-    ordered = sorted(dict.fromkeys(faults), key=lambda fault: fault.mark)
-    count = "1 fault" if len(ordered) == 1 else f"{len(ordered)} faults"
-    return InventoryRefused(
-        f"{filename}: {count}; no host was contacted",
-        details=[_line(fault, filename) for fault in ordered],
-        hint="kubewright schema",
-    )
+def _refused(faults: list[Fault], filename: str) -> FaultyInventory:
+    return FaultyInventory(sorted(dict.fromkeys(faults), key=lambda fault: fault.mark), filename)
 
 
 def _line(fault: Fault, filename: str) -> str:

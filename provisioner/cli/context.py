@@ -1,0 +1,55 @@
+"""What every verb gets: the options before it, and the inventory when it asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provisioner.model.inventory import Inventory
+
+
+@dataclass
+class Context:
+    """The options of one call; `inventory` is found, read and validated at first use, so `--help` needs none."""
+
+    directory: str | None = None
+    output: str = "text"
+    verbose: bool = False
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """Find and open the inventory; a missing one is a usage fault, a wrong one is refused with all its faults."""
+        from provisioner.model.inventory import Inventory, find_inventory
+
+        return Inventory.open(find_inventory(self.directory, os.environ, Path.cwd()))
+
+    @property
+    def opened(self) -> Inventory | None:
+        """Return the inventory if a verb has opened it already."""
+        opened: Inventory | None = self.__dict__.get("inventory")
+        return opened
+
+    @property
+    def wants_json(self) -> bool:
+        """Say whether the result goes to a program."""
+        return self.output == "json"
+
+    def enter_lab(self) -> None:
+        """Enter the lab's own network if the inventory is a lab; call it before any thread or connection."""
+        if self.inventory.cluster.lab:
+            from provisioner.lab.network import enter_namespace
+
+            enter_namespace(self.inventory.cluster.cluster)
+
+    def print_json(self, document: Mapping[str, Any]) -> None:
+        """Print one JSON document with its schema version on stdout."""
+        import json
+
+        import click
+
+        click.echo(json.dumps({"schema_version": 1, **document}, indent=2, ensure_ascii=False))

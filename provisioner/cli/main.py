@@ -1,0 +1,175 @@
+"""The command: options, the table of verbs, and the one place that turns outcomes into exit codes."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem, shell_complete
+
+from provisioner.cli import bug
+from provisioner.cli.context import Context
+from provisioner.cli.verbs import SECTIONS, existing_verbs, suggest
+from provisioner.errors import Interrupted, KubewrightError, UsageFault
+
+PROG = "kubewright"
+COMPLETE_VAR = "_KUBEWRIGHT_COMPLETE"
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module only when that verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs that exist, in the order of the table."""
+        return list(existing_verbs())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb, and let it take the common options after its name too."""
+        verb = existing_verbs().get(cmd_name)
+        if verb is None:
+            return None
+        module, _, name = verb.target.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        _accept_common_options(command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; for an unknown one say which was probably meant."""
+        if args and args[0] not in existing_verbs():
+            meant = suggest(args[0], existing_verbs())
+            raise UsageFault(
+                f"there is no verb `{args[0]}`" + (f"; did you mean `{meant}`?" if meant else ""),
+                hint=f"{PROG} {meant} --help" if meant else f"{PROG} --help",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs by section from the table; importing ten modules for one line each would cost seconds."""
+        there = existing_verbs()
+        for section, verbs in SECTIONS.items():
+            rows = [(verb.name, verb.help) for verb in verbs if verb.name in there]
+            if rows:
+                with formatter.section(section):
+                    formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete verbs from the table too."""
+        verbs = [CompletionItem(verb.name, help=verb.help) for verb in existing_verbs().values()
+                 if verb.name.startswith(incomplete)]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; only a bug of ours leaves as an exception."""
+    _force_utf8()
+    signal.signal(signal.SIGTERM, _interrupt)
+    if COMPLETE_VAR in os.environ:
+        return shell_complete(cli, {}, PROG, COMPLETE_VAR, os.environ[COMPLETE_VAR])
+    context = Context()
+    sys.excepthook = bug.reporter(context)
+    try:
+        with cli.make_context(PROG, list(sys.argv[1:] if argv is None else argv), obj=context) as ctx:
+            code = cli.invoke(ctx)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except KubewrightError as err:
+        code = _tell(err)
+    except click.UsageError as err:
+        code = _tell(_usage_fault(err))
+    except click.ClickException as err:
+        code = _tell(UsageFault(err.format_message()))
+    except (KeyboardInterrupt, click.Abort):
+        code = _tell(Interrupted("stopped"))
+    except BrokenPipeError:
+        code = _reader_left()
+    return code if isinstance(code, int) else 0
+
+
+def _tell(err: KubewrightError) -> int:
+    click.echo(f"error: {err.message}", err=True)
+    for line in err.details:
+        click.echo(line, err=True)
+    if err.hint:
+        click.echo(f"hint: {err.hint}", err=True)
+    return err.exit_code
+
+
+def _usage_fault(err: click.UsageError) -> UsageFault:
+    message = err.format_message().rstrip(".")
+    path = err.ctx.command_path if err.ctx else PROG
+    if isinstance(err, click.exceptions.NoArgsIsHelpError):
+        return UsageFault("no verb given", details=message.splitlines(), hint=f"{path} --help")
+    return UsageFault(message[:1].lower() + message[1:], hint=f"{path} --help")
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Treat a polite end (SIGTERM) as Ctrl-C: the same safe stop, the same exit code."""
+    raise KeyboardInterrupt
+
+
+def _reader_left() -> int:
+    """Stop in silence when the reader of our output has gone (`| head`), as other commands do."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
+    return 128 + signal.SIGPIPE
+
+
+def _force_utf8() -> None:
+    """Print check marks also where the locale says ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _common_options() -> list[click.Option]:
+    return [
+        click.Option(["-i", "--inventory"], metavar="DIR", expose_value=False, callback=_set("directory"),
+                     help="Directory with cluster.yaml. Default: $KUBEWRIGHT_INVENTORY, else the only one in "
+                          "inventories/."),
+        click.Option(["-o", "--output"], type=click.Choice(["text", "json"]), expose_value=False,
+                     callback=_set("output"), help="Form of the result on stdout. Default: text."),
+        click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set("verbose"),
+                     help="Show more of what is done."),
+    ]
+
+
+def _set(name: str) -> Any:
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(ctx.find_object(Context), name, value)
+    return callback
+
+
+def _accept_common_options(command: click.Command) -> None:
+    """Add the common options that a verb has no option of the same name for, so they may also stand behind it."""
+    taken = {opt for param in command.params for opt in param.opts}
+    for option in _common_options():
+        if not taken & set(option.opts):
+            option.hidden = True
+            command.params.append(option)
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _accept_common_options(inner)
+
+
+cli = Verbs(
+    PROG,
+    params=list(_common_options()),
+    subcommand_metavar="VERB [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Turn machines that answer SSH into a highly available Kubernetes cluster, and keep it healthy.",
+    epilog="Exit codes: 0 done, 10 inventory refused, 11 preflight refused, 12 unreachable, 13 not healthy, "
+           "14 lock held, 15 refused for safety, 16 plan stale, 64 usage, 130 interrupted.",
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
