@@ -1,0 +1,100 @@
+"""Large files by digest: taken from a stream, checked before they get their name, hashed once."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from typing import Any, BinaryIO, Mapping
+
+from . import files
+from .host import Fault, Host
+
+CHUNK = 1 << 20
+
+
+class Known:
+    """Digests of artifacts remembered with what moves when a file changes: size, times, inode."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._path = host.own("artifacts.json")
+        known = files.read_json(self._path)
+        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
+
+    def digest(self, path: str, status: os.stat_result) -> str:
+        """Return the SHA-256 of a file, read again only when it may have changed."""
+        entry = self._known.get(path)
+        if isinstance(entry, dict) and entry.get("mark") == _mark(status):
+            return str(entry.get("sha256"))
+        digest = hashlib.sha256()
+        with open(self._host.at(path), "rb") as stream:
+            for chunk in iter(lambda: stream.read(CHUNK), b""):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def remember(self, digests: Mapping[str, str]) -> None:
+        """Add digests and drop files that are gone; a lost memory costs one hash, never a wrong answer."""
+        files.private_directory(os.path.dirname(self._path))
+        with open(self._path + ".lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held for one small write, by streams to the same host
+            known = files.read_json(self._path)
+            merged = known if isinstance(known, dict) else {}
+            for path, digest in digests.items():
+                merged[path] = {"sha256": digest, "mark": _mark(os.stat(self._host.at(path)))}
+            files.write_json(self._path, {p: e for p, e in merged.items() if os.path.exists(self._host.at(p))})
+
+
+def _mark(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def store(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    """Take the artifacts announced in the first line; those whose bytes are wrong are told in one Fault at the end."""
+    wanted = json.loads(stream.readline())["artifacts"]
+    stored: dict[str, str] = {}
+    refused: list[str] = []
+    for entry in wanted:
+        path = host.at(entry["path"])
+        temp, digest = _receive(path, entry, stream)
+        if digest != entry["sha256"]:
+            files.remove(temp)
+            refused.append(f"{entry['path']}: sha256 {digest}, expected {entry['sha256']}")
+            continue
+        files.finish(temp, path)
+        stored[entry["path"]] = digest
+        Known(host).remember({entry["path"]: digest})
+    if refused:
+        raise Fault("bytes refused, nothing of them kept: " + "; ".join(refused))
+    return {"stored": list(stored)}
+
+
+def _receive(path: str, entry: Mapping[str, Any], stream: BinaryIO) -> tuple[str, str]:
+    files.make_parents(path)
+    _sweep(path)
+    temp = f"{files.temp_of(path)}.{os.getpid()}"  # two operators may stream the same file at once
+    digest = hashlib.sha256()
+    left = int(entry["size"])
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb", buffering=0) as out:
+        while left:
+            chunk = stream.read(min(CHUNK, left))
+            if not chunk:
+                files.remove(temp)
+                raise Fault(f"{entry['path']}: the stream ended {left} bytes early")
+            digest.update(chunk)
+            out.write(chunk)
+            left -= len(chunk)
+        os.fchmod(fd, int(entry.get("mode", 0o755)))
+        os.fsync(fd)
+    return temp, digest.hexdigest()
+
+
+def _sweep(path: str) -> None:
+    """Remove what streams that died left beside the file."""
+    head, tail = os.path.split(files.temp_of(path))
+    for name in os.listdir(head):
+        pid = name[len(tail) + 1:] if name.startswith(tail + ".") else ""
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            files.remove(os.path.join(head, name))

@@ -1,0 +1,148 @@
+"""One change: the state it will make, whether it may be made, and how it is made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from typing import Any, Mapping
+
+from . import files, generations, states
+from .host import Fault, Host, check_unit
+
+Change = Mapping[str, Any]
+# What else is in the applier's language is changed by Ansible's own modules (prepare.yml), or streamed (store).
+WRITES = ("file", "directory", "symlink", "certificate")
+REMOVES = (*WRITES, "artifact")
+UNIT_ACTIONS = ("start", "restart", "reload", "remove")
+
+
+def check(host: Host, change: Change) -> None:
+    """Refuse a change that we could not make, or whose bytes are not those the plan showed, before any is made."""
+    kind, action, path = change.get("kind"), change.get("action"), change.get("path")
+    name = f"{kind} {path}"
+    if kind == "unit":
+        check_unit(path)
+        if action not in UNIT_ACTIONS:
+            raise Fault(f"{name}: a unit cannot {action!r}")
+        return
+    if kind not in (REMOVES if action == "remove" else WRITES) or action not in ("add", "change", "remove"):
+        raise Fault(f"{name}: cannot {action!r} it here")
+    host.at(str(path))
+    want = target(change)
+    if change.get("want") and change["want"] != want:
+        raise Fault(f"{name}: the bytes sent make it {want!r}, the plan showed {change['want']!r}")
+
+
+def target(change: Change) -> str:
+    """Return the state that the change makes, from what was sent with it."""
+    kind = change["kind"]
+    if change["action"] == "remove":
+        return states.ABSENT
+    if kind == "symlink":
+        return f"link {change['target']}"
+    owner = f"{change.get('owner', 'root')}:{change.get('group', 'root')}"
+    if kind == "directory":
+        return f"dir {_mode(change):04o} {owner}"
+    if kind == "certificate":
+        digest = hashlib.sha256(_bytes(change, "certificate")).hexdigest()
+        return f"certificate sha256:{digest} key-ok {_mode(change):04o} {owner}"
+    return states.words(states.digest_of(_bytes(change, "content"), change.get("hmac_key")), _mode(change), owner)
+
+
+def verdict(host: Host, change: Change, state: str) -> str:
+    """Say `skipped` (it is there), `go` (it is what the plan was made from) or `stale` (it is neither)."""
+    if state == target(change):
+        return "skipped"
+    if state == change.get("expect") or _half_made(host, change, state):
+        return "go"
+    return "stale"
+
+
+def _half_made(host: Host, change: Change, state: str) -> bool:
+    """Recognise what this very change leaves when it is killed in the middle, where one rename cannot do it all."""
+    if change["kind"] == "directory":
+        triples = list(zip(state.split(), str(change.get("expect")).split(), target(change).split()))
+        return len(triples) == 3 and all(now in (old, new) for now, old, new in triples)
+    if change["kind"] != "certificate":
+        return False
+    if change["action"] == "remove":
+        return state.endswith(" key-missing")
+    try:
+        return files.read(host.at(change["key_path"]))[0] == _bytes(change, "key")
+    except OSError:
+        return False
+
+
+def owners(change: Change) -> tuple[int, int]:
+    """Return uid and gid that the change needs, or a Fault that names what the host lacks."""
+    if change["kind"] == "symlink" or change["action"] == "remove":
+        return -1, -1
+    try:
+        return files.ids(change.get("owner", "root"), change.get("group", "root"))
+    except KeyError as missing:
+        raise Fault(f"{change['path']}: {missing.args[0]}") from None
+
+
+def make(host: Host, step: str, change: Change, state: str) -> str:
+    """Make the change, the previous bytes kept, and return what was done."""
+    place = host.at(change["path"])
+    generations.save(host, step, change, state)
+    if change["action"] == "remove":
+        if change["kind"] == "certificate":
+            files.remove(host.at(change["key_path"]))
+        files.remove(place)
+        return "removed"
+    uid, gid = owners(change)
+    if change["kind"] == "symlink":
+        files.symlink(place, change["target"])
+    elif change["kind"] == "directory":
+        files.directory(place, _mode(change), uid, gid)
+    elif change["kind"] == "file":
+        files.write(place, _bytes(change, "content"), _mode(change), uid, gid)
+    else:
+        _certificate(host, change, uid, gid)
+    return "written"
+
+
+def _certificate(host: Host, change: Change, uid: int, gid: int) -> None:
+    """Have both files complete before either gets its name; a kill between the renames shows as key-mismatch."""
+    certificate, key = host.at(change["path"]), host.at(change["key_path"])
+    new_key = files.prepare(key, _bytes(change, "key"), _mode(change), uid, gid)
+    new_certificate = files.prepare(certificate, _bytes(change, "certificate"), 0o644, uid, gid)
+    files.finish(new_key, key)
+    files.finish(new_certificate, certificate)
+
+
+def sweep(host: Host, change: Change) -> None:
+    """Remove the temporary files that a killed step left beside the change's paths."""
+    for path in (change["path"], change.get("key_path")):
+        if path and change["kind"] != "unit":
+            temp = files.temp_of(host.at(path))
+            if os.path.lexists(temp):
+                files.remove(temp)
+
+
+def diff(host: Host, change: Change) -> str:
+    """Return a unified diff of text; of secrets only that they change."""
+    if change["kind"] == "certificate" or change.get("hmac_key"):
+        return "(secret, changed)"
+    if change["kind"] != "file":
+        return f"-{change.get('expect')}\n+{target(change)}\n"
+    old = states.Look(host).see(change)[1].get("text", "")
+    try:
+        new = "" if change["action"] == "remove" else _bytes(change, "content").decode()
+    except UnicodeDecodeError:
+        return "(not text, changed)"
+    import difflib  # 5 ms that only check mode pays
+    lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), change["path"], change["path"])
+    return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+
+
+def _mode(change: Change) -> int:
+    mode = change["mode"]
+    return int(mode, 8) if isinstance(mode, str) else int(mode)
+
+
+def _bytes(change: Change, name: str) -> bytes:
+    return base64.b64decode(change[name], validate=True)

@@ -1,0 +1,77 @@
+"""The host the applier works on: its files, its commands, and the fault that says what went wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+from typing import Optional, Sequence
+
+STATE_DIR = "/var/lib/kubewright"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}")
+
+
+class Fault(Exception):
+    """The applier cannot answer; the text goes to stderr and the exit status is 1."""
+
+
+class Host:
+    """A host, seen below `root`: "/" in earnest, a temporary directory in tests."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = root.rstrip("/")
+
+    def at(self, path: str) -> str:
+        """Return where `path` lies; only plain absolute paths are taken, so nothing leads out of the root."""
+        if not path.startswith("/") or "\0" in path or os.path.normpath(path) != path or path.startswith("//"):
+            raise Fault(f"not a plain absolute path: {path!r}")
+        return self.root + path
+
+    def own(self, name: str) -> str:
+        """Return a path in the applier's own state directory."""
+        return self.at(f"{STATE_DIR}/{name}")
+
+    def run(self, argv: Sequence[str], *, timeout: float = 30, check: bool = True) -> str:
+        """Run a command without a shell and return its stdout; a bad exit is a Fault unless `check` is off."""
+        try:
+            done = subprocess.run(list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout,
+                                  check=False)
+        except FileNotFoundError:
+            raise Fault(f"{argv[0]}: not found on this host") from None
+        except subprocess.TimeoutExpired:
+            raise Fault(f"{' '.join(argv[:3])}: no answer in {timeout:g} s") from None
+        if check and done.returncode:
+            text = done.stderr.decode(errors="replace").strip()
+            raise Fault(f"{' '.join(argv[:3])}: exit {done.returncode}: {text[-400:]}")
+        return done.stdout.decode(errors="replace")
+
+    def text(self, path: str) -> Optional[str]:
+        """Return the text of a small file, or None where it is not there or not readable."""
+        try:
+            with open(self.at(path), "rb") as stream:
+                return stream.read().decode(errors="replace")
+        except OSError:
+            return None
+
+
+def check_id(step: object) -> str:
+    """Return a step's id; it becomes a directory and a unit's name, so anything else than a plain word is refused."""
+    if not isinstance(step, str) or not _ID.fullmatch(step):
+        raise Fault(f"not a step id: {step!r}")
+    return step
+
+
+def check_unit(name: object) -> str:
+    """Return a unit's name; it becomes an argument and a file's name."""
+    if not isinstance(name, str) or not _UNIT.fullmatch(name) or name.startswith(("-", ".")):
+        raise Fault(f"not a unit: {name!r}")
+    return name
+
+
+def caller_gone() -> bool:
+    """Say whether whoever reads our stdout is gone, so that a waiting command ends with its SSH channel."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,0 +1,81 @@
+"""The entry: COMMAND in argv, request on stdin, one JSON document on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, BinaryIO, Callable
+
+from .host import Fault, Host
+
+STALE = 16
+
+
+def _request(stream: BinaryIO) -> dict[str, Any]:
+    request = json.loads(stream.read() or b"{}")
+    if not isinstance(request, dict):
+        raise Fault("the request is not a JSON object")
+    return request
+
+
+# Every command imports what it needs itself: a zipapp compiles each module on each call.
+def _observe(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .observe import observe
+    return observe(host, _request(stream))
+
+
+def _apply(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .start import apply
+    return apply(host, _request(stream))
+
+
+def _store(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .artifacts import store
+    return store(host, stream)
+
+
+def _probe(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .probe import probe
+    return probe(host, _request(stream))
+
+
+def _read(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .readers import read
+    return read(host, _request(stream))
+
+
+def _steps(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .steps import results
+    return {"steps": results(host)}
+
+
+COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
+    "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "read": _read, "steps": _steps,
+}
+
+
+def _options(argv: list[str]) -> tuple[Host, list[str]]:
+    if argv[:1] == ["--root"] and len(argv) > 1:
+        return Host(argv[1]), argv[2:]
+    return Host(), argv
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return the exit status: 0 answered, 16 stale, 1 our own fault."""
+    os.umask(0o022)
+    try:
+        host, words = _options(argv)
+        if words[:1] == ["step"] and len(words) == 2:
+            from .steps import run
+            run(host, words[1])
+            return 0
+        if len(words) != 1 or words[0] not in COMMANDS:
+            raise Fault(f"unknown command: {' '.join(words)!r}")
+        answer = COMMANDS[words[0]](host, sys.stdin.buffer)
+    except (Fault, OSError, ValueError) as fault:
+        sys.stderr.write(f"applier: {fault}\n")
+        return 1
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    return STALE if answer.get("status") == "stale" else 0

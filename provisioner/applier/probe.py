@@ -1,0 +1,131 @@
+"""`probe`: poll on the host until everything asked for holds, or say what did not and why."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import time
+from typing import Any, Callable, Mapping
+from urllib.parse import urlsplit
+
+from . import stamps, units
+from .host import Fault, Host, caller_gone
+
+ATTEMPT = 2.0
+SNIPPET = 200
+Probe = Mapping[str, Any]
+
+
+class Hopeless(Exception):
+    """Waiting longer cannot help."""
+
+
+def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Poll until all probes hold at once; those that held are tried again only when all have, to confirm."""
+    probes = request["probes"]
+    for one in probes:
+        if one.get("kind") not in KINDS:
+            raise Fault(f"unknown kind of probe: {one.get('kind')!r}")
+    began = time.monotonic()
+    deadline = began + float(request.get("deadline", 60))
+    interval = float(request.get("interval", 0.2))
+    reasons: list[str | None] = ["not tried"] * len(probes)
+    hope = True
+    while hope:
+        hope = _round(host, probes, reasons, deadline)
+        if not any(reasons) or time.monotonic() + interval >= deadline or caller_gone():
+            break
+        if hope:
+            time.sleep(interval)
+    results = [{"name": one.get("name", ""), "ok": reason is None, "reason": reason or ""}
+               for one, reason in zip(probes, reasons)]
+    return {"ok": not any(reasons), "seconds": round(time.monotonic() - began, 3), "results": results}
+
+
+def _round(host: Host, probes: list[Probe], reasons: list[str | None], deadline: float) -> bool:
+    """Try what does not hold yet, then once more all that held before; return whether waiting can still help."""
+    pending = [index for index, reason in enumerate(reasons) if reason is not None]
+    fresh = set(pending)
+    try:
+        _try(host, probes, reasons, pending, deadline)
+        if not any(reasons):
+            _try(host, probes, reasons, [i for i in range(len(probes)) if i not in fresh], deadline)
+    except Hopeless:
+        return False
+    return True
+
+
+def _try(host: Host, probes: list[Probe], reasons: list[str | None], which: list[int], deadline: float) -> None:
+    for index in which:
+        timeout = max(0.05, min(ATTEMPT, deadline - time.monotonic()))
+        try:
+            reasons[index] = KINDS[probes[index]["kind"]](host, probes[index], timeout)
+        except Hopeless as end:
+            reasons[index] = str(end)
+            raise
+        except (OSError, Fault, http.client.HTTPException) as saw:
+            reasons[index] = f"{type(saw).__name__}: {saw}" if isinstance(saw, http.client.HTTPException) else str(saw)
+
+
+def _unit(host: Host, one: Probe, timeout: float) -> str | None:
+    """Hold when the unit is active with no job waiting: a queued restart would still show the old process."""
+    name = one["unit"]
+    seen = units.show(host, [name])[name]
+    state = f"{seen.get('ActiveState')} ({seen.get('SubState')})"
+    restarts = units.number(seen, "NRestarts")
+    if "since_restarts" in one and restarts >= int(one["since_restarts"]) + 2:
+        raise Hopeless(f"{state}: exited {restarts - int(one['since_restarts'])} times, it does not stay up")
+    if not units.exists(seen):
+        return "no such unit"
+    if units.has_job(seen):
+        return f"{state}, a job is waiting"
+    if seen.get("ActiveState") != "active":
+        return state
+    if one.get("current"):
+        current, causes = stamps.compare(host, name, one.get("inputs", ()), stamps.Sums(host))
+        if not current:
+            return f"{state}, but started with other inputs: {', '.join(causes) or 'no record of its start'}"
+    return None
+
+
+def _tcp(host: Host, one: Probe, timeout: float) -> str | None:
+    socket.create_connection((one["address"], int(one["port"])), timeout).close()
+    return None
+
+
+def _file(host: Host, one: Probe, timeout: float) -> str | None:
+    return None if os.path.exists(host.at(one["path"])) else "not there"
+
+
+def _http(host: Host, one: Probe, timeout: float) -> str | None:
+    """Hold when the answer has the wanted status; the certificate is always verified, no proxy is asked."""
+    url = urlsplit(one["url"])
+    port = url.port or (443 if url.scheme == "https" else 80)
+    name = url.hostname or ""
+    with socket.create_connection((name, port), timeout) as plain:
+        stream = plain
+        if url.scheme == "https":
+            stream = _context(host, one).wrap_socket(plain, server_hostname=one.get("server_name") or name)
+        with stream:
+            connection = http.client.HTTPConnection(one.get("server_name") or name, port, timeout=timeout)
+            connection.sock = stream
+            connection.request("GET", (url.path or "/") + (f"?{url.query}" if url.query else ""))
+            answer = connection.getresponse()
+            body = answer.read1(SNIPPET).decode(errors="replace") if answer.status != one.get("status", 200) else ""
+    if answer.status == one.get("status", 200):
+        return None
+    return " ".join(f"{answer.status} {answer.reason}: {body}".split())
+
+
+def _context(host: Host, one: Probe) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=host.at(one["ca"]) if one.get("ca") else None)
+    if one.get("cert"):
+        context.load_cert_chain(host.at(one["cert"]), host.at(one["key"]), password=lambda: b"")
+    return context
+
+
+KINDS: dict[str, Callable[[Host, Probe, float], str | None]] = {
+    "unit": _unit, "tcp": _tcp, "file": _file, "http": _http,
+}

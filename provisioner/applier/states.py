@@ -1,0 +1,190 @@
+"""The state strings: what an item is, told in the words in which `compile` says what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import pwd
+import stat
+from typing import Any, Callable, Mapping, Optional, Sequence
+
+from . import artifacts, files, kernel, stamps, units
+from .host import Host
+
+ABSENT = "absent"
+TEXT_LIMIT = 64 * 1024
+Spec = Mapping[str, Any]
+Seen = tuple[str, dict[str, Any]]
+
+
+class Look:
+    """One look at a host: what is asked of a tool is asked once for all items, and no file is read twice."""
+
+    def __init__(self, host: Host, specs: Sequence[Spec] = ()) -> None:
+        self.host = host
+        self.sums = stamps.Sums(host)
+        self.known_artifacts = artifacts.Known(host)
+        self.units = units.show(host, [s["path"] for s in specs if s["kind"] == "unit"])
+        self.packages = _packages(host, [s["path"] for s in specs if s["kind"] == "package"])
+        self._pair_context: Any = None
+
+    def see(self, spec: Spec) -> Seen:
+        """Return the state of one item and what else was seen of it."""
+        return KINDS[spec["kind"]](self, spec)
+
+    def pair_matches(self, certificate: str, key: str) -> bool:
+        """Say whether a certificate and a key belong together: OpenSSL compares them when it loads both."""
+        import ssl  # 12 ms that only hosts with certificates pay
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # An encrypted key would make OpenSSL ask on the terminal; an empty password makes it fail instead.
+            context.load_cert_chain(self.host.at(certificate), self.host.at(key), password=lambda: b"")
+        except (ssl.SSLError, OSError):
+            return False
+        return True
+
+
+def words(digest: str, mode: int, owner: str) -> str:
+    """Return the state of a file from its parts."""
+    return f"file {digest} {mode:04o} {owner}"
+
+
+def digest_of(data: bytes, hmac_key: Optional[str]) -> str:
+    """Return `sha256:HEX`, or `hmac:HEX` where the plan must not know the digest of a secret."""
+    if hmac_key:
+        return "hmac:" + hmac.new(bytes.fromhex(hmac_key), data, "sha256").hexdigest()
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _other(status: os.stat_result) -> str:
+    kinds = ((stat.S_ISLNK, "symlink"), (stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"))
+    return "other " + next((name for test, name in kinds if test(status.st_mode)), "special")
+
+
+def _status(look: Look, path: str) -> Optional[os.stat_result]:
+    try:
+        return os.lstat(look.host.at(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _file(look: Look, spec: Spec) -> Seen:
+    path, key = spec["path"], spec.get("hmac_key")
+    status = _status(look, path)
+    if status is None:
+        return ABSENT, {}
+    if not stat.S_ISREG(status.st_mode):
+        return _other(status), {}
+    data, status = files.read(look.host.at(path))
+    if not key:
+        look.sums.put(path, hashlib.sha256(data).hexdigest())
+    state = words(digest_of(data, key), stat.S_IMODE(status.st_mode), files.owner_of(status))
+    return state, {} if key else _text(data)
+
+
+def _text(data: bytes) -> dict[str, Any]:
+    if len(data) > TEXT_LIMIT:
+        return {}
+    try:
+        return {"text": data.decode()}
+    except UnicodeDecodeError:
+        return {}
+
+
+def _directory(look: Look, spec: Spec) -> Seen:
+    status = _status(look, spec["path"])
+    if status is None:
+        return ABSENT, {}
+    if not stat.S_ISDIR(status.st_mode):
+        return _other(status), {}
+    return f"dir {stat.S_IMODE(status.st_mode):04o} {files.owner_of(status)}", {}
+
+
+def _symlink(look: Look, spec: Spec) -> Seen:
+    status = _status(look, spec["path"])
+    if status is None:
+        return ABSENT, {}
+    if not stat.S_ISLNK(status.st_mode):
+        return _other(status), {}
+    return f"link {os.readlink(look.host.at(spec['path']))}", {}
+
+
+def _artifact(look: Look, spec: Spec) -> Seen:
+    status = _status(look, spec["path"])
+    if status is None:
+        return ABSENT, {}
+    if not stat.S_ISREG(status.st_mode):
+        return _other(status), {}
+    if "size" in spec and status.st_size != spec["size"]:
+        return f"artifact size:{status.st_size}", {}  # wrong already: no need to read 100 MB
+    return f"artifact sha256:{look.known_artifacts.digest(spec['path'], status)}", {}
+
+
+def _certificate(look: Look, spec: Spec) -> Seen:
+    status = _status(look, spec["path"])
+    if status is None:
+        return ABSENT, {}
+    if not stat.S_ISREG(status.st_mode):
+        return _other(status), {}
+    data, _ = files.read(look.host.at(spec["path"]))
+    digest = hashlib.sha256(data).hexdigest()
+    look.sums.put(spec["path"], digest)
+    extra = {"pem": data.decode(errors="replace")}
+    key = _status(look, spec["key_path"])
+    if key is None or not stat.S_ISREG(key.st_mode):
+        return f"certificate sha256:{digest} key-missing", extra
+    match = "key-ok" if look.pair_matches(spec["path"], spec["key_path"]) else "key-mismatch"
+    return f"certificate sha256:{digest} {match} {stat.S_IMODE(key.st_mode):04o} {files.owner_of(key)}", extra
+
+
+def _unit(look: Look, spec: Spec) -> Seen:
+    seen = look.units[spec["path"]]
+    current, causes = stamps.compare(look.host, spec["path"], spec.get("inputs", ()), look.sums)
+    return units.state(seen, current), units.details(seen, causes)
+
+
+def _package(look: Look, spec: Spec) -> Seen:
+    return look.packages.get(spec["path"], (ABSENT, {}))
+
+
+def _packages(host: Host, names: list[str]) -> dict[str, Seen]:
+    """Ask dpkg once for all packages; those it does not know make it exit 1 and are simply not in the answer."""
+    if not names:
+        return {}
+    form = "--showformat=${Package}\t${db:Status-Status}\t${Version}\n"
+    text = host.run(["dpkg-query", "--show", form, "--", *names], check=False)
+    found: dict[str, Seen] = {}
+    for line in text.splitlines():
+        name, status, version = line.split("\t")
+        if status in ("not-installed", "config-files"):
+            continue
+        if found.get(name, ("", {}))[0] != "installed":  # the same name may be there for a second architecture
+            found[name] = (status, {"version": version})
+    return found
+
+
+def _user(look: Look, spec: Spec) -> Seen:
+    try:
+        pwd.getpwnam(spec["path"])
+    except KeyError:
+        return ABSENT, {}
+    return "present", {}
+
+
+def _sysctl(look: Look, spec: Spec) -> Seen:
+    return kernel.sysctl(look.host, spec["path"]), {}
+
+
+def _module(look: Look, spec: Spec) -> Seen:
+    return ("loaded" if kernel.has_module(look.host, spec["path"]) else ABSENT), {}
+
+
+def _swap(look: Look, spec: Spec) -> Seen:
+    return kernel.swap(look.host), {}
+
+
+KINDS: dict[str, Callable[[Look, Spec], Seen]] = {
+    "directory": _directory, "file": _file, "symlink": _symlink, "artifact": _artifact, "certificate": _certificate,
+    "package": _package, "user": _user, "sysctl": _sysctl, "module": _module, "swap": _swap, "unit": _unit,
+}

@@ -1,0 +1,117 @@
+"""A step: the transient unit's own process. It alone writes the result, and the result alone says that it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any
+
+from . import changes as one
+from . import files, locks
+from .apply import Run
+from .host import Fault, Host, check_id
+
+KEEP = 200
+ORPHAN_SECONDS = 60  # a request younger than this may be about to be started
+
+
+def directory(host: Host, step: str) -> str:
+    """Return the step's directory."""
+    return host.own(f"steps/{check_id(step)}")
+
+
+def unit_of(step: str) -> str:
+    """Return the name of the transient unit that runs the step."""
+    return f"kubewright-step-{check_id(step)}.service"
+
+
+def result_of(host: Host, step: str) -> dict[str, Any] | None:
+    """Return the step's result, or None while there is none."""
+    result = files.read_json(f"{directory(host, step)}/result.json")
+    return result if isinstance(result, dict) else None
+
+
+def results(host: Host) -> list[dict[str, Any]]:
+    """Return every result kept, newest first."""
+    found = (files.read_json(f"{place}/result.json") for place in _places(host))
+    return [result for result in found if isinstance(result, dict)]
+
+
+def run(host: Host, step: str) -> None:
+    """Run a step whose request apply left: wait for the lock, make the changes, write the result."""
+    request = _take_request(host, step)
+    with _lock(host, step, float(request.get("timeout", 600))):
+        if result_of(host, step) is not None:
+            return
+        _drop_orphans(host, step)
+        bundle = request["changes"]
+        for change in bundle:
+            one.check(host, change)
+        work = Run(host, step, bundle)
+        work.perform()
+        files.write_json(f"{directory(host, step)}/result.json", work.document())
+        with contextlib.suppress(OSError):
+            files.remove(f"{directory(host, step)}/request.json")
+        _prune(host)
+
+
+def _take_request(host: Host, step: str) -> dict[str, Any]:
+    """Read the request and remove it at once: from here on its secrets are in memory only.
+
+    A step that dies after this is started again by `apply`, which sends the request anew.
+    """
+    path = f"{directory(host, step)}/request.json"
+    request = files.read_json(path)
+    files.remove(path)
+    if not isinstance(request, dict):
+        raise Fault(f"step {step}: no request")
+    return request
+
+
+@contextlib.contextmanager
+def _lock(host: Host, step: str, wait: float) -> Any:
+    try:
+        with locks.exclusive(host, step, wait):
+            yield
+    except locks.Busy as busy:
+        raise Fault(f"step {step}: step {busy} kept the host's lock for {wait:g} s") from None
+
+
+def _places(host: Host) -> list[str]:
+    """Return the directories of steps with a result, newest first."""
+    dated = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(host.own("steps")) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                dated.append((os.stat(f"{entry.path}/result.json").st_mtime_ns, entry.path))
+    return [path for _, path in sorted(dated, reverse=True)]
+
+
+def _prune(host: Host) -> None:
+    for place in _places(host)[KEEP:]:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(place):
+                files.remove(f"{place}/{name}")
+            files.remove(place)
+
+
+def _drop_orphans(host: Host, step: str) -> None:
+    """Remove requests, which hold secrets, of steps that died before they took them."""
+    old = time.time() - ORPHAN_SECONDS
+    left = []
+    with os.scandir(host.own("steps")) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if entry.name != step and os.stat(f"{entry.path}/request.json").st_mtime < old:
+                    left.append(entry.name)
+    for name in left:
+        if not alive(host, name):
+            files.remove(f"{directory(host, name)}/request.json")
+
+
+def alive(host: Host, step: str) -> bool:
+    """Say whether the step's unit runs, or is about to."""
+    text = host.run(["systemctl", "show", "--property=ActiveState,Job", "--", unit_of(step)])
+    seen = dict(line.partition("=")[::2] for line in text.splitlines())
+    return seen.get("ActiveState") not in ("inactive", "failed") or seen.get("Job", "0") not in ("", "0")

@@ -1,0 +1,122 @@
+"""systemd units: one `systemctl show` for all of them, and the acts on one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Sequence
+
+from . import files, stamps
+from .host import Fault, Host, check_unit
+
+PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "InvocationID", "Job",
+              "NeedDaemonReload", "ActiveEnterTimestampMonotonic", "StateChangeTimestampMonotonic")
+Properties = dict[str, str]
+
+
+def show(host: Host, names: Sequence[str]) -> dict[str, Properties]:
+    """Return the properties of many units from one call; systemctl answers in the order of the arguments."""
+    if not names:
+        return {}
+    argv = ["systemctl", "show", "--no-pager", "--property=" + ",".join(PROPERTIES), "--"]
+    text = host.run(argv + [check_unit(name) for name in names])
+    blocks = [_parse(block) for block in text.strip("\n").split("\n\n")]
+    if len(blocks) != len(names):
+        raise Fault(f"systemctl show: {len(blocks)} answers for {len(names)} units")
+    return dict(zip(names, blocks))
+
+
+def _parse(block: str) -> Properties:
+    pairs = (line.partition("=") for line in block.splitlines() if "=" in line)
+    return {key: value for key, _, value in pairs}
+
+
+def exists(seen: Properties) -> bool:
+    """Say whether systemd knows the unit: it has a file, or still runs without one."""
+    return seen.get("LoadState") != "not-found" or seen.get("ActiveState") != "inactive"
+
+
+def state(seen: Properties, current: bool) -> str:
+    """Return the three words: ActiveState, `enabled` or what is-enabled says, `current` or `due`."""
+    if not exists(seen):
+        return "absent"
+    enabled = seen.get("UnitFileState") or ("not-found" if seen.get("LoadState") == "not-found" else "unknown")
+    return f"{seen.get('ActiveState', 'unknown')} {enabled} {'current' if current else 'due'}"
+
+
+def details(seen: Properties, causes: list[str]) -> dict[str, Any]:
+    """Return what else a reader wants of a unit: why it is due, and how it lives."""
+    return {
+        "causes": causes,
+        "invocation_id": seen.get("InvocationID", ""),
+        "restarts": number(seen, "NRestarts"),
+        "sub": seen.get("SubState", ""),
+        "since": _since(seen),
+        "need_reload": seen.get("NeedDaemonReload") == "yes",
+        "job": has_job(seen),
+    }
+
+
+def has_job(seen: Properties) -> bool:
+    """Say whether systemd has a job waiting or running for the unit: until it ends, the old process may still run."""
+    return seen.get("Job", "0") not in ("", "0")
+
+
+def number(seen: Properties, name: str) -> int:
+    """Return a numeric property, 0 where the unit has none."""
+    value = seen.get(name, "")
+    return int(value) if value.isdigit() else 0
+
+
+def _since(seen: Properties) -> int:
+    active = seen.get("ActiveState") == "active"
+    moment = number(seen, "ActiveEnterTimestampMonotonic" if active else "StateChangeTimestampMonotonic")
+    return int(time.time() - time.monotonic() + moment / 1e6) if moment else 0
+
+
+def settled(seen: Properties, current: bool) -> bool:
+    """Say whether there is nothing to do: it runs with its inputs, or is on its way there.
+
+    A start that was queued by a step which then died shows as activating with a job and the new stamp: acting again
+    would restart it twice.
+    """
+    active = seen.get("ActiveState", "")
+    return current and (active in ("active", "reloading") or (active == "activating" and has_job(seen)))
+
+
+def wants_enable(seen: Properties) -> bool:
+    """Say whether the unit would not start at boot; those without an [Install] section cannot be enabled."""
+    return seen.get("UnitFileState") not in ("enabled", "static", "generated", "transient", "indirect", "alias")
+
+
+def act(host: Host, name: str, action: str, seen: Properties) -> str:
+    """Queue the start, restart or reload of a unit, and return what was done.
+
+    A unit that already runs with other inputs (the package's own start, say) is restarted where `start` was asked; one
+    that does not run is started where `reload` was.
+    """
+    active = seen.get("ActiveState", "")
+    verb = {"start": "restart", "restart": "restart", "reload": "reload-or-restart"}.get(action)
+    if verb is None:
+        raise Fault(f"{name}: a unit cannot {action!r}")
+    if active == "failed":
+        host.run(["systemctl", "reset-failed", "--", name])
+    host.run(["systemctl", "--no-block", verb, "--", name])
+    if active in ("active", "reloading"):
+        return "reloaded" if action == "reload" else "restarted"
+    return "started"
+
+
+def enable(host: Host, name: str) -> None:
+    """Make the unit start at boot."""
+    host.run(["systemctl", "enable", "--quiet", "--", name])
+
+
+def retire(host: Host, name: str) -> None:
+    """Stop and disable a unit, wait until it has ended, and forget its stamp."""
+    host.run(["systemctl", "disable", "--now", "--quiet", "--", name], timeout=180)
+    files.remove(host.at(f"{stamps.STARTED}/{name}"))
+
+
+def daemon_reload(host: Host) -> None:
+    """Make systemd read unit files again."""
+    host.run(["systemctl", "daemon-reload"], timeout=90)
