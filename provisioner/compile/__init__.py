@@ -1,0 +1,1 @@
+"""What the cluster should be: pure. Start at cluster.py (the whole) and host.py (the list of a host's parts)."""

@@ -1,0 +1,44 @@
+"""The whole cluster as it should be: inventory, facts and artifacts.lock in, Desired out, nothing else read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from provisioner.compile import versions
+from provisioner.compile.context import ClusterContext, HostContext, config_faults
+from provisioner.compile.host import compile_host
+from provisioner.compile.objects import objects
+from provisioner.errors import InventoryRefused, PreflightRefused
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.cluster import Cluster
+from provisioner.model.desired import Desired, EtcdMember
+from provisioner.model.facts import Facts
+from provisioner.model.secret import SecretRef
+
+
+def compile_cluster(
+        cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock,
+        secrets: Mapping[str, SecretRef], public: Mapping[str, str]) -> Desired:
+    """Return what every host, the etcd membership and the Kubernetes objects should be.
+
+    Pure: equal arguments give an equal answer. A host without facts (it did not answer) is left out of `hosts`, but
+    stays a member and a peer for all others. `secrets` are references; `public` maps names such as `ca.crt` to PEM.
+    """
+    _refuse(cluster, facts, lock)
+    site = ClusterContext(cluster, lock, secrets, public)
+    contexts = [HostContext(site, host, facts[host.name]) for host in cluster.machines if host.name in facts]
+    return Desired(
+        hosts={ctx.name: compile_host(ctx) for ctx in contexts},
+        objects=objects(site, sorted({ctx.facts.arch for ctx in contexts if ctx.is_node})),
+        members=tuple(EtcdMember(host.name, host.address) for host in site.etcd_hosts))
+
+
+def _refuse(cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock) -> None:
+    faults = [*config_faults(cluster), *versions.lock_faults(cluster.kubernetes, lock)]
+    if faults:
+        raise InventoryRefused("the inventory asks for what we cannot make", details=faults, code="inventory-config")
+    lost = [f"{host.name}: no interface carries {host.address}" for host in cluster.machines
+            if host.name in facts and facts[host.name].interface_of(host.address) is None]
+    if lost:
+        raise PreflightRefused("a host does not have the address that the inventory gives it",
+                               details=lost, code="address-missing")

@@ -1,0 +1,161 @@
+"""What a part of compile may know: the cluster, one host of it, and what was seen of that host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from provisioner.compile.render import overlay
+from provisioner.errors import InventoryRefused
+from provisioner.model.artifact import ArtifactLock, LockedArtifact
+from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.facts import Facts
+from provisioner.model.secret import SecretRef
+
+CLUSTER_DOMAIN = "cluster.local"
+
+# What `config:` of the inventory may name, and the fields it may set there; None: any field of the component's own
+# configuration. Every one but coredns and haproxy also takes `flags`.
+COMPONENTS: Mapping[str, frozenset[str] | None] = {
+    "kubelet": None,
+    "kube-proxy": None,
+    "flannel": None,
+    "kube-apiserver": frozenset({"flags"}),
+    "kube-controller-manager": frozenset({"flags"}),
+    "kube-scheduler": frozenset({"flags"}),
+    "etcd": frozenset({"flags"}),
+    "haproxy": frozenset({"maxconn", "inter"}),
+    "coredns": frozenset({"replicas", "upstreams"}),
+}
+
+
+@dataclass(frozen=True)
+class ClusterContext:
+    """The inputs of one compilation, with the lists of hosts that every part asks for made once."""
+
+    cluster: Cluster
+    lock: ArtifactLock
+    secrets: Mapping[str, SecretRef]
+    public: Mapping[str, str]
+
+    @cached_property
+    def control_planes(self) -> tuple[Host, ...]:
+        return self.cluster.control_planes
+
+    @cached_property
+    def etcd_hosts(self) -> tuple[Host, ...]:
+        return self.cluster.etcd_hosts
+
+    @cached_property
+    def load_balancers(self) -> tuple[Host, ...]:
+        return self.cluster.load_balancers
+
+    @cached_property
+    def etcd_names(self) -> frozenset[str]:
+        return frozenset(h.name for h in self.etcd_hosts)
+
+    @cached_property
+    def load_balancer_names(self) -> frozenset[str]:
+        return frozenset(h.name for h in self.load_balancers)
+
+    @cached_property
+    def artifacts(self) -> Mapping[tuple[str, str], LockedArtifact]:
+        return {(a.name, a.arch): a for a in self.lock.artifacts}
+
+
+@dataclass(frozen=True)
+class HostContext:
+    """One host within its cluster: everything that a part may depend on."""
+
+    site: ClusterContext
+    host: Host
+    facts: Facts
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.site.cluster
+
+    @property
+    def name(self) -> str:
+        return self.host.name
+
+    @property
+    def address(self) -> str:
+        return self.host.address
+
+    @property
+    def is_control_plane(self) -> bool:
+        return Role.CONTROL_PLANE in self.host.roles
+
+    @property
+    def is_etcd(self) -> bool:
+        return self.name in self.site.etcd_names
+
+    @property
+    def is_node(self) -> bool:
+        return self.host.is_node
+
+    @property
+    def holds_vip(self) -> bool:
+        """Say whether keepalived may bring the VIP to this host."""
+        return self.cluster.api.vip is not None and self.name in self.site.load_balancer_names
+
+    @property
+    def is_used(self) -> bool:
+        """Say whether the host has any part in the cluster; one without roles is only prepared."""
+        return bool(self.host.roles) or self.is_etcd
+
+    @property
+    def interface(self) -> str:
+        """Return the interface that carries the host's address; compile_cluster has refused hosts without one."""
+        return self.facts.interface_of(self.address) or ""
+
+    def artifact(self, name: str) -> LockedArtifact:
+        """Return the pinned artifact `name` for this host's architecture."""
+        found = self.site.artifacts.get((name, self.facts.arch))
+        if found is None:
+            raise InventoryRefused(
+                f"{self.name}: {name} for {self.facts.arch} is not in artifacts.lock",
+                hint="kubewright artifacts build", code="artifact-not-locked")
+        return found
+
+    def images(self) -> tuple[LockedArtifact, ...]:
+        """Return every pinned image of this host's architecture."""
+        return tuple(a for a in self.site.lock.for_arch(self.facts.arch) if a.kind == "image")
+
+    def secret(self, name: str) -> SecretRef:
+        """Return the reference to a secret of the inventory's store."""
+        return self.site.secrets[name]
+
+    def public(self, name: str) -> str:
+        """Return a public PEM text of the inventory's store."""
+        return self.site.public[name]
+
+    def config(self, component: str) -> dict[str, Any]:
+        """Return the fields that the inventory sets for `component` here, the host's own on top of the cluster's."""
+        both = overlay(self.cluster.config.get(component, {}), self.host.spec.config.get(component, {}))
+        both.pop("flags", None)
+        return both
+
+    def flags(self, component: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `flags` with the inventory's `flags` of `component` on top; null takes one away."""
+        cluster_wide = self.cluster.config.get(component, {}).get("flags") or {}
+        here = self.host.spec.config.get(component, {}).get("flags") or {}
+        return overlay(flags, {**cluster_wide, **here})
+
+
+def config_faults(cluster: Cluster) -> list[str]:
+    """Return what is wrong in `config:` of the inventory, one fault a line."""
+    places = {"config": cluster.config} | {f"hosts.{n}.config": s.config for n, s in cluster.hosts.items()}
+    faults = []
+    for place, config in places.items():
+        for component, fields in config.items():
+            if component not in COMPONENTS:
+                faults.append(f"{place}.{component}: no such component; there are {', '.join(sorted(COMPONENTS))}")
+                continue
+            allowed = COMPONENTS[component]
+            faults += [f"{place}.{component}.{f}: cannot be set; {component} takes {', '.join(sorted(allowed))}"
+                       for f in fields if allowed is not None and f not in allowed]
+    return faults

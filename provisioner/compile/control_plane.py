@@ -1,0 +1,128 @@
+"""kube-apiserver: its flags, and who may ask it without a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.compile import pki
+from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
+from provisioner.compile.parts import BIN_DIR, binary, rendered, service
+from provisioner.compile.render import command_line
+from provisioner.model.desired import Item
+from provisioner.model.ports import APISERVER, ETCD_CLIENT
+
+AUTHENTICATION_CONFIG = "/etc/kubernetes/authentication-config.yaml"
+
+# Forward secrecy and AEAD only; the first three are TLS 1.3's, which is all that we speak. CIS 1.2.29 wants the list.
+CIPHER_SUITES = (
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+)
+TLS_MIN_VERSION = "VersionTLS13"
+
+INPUTS = (
+    AUTHENTICATION_CONFIG, pki.ENCRYPTION_CONFIG, pki.CA, pki.ETCD_CA, pki.FRONT_PROXY_CA, pki.SA_KEY, pki.SA_PUB,
+    pki.APISERVER.path, pki.APISERVER_ETCD.path, pki.APISERVER_KUBELET.path, pki.FRONT_PROXY.path,
+    f"{BIN_DIR}/kube-apiserver",
+)
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return the API server of a control plane, and kubectl for its people."""
+    if not ctx.is_control_plane:
+        return
+    for name in ("kube-apiserver", "kubectl"):
+        yield from binary(ctx, name, "control-plane")
+    yield rendered(AUTHENTICATION_CONFIG, "control-plane", component="kube-apiserver", mode=0o600)
+    merged = ctx.flags("kube-apiserver", flags(ctx))
+    yield from service("kube-apiserver.service", "control-plane", INPUTS, component="kube-apiserver",
+                       command=command_line(f"{BIN_DIR}/kube-apiserver", merged))
+
+
+def etcd_servers(ctx: HostContext) -> list[str]:
+    """Return the members an API server talks to: its own host's alone where there is one, else all.
+
+    A dead remote member would cost every API server 10 s and more per hung request; a dead local one takes out only
+    its own, and HAProxy sees that within a second.
+    """
+    if ctx.is_etcd:
+        return [f"https://127.0.0.1:{ETCD_CLIENT}"]
+    return [f"https://{host.address}:{ETCD_CLIENT}" for host in ctx.site.etcd_hosts]
+
+
+def flags(ctx: HostContext) -> dict[str, object]:
+    """Return the API server's flags; on the command line, since an audit reads them there."""
+    many = len(ctx.site.control_planes) > 1
+    return {
+        "advertise-address": ctx.address,
+        "secure-port": APISERVER,
+        "allow-privileged": True,
+        **_access(),
+        **_etcd(ctx),
+        **_kubelets(),
+        **_aggregation(),
+        "encryption-provider-config": pki.ENCRYPTION_CONFIG,
+        "service-cluster-ip-range": ctx.cluster.network.services,
+        "service-account-issuer": f"https://kubernetes.default.svc.{CLUSTER_DOMAIN}",
+        "service-account-key-file": pki.SA_PUB,
+        "service-account-signing-key-file": pki.SA_KEY,
+        "service-account-extend-token-expiration": False,
+        "tls-cert-file": pki.APISERVER.path,
+        "tls-private-key-file": pki.APISERVER.key_path,
+        "tls-min-version": TLS_MIN_VERSION,
+        "tls-cipher-suites": CIPHER_SUITES,
+        "profiling": False,
+        # Longer than the 1.3 s in which HAProxy sees /readyz turn red: nobody is sent to a server that stops.
+        "shutdown-delay-duration": "10s",
+        "shutdown-send-retry-after": True,
+        "shutdown-watch-termination-grace-period": "10s",
+        # Long HTTP/2 connections move on by and by, so that a server that comes back gets its share.
+        "goaway-chance": "0.001" if many else None,
+    }
+
+
+def _access() -> dict[str, object]:
+    return {
+        "authentication-config": AUTHENTICATION_CONFIG,
+        "authorization-mode": "Node,RBAC",
+        "client-ca-file": pki.CA,
+        "enable-admission-plugins": "NodeRestriction",
+    }
+
+
+def _etcd(ctx: HostContext) -> dict[str, object]:
+    return {
+        "etcd-servers": etcd_servers(ctx),
+        "etcd-cafile": pki.ETCD_CA,
+        "etcd-certfile": pki.APISERVER_ETCD.path,
+        "etcd-keyfile": pki.APISERVER_ETCD.key_path,
+    }
+
+
+def _kubelets() -> dict[str, object]:
+    return {
+        "kubelet-certificate-authority": pki.CA,
+        "kubelet-client-certificate": pki.APISERVER_KUBELET.path,
+        "kubelet-client-key": pki.APISERVER_KUBELET.key_path,
+        "kubelet-preferred-address-types": "InternalIP,Hostname",
+    }
+
+
+def _aggregation() -> dict[str, object]:
+    return {
+        "enable-aggregator-routing": True,
+        "proxy-client-cert-file": pki.FRONT_PROXY.path,
+        "proxy-client-key-file": pki.FRONT_PROXY.key_path,
+        "requestheader-client-ca-file": pki.FRONT_PROXY_CA,
+        "requestheader-allowed-names": pki.FRONT_PROXY.common_name,
+        "requestheader-username-headers": "X-Remote-User",
+        "requestheader-group-headers": "X-Remote-Group",
+        "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+    }

@@ -1,0 +1,66 @@
+"""kube-controller-manager and kube-scheduler: one of each on every control plane, one of each active."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.compile import pki
+from provisioner.compile.context import HostContext
+from provisioner.compile.control_plane import CIPHER_SUITES, TLS_MIN_VERSION
+from provisioner.compile.parts import BIN_DIR, binary, service
+from provisioner.compile.render import command_line
+from provisioner.model.desired import Item
+
+MANAGER_CONF = "/etc/kubernetes/controller-manager.conf"
+SCHEDULER_CONF = "/etc/kubernetes/scheduler.conf"
+
+MANAGER_INPUTS = (MANAGER_CONF, pki.CONTROLLER_MANAGER.path, pki.CA, pki.CA_KEY, pki.FRONT_PROXY_CA, pki.SA_KEY,
+                  f"{BIN_DIR}/kube-controller-manager")
+SCHEDULER_INPUTS = (SCHEDULER_CONF, pki.SCHEDULER.path, pki.CA, pki.FRONT_PROXY_CA, f"{BIN_DIR}/kube-scheduler")
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return the controllers of a control plane."""
+    if not ctx.is_control_plane:
+        return
+    rows = (("kube-controller-manager", manager_flags(ctx), MANAGER_INPUTS),
+            ("kube-scheduler", _common_flags(SCHEDULER_CONF), SCHEDULER_INPUTS))
+    for name, flags, inputs in rows:
+        yield from binary(ctx, name, "controllers")
+        command = command_line(f"{BIN_DIR}/{name}", ctx.flags(name, flags))
+        yield from service(f"{name}.service", "controllers", inputs, component=name, command=command)
+
+
+def _common_flags(kubeconfig: str) -> dict[str, object]:
+    return {
+        "kubeconfig": kubeconfig,
+        "authentication-kubeconfig": kubeconfig,
+        "authorization-kubeconfig": kubeconfig,
+        "client-ca-file": pki.CA,
+        "requestheader-client-ca-file": pki.FRONT_PROXY_CA,
+        "requestheader-allowed-names": pki.FRONT_PROXY.common_name,
+        "bind-address": "127.0.0.1",
+        "leader-elect": True,
+        "profiling": False,
+        "tls-min-version": TLS_MIN_VERSION,
+        "tls-cipher-suites": CIPHER_SUITES,
+    }
+
+
+def manager_flags(ctx: HostContext) -> dict[str, object]:
+    """Return the controller manager's flags."""
+    network = ctx.cluster.network
+    return {
+        **_common_flags(MANAGER_CONF),
+        "cluster-name": ctx.cluster.cluster,
+        "allocate-node-cidrs": True,
+        "cluster-cidr": network.pods,
+        "node-cidr-mask-size": 24,
+        "service-cluster-ip-range": network.services,
+        "cluster-signing-cert-file": pki.CA,
+        "cluster-signing-key-file": pki.CA_KEY,
+        "root-ca-file": pki.CA,
+        "service-account-private-key-file": pki.SA_KEY,
+        "use-service-account-credentials": True,
+        "terminated-pod-gc-threshold": 1000,
+    }

@@ -1,0 +1,57 @@
+"""HAProxy before the API servers, on every host for itself, and the VIP that keepalived moves between some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from provisioner.compile import pki
+from provisioner.compile.context import HostContext
+from provisioner.compile.parts import directories, distribution_service, rendered
+from provisioner.model.desired import Item
+from provisioner.model.ports import APISERVER, LOCAL_API
+
+HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
+HAPROXY_SOCKET = "/run/haproxy/admin.sock"
+BACKEND = "apiservers"
+KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
+
+HAPROXY_DEFAULTS: dict[str, Any] = {"maxconn": 4096, "inter": "1s"}
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return the load balancer of a host; keepalived only where the VIP may be."""
+    if not ctx.is_used:
+        return
+    api = ctx.cluster.api
+    yield rendered(
+        HAPROXY_CONFIG, "load-balancer", component="haproxy", socket=HAPROXY_SOCKET, backend=BACKEND,
+        local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None, servers=ctx.site.control_planes,
+        server_port=APISERVER, ca=pki.CA, health=pki.HAPROXY_HEALTH, **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
+    yield from distribution_service(
+        "haproxy.service", "load-balancer", [HAPROXY_CONFIG, pki.HAPROXY_HEALTH, pki.CA], component="haproxy")
+    if ctx.holds_vip:
+        yield from _keepalived(ctx)
+
+
+def _keepalived(ctx: HostContext) -> Iterator[Item]:
+    names = [host.name for host in ctx.site.load_balancers]
+    yield from directories(["/etc/keepalived"], "load-balancer")
+    yield rendered(
+        KEEPALIVED_CONFIG, "load-balancer", component="keepalived", name=ctx.name, address=ctx.address,
+        interface=ctx.interface, vip=ctx.cluster.api.vip, virtual_router_id=virtual_router_id(ctx),
+        # Different on every host: two that see the holder die must not both take its place.
+        priority=max(1, 100 - names.index(ctx.name)),
+        peers=[host.address for host in ctx.site.load_balancers if host.name != ctx.name],
+        local_port=LOCAL_API, ca=pki.CA)
+    yield from distribution_service(
+        "keepalived.service", "load-balancer", [KEEPALIVED_CONFIG], component="keepalived",
+        vip=ctx.cluster.api.vip, interface=ctx.interface)
+
+
+def virtual_router_id(ctx: HostContext) -> int:
+    """Return the VRRP id: the inventory's, else the VIP's last octet, which differs between VIPs of one segment."""
+    api = ctx.cluster.api
+    if api.virtual_router_id is not None:
+        return api.virtual_router_id
+    return (int(api.vip) & 0xFF if api.vip else 0) or 51

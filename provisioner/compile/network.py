@@ -1,0 +1,49 @@
+"""flannel: a subnet for every node, vxlan between them, and the CNI configuration that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.compile import pki
+from provisioner.compile.context import HostContext
+from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
+from provisioner.compile.render import command_line, merged, render
+from provisioner.model.desired import File, Item
+from provisioner.model.ports import FLANNEL_HEALTH
+
+NET_CONF = "/etc/kube-flannel/net-conf.json"
+KUBECONFIG = "/etc/kubernetes/flannel.conf"
+SUBNET_ENV = "/run/flannel/subnet.env"
+WRITE_CNI_CONFIG = "/opt/kubewright/bin/write-cni-config"
+CNI_CONFIG = "/etc/cni/net.d/10-kubewright.conflist"
+INPUTS = (NET_CONF, KUBECONFIG, pki.CA, pki.FLANNEL.path, WRITE_CNI_CONFIG, f"{BIN_DIR}/flanneld")
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return the Pod network of a node, unless the inventory brings its own."""
+    if not ctx.is_node or ctx.cluster.network.plugin != "flannel":
+        return
+    yield from binary(ctx, "flanneld", "network")
+    yield from directories(["/etc/kube-flannel"], "network")
+    text = render(NET_CONF, pods=ctx.cluster.network.pods[0])
+    yield File(path=NET_CONF, phase="network", component="flannel",
+               content=merged(text, ctx.config("flannel"), form="json"))
+    yield rendered(WRITE_CNI_CONFIG, "network", component="flannel", mode=0o755,
+                   subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG)
+    yield from service(
+        "flanneld.service", "network", INPUTS, component="flannel", node=ctx.name, write_cni_config=WRITE_CNI_CONFIG,
+        command=command_line(f"{BIN_DIR}/flanneld", ctx.flags("flannel", flags(ctx))))
+
+
+def flags(ctx: HostContext) -> dict[str, object]:
+    """Return flanneld's flags."""
+    return {
+        "kube-subnet-mgr": True,
+        "kubeconfig-file": KUBECONFIG,
+        "net-config-path": NET_CONF,
+        "subnet-file": SUBNET_ENV,
+        "iface": ctx.address,
+        "ip-masq": True,
+        "healthz-ip": "127.0.0.1",
+        "healthz-port": FLANNEL_HEALTH,
+    }

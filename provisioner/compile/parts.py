@@ -1,0 +1,64 @@
+"""The few shapes that every part is made of: a directory, a file from its template, a binary, a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from provisioner.compile.context import HostContext
+from provisioner.compile.render import render
+from provisioner.model.desired import Artifact, Directory, File, Item, Symlink, Unit
+
+STAMP = "/opt/kubewright/bin/stamp"
+INPUTS_DIR = "/etc/kubewright/inputs"
+BIN_DIR = "/usr/local/bin"
+CNI_BIN_DIR = "/opt/cni/bin"
+UNIT_DIR = "/etc/systemd/system"
+
+
+def directories(paths: Iterable[str], phase: str) -> list[Item]:
+    """Return plain directories, root's and readable."""
+    return [Directory(path=path, phase=phase) for path in paths]
+
+
+def rendered(path: str, phase: str, *, component: str = "", mode: int = 0o644, **values: Any) -> File:
+    """Return the file at `path` from the template that is stored under the same path."""
+    return File(path=path, phase=phase, component=component, mode=mode, content=render(path, **values))
+
+
+def binary(ctx: HostContext, name: str, phase: str, directory: str = BIN_DIR) -> list[Item]:
+    """Return the pinned artifact and the link that makes it the one in use; going back is the link's old target."""
+    locked = ctx.artifact(name)
+    return [
+        Artifact(path=locked.host_path, phase="stage", component=locked.component, sha256=locked.sha256,
+                 size=locked.size, name=name, version=locked.version),
+        Symlink(path=f"{directory}/{name}", phase=phase, component=locked.component, target=locked.host_path),
+    ]
+
+
+def service(name: str, phase: str, inputs: Sequence[str], *, component: str = "", **values: Any) -> list[Item]:
+    """Return a unit of ours: its file, the list of its inputs, and the unit running with exactly these.
+
+    The unit file is closed to others, as CIS 1.1 and 4.1.1 want it.
+    """
+    path = f"{UNIT_DIR}/{name}"
+    file = rendered(path, phase, component=component, mode=0o600, unit=name, stamp=STAMP, **values)
+    return [file, *_running(name, phase, [path, *inputs], component, "restart")]
+
+
+def distribution_service(
+        name: str, phase: str, inputs: Sequence[str], *, component: str = "", **values: Any) -> list[Item]:
+    """Return a unit that an OS package brings, with our drop-in; it is reloaded, never restarted, on a change."""
+    directory = f"{UNIT_DIR}/{name}.d"
+    path = f"{directory}/50-kubewright.conf"
+    file = rendered(path, phase, component=component, unit=name, stamp=STAMP, **values)
+    return [Directory(path=directory, phase=phase, component=component), file,
+            *_running(name, phase, [path, *inputs], component, "reload")]
+
+
+def _running(name: str, phase: str, inputs: list[str], component: str, on_change: str) -> list[Item]:
+    listing = "".join(f"{path}\n" for path in inputs)
+    return [
+        File(path=f"{INPUTS_DIR}/{name}", phase=phase, component=component, content=listing),
+        Unit(path=name, phase=phase, component=component, inputs=tuple(inputs), on_change=on_change),
+    ]

@@ -1,0 +1,188 @@
+"""Every certificate in one table, the kubeconfigs that use them, and the CAs and keys beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
+from provisioner.compile.parts import directories
+from provisioner.compile.render import render
+from provisioner.model.desired import Certificate, Directory, File, Item
+from provisioner.model.ports import LOCAL_API
+
+PKI = "/etc/kubernetes/pki"
+CA = f"{PKI}/ca.crt"
+CA_KEY = f"{PKI}/ca.key"
+SA_KEY = f"{PKI}/sa.key"
+SA_PUB = f"{PKI}/sa.pub"
+ETCD_CA = f"{PKI}/etcd/ca.crt"
+FRONT_PROXY_CA = f"{PKI}/front-proxy-ca.crt"
+ENCRYPTION_CONFIG = "/etc/kubernetes/encryption-config.yaml"
+
+HAPROXY_HEALTH = "/etc/haproxy/health.crt"
+ADMIN_GROUP = "kubewright:cluster-admins"
+KUBELET_CLIENT_USER = "kube-apiserver-kubelet-client"
+FLANNEL_USER = "kubewright:flannel"
+
+Where = Callable[[HostContext], bool]
+Sans = Callable[[HostContext], tuple[str, ...]]
+
+
+def _control_plane(ctx: HostContext) -> bool:
+    return ctx.is_control_plane
+
+
+def _etcd(ctx: HostContext) -> bool:
+    return ctx.is_etcd
+
+
+def _node(ctx: HostContext) -> bool:
+    return ctx.is_node
+
+
+def _used(ctx: HostContext) -> bool:
+    return ctx.is_used
+
+
+def _flannel(ctx: HostContext) -> bool:
+    return ctx.is_node and ctx.cluster.network.plugin == "flannel"
+
+
+def _no_sans(ctx: HostContext) -> tuple[str, ...]:
+    return ()
+
+
+def _host_sans(ctx: HostContext) -> tuple[str, ...]:
+    return ctx.name, ctx.address
+
+
+def _etcd_sans(ctx: HostContext) -> tuple[str, ...]:
+    # `etcd` is the name common to all members: a client that comes through a tunnel can ask for it.
+    return "etcd", ctx.name, "localhost", ctx.address, "127.0.0.1"
+
+
+def _apiserver_sans(ctx: HostContext) -> tuple[str, ...]:
+    api = ctx.cluster.api
+    service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc",
+               f"kubernetes.default.svc.{CLUSTER_DOMAIN}", ctx.cluster.kubernetes_service_ip)
+    vip = (str(api.vip),) if api.vip else ()
+    external = (api.external.rpartition(":")[0].strip("[]"),) if api.external else ()
+    return (*service, ctx.name, "localhost", ctx.address, "127.0.0.1", *vip, *external, *api.extra_sans)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One row: a leaf certificate, where it lies, who signs it, whom it names, and the hosts that have it.
+
+    `{host}` in the common name stands for the host's name. `key` differs from the usual `.key` only where a program
+    wants it so.
+    """
+
+    path: str
+    ca: str
+    common_name: str
+    where: Where
+    sans: Sans = _no_sans
+    organization: str = ""
+    server: bool = False
+    client: bool = False
+    owner: str = "root"
+    key: str = ""
+
+    @property
+    def key_path(self) -> str:
+        return self.key or self.path.removesuffix(".crt") + ".key"
+
+
+ETCD_SERVER = Leaf(f"{PKI}/etcd/server.crt", "etcd", "{host}", _etcd, _etcd_sans, server=True, client=True,
+                   owner="etcd")
+ETCD_PEER = Leaf(f"{PKI}/etcd/peer.crt", "etcd", "{host}", _etcd, _etcd_sans, server=True, client=True, owner="etcd")
+ETCD_HEALTH = Leaf(f"{PKI}/etcd/healthcheck-client.crt", "etcd", "kube-etcd-healthcheck-client", _etcd, client=True)
+APISERVER = Leaf(f"{PKI}/apiserver.crt", "cluster", "kube-apiserver", _control_plane, _apiserver_sans, server=True)
+APISERVER_ETCD = Leaf(f"{PKI}/apiserver-etcd-client.crt", "etcd", "kube-apiserver-etcd-client", _control_plane,
+                      client=True)
+APISERVER_KUBELET = Leaf(f"{PKI}/apiserver-kubelet-client.crt", "cluster", KUBELET_CLIENT_USER, _control_plane,
+                         client=True)
+FRONT_PROXY = Leaf(f"{PKI}/front-proxy-client.crt", "front-proxy", "front-proxy-client", _control_plane, client=True)
+CONTROLLER_MANAGER = Leaf(f"{PKI}/controller-manager.crt", "cluster", "system:kube-controller-manager",
+                          _control_plane, client=True)
+SCHEDULER = Leaf(f"{PKI}/scheduler.crt", "cluster", "system:kube-scheduler", _control_plane, client=True)
+ADMIN = Leaf(f"{PKI}/admin.crt", "cluster", "kubernetes-admin", _control_plane, organization=ADMIN_GROUP, client=True)
+KUBELET_CLIENT = Leaf(f"{PKI}/kubelet-client.crt", "cluster", "system:node:{host}", _node,
+                      organization="system:nodes", client=True)
+KUBELET_SERVING = Leaf(f"{PKI}/kubelet.crt", "cluster", "system:node:{host}", _node, _host_sans,
+                       organization="system:nodes", server=True)
+KUBE_PROXY = Leaf(f"{PKI}/kube-proxy.crt", "cluster", "system:kube-proxy", _node, client=True)
+FLANNEL = Leaf(f"{PKI}/flannel.crt", "cluster", FLANNEL_USER, _flannel, client=True)
+# No group and no binding: it may ask /readyz, which every authenticated user may. HAProxy looks for X's key in X.key.
+HAPROXY = Leaf(HAPROXY_HEALTH, "cluster", "kubewright:haproxy", _used, client=True, key=f"{HAPROXY_HEALTH}.key")
+
+TABLE = (
+    ETCD_SERVER, ETCD_PEER, ETCD_HEALTH,
+    APISERVER, APISERVER_ETCD, APISERVER_KUBELET, FRONT_PROXY,
+    CONTROLLER_MANAGER, SCHEDULER, ADMIN,
+    KUBELET_CLIENT, KUBELET_SERVING, KUBE_PROXY, FLANNEL, HAPROXY,
+)
+
+# Each names its certificate by path, so that a renewal rewrites no kubeconfig.
+KUBECONFIGS = {
+    "/etc/kubernetes/admin.conf": ADMIN,
+    "/etc/kubernetes/controller-manager.conf": CONTROLLER_MANAGER,
+    "/etc/kubernetes/scheduler.conf": SCHEDULER,
+    "/etc/kubernetes/kubelet.conf": KUBELET_CLIENT,
+    "/etc/kubernetes/kube-proxy.conf": KUBE_PROXY,
+    "/etc/kubernetes/flannel.conf": FLANNEL,
+}
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return the host's certificates, keys and kubeconfigs."""
+    if not ctx.is_used:
+        return
+    yield from directories(["/etc/kubernetes", PKI], "pki")
+    yield File(path=CA, phase="pki", component="pki", content=ctx.public("ca.crt"))
+    yield Directory(path="/etc/haproxy", phase="pki", component="haproxy")
+    if ctx.is_etcd or ctx.is_control_plane:
+        yield Directory(path=f"{PKI}/etcd", phase="pki", component="pki")
+        yield File(path=ETCD_CA, phase="pki", component="pki", content=ctx.public("etcd-ca.crt"))
+    if ctx.is_control_plane:
+        yield from _control_plane_files(ctx)
+    yield from (_certificate(leaf, ctx) for leaf in TABLE if leaf.where(ctx))
+    yield from (_kubeconfig(path, leaf, ctx) for path, leaf in KUBECONFIGS.items() if leaf.where(ctx))
+
+
+def _control_plane_files(ctx: HostContext) -> Iterator[Item]:
+    yield File(path=FRONT_PROXY_CA, phase="pki", component="pki", content=ctx.public("front-proxy-ca.crt"))
+    yield File(path=SA_PUB, phase="pki", component="pki", content=ctx.public("sa.pub"))
+    for path, name in ((CA_KEY, "ca.key"), (SA_KEY, "sa.key"), (ENCRYPTION_CONFIG, "encryption-config")):
+        yield File(path=path, phase="pki", component="pki", secret=ctx.secret(name), mode=0o600)
+
+
+def _certificate(leaf: Leaf, ctx: HostContext) -> Certificate:
+    names, addresses = _split(leaf.sans(ctx))
+    return Certificate(
+        path=leaf.path, key_path=leaf.key_path, phase="pki", component="pki", ca=leaf.ca,
+        common_name=leaf.common_name.format(host=ctx.name), organization=leaf.organization,
+        dns_names=names, ip_addresses=addresses, server=leaf.server, client=leaf.client,
+        owner=leaf.owner, group=leaf.owner)
+
+
+def _split(sans: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return names and addresses apart, each once, in the order given."""
+    names: dict[str, None] = {}
+    addresses: dict[str, None] = {}
+    for san in sans:
+        try:
+            addresses[str(ip_address(san))] = None
+        except ValueError:
+            names[san] = None
+    return tuple(names), tuple(addresses)
+
+
+def _kubeconfig(path: str, leaf: Leaf, ctx: HostContext) -> File:
+    text = render(
+        "/etc/kubernetes/kubeconfig", cluster=ctx.cluster.cluster, server=f"https://127.0.0.1:{LOCAL_API}", ca=CA,
+        user=leaf.common_name.format(host=ctx.name), certificate=leaf.path, key=leaf.key_path)
+    return File(path=path, phase="pki", component="pki", content=text, mode=0o600)

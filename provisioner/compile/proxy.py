@@ -1,0 +1,31 @@
+"""kube-proxy: Services by nftables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.compile import pki
+from provisioner.compile.context import HostContext
+from provisioner.compile.parts import BIN_DIR, binary, service
+from provisioner.compile.render import command_line, merged, render
+from provisioner.model.desired import File, Item
+from provisioner.model.ports import KUBE_PROXY_HEALTH, KUBE_PROXY_METRICS
+
+CONFIG = "/etc/kubernetes/kube-proxy.yaml"
+KUBECONFIG = "/etc/kubernetes/kube-proxy.conf"
+INPUTS = (CONFIG, KUBECONFIG, pki.CA, pki.KUBE_PROXY.path, f"{BIN_DIR}/kube-proxy")
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return the proxy of a node."""
+    if not ctx.is_node:
+        return
+    yield from binary(ctx, "kube-proxy", "node")
+    text = render(
+        CONFIG, name=ctx.name, pods=ctx.cluster.network.pods, kubeconfig=KUBECONFIG,
+        metrics_port=KUBE_PROXY_METRICS, health_port=KUBE_PROXY_HEALTH)
+    yield File(path=CONFIG, phase="node", component="kube-proxy", mode=0o600,
+               content=merged(text, ctx.config("kube-proxy")))
+    flags = ctx.flags("kube-proxy", {"config": CONFIG})
+    yield from service("kube-proxy.service", "node", INPUTS, component="kube-proxy",
+                       command=command_line(f"{BIN_DIR}/kube-proxy", flags))

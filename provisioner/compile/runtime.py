@@ -1,0 +1,48 @@
+"""containerd, the images it must have without any registry, and the tools to look at both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.compile.context import HostContext
+from provisioner.compile.parts import BIN_DIR, CNI_BIN_DIR, binary, directories, rendered, service
+from provisioner.model.desired import Artifact, Item, Symlink
+
+CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
+CONFIG = "/etc/containerd/config.toml"
+IMAGES_DIR = "/opt/kubewright/images"
+IMPORT_IMAGES = "/opt/kubewright/bin/import-images"
+
+BINARIES = ("containerd", "containerd-shim-runc-v2", "ctr", "crictl")
+FLANNEL_CNI_PLUGINS = ("ptp", "host-local", "portmap")
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return the container runtime of a node."""
+    if not ctx.is_node:
+        return
+    for name in BINARIES:
+        yield from binary(ctx, name, "runtime")
+    yield from directories(["/etc/containerd", "/opt/cni", CNI_BIN_DIR, "/etc/cni", "/etc/cni/net.d"], "runtime")
+    plugins = ("loopback", *(FLANNEL_CNI_PLUGINS if ctx.cluster.network.plugin == "flannel" else ()))
+    for name in plugins:
+        yield from binary(ctx, name, "runtime", CNI_BIN_DIR)
+    yield rendered("/etc/crictl.yaml", "runtime", component="crictl", socket=CONTAINERD_SOCKET)
+    yield rendered(
+        CONFIG, "runtime", component="containerd", sandbox=ctx.artifact("pause.tar").image, cni_bin_dir=CNI_BIN_DIR,
+        may_lower_oom_score=ctx.facts.cap_sys_resource)
+    yield from service("containerd.service", "runtime", [CONFIG, f"{BIN_DIR}/containerd"], component="containerd")
+    yield from _images(ctx)
+
+
+def _images(ctx: HostContext) -> Iterator[Item]:
+    links = {image.name: f"{IMAGES_DIR}/{image.name}" for image in ctx.images()}
+    yield from directories([IMAGES_DIR], "runtime")
+    for image in ctx.images():
+        yield Artifact(path=image.host_path, phase="stage", component=image.component, sha256=image.sha256,
+                       size=image.size, name=image.name, version=image.version, mode=0o644)
+        yield Symlink(path=links[image.name], phase="runtime", component=image.component, target=image.host_path)
+    archives = [(links[image.name], image.image) for image in ctx.images()]
+    yield rendered(IMPORT_IMAGES, "runtime", component="containerd", mode=0o755, archives=archives)
+    yield from service("kubewright-images.service", "runtime", [IMPORT_IMAGES, *links.values()],
+                       component="containerd", program=IMPORT_IMAGES)

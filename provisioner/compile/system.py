@@ -1,0 +1,70 @@
+"""The operating system under the cluster: packages, users, kernel settings, and the stamp program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.compile.context import HostContext
+from provisioner.compile.parts import STAMP, directories, rendered
+from provisioner.compile.render import verbatim
+from provisioner.model.desired import File, Item, KernelModule, Package, SwapOff, Sysctl, User
+
+NODE_PACKAGES = (
+    "runc",        # what containerd starts containers with
+    "nftables",    # kube-proxy, flannel and portmap call nft
+    "conntrack",   # for people: to look at and flush connections by hand
+)
+# flannel 0.28 exits without iptables: it first clears the tables of the backend that it does not use.
+FLANNEL_PACKAGES = ("iptables",)
+
+# The first six are what the kubelet writes itself when it starts; said here, so that the plan shows them.
+NODE_SYSCTLS = {
+    "vm.overcommit_memory": "1",
+    "vm.panic_on_oom": "0",
+    "kernel.panic": "10",
+    "kernel.panic_on_oops": "1",
+    "kernel.keys.root_maxkeys": "1000000",
+    "kernel.keys.root_maxbytes": "25000000",
+    "net.ipv4.ip_forward": "1",
+    "fs.inotify.max_user_instances": "8192",
+    "fs.inotify.max_user_watches": "524288",
+}
+
+# nf_tables is not here: the kernel loads it at the first use of nft, and as a built-in it shows nowhere.
+NODE_MODULES = ("overlay", "nf_conntrack")
+FLANNEL_MODULES = ("vxlan",)
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return what is installed and set before anything of ours runs."""
+    yield from (Package(path=name, phase="prepare") for name in packages(ctx))
+    if ctx.is_etcd:
+        yield User(path="etcd", phase="prepare", component="etcd", home="/var/lib/etcd")
+    if ctx.is_node or not ctx.is_used:
+        yield from _kernel(ctx)
+    if ctx.is_used:
+        yield from directories(
+            ["/etc/kubewright", "/etc/kubewright/inputs", "/opt/kubewright", "/opt/kubewright/bin"], "runtime")
+        yield File(path=STAMP, phase="runtime", mode=0o755, content=verbatim(STAMP))
+
+
+def packages(ctx: HostContext) -> list[str]:
+    """Return the OS packages of the host; one without roles gets those of a node, to become one quickly."""
+    names: list[str] = []
+    if ctx.is_node or not ctx.is_used:
+        names += NODE_PACKAGES + (FLANNEL_PACKAGES if ctx.cluster.network.plugin == "flannel" else ())
+    if ctx.is_used:
+        names.append("haproxy")
+    if ctx.holds_vip:
+        names += ["keepalived", "curl"]  # curl: keepalived's health check
+    return names
+
+
+def _kernel(ctx: HostContext) -> Iterator[Item]:
+    modules = NODE_MODULES + (FLANNEL_MODULES if ctx.cluster.network.plugin == "flannel" else ())
+    yield SwapOff(path="swap", phase="prepare")
+    yield from (KernelModule(path=name, phase="prepare") for name in modules)
+    yield from (Sysctl(path=key, phase="prepare", value=value) for key, value in NODE_SYSCTLS.items())
+    # What is in force now is prepare's; these two files keep it over a boot.
+    yield rendered("/etc/modules-load.d/kubewright.conf", "runtime", modules=modules)
+    yield rendered("/etc/sysctl.d/90-kubewright.conf", "runtime", sysctls=NODE_SYSCTLS)
