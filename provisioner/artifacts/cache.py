@@ -98,7 +98,7 @@ class Cache:
         try:
             raw = json.loads((self.root / "index" / f"{key}.json").read_text(encoding="utf-8"))
             files = {name: Stored(**value) for name, value in raw["files"].items()}
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return {}
         return files if all(self.verified(f.sha256) for f in files.values()) else {}
 

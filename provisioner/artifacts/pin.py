@@ -82,12 +82,13 @@ def _go(args: Sequence[str], work: Path, toolchain: str, arch: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Pin the components that are named, in their default version, or all that are built from modules."""
+    """Pin the named components' versions (default: all) that have no go.sum yet; to pin anew, remove its directory."""
     catalogue = load_catalogue()
-    for name in arguments or [c.name for c in catalogue.components.values() if c.go and c.go.modules]:
+    for name in arguments or catalogue.components:
         component = catalogue.components[name]
-        for version in component.versions:
-            print(pin(component, version, catalogue.toolchain), flush=True)
+        for version in component.versions if component.go else ():
+            if not (component.module_dir(version) / "go.sum").exists():
+                print(pin(component, version, catalogue.toolchain), flush=True)
     return 0
 
 

@@ -22,16 +22,15 @@ def artifacts() -> None:
 
 
 @artifacts.command("list")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
-def list_(obj: Any, output: str) -> None:
+def list_(obj: Any) -> None:
     """Show every file that artifacts.lock pins, and whether the cache holds it."""
     from provisioner.artifacts.lockfile import load_lock
     from provisioner.artifacts.supply import held
 
     lock = load_lock(_inventory(obj).artifacts_lock_path)
     here = held(lock)
-    if output == "json":
+    if getattr(obj, "output", "text") == "json":
         rows = [{**_plain(a), "cached": a.sha256 in here} for a in lock.artifacts]
         click.echo(json.dumps({"schema_version": 1, "artifacts": rows}))
         return

@@ -1,0 +1,97 @@
+"""`kubewright artifacts` is thin: what it shows is what the lock and the cache say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from provisioner.artifacts.cache import Cache
+from provisioner.artifacts.lockfile import load_lock, write_lock
+from provisioner.cli.artifacts import artifacts
+from provisioner.errors import KubewrightError
+from provisioner.model.artifact import ArtifactLock, LockedArtifact
+
+
+@dataclass
+class FakeCluster:
+    kubernetes: str = "1.36.3"
+    lab: bool = True
+
+
+@dataclass
+class FakeInventory:
+    path: Path
+    cluster: FakeCluster
+
+    @property
+    def artifacts_lock_path(self) -> Path:
+        return self.path / "artifacts.lock"
+
+
+@dataclass
+class FakeContext:
+    inventory: FakeInventory
+    output: str = "text"
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(artifacts, arguments, obj=self)
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeContext:
+    monkeypatch.setenv("KUBEWRIGHT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "held").write_bytes(b"held")
+    stored = Cache().put(tmp_path / "held", lambda copy: None)
+    held = LockedArtifact(name="held", component="one", version="1.0.0", arch="amd64", kind="binary", source="go",
+                          sha256=stored.sha256, size=stored.size)
+    absent = LockedArtifact(name="gone", component="two", version="2.0.0", arch="amd64", kind="binary", source="go",
+                            sha256="c" * 64, size=5)
+    inventory = FakeInventory(tmp_path, FakeCluster())
+    write_lock(inventory.artifacts_lock_path, ArtifactLock((held, absent)))
+    return FakeContext(inventory)
+
+
+def test_list_says_which_files_the_cache_holds(context: FakeContext) -> None:
+    lines = context.run("list").stdout.splitlines()
+    assert [(line.split()[0], line.split()[-1]) for line in lines] == [("one", "cached"), ("two", "absent")]
+    context.output = "json"
+    rows = json.loads(context.run("list").stdout)
+    assert rows["schema_version"] == 1
+    assert [(row["name"], row["cached"]) for row in rows["artifacts"]] == [("held", True), ("gone", False)]
+
+
+def test_verify_names_every_absent_file(context: FakeContext) -> None:
+    result = context.run("verify")
+    assert isinstance(result.exception, KubewrightError)
+    assert result.exception.exit_code == 11
+    assert result.exception.details == (f"gone 2.0.0 amd64: sha256 {'c' * 64} is not in the cache",)
+
+
+def test_build_of_what_is_there_builds_nothing(context: FakeContext) -> None:
+    result = context.run("build", "--component", "one")
+    assert result.exit_code == 0
+    assert result.stdout == "1 files are in the cache and are what artifacts.lock pins.\n"
+
+
+def test_build_refuses_a_component_that_the_lock_has_not(context: FakeContext) -> None:
+    result = context.run("build", "--component", "three")
+    assert isinstance(result.exception, KubewrightError)
+    assert result.exception.exit_code == 64
+
+
+def test_build_refuses_a_version_that_the_catalogue_has_not(context: FakeContext) -> None:
+    result = context.run("build", "--component", "two")
+    assert isinstance(result.exception, KubewrightError)
+    assert result.exception.code == "artifact-unknown"
+
+
+def test_a_lock_of_an_unknown_kubernetes_is_not_written(context: FakeContext) -> None:
+    before = load_lock(context.inventory.artifacts_lock_path)
+    context.inventory.cluster.kubernetes = "1.2.3"
+    result = context.run("build", "--write-lock")
+    assert isinstance(result.exception, KubewrightError)
+    assert load_lock(context.inventory.artifacts_lock_path) == before
