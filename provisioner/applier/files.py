@@ -45,7 +45,11 @@ def prepare(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> 
 
 def finish(temp: str, path: str) -> None:
     """Rename the prepared file to its final name and make the name durable; a symlink there is replaced."""
-    os.rename(temp, path)
+    try:
+        os.rename(temp, path)
+    except OSError:
+        remove(temp)  # a directory stands in the way
+        raise
     sync_directory(os.path.dirname(path))
 
 
@@ -130,13 +134,14 @@ def make_parents(path: str) -> None:
 
 
 def private_directory(path: str) -> str:
-    """Create a directory that only root reads, with its parents, and return it."""
-    make_parents(path)
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return path
-    sync_directory(os.path.dirname(path))
+    """Create a directory that only root reads, as are those above it that are missing, and return it."""
+    if not os.path.isdir(path):
+        parent = private_directory(os.path.dirname(path))
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            return path
+        sync_directory(parent)
     return path
 
 
