@@ -1,0 +1,145 @@
+"""(desired, observed) -> changes: the only diff there is; plan, drift, `up` and the applier's input come from it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from provisioner.model.certificate import CertificateSeen
+from provisioner.model.desired import Certificate, Desired, File, HostDesired, Item, Unit
+from provisioner.model.observed import ABSENT, HostObserved
+from provisioner.model.plan import Change
+
+RENEW_BELOW = 0.30  # of its life: a year's certificate is renewed in its last 110 days, whenever `up` runs
+_RUNNING = ("active", "activating", "reloading")
+
+Certificates = Mapping[tuple[str, str], CertificateSeen]
+"""(host, path of the certificate) -> what it says."""
+
+
+def compare(
+    desired: Desired, observed: Mapping[str, HostObserved], certificates: Certificates, now: float
+) -> tuple[Change, ...]:
+    """Return every change that makes the observed hosts the desired ones, in the order of their items.
+
+    Pure: `now` (seconds since 1970) is the only clock. A host that was not observed contributes nothing.
+    """
+    changes: list[Change] = []
+    for host in desired.hosts.values():
+        if host.name in observed:
+            changes.extend(_compare_host(host, observed[host.name], certificates, now))
+    return tuple(changes)
+
+
+def _compare_host(
+    host: HostDesired, observed: HostObserved, certificates: Certificates, now: float
+) -> Iterable[Change]:
+    rewritten: dict[str, str] = {}  # path -> what happens to it, for the causes of restarts
+    for item in host.items:
+        if isinstance(item, Unit):
+            change = _compare_unit(host.name, item, observed, rewritten)
+        elif isinstance(item, Certificate):
+            change = _compare_certificate(host.name, item, observed, certificates.get((host.name, item.path)), now)
+        else:
+            change = _compare_state(host.name, item, observed)
+        if change is None:
+            continue
+        rewritten[change.path] = change.action
+        if isinstance(item, Certificate):
+            rewritten[item.key_path] = change.action
+        yield change
+
+
+def _compare_state(host: str, item: Item, observed: HostObserved) -> Change | None:
+    state, want = observed.state(item.kind, item.path), item.want()
+    if want is None or state == want:
+        return None
+    return Change(
+        host=host, phase=item.phase, kind=item.kind, path=item.path,
+        action="add" if state == ABSENT else "change",
+        reason="missing" if state == ABSENT else _difference(state, want),
+        expect=state, want=want, item=item, diff=_text_diff(item, observed),
+    )
+
+
+def _difference(state: str, want: str) -> str:
+    """Say in words which parts of two state strings differ."""
+    seen, wished = state.split(), want.split()
+    if len(seen) != len(wished) or seen[0] != wished[0]:
+        return f"is {state}, should be {want}"
+    names = {"file": ("", "content", "mode", "owner"), "dir": ("", "mode", "owner")}.get(seen[0], ())
+    parts = []
+    for index, (was, is_) in enumerate(zip(seen, wished, strict=True)):
+        if was != is_:
+            name = names[index] if index < len(names) else ""
+            parts.append("content differs" if name == "content" else f"{name} {was} -> {is_}".strip())
+    return ", ".join(parts)
+
+
+def _text_diff(item: Item, observed: HostObserved) -> str:
+    if not isinstance(item, File):
+        return ""
+    if item.secret is not None:
+        return "(secret, changed)"
+    before = str(observed.extra(item.kind, item.path).get("text", ""))
+    lines = difflib.unified_diff(
+        before.splitlines(), item.content.splitlines(), f"a{item.path}", f"b{item.path}", lineterm="", n=2)
+    return "\n".join(lines)
+
+
+def _compare_certificate(
+    host: str, item: Certificate, observed: HostObserved, seen: CertificateSeen | None, now: float
+) -> Change | None:
+    state = observed.state(item.kind, item.path)
+    reason = _why_issue(item, state, seen, now)
+    if not reason:
+        return None
+    return Change(host=host, phase=item.phase, kind=item.kind, path=item.path,
+                  action="add" if state == ABSENT else "change", reason=reason, expect=state, want="", item=item)
+
+
+def _why_issue(item: Certificate, state: str, seen: CertificateSeen | None, now: float) -> str:
+    """Return why the certificate must be issued anew, or nothing where it is kept."""
+    if state == ABSENT:
+        return "missing"
+    if seen is None:
+        return "not readable as a certificate"
+    if " key-ok " not in state:
+        return "its key is missing or another one"
+    checks = (
+        (seen.issued_by == item.ca, f"not issued by this inventory's {item.ca} CA"),
+        (seen.common_name == item.common_name and seen.organization == item.organization,
+         f"subject is {seen.organization or '-'}/{seen.common_name}"),
+        (set(seen.dns_names) == set(item.dns_names) and set(seen.ip_addresses) == set(item.ip_addresses),
+         "names differ: " + _names_difference(item, seen)),
+        ((seen.server, seen.client) == (item.server, item.client), "key usage differs"),
+        (seen.life_left(now) >= RENEW_BELOW, f"{max(0, int((seen.not_after - now) / 86400))} days left"),
+        (state.endswith(f"{item.key_mode:04o} {item.owner}:{item.group}"), "mode or owner of its key"),
+    )
+    return next((text for good, text in checks if not good), "")
+
+
+def _names_difference(item: Certificate, seen: CertificateSeen) -> str:
+    wished, has = {*item.dns_names, *item.ip_addresses}, {*seen.dns_names, *seen.ip_addresses}
+    parts = [f"+{n}" for n in sorted(wished - has)] + [f"-{n}" for n in sorted(has - wished)]
+    return " ".join(parts)
+
+
+def _compare_unit(
+    host: str, item: Unit, observed: HostObserved, rewritten: Mapping[str, str]
+) -> Change | None:
+    state = observed.state(item.kind, item.path)
+    words = state.split()
+    running = words[0] in _RUNNING
+    will_change = [p for p in item.inputs if p in rewritten]
+    causes = list(dict.fromkeys([*observed.extra(item.kind, item.path).get("causes", ()), *will_change]))
+    if running and words[1:] == ["enabled", "current"] and not causes:
+        return None
+    if not running:
+        action, reason = "start", "not there yet" if state == ABSENT else f"is {words[0]}"
+    elif causes or words[-1] != "current":
+        action, reason = item.on_change, ", ".join(causes) or "started with other inputs"
+    else:
+        action, reason = "enable", f"is {words[1]}"
+    return Change(host=host, phase=item.phase, kind=item.kind, path=item.path, action=action, reason=reason,
+                  expect=state, want=item.want(), item=item)

@@ -1,0 +1,169 @@
+"""The inventory's secrets at rest: age-encrypted to the operators' SSH keys, with an index that needs no decryption.
+
+`<name>.age` holds the bytes; `index.json` a random key and HMAC-SHA256 of each, so that a plan compares without
+decrypting; `<ca>.crt` and `sa.pub` lie beside them in the clear. age: docs of pyrage 1.4, format age-encryption.org/v1.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets as random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from provisioner.errors import InventoryRefused, RefusedForSafety
+from provisioner.model.secret import SecretRef
+from provisioner.operate import pki
+
+# name of a CA -> the common name of its certificate, which people see in browsers and openssl
+CAS = {"cluster": "kubernetes-ca", "etcd": "etcd-ca", "front-proxy": "front-proxy-ca"}
+# the names under which compile asks for public texts and secret files
+PUBLIC_FILES = {"ca.crt": "cluster", "etcd-ca.crt": "etcd", "front-proxy-ca.crt": "front-proxy"}
+SECRET_NAMES = ("ca.key", "etcd-ca.key", "front-proxy-ca.key", "sa.key", "encryption-config")
+_KEY_OF_CA = {"cluster": "ca.key", "etcd": "etcd-ca.key", "front-proxy": "front-proxy-ca.key"}
+_NOT_YET = "(made by the first `kubewright up`)\n"
+
+
+class SecretStore:
+    """The secrets of one inventory; bytes are decrypted when asked for and never kept in a repr."""
+
+    def __init__(self, directory: Path, operators: Sequence[str], identity_files: Sequence[Path]) -> None:
+        self._directory = directory
+        self._operators = tuple(operators)
+        self._identity_files = tuple(identity_files)
+        self._opened: dict[str, bytes] = {}
+
+    @property
+    def exists(self) -> bool:
+        """Say whether this inventory has its CAs: the index is written last."""
+        return (self._directory / "index.json").is_file()
+
+    def create(self, cluster: str) -> None:
+        """Make every CA and secret once; a second call changes nothing.
+
+        A kill in between leaves no index, and the next call starts over: nothing was handed out yet.
+        """
+        if self.exists:
+            return
+        recipients = self._recipients()
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        cas = {name: pki.new_ca(f"{common_name} of {cluster}") for name, common_name in CAS.items()}
+        signing = pki.new_signing_key()
+        values = {_KEY_OF_CA[name]: pair.key for name, pair in cas.items()}
+        values |= {"sa.key": signing.key, "encryption-config": _encryption_config()}
+        for file, ca in PUBLIC_FILES.items():
+            _write(self._directory / file, cas[ca].certificate, 0o644)
+        _write(self._directory / "sa.pub", signing.certificate, 0o644)
+        index = {}
+        for name, value in values.items():
+            _write(self._directory / f"{name}.age", _encrypt(value, recipients), 0o600)
+            index[name] = _keyed_digest(value)
+        _write(self._directory / "index.json", json.dumps({"version": 1, "secrets": index}, indent=1).encode(), 0o644)
+
+    def refs(self) -> dict[str, SecretRef]:
+        """Return a reference per secret; without a store the references match nothing on any host."""
+        if not self.exists:
+            return {name: SecretRef(name) for name in SECRET_NAMES}
+        index = json.loads((self._directory / "index.json").read_text())["secrets"]
+        return {name: SecretRef(name, entry["hmac_key"], entry["digest"]) for name, entry in index.items()}
+
+    def public(self) -> dict[str, str]:
+        """Return the public texts by name: CA certificates and the service account key."""
+        names = (*PUBLIC_FILES, "sa.pub")
+        if not self.exists:
+            return dict.fromkeys(names, _NOT_YET)
+        return {name: (self._directory / name).read_text() for name in names}
+
+    def ca_certificates(self) -> dict[str, str]:
+        """Return the PEM of each CA by the CA's name; empty without a store."""
+        if not self.exists:
+            return {}
+        return {ca: (self._directory / file).read_text() for file, ca in PUBLIC_FILES.items()}
+
+    def resolve(self, name: str) -> bytes:
+        """Return the bytes of a secret; InventoryRefused where no key of ours opens it or it was tampered with."""
+        if name not in self._opened:
+            value = self._decrypt(self._directory / f"{name}.age")
+            ref = self.refs()[name]
+            digest = hmac.new(bytes.fromhex(ref.hmac_key), value, hashlib.sha256).hexdigest()
+            if not hmac.compare_digest(digest, ref.digest):
+                raise InventoryRefused(f"secret {name}: its bytes are not those of index.json",
+                                       hint=f"git log -- {self._directory}", code="secret-tampered")
+            self._opened[name] = value
+        return self._opened[name]
+
+    def ca(self, name: str) -> pki.KeyPair:
+        """Return a CA with its key."""
+        file = next(file for file, ca in PUBLIC_FILES.items() if ca == name)
+        return pki.KeyPair((self._directory / file).read_bytes(), self.resolve(_KEY_OF_CA[name]))
+
+    def _recipients(self) -> list[object]:
+        from pyrage import RecipientError, ssh
+
+        if not self._operators:
+            raise InventoryRefused("operators: no SSH public key may read the secrets that are about to be made",
+                                   hint="add a line of ~/.ssh/id_ed25519.pub to `operators:`", code="no-operators")
+        recipients: list[object] = []
+        for line in self._operators:
+            try:
+                recipients.append(ssh.Recipient.from_str(line.strip()))
+            except RecipientError as error:
+                raise InventoryRefused(f"operators: {line[:40]}...: {error}", code="bad-operator") from error
+        return recipients
+
+    def _decrypt(self, path: Path) -> bytes:
+        import pyrage
+
+        if not path.is_file():
+            raise RefusedForSafety(f"secret {path.name}: not in {self._directory}", code="secret-missing",
+                                   hint="restore the directory from your repository; it holds the cluster's CAs")
+        data, tried = path.read_bytes(), []
+        for file in self._identity_files:
+            if not file.is_file():
+                continue
+            tried.append(str(file))
+            try:
+                return bytes(pyrage.decrypt(data, [pyrage.ssh.Identity.from_buffer(file.read_bytes())]))
+            except (pyrage.DecryptError, pyrage.IdentityError):
+                continue
+        raise InventoryRefused(
+            f"secret {path.name}: none of your keys opens it (tried {', '.join(tried) or 'none'})",
+            hint="use a key listed under `operators:` with ssh.key, or ask an operator to add yours",
+            code="secret-not-yours")
+
+
+def _encrypt(value: bytes, recipients: Sequence[object]) -> bytes:
+    import pyrage
+
+    encrypt: Callable[[bytes, Sequence[object]], bytes] = pyrage.encrypt
+    return bytes(encrypt(value, recipients))
+
+
+def _keyed_digest(value: bytes) -> dict[str, str]:
+    key = random.token_bytes(32)
+    return {"hmac_key": key.hex(), "digest": hmac.new(key, value, hashlib.sha256).hexdigest()}
+
+
+def _encryption_config() -> bytes:
+    """Return an EncryptionConfiguration: secretbox first (strong, no rotation limit), identity only to read old data."""
+    key = base64.b64encode(random.token_bytes(32)).decode()
+    return json.dumps({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration",
+        "resources": [{"resources": ["secrets"], "providers": [
+            {"secretbox": {"keys": [{"name": "key1", "secret": key}]}}, {"identity": {}}]}],
+    }, indent=1).encode() + b"\n"
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write a file so that it is whole or absent, with its mode from creation."""
+    temporary = path.with_name(f".{path.name}.{random.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
