@@ -1,0 +1,137 @@
+"""The nodes' control groups: one directory a node in every hierarchy, so that a node can be ended as a whole."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from provisioner.errors import GateFailed
+from provisioner.lab.instance import Instance
+from provisioner.lab.processes import kill_if
+
+KILL_SECONDS = 30.0
+
+
+def parse_hierarchies(mountinfo: str) -> tuple[Path, ...]:
+    """Return the mount point of every cgroup hierarchy below /sys/fs/cgroup (version 1, hybrid or 2)."""
+    found = []
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = fields.split()[4] if fields else ""
+        if rest.split(" ")[0] in ("cgroup", "cgroup2") and point.startswith("/sys/fs/cgroup"):
+            found.append(Path(point))
+    return tuple(dict.fromkeys(found))
+
+
+def hierarchies() -> tuple[Path, ...]:
+    """Return the hierarchies of this machine."""
+    return parse_hierarchies(Path("/proc/self/mountinfo").read_text())
+
+
+def create(instance: Instance, name: str) -> tuple[Path, ...]:
+    """Make the cgroups of one node and return them; the launcher joins them before it becomes the node.
+
+    The name=systemd and the unified hierarchy are among them: without those all nodes would share one systemd tree.
+    """
+    made = []
+    for root in hierarchies():
+        group = root / instance.namespace
+        for parent, child in ((root, group), (group, group / name)):
+            child.mkdir(exist_ok=True)
+            _prepare(parent, child)
+        made.append(group / name)
+    return tuple(made)
+
+
+def _prepare(parent: Path, child: Path) -> None:
+    """Fill what an empty group needs before a process may join it."""
+    for setting in ("cpuset.cpus", "cpuset.mems"):        # version 1: empty, and then nothing may join
+        if (child / setting).exists() and not (child / "cgroup.controllers").exists():
+            (child / setting).write_text((parent / setting).read_text())
+    controllers = parent / "cgroup.controllers"           # version 2: a child has only what the parent passes on
+    if controllers.exists():
+        for controller in controllers.read_text().split():
+            with suppress(OSError):
+                (parent / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def groups(instance: Instance) -> dict[str, tuple[Path, ...]]:
+    """Return the nodes' group directories that exist, by node name."""
+    found: dict[str, list[Path]] = {}
+    for root in hierarchies():
+        top = root / instance.namespace
+        for child in sorted(top.iterdir()) if top.is_dir() else ():
+            if child.is_dir():
+                found.setdefault(child.name, []).append(child)
+    return {name: tuple(paths) for name, paths in found.items()}
+
+
+def members(directory: Path) -> frozenset[int]:
+    """Return the processes in `directory` and everywhere below it."""
+    found: set[int] = set()
+    with suppress(FileNotFoundError, OSError):
+        for listing in (directory / "cgroup.procs", *directory.rglob("cgroup.procs")):
+            with suppress(OSError):          # the group vanished, or is a threaded one: its members show in its parent
+                found.update(int(pid) for pid in listing.read_text().split())
+    found.discard(0)                         # a process of another pid namespace has no number here
+    return frozenset(found)
+
+
+def node_members(instance: Instance, name: str) -> frozenset[int]:
+    """Return every process of one node, also those that left its init behind."""
+    return frozenset().union(*(members(group) for group in groups(instance).get(name, ())))
+
+
+def is_member(memberships: str, instance: Instance, name: str) -> bool:
+    """Decide from the text of /proc/PID/cgroup whether the process is one of the node's."""
+    own = f"/{instance.namespace}/{name}"
+    paths = (line.split(":", 2)[2] for line in memberships.splitlines() if line.count(":") >= 2)
+    return any(path == own or path.startswith(own + "/") for path in paths)
+
+
+def _memberships(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return ""
+
+
+def end(instance: Instance, name: str) -> int:
+    """End every process of the node and remove its groups; how many processes were ended.
+
+    Membership is checked again while the kernel pins the process, so a recycled number is never hit.
+    """
+    deadline = time.monotonic() + KILL_SECONDS
+    ended: set[int] = set()
+    while left := node_members(instance, name):
+        if time.monotonic() > deadline:
+            raise GateFailed(f"{name}: ending its processes: {len(left)} still run after {KILL_SECONDS:.0f} s: "
+                             f"{sorted(left)[:10]}", hint="kubewright lab down", code="lab-process-stays")
+        for pid in left:
+            kill_if(pid, lambda p: is_member(_memberships(p), instance, name))
+        ended |= left
+        time.sleep(0.02)
+    for group in groups(instance).get(name, ()):
+        _remove(group, deadline)
+    return len(ended)
+
+
+def remove_instance(instance: Instance) -> None:
+    """Remove the instance's own, now empty, directories in every hierarchy."""
+    for root in hierarchies():
+        if (root / instance.namespace).is_dir():
+            _remove(root / instance.namespace, time.monotonic() + KILL_SECONDS)
+
+
+def _remove(group: Path, deadline: float) -> None:
+    inner = sorted((p for p in group.rglob("*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True)
+    for directory in (*inner, group):
+        while directory.exists():
+            try:
+                directory.rmdir()
+            except OSError as error:         # busy until the kernel has let go of the last task
+                if time.monotonic() > deadline:
+                    raise GateFailed(f"this machine: removing {directory}: {error.strerror}",
+                                     hint="kubewright lab down", code="lab-cgroup-stays") from error
+                time.sleep(0.02)

@@ -1,0 +1,259 @@
+"""up, down, reset, status: what a person does with a lab. Every verb may be killed anywhere and run again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.errors import GateFailed, RefusedForSafety, UsageFault
+from provisioner.lab import image, keys, leftovers, mounts, network, nodes, processes, repository, requirements, state
+from provisioner.lab.image import Image
+from provisioner.lab.instance import Instance, lab_network, locked, require_lab, write_file
+from provisioner.lab.nodes import NodeSpec
+from provisioner.model.inventory import Inventory
+
+SSH_SECONDS = 120.0        # five nodes on two processors answer within 10 s; a loaded machine gets time
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class UpResult:
+    """What `up` did, by node: created, booted (its disk was there), or left alone."""
+
+    created: tuple[str, ...]
+    booted: tuple[str, ...]
+    left: tuple[str, ...]
+    strangers: tuple[str, ...]      # nodes that run and are not in the inventory
+    seconds: float
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One line of `status`."""
+
+    name: str
+    address: str
+    state: str                      # running, stopped, absent, stranger
+    ssh: bool
+    pid: int | None
+    memory_mib: int | None
+
+
+def instance_of(inventory: Inventory) -> Instance:
+    """Return the lab instance of an inventory: it bears the cluster's name."""
+    require_lab(inventory.cluster, inventory.file)
+    return Instance(inventory.cluster.cluster)
+
+
+def up(inventory: Inventory, say: Say) -> UpResult:
+    """Make every node of the inventory run and answer SSH; those that do are left alone."""
+    began = time.monotonic()
+    instance = instance_of(inventory)
+    requirements.require(image_is_cached=image.find(image.current_key()) is not None)
+    built, was_built = image.ensure(say)
+    if was_built:
+        say(f"image {built.key} built in {time.monotonic() - began:.0f} s")
+    with locked(instance):
+        _claim(instance, inventory, say)
+        return _bring_up(instance, inventory, built, say, began)
+
+
+def reset(inventory: Inventory, say: Say, hosts: Collection[str] = ()) -> UpResult:
+    """Replace the nodes (all, or those named) by fresh empty ones; image and network stay."""
+    began = time.monotonic()
+    instance = instance_of(inventory)
+    unknown = [name for name in hosts if name not in inventory.cluster.hosts]
+    if unknown:
+        raise UsageFault(f"{', '.join(unknown)}: no such host in {inventory.file}", hint="kubewright lab status")
+    requirements.require(image_is_cached=image.find(image.current_key()) is not None)
+    built, _ = image.ensure(say)
+    with locked(instance):
+        _claim(instance, inventory, say)
+        names = tuple(hosts) or state.everything(instance)
+        state.end_nodes(instance, names)
+        for name in names:
+            mounts.remove_tree(instance.node_dir(name))
+        return _bring_up(instance, inventory, built, say, began)
+
+
+def down(inventory: Inventory, say: Say) -> None:
+    """Leave nothing of the instance on this machine; the image stays cached, the inventory keeps its key."""
+    instance = instance_of(inventory)
+    requirements.require_root()
+    began = time.monotonic()
+    with locked(instance):
+        _refuse_strangers_instance(instance, inventory)
+        names = state.remove_all(instance)
+    keys.unpin(inventory.known_hosts_path, [_pin_name(inventory, host) for host in inventory.cluster.hosts])
+    what = f"{len(names)} nodes ({', '.join(names)})" if names else "nothing was up"
+    say(f"lab {instance.name} is down: {what}, {time.monotonic() - began:.1f} s")
+
+
+def status(inventory: Inventory) -> tuple[NodeStatus, ...]:
+    """Ask the machine, not a file, what runs and answers."""
+    instance = instance_of(inventory)
+    requirements.require_root()
+    rows = []
+    for host in inventory.cluster.machines:
+        spec = nodes.read_spec(instance, host.name)
+        rows.append(_row(instance, host.name, host.address, inventory.cluster.ssh_of(host.name).port, spec is not None))
+    strangers = [name for name in state.everything(instance) if name not in inventory.cluster.hosts]
+    rows += [NodeStatus(name, "", "stranger", False, None, nodes.memory_mib(instance, name)) for name in strangers]
+    return tuple(rows)
+
+
+def _row(instance: Instance, name: str, address: str, port: int, exists: bool) -> NodeStatus:
+    if not nodes.is_running(instance, name):
+        return NodeStatus(name, address, "stopped" if exists else "absent", False, None, None)
+    record = nodes.record(instance, name)
+    with network.inside(instance.name):
+        banner = network.ssh_banner(address, port, 3.0)
+    return NodeStatus(name, address, "running", banner.startswith("SSH-"), record.pid if record else None,
+                      nodes.memory_mib(instance, name))
+
+
+def _refuse_strangers_instance(instance: Instance, inventory: Inventory) -> None:
+    """Refuse to touch nodes that another inventory directory of the same cluster name is running."""
+    owner = instance.owner()
+    if not owner or owner == str(inventory.path) or not Path(owner).is_dir():
+        return
+    running = sorted(leftovers.alive(state.look(instance)))
+    if running:
+        raise RefusedForSafety(
+            f"lab {instance.name}: it belongs to another inventory, {owner}, and {', '.join(running)} of it run",
+            hint=f"kubewright -i {owner} lab down    # or give this inventory another `cluster:` name",
+            code="lab-other-owner")
+
+
+def _claim(instance: Instance, inventory: Inventory, say: Say) -> None:
+    """Take the instance for this inventory; what a dead owner left is removed, for its keys are not ours."""
+    _refuse_strangers_instance(instance, inventory)
+    owner = instance.owner()
+    if owner and owner != str(inventory.path):
+        say(f"removing what is left of the lab {instance.name} of {owner}")
+        state.end_nodes(instance, state.everything(instance))
+        for name in instance.node_names():
+            mounts.remove_tree(instance.node_dir(name))
+    write_file(instance.state_dir / "instance.json", json.dumps({"inventory": str(inventory.path)}))
+
+
+def _bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, began: float) -> UpResult:
+    place = lab_network(inventory.cluster)
+    if not network.is_complete(instance, place):
+        state.end_nodes(instance, leftovers.alive(state.look(instance)))   # they hang on a network that is gone
+    found = state.clean(instance)
+    if found:
+        say(f"cleaned up after nodes that were killed: {leftovers.describe(found)}")
+    network.ensure(instance, place)
+    repository.start(instance, place, built.repository)
+    operator = keys.operator_key(inventory.state_dir / "id_ed25519")
+    specs = {h.name: nodes.spec_of(inventory.cluster, h, built) for h in inventory.cluster.machines}
+    left = tuple(name for name in specs if nodes.is_running(instance, name))
+    _refuse_changed(instance, {name: specs[name] for name in left}, operator)
+    missing = {name: spec for name, spec in specs.items() if name not in left}
+    kept = tuple(name for name, spec in missing.items() if _can_boot_again(instance, spec, operator))
+    created = tuple(name for name in missing if name not in kept)
+    state.each(created, lambda name: nodes.create(instance, specs[name], built, place, operator), "creating")
+    keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(s.address, s.port, nodes.host_key(instance, s.name))
+                                          for s in specs.values()])
+    state.each(missing, lambda name: nodes.boot(instance, name, _image_of(instance, name, built)), "booting")
+    state.each(specs, lambda name: _wait_for_ssh(instance, inventory, specs[name]), "waiting for SSH")
+    strangers = tuple(name for name in instance.node_names() if name not in specs)
+    result = UpResult(created, kept, left, strangers, time.monotonic() - began)
+    _tell(result, say)
+    return result
+
+
+def _tell(result: UpResult, say: Say) -> None:
+    for names, what in ((result.created, "created and booted"), (result.booted, "booted from their disks"),
+                        (result.left, "were running, left alone"),
+                        (result.strangers, "not in the inventory, not touched (`lab down` removes them)")):
+        if names:
+            say(f"{', '.join(names)}: {what}")
+    count = len(result.created) + len(result.booted) + len(result.left)
+    say(f"{count} nodes answer SSH, {result.seconds:.1f} s")
+
+
+def _identity(spec: NodeSpec) -> tuple[str, str, int]:
+    """Return what a node cannot change once it was created; the image is not part of it."""
+    return spec.address, spec.user, spec.port
+
+
+def _refuse_changed(instance: Instance, running: dict[str, NodeSpec], operator: str) -> None:
+    """Refuse when a running node is not what the inventory says now: only a fresh one can be."""
+    faults = []
+    for name, spec in running.items():
+        made = nodes.read_spec(instance, name)
+        if made is None or _identity(made) != _identity(spec):
+            faults.append(f"{name}: address, user or SSH port changed in the inventory since it was created")
+        elif nodes.operator_of(instance, made) != operator:
+            faults.append(f"{name}: it lets in another key than {Path('.kubewright') / 'id_ed25519'}")
+    if faults:
+        raise RefusedForSafety(f"lab {instance.name}: running nodes are not what the inventory says", details=faults,
+                               hint="kubewright lab reset    # fresh, empty nodes", code="lab-changed")
+
+
+def _can_boot_again(instance: Instance, spec: NodeSpec, operator: str) -> bool:
+    """Say whether a stopped node's disk is whole and still what the inventory says; else it is made anew."""
+    made = nodes.read_spec(instance, spec.name)
+    return (made is not None and _identity(made) == _identity(spec) and image.find(made.image) is not None
+            and nodes.operator_of(instance, made) == operator)
+
+
+def _image_of(instance: Instance, name: str, built: Image) -> Image:
+    """Return the image under the node's disk: the one it was created on."""
+    made = nodes.read_spec(instance, name)
+    return (image.find(made.image) if made else None) or built
+
+
+def _wait_for_ssh(instance: Instance, inventory: Inventory, spec: NodeSpec) -> None:
+    """Poll until the node's SSH server answers and lets us become root: the proof that others can start."""
+    deadline = time.monotonic() + SSH_SECONDS
+    with network.inside(instance.name):
+        while not network.ssh_banner(spec.address, spec.port, 2.0).startswith("SSH-"):
+            _check_waiting(instance, spec, deadline, "SSH does not answer")
+            time.sleep(0.1)
+        while (saw := _try_login(inventory, spec)) is not None:
+            _check_waiting(instance, spec, deadline, saw)
+            time.sleep(0.1)
+
+
+def _check_waiting(instance: Instance, spec: NodeSpec, deadline: float, saw: str) -> None:
+    console = instance.node_dir(spec.name) / "node-process.log"
+    if not nodes.is_running(instance, spec.name):
+        lines = console.read_text(errors="replace").splitlines()[-5:] if console.exists() else []
+        raise GateFailed(f"{spec.name}: waiting for SSH: the node ended", details=lines, hint=f"less {console}",
+                         code="lab-node-ended")
+    if time.monotonic() > deadline:
+        raise GateFailed(f"{spec.name}: waiting for SSH at {spec.address}: {saw} after {SSH_SECONDS:.0f} s",
+                         hint=f"less {console}", code="lab-node-silent")
+
+
+def _try_login(inventory: Inventory, spec: NodeSpec) -> str | None:
+    """Return None when we can become root over SSH, else what the attempt said."""
+    call = nodes.ssh_command(inventory.known_hosts_path, inventory.state_dir / "id_ed25519", spec, ["true"])
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False)
+    except subprocess.TimeoutExpired:
+        return "the login does not end"
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["login failed"])[-1]
+
+
+def _pin_name(inventory: Inventory, host: str) -> str:
+    port = inventory.cluster.ssh_of(host).port
+    return keys.known_hosts_line(str(inventory.cluster.hosts[host].address), port, "x x").split(" ")[0]
+
+
+def access(inventory: Inventory, host: str, command: Collection[str]) -> list[str]:
+    """Return the call that reaches a node by SSH; run it inside the lab's network."""
+    instance = instance_of(inventory)
+    if host not in inventory.cluster.hosts:
+        raise UsageFault(f"{host}: no such host in {inventory.file}", hint="kubewright lab status")
+    spec = nodes.read_spec(instance, host)
+    if spec is None or not processes.is_alive(nodes.record(instance, host)):
+        raise GateFailed(f"{host}: reaching it: the node does not run", hint="kubewright lab up", code="lab-not-up")
+    return nodes.ssh_command(inventory.known_hosts_path, inventory.state_dir / "id_ed25519", spec, tuple(command))

@@ -1,0 +1,63 @@
+"""Mounts below a directory: found in mountinfo, taken off from the deepest up, never followed by a delete."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from provisioner.errors import KubewrightError
+from provisioner.lab.processes import run
+
+MOUNTINFO = Path("/proc/self/mountinfo")
+
+
+def parse_mountinfo(text: str) -> tuple[str, ...]:
+    """Return the mount points in mount order; the kernel writes blanks in paths as octal."""
+    points = (line.split()[4] for line in text.splitlines() if line.strip())
+    return tuple(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), point) for point in points)
+
+
+def below(points: tuple[str, ...], directory: Path) -> tuple[str, ...]:
+    """Return the mount points at or under `directory`, in the order in which they can be taken off."""
+    inside = [p for p in points if p == str(directory) or p.startswith(f"{directory}/")]
+    return tuple(reversed(inside))
+
+
+def mounted_below(directory: Path) -> tuple[str, ...]:
+    """Return what is mounted at or under `directory` now."""
+    return below(parse_mountinfo(MOUNTINFO.read_text()), directory)
+
+
+def unmount_below(directory: Path) -> int:
+    """Take off every mount at or under `directory`; the last resort is a lazy one, for a file that is still open."""
+    points = mounted_below(directory)
+    for point in points:
+        try:
+            run(["umount", "--no-canonicalize", point], doing=f"unmounting {point}")
+        except KubewrightError:
+            if point in mounted_below(directory):
+                run(["umount", "--lazy", "--no-canonicalize", point], doing=f"unmounting {point}")
+    return len(points)
+
+
+def remove_tree(directory: Path) -> None:
+    """Delete a directory of ours; refuses while anything is mounted in it, so that no mount is ever emptied."""
+    if not directory.exists():
+        return
+    unmount_below(directory)
+    remaining = mounted_below(directory)
+    if remaining:
+        raise KubewrightError(f"this machine: removing {directory}: still mounted: {', '.join(remaining)}",
+                              code="lab-still-mounted")
+    shutil.rmtree(directory)
+
+
+def mount_overlay(lower: Path, upper: Path, work: Path, target: Path) -> None:
+    """Mount the node's disk: its own layer over the shared image."""
+    for directory in (lower, upper, work):
+        if set(str(directory)) & set(":,\\"):
+            raise KubewrightError(f"this machine: mounting a node's disk: {directory} has a character that overlayfs "
+                                  "cannot take in a path (colon, comma or backslash)", code="lab-overlay-path")
+    run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", str(target)],
+        doing="mounting a node's disk")

@@ -1,0 +1,205 @@
+"""One node: a systemd-nspawn machine with its own disk, keys, address and cgroups."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from provisioner.lab import cgroups, keys, mounts, network, processes, repository
+from provisioner.lab.image import Image
+from provisioner.lab.instance import Instance, LabNetwork, read_json, write_file
+from provisioner.lab.processes import ProcessRecord, run, start_daemon
+from provisioner.model.cluster import Cluster, Host
+
+# Overlay on overlay does not mount, and containers' images are overlays: these two lie on the machine's own disk.
+BOUND_DIRECTORIES = ("/var/lib/containerd", "/var/lib/kubelet")
+# Exist on every Linux; the kubelet reads the one, fuse-overlayfs and friends open the other.
+BOUND_DEVICES = ("/dev/kmsg", "/dev/fuse")
+SYSTEM_CALLS = "@keyring bpf @mount @privileged @raw-io @reboot @swap @clock @debug"
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """What a node is created from; `node.json` beside its disk repeats it."""
+
+    name: str
+    address: str
+    user: str
+    port: int
+    image: str
+
+
+@dataclass(frozen=True)
+class NodePaths:
+    """Where one node lies on this machine."""
+
+    directory: Path
+
+    @property
+    def root(self) -> Path:
+        """Return the mount point of its disk: what the node sees as /."""
+        return self.directory / "root"
+
+    @property
+    def upper(self) -> Path:
+        return self.directory / "upper"
+
+    @property
+    def work(self) -> Path:
+        return self.directory / "work"
+
+    @property
+    def spec_file(self) -> Path:
+        """Return the file whose presence says that the node was created completely."""
+        return self.directory / "node.json"
+
+    def bound(self, inside: str) -> Path:
+        return self.directory / "bound" / inside.strip("/").replace("/", "-")
+
+
+def paths(instance: Instance, name: str) -> NodePaths:
+    """Return where the node `name` lies."""
+    return NodePaths(instance.node_dir(name))
+
+
+def spec_of(cluster: Cluster, host: Host, image: Image) -> NodeSpec:
+    """Return what the inventory says of a node."""
+    user = host.spec.ssh.user or cluster.ssh.user
+    return NodeSpec(host.name, host.address, user, host.spec.ssh.port or cluster.ssh.port, image.key)
+
+
+def read_spec(instance: Instance, name: str) -> NodeSpec | None:
+    """Return what the node was created from, or None when its creation was cut off."""
+    value = read_json(paths(instance, name).spec_file)
+    try:
+        return NodeSpec(**value)
+    except TypeError:
+        return None
+
+
+def record(instance: Instance, name: str) -> ProcessRecord | None:
+    """Return the identity of the node's process as its launcher wrote it."""
+    return processes.read_record(instance.node_dir(name) / "node-process.json")
+
+
+def is_running(instance: Instance, name: str) -> bool:
+    """Say whether the node's own process lives (not: a stranger that got its number)."""
+    return processes.is_alive(record(instance, name))
+
+
+def command_line(instance: Instance, name: str, devices: Sequence[str] = BOUND_DEVICES) -> list[str]:
+    """Return the systemd-nspawn call of a node.
+
+    All capabilities but CAP_SYS_TIME, for the nodes share this machine's clock; the system calls that runc and the
+    kubelet need; no registration, so that a machine without systemd can do it too.
+    """
+    node = paths(instance, name)
+    binds = [f"--bind={node.bound(inside)}:{inside}" for inside in BOUND_DIRECTORIES]
+    return [
+        "systemd-nspawn", "--quiet", f"--directory={node.root}", f"--machine={instance.machine(name)}",
+        f"--hostname={name}", f"--network-bridge={network.BRIDGE}", "--boot", "--register=no", "--keep-unit",
+        "--settings=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=read-only",
+        "--capability=all", "--drop-capability=CAP_SYS_TIME", f"--system-call-filter={SYSTEM_CALLS}",
+        *binds, *(f"--bind={device}" for device in devices),
+    ]
+
+
+def create(instance: Instance, spec: NodeSpec, image: Image, lab_network: LabNetwork, operator: str) -> None:
+    """Make a node's disk and identity; a half-made one from an interrupted run is thrown away first."""
+    node = paths(instance, spec.name)
+    mounts.remove_tree(node.directory)
+    for directory in (node.root, node.upper, node.work, *map(node.bound, BOUND_DIRECTORIES)):
+        directory.mkdir(parents=True)
+        directory.chmod(0o755)      # the upper layer's mode is the mode of the node's /, whatever our umask is
+    mounts.mount_overlay(image.root, node.upper, node.work, node.root)
+    for path, text in identity_files(spec, lab_network).items():
+        write_file(node.root / path.lstrip("/"), text)
+    host_key = node.root / "etc/ssh/ssh_host_ed25519_key"
+    keys.generate(host_key, spec.name)
+    _authorise(node.root, spec.user, operator)
+    write_file(node.spec_file, json.dumps(asdict(spec)))
+
+
+def identity_files(spec: NodeSpec, lab_network: LabNetwork) -> dict[str, str]:
+    """Return the texts that make this node itself, by their path in it."""
+    return {
+        "/etc/hostname": f"{spec.name}\n",
+        "/etc/hosts": f"127.0.0.1 localhost\n{spec.address} {spec.name}\n",
+        "/etc/machine-id": f"{secrets.token_hex(16)}\n",
+        "/etc/lab-node/address": network.address_file(spec.address, lab_network),
+        "/etc/apt/sources.list": repository.sources_list(lab_network.gateway),
+        "/etc/ssh/sshd_config.d/port.conf": f"Port {spec.port}\n",
+    }
+
+
+def _authorise(root: Path, user: str, operator: str) -> None:
+    """Make the inventory's user with passwordless sudo, and let the operator's key in."""
+    if user != "root":
+        run(["chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", user], doing=f"making {user}")
+        write_file(root / "etc/sudoers.d/90-lab", f"{user} ALL=(ALL) NOPASSWD:ALL\n", 0o440)
+    home = root / ("root" if user == "root" else f"home/{user}")
+    write_file(home / ".ssh/authorized_keys", f"{operator}\n", 0o600)
+    (home / ".ssh").chmod(0o700)
+    run(["chroot", str(root), "chown", "-R", f"{user}:", f"/{home.relative_to(root)}/.ssh"], doing="making its keys")
+
+
+def host_key(instance: Instance, name: str) -> str:
+    """Return the public half of the node's SSH host key, read from its own layer: the disk need not be mounted."""
+    return (paths(instance, name).upper / "etc/ssh/ssh_host_ed25519_key.pub").read_text().strip()
+
+
+def operator_of(instance: Instance, spec: NodeSpec) -> str:
+    """Return the key that the node lets in."""
+    home = "root" if spec.user == "root" else f"home/{spec.user}"
+    path = paths(instance, spec.name).upper / home / ".ssh/authorized_keys"
+    return path.read_text().strip() if path.exists() else ""
+
+
+def boot(instance: Instance, name: str, image: Image) -> None:
+    """Start a created node that is not running; its disk is as it was left, as after a power cut."""
+    node = paths(instance, name)
+    if not mounts.mounted_below(node.root):
+        mounts.mount_overlay(image.root, node.upper, node.work, node.root)
+    devices = [device for device in BOUND_DEVICES if Path(device).exists()]
+    start_daemon(command_line(instance, name, devices), directory=node.directory, name="node-process",
+                 netns=network.namespace_path(instance.name), cgroups=cgroups.create(instance, name))
+
+
+def end(instance: Instance, name: str) -> int:
+    """End the node at once, like pulling its plug, with every process that outlived its init; take its mounts off."""
+    ended = cgroups.end(instance, name)
+    mounts.unmount_below(instance.node_dir(name))
+    (instance.node_dir(name) / "node-process.json").unlink(missing_ok=True)
+    return ended
+
+
+def ssh_command(inventory_known_hosts: Path, key: Path, spec: NodeSpec, command: Sequence[str] = ()) -> list[str]:
+    """Return the OpenSSH call that runs `command` as root on the node, or logs in when there is none.
+
+    Only the lab's pins and the lab's key count: a person's own SSH configuration changes nothing here.
+    """
+    options = ["-F", "none", "-i", str(key), "-p", str(spec.port), "-l", spec.user]
+    settings = ("IdentitiesOnly=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={inventory_known_hosts}",
+                "GlobalKnownHostsFile=none", "BatchMode=yes", "ConnectTimeout=10", "LogLevel=ERROR")
+    call = ["ssh", *options, *(part for setting in settings for part in ("-o", setting)), spec.address]
+    if not command:
+        return call
+    become = [] if spec.user == "root" else ["sudo", "-n", "--"]
+    return [*call, "--", shlex.join([*become, *command])]
+
+
+def memory_mib(instance: Instance, name: str) -> int | None:
+    """Return how much memory the node's processes and files take, by the memory cgroup; None where there is none."""
+    for group in cgroups.groups(instance).get(name, ()):
+        for figure in ("memory.usage_in_bytes", "memory.current"):
+            if (group / figure).exists():
+                used = int((group / figure).read_text())
+                cached = re.search(r"^(?:total_inactive_file|inactive_file) (\d+)$", (group / "memory.stat").read_text(),
+                                   re.MULTILINE)
+                return max(0, used - (int(cached[1]) if cached else 0)) // 2**20
+    return None
