@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem, shell_complete
 
 from provisioner.cli import bug
 from provisioner.cli.context import Context
+from provisioner.cli.failure import failure_text
 from provisioner.cli.verbs import SECTIONS, existing_verbs, suggest
 from provisioner.errors import Interrupted, KubewrightError, UsageFault
 
@@ -95,11 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tell(err: KubewrightError) -> int:
-    click.echo(f"error: {err.message}", err=True)
-    for line in err.details:
-        click.echo(line, err=True)
-    if err.hint:
-        click.echo(f"hint: {err.hint}", err=True)
+    click.echo(failure_text(err), err=True)
     return err.exit_code
 
 

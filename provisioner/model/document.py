@@ -18,6 +18,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml: 500 hos
 _CONSTRUCT = yaml.constructor.SafeConstructor()
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {_TAG + name for name in ("str", "int", "float", "bool", "null")}
+_COLLECTIONS = {_TAG + name for name in ("map", "seq")}
 _DEEPEST = 20
 
 
@@ -98,6 +99,8 @@ def _value(document: Document, node: yaml.Node, path: Path) -> Any:
     document.values[path] = _mark(node.start_mark)
     if len(path) > _DEEPEST:
         return _refuse(document, path, f"nested more than {_DEEPEST} levels deep")
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+        return _refuse(document, path, _tag_message(node))
     if isinstance(node, yaml.MappingNode):
         return _mapping(document, node, path)
     if isinstance(node, yaml.SequenceNode):
@@ -135,7 +138,7 @@ def _scalar(document: Document, node: yaml.ScalarNode, path: Path) -> Any:
     if node.tag == _TAG + "timestamp":
         return _refuse(document, path, f'YAML reads this as a date: write "{node.value}"')
     if node.tag not in _PLAIN:
-        return _refuse(document, path, f"the tag {node.tag.removeprefix(_TAG)} is not used here; write plain values")
+        return _refuse(document, path, _tag_message(node))
     try:
         value = _CONSTRUCT.construct_object(node)
     except ValueError:
@@ -143,6 +146,10 @@ def _scalar(document: Document, node: yaml.ScalarNode, path: Path) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return _refuse(document, path, f'not a finite number: write "{node.value}" if it is text')
     return value
+
+
+def _tag_message(node: yaml.Node) -> str:
+    return f"the tag {node.tag.removeprefix(_TAG)} is not used here; write plain values"
 
 
 def _refuse(document: Document, path: Path, message: str) -> None:

@@ -20,7 +20,10 @@ def cluster_schema() -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Leave out pydantic's titles; draft-07 ignores what stands beside a $ref, so that goes into an allOf."""
+    """Leave out pydantic's titles; draft-07 ignores what stands beside a $ref, so that goes into an allOf.
+
+    Names that must match a pattern are the only ones: pydantic says so when it validates, but not in its schema.
+    """
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
@@ -29,4 +32,6 @@ def _plain(value: Any) -> Any:
     result = {key: _plain(item) for key, item in value.items() if key != "title" or isinstance(item, dict)}
     if "$ref" in result and len(result) > 1:
         result = {"allOf": [{"$ref": result.pop("$ref")}], **result}
+    if "patternProperties" in result:
+        result["additionalProperties"] = False
     return result

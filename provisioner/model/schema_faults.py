@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from ipaddress import IPv4Network
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -16,10 +17,19 @@ _KINDS = {dict: "a mapping", list: "a list", bool: "true or false", int: "a numb
 _WANTED = {"string_type": "text", "int_type": "a whole number", "bool_type": "true or false", "dict_type": "a mapping",
            "model_type": "a mapping", "model_attributes_type": "a mapping", "tuple_type": "a list",
            "int_from_float": "a whole number"}
+_FULL_VERSION = 'a full version in quotes, such as "1.36.3"'
 _PATTERNS = {
-    "kubernetes": 'must be a full version in quotes, such as "1.36.3"',
-    "cluster": "a name is lower-case letters, digits and `-`, at most 63, and begins and ends with a letter or digit",
+    "kubernetes": f"must be {_FULL_VERSION}",
+    "name": "a name is lower-case letters, digits and `-`, at most 63, and begins and ends with a letter or digit",
 }
+_LIMITS = {
+    "too_short": ("min_length", "needs at least {limit}"),
+    "too_long": ("max_length", "takes at most {limit} for now"),
+    "greater_than_equal": ("ge", "must be {limit} or more, is {value}"),
+    "less_than_equal": ("le", "must be {limit} or less, is {value}"),
+}
+_OTHER_NAMES = {"master": "control-plane", "controller": "control-plane", "server": "control-plane",
+                "agent": "worker", "node": "worker", "lb": "load-balancer", "loadbalancer": "load-balancer"}
 
 
 def schema_faults(err: ValidationError, document: Document) -> list[Fault]:
@@ -35,8 +45,9 @@ def schema_faults(err: ValidationError, document: Document) -> list[Fault]:
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """Return `; did you mean ...?` for the closest known word, else nothing."""
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    """Return `; did you mean ...?` for what other tools call it or for the closest known word, else nothing."""
+    other = _OTHER_NAMES.get(word)
+    close = [other] if other in known else get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
@@ -46,23 +57,19 @@ def _message(error: ErrorDetails, path: Path, document: Document) -> str:
         return _unknown_key(path)
     if kind == "missing":
         return "this key is missing"
+    if kind == "string_type" and path == ("kubernetes",):
+        return f"YAML reads this as {_KINDS.get(type(value), 'something else')}: write {_FULL_VERSION}"
     if kind in _WANTED:
         return _wrong_type(kind, value, document.raw.get(path))
     if kind in ("literal_error", "enum"):
         return _not_one_of(error, value, document.raw.get(path))
     if kind == "string_pattern_mismatch":
-        return _PATTERNS["kubernetes" if path == ("kubernetes",) else "cluster"]
+        return _PATTERNS["kubernetes" if path == ("kubernetes",) else "name"]
     if kind == "value_error":
         return _not_an_address(str(value))
-    if kind in ("too_short", "too_long"):
-        limits = error.get("ctx", {})
-        return f"needs at least {limits['min_length']}" if kind == "too_short" else \
-            f"takes at most {limits['max_length']} for now"
-    limit = error.get("ctx", {})
-    if kind == "greater_than_equal":
-        return f"must be {limit['ge']} or more, is {value}"
-    if kind == "less_than_equal":
-        return f"must be {limit['le']} or less, is {value}"
+    if kind in _LIMITS:
+        name, text = _LIMITS[kind]
+        return text.format(limit=error.get("ctx", {})[name], value=value)
     return error["msg"]
 
 
@@ -91,8 +98,6 @@ def _not_one_of(error: ErrorDetails, value: Any, raw: str | None) -> str:
 
 
 def _not_an_address(value: str) -> str:
-    from ipaddress import IPv4Network
-
     if "/" not in value:
         return f"`{value}` is not an IPv4 address"
     try:

@@ -262,9 +262,9 @@ def _etcd_is_odd(cluster: Cluster) -> Faults:
         yield ("hosts",), f"{count} etcd members are too many: each write waits for a majority; " \
             f"at most {MOST_ETCD_MEMBERS}"
     elif count and count % 2 == 0:
-        spare = (count - 1) // 2
-        yield ("hosts",), f"{count} etcd members survive the loss of {spare or 'none'}, as {count - 1} would, " \
-            f"with one more that can fail; use {count - 1} or {count + 1}"
+        loss = f"the loss of {(count - 1) // 2}" if count > 2 else "no loss"
+        yield ("hosts",), f"{count} etcd members survive {loss}, just as {count - 1} would, and one more can fail; " \
+            f"use {count - 1} or {count + 1}"
 
 
 def _operators_exist(cluster: Cluster) -> Faults:

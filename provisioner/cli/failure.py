@@ -1,0 +1,11 @@
+"""The text of a failure, the same on the screen, in the documentation and in the tests."""
+
+from __future__ import annotations
+
+from provisioner.errors import KubewrightError
+
+
+def failure_text(err: KubewrightError) -> str:
+    """Return `error: ...`, one line a detail, then the command that helps."""
+    hint = [f"hint: {err.hint}"] if err.hint else []
+    return "\n".join([f"error: {err.message}", *err.details, *hint])
