@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from provisioner.applier.package import BOOTSTRAP, build_zipapp, frame
+from provisioner.applier.package import argv, build_zipapp, frame
 from provisioner.errors import KubewrightError, LockHeld, Unreachable
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.facts import Facts, Interface
@@ -31,11 +31,6 @@ def call(
     """Run one applier command and return its answer; faults say which host and what it printed."""
     done = connection.run(argv(command), frame(dict(request)), timeout=timeout)
     return _answer(connection, command, done)
-
-
-def argv(command: str) -> list[str]:
-    """Return the remote command that starts the applier from its own stdin."""
-    return ["python3", "-c", BOOTSTRAP, command]
 
 
 def _answer(connection: Connection, command: str, done: Completed) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+"""What a host is handed: one JSON request a host, readable by its owner only, with the bytes of its changes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from provisioner.errors import KubewrightError
+from provisioner.model.desired import Certificate, Directory, File, Item, Symlink, Sysctl, Unit, User
+from provisioner.model.plan import Change
+from provisioner.model.secret import Resolve
+
+Mint = Callable[[Certificate], tuple[bytes, bytes]]
+"""Issues a certificate: (certificate PEM, key PEM)."""
+StepOf = Callable[[str], str]
+"""Gives the step id of a host's batch; the same batch must give the same id, so that a re-run attaches."""
+
+STEP_TIMEOUT = 600
+
+
+def write_bundles(
+    directory: Path, changes_by_host: Mapping[str, Sequence[Change]], resolve: Resolve, mint: Mint, step_of: StepOf,
+    *, timeout: int = STEP_TIMEOUT,
+) -> None:
+    """Write `HOST.json` for every host: the applier's `apply` request (docs/reference/applier-protocol.md)."""
+    _private(directory)
+    for host, changes in changes_by_host.items():
+        request = {"step": step_of(host), "timeout": timeout, "check": False,
+                   "changes": [change_request(c, resolve, mint) for c in changes]}
+        _write(bundle_path(directory, host), request)
+
+
+def bundle_path(directory: Path, host: str) -> Path:
+    """Return where a host's request lies."""
+    return directory / f"{host}.json"
+
+
+def change_request(change: Change, resolve: Resolve, mint: Mint) -> dict[str, Any]:
+    """Return one change as the applier reads it, with everything it needs to make it."""
+    request: dict[str, Any] = {"kind": change.kind, "path": change.path, "action": change.action,
+                               "expect": change.expect, "want": change.want}
+    item = change.item
+    if item is None:
+        if change.action != "remove":
+            raise KubewrightError(f"{change.host}: bundling {change.kind} {change.path}: the change has no item")
+        return request
+    return request | item.spec() | _payload(item, resolve, mint)
+
+
+def _payload(item: Item, resolve: Resolve, mint: Mint) -> dict[str, Any]:
+    match item:
+        case File():
+            data = resolve(item.secret.name) if item.secret is not None else item.content.encode()
+            return {"content": _text(data)} | _owned(item.mode, item)
+        case Directory():
+            return _owned(item.mode, item)
+        case Symlink():
+            return {"target": item.target}
+        case Certificate():
+            return _certificate(item, mint)
+        case Unit():
+            return {"inputs": list(item.inputs)}
+        case _:
+            raise KubewrightError(f"bundling {item.kind} {item.path}: the applier cannot make this kind")
+
+
+def _certificate(item: Certificate, mint: Mint) -> dict[str, Any]:
+    crt, key = mint(item)
+    digest = hashlib.sha256(crt).hexdigest()
+    want = f"certificate sha256:{digest} key-ok {item.key_mode:04o} {item.owner}:{item.group}"
+    return {"want": want, "certificate": _text(crt), "key": _text(key)} | _owned(item.key_mode, item)
+
+
+def _owned(mode: int, item: File | Directory | Certificate) -> dict[str, Any]:
+    return {"mode": f"{mode:04o}", "owner": item.owner, "group": item.group}
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def write_prepare(directory: Path, changes_by_host: Mapping[str, Sequence[Change]]) -> None:
+    """Write `HOST.prepare.json` for every host: the lists that playbooks/prepare.yml works through."""
+    _private(directory)
+    for host, changes in changes_by_host.items():
+        _write(directory / f"{host}.prepare.json", prepare_vars(changes))
+
+
+def prepare_vars(changes: Iterable[Change]) -> dict[str, Any]:
+    """Return a host's packages, users, settings and modules as the playbook's variables."""
+    changes = list(changes)
+    paths = {kind: [c.path for c in changes if c.kind == kind] for kind in ("package", "module", "swap")}
+    return {
+        "packages": paths["package"],
+        "modules": paths["module"],
+        "swap_off": bool(paths["swap"]),
+        "users": [{"name": c.path, "home": c.item.home} for c in changes if isinstance(c.item, User)],
+        "sysctls": [f"{c.path}={c.item.value}" for c in changes if isinstance(c.item, Sysctl)],
+    }
+
+
+def _private(directory: Path) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """Create the file 0600 from its first moment and rename it, so that no reader meets half of it."""
+    temp = path.with_name(f".{path.name}.part")
+    temp.unlink(missing_ok=True)
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temp.replace(path)

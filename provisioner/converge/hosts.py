@@ -1,0 +1,57 @@
+"""The inventory as Ansible reads it: the same logins as transport's, key for key."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from provisioner.transport.target import Target
+
+
+def ansible_inventory(targets: Mapping[str, Target], hosts: Iterable[str]) -> dict[str, Any]:
+    """Return a static inventory with `hosts` only."""
+    return {"all": {"hosts": {name: ansible_vars(targets[name]) for name in hosts}}}
+
+
+def ansible_vars(target: Target) -> dict[str, Any]:
+    """Return the variables that make Ansible's ssh log in exactly as transport does: same key, same pinned hosts."""
+    become = target.become == "sudo" and target.user != "root"
+    values: dict[str, Any] = {
+        "ansible_host": target.address,
+        "ansible_port": target.port,
+        "ansible_user": target.user,
+        "ansible_become": become,
+        "ansible_python_interpreter": "/usr/bin/python3",
+        # By name: names that share an address and port must not share one login, whose sessions sshd counts.
+        "ansible_control_path": f"%(directory)s/{hashlib.sha256(target.name.encode()).hexdigest()[:12]}",
+        "ansible_ssh_common_args": shlex.join(_ssh_options(target) + _proxy(target)),
+    }
+    if target.key_file is not None:
+        values["ansible_ssh_private_key_file"] = str(target.key_file)
+    return values
+
+
+def _ssh_options(target: Target) -> list[str]:
+    options = ["-o", "StrictHostKeyChecking=yes", *_option("UserKnownHostsFile", target.known_hosts_file),
+               "-o", "GlobalKnownHostsFile=/dev/null"]
+    return options if target.key_file is None else [*options, "-o", "IdentitiesOnly=yes"]
+
+
+def _option(name: str, path: Path) -> list[str]:
+    value = str(path).replace("%", "%%")
+    return ["-o", f'{name}="{value}"']      # ssh splits the value at blanks and expands %
+
+
+def _proxy(target: Target) -> list[str]:
+    """Spell ProxyJump out: ssh hands none of our options to the jump host's own ssh."""
+    if target.jump is None:
+        return []
+    jump = target.jump
+    command = ["ssh", "-F", "none", *_ssh_options(target), "-o", "BatchMode=yes", "-o", "ConnectTimeout=15"]
+    if target.key_file is not None:
+        command += ["-i", str(target.key_file)]
+    command += ["-p", str(jump.port), "-l", jump.user, "-W", "[%h]:%p", "--", jump.address]
+    return ["-o", f"ProxyCommand={shlex.join(command)}"]

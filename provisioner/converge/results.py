@@ -1,0 +1,78 @@
+"""What a playbook run means for each host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from provisioner.errors import GateFailed, KubewrightError, PlanStale, Unreachable
+
+Status = Literal["done", "stale", "failed", "running", "unreachable", "canceled"]
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """One host's outcome; `changes` are the applier's rows (kind, path, result, detail)."""
+
+    host: str
+    status: Status
+    changes: tuple[Mapping[str, Any], ...] = ()
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "done"
+
+    @property
+    def written(self) -> int:
+        """Return how many changes were made (not skipped) on the host."""
+        return sum(1 for change in self.changes if change.get("result") == "done")
+
+    def fault(self) -> KubewrightError | None:
+        """Return the error that this outcome is, or None."""
+        kinds: dict[str, tuple[type[KubewrightError], str]] = {
+            "stale": (PlanStale, "plan-stale"), "unreachable": (Unreachable, "unreachable"),
+            "failed": (GateFailed, "step-failed"), "running": (GateFailed, "step-running"),
+            "canceled": (GateFailed, "step-canceled")}
+        if self.ok:
+            return None
+        kind, code = kinds[self.status]
+        bad = [f"{c.get('path', '?')}: {c.get('result')}: {c.get('detail', '')}".rstrip(": ")
+               for c in self.changes if c.get("result") in ("stale", "failed")]
+        return kind(f"{self.host}: applying: {self.message or self.status}", details=bad, code=code)
+
+
+def of_event(event: Mapping[str, Any]) -> HostResult | None:
+    """Return the host's outcome that a runner event tells, or None for events that tell none."""
+    data = event.get("event_data") or {}
+    host, res = data.get("host"), data.get("res") or {}
+    kind = event.get("event")
+    if not host:
+        return None
+    if kind == "runner_on_unreachable":
+        return HostResult(host, "unreachable", message=_one_line(res.get("msg", "")))
+    if kind == "runner_on_failed" and not data.get("ignore_errors"):
+        return _answered(host, res) or HostResult(host, "failed", message=_why(data, res))
+    if kind == "runner_on_ok":
+        return _answered(host, res)
+    return None
+
+
+def _answered(host: str, res: Mapping[str, Any]) -> HostResult | None:
+    answer = res.get("kubewright")
+    if not isinstance(answer, Mapping):
+        return None
+    status = answer.get("status")
+    known: Status = status if status in ("done", "stale", "running") else "failed"
+    return HostResult(host, known, tuple(answer.get("changes") or ()), _one_line(res.get("msg", "")))
+
+
+def _why(data: Mapping[str, Any], res: Mapping[str, Any]) -> str:
+    words = _one_line(res.get("stderr") or res.get("msg") or "no words")
+    return f"{data.get('task', 'task')}: {words}"
+
+
+def _one_line(text: object) -> str:
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    return " ".join(lines)[:400]

@@ -1,0 +1,205 @@
+"""One ansible-playbook run: fresh private directory, nothing secret in it, dead when we are dead."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ansible_runner.config.runner import RunnerConfig
+from ansible_runner.runner import Runner
+from ansible_runner.utils import get_callback_dir
+
+import provisioner
+from provisioner.converge import leash
+from provisioner.converge.hosts import ansible_inventory
+from provisioner.converge.results import HostResult, of_event
+from provisioner.model.events import Emit, Event
+from provisioner.model.inventory import Inventory
+from provisioner.model.paths import data_dir
+from provisioner.transport.target import targets_of
+
+CANCEL_POLL = 0.5       # seconds between two looks at `cancel` and the deadline
+Cancel = Callable[[], bool]
+# What ansible-playbook needs of our environment; the rest (and what secrets it may hold) stays here.
+ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TERM", "TMPDIR", "TZ", "SSH_AUTH_SOCK")
+
+
+def apply(
+    inventory: Inventory, bundles_dir: Path, hosts: Sequence[str], *, run_dir: Path, emit: Emit,
+    timeout: float = 900.0, cancel: Cancel = lambda: False,
+) -> dict[str, HostResult]:
+    """Carry each host's bundle to it and return every host's outcome; the hosts keep the result as well."""
+    return _play("apply.yml", inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
+
+
+def prepare(
+    inventory: Inventory, bundles_dir: Path, hosts: Sequence[str], *, run_dir: Path, emit: Emit,
+    timeout: float = 1800.0, cancel: Cancel = lambda: False,
+) -> dict[str, HostResult]:
+    """Install packages and set users, sysctls, modules and swap as `HOST.prepare.json` in `bundles_dir` says."""
+    return _play("prepare.yml", inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
+
+
+def _play(
+    playbook: str, inventory: Inventory, bundles_dir: Path, hosts: Sequence[str], run_dir: Path, emit: Emit,
+    timeout: float, cancel: Cancel,
+) -> dict[str, HostResult]:
+    if not hosts:
+        return {}
+    private = _private_dir(run_dir, Path(playbook).stem)
+    static = private / "hosts.json"
+    static.write_text(json.dumps(ansible_inventory(targets_of(inventory), hosts)), encoding="utf-8")
+    watch = _Watch(emit, time.monotonic() + timeout, cancel, private / "leash.pid")
+    config = _config(private, playbook, static, bundles_dir)
+    runner = Runner(config=config, event_handler=watch.event, cancel_callback=watch.poll)
+    try:
+        runner.run()
+    finally:
+        watch.end()
+        _scrub(Path(config.artifact_dir))
+    return {host: watch.outcome(host, runner.rc, private) for host in hosts}
+
+
+def _private_dir(run_dir: Path, name: str) -> Path:
+    parent = run_dir / "ansible"
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+
+
+def _config(private: Path, playbook: str, static: Path, bundles_dir: Path) -> RunnerConfig:
+    playbooks = data_dir("playbooks")
+    config = RunnerConfig(
+        private_data_dir=str(private), ident="run", project_dir=str(playbooks), host_cwd=str(private),
+        playbook=str(playbooks / playbook), inventory=str(static), extravars={"bundles": str(bundles_dir.resolve())},
+        suppress_ansible_output=True, suppress_env_files=True, quiet=True, fact_cache_type="",
+        envvars=_settings(private, playbooks))
+    config.prepare()
+    ansible = str(Path(sys.executable).with_name("ansible-playbook"))
+    config.command = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(private / "leash.pid"),
+                      ansible, *config.command[1:]]
+    config.env = _environment(private, playbooks, config.artifact_dir)
+    config.suppress_ansible_output = True
+    config.pexpect_timeout = CANCEL_POLL
+    return config
+
+
+def _environment(private: Path, playbooks: Path, artifacts: str) -> dict[str, str]:
+    """Return all that ansible-playbook sees: a run must not depend on who starts it, nor learn what they hold."""
+    return {k: os.environ[k] for k in ENVIRONMENT if k in os.environ} | _settings(private, playbooks) | {
+        "ANSIBLE_CALLBACK_PLUGINS": str(get_callback_dir()),
+        "ANSIBLE_STDOUT_CALLBACK": "awx_display",   # ansible-runner's: it writes the events that we read
+        "AWX_ISOLATED_DATA_DIR": artifacts,
+        "PYTHONPATH": str(Path(provisioner.__file__).parent.parent),
+    }
+
+
+def _settings(private: Path, playbooks: Path) -> dict[str, str]:
+    return {
+        "ANSIBLE_CONFIG": str(playbooks / "ansible.cfg"),
+        "ANSIBLE_HOST_KEY_CHECKING": "True",    # ansible-runner turns it off where this is not said
+        "ANSIBLE_HOME": str(private / "home"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_dir()),
+    }
+
+
+@lru_cache(maxsize=1)
+def control_dir() -> Path:
+    """Return the 0700 directory of this process for ssh's control sockets, whose paths must stay under 108 bytes."""
+    import atexit
+
+    directory = Path(tempfile.mkdtemp(prefix="kw-"))
+    atexit.register(close_masters, directory)
+    return directory
+
+
+def close_masters(directory: Path) -> None:
+    """End the ssh masters that ControlPersist keeps, and remove their directory: nothing of ours stays behind."""
+    for socket in directory.glob("*"):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(["ssh", "-F", "none", "-O", "exit", "-o", f"ControlPath={socket}", "kubewright"],
+                           capture_output=True, timeout=5, check=False)
+        socket.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _scrub(artifacts: Path) -> None:
+    """Take the environment out of the `command` artifact."""
+    file = artifacts / "command"
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        record["env"] = {}
+        file.write_text(json.dumps(record), encoding="utf-8")
+
+
+@dataclass
+class _Watch:
+    """Follows one run: hosts' outcomes as they come, the deadline, and the wish to stop."""
+
+    emit: Emit
+    deadline: float
+    cancel: Cancel
+    pid_file: Path
+    results: dict[str, HostResult] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+    stopped: str = ""
+
+    def event(self, event: Mapping[str, Any]) -> bool:
+        """Take one runner event; False keeps it out of the artifacts."""
+        result = of_event(event)
+        if result is not None:
+            self.results[result.host] = result
+            self.emit(Event("host-done", time.time(), host=result.host, status="ok" if result.ok else "failed",
+                            message=result.message, data={"written": result.written}))
+        if event.get("event") == "playbook_on_stats":
+            self.finished = set((event.get("event_data") or {}).get("ok") or ())
+        return False
+
+    def poll(self) -> bool:
+        """Stop the playbook at the deadline or on the caller's wish; the leash kills all that it started."""
+        if not self.stopped:
+            if self.cancel():
+                self.stopped = "stopped on request; what runs on the host goes on there"
+            elif time.monotonic() > self.deadline:
+                self.stopped = "no result before the deadline; what runs on the host goes on there"
+            if self.stopped:
+                self.end()
+        return False
+
+    def end(self) -> None:
+        """End the playbook's processes, if any are left."""
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(self.pid_file.read_text(encoding="utf-8")), signal.SIGTERM)
+
+    def outcome(self, host: str, rc: int, private: Path) -> HostResult:
+        """Return the host's outcome; a host that no event spoke of is done only if the playbook's statistics say so."""
+        if host in self.results:
+            return self.results[host]
+        if self.stopped:
+            return HostResult(host, "canceled", message=self.stopped)
+        if rc == 0 and host in self.finished:
+            return HostResult(host, "done")
+        return HostResult(host, "failed", message=f"ansible-playbook ended with {rc}: {_last_words(private)}")
+
+
+def _last_words(private: Path) -> str:
+    with contextlib.suppress(OSError):
+        lines = (private / "artifacts/run/stdout").read_text(encoding="utf-8", errors="replace").splitlines()
+        return " ".join(line.strip() for line in lines[-5:] if line.strip())[:400]
+    return "no output"
+
+
+def hosts_with_bundles(directory: Path, hosts: Iterable[str]) -> list[str]:
+    """Return the hosts that have something to do."""
+    return [h for h in hosts if (directory / f"{h}.json").exists()]
