@@ -53,7 +53,8 @@ COMPONENTS = {
     "busybox": ("1", ("busybox.tar",)),
 }
 
-SECRET_BYTES = {"ca.key": "KEY OF THE CLUSTER CA", "sa.key": "KEY THAT SIGNS TOKENS", "encryption-config": "KEY AT REST"}
+SECRET_BYTES = {
+    "ca.key": "KEY OF THE CLUSTER CA", "sa.key": "KEY THAT SIGNS TOKENS", "encryption-config": "KEY AT REST"}
 
 
 def inventory(text: str = LAB, **changes: Any) -> Cluster:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "lab"
 DESIRED = compiled()
 
 
+@cache
 def texts() -> dict[str, str]:
     """Return every golden file's path and text."""
     found = {"objects.yaml": yaml.safe_dump_all([dict(o.body) for o in DESIRED.objects], sort_keys=False)}

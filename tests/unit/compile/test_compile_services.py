@@ -1,0 +1,244 @@
+"""What each service of the cluster is told, and what happens to an inventory that cannot be made."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+import yaml
+from compile_fixture import COMPONENTS, PUBLIC, SECRETS, compiled, facts_of, inventory, lock, pem
+
+from provisioner.compile.cluster import compile_cluster
+from provisioner.compile.etcd import cluster_token
+from provisioner.compile.pki import TABLE
+from provisioner.compile.render import command_line, systemd_word
+from provisioner.errors import InventoryRefused, PreflightRefused
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.cluster import Cluster
+from provisioner.model.desired import Certificate, File, HostDesired
+
+DEDICATED_ETCD = inventory(hosts={
+    "cp1": {"address": "10.77.0.11", "roles": ["control-plane"]},
+    "e1": {"address": "10.77.0.31", "roles": ["etcd"]},
+    "e2": {"address": "10.77.0.32", "roles": ["etcd"]},
+})
+
+
+def text(host: HostDesired, path: str) -> str:
+    item = host.find("file", path)
+    assert isinstance(item, File)
+    return item.content
+
+
+def flag(host: HostDesired, unit: str, name: str) -> str | None:
+    found = re.search(rf"--{name}=(\S+)", text(host, f"/etc/systemd/system/{unit}.service"))
+    return found[1] if found else None
+
+
+def certificate(host: HostDesired, path: str) -> Certificate:
+    item = host.find("certificate", path)
+    assert isinstance(item, Certificate)
+    return item
+
+
+def test_an_api_server_talks_to_its_own_host_s_member_only() -> None:
+    for name in ("cp1", "cp2", "cp3"):
+        assert flag(compiled().hosts[name], "kube-apiserver", "etcd-servers") == "https://127.0.0.1:2379"
+
+
+def test_an_api_server_without_a_member_of_its_own_talks_to_all() -> None:
+    servers = flag(compiled(DEDICATED_ETCD).hosts["cp1"], "kube-apiserver", "etcd-servers")
+    assert servers == "https://10.77.0.31:2379,https://10.77.0.32:2379"
+
+
+def test_a_single_api_server_sends_nobody_away() -> None:
+    assert flag(compiled(DEDICATED_ETCD).hosts["cp1"], "kube-apiserver", "goaway-chance") is None
+    assert flag(compiled().hosts["cp1"], "kube-apiserver", "goaway-chance") == "0.001"
+
+
+def test_only_health_may_be_asked_without_a_name() -> None:
+    body = yaml.safe_load(text(compiled().hosts["cp1"], "/etc/kubernetes/authentication-config.yaml"))
+    assert body["anonymous"] == {
+        "enabled": True, "conditions": [{"path": "/livez"}, {"path": "/readyz"}, {"path": "/healthz"}]}
+    # The API server refuses to start with both.
+    assert flag(compiled().hosts["cp1"], "kube-apiserver", "anonymous-auth") is None
+
+
+def test_a_member_that_lost_its_data_cannot_found_a_second_cluster() -> None:
+    host = compiled().hosts["cp1"]
+    env = text(host, "/etc/kubewright/etcd/initial.env")
+    assert "\nETCD_INITIAL_CLUSTER_STATE=existing\n" in env
+    assert "\nETCD_INITIAL_CLUSTER=cp1=https://10.77.0.11:2380,cp2=https://10.77.0.12:2380," in env
+    unit = host.find("unit", "etcd.service")
+    assert unit is not None and "/etc/kubewright/etcd/initial.env" not in unit.spec()["inputs"]
+    # etcd refuses a setting that comes both as a flag and as a variable.
+    assert "--initial-" not in text(host, "/etc/systemd/system/etcd.service")
+
+
+def test_two_clusters_never_share_an_etcd_token() -> None:
+    tokens = {cluster_token(name, pem(ca)) for name in ("a", "b") for ca in ("x", "y")}
+    assert len(tokens) == 4
+
+
+def test_keepalived_s_peers_stand_one_a_line_and_it_is_not_its_own() -> None:
+    body = text(compiled().hosts["cp2"], "/etc/keepalived/keepalived.conf")
+    peers = re.search(r"unicast_peer \{\n(.*?)\n    \}", body, re.S)
+    assert peers and [line.strip() for line in peers[1].splitlines()] == ["10.77.0.11", "10.77.0.13"]
+    assert "unicast_src_ip 10.77.0.12\n" in body
+
+
+def test_keepalived_s_priorities_all_differ() -> None:
+    hosts = compiled().hosts
+    texts = [text(hosts[name], "/etc/keepalived/keepalived.conf") for name in ("cp1", "cp2", "cp3")]
+    assert len({found for body in texts for found in re.findall(r"priority (\d+)", body)}) == 3
+
+
+def test_the_virtual_router_id_is_the_inventory_s_or_follows_from_the_vip() -> None:
+    path = "/etc/keepalived/keepalived.conf"
+    chosen = inventory(api={"vip": "10.77.0.10", "virtual_router_id": 77})
+    assert "virtual_router_id 10\n" in text(compiled().hosts["cp1"], path)
+    assert "virtual_router_id 77\n" in text(compiled(chosen).hosts["cp1"], path)
+
+
+def test_the_vip_s_port_is_open_only_where_the_vip_may_be() -> None:
+    assert "bind 0.0.0.0:8443" in text(compiled().hosts["cp1"], "/etc/haproxy/haproxy.cfg")
+    assert ":8443" not in text(compiled().hosts["w1"], "/etc/haproxy/haproxy.cfg")
+
+
+def test_every_kubeconfig_goes_through_the_host_s_own_haproxy() -> None:
+    for host in compiled().hosts.values():
+        configs = [i for i in host.items if isinstance(i, File) and "kind: Config\n" in i.content]
+        assert configs
+        for item in configs:
+            body = yaml.safe_load(item.content)
+            assert body["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:7443"
+            assert item.mode == 0o600
+
+
+def test_haproxy_finds_the_key_of_its_certificate() -> None:
+    found = certificate(compiled().hosts["w1"], "/etc/haproxy/health.crt")
+    assert found.key_path == found.path + ".key"
+    assert found.organization == ""
+
+
+def test_the_api_s_certificate_names_every_way_to_it() -> None:
+    cluster = inventory(api={"vip": "10.77.0.10", "extra_sans": ["api.example.org", "192.0.2.7"]})
+    found = certificate(compiled(cluster).hosts["cp2"], "/etc/kubernetes/pki/apiserver.crt")
+    assert set(found.ip_addresses) == {"10.96.0.1", "10.77.0.12", "127.0.0.1", "10.77.0.10", "192.0.2.7"}
+    assert {"kubernetes.default.svc.cluster.local", "kubernetes", "localhost", "cp2", "api.example.org"} <= set(
+        found.dns_names)
+    external = inventory(api={"external": "lb.example.org:6443"})
+    names = certificate(compiled(external).hosts["cp1"], "/etc/kubernetes/pki/apiserver.crt").dns_names
+    assert "lb.example.org" in names
+
+
+def test_every_certificate_is_for_a_use_and_no_two_lie_at_one_path() -> None:
+    assert all(leaf.server or leaf.client for leaf in TABLE)
+    assert all(leaf.sans.__name__ != "_no_sans" for leaf in TABLE if leaf.server)
+    assert len({leaf.path for leaf in TABLE}) == len(TABLE)
+
+
+def test_etcd_s_own_certificates_belong_to_etcd() -> None:
+    for path in ("/etc/kubernetes/pki/etcd/server.crt", "/etc/kubernetes/pki/etcd/peer.crt"):
+        found = certificate(compiled().hosts["cp1"], path)
+        assert (found.owner, found.group, found.server, found.client) == ("etcd", "etcd", True, True)
+
+
+def test_a_host_s_config_lies_on_top_of_the_cluster_s() -> None:
+    hosts = inventory().model_dump(mode="json")["hosts"]
+    hosts["w1"]["config"] = {"kubelet": {"maxPods": 50, "flags": {"v": 4}}}
+    cluster = inventory(hosts=hosts, config={"kubelet": {"maxPods": 200, "podPidsLimit": None, "flags": {"v": 2}}})
+    desired = compiled(cluster)
+    one, two = (yaml.safe_load(text(desired.hosts[n], "/var/lib/kubelet/config.yaml")) for n in ("w1", "w2"))
+    assert (one["maxPods"], two["maxPods"]) == (50, 200)
+    assert "podPidsLimit" not in one and "flags" not in one
+    assert (flag(desired.hosts["w1"], "kubelet", "v"), flag(desired.hosts["w2"], "kubelet", "v")) == ("4", "2")
+
+
+def test_a_flag_of_the_inventory_replaces_ours_and_null_takes_it_away() -> None:
+    cluster = inventory(config={"kube-apiserver": {"flags": {"profiling": True, "goaway-chance": None}}})
+    host = compiled(cluster).hosts["cp1"]
+    assert flag(host, "kube-apiserver", "profiling") == "true"
+    assert flag(host, "kube-apiserver", "goaway-chance") is None
+
+
+@pytest.mark.parametrize(("value", "word"), [
+    ("plain", "--f=plain"),
+    ("a b", '"--f=a b"'),
+    ("100%", '"--f=100%%"'),
+    ("$HOME", '"--f=$$HOME"'),
+    ('say "x"', '"--f=say \\"x\\""'),
+    ("a;b", '"--f=a;b"'),
+    ("back\\slash", '"--f=back\\\\slash"'),
+    ("two\nlines", '"--f=two\\nlines"'),
+])
+def test_systemd_reads_a_flag_as_it_was_written(value: str, word: str) -> None:
+    assert systemd_word(f"--f={value}") == word
+    assert command_line("/bin/x", {"f": value}) == f"/bin/x \\\n    {word}"
+
+
+def compile_with(cluster: Cluster | None = None, **changes: Any) -> None:
+    cluster = cluster or inventory()
+    values = {"facts": facts_of(cluster), "lock": lock(), "secrets": SECRETS, "public": PUBLIC} | changes
+    compile_cluster(cluster, **values)
+
+
+def test_all_faults_of_config_are_told_at_once() -> None:
+    cluster = inventory(config={"kublet": {}, "coredns": {"replica": 3}, "etcd": {"name": "x"}})
+    with pytest.raises(InventoryRefused) as refused:
+        compile_with(cluster)
+    assert [fault.partition(":")[0] for fault in refused.value.details] == [
+        "config.kublet", "config.coredns.replica", "config.etcd.name"]
+
+
+def test_a_lock_of_other_versions_is_refused() -> None:
+    with pytest.raises(InventoryRefused) as refused:
+        compile_with(lock=lock(kubernetes="1.36.2", etcd="3.6.13"))
+    assert any("kubelet is 1.36.2, the inventory says 1.36.3" in d for d in refused.value.details)
+    assert any("etcd 3.6.13 is older than 3.6.14" in d for d in refused.value.details)
+
+
+@pytest.mark.parametrize("name", sorted(
+    {name for _, names in COMPONENTS.values() for name in names} - {"bridge", "busybox.tar"}))
+def test_an_artifact_that_the_lock_lacks_is_named(name: str) -> None:
+    rest = ArtifactLock(tuple(a for a in lock().artifacts if a.name != name))
+    with pytest.raises(InventoryRefused, match=re.escape(name)):
+        compile_with(lock=rest)
+
+
+def test_an_address_that_no_interface_carries_is_refused() -> None:
+    facts = facts_of(inventory())
+    facts["w2"] = dataclasses.replace(facts["w2"], interfaces=())
+    with pytest.raises(PreflightRefused) as refused:
+        compile_with(facts=facts)
+    assert refused.value.details == ("w2: no interface carries 10.77.0.22",)
+
+
+def test_every_object_is_ours_by_its_label_and_has_a_phase() -> None:
+    for each in compiled().objects:
+        assert each.body["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "kubewright"
+        assert each.phase in ("access", "addons")
+
+
+def test_objects_are_named_once() -> None:
+    names = [each.identity for each in compiled().objects]
+    assert len(names) == len(set(names))
+
+
+def test_cluster_dns_has_its_address_and_forwards_only_where_told() -> None:
+    def body(cluster: Cluster, kind: str) -> Any:
+        return next(o.body for o in compiled(cluster).objects if o.body["kind"] == kind)
+
+    usual = inventory(config={})
+    assert body(usual, "Service")["spec"]["clusterIP"] == "10.96.0.10"
+    assert "forward . /etc/resolv.conf {" in body(usual, "ConfigMap")["data"]["Corefile"]
+    assert "forward" not in body(inventory(), "ConfigMap")["data"]["Corefile"]
+    container = body(usual, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "kubewright.local/coredns:1.15.0"
+
+
+def test_the_corefile_has_one_option_a_line() -> None:
+    corefile = next(o.body for o in compiled().objects if o.body["kind"] == "ConfigMap")["data"]["Corefile"]
+    assert not re.search(r"\{[ \t]*\S", corefile)

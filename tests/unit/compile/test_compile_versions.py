@@ -1,0 +1,69 @@
+"""The version skew policy, case by case and over a whole matrix."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provisioner.compile.versions import (
+    SUPPORTED_MINORS,
+    Version,
+    etcd_faults,
+    node_skew_faults,
+    skew_faults,
+    upgrade_faults,
+)
+
+CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "skew.yaml").read_text())
+ARGUMENTS = ("controllers", "kubelets", "proxies", "kubectl")
+
+
+def minors(numbers: list[int]) -> list[Version]:
+    return [Version(1, number, 0) for number in numbers]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+def test_a_mixture_breaks_exactly_the_rules_that_it_breaks(case: dict[str, Any]) -> None:
+    others = {name: minors(case.get(name, [])) for name in ARGUMENTS}
+    faults = skew_faults(minors(case["apiservers"]), **others)
+    assert [fault.partition(":")[0] for fault in faults] == case["broken"]
+
+
+@pytest.mark.parametrize(("apiserver", "kubelet"), list(product(range(32, 38), repeat=2)))
+def test_a_kubelet_is_never_newer_and_at_most_three_older(apiserver: int, kubelet: int) -> None:
+    legal = apiserver - 3 <= kubelet <= apiserver
+    assert (skew_faults(minors([apiserver]), kubelets=minors([kubelet])) == []) is legal
+
+
+@pytest.mark.parametrize(("old", "new"), list(product(range(32, 38), repeat=2)))
+def test_an_upgrade_skips_no_minor_and_goes_back_none(old: int, new: int) -> None:
+    legal = new - old in (0, 1)
+    assert (upgrade_faults(Version(1, old, 4), Version(1, new, 2)) == []) is legal
+
+
+@pytest.mark.parametrize(("version", "fine"), [
+    ("3.5.33", False), ("3.6.13", False), ("3.6.14", True), ("3.6.16", True), ("3.7.0", False), ("3.7.1", True),
+    ("3.8.0", False),
+])
+def test_an_etcd_with_a_known_hole_is_refused(version: str, fine: bool) -> None:
+    assert (etcd_faults(Version.parse(version)) == []) is fine
+
+
+def test_a_proxy_stays_within_three_minors_of_its_kubelet() -> None:
+    assert node_skew_faults(Version(1, 34, 0), Version(1, 37, 0)) == []
+    assert node_skew_faults(Version(1, 33, 0), Version(1, 37, 0)) != []
+
+
+def test_versions_are_ordered_as_numbers() -> None:
+    assert Version.parse("v1.36.10") > Version.parse("1.36.9")
+    assert str(Version.parse("v1.36.10")) == "1.36.10"
+    with pytest.raises(ValueError):
+        Version.parse("1.36")
+
+
+def test_the_supported_minors_are_without_a_gap() -> None:
+    assert list(SUPPORTED_MINORS) == list(range(SUPPORTED_MINORS[0], SUPPORTED_MINORS[-1] + 1))
