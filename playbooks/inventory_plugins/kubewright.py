@@ -73,7 +73,7 @@ def _variables(inventory: Inventory, host: Host) -> dict[str, Any]:
         "ansible_python_interpreter": _PYTHON,
         "ansible_ssh_common_args": shlex.join(_ssh_options(inventory, ssh, key)),
         "ansible_control_path": _control_path(inventory, host),
-        **({"ansible_ssh_private_key_file": str(key)} if key else {}),
+        **({"ansible_ssh_private_key_file": _escaped(key)} if key else {}),
     }
 
 
@@ -84,14 +84,16 @@ def _ssh_options(inventory: Inventory, ssh: Ssh, key: Path | None) -> list[str]:
         options += _options(IdentitiesOnly="yes")
     if ssh.jump:
         # ssh does not hand its options on to a ProxyJump, so the jump host's key would be checked by other rules.
-        options += _options(ProxyCommand=shlex.join(_jump_command(ssh.jump, options, key)))
+        options += _options(ProxyCommand=shlex.join(_jump_command(ssh, options, key)))
     return options
 
 
-def _jump_command(jump: str, options: list[str], key: Path | None) -> list[str]:
-    target, _, port = jump.partition(":")
-    identity = ["-i", str(key).replace("%", "%%")] if key else []
-    return ["ssh", "-o", "BatchMode=yes", *options, *identity, *(["-p", port] if port else []), "-W", "[%h]:%p", target]
+def _jump_command(ssh: Ssh, options: list[str], key: Path | None) -> list[str]:
+    target, _, port = str(ssh.jump).partition(":")
+    target = target if "@" in target else f"{ssh.user}@{target}"
+    identity = _options(IdentityFile=_quoted(key)) if key else []
+    words = ["ssh", "-o", "BatchMode=yes", *options, *identity, *(["-p", port] if port else [])]
+    return [*(word.replace("%", "%%") for word in words), "-W", "[%h]:%p", target]  # the outer ssh expands `%` once
 
 
 def _options(**values: str) -> list[str]:
@@ -100,7 +102,11 @@ def _options(**values: str) -> list[str]:
 
 def _quoted(path: Path) -> str:
     """Write a path for ssh's own parser, which splits at blanks and expands `%`."""
-    return '"' + str(path).replace("%", "%%") + '"'
+    return f'"{_escaped(path)}"'
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("%", "%%")
 
 
 def _control_path(inventory: Inventory, host: Host) -> str:

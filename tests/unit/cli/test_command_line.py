@@ -1,0 +1,268 @@
+"""The contract of the command line: exit codes, streams, and what a verb may cost before it runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from provisioner.cli import main as command
+from provisioner.cli.context import Context
+from provisioner.cli.verbs import ALIASES, SECTIONS, Verb, suggest
+from provisioner.errors import GateFailed
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "inventories" / "example"
+HEAVY = ("pydantic", "yaml", "paramiko", "fabric", "kubernetes", "ansible", "ansible_runner", "jinja2", "rich",
+         "cryptography", "grpc")
+VERB_NAMES = [verb.name for verbs in SECTIONS.values() for verb in verbs]
+
+
+def run(*args: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
+    return python("import sys; from provisioner.cli.main import main; sys.exit(main())", *args, cwd=cwd, **environ)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let main() run inside the test without leaving its hooks behind."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+def python(code: str, *args: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a few lines in a process of their own."""
+    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=60, cwd=cwd,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "KUBEWRIGHT_INVENTORY": "", **environ})
+
+
+def start(code: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+
+
+def add_verb(monkeypatch: pytest.MonkeyPatch, name: str, body: object) -> None:
+    """Put a verb of the test's own into the table."""
+    function = click.command(name)(click.pass_obj(body))  # type: ignore[type-var]
+    module = type(sys)("kubewright_test_verb")
+    module.verb = function  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "kubewright_test_verb", module)
+    module.__spec__ = click.__spec__
+    monkeypatch.setitem(SECTIONS, "Test", (Verb(name, "kubewright_test_verb:verb", "A verb of the test."),))
+
+
+@pytest.mark.parametrize("args", [["--nonsense"], ["validate", "--nonsense"], ["validate", "extra"], ["aplly"], [],
+                                  ["-o", "xml", "validate"], ["completion"], ["completion", "tcsh"], ["-i"]])
+def test_a_usage_error_is_64_on_stderr_with_a_hint(args: list[str]) -> None:
+    done = run(*args)
+    assert done.returncode == 64
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert "hint: kubewright" in done.stderr
+
+
+def test_help_needs_no_inventory_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = ("import sys; from provisioner.cli.main import main; code = main(['--help']); "
+            "print(sorted(set(sys.argv[1:]) & set(sys.modules)), file=sys.stderr); sys.exit(code)")
+    done = python(code, *HEAVY, cwd=tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+    assert "validate" in done.stdout
+
+
+def test_help_of_every_verb_needs_no_inventory_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = ("import sys; from provisioner.cli.main import main; from provisioner.cli.verbs import existing_verbs\n"
+            "codes = {main([name, '--help']) for name in existing_verbs()}\n"
+            "print(codes, sorted(set(sys.argv[1:]) & set(sys.modules)), file=sys.stderr)")
+    done = python(code, *HEAVY, cwd=tmp_path)
+    assert done.stderr.strip() == "{0} []"
+
+
+def test_a_verb_whose_module_does_not_exist_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SECTIONS, "Later", (Verb("levitate", "provisioner.cli.levitate:levitate", "Rise."),))
+    ctx = click.Context(command.cli)
+    assert "levitate" not in command.cli.list_commands(ctx)
+    assert command.cli.get_command(ctx, "levitate") is None
+    assert "levitate" not in command.cli.get_help(ctx)
+
+
+def test_every_name_of_another_tool_leads_to_a_verb_and_is_none_itself() -> None:
+    assert not set(ALIASES) & set(VERB_NAMES)
+    later = {"reset"}
+    assert all(name in {*VERB_NAMES, *later} for names in ALIASES.values() for name in names)
+
+
+@pytest.mark.parametrize(("word", "meant"), [
+    ("apply", "up"), ("install", "up"), ("create", "up"), ("destroy", "reset"), ("delete", "reset"), ("diff", "plan"),
+    ("APPLY", "up"), ("valdate", "validate"), ("kubconfig", "kubeconfig"), ("statsu", "status"), ("xyzzy", ""),
+    ("", "")])
+def test_an_unknown_verb_suggests_what_was_meant(word: str, meant: str) -> None:
+    assert suggest(word, [*VERB_NAMES, "reset"]) == meant
+
+
+def test_a_verb_that_has_not_come_yet_is_never_suggested() -> None:
+    assert suggest("destroy", ["validate", "up"]) == ""
+
+
+def test_the_suggestion_reaches_the_screen() -> None:
+    done = run("valdate")
+    assert done.stderr == ("error: there is no verb `valdate`; did you mean `validate`?\n"
+                           "hint: kubewright validate --help\n")
+
+
+def test_validate_says_in_one_line_what_the_inventory_is() -> None:
+    done = run("-i", "inventories/example", "validate")
+    assert done.returncode == 0
+    assert done.stdout == ("Cluster example is valid: Kubernetes 1.36.3, 4 hosts (3 control-plane, 3 etcd, "
+                           "3 load-balancer, 1 worker), API 10.20.0.10:8443\n")
+
+
+def test_common_options_may_stand_before_or_behind_the_verb() -> None:
+    before = run("-i", "inventories/example", "-o", "json", "validate")
+    behind = run("validate", "-i", "inventories/example", "-o", "json")
+    assert before.stdout == behind.stdout
+    assert json.loads(before.stdout)["schema_version"] == 1
+    assert json.loads(before.stdout)["valid"] is True
+
+
+def test_validate_refuses_with_every_fault_on_stderr_and_10(tmp_path: Path) -> None:
+    faulty = (ROOT / "tests/invalid/all-faults-at-once.yaml").read_text(encoding="utf-8")
+    (tmp_path / "cluster.yaml").write_text(faulty, encoding="utf-8")
+    done = run("-i", ".", "validate", cwd=tmp_path)
+    assert done.returncode == 10
+    assert done.stdout == ""
+    assert done.stderr == (ROOT / "tests/invalid/all-faults-at-once.expected").read_text(encoding="utf-8")
+
+
+def test_validate_gives_faults_to_a_program_as_values(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("version: 1\nclustr: x\n", encoding="utf-8")
+    done = run("-i", str(tmp_path), "-o", "json", "validate")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["valid"]) == (10, False)
+    fault = {"line": 2, "column": 1, "path": "clustr", "message": "unknown key; did you mean `cluster`?"}
+    assert fault in document["faults"]
+
+
+def test_the_environment_names_the_inventory() -> None:
+    assert run("validate", KUBEWRIGHT_INVENTORY="inventories/example").returncode == 0
+
+
+def test_version_is_readable_by_people_and_programs() -> None:
+    assert run("version").stdout.startswith("kubewright ")
+    document = json.loads(run("version", "-o", "json").stdout)
+    assert {"schema_version", "kubewright", "python", "kubernetes"} <= set(document)
+
+
+def test_schema_prints_what_is_committed() -> None:
+    committed = (ROOT / "docs/reference/cluster.schema.json").read_text(encoding="utf-8")
+    assert run("schema").stdout == committed
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_calls_us(shell: str) -> None:
+    done = run("completion", shell)
+    assert done.returncode == 0
+    assert "_KUBEWRIGHT_COMPLETE" in done.stdout
+
+
+def test_completing_offers_verbs() -> None:
+    done = run(_KUBEWRIGHT_COMPLETE="bash_complete", COMP_WORDS="kubewright va", COMP_CWORD="1")
+    assert done.stdout.split() == ["plain,validate"]
+
+
+def test_the_reader_may_leave_early() -> None:
+    code = "import sys; from provisioner.cli.main import main; sys.exit(main(['schema']))"
+    with start(code) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+
+
+def test_check_marks_are_printed_where_the_locale_is_ascii() -> None:
+    code = "from provisioner.cli.main import main; main(['version']); print('\\u2713')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, cwd=ROOT,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
+    assert done.stdout.decode("utf-8").endswith("✓\n")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_failure_gives_its_own_exit_code_and_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(context: Context) -> None:
+        raise GateFailed("cp2: starting etcd: not healthy", details=["cp1 is done"], hint="kubewright up")
+    add_verb(monkeypatch, "fails", fails)
+    assert command.main(["fails"]) == 13
+    assert capsys.readouterr().err == "error: cp2: starting etcd: not healthy\ncp1 is done\nhint: kubewright up\n"
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_verb_may_answer_with_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_verb(monkeypatch, "answers", lambda context: 2)
+    assert command.main(["answers"]) == 2
+
+
+@pytest.mark.usefixtures("in_process")
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(context: Context) -> None:
+        raise KeyboardInterrupt
+    add_verb(monkeypatch, "stopped", stopped)
+    assert command.main(["stopped"]) == 130
+
+
+def test_sigterm_is_taken_as_ctrl_c() -> None:
+    code = ("import sys, select, click\nfrom provisioner.cli import main as m, verbs\n"
+            "verbs.SECTIONS['Test'] = (verbs.Verb('wait', 'slow:wait', ''),)\n"
+            "s = type(sys)('slow'); s.__spec__ = click.__spec__; sys.modules['slow'] = s\n"
+            "s.wait = click.command()(lambda: (print('ready', flush=True), select.select([], [], [], 30)))\n"
+            "sys.exit(m.main(['wait']))")
+    with start(code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.terminate()
+        assert process.wait(timeout=20) == 130
+
+
+def bug(tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    code = ("import sys, click\nfrom provisioner.cli import main as m, verbs\n"
+            "verbs.SECTIONS['Test'] = (verbs.Verb('bug', 'ours:bug', ''),)\n"
+            "s = type(sys)('ours'); s.__spec__ = click.__spec__; sys.modules['ours'] = s\n"
+            "s.bug = click.command()(click.pass_obj(lambda c: (c.directory and c.inventory, 1 / 0)))\n"
+            "sys.exit(m.main(sys.argv[1:]))")
+    return python(code, *args, "bug", XDG_STATE_HOME=str(tmp_path / "state"))
+
+
+def test_a_bug_of_ours_is_1_with_its_traceback_in_a_file_and_not_on_the_screen(tmp_path: Path) -> None:
+    done = bug(tmp_path)
+    assert done.returncode == 1
+    assert "this is a bug" in done.stderr
+    assert "Traceback" not in done.stderr
+    (file,) = (tmp_path / "state" / "kubewright").iterdir()
+    assert str(file) in done.stderr
+    assert "ZeroDivisionError" in file.read_text(encoding="utf-8")
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_bug_leaves_its_traceback_beside_the_opened_inventory(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text((EXAMPLE / "cluster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    assert bug(tmp_path, "-i", str(tmp_path)).returncode == 1
+    assert len(list((tmp_path / ".kubewright").glob("bug-*.txt"))) == 1
+
+
+def test_help_answers_in_150_ms_of_our_own_time() -> None:
+    """CPU time of the best of five, as the machine may be busy; the promise is about what we load."""
+    best = min(_cpu_seconds("--help") for _ in range(5))
+    assert best < 0.150
+
+
+def _cpu_seconds(*args: str) -> float:
+    before = os.times()
+    assert run(*args).returncode == 0
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def test_validate_of_the_example_stays_under_half_a_second() -> None:
+    assert min(_cpu_seconds("-i", "inventories/example", "validate") for _ in range(3)) < 0.5
