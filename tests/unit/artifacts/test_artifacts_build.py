@@ -34,7 +34,7 @@ def test_an_interrupted_build_ends_its_compiler(tmp_path: Path, monkeypatch: pyt
         raise KeyboardInterrupt
 
     monkeypatch.setattr(go, "_TICK", 0.05)
-    monkeypatch.setattr(go.subprocess, "Popen", Recorded)
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
     with pytest.raises(KeyboardInterrupt):
         go._run(["sleep", "600"], tmp_path, "amd64", "tool 1.0.0: building tool", stop)
     assert started[0].returncode is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.artifacts.catalogue import load_catalogue
 from provisioner.artifacts.lockfile import load_lock, write_lock
 from provisioner.errors import InventoryRefused
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
@@ -59,3 +60,14 @@ def test_a_file_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "artifacts.lock"
     write_lock(path, ArtifactLock((BINARY, BINARY)))
     assert refusal_of(path, path.read_text()).details == ("artifacts: etcd for amd64 stands there twice",)
+
+
+def test_the_labs_committed_lock_is_what_the_catalogue_delivers() -> None:
+    catalogue = load_catalogue()
+    lock = load_lock(Path(__file__).parents[3] / "inventories" / "lab" / "artifacts.lock")
+    found: dict[str, set[str]] = {}
+    for artifact in lock.artifacts:
+        catalogue.find(artifact.component, artifact.version)
+        assert artifact.source != "go" or artifact.toolchain == catalogue.toolchain
+        found.setdefault(artifact.component, set()).add(artifact.name)
+    assert found == {name: set(catalogue.components[name].delivered) for name in catalogue.defaults(lab=True)}
