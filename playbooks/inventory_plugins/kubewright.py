@@ -92,7 +92,7 @@ def _jump_command(ssh: Ssh, options: list[str], key: Path | None) -> list[str]:
     target, _, port = str(ssh.jump).partition(":")
     target = target if "@" in target else f"{ssh.user}@{target}"
     identity = _options(IdentityFile=_quoted(key)) if key else []
-    words = ["ssh", "-o", "BatchMode=yes", *options, *identity, *(["-p", port] if port else [])]
+    words = ["ssh", "-F", "none", "-o", "BatchMode=yes", *options, *identity, *(["-p", port] if port else [])]
     return [*(word.replace("%", "%%") for word in words), "-W", "[%h]:%p", target]  # the outer ssh expands `%` once
 
 

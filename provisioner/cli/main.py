@@ -146,15 +146,20 @@ def _set(name: str) -> Any:
 
 
 def _accept_common_options(command: click.Command) -> None:
-    """Add the common options that a verb has no option of the same name for, so they may also stand behind it."""
+    """Add the common options that a verb has no option of the same name for, so they may also stand behind it.
+
+    Verbs that hand words on to another program (`lab exec`) keep theirs: `-v` may be meant for that program.
+    """
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _accept_common_options(inner)
+    settings = command.context_settings
+    if not settings.get("allow_interspersed_args", True) or settings.get("ignore_unknown_options", False):
+        return
     taken = {opt for param in command.params for opt in param.opts}
     for option in _common_options():
         if not taken & set(option.opts):
             option.hidden = True
             command.params.append(option)
-    if isinstance(command, click.Group):
-        for inner in command.commands.values():
-            _accept_common_options(inner)
 
 
 cli = Verbs(

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "inventories" / "example"
 HEAVY = ("pydantic", "yaml", "paramiko", "fabric", "kubernetes", "ansible", "ansible_runner", "jinja2", "rich",
          "cryptography", "grpc")
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFGB3U+Y+jZZa/sEufP5KnIMdPnOnNS1LKkx7aRXXH7A"
 VERB_NAMES = [verb.name for verbs in SECTIONS.values() for verb in verbs]
 
 
@@ -202,6 +203,33 @@ def test_a_failure_gives_its_own_exit_code_and_text(
 def test_a_verb_may_answer_with_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     add_verb(monkeypatch, "answers", lambda context: 2)
     assert command.main(["answers"]) == 2
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_verb_that_runs_another_program_keeps_all_words_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_verb(monkeypatch, "hand-on", lambda context, words: click.echo(f"{words} {context.verbose}"))
+    verb = sys.modules["kubewright_test_verb"].verb
+    verb.params.append(click.Argument(["words"], nargs=-1, type=click.UNPROCESSED))
+    verb.context_settings = {"ignore_unknown_options": True}
+    assert command.main(["hand-on", "ls", "-v", "-o", "x"]) == 0
+    assert capsys.readouterr().out == "('ls', '-v', '-o', 'x') False\n"
+
+
+@pytest.mark.parametrize(("inventory", "entered"), [("lab: true", ["shop"]), (f"operators: [{KEY}]", [])])
+def test_only_a_lab_has_its_network_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inventory: str, entered: list[str]
+) -> None:
+    names: list[str] = []
+    network = type(sys)("provisioner.lab.network")
+    network.enter_namespace = names.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "provisioner.lab.network", network)
+    (tmp_path / "cluster.yaml").write_text(
+        f'version: 1\ncluster: shop\n{inventory}\nkubernetes: "1.36.3"\nnetwork: {{hosts: [10.20.0.0/24]}}\n'
+        "hosts: {cp1: {address: 10.20.0.11, roles: [control-plane]}}\n", encoding="utf-8")
+    Context(directory=str(tmp_path)).enter_lab()
+    assert names == entered
 
 
 @pytest.mark.usefixtures("in_process")

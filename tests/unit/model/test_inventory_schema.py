@@ -14,6 +14,7 @@ from jsonschema import Draft7Validator
 
 from provisioner.model.inventory import Inventory
 from provisioner.model.schema import cluster_schema
+from provisioner.model.validate import COMPONENTS, SUPPORTED_KUBERNETES
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "inventories" / "example" / "cluster.yaml"
@@ -120,3 +121,9 @@ def test_the_example_states_the_true_defaults() -> None:
             resting = re.search(rf"^  #{name}: ", EXAMPLE.read_text(encoding="utf-8"), flags=re.M)
             if resting and field.get("default") is not None:
                 assert live[path][name] == field["default"], f"{path}.{name}"
+
+
+def test_the_example_names_every_supported_release_and_component() -> None:
+    text = " ".join(EXAMPLE.read_text(encoding="utf-8").replace("\n# ", " ").split())
+    assert f"Releases: {', '.join(SUPPORTED_KUBERNETES)}." in text
+    assert f"Components: {', '.join(COMPONENTS)}." in text
