@@ -24,7 +24,7 @@ def save(host: Host, step: str, spec: Mapping[str, Any], state: str) -> None:
         return
     blobs = record.pop("blobs")
     base = files.private_directory(host.own("generations/" + hashlib.sha256(spec["path"].encode()).hexdigest()))
-    numbers = _numbers(base)
+    numbers = _complete(base)
     newest = files.read_json(f"{base}/{numbers[-1]}.json") if numbers else None
     if isinstance(newest, dict) and newest.get("state") == state:
         return
@@ -61,6 +61,11 @@ def _record(host: Host, spec: Mapping[str, Any], state: str) -> dict[str, Any] |
     return record
 
 
-def _numbers(base: str) -> list[int]:
-    names = (name.partition(".")[0] for name in os.listdir(base))
-    return sorted({int(name) for name in names if name.isdigit()})
+def _complete(base: str) -> list[int]:
+    """Return the numbers of whole generations, and remove what a killed step left of one that is not."""
+    names = os.listdir(base)
+    whole = {name[:-5] for name in names if name.endswith(".json") and name[:-5].isdigit()}
+    for name in names:
+        if name.partition(".")[0] not in whole:
+            files.remove(f"{base}/{name}")
+    return sorted(int(number) for number in whole)

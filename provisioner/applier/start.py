@@ -26,15 +26,14 @@ def apply(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     if request.get("check"):
         return _preview(host, step, request, timeout)
     deadline = time.monotonic() + timeout
-    trouble = ""
     for _ in range(STARTS):
         result = steps.result_of(host, step)
         if result is None and not steps.alive(host, step):
-            trouble = _start(host, step, request, timeout)
+            _start(host, step, request, timeout)
         result = result or _await(host, step, deadline)
         if result is not None:
             return result
-    raise Fault(f"step {step} ended {STARTS} times without a result: {trouble or _journal(host, step)}")
+    raise Fault(f"step {step} ended {STARTS} times without a result: {_journal(host, step)}")
 
 
 def _preview(host: Host, step: str, request: Mapping[str, Any], wait: float) -> dict[str, Any]:
@@ -67,8 +66,8 @@ def _await(host: Host, step: str, deadline: float) -> dict[str, Any] | None:
         pause = min(pause * 1.3, 0.1)
 
 
-def _start(host: Host, step: str, request: Mapping[str, Any], timeout: float) -> str:
-    """Leave program and request on the host and start the transient unit; return systemd's complaint, if any."""
+def _start(host: Host, step: str, request: Mapping[str, Any], timeout: float) -> None:
+    """Leave program and request on the host and start the transient unit."""
     program = _keep_program(host)
     files.private_directory(host.own("steps"))
     place = files.private_directory(steps.directory(host, step))
@@ -81,12 +80,11 @@ def _start(host: Host, step: str, request: Mapping[str, Any], timeout: float) ->
             sys.executable or "python3", "-I", "-S", program, "--root", host.root or "/", "step", step]
     try:
         host.run(argv)
-    except Fault as fault:
+    except Fault:
         if steps.alive(host, step):
-            return ""  # somebody started the same step at the same moment: attach to that one
+            return  # somebody started the same step at the same moment: attach to that one
         files.remove(f"{place}/request.json")
-        return str(fault)
-    return ""
+        raise
 
 
 def _keep_program(host: Host) -> str:

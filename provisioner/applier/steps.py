@@ -97,17 +97,24 @@ def _prune(host: Host) -> None:
 
 
 def _drop_orphans(host: Host, step: str) -> None:
-    """Remove requests, which hold secrets, of steps that died before they took them."""
-    old = time.time() - ORPHAN_SECONDS
-    left = []
+    """Remove what died steps left: requests, which hold secrets, temporary files, directories without a result."""
     with os.scandir(host.own("steps")) as entries:
         for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
-                if entry.name != step and os.stat(f"{entry.path}/request.json").st_mtime < old:
-                    left.append(entry.name)
-    for name in left:
-        if not alive(host, name):
-            files.remove(f"{directory(host, name)}/request.json")
+            names = os.listdir(entry.path)
+            left = [name for name in names if name != "result.json"]
+            ended = len(left) < len(names)
+            if entry.name == step or (ended and not left) or not _old(entry.path, left) or alive(host, entry.name):
+                continue
+            for name in left:
+                files.remove(f"{entry.path}/{name}")
+            if not ended:
+                files.remove(entry.path)
+
+
+def _old(place: str, names: list[str]) -> bool:
+    """Say whether nothing in a step's directory is so young that an apply may be about to start it."""
+    youngest = max(os.lstat(path).st_mtime for path in (place, *(f"{place}/{name}" for name in names)))
+    return youngest < time.time() - ORPHAN_SECONDS
 
 
 def alive(host: Host, step: str) -> bool:

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from provisioner.applier.probe import probe
+from tests.unit.applier.support import FakeHost, pair
+
+
+def ask(box: FakeHost, *probes: dict, deadline: float = 0.0, interval: float = 0.02) -> dict[str, Any]:
+    return probe(box.host, {"probes": [{"name": str(n), **p} for n, p in enumerate(probes)], "deadline": deadline,
+                            "interval": interval})
+
+
+def reason(box: FakeHost, one: dict, **more: float) -> str:
+    answer = ask(box, one, **more)
+    assert answer["ok"] is answer["results"][0]["ok"]
+    return str(answer["results"][0]["reason"])
+
+
+def test_a_file_that_appears_ends_the_waiting(box: FakeHost) -> None:
+    threading.Timer(0.15, box.put, ("/run/ready", "")).start()
+    answer = ask(box, {"kind": "file", "path": "/run/ready"}, deadline=5)
+    assert answer["ok"]
+    assert 0.1 < answer["seconds"] < 2
+
+
+def test_the_deadline_ends_the_waiting_with_the_last_reason(box: FakeHost) -> None:
+    answer = ask(box, {"kind": "file", "path": "/run/ready"}, {"kind": "tcp", "address": "127.0.0.1", "port": 1},
+                 deadline=0.2)
+    assert not answer["ok"]
+    assert answer["results"][0] == {"name": "0", "ok": False, "reason": "not there"}
+    assert "refused" in answer["results"][1]["reason"]
+
+
+@pytest.mark.parametrize(("unit", "expected"), [
+    ({"ActiveState": "active"}, ""),
+    ({"ActiveState": "active", "Job": "12"}, "a job is waiting"),
+    ({"ActiveState": "activating", "SubState": "auto-restart"}, "activating (auto-restart)"),
+    ({"LoadState": "not-found"}, "no such unit"),
+])
+def test_a_unit_holds_when_active_without_a_job(box: FakeHost, unit: dict, expected: str) -> None:
+    box.set_units(x=unit)
+    text = reason(box, {"kind": "unit", "unit": "x.service"})
+    assert expected in text
+    assert bool(text) is bool(expected)
+
+
+def test_the_old_process_is_not_taken_for_the_new(box: FakeHost) -> None:
+    one = {"kind": "unit", "unit": "x.service", "current": True, "inputs": ["/etc/x"]}
+    box.set_units(x={"ActiveState": "active"})
+    assert "no record of its start" in reason(box, one)
+    box.put("/etc/x", "1")
+    box.put("/etc/kubewright/inputs/x.service", "/etc/x\n")
+    box.stamp("x.service")
+    assert reason(box, one) == ""
+    box.put("/etc/x", "2")
+    assert "started with other inputs: /etc/x" in reason(box, one)
+
+
+def test_a_unit_that_keeps_exiting_ends_the_waiting_at_once(box: FakeHost) -> None:
+    box.set_units(x={"ActiveState": "activating", "NRestarts": "4"})
+    began = time.monotonic()
+    assert "exited 2 times" in reason(box, {"kind": "unit", "unit": "x.service", "since_restarts": 2}, deadline=30)
+    assert time.monotonic() - began < 5
+    assert "exited" not in reason(box, {"kind": "unit", "unit": "x.service", "since_restarts": 3})
+
+
+def test_what_held_once_is_confirmed_when_the_rest_holds(box: FakeHost) -> None:
+    box.put("/run/a", "")
+
+    def swap() -> None:
+        box.path("/run/a").unlink()
+        box.put("/run/b", "")
+
+    threading.Timer(0.1, swap).start()
+    answer = ask(box, {"kind": "file", "path": "/run/a"}, {"kind": "file", "path": "/run/b"}, deadline=0.4)
+    assert [r["ok"] for r in answer["results"]] == [False, True]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b"[-]etcd failed: reason withheld\n" if self.path == "/readyz" else b"ok"
+        self.send_response(500 if self.path == "/readyz" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def server(context: ssl.SSLContext | None = None) -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        if context:
+            web.socket = context.wrap_socket(web.socket, server_side=True)
+        threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
+        yield web.server_address[1]
+        web.shutdown()
+
+
+def test_a_status_that_is_not_the_wanted_one_comes_with_the_body(box: FakeHost) -> None:
+    with server() as port:
+        assert reason(box, {"kind": "http", "url": f"http://127.0.0.1:{port}/livez"}, deadline=2) == ""
+        assert reason(box, {"kind": "http", "url": f"http://127.0.0.1:{port}/readyz", "status": 500}, deadline=2) == ""
+        text = reason(box, {"kind": "http", "url": f"http://127.0.0.1:{port}/readyz"}, deadline=0.1)
+    assert text == "500 Internal Server Error: [-]etcd failed: reason withheld"
+
+
+def test_tls_is_verified_against_the_given_ca_and_name_with_our_certificate(box: FakeHost) -> None:
+    ours, theirs = pair("client"), pair("server")
+    for name, data in (("ours.crt", ours[0]), ("ours.key", ours[1]), ("theirs.crt", theirs[0]),
+                       ("theirs.key", theirs[1])):
+        box.put(f"/pki/{name}", data, 0o600)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(box.path("/pki/theirs.crt"), box.path("/pki/theirs.key"))
+    context.load_verify_locations(box.path("/pki/ours.crt"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    with server(context) as port:
+        good = {"kind": "http", "url": f"https://127.0.0.1:{port}/livez", "ca": "/pki/theirs.crt",
+                "cert": "/pki/ours.crt", "key": "/pki/ours.key", "server_name": "api.test"}
+        assert reason(box, good, deadline=2) == ""
+        assert "certificate verify failed" in reason(box, good | {"server_name": "other.test"})
+        assert "certificate verify failed" in reason(box, good | {"ca": "/pki/ours.crt"})
+        assert reason(box, {k: v for k, v in good.items() if k not in ("cert", "key")}) != ""
+
+
+def test_a_server_that_accepts_and_says_nothing_costs_one_attempt_not_the_deadline(box: FakeHost) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        began = time.monotonic()
+        text = reason(box, {"kind": "http", "url": f"http://127.0.0.1:{mute.getsockname()[1]}/"}, deadline=0.3)
+        assert time.monotonic() - began < 1.5
+    assert "timed out" in text
+
+
+def test_an_unknown_probe_is_refused(box: FakeHost) -> None:
+    assert "unknown kind of probe" in box.call("probe", {"probes": [{"kind": "magic"}]}, status=1)

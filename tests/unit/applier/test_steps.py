@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from provisioner.applier import package, steps
+from tests.unit.applier.support import FakeHost, file_change, state_of, unit_change
+
+
+def request(step: str, *changes: dict, **more: object) -> dict:
+    return {"step": step, "changes": list(changes), "timeout": 30, **more}
+
+
+def test_a_step_runs_as_a_unit_of_its_own_and_its_result_is_the_answer(box: FakeHost) -> None:
+    box.put("/etc/kubewright/inputs/x.service", "/etc/x.conf\n")
+    box.set_units(x={"ActiveState": "active"})
+    answer = box.call("apply", request("run1-etcd.a", file_change("/etc/x.conf", "1"),
+                                       unit_change("x.service", ["/etc/x.conf"])))
+    assert answer["status"] == "done"
+    assert [c["result"] for c in answer["changes"]] == ["done", "done"]
+    place = box.path("/var/lib/kubewright/steps/run1-etcd.a")
+    assert json.loads((place / "result.json").read_text()) == answer
+    argv = json.loads((box.systemd / "kubewright-step-run1-etcd.a.service.argv").read_text())
+    assert "--collect" in argv and argv[-2:] == ["step", "run1-etcd.a"]
+    assert not any("/etc/x.conf" in word for word in argv)
+
+
+def test_no_request_with_its_secrets_is_left_whether_the_step_worked_or_failed(box: FakeHost) -> None:
+    box.call("apply", request("good", file_change("/etc/a", "1")))
+    box.put("/etc/dir/x", "")
+    failed = box.call("apply", request("bad", file_change("/etc/dir", "1", expect="other directory")))
+    assert failed["status"] == "failed"
+    assert not list(box.root.rglob("request.json"))
+    for place in (box.path("/var/lib/kubewright"), *box.path("/var/lib/kubewright").rglob("*")):
+        assert place.stat().st_mode & 0o077 == 0, place
+
+
+def test_a_stale_step_exits_16_and_its_answer_says_what_was_found(box: FakeHost) -> None:
+    box.put("/etc/a", "by hand")
+    answer = box.call("apply", request("s", file_change("/etc/a", "2", expect=state_of("1"))), status=16)
+    assert answer["status"] == "stale"
+    assert state_of("by hand") in answer["changes"][0]["detail"]
+
+
+def test_the_same_id_answers_from_its_result_and_does_nothing_again(box: FakeHost) -> None:
+    first = box.call("apply", request("s", file_change("/etc/a", "1")))
+    box.path("/etc/a").unlink()
+    assert box.call("apply", request("s", file_change("/etc/a", "1"))) == first
+    assert not box.path("/etc/a").exists()
+
+
+def test_check_answers_what_would_be_and_leaves_nothing(box: FakeHost) -> None:
+    answer = box.call("apply", request("s", file_change("/etc/a", "1\n"), check=True))
+    assert answer["changes"][0]["result"] == "would"
+    assert answer["changes"][0]["detail"].endswith("+1\n")
+    assert list(box.root.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["", "../x", "a/b", ".hidden", "-x", "a b", "x" * 200, None, "a\n"])
+def test_an_id_that_is_not_a_plain_word_is_refused(box: FakeHost, step: str) -> None:
+    assert "not a step id" in box.call("apply", {"step": step, "changes": []}, status=1)
+
+
+def hold(box: FakeHost, step: str) -> int:
+    box.path("/var/lib/kubewright").mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd = os.open(box.path("/var/lib/kubewright/lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    os.write(fd, step.encode())
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def test_a_running_step_makes_observe_wait_and_then_answer_busy_with_its_id(box: FakeHost) -> None:
+    fd = hold(box, "other-step")
+    assert box.call("observe", {"items": [], "wait": 0.2}) == {"busy": "other-step"}
+    os.close(fd)
+    assert box.call("observe", {"items": [], "wait": 0}) == {"items": []}
+
+
+def test_observe_leaves_nothing_on_the_host(box: FakeHost) -> None:
+    box.call("observe", {"items": [{"kind": "file", "path": "/etc/a"}], "facts": True})
+    assert list(box.root.iterdir()) == []
+
+
+def test_a_step_waits_for_the_one_before_and_apply_attaches_to_it_by_id(box: FakeHost) -> None:
+    fd = hold(box, "other-step")
+    bundle = request("s", file_change("/etc/a", "1"))
+    assert box.call("apply", {**bundle, "timeout": 0.3})["status"] == "running"
+    assert not box.path("/etc/a").exists()
+    waiting = subprocess.Popen([sys.executable, *package.argv("apply")[1:-1], "--root", str(box.root), "apply"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert waiting.stdin and waiting.stdout
+    waiting.stdin.write(package.frame(bundle))
+    waiting.stdin.close()
+    os.close(fd)
+    answer = json.loads(waiting.stdout.read())
+    assert waiting.wait(10) == 0
+    assert answer["status"] == "done"
+    assert box.path("/etc/a").read_text() == "1"
+
+
+def test_a_step_that_was_killed_is_started_again_by_the_apply_that_waits_for_it(box: FakeHost) -> None:
+    fd = hold(box, "other-step")
+    waiting = subprocess.Popen([sys.executable, *package.argv("apply")[1:-1], "--root", str(box.root), "apply"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert waiting.stdin and waiting.stdout
+    waiting.stdin.write(package.frame(request("s", file_change("/etc/a", "1"))))
+    waiting.stdin.close()
+    pid_file = box.systemd / "kubewright-step-s.service.pid"
+    taken = box.path("/var/lib/kubewright/steps/s/request.json")
+    deadline = time.monotonic() + 10
+    while not pid_file.exists() or not pid_file.read_text() or taken.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    os.close(fd)
+    assert json.loads(waiting.stdout.read())["status"] == "done"
+    waiting.wait(10)
+
+
+def test_a_unit_that_cannot_be_started_is_a_fault_with_systemds_words(box: FakeHost, tmp_path: Path) -> None:
+    (tmp_path / "bin/systemd-run").write_text("#!/bin/sh\necho 'no room for you' >&2\nexit 1\n")
+    text = box.call("apply", request("s", file_change("/etc/a", "1")), status=1)
+    assert "no room for you" in text
+    assert not list(box.root.rglob("request.json"))
+
+
+def test_the_orphaned_request_of_a_dead_step_is_removed_by_the_next_step_a_young_one_is_not(box: FakeHost) -> None:
+    old = box.put("/var/lib/kubewright/steps/dead/request.json", "{}")
+    torn = box.put("/var/lib/kubewright/steps/dead/.request.json.kubewright-tmp", "{")
+    young = box.put("/var/lib/kubewright/steps/young/request.json", "{}")
+    for path in (old, torn, old.parent):
+        os.utime(path, (time.time() - 3600,) * 2)
+    box.call("apply", request("s", file_change("/etc/a", "1")))
+    assert not old.parent.exists()
+    assert young.exists()
+
+
+def test_only_the_newest_results_are_kept_and_told_newest_first(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "KEEP", 3)
+    for n in range(5):
+        place = box.put(f"/var/lib/kubewright/steps/s{n}/result.json", json.dumps({"step": f"s{n}"}))
+        os.utime(place, (1000 + n,) * 2)
+    box.put("/var/lib/kubewright/steps/now/request.json", json.dumps(request("now")))
+    steps.run(box.host, "now")
+    assert [r["step"] for r in steps.results(box.host)] == ["now", "s4", "s3"]
+    assert sorted(p.name for p in box.path("/var/lib/kubewright/steps").iterdir()) == ["now", "s3", "s4"]
+
+
+def test_results_are_read_through_the_command(box: FakeHost) -> None:
+    assert box.call("steps", {}) == {"steps": []}
+    answer = box.call("apply", request("s", file_change("/etc/a", "1")))
+    assert box.call("steps", {}) == {"steps": [answer]}
+
+
+def test_the_program_is_kept_once_under_its_digest(box: FakeHost) -> None:
+    box.call("apply", request("a", file_change("/etc/a", "1")))
+    box.call("apply", request("b", file_change("/etc/b", "1")))
+    programs = list(box.path("/var/lib/kubewright/applier").iterdir())
+    assert [p.read_bytes() for p in programs] == [package.build_zipapp()]

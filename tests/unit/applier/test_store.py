@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import pytest
+
+from provisioner.applier import artifacts, states
+from tests.unit.applier.support import FakeHost
+
+
+def entry(path: str, data: bytes, **more: object) -> dict:
+    return {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "mode": 0o755, **more}
+
+
+A, B = os.urandom(3_000_000), b"small"
+
+
+def test_artifacts_arrive_whole_with_their_mode_and_are_hashed_once(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [entry("/opt/kubewright/etcd/3/etcd", A), entry("/opt/kubewright/cni/1/ptp", B, mode=0o644)]
+    assert box.call("store", {"artifacts": wanted}, A + B) == {"stored": [w["path"] for w in wanted]}
+    assert box.path(wanted[0]["path"]).read_bytes() == A
+    assert [box.path(w["path"]).stat().st_mode & 0o777 for w in wanted] == [0o755, 0o644]
+    assert not box.leftovers()
+    monkeypatch.setattr(artifacts, "CHUNK", None)  # reading the file now would fail
+    for w in wanted:
+        assert states.Look(box.host).see({"kind": "artifact", **w})[0] == f"artifact sha256:{w['sha256']}"
+
+
+def test_an_artifact_changed_behind_our_back_is_hashed_again(box: FakeHost) -> None:
+    wanted = entry("/opt/x", B)
+    box.call("store", {"artifacts": [wanted]}, B)
+    status = box.path("/opt/x").stat()
+    box.path("/opt/x").write_bytes(b"SMALL")
+    os.utime(box.path("/opt/x"), ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert states.Look(box.host).see({"kind": "artifact", **wanted})[0] == (
+        "artifact sha256:" + hashlib.sha256(b"SMALL").hexdigest())
+
+
+def test_bad_bytes_never_get_the_name_and_the_others_are_stored(box: FakeHost) -> None:
+    box.put("/opt/bad", "the old one")
+    bad = entry("/opt/bad", b"right")
+    text = box.call("store", {"artifacts": [bad, entry("/opt/good", B)]}, b"wrong" + B, status=1)
+    assert "/opt/bad: sha256" in text
+    assert box.path("/opt/bad").read_text() == "the old one"
+    assert box.path("/opt/good").read_bytes() == B
+    assert not box.leftovers()
+
+
+def test_a_stream_that_ends_early_leaves_nothing(box: FakeHost) -> None:
+    text = box.call("store", {"artifacts": [entry("/opt/x", A)]}, A[:-5], status=1)
+    assert "5 bytes early" in text
+    assert not box.path("/opt/x").exists()
+    assert not box.leftovers()
+
+
+def test_what_a_killed_stream_left_is_swept_by_the_next_one_but_not_that_of_a_living_one(box: FakeHost) -> None:
+    dead = box.put("/opt/.x.kubewright-tmp.999999999", "half")
+    living = box.put(f"/opt/.x.kubewright-tmp.{os.getpid()}", "half")
+    box.call("store", {"artifacts": [entry("/opt/x", B)]}, B)
+    assert not dead.exists()
+    assert living.exists()
+
+
+def test_a_torn_memory_of_digests_only_costs_reading_again(box: FakeHost) -> None:
+    wanted = entry("/opt/x", B)
+    box.call("store", {"artifacts": [wanted]}, B)
+    box.path("/var/lib/kubewright/artifacts.json").write_text('{"/opt/x": ')
+    assert states.Look(box.host).see({"kind": "artifact", **wanted})[0] == f"artifact sha256:{wanted['sha256']}"
+    box.call("store", {"artifacts": [entry("/opt/y", B)]}, B)
+    assert list(json.loads(box.path("/var/lib/kubewright/artifacts.json").read_text())) == ["/opt/y"]
