@@ -12,7 +12,7 @@ from typing import Any
 from provisioner.errors import KubewrightError, PreflightRefused
 from provisioner.lab.instance import Instance, LabNetwork
 from provisioner.lab.launch import setns
-from provisioner.lab.mounts import unmount_below
+from provisioner.lab.mounts import mounted_below, unmount_below
 from provisioner.lab.processes import run
 
 BRIDGE = "lab0"
@@ -22,6 +22,12 @@ NAMESPACES = Path("/run/netns")
 def namespace_path(name: str) -> Path:
     """Return where the namespace of the instance `name` is held."""
     return NAMESPACES / Instance(name).namespace
+
+
+def exists(instance: Instance) -> bool:
+    """Say whether the namespace is there; a plain file at its place is what a killed `ip netns add` leaves."""
+    path = namespace_path(instance.name)
+    return str(path) in mounted_below(path)
 
 
 def enter_namespace(name: str) -> None:
@@ -113,7 +119,7 @@ def ensure(instance: Instance, network: LabNetwork) -> bool:
 
 def is_complete(instance: Instance, network: LabNetwork) -> bool:
     """Say whether the setup took effect to its end: the address is on a bridge that is up, the way out is shut."""
-    if not namespace_path(instance.name).exists():
+    if not exists(instance):
         return False
     try:
         links = link_details(instance)
@@ -133,7 +139,7 @@ def link_details(instance: Instance) -> Sequence[Mapping[str, Any]]:
 
 def links(instance: Instance) -> dict[str, tuple[str, ...]]:
     """Return every link inside the namespace with its other names: a long name is cut and kept as an alias."""
-    if not namespace_path(instance.name).exists():
+    if not exists(instance):
         return {}
     return {str(link["ifname"]): tuple(link.get("altnames", ())) for link in link_details(instance)}
 

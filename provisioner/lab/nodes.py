@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -194,12 +193,17 @@ def ssh_command(inventory_known_hosts: Path, key: Path, spec: NodeSpec, command:
 
 
 def memory_mib(instance: Instance, name: str) -> int | None:
-    """Return how much memory the node's processes and files take, by the memory cgroup; None where there is none."""
+    """Return how much memory the node takes, without files that can be dropped; None where no cgroup tells."""
     for group in cgroups.groups(instance).get(name, ()):
         for figure in ("memory.usage_in_bytes", "memory.current"):
             if (group / figure).exists():
                 used = int((group / figure).read_text())
-                cached = re.search(r"^(?:total_inactive_file|inactive_file) (\d+)$", (group / "memory.stat").read_text(),
-                                   re.MULTILINE)
-                return max(0, used - (int(cached[1]) if cached else 0)) // 2**20
+                return max(0, used - droppable((group / "memory.stat").read_text())) // 2**20
     return None
+
+
+def droppable(memory_stat: str) -> int:
+    """Return the bytes of cached files, from memory.stat of either cgroup version."""
+    figures = dict(line.split(" ", 1) for line in memory_stat.splitlines() if " " in line)
+    shared = int(figures.get("total_shmem") or figures.get("shmem") or 0)      # counted as cache, but it is in use
+    return int(figures.get("total_cache") or figures.get("file") or 0) - shared

@@ -71,14 +71,14 @@ def in_namespace(path: Path) -> tuple[int, ...]:
     """Return the processes whose network namespace is the one at `path`, without ourselves and our ancestors."""
     if not path.exists():
         return ()
-    wanted = path.stat().st_ino
-    return tuple(pid for pid in _all_pids() if pid not in ancestors() and _namespace_of(pid) == wanted)
+    ours = belongs_to_namespace(path)
+    return tuple(pid for pid in _all_pids() if ours(pid))
 
 
 def belongs_to_namespace(path: Path) -> Callable[[int], bool]:
     """Return the test that `kill_if` repeats for processes found by `in_namespace`."""
-    wanted = path.stat().st_ino
-    return lambda pid: pid not in ancestors() and _namespace_of(pid) == wanted
+    wanted, spared = _identity(path), ancestors()
+    return lambda pid: pid not in spared and _identity(Path(f"/proc/{pid}/ns/net")) == wanted
 
 
 def ancestors() -> frozenset[int]:
@@ -98,11 +98,12 @@ def _all_pids() -> Iterable[int]:
     return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
 
 
-def _namespace_of(pid: int) -> int:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+        found = path.stat()
     except OSError:      # gone, or a kernel thread
-        return 0
+        return None
+    return found.st_dev, found.st_ino
 
 
 def run(command: Sequence[str], *, doing: str, seconds: float = COMMAND_SECONDS, text: str | None = None) -> str:

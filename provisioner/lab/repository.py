@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 
 from provisioner.errors import GateFailed
@@ -36,10 +38,12 @@ def packages_text(packages: Iterable[PackageFile]) -> str:
     return "\n".join(stanzas)
 
 
-def release_text(indexes: Mapping[str, bytes]) -> str:
-    """Return the `Release` file that names every index with its size and digest; undated, so it is reproducible."""
-    sums = "".join(f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}\n" for name, data in sorted(indexes.items()))
+def release_text(indexes: Mapping[str, bytes], built: float) -> str:
+    """Return the `Release` file: every index with its size and digest, and when it was built (apt asks for it)."""
+    sums = "".join(f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}\n"
+                   for name, data in sorted(indexes.items()))
     return ("Origin: kubewright-lab\nLabel: kubewright-lab\nSuite: lab\nCodename: lab\n"
+            f"Date: {formatdate(built, usegmt=True)}\n"
             f"Description: packages of the local lab, unsigned\nSHA256:\n{sums}")
 
 
@@ -55,7 +59,7 @@ def build_index(directory: Path) -> int:
     indexes = {"Packages": plain, "Packages.gz": gzip.compress(plain, mtime=0)}
     for name, data in indexes.items():
         (directory / name).write_bytes(data)
-    (directory / "Release").write_text(release_text(indexes))
+    (directory / "Release").write_text(release_text(indexes, time.time()))
     return len(packages)
 
 

@@ -32,7 +32,7 @@ def _fields(stanza: str) -> dict[str, str]:
 
 
 def debian_stanzas(files: Mapping[str, str]) -> tuple[str, ...]:
-    """Return Debian's own entries of apt's source files (name -> text) as deb822 stanzas; third parties are left out."""
+    """Return Debian's own entries of apt's source files (name -> text) as deb822 stanzas, no third party's."""
     found: list[str] = []
     for name, text in sorted(files.items()):
         if name.endswith(".sources"):

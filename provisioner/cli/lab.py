@@ -1,0 +1,119 @@
+"""`kubewright lab`: local nodes with a real sshd, in a network of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from provisioner.cli.context import Context
+    from provisioner.lab.lifecycle import NodeStatus
+
+NOT_HEALTHY = 13
+
+
+@click.group("lab")
+def lab() -> None:
+    """Local nodes to try everything on: real machines to SSH, in a network of their own with no way out."""
+
+
+@lab.command("up")
+@click.pass_obj
+def up(obj: Context) -> None:
+    """Boot the nodes that do not run; those that do are left alone."""
+    from provisioner.lab import lifecycle
+
+    lifecycle.up(obj.inventory, _say)
+
+
+@lab.command("down")
+@click.option("--yes", is_flag=True, help="Accepted for scripts; a lab is thrown away without asking.")
+@click.pass_obj
+def down(obj: Context, yes: bool) -> None:
+    """Remove the nodes and everything they left on this machine."""
+    from provisioner.lab import lifecycle
+
+    lifecycle.down(obj.inventory, _say)
+
+
+@lab.command("reset")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.option("--yes", is_flag=True, help="Accepted for scripts; a lab is thrown away without asking.")
+@click.pass_obj
+def reset(obj: Context, hosts: tuple[str, ...], yes: bool) -> None:
+    """Replace the nodes (all, or those named) by fresh, empty ones."""
+    from provisioner.lab import lifecycle
+
+    lifecycle.reset(obj.inventory, _say, hosts)
+
+
+@lab.command("status")
+@click.pass_obj
+def status(obj: Context) -> int:
+    """Show which nodes run and answer SSH; exit code 13 when one of the inventory does not."""
+    from dataclasses import asdict
+
+    from provisioner.lab import lifecycle
+
+    rows = lifecycle.status(obj.inventory)
+    healthy = all(row.ssh for row in rows if row.state != "stranger")
+    if obj.wants_json:
+        obj.print_json({"lab": obj.inventory.cluster.cluster, "healthy": healthy, "nodes": [asdict(r) for r in rows]})
+    else:
+        _print_table(rows)
+    return 0 if healthy else NOT_HEALTHY
+
+
+@lab.command("exec", context_settings={"allow_interspersed_args": False})
+@click.option("--here", is_flag=True, help="Run on this machine, inside the lab's network.")
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[HOST] -- COMMAND...")
+@click.pass_obj
+def exec_(obj: Context, here: bool, words: tuple[str, ...]) -> None:
+    """Run a command as root on a node, or here inside the lab's network; its exit code is ours."""
+    from provisioner.errors import UsageFault
+    from provisioner.lab import lifecycle
+
+    if here:
+        _become(obj, words)
+    command = words[2:] if words[1:2] == ("--",) else words[1:]
+    if not command:
+        raise UsageFault("lab exec: no command given", hint=f"kubewright lab exec {words[0]} -- uptime")
+    _become(obj, lifecycle.access(obj.inventory, words[0], command))
+
+
+@lab.command("ssh")
+@click.argument("host")
+@click.pass_obj
+def ssh(obj: Context, host: str) -> None:
+    """Log in to a node."""
+    from provisioner.lab import lifecycle
+
+    _become(obj, lifecycle.access(obj.inventory, host, ()))
+
+
+def _become(obj: Context, command: Sequence[str]) -> None:
+    """Enter the lab's network and become the command, so that signals, terminal and exit code are its own."""
+    from provisioner.errors import UsageFault
+    from provisioner.lab.lifecycle import instance_of
+    from provisioner.lab.network import enter_namespace
+
+    enter_namespace(instance_of(obj.inventory).name)
+    try:
+        os.execvp(command[0], list(command))  # noqa: S606  # no shell is the point
+    except OSError as error:
+        raise UsageFault(f"{command[0]}: {error.strerror}", hint="kubewright lab exec --help") from None
+
+
+def _print_table(rows: Sequence[NodeStatus]) -> None:
+    click.echo(f"{'HOST':<12} {'ADDRESS':<15} {'STATE':<9} {'SSH':<4} {'MEMORY':>8}  PID")
+    for row in rows:
+        memory = f"{row.memory_mib} MiB" if row.memory_mib is not None else "-"
+        click.echo(f"{row.name:<12} {row.address or '-':<15} {row.state:<9} {'ok' if row.ssh else '-':<4} "
+                   f"{memory:>8}  {row.pid or '-'}")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
