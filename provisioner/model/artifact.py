@@ -12,7 +12,7 @@ class LockedArtifact:
     """One file with a pinned digest: a binary, or an OCI image archive.
 
     `name` is the file's name (`kube-apiserver`, `ptp`, `coredns.tar`); `component` groups files that change together
-    (`cni-plugins`); `source` says where it comes from (`go`, `release`, `oci`); `image` is the full reference of an image.
+    (`cni-plugins`); `source` says where it comes from (`go`, `release`, `oci`); `image` is an image's full reference.
     """
 
     name: str

@@ -25,7 +25,9 @@ CAS = {"cluster": "kubernetes-ca", "etcd": "etcd-ca", "front-proxy": "front-prox
 PUBLIC_FILES = {"ca.crt": "cluster", "etcd-ca.crt": "etcd", "front-proxy-ca.crt": "front-proxy"}
 SECRET_NAMES = ("ca.key", "etcd-ca.key", "front-proxy-ca.key", "sa.key", "encryption-config")
 _KEY_OF_CA = {"cluster": "ca.key", "etcd": "etcd-ca.key", "front-proxy": "front-proxy-ca.key"}
-_NOT_YET = "(made by the first `kubewright up`)\n"
+# What a plan shows before there is a CA: shaped like one, since compile reads fingerprints of it.
+_NOT_YET = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n".format(
+    base64.b64encode(b"(made by the first `kubewright up`)").decode())
 
 
 class SecretStore:
@@ -149,7 +151,7 @@ def _keyed_digest(value: bytes) -> dict[str, str]:
 
 
 def _encryption_config() -> bytes:
-    """Return an EncryptionConfiguration: secretbox first (strong, no rotation limit), identity only to read old data."""
+    """Return an EncryptionConfiguration: secretbox first (no rotation limit), identity only to read old data."""
     key = base64.b64encode(random.token_bytes(32)).decode()
     return json.dumps({
         "apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration",

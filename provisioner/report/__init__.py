@@ -1,0 +1,1 @@
+"""Events and plans as text for people and programs; decides nothing."""

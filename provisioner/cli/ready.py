@@ -1,0 +1,36 @@
+"""`ready`: wait until the cluster is healthy; one line for a script."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from provisioner.cli.context import Context
+
+
+@click.command()
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait.")
+@click.pass_obj
+def ready(context: Context, timeout: float) -> int:
+    """Wait until every host, etcd, the API and all nodes are healthy; exit 13 when they are not in time."""
+    context.enter_lab()
+    from provisioner.errors import GateFailed, KubewrightError
+    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.status import look
+
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            with open_session(context.inventory, lambda event: None, run=False) as session:
+                waiting = look(session).attention
+        except KubewrightError as fault:
+            if fault.exit_code in (10, 15, 64):
+                raise
+            waiting = [fault.message]
+        if not waiting:
+            click.echo(f"Cluster {context.inventory.cluster.cluster} is healthy.")
+            return 0
+        if time.monotonic() >= end:
+            raise GateFailed(f"not healthy after {timeout:.0f} s", details=waiting, hint="kubewright status")
+        time.sleep(1.0)

@@ -1,0 +1,48 @@
+"""`status`: ask every host and the API how they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.context import Context
+
+if TYPE_CHECKING:
+    from provisioner.orchestrate.status import Status
+
+NOT_HEALTHY = 13
+
+
+@click.command()
+@click.pass_obj
+def status(context: Context) -> int:
+    """Show every host's services, certificates and drift; exit 13 when something needs attention."""
+    context.enter_lab()
+    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.status import look
+
+    with open_session(context.inventory, lambda event: None, run=False) as session:
+        seen = look(session)
+    if context.wants_json:
+        context.print_json(seen.to_json())
+    else:
+        click.echo("\n".join(_lines(seen)))
+    return 0 if seen.healthy else NOT_HEALTHY
+
+
+def _lines(seen: Status) -> Iterable[str]:
+    health = "healthy" if seen.healthy else "needs attention"
+    yield (f"Cluster {seen.cluster}   {health}   Kubernetes {seen.kubernetes}   API {seen.api} "
+           f"(VIP on {seen.vip_holder})   checked in {seen.seconds:.1f}s")
+    table = [("HOST", "ROLES", "VERSION", "API", "ETCD", "KUBELET", "CERTS", "DRIFT")]
+    table += [(h.host, h.roles, h.version, h.api, h.etcd, h.kubelet,
+               f"{h.certs_days}d" if h.certs_days is not None else "-", str(h.drift or "-")) for h in seen.hosts]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield f"Quorum   {seen.quorum}"
+    if seen.attention:
+        yield "Attention"
+        yield from (f"  {line}" for line in seen.attention)

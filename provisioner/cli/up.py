@@ -1,0 +1,79 @@
+"""`up`: make the cluster what the inventory says; a second run changes nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.context import Context
+
+if TYPE_CHECKING:
+    from provisioner.model.events import Emit
+    from provisioner.model.plan import Plan
+    from provisioner.orchestrate.session import Session
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
+@click.pass_obj
+def up(context: Context, yes: bool, events: bool) -> int:
+    """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
+    context.enter_lab()
+    from provisioner.orchestrate import engine
+    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.survey import create_secrets, survey
+    from provisioner.orchestrate.verbs import UP, VERIFY
+
+    began = time.monotonic()
+    with open_session(context.inventory, lambda event: None, run=True) as session:
+        session.emit = _readers(context, session, events)
+        plan = survey(session)
+        if not events:
+            _show(context, plan, time.monotonic() - began)
+        if not plan.is_empty and not _agreed(session, yes):
+            click.echo("Nothing was changed.", err=True)
+            return 0
+        if not session.secrets.exists:
+            plan = create_secrets(session)
+        engine.run(session, UP if _has_work(plan) else VERIFY)
+    if not events:
+        click.echo(_end(context, time.monotonic() - began, plan))
+    return 0
+
+
+def _has_work(plan: Plan) -> bool:
+    return plan.bootstrap or not plan.is_empty
+
+
+def _readers(context: Context, session: Session, events: bool) -> Emit:
+    from provisioner.report.console import Console, json_lines, to_all, to_file
+
+    reader = json_lines(sys.stdout) if events else Console(verbose=context.verbose)
+    return to_all([to_file(session.run_dir / "events.jsonl"), reader])
+
+
+def _show(context: Context, plan: Plan, seconds: float) -> None:
+    from provisioner.report.plan_text import plan_text
+
+    text = plan_text(plan, context.inventory.cluster, seconds=seconds)
+    click.echo(text if plan.is_empty or context.verbose else text.splitlines()[-1], err=True)
+
+
+def _agreed(session: Session, yes: bool) -> bool:
+    """Ask on a terminal; elsewhere `up` goes on, since all it does is what the inventory says."""
+    if yes or session.cluster.lab or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    verb = "Build" if session.the_plan.bootstrap else "Change"
+    return click.confirm(f"{verb} cluster {session.cluster.cluster}?", err=True)
+
+
+def _end(context: Context, seconds: float, plan: Plan) -> str:
+    cluster = context.inventory.cluster
+    changed = len(plan.changes) + len(plan.objects)
+    return (f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  "
+            f"{changed} changes, {len(cluster.nodes)} nodes Ready, API https://{cluster.api_endpoint}\n"
+            "Next: kubewright status · kubewright kubeconfig")

@@ -1,0 +1,247 @@
+"""The Kubernetes API as this tool needs it: plain dicts over TLS, every call with a deadline.
+
+Dicts and not models: the client's models refuse answers of other versions (measured with release 37: an empty
+nodeInfo made list_node raise), and a provisioner meets other versions during every upgrade.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioner.errors import KubewrightError
+from provisioner.model.desired import KubeObject
+from provisioner.model.plan import ObjectChange
+
+FIELD_MANAGER = "kubewright"
+OURS = "app.kubernetes.io/managed-by=kubewright"
+TIMEOUT = 10.0
+
+# (apiVersion, kind) -> (plural, namespaced): every kind that templates/manifests uses; an unknown one is our bug
+KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
+    ("v1", "Namespace"): ("namespaces", False),
+    ("v1", "ConfigMap"): ("configmaps", True),
+    ("v1", "Secret"): ("secrets", True),
+    ("v1", "Service"): ("services", True),
+    ("v1", "ServiceAccount"): ("serviceaccounts", True),
+    ("v1", "Node"): ("nodes", False),
+    ("v1", "Pod"): ("pods", True),
+    ("apps/v1", "Deployment"): ("deployments", True),
+    ("apps/v1", "DaemonSet"): ("daemonsets", True),
+    ("policy/v1", "PodDisruptionBudget"): ("poddisruptionbudgets", True),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): ("clusterroles", False),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): ("clusterrolebindings", False),
+    ("rbac.authorization.k8s.io/v1", "Role"): ("roles", True),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): ("rolebindings", True),
+    ("coordination.k8s.io/v1", "Lease"): ("leases", True),
+    ("apiregistration.k8s.io/v1", "APIService"): ("apiservices", False),
+    ("scheduling.k8s.io/v1", "PriorityClass"): ("priorityclasses", False),
+}
+
+
+class ApiFault(KubewrightError):
+    """The API did not answer as asked; `status` is the HTTP status, 0 where none came."""
+
+    code = "api"
+    exit_code = 13
+
+    def __init__(self, doing: str, saw: str, status: int = 0) -> None:
+        super().__init__(f"API: {doing}: {saw}")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class ApiAccess:
+    """Where the API answers and who we are there: files that lie 0600 in the run directory."""
+
+    address: tuple[str, int]
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+
+def object_path(body: Mapping[str, Any], *, name: str | None = None) -> str:
+    """Return the URL path of a manifest's object, or of its collection with `name=""`."""
+    version = body["apiVersion"]
+    plural, namespaced = KINDS[(version, body["kind"])]
+    path = f"/api/{version}" if "/" not in version else f"/apis/{version}"
+    if namespaced and body["metadata"].get("namespace"):
+        path += f"/namespaces/{body['metadata']['namespace']}"
+    name = body["metadata"]["name"] if name is None else name
+    return f"{path}/{plural}" + (f"/{name}" if name else "")
+
+
+class Kube:
+    """A connection to one API server; not shared between threads."""
+
+    def __init__(self, access: ApiAccess) -> None:
+        from kubernetes import client
+
+        configuration = client.Configuration()
+        configuration.host = f"https://{access.address[0]}:{access.address[1]}"
+        configuration.ssl_ca_cert = str(access.ca_file)
+        configuration.cert_file = str(access.cert_file)
+        configuration.key_file = str(access.key_file)
+        configuration.retries = 0
+        configuration.proxy = None
+        self._host = configuration.host
+        self._client = client.ApiClient(configuration)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.rest_client.pool_manager.clear()
+
+    def request(
+        self, method: str, path: str, body: object | None = None, *, content_type: str = "application/json",
+        timeout: float = TIMEOUT,
+    ) -> dict[str, Any]:
+        """Do one request and return the answered object; ApiFault holds what the server said."""
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            response = self._client.call_api(
+                method, self._host + path, header_params=headers, body=body, _request_timeout=timeout)
+            data = bytes(response.read())  # type: ignore[no-untyped-call]
+        except ApiException as error:
+            raise ApiFault(f"{method} {path}", f"{error.status} {_said(error.body)}", int(error.status or 0)) from error
+        except HTTPError as error:
+            raise ApiFault(f"{method} {path}", str(error)) from error
+        # The client does not raise for every status; the number decides here, in one place.
+        if response.status >= 400:
+            raise ApiFault(f"{method} {path}", f"{response.status} {_said(data)}", int(response.status))
+        answer = json.loads(data) if data else {}
+        return answer if isinstance(answer, dict) else {}
+
+    def get(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Read one object or collection."""
+        return self.request("GET", path, timeout=timeout)
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """Read one object; None where it does not exist."""
+        try:
+            return self.get(path)
+        except ApiFault as fault:
+            if fault.status == 404:
+                return None
+            raise
+
+    def apply(self, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Apply a manifest server-side under our one field manager; `dry_run` answers what it would become."""
+        query = f"?fieldManager={FIELD_MANAGER}&force=true" + ("&dryRun=All" if dry_run else "")
+        return self.request("PATCH", object_path(body) + query, dict(body),
+                            content_type="application/apply-patch+yaml")
+
+    def delete(self, body: Mapping[str, Any]) -> None:
+        """Delete the object; one that is gone already is fine."""
+        try:
+            self.request("DELETE", object_path(body))
+        except ApiFault as fault:
+            if fault.status != 404:
+                raise
+
+    def merge_patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Merge-patch an object's fields."""
+        return self.request("PATCH", path, dict(body), content_type="application/merge-patch+json")
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """List all Nodes."""
+        return list(self.get("/api/v1/nodes").get("items", ()))
+
+
+def _said(body: object) -> str:
+    """Return the server's own message, or the beginning of what it sent."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:200]
+
+
+def _comparable(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Strip what the server counts on every write, so that equal means unchanged."""
+    counted = ("managedFields", "resourceVersion", "generation")
+    metadata = {k: v for k, v in body["metadata"].items() if k not in counted}
+    return {**{k: v for k, v in body.items() if k != "status"}, "metadata": metadata}
+
+
+def compare_objects(kube: Kube | None, objects: Sequence[KubeObject]) -> tuple[ObjectChange, ...]:
+    """Return what applying `objects` would change; without an API (None) all are to add.
+
+    The server itself decides, by a dry run of server-side apply, so defaults and webhooks never show as changes.
+    Objects that carry our label and are desired no more are to remove.
+    """
+    if kube is None:
+        return tuple(ObjectChange(o.phase, o.identity, "add", "no API yet", o) for o in objects)
+    changes = [change for o in objects if (change := _compare_object(kube, o))]
+    return (*changes, *_strays(kube, objects))
+
+
+def _compare_object(kube: Kube, desired: KubeObject) -> ObjectChange | None:
+    live = kube.find(object_path(desired.body))
+    if live is None:
+        return ObjectChange(desired.phase, desired.identity, "add", "missing", desired)
+    would_be = kube.apply(desired.body, dry_run=True)
+    if _comparable(live) == _comparable(would_be):
+        return None
+    fields = ", ".join(_changed_fields(_comparable(live), _comparable(would_be))) or "fields"
+    return ObjectChange(desired.phase, desired.identity, "change", fields, desired)
+
+
+def _changed_fields(live: Any, would_be: Any, path: str = "") -> Iterator[str]:
+    """Name the paths at which two manifests differ, as far down as both are mappings."""
+    if isinstance(live, dict) and isinstance(would_be, dict):
+        for key in sorted(live.keys() | would_be.keys()):
+            if live.get(key) != would_be.get(key):
+                yield from _changed_fields(live.get(key), would_be.get(key), f"{path}.{key}" if path else key)
+    else:
+        yield path
+
+
+def _strays(kube: Kube, objects: Sequence[KubeObject]) -> Iterator[ObjectChange]:
+    wanted = {o.identity for o in objects}
+    kinds = {(str(o.body["apiVersion"]), str(o.body["kind"])): o.phase for o in objects}
+    for (version, kind), phase in kinds.items():
+        collection = object_path({"apiVersion": version, "kind": kind, "metadata": {}}, name="")
+        for item in kube.get(f"{collection}?labelSelector={OURS}").get("items", ()):
+            stray = KubeObject(phase, {"apiVersion": version, "kind": kind, "metadata": {
+                k: item["metadata"][k] for k in ("name", "namespace") if k in item["metadata"]}})
+            if stray.identity not in wanted:
+                yield ObjectChange(phase, stray.identity, "remove", "no longer desired", stray)
+
+
+def make_changes(kube: Kube, changes: Sequence[ObjectChange]) -> None:
+    """Apply and delete as the changes say, in their order."""
+    for change in changes:
+        if change.object is None:
+            raise KubewrightError(f"{change.identity}: applying: the change has no object")
+        if change.action == "remove":
+            kube.delete(change.object.body)
+        else:
+            kube.apply(change.object.body)
+
+
+@contextmanager
+def connected(access: ApiAccess) -> Iterator[Kube]:
+    """Give a client that is closed afterwards."""
+    kube = Kube(access)
+    try:
+        yield kube
+    finally:
+        kube.close()
+
+
+def is_ready(node: Mapping[str, Any]) -> bool:
+    """Say whether a Node's Ready condition is True."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", ()))
+
+
+def why_not_ready(node: Mapping[str, Any]) -> str:
+    """Return the Ready condition's message."""
+    conditions = node.get("status", {}).get("conditions", ())
+    return next((str(c.get("message") or c.get("reason")) for c in conditions if c["type"] == "Ready"), "no status yet")

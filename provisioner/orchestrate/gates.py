@@ -1,0 +1,172 @@
+"""Proofs that a phase worked: read-only predicates polled to a deadline, the last reason in the message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from provisioner.compile import pki as table
+from provisioner.compile.network import CNI_CONFIG
+from provisioner.errors import GateFailed, KubewrightError
+from provisioner.model.desired import HostDesired, Unit
+from provisioner.model.ports import (
+    APISERVER,
+    ETCD_METRICS,
+    KUBE_PROXY_HEALTH,
+    KUBELET_HEALTH,
+    LOCAL_API,
+)
+from provisioner.operate import etcd, kube
+from provisioner.orchestrate.session import Session
+from provisioner.transport import remote
+from provisioner.transport.pool import gather
+
+DEADLINE = 120.0   # seconds; an API server behind a slow disk needs tens of them, a broken one fails at once
+INTERVAL = 0.25
+Probe = dict[str, Any]
+
+
+def _https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
+    return {"name": name, "kind": "http", "url": f"https://{address}:{port}{path}", "ca": table.CA,
+            "cert": table.HAPROXY.path, "key": table.HAPROXY.key_path, "status": 200}
+
+
+def host_probes(session: Session, host: str, phase: str) -> list[Probe]:
+    """Return what must hold on `host` after `phase`: each of its units current and active, and answering."""
+    desired: HostDesired = session.the_plan.desired.hosts[host]
+    units = [i for i in desired.of_phase(phase) if isinstance(i, Unit)]
+    probes: list[Probe] = [
+        {"name": u.path, "kind": "unit", "unit": u.path, "current": True, "inputs": list(u.inputs)} for u in units]
+    if units:
+        extra = _EXTRA.get(phase)
+        probes += extra(session, host) if extra else []
+    return probes
+
+
+def control_plane_probe(session: Session, host: str) -> Probe:
+    """Return the probe of `host`'s own API server, past every load balancer."""
+    return _https("kube-apiserver /readyz", session.cluster.machine(host).address, APISERVER)
+
+
+def _control_plane(session: Session, host: str) -> list[Probe]:
+    return [control_plane_probe(session, host),
+            _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)]
+
+
+_EXTRA: Mapping[str, Callable[[Session, str], list[Probe]]] = {
+    "etcd": lambda s, h: [{"name": "etcd /readyz", "kind": "http", "status": 200,
+                           "url": f"http://127.0.0.1:{ETCD_METRICS}/readyz"}],
+    "load-balancer": lambda s, h: [{"name": "haproxy", "kind": "tcp", "address": "127.0.0.1", "port": LOCAL_API}],
+    "control-plane": _control_plane,
+    "node": lambda s, h: [
+        {"name": "kubelet", "kind": "http", "url": f"http://127.0.0.1:{KUBELET_HEALTH}/healthz", "status": 200},
+        {"name": "kube-proxy", "kind": "http", "url": f"http://127.0.0.1:{KUBE_PROXY_HEALTH}/healthz", "status": 200}],
+    "network": lambda s, h: [{"name": "CNI configuration", "kind": "file", "path": CNI_CONFIG}],
+}
+
+
+def hosts_hold(session: Session, probes: Mapping[str, Sequence[Probe]], what: str, deadline: float = DEADLINE) -> None:
+    """Let every host poll its probes at once; GateFailed holds each host's last reasons."""
+    wanted = {h: p for h, p in probes.items() if p}
+    outcomes = session.pool.map(lambda c: remote.probe(c, wanted[c.name], deadline), wanted)
+    failed: dict[str, KubewrightError] = {}
+    for host, answer in outcomes.items():
+        if isinstance(answer, KubewrightError):
+            failed[host] = answer
+        elif not answer["ok"]:
+            reasons = "; ".join(f"{r['name']}: {r['reason']}" for r in answer["results"] if not r["ok"])
+            unit = next((r["name"] for r in answer["results"] if not r["ok"]), "")
+            failed[host] = GateFailed(f"{host}: gate after {what}: not so after {answer['seconds']:.0f} s: {reasons}",
+                                      hint=f"kubewright lab exec {host} -- journalctl -u {unit} -n 50"
+                                      if session.cluster.lab else f"on {host}: journalctl -u {unit} -n 50")
+    if failed:
+        raise next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(outcomes))
+
+
+def phase_holds(session: Session, phase: str, hosts: Sequence[str] | None = None) -> None:
+    """Prove a phase on `hosts` (default: all that have it)."""
+    names = session.the_plan.desired.hosts if hosts is None else hosts
+    hosts_hold(session, {h: host_probes(session, h, phase) for h in names}, phase)
+
+
+def wait_until(session: Session, what: str, look: Callable[[], str], deadline: float = DEADLINE) -> None:
+    """Poll `look` until it returns no reason to wait; GateFailed carries its last one."""
+    end = time.monotonic() + deadline
+    told = time.monotonic()
+    while True:
+        try:
+            reason = look()
+        except KubewrightError as fault:
+            reason = fault.message
+        if not reason:
+            return
+        if time.monotonic() >= end:
+            raise GateFailed(f"gate after {what}: not so after {deadline:.0f} s: {reason}", hint="kubewright status")
+        if time.monotonic() - told > 5:
+            session.tell("waiting", phase=what, message=reason)
+            told = time.monotonic()
+        time.sleep(INTERVAL)
+
+
+def etcd_is_one_cluster(session: Session) -> None:
+    """Prove that the members are exactly the inventory's, agree on a leader and are of one cluster."""
+    hosts = [h.name for h in session.cluster.etcd_hosts]
+    access = {h: session.etcd_access(h) for h in hosts}
+
+    def look() -> str:
+        statuses = [etcd.status(access[h]) for h in hosts]
+        return "; ".join(etcd.disagreements(statuses, hosts))
+
+    wait_until(session, "etcd", look)
+
+
+def vip_answers(session: Session) -> None:
+    """Prove from every load balancer that the API answers at the VIP."""
+    api = session.cluster.api
+    if api.vip is not None:
+        probe = _https("API at the VIP", str(api.vip), api.port)
+        hosts_hold(session, {h.name: [probe] for h in session.cluster.load_balancers}, "control-plane", 30.0)
+
+
+def leaders_act(session: Session) -> None:
+    """Prove that a controller-manager and a scheduler hold their leases."""
+    names = ("kube-controller-manager", "kube-scheduler")
+
+    def look() -> str:
+        client = session.kube()
+        for name in names:
+            lease = client.find(f"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}")
+            if not lease or not lease["spec"].get("holderIdentity"):
+                return f"no {name} leads"
+        return ""
+
+    wait_until(session, "controllers", look)
+
+
+def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> None:
+    """Prove that every node of the inventory is Ready."""
+    wanted = [h.name for h in session.cluster.nodes] if hosts is None else hosts
+
+    def look() -> str:
+        nodes = {str(n["metadata"]["name"]): n for n in session.kube().nodes()}
+        waiting = [f"{h}: {kube.why_not_ready(nodes[h]) if h in nodes else 'not registered'}"
+                   for h in wanted if h not in nodes or not kube.is_ready(nodes[h])]
+        return "; ".join(waiting)
+
+    wait_until(session, "network", look)
+
+
+def deployment_is_available(session: Session, namespace: str, name: str) -> None:
+    """Prove that all replicas of a Deployment's present generation are available."""
+
+    def look() -> str:
+        body = session.kube().get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+        status, wanted = body.get("status", {}), body["spec"]["replicas"]
+        if status.get("observedGeneration", 0) < body["metadata"]["generation"]:
+            return f"{name}: not seen by the controller-manager yet"
+        if (status.get("updatedReplicas", 0), status.get("availableReplicas", 0)) != (wanted, wanted):
+            return f"{name}: {status.get('availableReplicas', 0)} of {wanted} replicas available"
+        return ""
+
+    wait_until(session, "addons", look)

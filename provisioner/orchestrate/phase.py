@@ -1,0 +1,30 @@
+"""A phase is a small value; the list of them is the verb, its help, its headings in every report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from provisioner.orchestrate.session import Session
+
+Act = Callable[[Session], str]
+"""Does the phase's work and returns what was done in a few words (`5 hosts, 12 changes`), empty for nothing."""
+
+
+def nothing(session: Session) -> str:
+    """Do nothing; for phases that only prove."""
+    return ""
+
+
+def no_gate(session: Session) -> None:
+    """Prove nothing; for phases whose proof is the applier's own re-reading."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One step of a verb: `act` makes the changes, `gate` proves them and is run again on every run."""
+
+    name: str
+    doc: str
+    act: Act = nothing
+    gate: Callable[[Session], None] = no_gate

@@ -1,0 +1,100 @@
+"""Carry a phase's changes to the hosts: one Ansible run per batch, none where there is nothing to do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from provisioner.converge import bundle, runner
+from provisioner.converge.results import HostResult
+from provisioner.model.desired import Certificate
+from provisioner.model.plan import Change
+from provisioner.operate import pki
+from provisioner.orchestrate import gates
+from provisioner.orchestrate.batches import batches
+from provisioner.orchestrate.phase import Act
+from provisioner.orchestrate.session import Session
+from provisioner.transport.pool import gather
+
+Changes = Mapping[str, Sequence[Change]]
+Prove = Callable[[Session, Sequence[str]], None]
+
+
+def phase(name: str) -> Act:
+    """Return the act that applies all changes of phase `name`, batch by batch, each batch gated before the next."""
+
+    def act(session: Session) -> str:
+        return apply_changes(session, name, session.the_plan.of(name),
+                             lambda s, hosts: gates.phase_holds(s, name, hosts))
+
+    return act
+
+
+def apply_changes(session: Session, name: str, changes: Changes, prove: Prove) -> str:
+    """Apply `changes` in batches and prove each batch but the last, which the phase's own gate proves."""
+    groups = batches(name, changes, live=not session.the_plan.bootstrap)
+    for number, hosts in enumerate(groups):
+        apply_batch(session, f"{name}.{number}", {h: changes[h] for h in hosts})
+        if number < len(groups) - 1:
+            prove(session, hosts)
+    return summary(changes)
+
+
+def apply_batch(session: Session, step: str, changes: Changes) -> None:
+    """Write the bundles, let Ansible carry them, and raise one error that holds every host's fault.
+
+    The bundles hold secrets: they are removed as soon as the hosts have answered.
+    """
+    directory = session.run_dir / "bundles" / step
+    try:
+        bundle.write_bundles(directory, changes, session.secrets.resolve, _mint(session),
+                             lambda host: f"{session.run_id}.{step}")
+        _raise(runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def write_by_hand(session: Session, directory: Path) -> int:
+    """Write the bundles of all changes but artifacts and preparations, for use by hand; count the hosts."""
+    by_host: dict[str, list[Change]] = {}
+    for change in session.the_plan.changes:
+        if change.phase not in ("prepare", "stage"):
+            by_host.setdefault(change.host, []).append(change)
+    bundle.write_bundles(directory, by_host, session.secrets.resolve, _mint(session), lambda host: session.run_id)
+    return len(by_host)
+
+
+def prepare(session: Session) -> str:
+    """Install packages and set users and kernel settings with Ansible's own modules, where they differ."""
+    changes = session.the_plan.of("prepare")
+    if not changes:
+        return ""
+    directory = session.run_dir / "bundles" / "prepare"
+    bundle.write_prepare(directory, changes)
+    _raise(runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit))
+    return summary(changes)
+
+
+def summary(changes: Changes) -> str:
+    """Say how much was done, in a few words."""
+    total = sum(len(c) for c in changes.values())
+    if not total:
+        return ""
+    return f"{len(changes)} host{'s' * (len(changes) != 1)}, {total} change{'s' * (total != 1)}"
+
+
+def _mint(session: Session) -> bundle.Mint:
+    def mint(item: Certificate) -> tuple[bytes, bytes]:
+        pair = pki.issue(item, session.secrets.ca(item.ca))
+        return pair.certificate, pair.key
+
+    return mint
+
+
+def _raise(results: Mapping[str, HostResult]) -> None:
+    faults = {host: fault for host, result in results.items() if (fault := result.fault())}
+    if len(faults) == 1:
+        raise next(iter(faults.values()))
+    if faults:
+        raise gather(faults, total=len(results))

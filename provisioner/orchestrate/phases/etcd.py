@@ -1,0 +1,67 @@
+"""Start etcd members: all together the very first time, one at a time ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.errors import RefusedForSafety
+from provisioner.model.desired import File
+from provisioner.model.observed import ABSENT
+from provisioner.model.plan import Change
+from provisioner.orchestrate import gates
+from provisioner.orchestrate.phases import converge
+from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.survey import BOOTSTRAPPED, lost_members
+
+_NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
+
+
+def start_members(session: Session) -> str:
+    """Apply etcd's changes; only where the cluster never was up do members start as parts of a new one."""
+    changes = session.the_plan.of("etcd")
+    if session.the_plan.bootstrap:
+        hosts = [h.name for h in session.cluster.etcd_hosts]
+        changes = {h: (_bootstrap_change(session, h), *changes.get(h, ())) for h in hosts}
+    else:
+        _refuse_lost(session)
+    return converge.apply_changes(session, "etcd", changes, lambda s, hosts: gate(s))
+
+
+def gate(session: Session) -> None:
+    """Prove that the members are one healthy cluster; then let no member ever say `new` again."""
+    gates.phase_holds(session, "etcd")
+    gates.etcd_is_one_cluster(session)
+    if session.the_plan.bootstrap:
+        converge.apply_batch(session, "etcd.bootstrapped", {
+            h.name: _remember(session, h.name) for h in session.cluster.etcd_hosts})
+
+
+def _bootstrap_change(session: Session, host: str) -> Change:
+    """Return the file that says `new`: in /run, and removed once the gate has passed."""
+    return _file_change(session, host, BOOTSTRAP_ENV, _NEW, "first start of the cluster")
+
+
+def _remember(session: Session, host: str) -> Sequence[Change]:
+    present = File(path=BOOTSTRAP_ENV, phase="etcd", content=_NEW).want()
+    forget = Change(host=host, phase="etcd", kind="file", path=BOOTSTRAP_ENV, action="remove",
+                    reason="the cluster is up", expect=present, want=ABSENT)
+    marker = f"{session.cluster.cluster}\n"
+    return (_file_change(session, host, BOOTSTRAPPED, marker, "the cluster is up"), forget)
+
+
+def _file_change(session: Session, host: str, path: str, content: str, reason: str) -> Change:
+    item = File(path=path, phase="etcd", content=content)
+    state = session.observed[host].state("file", path)
+    return Change(host=host, phase="etcd", kind="file", path=path, action="add" if state == ABSENT else "change",
+                  reason=reason, expect=state, want=item.want(), item=item)
+
+
+def _refuse_lost(session: Session) -> None:
+    """Refuse to start a member whose data is gone: it would have to join, not to start."""
+    lost = lost_members(session, [h.name for h in session.cluster.etcd_hosts])
+    if lost:
+        raise RefusedForSafety(
+            f"{', '.join(lost)}: starting etcd: the cluster exists, but this member has no data",
+            details=["the other members keep serving", "starting it as if it were new could found a second cluster"],
+            code="etcd-member-lost", hint="a replaced member joins as a learner: not in this version yet")

@@ -1,0 +1,52 @@
+"""Bring every artifact that a host lacks into its store: streamed once, checked on arrival, never sent twice."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from provisioner.artifacts.supply import fetch
+from provisioner.errors import KubewrightError
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.desired import Artifact
+from provisioner.orchestrate.session import Session
+from provisioner.transport import remote
+from provisioner.transport.connection import Connection
+
+
+def stage(session: Session) -> str:
+    """Stream the missing artifacts to all hosts at once; the plan says which host lacks what."""
+    changes = session.the_plan.of("stage")
+    missing = {host: [c.item for c in of_host if isinstance(c.item, Artifact)] for host, of_host in changes.items()}
+    missing = {host: items for host, items in missing.items() if items}
+    if not missing:
+        return ""
+    files = _local_files(session, {i.sha256 for items in missing.values() for i in items})
+    sent = _Counter()
+
+    def send(connection: Connection) -> None:
+        remote.store(connection, [(i, files[i.sha256]) for i in missing[connection.name]], sent.add)
+
+    session.pool.each(send, missing)
+    return f"{len(missing)} hosts, {sent.total / 1e6:.0f} MB"
+
+
+def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:
+    needed = ArtifactLock(tuple(a for a in session.lock.artifacts if a.sha256 in wanted))
+    files = fetch(needed, emit=session.emit)
+    absent = wanted - files.keys()
+    if absent:
+        raise KubewrightError(f"artifacts {', '.join(sorted(absent))}: not in the cache after a fetch")
+    return files
+
+
+class _Counter:
+    """Adds up bytes that several threads send."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.total += count

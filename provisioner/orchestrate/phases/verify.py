@@ -1,0 +1,47 @@
+"""The last phase: everything at once, as `status` and `ready` see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provisioner.model.cluster import Role
+from provisioner.orchestrate import gates
+from provisioner.orchestrate.session import Session
+
+
+def label_roles(session: Session) -> str:
+    """Label the Nodes with their roles; a kubelet may not do that itself (NodeRestriction)."""
+    done = 0
+    for node in session.kube().nodes():
+        name = str(node["metadata"]["name"])
+        if name not in session.cluster.hosts:
+            continue
+        wanted = _role_labels(session, name)
+        if any(node["metadata"].get("labels", {}).get(k) != v for k, v in wanted.items()):
+            session.kube().merge_patch(f"/api/v1/nodes/{name}", {"metadata": {"labels": wanted}})
+            done += 1
+    return f"{done} nodes labelled" if done else ""
+
+
+def _role_labels(session: Session, name: str) -> dict[str, str]:
+    roles = session.cluster.machine(name).roles & {Role.CONTROL_PLANE, Role.WORKER}
+    return {f"node-role.kubernetes.io/{role}": "" for role in roles}
+
+
+def cluster_is_healthy(session: Session) -> None:
+    """Prove in one round per host that every unit is current and answers, then the cluster as a whole."""
+    plan = session.the_plan
+    phases = tuple(dict.fromkeys(item.phase for host in plan.desired.hosts.values() for item in host.items))
+    probes: dict[str, list[dict[str, Any]]] = {
+        host: [p for phase in phases for p in gates.host_probes(session, host, phase)] for host in plan.desired.hosts}
+    for host in session.cluster.nodes:
+        if session.cluster.network.plugin != "none":
+            probes[host.name].append(_dns(session))
+    gates.hosts_hold(session, probes, "verify")
+    gates.vip_answers(session)
+    gates.nodes_are_ready(session)
+
+
+def _dns(session: Session) -> dict[str, Any]:
+    return {"name": "cluster DNS", "kind": "dns", "server": session.cluster.dns_ip,
+            "query": "kubernetes.default.svc.cluster.local", "answer": session.cluster.kubernetes_service_ip}

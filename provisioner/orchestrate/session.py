@@ -1,0 +1,179 @@
+"""One run's belongings: connections, secrets, run directory, and the way to the cluster's APIs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets as random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from provisioner.artifacts.lockfile import load_lock
+from provisioner.compile import pki as table
+from provisioner.errors import GateFailed, KubewrightError
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.cluster import Cluster
+from provisioner.model.desired import Certificate
+from provisioner.model.events import Emit, Event
+from provisioner.model.inventory import Inventory
+from provisioner.model.observed import HostObserved
+from provisioner.model.plan import Plan
+from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
+from provisioner.operate import pki
+from provisioner.operate.etcd import EtcdAccess
+from provisioner.operate.kube import ApiAccess, Kube
+from provisioner.operate.secrets import SecretStore
+from provisioner.transport import remote
+from provisioner.transport.pool import Pool
+from provisioner.transport.target import targets_of
+from provisioner.transport.tunnel import Tunnel
+
+BREAK_GLASS_LIFE = dt.timedelta(minutes=10)
+T = TypeVar("T")
+Files = tuple[Path, Path, Path]
+"""CA certificate, certificate and key, as paths."""
+
+
+@dataclass
+class Session:
+    """Everything a phase may use; opened by a verb, closed whatever happens.
+
+    `observed` and `plan` are set by the survey. Credentials lie 0600 in the run directory and are removed at the end.
+    """
+
+    inventory: Inventory
+    emit: Emit
+    run_id: str
+    run_dir: Path
+    pool: Pool
+    secrets: SecretStore
+    lock: ArtifactLock
+    observed: dict[str, HostObserved] = field(default_factory=dict)
+    plan: Plan | None = None
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _kube: Kube | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.inventory.cluster
+
+    @property
+    def the_plan(self) -> Plan:
+        """Return the plan; asking before the survey is our bug."""
+        if self.plan is None:
+            raise KubewrightError("a phase ran before the survey")
+        return self.plan
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self._stack.close()
+        finally:
+            self.pool.close()
+            shutil.rmtree(self.run_dir / "credentials", ignore_errors=True)
+
+    def tell(self, type_: str, **fields: object) -> None:
+        """Emit an event of this run, now."""
+        self.emit(Event(type_, time.time(), **fields))  # type: ignore[arg-type]
+
+    def reachable(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return those of `names` that were observed."""
+        return tuple(n for n in names if n in self.observed)
+
+    def kube(self) -> Kube:
+        """Return a client of the API as kubernetes-admin, through SSH to the first control plane that answers.
+
+        The credentials are read from that host, so whoever may become root there needs nothing else.
+        """
+        if self._kube is None:
+            self._kube = self._open_kube(self.admin_files(), [h.name for h in self.cluster.control_planes])
+        return self._kube
+
+    def admin_files(self) -> Files:
+        """Fetch kubernetes-admin's certificate and key from a control plane into this run's credentials."""
+        return self._fetch_credentials("admin", table.CA, table.ADMIN.path, table.ADMIN.key_path,
+                                       [h.name for h in self.cluster.control_planes])
+
+    def break_glass(self) -> Kube:
+        """Return a client in system:masters for the first RBAC binding; its certificate lives 10 minutes."""
+        item = Certificate(path="", phase="access", key_path="", ca="cluster", common_name="kubewright-bootstrap",
+                           organization="system:masters", client=True)
+        ca = self.secrets.ca("cluster")
+        pair = pki.issue(item, ca, BREAK_GLASS_LIFE)
+        files = self._write_credentials("break-glass", ca.certificate, pair.certificate, pair.key)
+        return self._open_kube(files, [h.name for h in self.cluster.control_planes])
+
+    def etcd_access(self, host: str) -> EtcdAccess:
+        """Return the way to `host`'s own member: a tunnel, and the health client's certificate read over SSH."""
+        files = self._fetch_credentials("etcd", table.ETCD_CA, table.ETCD_HEALTH.path, table.ETCD_HEALTH.key_path,
+                                        [h.name for h in self.cluster.etcd_hosts])
+        tunnel = self._stack.enter_context(Tunnel(self.pool.connection(host), "127.0.0.1", ETCD_CLIENT))
+        return EtcdAccess(tunnel.address, *files)
+
+    def _open_kube(self, files: Files, hosts: Sequence[str]) -> Kube:
+        tunnel = self._on_first(hosts, lambda host: self._stack.enter_context(
+            Tunnel(self.pool.connection(host), "127.0.0.1", LOCAL_API)))
+        kube = Kube(ApiAccess(tunnel.address, *files))
+        self._stack.callback(kube.close)
+        return kube
+
+    def _fetch_credentials(self, name: str, ca: str, cert: str, key: str, hosts: Sequence[str]) -> Files:
+        directory = self.run_dir / "credentials"
+        files = (directory / f"{name}-ca.crt", directory / f"{name}.crt", directory / f"{name}.key")
+        if all(f.is_file() for f in files):
+            return files
+        data = self._on_first(hosts, lambda host: [
+            remote.read(self.pool.connection(host), path) for path in (ca, cert, key)])
+        return self._write_credentials(name, *data)
+
+    def _write_credentials(self, name: str, ca: bytes, cert: bytes, key: bytes) -> Files:
+        directory = self.run_dir / "credentials"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = (directory / f"{name}-ca.crt", directory / f"{name}.crt", directory / f"{name}.key")
+        for path, value in zip(files, (ca, cert, key), strict=True):
+            path.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(value)
+        return files
+
+    def _on_first(self, hosts: Sequence[str], act: Callable[[str], T]) -> T:
+        """Do something on the first host where it works; one error holds every refusal."""
+        faults: list[str] = []
+        for host in hosts:
+            try:
+                return act(host)
+            except KubewrightError as fault:
+                faults.append(fault.message)
+        raise GateFailed("no control plane gives access to the cluster", details=faults, code="no-api")
+
+
+def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:
+    """Open a session; `run` keeps its directory under runs/, reads use a directory that is removed afterwards.
+
+    Raises InventoryRefused for a missing or wrong artifacts.lock; contacts no host yet.
+    """
+    lock = load_lock(inventory.artifacts_lock_path)
+    run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + random.token_hex(2)
+    run_dir = inventory.runs_dir / run_id
+    for directory in (inventory.state_dir, inventory.runs_dir, run_dir):
+        directory.mkdir(mode=0o700, exist_ok=True)
+    session = Session(inventory, emit, run_id, run_dir, Pool(targets_of(inventory)), open_store(inventory), lock)
+    if not run:
+        session._stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
+    return session
+
+
+def open_store(inventory: Inventory) -> SecretStore:
+    """Return the inventory's secrets, opened with the keys we log in with and the user's usual ones."""
+    own = [p for p in (inventory.ssh_key_path,) if p is not None]
+    usual = [Path.home() / ".ssh" / name for name in ("id_ed25519", "id_rsa")]
+    return SecretStore(inventory.secrets_dir, inventory.operators, [*own, *usual])

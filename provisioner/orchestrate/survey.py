@@ -1,0 +1,130 @@
+"""Look at everything, then say what differs: the one way from an inventory to a plan, for every verb that needs one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from provisioner.compile import pki as table
+from provisioner.compile.cluster import compile_cluster
+from provisioner.compile.diff import Certificates, compare
+from provisioner.compile.etcd import BOOTSTRAP_ENV, DATA_DIR
+from provisioner.errors import RefusedForSafety
+from provisioner.model.desired import Desired, Directory, File, Item, Unit
+from provisioner.model.observed import ABSENT, HostObserved
+from provisioner.model.plan import ObjectChange, Plan
+from provisioner.operate import pki
+from provisioner.operate.kube import ApiFault, compare_objects
+from provisioner.orchestrate.session import Session
+from provisioner.transport import remote
+
+# Written after the first etcd gate: from then on no member may ever be started as part of a new cluster.
+BOOTSTRAPPED = "/var/lib/kubewright/etcd/bootstrapped"
+MEMBER_DATA = f"{DATA_DIR}/member"
+# Looked at beside what is desired: they decide whether there is a cluster yet.
+_EVIDENCE: tuple[Item, ...] = (
+    File(path=BOOTSTRAPPED, phase="etcd"),
+    File(path=BOOTSTRAP_ENV, phase="etcd"),
+    Directory(path=MEMBER_DATA, phase="etcd"),
+)
+
+
+def survey(session: Session) -> Plan:
+    """Observe every host, compile, and return the plan; sets `session.observed` and `session.plan`.
+
+    Read-only. Raises Unreachable with every host that did not answer, RefusedForSafety where this inventory's CA is
+    not the cluster's.
+    """
+    names = [h.name for h in session.cluster.machines]
+    session.observed = remote.observe(session.pool, {n: () for n in names})
+    desired = _compile(session)
+    session.observed = remote.observe(
+        session.pool, {h.name: (*h.items, *_EVIDENCE) for h in desired.hosts.values()})
+    return _decide(session, desired)
+
+
+def create_secrets(session: Session) -> Plan:
+    """Make this inventory's CAs and secrets, and the plan anew with them; what was observed still holds."""
+    session.secrets.create(session.cluster.cluster)
+    return _decide(session, _compile(session))
+
+
+def _compile(session: Session) -> Desired:
+    facts = {name: observed.facts for name, observed in session.observed.items()}
+    return compile_cluster(session.cluster, facts, session.lock, session.secrets.refs(), session.secrets.public())
+
+
+def _decide(session: Session, desired: Desired) -> Plan:
+    bootstrap = not is_bootstrapped(session.observed)
+    if not bootstrap:
+        _refuse_foreign(session)
+    changes = compare(desired, session.observed, read_certificates(session), time.time())
+    session.plan = Plan(
+        cluster=session.cluster.cluster, desired=desired, changes=changes, objects=_object_changes(session, desired),
+        bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
+        strangers=_strangers(session))
+    return session.plan
+
+
+def is_bootstrapped(observed: Mapping[str, HostObserved]) -> bool:
+    """Say whether the etcd cluster was ever up: one host that remembers is enough."""
+    return any(o.state("file", BOOTSTRAPPED) != ABSENT for o in observed.values())
+
+
+def lost_members(session: Session, hosts: Sequence[str]) -> list[str]:
+    """Return the etcd hosts that have no data although the cluster was bootstrapped."""
+    return [h for h in session.reachable(hosts) if session.observed[h].state("directory", MEMBER_DATA) == ABSENT]
+
+
+def read_certificates(session: Session) -> Certificates:
+    """Read every observed leaf certificate against this inventory's CAs."""
+    cas = session.secrets.ca_certificates()
+    seen = {}
+    for host, observed in session.observed.items():
+        for (kind, path), item in observed.items.items():
+            if kind == "certificate" and "pem" in item.extra:
+                certificate = pki.read(str(item.extra["pem"]), cas)
+                if certificate is not None:
+                    seen[host, path] = certificate
+    return seen
+
+
+def _refuse_foreign(session: Session) -> None:
+    """Refuse an inventory whose CA is not the cluster's: going on would replace every certificate of a live cluster."""
+    ours = session.secrets.public()["ca.crt"]
+    foreign = [h for h, o in session.observed.items()
+               if o.state("file", table.CA) != ABSENT and str(o.extra("file", table.CA).get("text", "")) != ours]
+    if not session.secrets.exists or foreign:
+        raise RefusedForSafety(
+            f"the cluster on these hosts has another CA than this inventory ({', '.join(foreign) or 'no CA here'})",
+            details=["nothing was changed; the cluster keeps running"], code="foreign-ca",
+            hint=f"use the inventory that built it; its secrets belong into {session.inventory.secrets_dir}")
+
+
+def _object_changes(session: Session, desired: Desired) -> tuple[ObjectChange, ...]:
+    """Compare the Kubernetes objects; while no API server runs or we have no rights there yet, all are to add."""
+    if not _api_runs(session):
+        return compare_objects(None, desired.objects)
+    try:
+        return compare_objects(session.kube(), desired.objects)
+    except ApiFault as fault:
+        if fault.status in (401, 403) or fault.status == 0 or fault.status >= 500:
+            return compare_objects(None, desired.objects)
+        raise
+
+
+def _api_runs(session: Session) -> bool:
+    unit = Unit(path="kube-apiserver.service", phase="control-plane")
+    return any(session.observed[h.name].state(unit.kind, unit.path).startswith("active ")
+               for h in session.cluster.control_planes if h.name in session.observed)
+
+
+def _strangers(session: Session) -> tuple[str, ...]:
+    """Return Nodes that the inventory does not name; `up` names them and leaves them alone."""
+    if not _api_runs(session):
+        return ()
+    try:
+        names = {str(n["metadata"]["name"]) for n in session.kube().nodes()}
+    except ApiFault:
+        return ()
+    return tuple(sorted(names - set(session.cluster.hosts)))

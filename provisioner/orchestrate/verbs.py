@@ -1,0 +1,53 @@
+"""The verbs: each a tuple of phases, one a line. The list is the architecture; nothing else knows the order."""
+
+from __future__ import annotations
+
+from provisioner.orchestrate import gates
+from provisioner.orchestrate.phase import Phase
+from provisioner.orchestrate.phases import converge, etcd, objects, stage, verify
+from provisioner.orchestrate.session import Session
+
+
+def _holds(name: str) -> Phase:
+    """Return a phase that applies the changes called `name` and proves them by the host's own probes."""
+    return Phase(name, _DOCS[name], converge.phase(name), lambda session: gates.phase_holds(session, name))
+
+
+def _control_plane_holds(session: Session) -> None:
+    gates.phase_holds(session, "control-plane")
+    gates.vip_answers(session)
+
+
+def _network_holds(session: Session) -> None:
+    if session.cluster.network.plugin != "none":
+        gates.phase_holds(session, "network")
+        gates.nodes_are_ready(session)
+
+
+_DOCS = {
+    "runtime": "containerd and the images of ours",
+    "load-balancer": "HAProxy on every host, keepalived where the VIP may be",
+    "node": "kubelet and kube-proxy",
+}
+
+UP: tuple[Phase, ...] = (
+    Phase("prepare", "packages, users and kernel settings, by Ansible's own modules", converge.prepare),
+    Phase("stage", "binaries and images, streamed to the hosts that lack them", stage.stage),
+    Phase("pki", "certificates, keys and kubeconfigs", converge.phase("pki")),
+    _holds("runtime"),
+    Phase("etcd", "the members, gated on one agreed leader", etcd.start_members, etcd.gate),
+    _holds("load-balancer"),
+    Phase("control-plane", "kube-apiserver, gated on /readyz direct, through HAProxy and at the VIP",
+          converge.phase("control-plane"), _control_plane_holds),
+    Phase("controllers", "kube-controller-manager and kube-scheduler", converge.phase("controllers"),
+          lambda session: gates.phase_holds(session, "controllers")),
+    Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted),
+    _holds("node"),
+    Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds),
+    Phase("addons", "CoreDNS", objects.apply_addons, objects.addons_are_available),
+    Phase("verify", "role labels; every unit, the VIP, DNS and every node once more",
+          verify.label_roles, verify.cluster_is_healthy),
+)
+
+# Nothing to change: only the proof.
+VERIFY: tuple[Phase, ...] = UP[-1:]

@@ -1,0 +1,100 @@
+"""A plan as people read it: changed hosts only, identical hosts folded, each restart with its cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from provisioner.model.cluster import Cluster
+from provisioner.model.plan import Change, ObjectChange, Plan
+
+SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~"}
+_FOLD = 12  # lines of one kind shown without --diff before the rest is counted
+
+
+def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:
+    """Return the plan as text; `diff` adds the unified diffs and shows every line."""
+    if plan.is_empty:
+        return "\n".join([f"No changes. {len(plan.desired.hosts)} hosts match the inventory "
+                          f"(checked {plan.checked} items in {seconds:.1f}s).", *_strangers(plan)])
+    lines = [f"Cluster  {cluster.cluster}    {len(cluster.control_planes)} control planes, {len(cluster.workers)} "
+             f"workers, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}", ""]
+    for hosts, changes in _folded(plan):
+        lines.append("  " + ", ".join(f"{h}  {cluster.hosts[h].address}" if len(hosts) == 1 else h for h in hosts))
+        lines += _host_lines(changes, diff=diff) or ["    up to date"]
+    if plan.objects:
+        lines += ["  objects", *(f"    {SYMBOLS[o.action]} {o.identity}    {o.reason}" for o in plan.objects)]
+    return "\n".join([*lines, "", *_impact(plan), *_strangers(plan), _totals(plan)])
+
+
+def _folded(plan: Plan) -> list[tuple[list[str], Sequence[Change]]]:
+    """Group hosts whose changes read the same."""
+    by_host: dict[str, list[Change]] = {name: [] for name in plan.desired.hosts}
+    for change in plan.changes:
+        by_host[change.host].append(change)
+    groups: dict[tuple[tuple[str, ...], ...], tuple[list[str], Sequence[Change]]] = {}
+    for host, changes in by_host.items():
+        key = tuple((c.kind, c.path, c.action, c.reason) for c in changes)
+        groups.setdefault(key, ([], changes))[0].append(host)
+    return list(groups.values())
+
+
+def _host_lines(changes: Sequence[Change], *, diff: bool) -> list[str]:
+    lines: list[str] = []
+    for kind in dict.fromkeys(c.kind for c in changes):
+        of_kind = [c for c in changes if c.kind == kind]
+        for change in of_kind if diff or len(of_kind) <= _FOLD else of_kind[:_FOLD - 1]:
+            lines += _change_lines(change, diff=diff)
+        hidden = len(of_kind) - (_FOLD - 1)
+        if not diff and len(of_kind) > _FOLD:
+            lines.append(f"    {SYMBOLS[of_kind[-1].action]} and {hidden} more of kind {kind} (--diff shows all)")
+    return lines
+
+
+def _change_lines(change: Change, *, diff: bool) -> list[str]:
+    name = change.path if change.kind in ("file", "directory", "symlink", "artifact", "certificate") \
+        else f"{change.kind} {change.path}"
+    verb = f"{change.action}s: " if change.kind == "unit" else ""
+    lines = [f"    {SYMBOLS[change.action]} {name:<58}  {verb}{change.reason}"]
+    if diff and change.diff:
+        lines += [f"        {line}" for line in change.diff.splitlines()]
+    return lines
+
+
+def _impact(plan: Plan) -> Iterable[str]:
+    if plan.bootstrap:
+        yield "Impact   a new cluster: nothing runs yet that could be interrupted"
+        return
+    restarts = [c for c in plan.changes if c.action in ("restart", "reload")]
+    if restarts:
+        units: dict[str, list[str]] = {}
+        for change in restarts:
+            units.setdefault(f"{change.path} {change.action}", []).append(change.host)
+        yield "Impact   " + "; ".join(f"{unit} on {', '.join(hosts)}" for unit, hosts in units.items())
+        yield "         one host at a time, each proved before the next"
+    else:
+        yield "Impact   nothing that runs is restarted"
+
+
+def _strangers(plan: Plan) -> list[str]:
+    if not plan.strangers:
+        return []
+    return [f"Note     not in the inventory and left alone: {', '.join(plan.strangers)}"]
+
+
+def _totals(plan: Plan) -> str:
+    every: Sequence[Change | ObjectChange] = (*plan.changes, *plan.objects)
+    added = sum(c.action in ("add", "start") for c in every)
+    removed = sum(c.action == "remove" for c in every)
+    hosts = len({c.host for c in plan.changes})
+    return (f"Plan: {added} to add, {len(every) - added - removed} to change, {removed} to remove "
+            f"on {hosts} of {len(plan.desired.hosts)} hosts.")
+
+
+def plan_json(plan: Plan) -> Mapping[str, Any]:
+    """Return the plan as plain values."""
+    return {
+        "cluster": plan.cluster, "bootstrap": plan.bootstrap, "checked": plan.checked,
+        "hosts": list(plan.desired.hosts), "changes": [c.to_json() for c in plan.changes],
+        "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
+    }
