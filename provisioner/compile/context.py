@@ -16,9 +16,9 @@ from provisioner.model.secret import SecretRef
 
 CLUSTER_DOMAIN = "cluster.local"
 
-# What `config:` of the inventory may name, and the fields it may set there; None: any field of the component's own
-# configuration. Every one but coredns and haproxy also takes `flags`.
-COMPONENTS: Mapping[str, frozenset[str] | None] = {
+# The fields that `config:` of the inventory may set for each component that model.validate knows. None: `flags`, and
+# any field of the component's own configuration.
+COMPONENT_FIELDS: Mapping[str, frozenset[str] | None] = {
     "kubelet": None,
     "kube-proxy": None,
     "flannel": None,
@@ -27,6 +27,8 @@ COMPONENTS: Mapping[str, frozenset[str] | None] = {
     "kube-scheduler": frozenset({"flags"}),
     "etcd": frozenset({"flags"}),
     "haproxy": frozenset({"maxconn", "inter"}),
+    "keepalived": frozenset(),
+    "containerd": frozenset(),
     "coredns": frozenset({"replicas", "upstreams"}),
 }
 
@@ -147,15 +149,14 @@ class HostContext:
 
 
 def config_faults(cluster: Cluster) -> list[str]:
-    """Return what is wrong in `config:` of the inventory, one fault a line."""
+    """Return which fields of `config:` no component takes; that the component exists is validated before."""
     places = {"config": cluster.config} | {f"hosts.{n}.config": s.config for n, s in cluster.hosts.items()}
     faults = []
     for place, config in places.items():
         for component, fields in config.items():
-            if component not in COMPONENTS:
-                faults.append(f"{place}.{component}: no such component; there are {', '.join(sorted(COMPONENTS))}")
-                continue
-            allowed = COMPONENTS[component]
-            faults += [f"{place}.{component}.{f}: cannot be set; {component} takes {', '.join(sorted(allowed))}"
-                       for f in fields if allowed is not None and f not in allowed]
+            allowed = COMPONENT_FIELDS.get(component)
+            if allowed is not None:
+                takes = ", ".join(sorted(allowed)) or "nothing"
+                faults += [f"{place}.{component}.{field}: cannot be set; {component} takes {takes}"
+                           for field in fields if field not in allowed]
     return faults

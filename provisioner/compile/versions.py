@@ -1,4 +1,4 @@
-"""Which versions we make, and which may stand beside which: pure rules, each fault with its rule's name."""
+"""Which versions go with which, and which may stand beside which: pure rules, each fault with its rule's name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from provisioner.model.artifact import ArtifactLock
-
-SUPPORTED_MINORS = (34, 35, 36, 37)
 
 # The first version of each minor without the TLS handshake exhaustion GHSA-6vch-q96h-7gc3. 3.5 spells flags otherwise.
 ETCD_FLOOR = {(3, 6): 14, (3, 7): 1}
@@ -36,10 +34,7 @@ class Version(NamedTuple):
 def lock_faults(kubernetes: str, lock: ArtifactLock) -> list[str]:
     """Return why this inventory and this artifacts.lock cannot make a cluster together."""
     wanted = Version.parse(kubernetes)
-    faults = []
-    if wanted.minor not in SUPPORTED_MINORS:
-        minors = ", ".join(f"1.{minor}" for minor in SUPPORTED_MINORS)
-        faults.append(f"kubernetes: {wanted} is not supported; supported are {minors}")
+    faults: list[str] = []
     for artifact in lock.artifacts:
         if artifact.name in KUBERNETES_BINARIES and Version.parse(artifact.version) != wanted:
             faults.append(f"artifacts.lock: {artifact.name} is {artifact.version}, the inventory says {wanted}")

@@ -11,6 +11,7 @@ import yaml
 from compile_fixture import COMPONENTS, PUBLIC, SECRETS, compiled, facts_of, inventory, lock, pem
 
 from provisioner.compile.cluster import compile_cluster
+from provisioner.compile.context import COMPONENT_FIELDS
 from provisioner.compile.etcd import cluster_token
 from provisioner.compile.pki import TABLE
 from provisioner.compile.render import command_line, systemd_word
@@ -18,6 +19,7 @@ from provisioner.errors import InventoryRefused, PreflightRefused
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Certificate, File, HostDesired
+from provisioner.model.validate import COMPONENTS as COMPONENTS_OF_THE_MODEL
 
 DEDICATED_ETCD = inventory(hosts={
     "cp1": {"address": "10.77.0.11", "roles": ["control-plane"]},
@@ -185,12 +187,18 @@ def compile_with(cluster: Cluster | None = None, **changes: Any) -> None:
     compile_cluster(cluster, **values)
 
 
-def test_all_faults_of_config_are_told_at_once() -> None:
-    cluster = inventory(config={"kublet": {}, "coredns": {"replica": 3}, "etcd": {"name": "x"}})
+def test_every_component_that_an_inventory_may_name_says_what_it_takes() -> None:
+    assert set(COMPONENT_FIELDS) == set(COMPONENTS_OF_THE_MODEL)
+
+
+def test_all_fields_that_no_component_takes_are_told_at_once() -> None:
+    hosts = inventory().model_dump(mode="json")["hosts"]
+    hosts["w1"]["config"] = {"containerd": {"root": "/data"}}
+    cluster = inventory(hosts=hosts, config={"coredns": {"replica": 3}, "etcd": {"name": "x"}, "kubelet": {"any": 1}})
     with pytest.raises(InventoryRefused) as refused:
         compile_with(cluster)
     assert [fault.partition(":")[0] for fault in refused.value.details] == [
-        "config.kublet", "config.coredns.replica", "config.etcd.name"]
+        "config.coredns.replica", "config.etcd.name", "hosts.w1.config.containerd.root"]
 
 
 def test_a_lock_of_other_versions_is_refused() -> None:

@@ -47,7 +47,8 @@ def test_haproxy_takes_its_configuration(host: HostDesired, tmp_path: Path) -> N
     if not shutil.which("openssl"):
         pytest.skip("openssl is not on this machine")
     made = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-               "-days", "1", "-subj", "/CN=test", "-keyout", tmp_path / "health.crt.key", "-out", tmp_path / "health.crt")
+               "-days", "1", "-subj", "/CN=test", 
+               "-keyout", tmp_path / "health.crt.key", "-out", tmp_path / "health.crt")
     assert made.returncode == 0, made.stderr
     item = host.find("file", "/etc/haproxy/haproxy.cfg")
     assert isinstance(item, File)

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from provisioner.compile.versions import (
-    SUPPORTED_MINORS,
     Version,
     etcd_faults,
     node_skew_faults,
@@ -63,7 +62,3 @@ def test_versions_are_ordered_as_numbers() -> None:
     assert str(Version.parse("v1.36.10")) == "1.36.10"
     with pytest.raises(ValueError):
         Version.parse("1.36")
-
-
-def test_the_supported_minors_are_without_a_gap() -> None:
-    assert list(SUPPORTED_MINORS) == list(range(SUPPORTED_MINORS[0], SUPPORTED_MINORS[-1] + 1))
