@@ -69,6 +69,8 @@ class Run:
             return "" if _retired(seen) else "stop and disable"
         current, causes = stamps.compare(self.host, change["path"], change.get("inputs", ()), stamps.Sums(self.host))
         causes = causes + [path for path in change.get("inputs", ()) if path in written and path not in causes]
+        if change["action"] in ("enable", "nothing"):
+            return "enable" if units.wants_enable(seen) else ""
         if units.settled(seen, current) and not causes and not units.wants_enable(seen):
             return ""
         return f"{change['action']}{': ' if causes else ''}{', '.join(causes)}"
@@ -120,7 +122,8 @@ class Run:
             units.retire(self.host, name)
             return "stopped and disabled"
         current, _ = stamps.compare(self.host, name, change.get("inputs", ()), stamps.Sums(self.host))
-        enable, settled = units.wants_enable(seen), units.settled(seen, current)
+        enable = units.wants_enable(seen)
+        settled = change["action"] in ("enable", "nothing") or units.settled(seen, current)
         if settled and not enable:
             return ""
         self._reload()

@@ -14,6 +14,7 @@ from . import stamps, units
 from .host import Fault, Host, caller_gone
 
 ATTEMPT = 2.0
+FIRST_ATTEMPT = 1.0  # however near the deadline is: "now, once" must not fail for want of time to answer
 SNIPPET = 200
 Probe = Mapping[str, Any]
 
@@ -32,9 +33,10 @@ def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     deadline = began + float(request.get("deadline", 60))
     interval = float(request.get("interval", 0.2))
     reasons: list[str | None] = ["not tried"] * len(probes)
+    first = time.monotonic() + FIRST_ATTEMPT
     hope = True
     while hope:
-        hope = _round(host, probes, reasons, deadline)
+        hope = _round(host, probes, reasons, max(deadline, first))
         if not any(reasons) or time.monotonic() + interval >= deadline or caller_gone():
             break
         if hope:
@@ -47,21 +49,21 @@ def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
 def _round(host: Host, probes: list[Probe], reasons: list[str | None], deadline: float) -> bool:
     """Try what does not hold yet, then once more all that held before; return whether waiting can still help."""
     pending = [index for index, reason in enumerate(reasons) if reason is not None]
-    fresh = set(pending)
     try:
         _try(host, probes, reasons, pending, deadline)
         if not any(reasons):
-            _try(host, probes, reasons, [i for i in range(len(probes)) if i not in fresh], deadline)
+            _try(host, probes, reasons, [i for i in range(len(probes)) if i not in pending], deadline)
     except Hopeless:
         return False
     return True
 
 
 def _try(host: Host, probes: list[Probe], reasons: list[str | None], which: list[int], deadline: float) -> None:
+    look = _Units(host, [probes[i]["unit"] for i in which if probes[i]["kind"] == "unit"])
     for index in which:
         timeout = max(0.05, min(ATTEMPT, deadline - time.monotonic()))
         try:
-            reasons[index] = KINDS[probes[index]["kind"]](host, probes[index], timeout)
+            reasons[index] = KINDS[probes[index]["kind"]](look, probes[index], timeout)
         except Hopeless as end:
             reasons[index] = str(end)
             raise
@@ -69,10 +71,25 @@ def _try(host: Host, probes: list[Probe], reasons: list[str | None], which: list
             reasons[index] = f"{type(saw).__name__}: {saw}" if isinstance(saw, http.client.HTTPException) else str(saw)
 
 
-def _unit(host: Host, one: Probe, timeout: float) -> str | None:
+class _Units:
+    """What one round sees of all units: one call, each input read once."""
+
+    def __init__(self, host: Host, names: list[str]) -> None:
+        self.host = host
+        self.sums = stamps.Sums(host)
+        self._names = list(dict.fromkeys(names))
+        self._seen: dict[str, units.Properties] = {}
+
+    def get(self, name: str) -> units.Properties:
+        if not self._seen:
+            self._seen = units.show(self.host, self._names)
+        return self._seen[name]
+
+
+def _unit(look: _Units, one: Probe, timeout: float) -> str | None:
     """Hold when the unit is active with no job waiting: a queued restart would still show the old process."""
     name = one["unit"]
-    seen = units.show(host, [name])[name]
+    seen = look.get(name)
     state = f"{seen.get('ActiveState')} ({seen.get('SubState')})"
     restarts = units.number(seen, "NRestarts")
     if "since_restarts" in one and restarts >= int(one["since_restarts"]) + 2:
@@ -84,22 +101,22 @@ def _unit(host: Host, one: Probe, timeout: float) -> str | None:
     if seen.get("ActiveState") != "active":
         return state
     if one.get("current"):
-        current, causes = stamps.compare(host, name, one.get("inputs", ()), stamps.Sums(host))
+        current, causes = stamps.compare(look.host, name, one.get("inputs", ()), look.sums)
         if not current:
             return f"{state}, but started with other inputs: {', '.join(causes) or 'no record of its start'}"
     return None
 
 
-def _tcp(host: Host, one: Probe, timeout: float) -> str | None:
+def _tcp(look: _Units, one: Probe, timeout: float) -> str | None:
     socket.create_connection((one["address"], int(one["port"])), timeout).close()
     return None
 
 
-def _file(host: Host, one: Probe, timeout: float) -> str | None:
-    return None if os.path.exists(host.at(one["path"])) else "not there"
+def _file(look: _Units, one: Probe, timeout: float) -> str | None:
+    return None if os.path.exists(look.host.at(one["path"])) else "not there"
 
 
-def _http(host: Host, one: Probe, timeout: float) -> str | None:
+def _http(look: _Units, one: Probe, timeout: float) -> str | None:
     """Hold when the answer has the wanted status; the certificate is always verified, no proxy is asked."""
     url = urlsplit(one["url"])
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -107,7 +124,7 @@ def _http(host: Host, one: Probe, timeout: float) -> str | None:
     with socket.create_connection((name, port), timeout) as plain:
         stream = plain
         if url.scheme == "https":
-            stream = _context(host, one).wrap_socket(plain, server_hostname=one.get("server_name") or name)
+            stream = _context(look.host, one).wrap_socket(plain, server_hostname=one.get("server_name") or name)
         with stream:
             connection = http.client.HTTPConnection(one.get("server_name") or name, port, timeout=timeout)
             connection.sock = stream
@@ -126,6 +143,6 @@ def _context(host: Host, one: Probe) -> ssl.SSLContext:
     return context
 
 
-KINDS: dict[str, Callable[[Host, Probe, float], str | None]] = {
+KINDS: dict[str, Callable[[_Units, Probe, float], str | None]] = {
     "unit": _unit, "tcp": _tcp, "file": _file, "http": _http,
 }

@@ -101,7 +101,7 @@ def act(host: Host, name: str, action: str, seen: Properties) -> str:
     if active == "failed":
         host.run(["systemctl", "reset-failed", "--", name])
     host.run(["systemctl", "--no-block", verb, "--", name])
-    if active in ("active", "reloading"):
+    if active in ("active", "reloading", "deactivating"):
         return "reloaded" if action == "reload" else "restarted"
     return "started"
 

@@ -278,6 +278,15 @@ def test_a_reload_reloads(box: FakeHost) -> None:
     assert started(box) == ["reload-or-restart x.service"]
 
 
+@pytest.mark.parametrize("action", ["enable", "nothing"])
+def test_a_unit_that_must_only_start_at_boot_is_enabled_and_left_running(box: FakeHost, action: str) -> None:
+    box.set_units(x={"ActiveState": "active"})
+    run = perform(box, unit_change("x.service", ["/etc/x.conf"], action=action))
+    assert run.results[0]["detail"] == "enabled"
+    assert outcomes(perform(box, unit_change("x.service", ["/etc/x.conf"], action=action))) == ["skipped"]
+    assert not started(box)
+
+
 def test_systemd_learns_of_a_unit_file_also_when_no_unit_is_acted_on(box: FakeHost) -> None:
     perform(box, file_change("/etc/systemd/system/x.service", "[Service]"))
     assert box.calls() == ["daemon-reload"]

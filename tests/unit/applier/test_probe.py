@@ -74,6 +74,15 @@ def test_a_unit_that_keeps_exiting_ends_the_waiting_at_once(box: FakeHost) -> No
     assert "exited" not in reason(box, {"kind": "unit", "unit": "x.service", "since_restarts": 3})
 
 
+def test_many_units_cost_one_call_a_round(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.set_units(**{f"u{n}": {"ActiveState": "active"} for n in range(10)})
+    calls = []
+    run = box.host.run
+    monkeypatch.setattr(box.host, "run", lambda argv, **more: (calls.append(argv), run(argv, **more))[1])
+    assert ask(box, *({"kind": "unit", "unit": f"u{n}.service"} for n in range(10)))["ok"]
+    assert len(calls) == 1
+
+
 def test_what_held_once_is_confirmed_when_the_rest_holds(box: FakeHost) -> None:
     box.put("/run/a", "")
 
