@@ -39,7 +39,7 @@ MASKED_UNITS = (
     "fstrim.timer", "dpkg-db-backup.timer", "systemd-udevd.service", "systemd-udev-trigger.service",
     "systemd-udevd-kernel.socket", "systemd-udevd-control.socket", "e2scrub_reap.service",
     "getty.target", "console-getty.service", "systemd-firstboot.service", "systemd-timesyncd.service",
-    "systemd-modules-load.service", "kmod-static-nodes.service", "systemd-logind.service", "systemd-pstore.service",
+    "systemd-modules-load.service", "kmod-static-nodes.service", "systemd-pstore.service",
     "modprobe@.service",
 )
 # Our own units in the image, and what starts them.

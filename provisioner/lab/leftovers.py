@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from provisioner.lab.instance import Instance
+from provisioner.lab.network import link_name
 from provisioner.lab.processes import ProcessRecord, is_same
-
-IFNAMSIZ = 15
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def alive(seen: Seen) -> frozenset[str]:
 
 def link_of(machine: str, links: Mapping[str, tuple[str, ...]]) -> str | None:
     """Return the bridge-side link of a machine: named after it, or, where that is too long, bearing it as an alias."""
-    wanted = f"vb-{machine}"
+    wanted = link_name(machine)
     for name, others in links.items():
         if name == wanted or wanted in others:
             return name

@@ -147,7 +147,7 @@ def _bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, 
         state.end_nodes(instance, leftovers.alive(state.look(instance)))   # they hang on a network that is gone
     found = state.clean(instance)
     if found:
-        say(f"cleaned up after nodes that were killed: {leftovers.describe(found)}")
+        say(f"cleaned up after nodes that had ended: {leftovers.describe(found)}")
     network.ensure(instance, place)
     repository.start(instance, place, built.repository)
     operator = keys.operator_key(inventory.state_dir / "id_ed25519")

@@ -144,6 +144,11 @@ def links(instance: Instance) -> dict[str, tuple[str, ...]]:
     return {str(link["ifname"]): tuple(link.get("altnames", ())) for link in link_details(instance)}
 
 
+def link_name(machine: str) -> str:
+    """Return the name that systemd-nspawn wants for a machine's link on the bridge; a long one becomes an alias."""
+    return f"vb-{machine}"
+
+
 def remove_link(instance: Instance, name: str) -> None:
     """Remove a link that a dead node left; absent is fine, the kernel removes it when the last process ends."""
     try:

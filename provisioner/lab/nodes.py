@@ -20,6 +20,7 @@ BOUND_DIRECTORIES = ("/var/lib/containerd", "/var/lib/kubelet")
 # Exist on every Linux; the kubelet reads the one, fuse-overlayfs and friends open the other.
 BOUND_DEVICES = ("/dev/kmsg", "/dev/fuse")
 SYSTEM_CALLS = "@keyring bpf @mount @privileged @raw-io @reboot @swap @clock @debug"
+REBOOT_CODE = 133         # systemd-nspawn(1), --keep-unit: "the container asks to be started again"
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ def read_spec(instance: Instance, name: str) -> NodeSpec | None:
 
 
 def record(instance: Instance, name: str) -> ProcessRecord | None:
-    """Return the identity of the node's process as its launcher wrote it."""
+    """Return the identity of the node's supervisor as it wrote it itself."""
     return processes.read_record(instance.node_dir(name) / "node-process.json")
 
 
 def is_running(instance: Instance, name: str) -> bool:
-    """Say whether the node's own process lives (not: a stranger that got its number)."""
+    """Say whether the node's supervisor lives (not: a stranger that got its number)."""
     return processes.is_alive(record(instance, name))
 
 
@@ -166,11 +167,13 @@ def boot(instance: Instance, name: str, image: Image) -> None:
         mounts.mount_overlay(image.root, node.upper, node.work, node.root)
     devices = [device for device in BOUND_DEVICES if Path(device).exists()]
     start_daemon(command_line(instance, name, devices), directory=node.directory, name="node-process",
-                 netns=network.namespace_path(instance.name), cgroups=cgroups.create(instance, name))
+                 netns=network.namespace_path(instance.name), cgroups=cgroups.create(instance, name),
+                 supervise=("--reboot-code", str(REBOOT_CODE), "--link", network.link_name(instance.machine(name))))
 
 
 def end(instance: Instance, name: str) -> int:
     """End the node at once, like pulling its plug, with every process that outlived its init; take its mounts off."""
+    processes.kill_record(record(instance, name))      # first, else it might boot what we are ending
     ended = cgroups.end(instance, name)
     mounts.unmount_below(instance.node_dir(name))
     (instance.node_dir(name) / "node-process.json").unlink(missing_ok=True)

@@ -67,6 +67,12 @@ def kill_if(pid: int, still_ours: Callable[[int], bool]) -> None:
             os.close(handle)
 
 
+def kill_record(record: ProcessRecord | None) -> None:
+    """End the recorded process if it still is that one."""
+    if record is not None:
+        kill_if(record.pid, lambda _: is_alive(record))
+
+
 def in_namespace(path: Path) -> tuple[int, ...]:
     """Return the processes whose network namespace is the one at `path`, without ourselves and our ancestors."""
     if not path.exists():
@@ -120,11 +126,16 @@ def run(command: Sequence[str], *, doing: str, seconds: float = COMMAND_SECONDS,
     return done.stdout
 
 
-def start_daemon(command: Sequence[str], *, directory: Path, name: str, netns: Path, cgroups: Sequence[Path]) -> None:
-    """Start `command` so that it outlives us; `directory/name.json` will hold its identity, `name.log` its output."""
+def start_daemon(command: Sequence[str], *, directory: Path, name: str, netns: Path, cgroups: Sequence[Path],
+                 supervise: Sequence[str] = ()) -> None:
+    """Start `command` so that it outlives us; `directory/name.json` will hold its identity, `name.log` its output.
+
+    `supervise` are the launcher's options that keep it as a supervisor; the record then is the supervisor's.
+    """
     joined = [part for cgroup in cgroups for part in ("--cgroup", str(cgroup))]
     run([sys.executable, "-I", str(Path(launch.__file__)), "--record", str(directory / f"{name}.json"),
-         "--log", str(directory / f"{name}.log"), "--netns", str(netns), *joined, "--", *command],
+         "--log", str(directory / f"{name}.log"), "--netns", str(netns), *joined, *supervise, "--",
+         *command],
         doing=f"starting {command[0]}")
 
 

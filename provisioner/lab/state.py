@@ -103,6 +103,6 @@ def each(names: Iterable[str], act: Callable[[str], None], doing: str) -> None:
             failures[name] = error
     if failures:
         first = next(iter(failures.values()))
-        lines = [line for name, error in failures.items() for line in (f"{name}: {error.message}", *error.details)]
+        lines = [line for error in failures.values() for line in (error.message, *error.details)]
         raise type(first)(f"{', '.join(failures)}: {doing}: failed", details=lines,
                           hint=first.hint or "kubewright lab status", code=first.code)
