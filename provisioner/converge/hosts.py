@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from provisioner.transport.target import Target
 
 
-def ansible_inventory(targets: Mapping[str, Target], hosts: Iterable[str]) -> dict[str, Any]:
-    """Return a static inventory with `hosts` only."""
-    return {"all": {"hosts": {name: ansible_vars(targets[name]) for name in hosts}}}
+def ansible_inventory(targets: Mapping[str, Target]) -> dict[str, Any]:
+    """Return a static inventory of these hosts."""
+    return {"all": {"hosts": {name: ansible_vars(target) for name, target in targets.items()}}}
 
 
 def ansible_vars(target: Target) -> dict[str, Any]:
@@ -25,13 +25,17 @@ def ansible_vars(target: Target) -> dict[str, Any]:
         "ansible_user": target.user,
         "ansible_become": become,
         "ansible_python_interpreter": "/usr/bin/python3",
-        # By name: names that share an address and port must not share one login, whose sessions sshd counts.
-        "ansible_control_path": f"%(directory)s/{hashlib.sha256(target.name.encode()).hexdigest()[:12]}",
+        "ansible_control_path": f"%(directory)s/{_socket_name(target)}",
         "ansible_ssh_common_args": shlex.join(_ssh_options(target) + _proxy(target)),
     }
     if target.key_file is not None:
         values["ansible_ssh_private_key_file"] = str(target.key_file)
     return values
+
+
+def _socket_name(target: Target) -> str:
+    """Name a host's shared login by all that it depends on, the name too: sshd counts the sessions of one login."""
+    return hashlib.sha256(repr(target).encode()).hexdigest()[:12]
 
 
 def _ssh_options(target: Target) -> list[str]:

@@ -27,9 +27,11 @@ from provisioner.converge.results import HostResult, of_event
 from provisioner.model.events import Emit, Event
 from provisioner.model.inventory import Inventory
 from provisioner.model.paths import data_dir
-from provisioner.transport.target import targets_of
+from provisioner.transport.target import Target, targets_of
 
 CANCEL_POLL = 0.5       # seconds between two looks at `cancel` and the deadline
+MAX_FORKS = 50
+JUMP_FORKS = 8          # sshd's default MaxStartups 10:30:100 drops at random from the eleventh stranger on
 Cancel = Callable[[], bool]
 # What ansible-playbook needs of our environment; the rest (and what secrets it may hold) stays here.
 ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TERM", "TMPDIR", "TZ", "SSH_AUTH_SOCK")
@@ -59,9 +61,11 @@ def _play(
         return {}
     private = _private_dir(run_dir, Path(playbook).stem)
     static = private / "hosts.json"
-    static.write_text(json.dumps(ansible_inventory(targets_of(inventory), hosts)), encoding="utf-8")
+    targets = {host: target for host, target in targets_of(inventory).items() if host in hosts}
+    static.write_text(json.dumps(ansible_inventory(targets)), encoding="utf-8")
     watch = _Watch(emit, time.monotonic() + timeout, cancel, private / "leash.pid")
     config = _config(private, playbook, static, bundles_dir)
+    config.env["ANSIBLE_FORKS"] = str(forks(targets))
     runner = Runner(config=config, event_handler=watch.event, cancel_callback=watch.poll)
     try:
         runner.run()
@@ -69,6 +73,12 @@ def _play(
         watch.end()
         _scrub(Path(config.artifact_dir))
     return {host: watch.outcome(host, runner.rc, private) for host in hosts}
+
+
+def forks(targets: Mapping[str, Target]) -> int:
+    """Return how many hosts to work on at once: no more logins through a jump host than its sshd greets for sure."""
+    through_jump = any(target.jump is not None for target in targets.values())
+    return JUMP_FORKS if through_jump else max(1, min(len(targets), MAX_FORKS))
 
 
 def _private_dir(run_dir: Path, name: str) -> Path:

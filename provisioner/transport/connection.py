@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import random
 import select
 import shlex
-import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import fabric
 import paramiko
 from paramiko.transport import Transport
 
-from provisioner.transport import faults, hostkeys
+from provisioner.transport import faults
 from provisioner.transport.faults import HostFault
-from provisioner.transport.target import Hop, Target
+from provisioner.transport.login import CHANNEL_TIMEOUT, Gateway, login
+from provisioner.transport.target import Target
 
-CONNECT_TIMEOUT = 15.0
-CHANNEL_TIMEOUT = 15.0
 STALL_TIMEOUT = 60.0          # a stream that moves no byte for this long is dead
-DEAD_PEER_MS = 30_000         # unacknowledged bytes for this long: the kernel gives the connection up
-TRIES = 6                     # sshd's default MaxStartups 10:30:100 drops strangers at random
 CHANNELS = 8                  # sshd's default MaxSessions is 10
 READ_SIZE = 1 << 18
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
-
-# paramiko writes tracebacks of failed handshakes to stderr; our faults say the same in one line.
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -44,28 +33,16 @@ class Completed:
     stderr: bytes
 
 
-def _transport(sock: Any, **kwargs: Any) -> Transport:
-    """Make a transport that asks for the fast authenticated cipher first (benchmarks: twice aes-ctr + hmac)."""
-    transport = Transport(sock, **kwargs)
-    transport.get_security_options().ciphers = CIPHERS
-    if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-    return transport
-
-
 class Connection:
     """A login on one host; open it once, then use it from many threads (at most eight channels at a time)."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, gateway: Gateway | None = None) -> None:
         self.target = target
         self._channels = threading.BoundedSemaphore(CHANNELS)
         self._lock = threading.Lock()
         self._fabric: fabric.Connection | None = None
-        self._gateway: fabric.Connection | None = None
+        self._own_gateway = Gateway(target) if target.jump is not None and gateway is None else None
+        self._gateway = gateway or self._own_gateway
 
     @property
     def name(self) -> str:
@@ -82,38 +59,8 @@ class Connection:
             if self.is_open:
                 return
             self._close()
-            target = self.target
-            if target.jump is not None:
-                self._gateway = self._connect(target.jump, None)
-            self._fabric = self._connect(target.hop, self._gateway)
-
-    def _connect(self, hop: Hop, gateway: fabric.Connection | None) -> fabric.Connection:
-        for attempt in range(1, TRIES + 1):
-            connection = self._fabric_for(hop, gateway)
-            try:
-                connection.open()
-                return connection
-            except (paramiko.SSHException, OSError, EOFError) as e:
-                connection.client.close()
-                if attempt == TRIES or not faults.is_drop(e):
-                    via = self.target.jump is not None and gateway is None
-                    raise faults.connect_fault(self.name, hop, e, via=via) from e
-            time.sleep(random.uniform(0.1, 0.4) * attempt)  # noqa: S311 - jitter, so that hosts do not retry in step
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _fabric_for(self, hop: Hop, gateway: fabric.Connection | None) -> fabric.Connection:
-        config = fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
-        key = self.target.key_file
-        options: dict[str, Any] = {
-            "transport_factory": _transport, "banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT,
-            "channel_timeout": CHANNEL_TIMEOUT, "allow_agent": key is None, "look_for_keys": key is None}
-        if key is not None:
-            options["key_filename"] = [str(key)]
-        connection = fabric.Connection(
-            hop.address, user=hop.user, port=hop.port, config=config, gateway=gateway or False,
-            connect_timeout=int(CONNECT_TIMEOUT), connect_kwargs=options, forward_agent=False)
-        hostkeys.load_into(connection.client, self.target.known_hosts_file)
-        return connection
+            through = self._gateway.open(self.name) if self._gateway is not None else None
+            self._fabric = login(self.target, self.target.hop, through, self.name)
 
     @property
     def transport(self) -> Transport:
@@ -166,15 +113,16 @@ class Connection:
                 sender.finish()
 
     def close(self) -> None:
-        """Close the connection and its gateway; commands that still run on the host are not ended by this."""
+        """Close the connection; commands that still run on the host are not ended by this."""
         with self._lock:
             self._close()
+            if self._own_gateway is not None:
+                self._own_gateway.close()
 
     def _close(self) -> None:
-        for connection in (self._fabric, self._gateway):
-            if connection is not None:
-                connection.client.close()
-        self._fabric = self._gateway = None
+        if self._fabric is not None:
+            self._fabric.client.close()
+            self._fabric = None
 
     def __enter__(self) -> Connection:
         self.open()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from provisioner.errors import KubewrightError
 from provisioner.transport.connection import Connection
-from provisioner.transport.target import Target
+from provisioner.transport.login import Gateway
+from provisioner.transport.target import Hop, Target
 
 T = TypeVar("T")
 WORKERS = 64
@@ -22,14 +24,22 @@ class Pool:
     def __init__(self, targets: Mapping[str, Target]) -> None:
         self.targets = dict(targets)
         self._connections: dict[str, Connection] = {}
+        self._gateways: dict[tuple[Hop, Path | None, Path], Gateway] = {}
         self._lock = threading.Lock()
 
     def connection(self, host: str) -> Connection:
         """Return the host's connection, open; a connection that was lost is opened anew."""
         with self._lock:
-            connection = self._connections.setdefault(host, Connection(self.targets[host]))
+            if host not in self._connections:
+                self._connections[host] = Connection(self.targets[host], self._gateway(self.targets[host]))
+            connection = self._connections[host]
         connection.open()
         return connection
+
+    def _gateway(self, target: Target) -> Gateway | None:
+        if target.jump is None:
+            return None
+        return self._gateways.setdefault((target.jump, target.key_file, target.known_hosts_file), Gateway(target))
 
     def map(self, fn: Callable[[Connection], T], hosts: Iterable[str]) -> dict[str, T | KubewrightError]:
         """Call `fn` with every host's connection in parallel; a host's failure is its outcome, never another's."""
@@ -65,8 +75,11 @@ class Pool:
         """Close every connection."""
         with self._lock:
             connections, self._connections = list(self._connections.values()), {}
+            gateways, self._gateways = list(self._gateways.values()), {}
         for connection in connections:
             connection.close()
+        for gateway in gateways:
+            gateway.close()
 
     def __enter__(self) -> Pool:
         return self

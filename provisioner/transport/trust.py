@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from paramiko.hostkeys import HostKeyEntry
 from paramiko.transport import Transport
 
 from provisioner.transport import faults, hostkeys
-from provisioner.transport.connection import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, Connection
-from provisioner.transport.target import Target
+from provisioner.transport.login import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, Gateway
+from provisioner.transport.target import Hop, Target
 
 
 @dataclass(frozen=True)
@@ -35,44 +35,40 @@ def fetch(target: Target) -> HostKey:
     Behind a jump host the way leads through a login there, whose own key must be pinned already.
     """
     if target.jump is None:
-        return _shown(target, None)
-    jump = target.jump
-    way = Target(name=target.name, address=jump.address, port=jump.port, user=jump.user, become="none",
-                 key_file=target.key_file, known_hosts_file=target.known_hosts_file)
-    with Connection(way) as gateway:
-        return _shown(target, gateway)
+        return _shown(target.name, target.hop, lambda: _direct(target.hop))
+    gateway = Gateway(target)
+    try:
+        far = gateway.open(target.name)
+        return _shown(target.name, target.hop, lambda: far.transport.open_channel(
+            "direct-tcpip", (target.address, target.port), ("127.0.0.1", 0), timeout=CHANNEL_TIMEOUT))
+    finally:
+        gateway.close()
 
 
 def fetch_jump(target: Target) -> HostKey | None:
     """Return the key of the jump host, or None where there is none."""
-    if target.jump is None:
-        return None
     jump = target.jump
-    return _shown(Target(name=target.name, address=jump.address, port=jump.port, user=jump.user, become="none",
-                         key_file=None, known_hosts_file=target.known_hosts_file), None)
+    return None if jump is None else _shown(target.name, jump, lambda: _direct(jump), via=True)
 
 
-def _shown(target: Target, gateway: Connection | None) -> HostKey:
+def _shown(host: str, hop: Hop, connect: Callable[[], Any], *, via: bool = False) -> HostKey:
     transport = None
     try:
-        transport = Transport(_socket(target, gateway))
+        transport = Transport(connect())
         transport.banner_timeout = CONNECT_TIMEOUT
         transport.start_client(timeout=CONNECT_TIMEOUT)
         key = transport.get_remote_server_key()
     except (paramiko.SSHException, OSError, EOFError) as e:
-        raise faults.connect_fault(target.name, target.hop, e) from e
+        raise faults.connect_fault(host, hop, e, via=via) from e
     finally:
         if transport is not None:
             transport.close()
-    line = f"{target.hop.known_hosts_name} {key.get_name()} {key.get_base64()}"
-    return HostKey(target.hop.known_hosts_name, key.get_name(), key.fingerprint, line)
+    line = f"{hop.known_hosts_name} {key.get_name()} {key.get_base64()}"
+    return HostKey(hop.known_hosts_name, key.get_name(), key.fingerprint, line)
 
 
-def _socket(target: Target, gateway: Connection | None) -> Any:
-    if gateway is None:
-        return socket.create_connection((target.address, target.port), timeout=CONNECT_TIMEOUT)
-    return gateway.transport.open_channel(
-        "direct-tcpip", (target.address, target.port), ("127.0.0.1", 0), timeout=CHANNEL_TIMEOUT)
+def _direct(hop: Hop) -> socket.socket:
+    return socket.create_connection((hop.address, hop.port), timeout=CONNECT_TIMEOUT)
 
 
 def pinned_for(target: Target) -> Sequence[HostKey]:

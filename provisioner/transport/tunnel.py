@@ -11,7 +11,8 @@ from types import TracebackType
 
 import paramiko
 
-from provisioner.transport.connection import CHANNEL_TIMEOUT, Connection
+from provisioner.transport.connection import Connection
+from provisioner.transport.login import CHANNEL_TIMEOUT
 
 _CHUNK = 1 << 16
 _TICK_MS = 500

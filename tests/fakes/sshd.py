@@ -39,8 +39,12 @@ class Sshd:
 
     @property
     def known_hosts(self) -> str:
+        return self.pinned_at("127.0.0.1")
+
+    def pinned_at(self, address: str) -> str:
+        """Return the line that pins this sshd's key for one of its addresses."""
         kind, blob = self.host_key.split()[:2]
-        return f"[127.0.0.1]:{self.port} {kind} {blob}\n"
+        return f"[{address}]:{self.port} {kind} {blob}\n"
 
     @property
     def log(self) -> str:
@@ -48,16 +52,17 @@ class Sshd:
 
 
 @contextlib.contextmanager
-def run_sshd(directory: Path, *options: str) -> Iterator[Sshd]:
-    """Start sshd, wait until it answers, and end it (and its sessions) in the end."""
+def run_sshd(directory: Path, *options: str, addresses: tuple[str, ...] = ("127.0.0.1",)) -> Iterator[Sshd]:
+    """Start sshd, wait until it answers, and end it in the end."""
     directory.mkdir(parents=True, exist_ok=True)
     host_key, public = keygen(directory / "host"), keygen(directory / "id")
     (directory / "authorized").write_text(public + "\n")
     port = free_port()
     lines = [
-        f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {directory}/host", f"PidFile {directory}/pid",
-        f"AuthorizedKeysFile {directory}/authorized", "StrictModes no", "UsePAM no", "PasswordAuthentication no",
-        "KbdInteractiveAuthentication no", "PermitRootLogin yes", "LogLevel VERBOSE", *options]
+        f"Port {port}", *(f"ListenAddress {a}" for a in addresses), f"HostKey {directory}/host",
+        f"PidFile {directory}/pid", f"AuthorizedKeysFile {directory}/authorized", "StrictModes no", "UsePAM no",
+        "PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin yes",
+        "LogLevel VERBOSE", *options]
     (directory / "config").write_text("\n".join(lines) + "\n")
     if getpass.getuser() == "root":
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)      # privilege separation: sshd insists on it

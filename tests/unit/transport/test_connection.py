@@ -38,7 +38,8 @@ def test_an_unknown_key_is_refused_before_authentication(login: Login, sshd: Ssh
         login(known_hosts="").open()
     assert caught.value.code == "host-key-unknown"
     assert caught.value.hint == "kubewright trust cp1"
-    assert f"cp1: connecting as {getpass.getuser()}@127.0.0.1:{sshd.port}: unknown host key SHA256:" in str(caught.value)
+    at = f"{getpass.getuser()}@127.0.0.1:{sshd.port}"
+    assert f"cp1: connecting as {at}: unknown host key SHA256:" in str(caught.value)
     assert "Accepted" not in sshd.log[before:] and "Postponed" not in sshd.log[before:]
 
 
@@ -128,7 +129,7 @@ def test_more_threads_than_sessions_share_one_connection(login: Login) -> None:
 
 def test_a_lost_connection_names_the_host_and_reopens(login: Login) -> None:
     connection = login()
-    with pytest.raises(Unreachable, match="cp1: running sh -c .*connection was lost") as caught:
+    with pytest.raises(Unreachable, match=r"cp1: running sh -c .*connection was lost") as caught:
         connection.run(["sh", "-c", "kill -9 $PPID; sleep 5"])
     assert caught.value.code == "connection-lost"
     assert connection.run(["true"]).rc == 0
@@ -159,7 +160,9 @@ def test_a_jump_is_read_with_and_without_user_and_port() -> None:
     assert Hop.parse("bastion", "admin") == Hop("admin", "bastion", 22)
 
 
-def test_root_needs_no_sudo_and_another_user_gets_it(target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_needs_no_sudo_and_another_user_gets_it(
+    target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen: list[str] = []
 
     def fake(self: Connection, command: str, *rest: object) -> connection_module.Completed:
@@ -179,6 +182,6 @@ def test_sudo_that_asks_for_a_password_is_a_fault_with_a_hint(
     monkeypatch.setattr(Connection, "_exec", lambda *a: said)
     base = target()
     connection = Connection(Target("cp2", base.address, base.port, "admin", "sudo", None, base.known_hosts_file))
-    with pytest.raises(Unreachable, match="^cp2: becoming root: sudo asks for a password$") as caught:
+    with pytest.raises(Unreachable, match=r"^cp2: becoming root: sudo asks for a password$") as caught:
         connection.run(["id"])
     assert "NOPASSWD" in caught.value.hint

@@ -1,0 +1,85 @@
+"""What we start through the leash dies with us, whatever session it moved to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from provisioner.converge import leash
+
+# A child that leaves the session, and a grandchild that lost its parent, as Ansible's workers and ssh's masters do.
+TREE = """
+import os, subprocess, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open(sys.argv[1] + '/orphan', 'w').write(str(os.getpid()))
+        time.sleep(60)
+    os._exit(0)
+child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)
+open(sys.argv[1] + '/session', 'w').write(str(child.pid))
+time.sleep(60)
+"""
+
+
+def leashed(tmp_path: Path, *command: str) -> list[str]:
+    return [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(tmp_path / "pid"), *command]
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return holds()
+
+
+def alive(pid_file: Path) -> bool:
+    try:
+        status = Path(f"/proc/{pid_file.read_text()}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def written(tmp_path: Path) -> bool:
+    return all((tmp_path / n).exists() and (tmp_path / n).read_text() for n in ("orphan", "session"))
+
+
+def test_the_commands_status_is_passed_on(tmp_path: Path) -> None:
+    assert subprocess.run(leashed(tmp_path, "sh", "-c", "exit 4"), timeout=20, check=False).returncode == 4
+
+
+def test_everything_dies_when_the_parent_is_killed(tmp_path: Path) -> None:
+    program = f"import os, subprocess; subprocess.run({leashed(tmp_path, sys.executable, '-c', TREE, str(tmp_path))!r})"
+    program = program.replace(f"'{os.getpid()}'", "str(os.getpid())")
+    parent = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        assert until(lambda: written(tmp_path))
+        assert alive(tmp_path / "orphan") and alive(tmp_path / "session")
+    finally:
+        parent.kill()
+        parent.wait()
+    assert until(lambda: not alive(tmp_path / "orphan") and not alive(tmp_path / "session"))
+    assert until(lambda: not alive(tmp_path / "pid"))
+
+
+def test_everything_dies_on_sigterm(tmp_path: Path) -> None:
+    process = subprocess.Popen(leashed(tmp_path, sys.executable, "-c", TREE, str(tmp_path)))
+    assert until(lambda: written(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 143
+    assert not alive(tmp_path / "orphan") and not alive(tmp_path / "session")
+
+
+def test_nothing_starts_when_the_parent_is_gone_already(tmp_path: Path) -> None:
+    command = leashed(tmp_path, "touch", str(tmp_path / "started"))
+    command[4] = "1" if os.getpid() != 1 else "2"
+    assert subprocess.run(command, timeout=20, check=False).returncode == 143
+    assert not (tmp_path / "started").exists()

@@ -1,0 +1,144 @@
+"""Ansible runs against real sshds: outcomes per host, strict keys, no secret left behind, nothing that outlives us."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provisioner.converge import runner
+from provisioner.converge.results import HostResult
+from provisioner.errors import GateFailed, PlanStale, Unreachable
+from provisioner.model.events import Event
+from tests.fakes.sshd import keygen
+from tests.unit.converge.conftest import ADDRESSES, Rig
+
+
+def apply(rig: Rig, hosts: list[str], **options: object) -> dict[str, HostResult]:
+    run_dir = rig.directory / "run"
+    events: list[Event] = []
+    return runner.apply(rig.inventory, rig.directory / "bundles", hosts, run_dir=run_dir, emit=events.append,
+                        **options)  # type: ignore[arg-type]
+
+
+def until(holds: Callable[[], bool], seconds: float = 15) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return holds()
+
+
+def processes_of(directory: Path) -> list[int]:
+    """Return the processes that have `directory` in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str(directory).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_every_hosts_outcome_is_kept(rig: Rig) -> None:
+    rig.bundle(cp1="done-1", cp2="stale-1", w1="fault-1", w2="done-2")
+    known = rig.directory / "known_hosts"
+    known.write_text("".join(line for line in known.open() if ADDRESSES["w2"] not in line))
+    results = apply(rig, ["cp1", "cp2", "w1", "w2"])
+    assert {h: r.status for h, r in results.items()} == {
+        "cp1": "done", "cp2": "stale", "w1": "failed", "w2": "unreachable"}
+    assert results["cp1"].written == 1 and results["cp1"].fault() is None
+    kinds = {h: type(r.fault()) for h, r in results.items() if not r.ok}
+    assert kinds == {"cp2": PlanStale, "w1": GateFailed, "w2": Unreachable}
+    assert "the disk is full" in results["w1"].message
+    assert "Host key verification failed" in results["w2"].message
+    assert rig.saw("done-2") is None, "a host whose key is not pinned got no byte"
+
+
+def test_a_changed_host_key_is_refused_although_ansible_runner_would_not_check(rig: Rig, tmp_path: Path) -> None:
+    rig.bundle(cp1="done-1")
+    kind, blob, *_ = keygen(tmp_path / "other").split()
+    (rig.directory / "known_hosts").write_text(f"[127.0.0.1]:{rig.sshd.port} {kind} {blob}\n")
+    assert apply(rig, ["cp1"])["cp1"].status == "unreachable"
+    assert rig.saw("done-1") is None
+
+
+def test_no_secret_is_left_in_artifacts(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "canary-environment")
+    monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "canary-environment")
+    rig.bundle(cp1="done-1")
+    assert apply(rig, ["cp1"])["cp1"].ok
+    request = rig.saw("done-1")
+    assert request is not None and base64.b64decode(request["changes"][0]["content"]) == b"canary-secret"
+    left = [f for f in (rig.directory / "run").rglob("*") if f.is_file()]
+    assert len(left) > 3
+    for file in left:
+        data = file.read_bytes()
+        assert not any(c in data for c in (b"canary", b"Y2FuYXJ5LXNlY3JldA"))
+        assert file.name != "command" or b"PATH" not in data
+    assert (rig.directory / "run/ansible").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cancelled_run_ends_its_processes_and_says_so(rig: Rig) -> None:
+    rig.bundle(cp1="sleep-1", cp2="done-2")
+    results = apply(rig, ["cp1", "cp2"], cancel=lambda: None not in (rig.saw("sleep-1"), rig.saw("done-2")))
+    assert results["cp1"].status == "canceled"
+    assert results["cp2"].status in ("done", "canceled")
+    assert until(lambda: not processes_of(rig.directory / "run"))
+
+
+def test_a_run_past_its_deadline_is_ended(rig: Rig) -> None:
+    rig.bundle(cp1="sleep-1")
+    start = time.monotonic()
+    result = apply(rig, ["cp1"], timeout=2.0)["cp1"]
+    assert result.status == "canceled" and "deadline" in result.message
+    assert time.monotonic() - start < 15
+
+
+def test_the_playbook_dies_when_we_are_killed(rig: Rig, tmp_path: Path) -> None:
+    rig.bundle(cp1="sleep-1")
+    program = f"""
+from pathlib import Path
+from provisioner.converge import runner
+from provisioner.model.cluster import Cluster
+from provisioner.model.inventory import Inventory
+directory = Path({str(rig.directory)!r})
+cluster = Cluster.model_validate_json({rig.inventory.cluster.model_dump_json()!r})
+runner.apply(Inventory(path=directory, cluster=cluster, file=directory / "cluster.yaml"), directory / "bundles",
+             ["cp1"], run_dir=directory / "run", emit=lambda e: None)
+"""
+    us = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    try:
+        assert until(lambda: rig.saw("sleep-1") is not None)
+        assert any(b"ansible-playbook" in Path(f"/proc/{p}/cmdline").read_bytes()
+                   for p in processes_of(rig.directory / "run"))
+    finally:
+        us.send_signal(signal.SIGKILL)
+        us.wait()
+    assert until(lambda: not processes_of(rig.directory / "run"))
+
+
+def test_shared_logins_are_closed_on_leaving(rig: Rig) -> None:
+    rig.bundle(cp1="done-1", cp2="done-2")
+    runner.control_dir.cache_clear()
+    apply(rig, ["cp1", "cp2"])
+    directory = runner.control_dir()
+    assert len(list(directory.iterdir())) == 2 and processes_of(directory)
+    runner.close_masters(directory)
+    runner.control_dir.cache_clear()
+    assert not directory.exists()
+    assert until(lambda: not processes_of(directory))
+
+
+def test_a_run_for_no_host_starts_nothing(rig: Rig) -> None:
+    assert apply(rig, []) == {}
+    assert not (rig.directory / "run").exists()

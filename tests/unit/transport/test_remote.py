@@ -1,0 +1,91 @@
+"""Applier commands over a real sshd, with the real applier where it only reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import KubewrightError, LockHeld, Unreachable
+from provisioner.model.desired import Artifact, File
+from provisioner.transport import remote
+from provisioner.transport.connection import Completed, Connection
+from provisioner.transport.pool import Pool
+from tests.unit.transport.conftest import Login
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, rc: int, stdout: bytes = b"", stderr: bytes = b"") -> None:
+    monkeypatch.setattr(Connection, "stream", lambda *a, **k: Completed(rc, stdout, stderr))
+
+
+def test_the_real_applier_reads_a_file(login: Login, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\x00bytes")
+    assert remote.read(login(), str(tmp_path / "a")) == b"\x00bytes"
+
+
+def test_the_real_applier_observes_facts_and_states(login: Login, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("text")
+    item = File(path=str(tmp_path / "a"), phase="p", content="text", mode=0o644)
+    gone = File(path=str(tmp_path / "gone"), phase="p")
+    pool = Pool({"cp1": login().target})
+    with pool:
+        seen = remote.observe(pool, {"cp1": [item, gone]})["cp1"]
+    assert seen.facts.kernel == os.uname().release
+    assert seen.state("file", item.path).startswith("file sha256:" + hashlib.sha256(b"text").hexdigest())
+    assert seen.extra("file", item.path)["text"] == "text"
+    assert seen.state("file", gone.path) == "absent"
+
+
+def test_probes_are_polled_on_the_host(login: Login, tmp_path: Path) -> None:
+    answer = remote.probe(login(), [{"name": "there", "kind": "file", "path": str(tmp_path)},
+                                    {"name": "gone", "kind": "file", "path": str(tmp_path / "x")}], 0.2)
+    assert (answer["ok"], [r["ok"] for r in answer["results"]]) == (False, [True, False])
+
+
+def test_a_host_without_python_says_so(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, 127, stderr=b"bash: line 1: python3: command not found")
+    with pytest.raises(Unreachable, match="cp1: applier read: there is no python3") as caught:
+        remote.read(login(), "/x")
+    assert (caught.value.code, "python3" in caught.value.hint) == ("no-python", True)
+
+
+def test_words_around_the_answer_are_shown(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, 0, stdout=b"Welcome to cp1!\n{}")
+    with pytest.raises(Unreachable, match="cp1: applier read: the answer is not JSON: 'Welcome to cp1!"):
+        remote.read(login(), "/x")
+
+
+def test_the_appliers_own_fault_is_its_last_line(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, 1, stderr=b"context\napplier: no space left\n")
+    with pytest.raises(KubewrightError, match="cp1: applier read: exit 1: applier: no space left") as caught:
+        remote.read(login(), "/x")
+    assert caught.value.details == ("context",)
+
+
+def test_a_step_that_still_runs_is_a_lock_held(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, 0, stdout=b'{"busy": "run-7-etcd"}')
+    with pytest.raises(LockHeld, match="cp1: observing: step run-7-etcd still runs after 5 s"):
+        remote.observe_host(login(), [], wait=5)
+
+
+def test_store_sends_head_and_bytes_in_order(login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = f"cat > {tmp_path}/sent; echo '{{\"stored\": []}}'"
+    monkeypatch.setattr(remote, "argv", lambda command: ["sh", "-c", keep])
+    files = []
+    for name, size in (("a", 3_000_000), ("b", 10)):
+        (tmp_path / name).write_bytes(name.encode() * size)
+        files.append((Artifact(path=f"/opt/{name}", phase="stage", sha256=name, size=size, name=name, version="1"),
+                      tmp_path / name))
+    moved: list[int] = []
+    assert remote.store(login(), files, moved.append) == []
+    sent = (tmp_path / "sent").read_bytes()
+    assert sent.endswith(b"a" * 3_000_000 + b"b" * 10)
+    assert b'"path": "/opt/a", "sha256": "a", "size": 3000000, "mode": 493}' in sent
+    assert (sum(moved), max(moved)) == (3_000_010, remote.CHUNK)
+
+
+def test_store_of_nothing_asks_nobody(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Connection, "stream")
+    assert remote.store(login(), []) == []

@@ -1,0 +1,83 @@
+"""A local port that ends on the far side."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from provisioner.transport.tunnel import tunnel
+from tests.fakes.sshd import free_port
+from tests.unit.transport.conftest import Login
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                threading.Thread(target=answer, args=(client,), daemon=True).start()
+
+    def answer(client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                client.sendall(data)
+    threading.Thread(target=serve, daemon=True).start()
+    yield server.getsockname()[1]
+    server.close()
+
+
+def exchange(address: tuple[str, int], data: bytes) -> bytes:
+    with socket.create_connection(address, 10) as client:
+        sender = threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR)))
+        sender.start()
+        back = bytearray()
+        while chunk := client.recv(65536):
+            back += chunk
+        sender.join()
+    return bytes(back)
+
+
+def test_bytes_pass_both_ways_and_ends_are_passed_on(login: Login, echo: int) -> None:
+    data = os.urandom(1_000_000)
+    with tunnel(login(), "127.0.0.1", echo) as address:
+        assert exchange(address, data) == data
+
+
+def test_many_clients_share_one_tunnel(login: Login, echo: int) -> None:
+    results: list[bool] = []
+    with tunnel(login(), "127.0.0.1", echo) as address:
+        def client(data: bytes) -> None:
+            results.append(exchange(address, data) == data)
+        threads = [threading.Thread(target=client, args=(b"%d" % n * 999,)) for n in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == [True] * 20
+
+
+def test_leaving_ends_threads_and_clients(login: Login, echo: int) -> None:
+    connection = login()
+    connection.open()
+    with tunnel(connection, "127.0.0.1", echo) as address:
+        client = socket.create_connection(address, 10)
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+    assert client.recv(1) == b""
+    client.close()
+    assert not [t for t in threading.enumerate() if t.name == "ssh-tunnel"]
+    with pytest.raises(OSError):
+        socket.create_connection(address, 1)
+
+
+def test_a_closed_port_on_the_far_side_closes_the_client(login: Login) -> None:
+    with tunnel(login(), "127.0.0.1", free_port()) as address, socket.create_connection(address, 10) as client:
+        assert client.recv(1) == b""
