@@ -94,6 +94,18 @@ def ssh(obj: Context, host: str) -> None:
     _become(obj, lifecycle.access(obj.inventory, host, ()))
 
 
+@lab.command("trust")
+@click.pass_obj
+def trust(obj: Context) -> None:
+    """Pin the host keys of Vagrant's machines and find their private keys."""
+    from pathlib import Path
+
+    from provisioner.lab import vagrant
+
+    for line in vagrant.trust(obj.inventory, Path.cwd()):
+        click.echo(line)
+
+
 def _become(obj: Context, command: Sequence[str]) -> None:
     """Enter the lab's network and become the command, so that signals, terminal and exit code are its own."""
     from provisioner.errors import UsageFault

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +112,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def run(command: Sequence[str], *, doing: str, seconds: float = COMMAND_SECONDS, text: str | None = None) -> str:
+def run(command: Sequence[str], *, doing: str, seconds: float = COMMAND_SECONDS, directory: Path | None = None,
+        environment: Mapping[str, str] | None = None) -> str:
     """Run a short command and return its output; its failure becomes one of ours, with what it said."""
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=directory,
+                              env=environment, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
         raise PreflightRefused(f"this machine: {doing}: {command[0]} is not installed") from None
     except subprocess.TimeoutExpired:

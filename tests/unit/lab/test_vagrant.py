@@ -1,0 +1,94 @@
+"""Vagrant's machines: keys are read through a stand-in for its command; the Vagrantfile itself where there is Ruby."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import KubewrightError, PreflightRefused, Unreachable
+from provisioner.lab import vagrant
+from provisioner.lab.network import enter_namespace
+from provisioner.model.inventory import Inventory
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a directory with Vagrantfile, machine keys and a `vagrant` that answers as a machine would."""
+    (tmp_path / "Vagrantfile").write_text("")
+    (tmp_path / "inventory").mkdir()
+    shutil.copy(ROOT / "inventories/vagrant/cluster.yaml", tmp_path / "inventory")
+    for name in ("cp1", "cp2", "cp3", "w1", "w2"):
+        key = tmp_path / ".vagrant/machines" / name / "libvirt/private_key"
+        key.parent.mkdir(parents=True)
+        key.write_text(f"key of {name}")
+    stand_in = tmp_path / "bin/vagrant"
+    stand_in.parent.mkdir()
+    stand_in.write_text('#!/bin/sh\n[ -e "broken-$2" ] && exit 1\n[ -e "silent-$2" ] && exit 0\n'
+                        'printf "Welcome to %s\\r\\nssh-ed25519 AAAA$2 root@%s\\r\\n" "$2" "$2"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def test_host_keys_are_pinned_and_private_keys_linked(place: Path) -> None:
+    inventory = Inventory.open(place / "inventory")
+    lines = vagrant.trust(inventory, place)
+    assert lines[0] == "192.168.56.11 ssh-ed25519 AAAAcp1"
+    assert inventory.known_hosts_path.read_text().splitlines() == list(lines)
+    for name in inventory.cluster.hosts:
+        key = inventory.ssh_key_of(name)
+        assert key is not None and key.read_text() == f"key of {name}"
+
+
+def test_one_machine_that_is_down_pins_nothing(place: Path) -> None:
+    (place / "broken-w2").touch()
+    inventory = Inventory.open(place / "inventory")
+    with pytest.raises(KubewrightError, match="w2"):
+        vagrant.trust(inventory, place)
+    assert not inventory.known_hosts_path.exists()
+
+
+def test_a_machine_that_prints_no_key_is_named(place: Path) -> None:
+    (place / "silent-cp2").touch()
+    with pytest.raises(Unreachable, match="cp2: reading its host key"):
+        vagrant.trust(Inventory.open(place / "inventory"), place)
+
+
+def test_machines_that_were_never_up_are_named_all_at_once(place: Path) -> None:
+    shutil.rmtree(place / ".vagrant/machines/cp1")
+    shutil.rmtree(place / ".vagrant/machines/w1")
+    with pytest.raises(PreflightRefused, match="cp1, w1"):
+        vagrant.trust(Inventory.open(place / "inventory"), place)
+
+
+def test_the_newest_key_of_a_machine_counts(place: Path) -> None:
+    newer = place / ".vagrant/machines/cp1/virtualbox/private_key"
+    newer.parent.mkdir()
+    newer.write_text("newer")
+    os.utime(newer.parent.parent / "libvirt/private_key", (1, 1))
+    assert vagrant.private_key(place, "cp1") == newer
+
+
+def test_a_lab_that_is_not_up_is_refused_with_the_command_that_helps() -> None:
+    with pytest.raises(PreflightRefused) as caught:
+        enter_namespace("no-such-lab-here")
+    assert caught.value.hint == "kubewright lab up"
+
+
+@pytest.mark.skipif(shutil.which("ruby") is None, reason="ruby is not installed")
+def test_the_vagrantfile_is_ruby() -> None:
+    subprocess.run(["ruby", "-c", str(ROOT / "Vagrantfile")], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("vagrant") is None, reason="vagrant is not installed")
+def test_vagrant_accepts_the_vagrantfile_for_both_providers() -> None:
+    for provider in (["--ignore-provider"], []):
+        done = subprocess.run(["vagrant", "validate", *provider], cwd=ROOT, capture_output=True, text=True, check=False,
+                              env={**os.environ, "KUBEWRIGHT_INVENTORY": "inventories/vagrant"})
+        assert done.returncode == 0, done.stdout + done.stderr
