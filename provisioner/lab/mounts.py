@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 from provisioner.errors import KubewrightError
 from provisioner.lab.processes import run
 
+REMOVE_SECONDS = 10.0
 MOUNTINFO = Path("/proc/self/mountinfo")
 
 
@@ -43,14 +45,20 @@ def unmount_below(directory: Path) -> int:
 
 def remove_tree(directory: Path) -> None:
     """Delete a directory of ours; refuses while anything is mounted in it, so that no mount is ever emptied."""
-    if not directory.exists():
-        return
-    unmount_below(directory)
-    remaining = mounted_below(directory)
-    if remaining:
-        raise KubewrightError(f"this machine: removing {directory}: still mounted: {', '.join(remaining)}",
-                              code="lab-still-mounted")
-    shutil.rmtree(directory)
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while directory.exists():
+        unmount_below(directory)
+        remaining = mounted_below(directory)
+        if remaining:
+            raise KubewrightError(f"this machine: removing {directory}: still mounted: {', '.join(remaining)}",
+                                  hint="kubewright lab down", code="lab-still-mounted")
+        try:
+            shutil.rmtree(directory)
+        except OSError as error:      # a child of a killed command may still be writing or mounting: look again
+            if time.monotonic() > deadline:
+                raise KubewrightError(f"this machine: removing {directory}: {error}", hint="kubewright lab down",
+                                      code="lab-still-used") from error
+            time.sleep(0.1)
 
 
 def mount_overlay(lower: Path, upper: Path, work: Path, target: Path) -> None:

@@ -19,6 +19,8 @@ from provisioner.model.cluster import Cluster, Host
 BOUND_DIRECTORIES = ("/var/lib/containerd", "/var/lib/kubelet")
 # Exist on every Linux; the kubelet reads the one, fuse-overlayfs and friends open the other.
 BOUND_DEVICES = ("/dev/kmsg", "/dev/fuse")
+# So that `modprobe` in a node finds the modules of the kernel that it runs on, where that kernel has any.
+BOUND_READ_ONLY = ("/lib/modules",)
 SYSTEM_CALLS = "@keyring bpf @mount @privileged @raw-io @reboot @swap @clock @debug"
 REBOOT_CODE = 133         # systemd-nspawn(1), --keep-unit: "the container asks to be started again"
 
@@ -92,11 +94,12 @@ def is_running(instance: Instance, name: str) -> bool:
     return processes.is_alive(record(instance, name))
 
 
-def command_line(instance: Instance, name: str, devices: Sequence[str] = BOUND_DEVICES) -> list[str]:
+def command_line(instance: Instance, name: str, shared: Sequence[str] = ()) -> list[str]:
     """Return the systemd-nspawn call of a node.
 
     All capabilities but CAP_SYS_TIME, for the nodes share this machine's clock; the system calls that runc and the
-    kubelet need; no registration, so that a machine without systemd can do it too.
+    kubelet need; no registration, so that a machine without systemd can do it too. `shared` are the machine's own
+    paths that the node sees too.
     """
     node = paths(instance, name)
     binds = [f"--bind={node.bound(inside)}:{inside}" for inside in BOUND_DIRECTORIES]
@@ -105,7 +108,7 @@ def command_line(instance: Instance, name: str, devices: Sequence[str] = BOUND_D
         f"--hostname={name}", f"--network-bridge={network.BRIDGE}", "--boot", "--register=no", "--keep-unit",
         "--settings=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=read-only",
         "--capability=all", "--drop-capability=CAP_SYS_TIME", f"--system-call-filter={SYSTEM_CALLS}",
-        *binds, *(f"--bind={device}" for device in devices),
+        *binds, *(f"--bind{'-ro' if path in BOUND_READ_ONLY else ''}={path}" for path in shared),
     ]
 
 
@@ -165,8 +168,8 @@ def boot(instance: Instance, name: str, image: Image) -> None:
     node = paths(instance, name)
     if not mounts.mounted_below(node.root):
         mounts.mount_overlay(image.root, node.upper, node.work, node.root)
-    devices = [device for device in BOUND_DEVICES if Path(device).exists()]
-    start_daemon(command_line(instance, name, devices), directory=node.directory, name="node-process",
+    shared = [path for path in (*BOUND_DEVICES, *BOUND_READ_ONLY) if Path(path).exists()]
+    start_daemon(command_line(instance, name, shared), directory=node.directory, name="node-process",
                  netns=network.namespace_path(instance.name), cgroups=cgroups.create(instance, name),
                  supervise=("--reboot-code", str(REBOOT_CODE), "--link", network.link_name(instance.machine(name))))
 

@@ -41,8 +41,9 @@ def test_a_node_can_run_containers() -> None:
                    for part in line)
 
 
-def test_only_devices_that_exist_are_bound() -> None:
-    assert "--bind=/dev/fuse" not in nodes.command_line(LAB, "cp1", devices=["/dev/kmsg"])
+def test_devices_are_shared_and_kernel_modules_only_to_be_read() -> None:
+    line = nodes.command_line(LAB, "cp1", shared=["/dev/kmsg", "/lib/modules"])
+    assert "--bind=/dev/kmsg" in line and "--bind-ro=/lib/modules" in line and "--bind=/dev/fuse" not in line
 
 
 def test_two_instances_share_no_name() -> None:

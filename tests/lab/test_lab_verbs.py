@@ -1,0 +1,146 @@
+"""The lab's own promises, on real nodes of an instance of its own: idempotent, survives kill -9, leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner.lab import lifecycle, mounts, network, nodes, processes, state
+from provisioner.lab.cgroups import hierarchies
+from provisioner.lab.instance import Instance
+from provisioner.lab.network import in_network
+from provisioner.model.inventory import Inventory
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+NAME = "verbs"
+INVENTORY = f"""version: 1
+cluster: {NAME}
+lab: true
+kubernetes: "1.36.3"
+network: {{hosts: [10.77.0.0/24]}}
+api: {{vip: 10.77.0.10}}
+ssh: {{user: admin}}
+hosts:
+  cp1: {{address: 10.77.0.11, roles: [etcd, control-plane, load-balancer]}}
+  w1: {{address: 10.77.0.21, roles: [worker]}}
+"""
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Iterator[Inventory]:
+    (tmp_path / "cluster.yaml").write_text(INVENTORY)
+    found = Inventory.open(tmp_path)
+    lifecycle.up(found, print)
+    yield found
+    lifecycle.down(found, print)
+
+
+def on(inventory: Inventory, host: str, *command: str) -> subprocess.CompletedProcess[str]:
+    call = in_network(Instance(NAME), lifecycle.access(inventory, host, command))
+    return subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
+
+
+def pids(inventory: Inventory) -> dict[str, int | None]:
+    return {row.name: row.pid for row in lifecycle.status(inventory)}
+
+
+def rests() -> list[str]:
+    """Return everything on this machine that bears the instance's name."""
+    instance = Instance(NAME)
+    groups = [str(root / instance.namespace) for root in hierarchies() if (root / instance.namespace).exists()]
+    running = [str(pid) for pid in _all_of_the_lab()]
+    files = [str(p) for p in (instance.state_dir, network.namespace_path(NAME)) if p.exists()]
+    return groups + running + files + list(mounts.mounted_below(instance.state_dir)) + [
+        str(p) for p in state.NSPAWN_RUNTIME.glob(f"{NAME}.*")]
+
+
+def _names_instance(process: Path, instance: Instance) -> bool:
+    try:
+        return str(instance.state_dir).encode() + b"/" in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def test_a_second_up_leaves_running_nodes_alone(inventory: Inventory) -> None:
+    before = pids(inventory)
+    assert lifecycle.up(inventory, print).left == ("cp1", "w1")
+    assert pids(inventory) == before
+
+
+def test_nodes_are_machines_a_cluster_can_run_on(inventory: Inventory) -> None:
+    assert on(inventory, "cp1", "systemctl", "is-system-running", "--wait").stdout.strip() == "running"
+    assert on(inventory, "cp1", "sysctl", "-w", "net.ipv4.ip_forward=1").returncode == 0
+    assert on(inventory, "cp1", "date", "-s", "2020-01-01").returncode != 0
+    assert on(inventory, "cp1", "which", "haproxy", "runc").returncode != 0
+    assert on(inventory, "cp1", "findmnt", "-no", "PROPAGATION", "/").stdout.strip() == "shared"
+    assert on(inventory, "cp1", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_packages_come_from_the_labs_own_repository(inventory: Inventory) -> None:
+    done = on(inventory, "w1", "sh", "-c", "apt-get -q update && apt-get -qy install conntrack && conntrack --version")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "W:" not in done.stderr
+
+
+def test_a_node_reboots(inventory: Inventory) -> None:
+    boot = on(inventory, "w1", "cat", "/proc/sys/kernel/random/boot_id").stdout
+    on(inventory, "w1", "systemctl", "reboot")
+    assert processes.wait_until(
+        lambda: on(inventory, "w1", "cat", "/proc/sys/kernel/random/boot_id").stdout not in ("", boot), 60, 0.2)
+
+
+def test_up_repairs_what_a_kill_of_everything_left_and_disks_survive_it(inventory: Inventory) -> None:
+    on(inventory, "w1", "touch", "/root/kept")
+    for pid in _all_of_the_lab():
+        os.kill(pid, signal.SIGKILL)
+    assert processes.wait_until(lambda: not nodes.is_running(Instance(NAME), "w1"), 10)
+    assert lifecycle.up(inventory, print).booted == ("cp1", "w1")
+    assert on(inventory, "w1", "test", "-e", "/root/kept").returncode == 0
+
+
+def _all_of_the_lab() -> list[int]:
+    instance = Instance(NAME)
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _names_instance(p, instance)]
+
+
+def test_reset_gives_fresh_nodes_with_new_host_keys(inventory: Inventory) -> None:
+    on(inventory, "w1", "touch", "/root/gone")
+    pinned = inventory.known_hosts_path.read_text()
+    lifecycle.reset(inventory, print, ["w1"])
+    assert on(inventory, "w1", "test", "-e", "/root/gone").returncode != 0
+    assert inventory.known_hosts_path.read_text().splitlines()[0] == pinned.splitlines()[0]
+    assert inventory.known_hosts_path.read_text() != pinned
+
+
+def test_down_leaves_nothing_and_neighbours_live(inventory: Inventory) -> None:
+    neighbour = subprocess.Popen(["sleep", "60"])
+    inside = subprocess.Popen(in_network(Instance(NAME), ["sleep", "60"]))
+    on(inventory, "w1", "systemd-run", "-p", "KillMode=none", "sh", "-c", "trap '' TERM HUP; while :; do sleep 1; done")
+    try:
+        lifecycle.down(inventory, print)
+        assert rests() == []
+        assert inside.wait(timeout=5) == -signal.SIGKILL
+        assert neighbour.poll() is None
+        lifecycle.down(inventory, print)
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+
+
+def test_down_after_a_killed_up_leaves_nothing(inventory: Inventory) -> None:
+    lifecycle.down(inventory, print)
+    for delay in (0.4, 0.8, 1.2):
+        up = subprocess.Popen([sys.executable, "-m", "provisioner.cli.main", "-i", str(inventory.path), "lab", "up"],
+                              start_new_session=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            up.wait(timeout=delay)
+        os.killpg(up.pid, signal.SIGKILL)
+        up.wait()
+        lifecycle.down(inventory, print)
+        assert rests() == []
