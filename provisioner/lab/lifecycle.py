@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from provisioner.errors import GateFailed, RefusedForSafety, UsageFault
 from provisioner.lab import image, keys, leftovers, mounts, network, nodes, processes, repository, requirements, state
@@ -144,6 +145,7 @@ def _claim(instance: Instance, inventory: Inventory, say: Say) -> None:
 
 
 def _bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, began: float) -> UpResult:
+    """Network, repository, then every node that is missing; done when each lets us become root over SSH."""
     place = lab_network(inventory.cluster)
     if not network.is_complete(instance, place):
         state.end_nodes(instance, leftovers.alive(state.look(instance)))   # they hang on a network that is gone
@@ -156,18 +158,26 @@ def _bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, 
     specs = {h.name: nodes.spec_of(inventory.cluster, h, built) for h in inventory.cluster.machines}
     left = tuple(name for name in specs if nodes.is_running(instance, name))
     _refuse_changed(instance, {name: specs[name] for name in left}, operator)
-    missing = {name: spec for name, spec in specs.items() if name not in left}
-    kept = tuple(name for name, spec in missing.items() if _can_boot_again(instance, spec, operator))
+    missing = tuple(name for name in specs if name not in left)
+    kept = tuple(name for name in missing if _can_boot_again(instance, specs[name], operator))
     created = tuple(name for name in missing if name not in kept)
     state.each(created, lambda name: nodes.create(instance, specs[name], built, place, operator), "creating")
-    keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(s.address, s.port, nodes.host_key(instance, s.name))
-                                          for s in specs.values()])
-    state.each(missing, lambda name: nodes.boot(instance, name, _image_of(instance, name, built)), "booting")
-    state.each(specs, lambda name: _wait_for_ssh(instance, inventory, specs[name]), "waiting for SSH")
+    _boot(instance, inventory, specs, missing, built)
     strangers = tuple(name for name in instance.node_names() if name not in specs)
     result = UpResult(created, kept, left, strangers, time.monotonic() - began)
     _tell(result, say)
     return result
+
+
+def _boot(instance: Instance, inventory: Inventory, specs: dict[str, NodeSpec], missing: tuple[str, ...],
+          built: Image) -> None:
+    """Pin every host key, boot what is missing, and wait until all nodes answer."""
+    keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(s.address, s.port, nodes.host_key(instance, s.name))
+                                          for s in specs.values()])
+    state.each(missing, lambda name: nodes.boot(instance, name, _image_of(instance, name, built)), "booting")
+    stopping = Event()
+    state.each(specs, lambda name: _wait_for_ssh(instance, inventory, specs[name], stopping), "waiting for SSH",
+               stopping)
 
 
 def _tell(result: UpResult, say: Say) -> None:
@@ -212,16 +222,18 @@ def _image_of(instance: Instance, name: str, built: Image) -> Image:
     return (image.find(made.image) if made else None) or built
 
 
-def _wait_for_ssh(instance: Instance, inventory: Inventory, spec: NodeSpec) -> None:
+def _wait_for_ssh(instance: Instance, inventory: Inventory, spec: NodeSpec, stopping: Event) -> None:
     """Poll until the node's SSH server answers and lets us become root: the proof that others can start."""
     deadline = time.monotonic() + SSH_SECONDS
     with network.inside(instance.name):
         while not network.ssh_banner(spec.address, spec.port, 2.0).startswith("SSH-"):
             _check_waiting(instance, spec, deadline, "SSH does not answer")
-            time.sleep(0.1)
+            if stopping.wait(0.1):
+                return
         while (saw := _try_login(inventory, spec)) is not None:
             _check_waiting(instance, spec, deadline, saw)
-            time.sleep(0.1)
+            if stopping.wait(0.1):
+                return
 
 
 def _check_waiting(instance: Instance, spec: NodeSpec, deadline: float, saw: str) -> None:

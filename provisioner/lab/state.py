@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.lab import cgroups, leftovers, mounts, network, nodes, processes, repository
@@ -88,13 +89,22 @@ def remove_all(instance: Instance) -> tuple[str, ...]:
     return names
 
 
-def each(names: Iterable[str], act: Callable[[str], None], doing: str) -> None:
-    """Run `act(name)` for all names at once and raise one error that holds every failure."""
+def each(names: Iterable[str], act: Callable[[str], None], doing: str, stopping: Event | None = None) -> None:
+    """Run `act(name)` for all names at once and raise one error that holds every failure.
+
+    Ctrl-C sets `stopping`, which an act that waits must watch: threads cannot be interrupted otherwise.
+    """
     listed = tuple(names)
     if not listed:
         return
     with ThreadPoolExecutor(max_workers=len(listed)) as pool:
         futures = {name: pool.submit(act, name) for name in listed}
+        try:
+            wait(futures.values())
+        except KeyboardInterrupt:
+            if stopping is not None:
+                stopping.set()
+            raise
     failures: dict[str, KubewrightError] = {}
     for name, future in futures.items():
         try:
