@@ -25,7 +25,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
         return
     api = ctx.cluster.api
     yield rendered(
-        HAPROXY_CONFIG, "load-balancer", component="haproxy", socket=HAPROXY_SOCKET, backend=BACKEND,
+        HAPROXY_CONFIG, "load-balancer", component="haproxy", package="haproxy", socket=HAPROXY_SOCKET, backend=BACKEND,
         local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None, servers=ctx.site.control_planes,
         server_port=APISERVER, ca=pki.CA, health=pki.HAPROXY_HEALTH, **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
     yield from distribution_service(

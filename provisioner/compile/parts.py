@@ -21,9 +21,11 @@ def directories(paths: Iterable[str], phase: str) -> list[Item]:
     return [Directory(path=path, phase=phase) for path in paths]
 
 
-def rendered(path: str, phase: str, *, component: str = "", mode: int = 0o644, **values: Any) -> File:
+def rendered(
+        path: str, phase: str, *, component: str = "", mode: int = 0o644, package: str = "", **values: Any) -> File:
     """Return the file at `path` from the template that is stored under the same path."""
-    return File(path=path, phase=phase, component=component, mode=mode, content=render(path, **values))
+    return File(path=path, phase=phase, component=component, mode=mode, package=package,
+                content=render(path, **values))
 
 
 def binary(ctx: HostContext, name: str, phase: str, directory: str = BIN_DIR) -> list[Item]:

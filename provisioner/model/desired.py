@@ -47,10 +47,14 @@ class Directory(Item):
 
 @dataclass(frozen=True, kw_only=True)
 class File(Item):
-    """A file with literal text, or with the whole bytes of one secret (then `content` is empty)."""
+    """A file with literal text, or with the whole bytes of one secret (then `content` is empty).
+
+    `package` names the OS package that brings a file of its own at this path: what it brings is replaced.
+    """
 
     kind: ClassVar[str] = "file"
     content: str = ""
+    package: str = ""
     secret: SecretRef | None = None
     mode: int = 0o644
     owner: str = "root"

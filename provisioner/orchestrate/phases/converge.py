@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from provisioner.converge import bundle, runner
 from provisioner.converge.results import HostResult
-from provisioner.model.desired import Certificate
+from provisioner.model.desired import Certificate, File
 from provisioner.model.plan import Change
 from provisioner.operate import pki
 from provisioner.orchestrate import gates
 from provisioner.orchestrate.batches import batches
 from provisioner.orchestrate.phase import Act
 from provisioner.orchestrate.session import Session
+from provisioner.transport import remote
 from provisioner.transport.pool import gather
 
 Changes = Mapping[str, Sequence[Change]]
@@ -73,7 +75,24 @@ def prepare(session: Session) -> str:
     directory = session.run_dir / "bundles" / "prepare"
     bundle.write_prepare(directory, changes)
     _raise(runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit))
+    _expect_package_files(session, changes)
     return summary(changes)
+
+
+def _expect_package_files(session: Session, prepared: Changes) -> None:
+    """Let the plan expect the files that packages have just brought; whatever else moved since stays stale."""
+    plan = session.the_plan
+    brought = {c.path for changes in prepared.values() for c in changes if c.kind == "package"}
+    items = {host: [i for i in plan.desired.hosts[host].items if isinstance(i, File) and i.package in brought]
+             for host in prepared}
+    seen = remote.observe(session.pool, {host: of_host for host, of_host in items.items() if of_host})
+
+    def moved(change: Change) -> Change:
+        if change.host not in seen or change.item not in items[change.host]:
+            return change
+        return replace(change, expect=seen[change.host].state(change.kind, change.path))
+
+    session.plan = replace(plan, changes=tuple(moved(c) for c in plan.changes))
 
 
 def summary(changes: Changes) -> str:
