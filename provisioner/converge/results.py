@@ -59,6 +59,14 @@ def of_event(event: Mapping[str, Any]) -> HostResult | None:
     return None
 
 
+def finished(event: Mapping[str, Any]) -> set[str]:
+    """Return the hosts that came through the whole playbook, from its closing statistics."""
+    if event.get("event") != "playbook_on_stats":
+        return set()
+    data = event.get("event_data") or {}
+    return set(data.get("processed") or ()) - set(data.get("failures") or ()) - set(data.get("dark") or ())
+
+
 def _answered(host: str, res: Mapping[str, Any]) -> HostResult | None:
     answer = res.get("kubewright")
     if not isinstance(answer, Mapping):

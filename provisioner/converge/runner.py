@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +22,9 @@ from ansible_runner.utils import get_callback_dir
 
 import provisioner
 from provisioner.converge import leash
+from provisioner.converge.bundle import discard
 from provisioner.converge.hosts import ansible_inventory
-from provisioner.converge.results import HostResult, of_event
+from provisioner.converge.results import HostResult, finished, of_event
 from provisioner.model.events import Emit, Event
 from provisioner.model.inventory import Inventory
 from provisioner.model.paths import data_dir
@@ -41,8 +42,14 @@ def apply(
     inventory: Inventory, bundles_dir: Path, hosts: Sequence[str], *, run_dir: Path, emit: Emit,
     timeout: float = 900.0, cancel: Cancel = lambda: False,
 ) -> dict[str, HostResult]:
-    """Carry each host's bundle to it and return every host's outcome; the hosts keep the result as well."""
-    return _play("apply.yml", inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
+    """Carry each host's bundle to it and return every host's outcome; the hosts keep the result as well.
+
+    The bundles hold secrets in the clear, so they are removed when the run ends, however it ends.
+    """
+    try:
+        return _play("apply.yml", inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
+    finally:
+        discard(bundles_dir, hosts)
 
 
 def prepare(
@@ -162,19 +169,21 @@ class _Watch:
     cancel: Cancel
     pid_file: Path
     results: dict[str, HostResult] = field(default_factory=dict)
-    finished: set[str] = field(default_factory=set)
     stopped: str = ""
 
     def event(self, event: Mapping[str, Any]) -> bool:
         """Take one runner event; False keeps it out of the artifacts."""
         result = of_event(event)
         if result is not None:
-            self.results[result.host] = result
-            self.emit(Event("host-done", time.time(), host=result.host, status="ok" if result.ok else "failed",
-                            message=result.message, data={"written": result.written}))
-        if event.get("event") == "playbook_on_stats":
-            self.finished = set((event.get("event_data") or {}).get("ok") or ())
+            self._keep(result)
+        for host in finished(event) - self.results.keys():
+            self._keep(HostResult(host, "done"))
         return False
+
+    def _keep(self, result: HostResult) -> None:
+        self.results[result.host] = result
+        self.emit(Event("host-done", time.time(), host=result.host, status="ok" if result.ok else "failed",
+                        message=result.message, data={"written": result.written}))
 
     def poll(self) -> bool:
         """Stop the playbook at the deadline or on the caller's wish; the leash kills all that it started."""
@@ -193,13 +202,11 @@ class _Watch:
             os.kill(int(self.pid_file.read_text(encoding="utf-8")), signal.SIGTERM)
 
     def outcome(self, host: str, rc: int, private: Path) -> HostResult:
-        """Return the host's outcome; a host that no event spoke of is done only if the playbook's statistics say so."""
+        """Return the host's outcome; a host that the run did not speak of has failed."""
         if host in self.results:
             return self.results[host]
         if self.stopped:
             return HostResult(host, "canceled", message=self.stopped)
-        if rc == 0 and host in self.finished:
-            return HostResult(host, "done")
         return HostResult(host, "failed", message=f"ansible-playbook ended with {rc}: {_last_words(private)}")
 
 
@@ -208,8 +215,3 @@ def _last_words(private: Path) -> str:
         lines = (private / "artifacts/run/stdout").read_text(encoding="utf-8", errors="replace").splitlines()
         return " ".join(line.strip() for line in lines[-5:] if line.strip())[:400]
     return "no output"
-
-
-def hosts_with_bundles(directory: Path, hosts: Iterable[str]) -> list[str]:
-    """Return the hosts that have something to do."""
-    return [h for h in hosts if (directory / f"{h}.json").exists()]

@@ -1,0 +1,170 @@
+"""Playbooks stay thin: they carry and install, and decide nothing."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provisioner.converge.bundle import prepare_vars, write_prepare
+from provisioner.converge.hosts import ansible_vars
+from provisioner.model.desired import KernelModule, Package, SwapOff, Sysctl, User
+from provisioner.model.inventory import Inventory
+from provisioner.model.plan import Change
+from provisioner.transport.target import targets_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+ANSIBLE = Path(sys.executable).with_name("ansible-playbook")
+FORBIDDEN_MODULES = {"shell", "raw", "script", "set_fact", "template"}
+FORBIDDEN_WORDS = ("ignore_errors", "default(", "hostvars", "ignore_unreachable")
+NOT_MODULES = {"name", "when", "loop", "register", "until", "retries", "delay", "changed_when", "block", "environment",
+               "failed_when", "vars", "become", "tags", "rescue", "always", "no_log"}
+
+
+def tasks(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        inner = [entry[k] for k in ("pre_tasks", "tasks", "post_tasks", "handlers", "block", "rescue", "always")
+                 if k in entry]
+        if not inner:
+            yield entry
+        for part in inner:
+            yield from tasks(part)
+
+
+def all_tasks() -> list[dict[str, Any]]:
+    return [task for book in PLAYBOOKS for task in tasks(yaml.safe_load(book.read_text()))]
+
+
+def test_all_playbooks_together_stay_within_forty_tasks_and_five_conditions() -> None:
+    assert 0 < len(all_tasks()) <= 40
+    conditions = sum(len(re.findall(r"^\s*(?:- )?when:", book.read_text(), re.MULTILINE)) for book in PLAYBOOKS)
+    assert conditions <= 5
+
+
+def test_no_task_uses_a_module_that_would_hide_a_decision() -> None:
+    modules = {key.rpartition(".")[2] for task in all_tasks() for key in task.keys() - NOT_MODULES}
+    assert modules and not modules & FORBIDDEN_MODULES
+
+
+@pytest.mark.parametrize("book", PLAYBOOKS, ids=lambda b: b.name)
+def test_no_playbook_contains_a_forbidden_word(book: Path) -> None:
+    assert [word for word in FORBIDDEN_WORDS if word in book.read_text()] == []
+
+
+def test_every_module_is_ansibles_own_or_ours() -> None:
+    ours = {f.stem for f in (ROOT / "playbooks" / "action_plugins").glob("*.py")}
+    for task in all_tasks():
+        for key in task.keys() - NOT_MODULES:
+            assert key.startswith("ansible.builtin.") or key in ours, key
+
+
+def test_every_play_and_task_has_a_name_and_no_play_gathers_facts() -> None:
+    plays = [play for book in PLAYBOOKS for play in yaml.safe_load(book.read_text())]
+    assert all(entry.get("name") for entry in [*plays, *all_tasks()])
+    assert {play["gather_facts"] for play in plays} == {False}
+
+
+def test_ansible_checks_host_keys_and_keeps_no_retry_files() -> None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "playbooks" / "ansible.cfg")
+    assert config["defaults"]["host_key_checking"] == "True"
+    assert config["defaults"]["retry_files_enabled"] == "False"
+    assert config["defaults"]["gathering"] == "explicit"
+    assert config["ssh_connection"]["pipelining"] == "True"
+    args = config["ssh_connection"]["ssh_args"]
+    assert "StrictHostKeyChecking=yes" in args and "-F none" in args and "ForwardAgent=no" in args
+    assert int(config["ssh_connection"]["retries"]) > 0, "docs/explanation/decisions.md says why"
+
+
+@pytest.mark.parametrize("book", PLAYBOOKS, ids=lambda b: b.name)
+def test_ansible_accepts_the_syntax(book: Path, tmp_path: Path) -> None:
+    done = play(book, tmp_path, tmp_path, "--syntax-check")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+
+
+def play(book: Path, directory: Path, bundles: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook on this machine, over Ansible's local connection."""
+    hosts = directory / "hosts.json"
+    hosts.write_text(json.dumps({"all": {"hosts": {"here": {
+        "ansible_connection": "local", "ansible_python_interpreter": sys.executable}}}}))
+    return subprocess.run(
+        [str(ANSIBLE), "-i", str(hosts), str(book), "-e", f"bundles={bundles}", *options], timeout=90, check=False,
+        capture_output=True, text=True, env={
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(directory), "LC_ALL": "C.UTF-8",
+            "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CONFIG": str(ROOT / "playbooks" / "ansible.cfg")})
+
+
+def test_every_variable_that_prepare_reads_is_written_by_converge() -> None:
+    text = (ROOT / "playbooks" / "prepare.yml").read_text()
+    read = set(re.findall(r"\b(packages|modules|sysctls|users|swap_off)\b", text))
+    assert read == set(prepare_vars([]))
+
+
+def test_prepare_with_nothing_to_do_does_nothing(tmp_path: Path) -> None:
+    write_prepare(tmp_path / "bundles", {"here": []})
+    done = play(ROOT / "playbooks/prepare.yml", tmp_path, tmp_path / "bundles")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"ok=1 +changed=0", done.stdout)
+    assert "WARNING" not in done.stderr
+
+
+def test_prepare_in_check_mode_shows_and_changes_nothing(tmp_path: Path) -> None:
+    items = [User(path="kubewright-nobody", phase="p"), Sysctl(path="vm.swappiness", value="1", phase="p"),
+             KernelModule(path="nope", phase="p"), SwapOff(path="swap", phase="p"), Package(path="nope", phase="p")]
+    kept = [i for i in items if i.kind not in ("package", "swap")]      # these two ask the machine even in check mode
+    changes = [Change("here", "p", i.kind, i.path, "add", "missing", "absent", i.want() or "", i) for i in kept]
+    write_prepare(tmp_path / "bundles", {"here": changes})
+    done = play(ROOT / "playbooks/prepare.yml", tmp_path, tmp_path / "bundles", "--check", "--diff")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed=0" in done.stdout
+
+
+def test_apply_in_check_mode_shows_a_diff_and_writes_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old line\n")
+    owner = f"{target.owner()}:{target.group()}"
+    digest = hashlib.sha256(b"old line\n").hexdigest()
+    change = {"kind": "file", "path": str(target), "action": "change", "content": "bmV3IGxpbmUK", "mode": "0644",
+              "owner": target.owner(), "group": target.group(), "want": "",
+              "expect": f"file sha256:{digest} {target.stat().st_mode & 0o777:04o} {owner}"}
+    change["want"] = change["expect"].replace(digest, hashlib.sha256(b"new line\n").hexdigest())
+    (tmp_path / "here.json").write_text(json.dumps({"step": "check-1", "changes": [change]}))
+    done = play(ROOT / "playbooks/apply.yml", tmp_path, tmp_path, "--check", "--diff")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "-old line" in done.stdout and "+new line" in done.stdout and "changed=1" in done.stdout
+    assert target.read_text() == "old line\n"
+
+
+def test_a_host_without_a_bundle_is_skipped(tmp_path: Path) -> None:
+    done = play(ROOT / "playbooks/apply.yml", tmp_path, tmp_path)
+    assert done.returncode == 0 and "skipped=1" in done.stdout, done.stdout
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh")
+def test_the_engine_and_ansible_by_hand_log_in_alike() -> None:
+    """The same host variables from the inventory plugin and from converge, so that both reach the same machines."""
+    inventory = Inventory.open(ROOT / "inventories" / "lab")
+    done = subprocess.run(
+        [str(ANSIBLE.with_name("ansible-inventory")), "-i", str(inventory.file), "--list"], capture_output=True,
+        text=True, timeout=60, check=True, env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent",
+                                                "ANSIBLE_CONFIG": str(ROOT / "playbooks/ansible.cfg")})
+    by_hand = json.loads(done.stdout)["_meta"]["hostvars"]
+    for name, target in targets_of(inventory).items():
+        ours = ansible_vars(target)
+        plugin = {k: v["__ansible_unsafe"] if isinstance(v, dict) else v for k, v in by_hand[name].items()}
+        arguments = "ansible_ssh_common_args"
+        for key in ours.keys() - {"ansible_control_path", arguments}:
+            assert plugin[key] == ours[key], (name, key)
+        assert sorted(plugin[arguments].split()) == sorted(ours[arguments].split())
