@@ -10,7 +10,7 @@ import time
 from typing import Any, Callable, Mapping
 from urllib.parse import urlsplit
 
-from . import stamps, units
+from . import dns, stamps, units
 from .host import Fault, Host, caller_gone
 
 ATTEMPT = 2.0
@@ -136,6 +136,14 @@ def _http(look: _Units, one: Probe, timeout: float) -> str | None:
     return " ".join(f"{answer.status} {answer.reason}: {body}".split())
 
 
+def _dns(look: _Units, one: Probe, timeout: float) -> str | None:
+    """Hold when the server knows the name, and gives the wanted address where one is asked for."""
+    found = dns.ask(one["server"], one["query"], timeout)
+    if found and one.get("answer", found[0]) in found:
+        return None
+    return f"{one['query']} is {', '.join(found) or 'nothing'}, should be {one.get('answer', 'an address')}"
+
+
 def _context(host: Host, one: Probe) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=host.at(one["ca"]) if one.get("ca") else None)
     if one.get("cert"):
@@ -144,5 +152,5 @@ def _context(host: Host, one: Probe) -> ssl.SSLContext:
 
 
 KINDS: dict[str, Callable[[_Units, Probe, float], str | None]] = {
-    "unit": _unit, "tcp": _tcp, "file": _file, "http": _http,
+    "unit": _unit, "tcp": _tcp, "file": _file, "http": _http, "dns": _dns,
 }
