@@ -25,7 +25,7 @@ def ask(server: str, name: str, timeout: float) -> list[str]:
     try:
         return addresses(answer, question_id)
     except (IndexError, struct.error):
-        raise Fault(f"an answer of {len(answer)} bytes that is no DNS message")
+        raise Fault(f"an answer of {len(answer)} bytes that is no DNS message") from None
 
 
 def addresses(answer: bytes, question_id: bytes) -> list[str]:
