@@ -187,19 +187,20 @@ class _Watch:
 
     def poll(self) -> bool:
         """Stop the playbook at the deadline or on the caller's wish; the leash kills all that it started."""
-        if not self.stopped:
-            if self.cancel():
-                self.stopped = "stopped on request; what runs on the host goes on there"
-            elif time.monotonic() > self.deadline:
-                self.stopped = "no result before the deadline; what runs on the host goes on there"
-            if self.stopped:
-                self.end()
+        if not self.stopped and self.cancel():
+            self.stopped = "stopped on request; what runs on the host goes on there"
+        elif not self.stopped and time.monotonic() > self.deadline:
+            self.stopped = "no result before the deadline; what runs on the host goes on there"
+        if self.stopped:
+            self.end()      # again at every look: the leash may not have written its number yet
         return False
 
     def end(self) -> None:
-        """End the playbook's processes, if any are left."""
+        """End the playbook's processes, if any are left; the number is used only while it is still our leash's."""
         with contextlib.suppress(OSError, ValueError):
-            os.kill(int(self.pid_file.read_text(encoding="utf-8")), signal.SIGTERM)
+            pid = int(self.pid_file.read_text(encoding="utf-8"))
+            if os.fsencode(self.pid_file) in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGTERM)
 
     def outcome(self, host: str, rc: int, private: Path) -> HostResult:
         """Return the host's outcome; a host that the run did not speak of has failed."""
