@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -133,11 +134,19 @@ def _settings(private: Path, playbooks: Path) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def control_dir() -> Path:
     """Return the 0700 directory of this process for ssh's control sockets, whose paths must stay under 108 bytes."""
-    import atexit
-
-    directory = Path(tempfile.mkdtemp(prefix="kw-"))
+    sweep()
+    directory = Path(tempfile.mkdtemp(prefix=f"kw-{os.getpid()}-"))
     atexit.register(close_masters, directory)
     return directory
+
+
+def sweep() -> None:
+    """Close what processes of ours left that were killed before they could."""
+    for directory in Path(tempfile.gettempdir()).glob("kw-*-*"):
+        with contextlib.suppress(OSError):
+            pid = directory.name.split("-")[1]
+            if pid.isdigit() and directory.stat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
+                close_masters(directory)
 
 
 def close_masters(directory: Path) -> None:

@@ -140,6 +140,19 @@ def test_shared_logins_are_closed_on_leaving(rig: Rig) -> None:
     assert until(lambda: not processes_of(directory))
 
 
+def test_what_a_killed_process_left_is_swept_and_a_living_ones_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner.tempfile, "gettempdir", lambda: str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for name in (f"kw-{gone.pid}-x", f"kw-{os.getpid()}-y", "kw-other-z"):
+        (tmp_path / name).mkdir()
+    (tmp_path / f"kw-{gone.pid}-x" / "0123").touch()
+    runner.sweep()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f"kw-{os.getpid()}-y", "kw-other-z"])
+
+
 def test_a_run_for_no_host_starts_nothing(rig: Rig) -> None:
     assert apply(rig, []) == {}
     assert not (rig.directory / "run").exists()
