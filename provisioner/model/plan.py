@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from provisioner.model.desired import Desired, Item, KubeObject
@@ -66,6 +67,12 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         return not self.changes and not self.objects
+
+    @cached_property
+    def started(self) -> frozenset[tuple[str, str]]:
+        """Return (host, unit) of every unit that this plan starts or restarts; systemd counts its exits anew then."""
+        return frozenset((c.host, c.path) for c in self.changes
+                         if c.kind == "unit" and c.action in ("start", "restart"))
 
     def of(self, phase: str) -> Mapping[str, tuple[Change, ...]]:
         """Return the changes of one phase by host, hosts in inventory order, hosts without changes left out."""

@@ -32,16 +32,29 @@ def _https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
             "cert": table.HAPROXY.path, "key": table.HAPROXY.key_path, "status": 200}
 
 
-def host_probes(session: Session, host: str, phase: str) -> list[Probe]:
-    """Return what must hold on `host` after `phase`: each of its units current and active, and answering."""
+def host_probes(session: Session, host: str, phase: str, *, again: bool = False) -> list[Probe]:
+    """Return what must hold on `host` after `phase`: each of its units current, active, staying up, and answering.
+
+    `again` is for what comes after the phases' own gates: where the run restarted anything, units may have exited since
+    with good reason (a leader that lost its lease), so exits no longer count.
+    """
     desired: HostDesired = session.the_plan.desired.hosts[host]
     units = [i for i in desired.of_phase(phase) if isinstance(i, Unit)]
-    probes: list[Probe] = [
-        {"name": u.path, "kind": "unit", "unit": u.path, "current": True, "inputs": list(u.inputs)} for u in units]
+    probes = [_unit(session, host, u, again=again) for u in units]
     if units:
         extra = _EXTRA.get(phase)
         probes += extra(session, host) if extra else []
     return probes
+
+
+def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
+    """Return a unit's probe; `since_restarts` lets one that cannot stay up fail at once instead of at the deadline."""
+    probe: Probe = {"name": unit.path, "kind": "unit", "unit": unit.path, "current": True, "inputs": list(unit.inputs)}
+    started, observed = session.the_plan.started, session.observed.get(host)
+    if not (again and started):
+        before = observed.extra("unit", unit.path).get("restarts", 0) if observed else 0
+        probe["since_restarts"] = 0 if (host, unit.path) in started else int(before)
+    return probe
 
 
 def control_plane_probe(session: Session, host: str) -> Probe:

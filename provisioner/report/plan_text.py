@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from provisioner.model.cluster import Cluster
+from provisioner.model.desired import Artifact
 from provisioner.model.plan import Change, ObjectChange, Plan
 
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~"}
-_FOLD = 12  # lines of one kind shown without --diff before the rest is counted
+_FOLD = 12   # lines of one kind shown without --diff before the rest is counted
+_COUNT = 40  # changes of one host shown without --diff before they are counted by phase
+_PATHS = ("file", "directory", "symlink", "artifact", "certificate")
+_MANY = {"directory": "directories", "sysctl": "kernel settings", "module": "kernel modules", "swap": "swap devices"}
+_ONE = {"sysctl": "kernel setting", "module": "kernel module", "swap": "swap device"}
 
 
 def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:
@@ -19,24 +25,49 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
                           f"(checked {plan.checked} items in {seconds:.1f}s).", *_strangers(plan)])
     lines = [f"Cluster  {cluster.cluster}    {len(cluster.control_planes)} control planes, {len(cluster.workers)} "
              f"workers, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}", ""]
-    for hosts, changes in _folded(plan):
+    for hosts, host_lines in _folded(plan, diff=diff):
         lines.append("  " + ", ".join(f"{h}  {cluster.hosts[h].address}" if len(hosts) == 1 else h for h in hosts))
-        lines += _host_lines(changes, diff=diff) or ["    up to date"]
+        lines += host_lines or ["    up to date"]
     if plan.objects:
-        lines += ["  objects", *(f"    {SYMBOLS[o.action]} {o.identity}    {o.reason}" for o in plan.objects)]
+        lines += ["  objects", *(f"    {SYMBOLS[o.action]} {o.identity:<58}  {o.reason}" for o in plan.objects)]
     return "\n".join([*lines, "", *_impact(plan), *_strangers(plan), _totals(plan)])
 
 
-def _folded(plan: Plan) -> list[tuple[list[str], Sequence[Change]]]:
-    """Group hosts whose changes read the same."""
+def _folded(plan: Plan, *, diff: bool) -> list[tuple[list[str], list[str]]]:
+    """Group hosts whose changes read the same, whatever of them is shown."""
     by_host: dict[str, list[Change]] = {name: [] for name in plan.desired.hosts}
     for change in plan.changes:
         by_host[change.host].append(change)
-    groups: dict[tuple[tuple[str, ...], ...], tuple[list[str], Sequence[Change]]] = {}
+    groups: dict[tuple[object, ...], tuple[list[str], list[str]]] = {}
     for host, changes in by_host.items():
-        key = tuple((c.kind, c.path, c.action, c.reason) for c in changes)
-        groups.setdefault(key, ([], changes))[0].append(host)
+        counted = not diff and len(changes) > _COUNT
+        lines = _phase_lines(changes) if counted else _host_lines(changes, diff=diff)
+        said = () if counted else tuple((c.kind, c.path, c.action, c.reason) for c in changes)
+        groups.setdefault((*lines, said), ([], lines))[0].append(host)
     return list(groups.values())
+
+
+def _phase_lines(changes: Sequence[Change]) -> list[str]:
+    """Count a host's changes by phase; what is restarted still has its line, with the cause."""
+    lines: list[str] = []
+    for phase in dict.fromkeys(c.phase for c in changes):
+        of_phase = [c for c in changes if c.phase == phase]
+        for symbol in dict.fromkeys(SYMBOLS[c.action] for c in of_phase):
+            alike = [c for c in of_phase if SYMBOLS[c.action] == symbol]
+            if symbol == "!":
+                lines += [line for c in alike for line in _change_lines(c, diff=False)]
+            else:
+                lines.append(f"    {symbol} {phase:<14} {_counted(alike)}")
+    return lines
+
+
+def _counted(changes: Sequence[Change]) -> str:
+    """Say how many of each kind, most first: `24 files, 15 certificates`."""
+    parts = []
+    for kind, count in Counter(c.kind for c in changes).most_common():
+        parts.append(f"{count} {_ONE.get(kind, kind) if count == 1 else _MANY.get(kind, f'{kind}s')}")
+    size = sum(c.item.size for c in changes if isinstance(c.item, Artifact) and c.action != "remove")
+    return ", ".join(parts) + (f", {size / 1e6:.0f} MB" if size else "")
 
 
 def _host_lines(changes: Sequence[Change], *, diff: bool) -> list[str]:
@@ -52,8 +83,7 @@ def _host_lines(changes: Sequence[Change], *, diff: bool) -> list[str]:
 
 
 def _change_lines(change: Change, *, diff: bool) -> list[str]:
-    name = change.path if change.kind in ("file", "directory", "symlink", "artifact", "certificate") \
-        else f"{change.kind} {change.path}"
+    name = change.path if change.kind in _PATHS else f"{change.kind} {change.path}"
     verb = f"{change.action}s: " if change.kind == "unit" else ""
     lines = [f"    {SYMBOLS[change.action]} {name:<58}  {verb}{change.reason}"]
     if diff and change.diff:

@@ -33,7 +33,8 @@ def cluster_is_healthy(session: Session) -> None:
     plan = session.the_plan
     phases = tuple(dict.fromkeys(item.phase for host in plan.desired.hosts.values() for item in host.items))
     probes: dict[str, list[dict[str, Any]]] = {
-        host: [p for phase in phases for p in gates.host_probes(session, host, phase)] for host in plan.desired.hosts}
+        host: [p for phase in phases for p in gates.host_probes(session, host, phase, again=True)]
+        for host in plan.desired.hosts}
     for host in session.cluster.nodes:
         if session.cluster.network.plugin != "none":
             probes[host.name].append(_dns(session))
