@@ -1,0 +1,117 @@
+"""A Kubernetes API in memory: enough of server-side apply, dry run and lists for what operate/kube.py asks."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from provisioner.operate.kube import KINDS, ApiFault, Kube
+
+PLURALS = frozenset(plural for plural, _ in KINDS.values())
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+
+
+def node(name: str, *, ready: bool = True, version: str = "v1.36.3", labels: Mapping[str, str] = {}) -> dict[str, Any]:
+    """Return a Node as the API shows it."""
+    condition = {"type": "Ready", "status": "True" if ready else "False", "message": "cni is not initialized"}
+    return {"metadata": {"name": name, "labels": dict(labels)},
+            "status": {"conditions": [condition], "nodeInfo": {"kubeletVersion": version}}}
+
+
+@dataclass
+class MemoryApi:
+    """What is stored, by URL path; `log` holds (method, path) of every write that was no dry run."""
+
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    log: list[tuple[str, str]] = field(default_factory=list)
+    refuse: int = 0                # an HTTP status that everything is answered with
+    _versions: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def put(self, path: str, body: Mapping[str, Any]) -> None:
+        self.objects[path] = {**body}
+
+    def lead(self) -> None:
+        for name in ("kube-controller-manager", "kube-scheduler"):
+            self.put(f"{LEASES}/{name}", {"metadata": {"name": name}, "spec": {"holderIdentity": "cp1"}})
+
+    def answer(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]]:
+        """Return status and document of one request."""
+        if self.refuse:
+            return self.refuse, {"message": f"refused with {self.refuse}"}
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        if method == "GET" and parts.path.rpartition("/")[2] in PLURALS:
+            return 200, {"items": self._list(parts.path, query)}
+        if method == "PATCH" and "fieldManager" in query:
+            return self._apply(parts.path, body or {}, dry="dryRun" in query)
+        if parts.path not in self.objects:
+            return 404, {"message": f"{parts.path} not found"}
+        if method == "GET":
+            return 200, self.objects[parts.path]
+        self.log.append((method, parts.path))
+        if method == "DELETE":
+            return 200, self.objects.pop(parts.path)
+        self.objects[parts.path] = merged(self.objects[parts.path], body or {})
+        return 200, self.objects[parts.path]
+
+    def _list(self, path: str, query: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+        group, _, plural = path.rpartition("/")
+        wanted = dict(p.split("=") for p in query.get("labelSelector", ()))
+        return [o for p, o in self.objects.items()
+                if p.startswith(f"{group}/") and p.rsplit("/", 2)[1] == plural
+                and wanted.items() <= o["metadata"].get("labels", {}).items()]
+
+    def _apply(self, path: str, body: Mapping[str, Any], *, dry: bool) -> tuple[int, dict[str, Any]]:
+        old = self.objects.get(path)
+        new = merged(old or {"metadata": {"uid": path, "generation": 0}}, body)
+        if body["kind"] == "Service":
+            new["spec"] = {"sessionAffinity": "None", **new["spec"]}         # a default, as the server sets them
+        changed = old is None or _without_counts(old) != _without_counts(new)
+        if changed:
+            new["metadata"] |= {"generation": new["metadata"]["generation"] + 1}
+        new["metadata"] |= {"resourceVersion": str(next(self._versions)), "managedFields": [{"manager": "kubewright"}]}
+        if body["kind"] == "Deployment" and not dry:
+            replicas = new["spec"]["replicas"]
+            new["status"] = {"observedGeneration": new["metadata"]["generation"], "updatedReplicas": replicas,
+                             "availableReplicas": replicas}
+        if not dry:
+            self.log.append(("PATCH", path))
+            self.objects[path] = new
+        return 200, new
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `old` with the fields of `new` over it, mapping by mapping."""
+    result = copy.deepcopy(dict(old))
+    for key, value in new.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+    return result
+
+
+def _without_counts(body: Mapping[str, Any]) -> dict[str, Any]:
+    counted = ("resourceVersion", "generation", "managedFields")
+    return {**{k: v for k, v in body.items() if k not in ("status", "metadata")},
+            "metadata": {k: v for k, v in body["metadata"].items() if k not in counted}}
+
+
+class MemoryKube(Kube):
+    """Kube's own methods over a MemoryApi instead of a connection."""
+
+    def __init__(self, api: MemoryApi) -> None:
+        self.api = api
+
+    def close(self) -> None:
+        """Close nothing."""
+
+    def request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json",
+                timeout: float = 10.0) -> dict[str, Any]:
+        status, document = self.api.answer(method, path, body)
+        if status >= 400:
+            raise ApiFault(f"{method} {path}", f"{status} {document['message']}", status)
+        return copy.deepcopy(document)
+

@@ -1,0 +1,225 @@
+"""Hosts in memory: what they are, by the applier's own states, and the ways to look at them and to change them.
+
+Strict as the applier is: a change is made only where the host still is what it expects. A unit is due as soon as
+one of its inputs is no longer what it started with; starting etcd makes a member, keepalived on the first host the VIP.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from provisioner.converge import runner
+from provisioner.converge.results import HostResult
+from provisioner.errors import KubewrightError, Unreachable
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.desired import Artifact, Item, KernelModule, Package, SwapOff, Sysctl, Unit, User
+from provisioner.model.facts import Facts, Interface
+from provisioner.model.observed import ABSENT, HostObserved, ObservedItem
+from provisioner.operate import etcd
+from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen
+from provisioner.orchestrate.phases import stage
+from provisioner.orchestrate.survey import MEMBER_DATA
+from provisioner.transport import remote
+from provisioner.transport.pool import raise_all
+
+T = TypeVar("T")
+PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
+
+
+@dataclass
+class FakeHost:
+    """One host: states and texts by (kind, path), and what each unit started with."""
+
+    name: str
+    facts: Facts
+    states: dict[tuple[str, str], str] = field(default_factory=dict)
+    extras: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    started: dict[str, dict[str, str]] = field(default_factory=dict)
+    down: bool = False
+
+    def file(self, path: str) -> str:
+        """Return what is at a path, of whatever kind, as one word for comparing."""
+        return next((s for (k, p), s in self.states.items() if p == path and k not in ("unit", "package")), ABSENT)
+
+    def observe(self, item: Item) -> ObservedItem:
+        key = (item.kind, item.path)
+        if isinstance(item, Unit):
+            return self._unit(item)
+        return ObservedItem(item.kind, item.path, self.states.get(key, ABSENT), self.extras.get(key, {}))
+
+    def _unit(self, unit: Unit) -> ObservedItem:
+        state = self.states.get(("unit", unit.path), ABSENT)
+        then = self.started.get(unit.path, {})
+        causes = [p for p in unit.inputs if then.get(p, ABSENT) != self.file(p)] if unit.path in self.started else []
+        if state != ABSENT:
+            state = " ".join([*state.split()[:2], "due" if causes else "current"])
+        return ObservedItem("unit", unit.path, state, {"causes": causes, "restarts": 0} | self.extras.get(
+            ("unit", unit.path), {}))
+
+    def change(self, change: Mapping[str, Any]) -> str:
+        """Make one change as the applier would, and return its result."""
+        key, kind = (change["kind"], change["path"]), change["kind"]
+        if kind == "unit":
+            self.states[key] = "active enabled current"
+            self.started[change["path"]] = {p: self.file(p) for p in change["inputs"]}
+            return "done"
+        state = self.states.get(key, ABSENT)
+        if state == change["want"]:
+            return "skipped"
+        if state != change["expect"]:
+            return "stale"
+        self.states[key] = change["want"]
+        self.extras.pop(key, None)
+        if change["action"] == "remove":
+            del self.states[key]
+        elif kind == "certificate":
+            self.extras[key] = {"pem": base64.b64decode(change["certificate"]).decode()}
+            self.states["key", change["key_path"]] = change["want"]
+        elif kind == "file" and " hmac:" not in change["want"]:
+            self.extras[key] = {"text": base64.b64decode(change["content"]).decode()}
+        return "done"
+
+
+class Line:
+    """A connection to a fake host: only its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class FakePool:
+    """Calls for each host in order, and keeps each host's outcome as the real pool does."""
+
+    def map(self, fn: Callable[[Line], T], hosts: Iterable[str]) -> dict[str, T | KubewrightError]:
+        outcomes: dict[str, T | KubewrightError] = {}
+        for host in hosts:
+            try:
+                outcomes[host] = fn(Line(host))
+            except KubewrightError as fault:
+                outcomes[host] = fault
+        return outcomes
+
+    def each(self, fn: Callable[[Line], T], hosts: Iterable[str]) -> dict[str, T]:
+        return raise_all(self.map(fn, hosts))
+
+    def connection(self, host: str) -> Line:
+        return Line(host)
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+@dataclass
+class FakeHosts:
+    """All hosts, and the log of what was done to them: (`apply`, step, hosts), (`prepare`, ...), (`store`, host, n)."""
+
+    hosts: dict[str, FakeHost]
+    lock: ArtifactLock
+    log: list[tuple[Any, ...]] = field(default_factory=list)
+    probed: list[tuple[str, list[str]]] = field(default_factory=list)
+    results: dict[str, HostResult] = field(default_factory=dict)    # what Ansible says of a host instead
+    broken: dict[str, str] = field(default_factory=dict)            # name of a probe -> why it does not hold
+    leader: str = "cp1"
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
+        patch.setattr(remote, "observe", self.observe)
+        patch.setattr(remote, "probe", self.probe)
+        patch.setattr(remote, "read", self.read)
+        patch.setattr(remote, "store", self.store)
+        patch.setattr(runner, "apply", self.apply)
+        patch.setattr(runner, "prepare", self.prepare)
+        patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
+        patch.setattr(etcd, "status", self.etcd_status)
+
+    def observe(self, pool: object, items: Mapping[str, Sequence[Item]], *, wait: int = 120) -> dict[str, HostObserved]:
+        outcomes: dict[str, HostObserved | KubewrightError] = {}
+        for name, of_host in items.items():
+            host = self.hosts[name]
+            seen = {(i.kind, i.path): host.observe(i) for i in of_host}
+            outcomes[name] = Unreachable(f"{name}: connecting: no route") if host.down else HostObserved(
+                name, self.facts(host), seen)
+        return raise_all(outcomes)
+
+    def facts(self, host: FakeHost) -> Facts:
+        up = host.states.get(("unit", "keepalived.service"), "").startswith("active")
+        if not (up and host.name == next(iter(self.hosts))):
+            return host.facts
+        return replace(host.facts, interfaces=(*host.facts.interfaces, Interface("vip0", ("10.77.0.10/32",), 1500)))
+
+    def probe(self, connection: Line, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2,
+              ) -> dict[str, Any]:
+        host = self.hosts[connection.name]
+        self.probed.append((host.name, [p["name"] for p in probes]))
+        results = []
+        for one in probes:
+            reason = self.broken.get(one["name"], "")
+            if one["kind"] == "unit" and not reason:
+                unit = Unit(path=one["unit"], phase="", inputs=tuple(one["inputs"]))
+                state = host.observe(unit).state
+                reason = "" if state == "active enabled current" else f"is {state}"
+            results.append({"name": one["name"], "ok": not reason, "reason": reason})
+        return {"ok": all(r["ok"] for r in results), "seconds": 0.1, "results": results}
+
+    def read(self, connection: Line, path: str) -> bytes:
+        extras = self.hosts[connection.name].extras
+        for kind in ("file", "certificate"):
+            if (kind, path) in extras:
+                return str(next(iter(extras[kind, path].values()))).encode()
+        if ("key", path) in self.hosts[connection.name].states:
+            return f"KEY {path} of {connection.name}".encode()
+        raise KubewrightError(f"{connection.name}: reading {path}: not there")
+
+    def store(self, connection: Line, artifacts: Sequence[tuple[Artifact, Path]], progress: Any = None) -> list[str]:
+        self.log.append(("store", connection.name, len(artifacts)))
+        for item, _ in artifacts:
+            self.hosts[connection.name].states["artifact", item.path] = str(item.want())
+            progress(item.size)
+        return [i.path for i, _ in artifacts]
+
+    def apply(self, inventory: object, directory: Path, hosts: Sequence[str], *, run_dir: Path, emit: object,
+              ) -> dict[str, HostResult]:
+        self.log.append(("apply", directory.name, tuple(hosts)))
+        return {h: self.results.get(h) or self._apply(h, json.loads((directory / f"{h}.json").read_text()))
+                for h in hosts}
+
+    def _apply(self, host: str, request: Mapping[str, Any]) -> HostResult:
+        rows = [{"kind": c["kind"], "path": c["path"], "result": self.hosts[host].change(c)}
+                for c in request["changes"]]
+        if any(r["result"] == "stale" for r in rows):
+            return HostResult(host, "stale", tuple(rows), "not what the plan saw")
+        if any(r["path"] == "etcd.service" for r in rows):
+            self.hosts[host].states.setdefault(("directory", MEMBER_DATA), "dir 0700 etcd:etcd")
+        return HostResult(host, "done", tuple(rows))
+
+    def prepare(self, inventory: object, directory: Path, hosts: Sequence[str], *, run_dir: Path, emit: object,
+                ) -> dict[str, HostResult]:
+        self.log.append(("prepare", tuple(hosts)))
+        for name in hosts:
+            host, wanted = self.hosts[name], json.loads((directory / f"{name}.prepare.json").read_text())
+            done: list[Item] = [Package(path=p, phase="") for p in wanted["packages"]]
+            done += [User(path=u["name"], phase="") for u in wanted["users"]]
+            done += [KernelModule(path=m, phase="") for m in wanted["modules"]]
+            done += [Sysctl(path=s.partition("=")[0], phase="", value=s.partition("=")[2]) for s in wanted["sysctls"]]
+            done += [SwapOff(path="swap", phase="")] if wanted["swap_off"] else []
+            host.states |= {(i.kind, i.path): str(i.want()) for i in done}
+            for path in (PACKAGE_FILES[p] for p in wanted["packages"] if p in PACKAGE_FILES):
+                host.states.setdefault(("file", path), "file sha256:of-the-package 0644 root:root")
+        return {h: self.results.get(h) or HostResult(h, "done") for h in hosts}
+
+    def etcd_status(self, access: Any, *, timeout: float = 3.0) -> EtcdStatus:
+        """Answer for the member whose name FakeSession.etcd_access put in the place of its address."""
+        host = access.address[0]
+        running = [h for h, one in self.hosts.items() if one.states.get(("unit", "etcd.service"), "").startswith("act")]
+        if host not in running:
+            raise EtcdFault("etcd: asking a member for its status: connection refused")
+        number = {name: i + 1 for i, name in enumerate(self.hosts)}
+        members = tuple(MemberSeen(number[h], h, (f"https://{h}:2380",)) for h in running)
+        return EtcdStatus("3.6.16", 4_100_000, number[self.leader], 7, 2, 99, number[host], members)

@@ -1,0 +1,114 @@
+"""A whole run against hosts and an API in memory: session, secrets and inventory are the real ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from provisioner.model.cluster import Cluster
+from provisioner.model.events import Event
+from provisioner.model.inventory import Inventory
+from provisioner.operate.etcd import EtcdAccess
+from provisioner.operate.kube import Kube
+from provisioner.operate.secrets import SecretStore
+from provisioner.orchestrate.session import Session
+from provisioner.transport.pool import Pool
+from tests.fakes.api import MemoryApi, MemoryKube, node
+from tests.fakes.hosts import FakeHost, FakeHosts, FakePool
+from tests.unit.compile.compile_fixture import LAB, facts_of, lock
+
+
+def operator_key(path: Path) -> str:
+    """Write an Ed25519 key as ssh-keygen does, and return its public line."""
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()))
+    path.chmod(0o600)
+    return key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+class FakeSession(Session):
+    """A Session whose API and etcd are in memory."""
+
+    world: World
+
+    def kube(self) -> Kube:
+        return self.world.kube(self)
+
+    def break_glass(self) -> Kube:
+        self.world.break_glass += 1
+        return MemoryKube(self.world.api)
+
+    def etcd_access(self, host: str) -> EtcdAccess:
+        return EtcdAccess((host, 0), Path(), Path(), Path())
+
+
+@dataclass
+class World:
+    """Five hosts, an API, an inventory on disk; `session()` is what open_session would give."""
+
+    inventory: Inventory
+    hosts: FakeHosts
+    api: MemoryApi
+    key: Path
+    events: list[Event] = field(default_factory=list)
+    break_glass: int = 0
+    sessions: int = 0
+
+    @classmethod
+    def make(cls, directory: Path, patch: pytest.MonkeyPatch, **changes: Any) -> World:
+        """Make the lab's five hosts, empty; `changes` replace top-level fields of the inventory."""
+        key = directory / "id_ed25519"
+        text = yaml.safe_load(LAB) | {"lab": False, "operators": [operator_key(key)],
+                                      "ssh": {"user": "admin", "key": str(key)}} | changes
+        (directory / "cluster.yaml").write_text(yaml.safe_dump(text))
+        cluster = Cluster.model_validate(text)
+        hosts = FakeHosts({n: FakeHost(n, f, {("swap", "swap"): "off"}) for n, f in facts_of(cluster).items()}, lock())
+        hosts.install(patch)
+        return cls(Inventory(directory, cluster, directory / "cluster.yaml"), hosts, MemoryApi(), key)
+
+    def session(self, emit: Callable[[Event], None] | None = None, *, run: bool = True) -> FakeSession:
+        """Open a session with a fresh run directory."""
+        self.sessions += 1
+        run_dir = self.inventory.runs_dir / f"run{self.sessions}"
+        run_dir.mkdir(parents=True, mode=0o700)
+        session = FakeSession(self.inventory, emit or self.events.append, run_dir.name, run_dir,
+                              cast(Pool, FakePool()), self.secrets(), self.hosts.lock)
+        session.world = self
+        return session
+
+    def secrets(self, *keys: Path) -> SecretStore:
+        return SecretStore(self.inventory.secrets_dir, self.inventory.operators, keys or (self.key,))
+
+    def kube(self, session: Session) -> Kube:
+        """Answer as the API does: Nodes are there and Ready once their kubelet runs, leases once someone leads."""
+        self.api.lead()
+        for name, host in self.hosts.hosts.items():
+            path = f"/api/v1/nodes/{name}"
+            if ("unit", "kubelet.service") in host.states and path not in self.api.objects:
+                self.api.put(path, node(name))
+        return MemoryKube(self.api)
+
+    def forget(self) -> None:
+        """Empty the logs, to look at one run alone."""
+        self.events.clear()
+        self.hosts.log.clear()
+        self.hosts.probed.clear()
+        self.api.log.clear()
+
+
+def instant(patch: pytest.MonkeyPatch) -> list[float]:
+    """Let waiting take no time: every sleep moves the monotonic clock on; return the sleeps."""
+    sleeps: list[float] = []
+    real = time.monotonic
+    patch.setattr(time, "sleep", sleeps.append)
+    patch.setattr(time, "monotonic", lambda: real() + sum(sleeps))
+    return sleeps

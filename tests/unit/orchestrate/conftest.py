@@ -1,0 +1,29 @@
+"""A world for every test: five empty hosts in memory, and the same after a first `up`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provisioner.orchestrate import engine
+from provisioner.orchestrate.survey import create_secrets, survey
+from provisioner.orchestrate.verbs import UP
+from tests.fakes.session import World, instant
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World.make(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def built(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Return the world after a first `up`, its logs emptied."""
+    instant(monkeypatch)
+    with world.session() as session:
+        survey(session)
+        create_secrets(session)
+        engine.run(session, UP)
+    world.forget()
+    return world

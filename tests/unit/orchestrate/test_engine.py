@@ -1,0 +1,64 @@
+"""The one loop: order, events, and what a failure leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.errors import GateFailed
+from provisioner.orchestrate import engine
+from provisioner.orchestrate.phase import Phase
+from provisioner.orchestrate.session import Session
+from tests.fakes.session import World
+
+
+def phases(done: list[str], *, broken: str = "", broken_gate: str = "") -> list[Phase]:
+    """Return three phases that write down when they act and prove."""
+
+    def make(name: str) -> Phase:
+        def act(session: Session) -> str:
+            done.append(f"{name} acts")
+            if name == broken:
+                raise GateFailed(f"{name}: broke", hint="look")
+            return "1 host" if name != "two" else ""
+
+        def gate(session: Session) -> None:
+            done.append(f"{name} proves")
+            if name == broken_gate:
+                raise GateFailed(f"gate after {name}: not so")
+
+        return Phase(name, f"does {name}", act, gate)
+
+    return [make(n) for n in ("one", "two", "three")]
+
+
+def story(world: World) -> list[tuple[str, str, str]]:
+    return [(e.type, e.phase, e.status) for e in world.events]
+
+
+def test_each_phase_acts_and_proves_before_the_next_begins(world: World) -> None:
+    done: list[str] = []
+    engine.run(world.session(), phases(done))
+    assert done == ["one acts", "one proves", "two acts", "two proves", "three acts", "three proves"]
+
+
+def test_the_events_tell_every_phase_with_its_seconds_and_whether_there_was_work(world: World) -> None:
+    engine.run(world.session(), phases([]))
+    assert story(world) == [
+        ("run-start", "", ""), ("phase-start", "one", ""), ("phase-done", "one", "ok"), ("phase-start", "two", ""),
+        ("phase-done", "two", "nothing-to-do"), ("phase-start", "three", ""), ("phase-done", "three", "ok"),
+        ("run-end", "", "ok")]
+    assert world.events[0].data == {"phases": ["one", "two", "three"]}
+    assert all(e.seconds is not None for e in world.events if e.type in ("phase-done", "run-end"))
+
+
+@pytest.mark.parametrize("which", ["broken", "broken_gate"])
+def test_a_failure_ends_the_run_unchanged_and_says_what_was_not_started(world: World, which: str) -> None:
+    done: list[str] = []
+    with pytest.raises(GateFailed) as fault:
+        engine.run(world.session(), phases(done, **{which: "two"}))
+    assert "two" in fault.value.message
+    assert not any(d.startswith("three") for d in done)
+    assert ("two proves" in done) == (which == "broken_gate"), "what was not done is not proved"
+    assert [s[:2] for s in story(world) if s[2] == "failed"] == [("phase-done", "two"), ("run-end", "two")]
+    assert world.events[-1].data == {"not_started": ["three"]}
+    assert world.events[-1].message == fault.value.message

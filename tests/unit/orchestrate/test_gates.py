@@ -1,0 +1,218 @@
+"""What is asked of hosts and APIs, how long, and what a gate that stays shut says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.operate.kube import object_path
+from provisioner.orchestrate import gates
+from provisioner.orchestrate.phases.verify import cluster_is_healthy, label_roles
+from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.survey import survey
+from provisioner.transport import remote
+from tests.fakes.api import node
+from tests.fakes.session import World, instant
+
+
+def units_of(probes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return since_restarts of every unit probe; `-` where it is not asked."""
+    return {p["unit"]: p.get("since_restarts", "-") for p in probes if p["kind"] == "unit"}
+
+
+def surveyed(world: World) -> Session:
+    session = world.session()
+    survey(session)
+    return session
+
+
+def test_every_unit_of_a_phase_must_be_current_and_answer(built: World) -> None:
+    probes = gates.host_probes(surveyed(built), "cp1", "node")
+    assert [(p["name"], p["kind"]) for p in probes] == [
+        ("kubelet.service", "unit"), ("kube-proxy.service", "unit"), ("kubelet", "http"), ("kube-proxy", "http")]
+    assert all(p["current"] and p["inputs"] for p in probes if p["kind"] == "unit")
+
+
+def test_an_api_server_is_asked_directly_and_through_haproxy_with_a_verified_certificate(built: World) -> None:
+    probes = [p for p in gates.host_probes(surveyed(built), "cp2", "control-plane") if p["kind"] == "http"]
+    assert [p["url"] for p in probes] == ["https://10.77.0.12:6443/readyz", "https://127.0.0.1:7443/readyz"]
+    assert all(p["ca"] and p["cert"] and p["key"] for p in probes)
+
+
+def test_a_host_without_units_of_a_phase_is_asked_nothing(built: World) -> None:
+    session = surveyed(built)
+    assert gates.host_probes(session, "w1", "etcd") == []
+    assert gates.host_probes(session, "w1", "control-plane") == []
+
+
+def test_exits_of_a_unit_count_from_what_the_survey_saw(built: World) -> None:
+    built.hosts.hosts["w1"].extras["unit", "kubelet.service"] = {"restarts": 7}
+    assert units_of(gates.host_probes(surveyed(built), "w1", "node")) == {
+        "kubelet.service": 7, "kube-proxy.service": 0}
+
+
+def test_exits_of_a_unit_that_this_run_restarts_count_from_nothing_on_that_host_only(built: World) -> None:
+    for name in ("w1", "w2"):
+        built.hosts.hosts[name].extras["unit", "kubelet.service"] = {"restarts": 7}
+    built.hosts.hosts["w1"].states["unit", "kubelet.service"] = "failed enabled current"
+    session = surveyed(built)
+    assert session.the_plan.started == {("w1", "kubelet.service")}
+    assert units_of(gates.host_probes(session, "w1", "node"))["kubelet.service"] == 0
+    assert units_of(gates.host_probes(session, "w2", "node"))["kubelet.service"] == 7
+
+
+def test_a_reload_does_not_make_systemd_count_anew(built: World) -> None:
+    built.hosts.hosts["w1"].extras["unit", "haproxy.service"] = {"restarts": 3}
+    del built.hosts.hosts["w1"].states["file", "/etc/haproxy/haproxy.cfg"]
+    session = surveyed(built)
+    assert [c.action for c in session.the_plan.changes if c.kind == "unit"] == ["reload"]
+    assert units_of(gates.host_probes(session, "w1", "load-balancer")) == {"haproxy.service": 3}
+
+
+def test_after_a_run_that_restarted_anything_earlier_exits_no_longer_count(built: World) -> None:
+    # A leader that lost its lease exits while API servers restart; it has passed its own gate since.
+    quiet = surveyed(built)
+    assert set(units_of(gates.host_probes(quiet, "w1", "node", again=True)).values()) == {0}
+    built.hosts.hosts["cp1"].states["unit", "kube-apiserver.service"] = "inactive enabled current"
+    busy = surveyed(built)
+    assert set(units_of(gates.host_probes(busy, "w1", "node", again=True)).values()) == {"-"}
+
+
+def test_verify_asks_every_unit_of_every_host_in_one_round_and_dns_from_every_node(built: World) -> None:
+    session = surveyed(built)
+    built.hosts.probed.clear()
+    cluster_is_healthy(session)
+    rounds = built.hosts.probed
+    assert [host for host, _ in rounds[:5]] == ["cp1", "cp2", "cp3", "w1", "w2"]
+    assert all("cluster DNS" in names for _, names in rounds[:5])
+    assert {"etcd.service", "kube-apiserver.service", "kubelet.service", "flanneld.service"} <= set(rounds[0][1])
+    assert rounds[5:] == [(h, ["API at the VIP"]) for h in ("cp1", "cp2", "cp3")]
+
+
+def test_a_shut_gate_names_the_host_the_reason_and_the_command_that_shows_more(built: World) -> None:
+    built.hosts.broken = {"kubelet.service": "activating (auto-restart): exited 2 times, it does not stay up"}
+    with pytest.raises(GateFailed) as fault:
+        gates.phase_holds(surveyed(built), "node", ["w1"])
+    assert fault.value.message == ("w1: gate after node: not so after 0 s: kubelet.service: activating (auto-restart): "
+                                   "exited 2 times, it does not stay up")
+    assert fault.value.hint == "on w1: journalctl -u kubelet.service -n 50"
+    assert fault.value.exit_code == 13
+
+
+def test_several_hosts_that_do_not_hold_are_one_error(built: World) -> None:
+    built.hosts.broken = {"kubelet": "connection refused"}
+    with pytest.raises(GateFailed) as fault:
+        gates.phase_holds(surveyed(built), "node")
+    assert all(h in fault.value.message for h in ("cp1", "cp2", "cp3", "w1", "w2"))
+
+
+def test_a_host_that_cannot_be_asked_is_not_taken_for_well(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def probe(connection: Any, probes: Any, deadline: float) -> dict[str, Any]:
+        raise Unreachable(f"{connection.name}: connecting: refused")
+
+    session = surveyed(built)
+    monkeypatch.setattr(remote, "probe", probe)
+    with pytest.raises(Unreachable, match="w1"):
+        gates.phase_holds(session, "node", ["w1"])
+
+
+def test_waiting_ends_with_the_last_reason_and_tells_it_meanwhile(world: World,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    looks: list[int] = []
+
+    def look() -> str:
+        looks.append(1)
+        return f"reason {len(looks)}"
+
+    with pytest.raises(GateFailed) as fault:
+        gates.wait_until(world.session(), "network", look, 30.0)
+    assert len(looks) == pytest.approx(30.0 / gates.INTERVAL, abs=2)
+    assert f"reason {len(looks)}" in fault.value.message
+    waiting = [e for e in world.events if e.type == "waiting"]
+    assert 4 <= len(waiting) <= 6
+    assert {e.phase for e in waiting} == {"network"}
+
+
+def test_waiting_takes_a_fault_for_a_reason_to_look_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    answers = iter(["refused", "refused", ""])
+
+    def look() -> str:
+        if reason := next(answers):
+            raise KubewrightError(reason)
+        return ""
+
+    gates.wait_until(world.session(), "access", look, 5.0)
+
+
+def test_etcd_is_one_cluster_only_when_exactly_the_inventory_s_members_answer(built: World,
+                                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    gates.etcd_is_one_cluster(surveyed(built))
+    built.hosts.hosts["cp3"].states["unit", "etcd.service"] = "inactive enabled current"
+    with pytest.raises(GateFailed, match="connection refused"):
+        gates.etcd_is_one_cluster(surveyed(built))
+
+
+def test_nodes_are_ready_says_of_each_what_is_missing(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    session = surveyed(built)
+    built.api.put("/api/v1/nodes/w1", node("w1", ready=False))
+    del built.api.objects["/api/v1/nodes/w2"]
+    del built.hosts.hosts["w2"].states["unit", "kubelet.service"]
+    with pytest.raises(GateFailed, match="w1: cni is not initialized; w2: not registered"):
+        gates.nodes_are_ready(session)
+    gates.nodes_are_ready(session, ["cp1", "cp2"])
+
+
+def test_leaders_act_names_who_does_not_lead(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    session = surveyed(built)
+    gates.leaders_act(session)
+    monkeypatch.setattr(built.api, "lead", lambda: built.api.objects.pop(
+        "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler", None))
+    with pytest.raises(GateFailed, match="no kube-scheduler leads"):
+        gates.leaders_act(session)
+
+
+@pytest.mark.parametrize(("status", "reason"), [
+    ({"observedGeneration": 0}, "not seen by the controller-manager yet"),
+    ({"observedGeneration": 9, "updatedReplicas": 1, "availableReplicas": 2}, "2 of 2 replicas available"),
+    ({"observedGeneration": 9, "updatedReplicas": 2, "availableReplicas": 1}, "1 of 2 replicas available")])
+def test_a_deployment_counts_only_with_all_replicas_of_its_present_generation(
+        built: World, monkeypatch: pytest.MonkeyPatch, status: dict[str, int], reason: str) -> None:
+    instant(monkeypatch)
+    session = surveyed(built)
+    path = next(object_path(o.body) for o in session.the_plan.desired.objects if o.body["kind"] == "Deployment")
+    gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
+    built.api.objects[path] |= {"status": status, "spec": {"replicas": 2}}
+    built.api.objects[path]["metadata"]["generation"] = 1
+    with pytest.raises(GateFailed, match=reason):
+        gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
+
+
+def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> None:
+    built.api.put("/api/v1/nodes/old1", node("old1"))
+    del built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"]
+    session = surveyed(built)
+    assert label_roles(session) == "1 nodes labelled"
+    assert label_roles(session) == ""
+    assert built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"] == {"node-role.kubernetes.io/worker": ""}
+    assert built.api.objects["/api/v1/nodes/cp1"]["metadata"]["labels"] == {
+        "node-role.kubernetes.io/control-plane": ""}
+    assert built.api.objects["/api/v1/nodes/old1"]["metadata"]["labels"] == {}
+
+
+def test_a_network_of_one_s_own_is_not_waited_for(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World.make(tmp_path, monkeypatch, network={"hosts": ["10.77.0.0/24"], "plugin": "none"})
+    session = surveyed(world)
+    assert not [p for h in session.the_plan.desired.hosts for p in gates.host_probes(session, h, "network")]
+
+
+def test_a_host_that_was_not_observed_counts_from_nothing(built: World) -> None:
+    session = surveyed(built)
+    session.observed = {h: o for h, o in session.observed.items() if h != "w1"}
+    assert set(units_of(gates.host_probes(session, "w1", "node")).values()) == {0}

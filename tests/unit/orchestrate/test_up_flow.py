@@ -1,0 +1,180 @@
+"""The whole of `up` against hosts in memory that are as strict as the applier."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.errors import KubewrightError, PlanStale, RefusedForSafety, Unreachable
+from provisioner.model.observed import ABSENT
+from provisioner.orchestrate import engine
+from provisioner.orchestrate.survey import BOOTSTRAPPED, create_secrets, is_bootstrapped, survey
+from provisioner.orchestrate.verbs import UP, VERIFY
+from tests.fakes.session import World, instant
+
+KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
+ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
+
+
+def up(world: World) -> None:
+    with world.session() as session:
+        plan = survey(session)
+        if not session.secrets.exists:
+            create_secrets(session)
+        engine.run(session, UP if plan.bootstrap or not plan.is_empty else VERIFY)
+
+
+def test_a_first_run_goes_through_the_phases_in_their_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    up(world)
+    everyone = ("cp1", "cp2", "cp3", "w1", "w2")
+    steps = [(entry[1], entry[2]) for entry in world.hosts.log if entry[0] == "apply"]
+    assert world.hosts.log[0] == ("prepare", everyone)
+    assert [entry[1] for entry in world.hosts.log[1:6]] == list(everyone), "each host was sent its artifacts once"
+    assert steps == [
+        ("pki.0", everyone), ("runtime.0", everyone), ("etcd.0", everyone[:3]), ("etcd.bootstrapped", everyone[:3]),
+        ("load-balancer.0", everyone), ("control-plane.0", everyone[:3]), ("controllers.0", everyone[:3]),
+        ("node.0", everyone), ("network.0", everyone)]
+    assert world.break_glass == 1
+    assert [e.phase for e in world.events if e.type == "phase-done"] == [p.name for p in UP]
+
+
+def test_the_package_s_own_file_is_expected_once_the_package_is_there(world: World,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    up(world)
+    assert all(" 0644 root:root" in h.states["file", "/etc/haproxy/haproxy.cfg"]
+               and "of-the-package" not in h.states["file", "/etc/haproxy/haproxy.cfg"]
+               for h in world.hosts.hosts.values())
+
+
+def test_after_a_first_run_nothing_differs_and_a_second_only_proves(built: World) -> None:
+    with built.session() as session:
+        plan = survey(session)
+        assert (plan.is_empty, plan.bootstrap, plan.strangers) == (True, False, ())
+    up(built)
+    assert built.hosts.log == []
+    assert [m for m, _ in built.api.log] == []
+    assert [e.phase for e in built.events if e.type == "phase-done"] == ["verify"]
+
+
+def test_no_member_can_ever_say_new_again_after_the_first_gate(built: World) -> None:
+    for name in ("cp1", "cp2", "cp3"):
+        states = built.hosts.hosts[name].states
+        assert states.get(("file", BOOTSTRAP_ENV), ABSENT) == ABSENT
+        assert states["file", BOOTSTRAPPED].startswith("file ")
+    assert ("file", BOOTSTRAPPED) not in built.hosts.hosts["w1"].states
+
+
+def test_a_run_killed_after_the_members_started_still_ends_as_one_cluster(world: World,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    names = [p.name for p in UP]
+    with world.session() as session:
+        survey(session)
+        create_secrets(session)
+        engine.run(session, UP[:names.index("etcd")])
+        UP[names.index("etcd")].act(session)            # killed before its gate
+    assert world.hosts.hosts["cp1"].states["file", BOOTSTRAP_ENV].startswith("file ")
+    up(world)
+    assert ("file", BOOTSTRAP_ENV) not in world.hosts.hosts["cp1"].states
+    assert is_bootstrapped({"cp1": world.session().pool and _observed(world, "cp1")})
+
+
+def _observed(world: World, host: str):  # type: ignore[no-untyped-def]
+    session = world.session()
+    survey(session)
+    return session.observed[host]
+
+
+def test_one_file_changed_by_hand_is_put_back_there_alone_and_restarts_its_unit_once(built: World) -> None:
+    host = built.hosts.hosts["w1"]
+    host.states[KUBELET_CONFIG] = "file sha256:by-hand 0600 root:root"
+    host.extras[KUBELET_CONFIG] = {"text": "maxPods: 5\n"}
+    with built.session() as session:
+        plan = survey(session)
+    assert [(c.host, c.kind, c.path, c.action, c.reason) for c in plan.changes] == [
+        ("w1", "file", KUBELET_CONFIG[1], "change", "content differs"),
+        ("w1", "unit", "kubelet.service", "restart", KUBELET_CONFIG[1])]
+    up(built)
+    assert built.hosts.log == [("apply", "node.0", ("w1",))]
+    with built.session() as session:
+        assert survey(session).is_empty
+
+
+def test_renewed_member_certificates_restart_members_one_at_a_time_each_proved_alone(built: World) -> None:
+    # Those whose turn has not come run with their old certificate: the proof between batches must not wait for them.
+    for name in ("cp1", "cp2", "cp3"):
+        del built.hosts.hosts[name].extras["certificate", ETCD_SERVER]      # unreadable: issued anew
+    up(built)
+    assert [e[1:] for e in built.hosts.log] == [
+        ("pki.0", ("cp1", "cp2", "cp3")), ("etcd.0", ("cp1",)), ("etcd.1", ("cp2",)), ("etcd.2", ("cp3",))]
+    proofs = [host for host, names in built.hosts.probed if "etcd.service" in names]
+    assert proofs[:2] == ["cp1", "cp2"], "after each batch only its own host is asked"
+
+
+def test_a_host_that_lost_its_member_s_data_is_refused_and_nothing_of_etcd_is_touched(built: World) -> None:
+    host = built.hosts.hosts["cp2"]
+    for key in [k for k in host.states if "etcd" in k[1] and k[0] != "certificate"]:
+        del host.states[key]
+    with pytest.raises(RefusedForSafety) as refused:
+        up(built)
+    assert refused.value.exit_code == 15
+    assert refused.value.code == "etcd-member-lost"
+    assert "cp2" in refused.value.message and "cp1" not in refused.value.message
+    assert not [e for e in built.hosts.log if e[0] == "apply" and e[1].startswith("etcd")]
+
+
+def test_an_inventory_with_another_ca_is_refused_before_anything_is_done(built: World) -> None:
+    shutil.rmtree(built.inventory.secrets_dir)
+    built.secrets().create("lab")
+    with pytest.raises(RefusedForSafety) as refused:
+        up(built)
+    assert (refused.value.exit_code, refused.value.code) == (15, "foreign-ca")
+    assert "cp1" in refused.value.message
+    assert built.hosts.log == []
+
+
+def test_an_inventory_without_a_ca_is_refused_on_a_live_cluster_and_mints_none(built: World) -> None:
+    shutil.rmtree(built.inventory.secrets_dir)
+    with pytest.raises(RefusedForSafety, match="another CA than this inventory"):
+        up(built)
+    assert not built.inventory.secrets_dir.exists()
+
+
+def test_a_host_that_does_not_answer_stops_the_run_before_anything_is_done(world: World) -> None:
+    world.hosts.hosts["w2"].down = True
+    with pytest.raises(Unreachable, match="w2"):
+        up(world)
+    assert world.hosts.log == []
+
+
+def test_a_host_that_is_not_what_the_plan_saw_is_stale_and_later_phases_do_not_start(built: World) -> None:
+    built.hosts.hosts["w1"].states[KUBELET_CONFIG] = "file sha256:one 0644 root:root"
+    with built.session() as session:
+        survey(session)
+        built.hosts.hosts["w1"].states[KUBELET_CONFIG] = "file sha256:two 0644 root:root"
+        with pytest.raises(PlanStale):
+            engine.run(session, UP)
+    end = built.events[-1]
+    assert (end.type, end.status, end.phase) == ("run-end", "failed", "node")
+    assert end.data == {"not_started": ["network", "addons", "verify"]}
+
+
+def test_a_node_that_the_inventory_does_not_name_is_told_and_left_alone(built: World) -> None:
+    built.api.put("/api/v1/nodes/old1", {"metadata": {"name": "old1"}, "status": {}})
+    with built.session() as session:
+        plan = survey(session)
+    assert (plan.strangers, plan.is_empty) == (("old1",), True)
+
+
+def test_objects_are_all_to_add_while_the_api_says_it_cannot_answer(built: World) -> None:
+    built.api.refuse = 503
+    with built.session() as session:
+        plan = survey(session)
+    assert {o.action for o in plan.objects} == {"add"}
+    built.api.refuse = 400
+    with built.session() as session, pytest.raises(KubewrightError, match="400"):
+        survey(session)
