@@ -40,6 +40,11 @@ def _probe(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return probe(host, _request(stream))
 
 
+def _inspect(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .inspect import inspect
+    return inspect(host, _request(stream))
+
+
 def _read(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .readers import read
     return read(host, _request(stream))
@@ -51,7 +56,8 @@ def _steps(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
-    "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "read": _read, "steps": _steps,
+    "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
+    "steps": _steps,
 }
 
 

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# An older Python says its version instead of failing somewhere within.
 # Reads the zipapp from stdin (its length and a newline first) into a memfd and runs it from there: nothing is left on
 # the host. Directories that a user can write to are no source of modules for what runs as root.
 BOOTSTRAP = (
     "import os,sys,runpy;"
+    "v=sys.version_info;"
+    "v<(3,9) and sys.exit('too old: Python %d.%d.%d'%v[:3]);"
     "sys.path[:]=[p for p in sys.path if p];"
     "i=sys.stdin.buffer;"
     "z=i.read(int(i.readline()));"

@@ -18,20 +18,23 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--skip", multiple=True, metavar="CHECK", help="Leave out a check of the machines; may be repeated.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
-def up(context: Context, yes: bool, events: bool) -> int:
+def up(context: Context, yes: bool, skip: tuple[str, ...], events: bool) -> int:
     """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
     context.enter_lab()
     from provisioner.orchestrate import engine
+    from provisioner.orchestrate.preflight import fit_survey, known_checks
     from provisioner.orchestrate.session import open_session
-    from provisioner.orchestrate.survey import create_secrets, survey
+    from provisioner.orchestrate.survey import create_secrets
     from provisioner.orchestrate.verbs import UP, VERIFY
 
     began = time.monotonic()
+    known_checks(skip)
     with open_session(context.inventory, lambda event: None, run=True) as session:
         session.emit = _readers(context, session, events)
-        plan = survey(session)
+        plan = fit_survey(session, skip)
         if not events:
             _show(context, plan, time.monotonic() - began)
         if not plan.is_empty and not _agreed(session, yes):

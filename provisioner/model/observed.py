@@ -23,11 +23,16 @@ class ObservedItem:
 
 @dataclass(frozen=True)
 class HostObserved:
-    """Everything one `observe` call answered."""
+    """Everything one `observe` call answered.
+
+    `clock_off` is by how many seconds the host's clock is certainly ahead of ours, negative for behind: 0 when its
+    moment lies between our question and its answer, so a slow line never looks like a wrong clock.
+    """
 
     name: str
     facts: Facts
     items: Mapping[tuple[str, str], ObservedItem]
+    clock_off: float = 0.0
 
     def state(self, kind: str, path: str) -> str:
         """Return the state string of an item, `absent` for one that was not asked for."""

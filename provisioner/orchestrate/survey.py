@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from provisioner.compile import pki as table
 from provisioner.compile.cluster import compile_cluster
@@ -29,14 +29,15 @@ _EVIDENCE: tuple[Item, ...] = (
 )
 
 
-def survey(session: Session) -> Plan:
+def survey(session: Session, admit: Callable[[], None] = lambda: None) -> Plan:
     """Observe every host, compile, and return the plan; sets `session.observed` and `session.plan`.
 
-    Read-only. Raises Unreachable with every host that did not answer, RefusedForSafety where this inventory's CA is
-    not the cluster's.
+    Read-only. `admit` may refuse once the facts are known, before anything is compiled from them. Raises Unreachable
+    with every host that did not answer, RefusedForSafety where this inventory's CA is not the cluster's.
     """
     names = [h.name for h in session.cluster.machines]
     session.observed = remote.observe(session.pool, {n: () for n in names})
+    admit()
     desired = _compile(session)
     session.observed = remote.observe(
         session.pool, {h.name: (*h.items, *_EVIDENCE) for h in desired.hosts.values()})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from provisioner.applier.package import argv, build_zipapp, frame
 from provisioner.errors import KubewrightError, LockHeld, Unreachable
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.facts import Facts, Interface
+from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.observed import HostObserved, ObservedItem
 from provisioner.transport.connection import Completed, Connection
 from provisioner.transport.faults import HostFault
@@ -21,6 +23,7 @@ CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
 OBSERVE_WAIT = 120
 STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken line, not a slow one
+TOO_OLD = "too old"              # how the applier's bootstrap begins when it cannot run there
 Progress = Callable[[int], None]
 """Called with the number of bytes just sent."""
 
@@ -40,6 +43,9 @@ def _answer(connection: Connection, command: str, done: Completed) -> dict[str, 
         if b"python3" in done.stderr and (b"not found" in done.stderr or b"No such file" in done.stderr):
             raise HostFault(host, doing, "there is no python3 on the host", code="no-python",
                             hint=f"on {host}: apt-get install -y python3-minimal")
+        if text.startswith(TOO_OLD):
+            raise HostFault(host, doing, f"{text.removeprefix('too old: ')} is {TOO_OLD}; 3.9 is needed",
+                            code="python-old", hint=f"install a newer operating system on {host}")
         raise KubewrightError(f"{host}: {doing}: exit {done.rc}: {text.splitlines()[-1] if text else 'no words'}",
                               details=text.splitlines()[-20:-1], code="applier-failed")
     try:
@@ -68,11 +74,19 @@ def observe_each(pool: Pool, items_by_host: Mapping[str, Sequence[Item]], *, wai
 def observe_host(connection: Connection, items: Sequence[Item], *, wait: int = OBSERVE_WAIT) -> HostObserved:
     """Return facts and states of one host; a step that still runs there after `wait` seconds is LockHeld."""
     request = {"items": [item.spec() for item in items], "facts": True, "wait": wait}
+    asked = time.time()
     answer = call(connection, "observe", request, wait + SLACK)
+    answered = time.time()
     if "busy" in answer:
         raise LockHeld(f"{connection.name}: observing: step {answer['busy']} still runs after {wait} s",
                        code="host-busy", hint="wait for it, or see `kubewright runs list`")
-    return HostObserved(connection.name, facts_of(answer["facts"]), items_of(answer["items"]))
+    facts = facts_of(answer["facts"])
+    return HostObserved(connection.name, facts, items_of(answer["items"]), clock_off(facts.epoch, asked, answered))
+
+
+def clock_off(epoch: float, asked: float, answered: float) -> float:
+    """Return how far a clock that said `epoch` somewhere between two moments of ours is certainly off."""
+    return max(0.0, epoch - answered) or min(0.0, epoch - asked)
 
 
 def facts_of(values: Mapping[str, Any]) -> Facts:
@@ -111,6 +125,24 @@ def _store_stream(artifacts: Sequence[tuple[Artifact, Path]], progress: Progress
             while chunk := file.read(CHUNK):
                 yield chunk
                 progress(len(chunk))
+
+
+def inspect(pool: Pool, hosts: Iterable[str], *, ports: Sequence[int], paths: Sequence[str],
+            directories: Sequence[str]) -> dict[str, Inspection]:
+    """Ask hosts who listens on `ports`, which of `paths` exist, and how much room `directories` have."""
+    request = {"ports": list(ports), "paths": list(paths), "directories": list(directories)}
+    return raise_all(pool.map(lambda c: inspection_of(call(c, "inspect", request)), hosts))
+
+
+def inspection_of(answer: Mapping[str, Any]) -> Inspection:
+    """Make an Inspection of the applier's answer."""
+    return Inspection(
+        prepared=bool(answer["prepared"]),
+        listeners=tuple(Listener(x["port"], x["address"], x["process"], x["pid"], x["unit"])
+                        for x in answer["listeners"]),
+        there=frozenset(answer["there"]),
+        disks=tuple(Disk(tuple(d["paths"]), d["free_mib"]) for d in answer["disks"]),
+        swap=str(answer["swap"]), product=str(answer["product"]))
 
 
 def probe(connection: Connection, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2,

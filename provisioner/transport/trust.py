@@ -73,9 +73,17 @@ def _direct(hop: Hop) -> socket.socket:
 
 def pinned_for(target: Target) -> Sequence[HostKey]:
     """Return the keys that the file pins for this machine."""
-    name = target.hop.known_hosts_name
+    return _pinned(target.known_hosts_file, target.hop.known_hosts_name)
+
+
+def pinned_jump(target: Target) -> Sequence[HostKey]:
+    """Return the keys that the file pins for the jump host, none where there is no such host."""
+    return [] if target.jump is None else _pinned(target.known_hosts_file, target.jump.known_hosts_name)
+
+
+def _pinned(file: Path, name: str) -> list[HostKey]:
     return [HostKey(name, e.key.get_name(), e.key.fingerprint, f"{name} {e.key.get_name()} {e.key.get_base64()}")
-            for e in hostkeys.pinned(target.known_hosts_file) if _pins(e, name) and e.key is not None]
+            for e in hostkeys.pinned(file) if _pins(e, name) and e.key is not None]
 
 
 def _pins(entry: HostKeyEntry, name: str) -> bool:

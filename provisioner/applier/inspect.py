@@ -1,0 +1,131 @@
+"""`inspect`: what preflight asks of a host that is to be changed; changes nothing and creates nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Any, Iterator, Mapping, Optional, Sequence
+
+from . import kernel
+from .host import STATE_DIR, Host
+
+LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
+# Services that people and timers start programs from: stopping them would not only stop the program.
+LAUNCHERS = ("ssh", "sshd", "ssh@", "sshd@", "cron", "crond", "atd", "getty@", "serial-getty@", "user@")
+Socket = tuple[str, int, str]
+
+
+def inspect(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer who listens on the ports, which of the paths exist, and the room where the directories lie."""
+    return {
+        "prepared": os.path.isdir(host.at(STATE_DIR)),
+        "listeners": listeners(host, request.get("ports", ())),
+        "there": [path for path in request.get("paths", ()) if os.path.lexists(host.at(path))],
+        "disks": _disks(host, request.get("directories", ())),
+        "swap": kernel.swap(host),
+        "product": _product(host),
+    }
+
+
+def listeners(host: Host, ports: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the processes that listen on `ports`; the search for them costs only where somebody does."""
+    wanted = frozenset(ports)
+    found = [s for table in ("tcp", "tcp6") for s in _sockets(host, table) if s[1] in wanted]
+    owners = _owners(host, frozenset(inode for _, _, inode in found)) if found else {}
+    answer = []
+    for address, port, inode in found:
+        pid = owners.get(inode)
+        answer.append({"port": port, "address": address, "pid": pid or 0, "process": _comm(host, pid),
+                       "unit": _unit(host, pid)})
+    return answer
+
+
+def _sockets(host: Host, table: str) -> Iterator[Socket]:
+    for line in (host.text(f"/proc/net/{table}") or "").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == LISTEN:
+            address, _, port = fields[1].partition(":")
+            yield _address(address), int(port, 16), fields[9]
+
+
+def _address(text: str) -> str:
+    """Read an address: 32-bit words in the machine's own byte order."""
+    words = [int(text[i:i + 8], 16) for i in range(0, len(text), 8)]
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
+
+
+def _owners(host: Host, inodes: frozenset[str]) -> dict[str, int]:
+    """Return which process holds each socket, by the links in /proc/PID/fd; the parent of a family stands first."""
+    links = {f"socket:[{inode}]": inode for inode in inodes}
+    owners: dict[str, int] = {}
+    pids = sorted(int(name) for name in os.listdir(host.at("/proc")) if name.isdigit())
+    for pid in pids:
+        for link in _links(host.at(f"/proc/{pid}/fd")):
+            if link in links:
+                owners.setdefault(links[link], pid)
+        if len(owners) == len(inodes):
+            break
+    return owners
+
+
+def _links(directory: str) -> Iterator[str]:
+    try:
+        names = os.listdir(directory)
+    except OSError:  # the process has ended, or is another's
+        return
+    for name in names:
+        try:
+            yield os.readlink(f"{directory}/{name}")
+        except OSError:
+            continue
+
+
+def _comm(host: Host, pid: Optional[int]) -> str:
+    return "" if pid is None else (host.text(f"/proc/{pid}/comm") or "").strip()
+
+
+def _unit(host: Host, pid: Optional[int]) -> str:
+    """Return the innermost systemd unit of a process, empty for what a person or a timer has started.
+
+    systemd's own hierarchy is v2's (`0::`) or v1's name=systemd.
+    """
+    if pid is None:
+        return ""
+    for line in (host.text(f"/proc/{pid}/cgroup") or "").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if "/user@" in path:  # a user's own service: systemctl does not know its name
+            return ""
+        if controllers == "name=systemd" or number == "0":
+            for part in reversed(path.split("/")):
+                if part.endswith((".service", ".scope")):
+                    return "" if _launches(part) else part
+    return ""
+
+
+def _launches(unit: str) -> bool:
+    name, at, _ = unit.rpartition(".")[0].partition("@")
+    return name + at in LAUNCHERS
+
+
+def _disks(host: Host, directories: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the file systems of the directories, or of their nearest parents where they do not exist yet."""
+    disks: dict[int, dict[str, Any]] = {}
+    for directory in directories:
+        place = host.at(directory)
+        while not os.path.isdir(place) and len(place) > 1:
+            place = os.path.dirname(place)
+        room = os.statvfs(place)
+        disk = disks.setdefault(os.stat(place).st_dev,
+                                {"paths": [], "free_mib": room.f_bavail * room.f_frsize // (1 << 20)})
+        disk["paths"].append(directory)
+    return list(disks.values())
+
+
+def _product(host: Host) -> str:
+    """Return the UUID that the firmware gives the machine; a container sees that of the machine below it."""
+    if os.path.exists(host.at("/run/systemd/container")):
+        return ""
+    return (host.text("/sys/class/dmi/id/product_uuid") or "").strip().lower()

@@ -1,0 +1,61 @@
+"""`check`: are the machines fit for their roles? Everything is told at once; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.context import Context
+
+if TYPE_CHECKING:
+    from provisioner.orchestrate.preflight import Report
+
+NOT_FIT = 11
+
+
+@click.command()
+@click.option("--skip", multiple=True, metavar="CHECK", help="Leave out a check; may be repeated.")
+@click.pass_obj
+def check(context: Context, skip: tuple[str, ...]) -> int:
+    """Run every check on every host and tell all findings with their cures; exit 11 when one is an error."""
+    context.enter_lab()
+    from provisioner.orchestrate.preflight import known_checks, look
+    from provisioner.orchestrate.session import open_session
+
+    known_checks(skip)
+    with open_session(context.inventory, lambda event: None, run=False) as session:
+        report = look(session, skip)
+    if context.wants_json:
+        context.print_json({"cluster": context.inventory.cluster.cluster, **report.to_json()})
+        return NOT_FIT if report.errors else 0
+    click.echo("\n".join(_text(report)))
+    report.refuse()
+    return 0
+
+
+def _text(report: Report) -> Iterable[str]:
+    from provisioner.operate.checks.finding import grouped
+    from provisioner.operate.checks.table import CHECKS
+    from provisioner.orchestrate.preflight import lines
+
+    rows = [("CHECK", "RESULT", "HOSTS", "")]
+    for one in CHECKS:
+        word, hosts = report.result(one.name)
+        rows.append((one.name, word, ", ".join(hosts) or _count(report, one.name), one.doc))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        yield "  ".join((*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3])).rstrip()
+    for group in grouped(report.warnings):
+        first, *cures = lines(group)
+        yield from (f"warning: {first}", *cures)
+    if not report.errors:
+        yield f"All {report.hosts} hosts are fit." if report.hosts > 1 else "The host is fit."
+
+
+def _count(report: Report, check: str) -> str:
+    asked = report.asked(check)
+    if report.result(check)[0] == "skipped":
+        return "-"
+    return str(asked) if asked == report.hosts else f"{asked} of {report.hosts}"

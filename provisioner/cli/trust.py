@@ -1,0 +1,142 @@
+"""`trust`: show the hosts' SSH keys, and pin them once a person has said that they are the right ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.context import Context
+from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable, UsageFault
+
+if TYPE_CHECKING:
+    from provisioner.orchestrate.trust import Shown
+    from provisioner.transport.target import Target
+
+_WORDS = {"pinned": "is pinned already", "new": "not pinned yet", "changed": "NOT the key that is pinned"}
+
+
+@click.command()
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.option("--replace", is_flag=True, help="Also pin keys that differ from the pinned ones.")
+@click.option("--yes", is_flag=True, help="Pin without asking.")
+@click.pass_obj
+def trust(context: Context, hosts: tuple[str, ...], replace: bool, yes: bool) -> int:
+    """Show the SSH key of every host (or those named), and pin the new ones after a yes.
+
+    Compare the fingerprints with what each machine's own console prints for /etc/ssh/ssh_host_*.pub (ssh-keygen -lf).
+    """
+    context.enter_lab()
+    from provisioner.orchestrate.trust import jump_hosts, machines
+    from provisioner.transport.target import targets_of
+
+    targets = _chosen(targets_of(context.inventory), hosts)
+    file = context.inventory.known_hosts_path
+    enrol = _Enrolment(context, file, replace=replace, yes=yes)
+    enrol.take(jump_hosts(targets))
+    enrol.take(machines(targets))
+    enrol.end()
+    return 0
+
+
+def _chosen(targets: Mapping[str, Target], hosts: Sequence[str]) -> Mapping[str, Target]:
+    unknown = [host for host in hosts if host not in targets]
+    if unknown:
+        raise UsageFault(f"the inventory has no host {', '.join(unknown)}", details=[f"hosts: {' '.join(targets)}"],
+                         hint="kubewright trust --help")
+    return {name: target for name, target in targets.items() if name in hosts} if hosts else targets
+
+
+class _Enrolment:
+    """The keys of one call: shown, judged, agreed on, pinned; what did not answer is told at the end."""
+
+    def __init__(self, context: Context, file: Path, *, replace: bool, yes: bool) -> None:
+        self._context = context
+        self._file = file
+        self._replace = replace
+        self._yes = yes
+        self._shown: list[Shown] = []
+        self._faults: dict[str, KubewrightError] = {}
+        self._pinned: list[Shown] = []
+
+    def take(self, outcomes: Iterable[Shown | KubewrightError]) -> None:
+        """Show the keys and pin the new ones, or refuse; nothing of a round is pinned when one key has changed."""
+        shown = []
+        for outcome in outcomes:
+            if isinstance(outcome, KubewrightError):
+                self._faults[str(getattr(outcome, "host", len(self._faults)))] = outcome
+            else:
+                shown.append(outcome)
+        self._shown += shown
+        self._print(shown)
+        changed = [s for s in shown if s.state == "changed"]
+        if changed and not self._replace:
+            self._document()
+            raise _key_changed(changed)
+        new = [s for s in shown if s.state != "pinned"]
+        if new and self._agreed(new):
+            from provisioner.orchestrate.trust import pin
+
+            pin(self._file, new)
+            self._pinned += new
+
+    def end(self) -> None:
+        """Say what was pinned; hosts that did not answer are an error although the others are pinned."""
+        self._document()
+        if self._pinned:
+            click.echo(f"Pinned {len(self._pinned)} keys in {_short(self._file)}.", err=True)
+        elif all(s.state == "pinned" for s in self._shown) and not self._faults:
+            click.echo(f"All {len(self._shown)} keys are pinned in {_short(self._file)}.", err=True)
+        else:
+            click.echo("Nothing was pinned.", err=True)
+        if self._faults:
+            from provisioner.transport.pool import raise_all
+
+            raise_all({**dict.fromkeys((s.host for s in self._shown), None), **self._faults})
+
+    def _agreed(self, new: Sequence[Shown]) -> bool:
+        if self._yes:
+            return True
+        if self._context.wants_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            self._document()
+            raise RefusedForSafety(
+                f"{', '.join(s.host for s in new)}: pinning keys: nobody has agreed to them, and there is no terminal "
+                "to ask at", details=["nothing was pinned"], code="needs-yes",
+                hint="compare the fingerprints, then: kubewright trust --yes")
+        return click.confirm("Are these the keys of your machines?", err=True)
+
+    def _print(self, shown: Sequence[Shown]) -> None:
+        if self._context.wants_json or not shown:
+            return
+        widths = [max(len(text) for text in column)
+                  for column in zip(*((s.host, s.place, s.key.type) for s in shown), strict=True)]
+        for s in shown:
+            cells = (s.host, s.place, s.key.type)
+            left = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+            click.echo(f"{left}  {s.key.fingerprint}  {_WORDS[s.state]}")
+
+    def _document(self) -> None:
+        if self._context.wants_json:
+            done = {s.host for s in self._pinned}
+            self._context.print_json({
+                "known_hosts": str(self._file),
+                "keys": [{**s.to_json(), "pinned_now": s.host in done} for s in self._shown],
+                "unreachable": {host: fault.message for host, fault in self._faults.items()}})
+
+
+def _key_changed(changed: Sequence[Shown]) -> Unreachable:
+    return Unreachable(
+        f"{', '.join(s.host for s in changed)}: comparing host keys: not the key that is pinned",
+        details=[*(f"{s.host}: pinned {', '.join(k.fingerprint for k in s.before)}, now {s.key.fingerprint}"
+                   for s in changed), "nothing was pinned"],
+        hint=f"reinstalled on purpose? `kubewright trust {' '.join(s.host for s in changed)} --replace`. "
+             "Otherwise stop here: someone may be in between.",
+        code="host-key-changed")
+
+
+def _short(file: Path) -> str:
+    here = Path.cwd()
+    return str(file.relative_to(here)) if file.is_relative_to(here) else str(file)

@@ -1,0 +1,52 @@
+"""What only a machine that is to be changed is asked: who listens where, what lies there already, how much room is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A process that listens on a TCP port; `process` is empty where it could not be found (another pid namespace)."""
+
+    port: int
+    address: str
+    process: str = ""
+    pid: int = 0
+    unit: str = ""
+
+    @property
+    def is_wide(self) -> bool:
+        """Say whether it listens on every address of the machine."""
+        return self.address in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+    @property
+    def is_loopback(self) -> bool:
+        """Say whether only the machine itself reaches it."""
+        return self.address.startswith("127.") or self.address in ("::1", "::ffff:127.0.0.1")
+
+    def __str__(self) -> str:
+        """Name the process by what is the same on every host: `nginx (nginx.service)`, never by its pid."""
+        if not self.process:
+            return "a process that cannot be seen from there"
+        return f"{self.process} ({self.unit})" if self.unit.endswith(".service") else self.process
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system with those of the asked directories that lie on it."""
+
+    paths: tuple[str, ...]
+    free_mib: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything one `inspect` call answered; `there` are those of the asked paths that exist."""
+
+    prepared: bool = False           # we were here before: /var/lib/kubewright exists
+    listeners: tuple[Listener, ...] = ()
+    there: frozenset[str] = frozenset()
+    disks: tuple[Disk, ...] = ()
+    swap: str = "off"                # the state string of the item `swap`
+    product: str = ""                # the machine's own UUID; empty in a container, where it is the machine's below

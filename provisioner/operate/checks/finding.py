@@ -1,0 +1,120 @@
+"""What a check sees and what it finds, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from provisioner.errors import KubewrightError
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.cluster import Cluster, Host
+from provisioner.model.facts import Facts
+from provisioner.model.inspection import Inspection
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class HostSeen:
+    """One host that answered; `inspection` is None where nothing is going to be changed.
+
+    `missing_mib` is how much the host still has to get of what artifacts.lock pins.
+    """
+
+    host: Host
+    facts: Facts
+    clock_off: float = 0.0
+    inspection: Inspection | None = None
+    missing_mib: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.host.name
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything the checks decide from; `faults` holds why a host did not answer."""
+
+    cluster: Cluster
+    lock: ArtifactLock
+    hosts: Mapping[str, HostSeen]
+    faults: Mapping[str, KubewrightError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact about one host that is in the way, and what cures it."""
+
+    check: str
+    host: str
+    severity: Severity
+    saw: str
+    cure: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as plain values."""
+        return asdict(self)
+
+
+Found = tuple[Severity, str, str]
+"""Severity, what was seen, and the cure; the host and the check's name are added by the table."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named check; `doc` says in a few words what it asks."""
+
+    name: str
+    doc: str
+    run: Callable[[Seen], Iterator[tuple[str, Found]]]
+    needed: bool = False             # without it the other checks know nothing of a host, so it cannot be skipped
+
+    def findings(self, seen: Seen) -> Iterator[Finding]:
+        """Return what this check finds, host by host."""
+        for host, (severity, saw, cure) in self.run(seen):
+            yield Finding(self.name, host, severity, saw, cure)
+
+
+def each(ask: Callable[[Seen, HostSeen], Iterator[Found]]) -> Callable[[Seen], Iterator[tuple[str, Found]]]:
+    """Make a check of all hosts from a check of one."""
+
+    def run(seen: Seen) -> Iterator[tuple[str, Found]]:
+        for name, host in seen.hosts.items():
+            for found in ask(seen, host):
+                yield name, found
+
+    return run
+
+
+@dataclass(frozen=True)
+class Group:
+    """Findings with one cause, told in one line: `cp1, cp2: port 10250 is in use by microk8s`."""
+
+    check: str
+    severity: Severity
+    saw: str
+    hosts: tuple[str, ...]
+    cures: tuple[str, ...]
+
+
+def grouped(findings: Iterable[Finding]) -> list[Group]:
+    """Return the findings by cause, in the order in which the causes were first met."""
+    groups: dict[tuple[str, Severity, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.check, finding.severity, finding.saw), []).append(finding)
+    return [Group(check, severity, saw, tuple(dict.fromkeys(f.host for f in members)),
+                  _cures(members))
+            for (check, severity, saw), members in groups.items()]
+
+
+def _cures(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """Return each cure once; what is to be done `on HOST: ` is one line for all hosts where it is the same."""
+    hosts: dict[str, list[str]] = {}
+    for finding in findings:
+        act = finding.cure.removeprefix(f"on {finding.host}: ")
+        on = hosts.setdefault(act, [])
+        if act != finding.cure:
+            on.append(finding.host)
+    return tuple(f"on {', '.join(on)}: {act}" if on else act for act, on in hosts.items() if act)

@@ -1,0 +1,78 @@
+"""Is every machine reached, itself, and no copy of another?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from provisioner.errors import KubewrightError
+from provisioner.operate.checks.finding import Found, HostSeen, Seen, Severity
+
+_PYTHON_FAULTS = ("no-python", "python-old")
+# An unpinned key is one cause with one cure on all hosts, whatever each of them showed.
+_ONE_CAUSE = {"host-key-unknown": ("the host key is not pinned", "kubewright trust")}
+
+
+def answers(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that we can log in: network, host key, our own key."""
+    for host, fault in seen.faults.items():
+        if fault.code not in _PYTHON_FAULTS and not fault.code.startswith("sudo"):
+            yield host, _told(host, fault)
+
+
+def becomes_root(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that sudo gives us root without a question."""
+    for host, fault in seen.faults.items():
+        if fault.code.startswith("sudo"):
+            yield host, _told(host, fault)
+
+
+def has_python(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask for a python3 that could run the applier at all."""
+    for host, fault in seen.faults.items():
+        if fault.code in _PYTHON_FAULTS:
+            yield host, _told(host, fault)
+
+
+def _told(host: str, fault: KubewrightError) -> Found:
+    saw = str(getattr(fault, "saw", fault.message.removeprefix(f"{host}: ")))
+    return ("error", *_ONE_CAUSE.get(fault.code, (saw, fault.hint)))
+
+
+def address(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that an interface carries the inventory's address: etcd and the kubelet bind to it."""
+    if host.facts.interface_of(host.host.address) is None:
+        there = [a.partition("/")[0] for i in host.facts.interfaces if i.name != "lo" for a in i.addresses]
+        yield ("error", f"no interface carries {host.host.address}; there are {', '.join(there) or 'none'}",
+               f"in cluster.yaml: hosts.{host.name}.address, or give {host.name} that address")
+
+
+def hostname(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that no two machines call themselves the same, in whatever case."""
+    return _copies(seen, "hostname", lambda h: h.facts.hostname.lower(), "error",
+                   lambda h: f"on {h.name}: hostnamectl set-hostname {h.name}")
+
+
+def machine_id(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that no two machines have one machine-id: the sign of a cloned root file system."""
+    return _copies(seen, "machine-id", lambda h: h.facts.machine_id, "error",
+                   lambda h: f"on {h.name}: rm -f /etc/machine-id /var/lib/dbus/machine-id && "
+                             "systemd-machine-id-setup && systemctl reboot")
+
+
+def product(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Say where the firmware gives two machines one UUID; some boards are made so, hence no error."""
+    return _copies(seen, "product UUID", lambda h: h.inspection.product if h.inspection else "", "warning",
+                   lambda h: f"give the virtual machine {h.name} a UUID of its own; storage drivers tell nodes by it")
+
+
+def _copies(seen: Seen, what: str, value: Callable[[HostSeen], str], severity: Severity,
+            cure: Callable[[HostSeen], str]) -> Iterator[tuple[str, Found]]:
+    """Find hosts that share a value; the cure goes to all but the first, which may keep it."""
+    holders: dict[str, list[HostSeen]] = {}
+    for host in seen.hosts.values():
+        if value(host):
+            holders.setdefault(value(host), []).append(host)
+    for shared, hosts in holders.items():
+        for host in hosts if len(hosts) > 1 else ():
+            others = f"{len(hosts)} hosts have the same {what} {shared}"
+            yield host.name, (severity, others, "" if host is hosts[0] else cure(host))

@@ -1,0 +1,114 @@
+"""What one machine is: its system, its size, its room. Figures of kubeadm 1.36's preflight where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.compile.versions import Version
+from provisioner.model.cluster import Role
+from provisioner.operate.checks.finding import Found, HostSeen, Seen
+
+PYTHON = (3, 9)                       # the applier's
+SUPPORTED_OS = {("debian", "12"): "Debian 12"}
+CONTROL_PLANE_CPUS = 2                # kubeadm: ControlPlaneNumCPU
+CONTROL_PLANE_MIB = 1700              # kubeadm: ControlPlaneMem
+WORKER_MIB = 700                      # kubelet, containerd, kube-proxy and flannel take 300; the rest is the system's
+MARGIN_MIB = 1024                     # beyond the artifacts: unpacked images, etcd, logs
+ROOMY_MIB = 4096                      # less is enough to start with, not to live with
+CLOCK_WARN, CLOCK_ERROR = 0.5, 30.0   # etcd warns of a second; certificates are backdated, tokens are not
+STORE, STATE = "/opt/kubewright", "/var/lib"
+DIRECTORIES = (STORE, STATE)
+FAIL_V1_SINCE = 35                    # kubelet 1.35 refuses cgroup v1 by default (failCgroupV1)
+
+
+def python(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for a Python that the applier runs on."""
+    version = tuple(int(part) for part in host.facts.python.split(".")[:2] if part.isdigit())
+    if version < PYTHON:
+        yield "error", f"Python {host.facts.python} is too old; 3.9 is needed", _new_system(host)
+
+
+def system(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for an operating system whose packages and paths we know."""
+    if (host.facts.os_id, host.facts.os_version) not in SUPPORTED_OS:
+        here = f"{host.facts.os_id} {host.facts.os_version}".strip() or "an unknown system"
+        yield "error", f"{here} is not supported; supported is {', '.join(SUPPORTED_OS.values())}", _new_system(host)
+
+
+def _new_system(host: HostSeen) -> str:
+    return f"install {next(iter(SUPPORTED_OS.values()))} on {host.name}, or take another machine"
+
+
+def architecture(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that artifacts.lock pins binaries that run there."""
+    pinned = sorted({artifact.arch for artifact in seen.lock.artifacts})
+    if host.facts.arch not in pinned:
+        arches = " ".join(f"--arch {arch}" for arch in [*pinned, host.facts.arch])
+        yield ("error", f"the machine is {host.facts.arch}; artifacts.lock pins {', '.join(pinned) or 'nothing'}",
+               f"kubewright artifacts build --write-lock {arches}")
+
+
+def cpus(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for the two CPUs that kubeadm wants of a control plane; with one it runs, slowly."""
+    if Role.CONTROL_PLANE in host.host.roles and host.facts.cpus < CONTROL_PLANE_CPUS:
+        yield ("warning", f"{host.facts.cpus} CPU; a control plane should have {CONTROL_PLANE_CPUS}",
+               f"give {host.name} more CPUs")
+
+
+def memory(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for the memory that kubeadm demands of a control plane, and for what a worker's services take."""
+    have = host.facts.memory_mib
+    if Role.CONTROL_PLANE in host.host.roles and have < CONTROL_PLANE_MIB:
+        yield ("error", f"{have} MiB of memory; a control plane needs {CONTROL_PLANE_MIB}",
+               f"give {host.name} more memory")
+    elif host.host.is_node and have < WORKER_MIB:
+        yield "warning", f"{have} MiB of memory; a node should have {WORKER_MIB}", f"give {host.name} more memory"
+
+
+def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for room for the artifacts that are missing, and on a new host for what will grow."""
+    if host.inspection is None:
+        return
+    margin = 0 if host.inspection.prepared else MARGIN_MIB
+    for file_system in host.inspection.disks:
+        artifacts = host.missing_mib if STORE in file_system.paths else 0
+        grows = STATE in file_system.paths
+        need = artifacts + (margin if grows else 0)
+        places, cure = " and ".join(file_system.paths), f"on {host.name}: df -h {' '.join(file_system.paths)}"
+        if file_system.free_mib < need:
+            yield ("error", f"{file_system.free_mib} MiB free for {places}; {need} are needed "
+                            f"({artifacts} of artifacts)", cure)
+        elif grows and margin and file_system.free_mib < artifacts + ROOMY_MIB:
+            yield ("warning", f"{file_system.free_mib} MiB free for {places}; images and logs of Pods soon need "
+                              f"more than {artifacts + ROOMY_MIB}", cure)
+
+
+def swap(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Say that swap will be turned off: memory limits of Pods mean nothing with it."""
+    inspection = host.inspection
+    if inspection is not None and host.host.is_node and inspection.swap != "off":
+        devices = inspection.swap.removeprefix("on ")
+        yield ("warning", f"swap is on ({devices}); `up` turns it off",
+               f"on {host.name}: take it out of /etc/fstab, else it is back after a boot")
+
+
+def clock(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for a clock like this machine's; what the round trip may explain is left out."""
+    off = abs(host.clock_off)
+    if off > CLOCK_WARN:
+        amount = f"{off:.1f} s" if off < 120 else f"{off / 60:.0f} min"
+        yield ("error" if off > CLOCK_ERROR else "warning",
+               f"the clock is {amount} {'ahead of' if host.clock_off > 0 else 'behind'} this machine's",
+               f"on {host.name}: timedatectl set-ntp true")
+
+
+def cgroup(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for cgroup v2, or that the inventory allows v1 where the kubelet would refuse it."""
+    kubernetes = Version.parse(seen.cluster.kubernetes)
+    if host.facts.cgroup == "v2" or not host.host.is_node or kubernetes.minor < FAIL_V1_SINCE:
+        return
+    config = {**seen.cluster.config.get("kubelet", {}), **host.host.spec.config.get("kubelet", {})}
+    if config.get("failCgroupV1", True) is not False:
+        yield ("error", f"cgroup v1, which kubelet {kubernetes} refuses",
+               "boot with systemd.unified_cgroup_hierarchy=1, or in cluster.yaml: "
+               "config: {kubelet: {failCgroupV1: false}}")

@@ -1,0 +1,103 @@
+"""Is the place free: ports that others hold, clusters that others built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from provisioner.compile import pki
+from provisioner.compile.etcd import DATA_DIR
+from provisioner.model import ports
+from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.inspection import Listener
+from provisioner.operate.checks.finding import Found, HostSeen, Seen
+
+
+class Use(NamedTuple):
+    """A port that a unit of ours will listen on; `loopback` where nobody but the host itself reaches it."""
+
+    port: int
+    unit: str
+    loopback: bool = False
+
+
+_ETCD = (
+    Use(ports.ETCD_CLIENT, "etcd.service"), Use(ports.ETCD_PEER, "etcd.service"),
+    Use(ports.ETCD_METRICS, "etcd.service", loopback=True))
+_CONTROL_PLANE = (
+    Use(ports.APISERVER, "kube-apiserver.service"),
+    Use(ports.CONTROLLER_MANAGER, "kube-controller-manager.service", loopback=True),
+    Use(ports.SCHEDULER, "kube-scheduler.service", loopback=True))
+_NODE = (
+    Use(ports.KUBELET, "kubelet.service"), Use(ports.KUBELET_HEALTH, "kubelet.service", loopback=True),
+    Use(ports.KUBE_PROXY_HEALTH, "kube-proxy.service"),
+    Use(ports.KUBE_PROXY_METRICS, "kube-proxy.service", loopback=True))
+_FLANNEL = (Use(ports.FLANNEL_HEALTH, "flanneld.service", loopback=True),)
+
+# What a cluster leaves, whose it is, and how its own tool removes it. Files, not empty directories that a package
+# brings. Only read on hosts where we never were: the first rows are ours too.
+EVIDENCE: dict[str, tuple[str, str]] = {
+    pki.CA: ("a Kubernetes cluster", "kubeadm reset"),
+    "/etc/kubernetes/kubelet.conf": ("a node of a Kubernetes cluster", "kubeadm reset"),
+    "/etc/kubernetes/manifests/kube-apiserver.yaml": ("a control plane made by kubeadm", "kubeadm reset"),
+    f"{DATA_DIR}/member": ("the data of an etcd member", "move it away once nobody needs it"),
+    "/var/lib/rancher/k3s": ("k3s", "k3s-uninstall.sh"),
+    "/var/lib/rancher/rke2": ("RKE2", "rke2-uninstall.sh"),
+    "/var/lib/k0s": ("k0s", "k0s reset"),
+    "/var/snap/microk8s": ("MicroK8s", "snap remove --purge microk8s"),
+}
+
+
+def uses(cluster: Cluster, host: Host) -> tuple[Use, ...]:
+    """Return the ports that this host's roles need."""
+    etcd = _ETCD if host.name in {h.name for h in cluster.etcd_hosts} else ()
+    control_plane = _CONTROL_PLANE if Role.CONTROL_PLANE in host.roles else ()
+    node = _NODE + (_FLANNEL if cluster.network.plugin == "flannel" else ()) if host.is_node else ()
+    local = (Use(ports.LOCAL_API, "haproxy.service", loopback=True),) if host.roles or etcd else ()
+    holds_vip = cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}
+    front = (Use(cluster.api.port, "haproxy.service"),) if holds_vip else ()
+    return (*etcd, *control_plane, *front, *local, *node)
+
+
+def ports_to_ask(cluster: Cluster) -> tuple[int, ...]:
+    """Return every port that some host of the cluster needs."""
+    return tuple(sorted({use.port for host in cluster.machines for use in uses(cluster, host)}))
+
+
+def ports_free(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that nobody else listens where a unit of ours will."""
+    if host.inspection is None:
+        return
+    for use in uses(seen.cluster, host.host):
+        needs = use.unit.removesuffix(".service")
+        listener = next((listener for listener in host.inspection.listeners if listener.port == use.port
+                         and _in_the_way(listener, use) and not _ours(listener, use, host.inspection.prepared)), None)
+        if listener is not None:
+            yield "error", f"port {use.port}, which {needs} needs, is in use by {listener}", _stop(host, listener)
+
+
+def _in_the_way(listener: Listener, use: Use) -> bool:
+    """Say whether both cannot listen: one on loopback leaves the other addresses free."""
+    return listener.is_wide or listener.is_loopback or not use.loopback
+
+
+def _ours(listener: Listener, use: Use, prepared: bool) -> bool:
+    """A unit of our name on a host where we never were is a package's or another cluster's."""
+    return prepared and listener.unit == use.unit
+
+
+def _stop(host: HostSeen, listener: Listener) -> str:
+    if listener.unit.endswith(".service"):
+        return f"on {host.name}: systemctl disable --now {listener.unit}"
+    return f"on {host.name}: kill {listener.pid}" if listener.pid else f"on {host.name}: ss -ltnp"
+
+
+def no_other_cluster(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Refuse a host on which another cluster lives; nothing of it is ever touched."""
+    if host.inspection is None or host.inspection.prepared:
+        return
+    there = [path for path in EVIDENCE if path in host.inspection.there]
+    if there:
+        whose, cure = EVIDENCE[there[0]]
+        yield ("error", f"{whose} is there ({', '.join(there)}); it is left alone",
+               f"take another machine, or on {host.name}, if nobody needs it any more: {cure}")

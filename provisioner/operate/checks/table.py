@@ -1,0 +1,40 @@
+"""Every check, one a line: the order of the table that `check` prints, and of what `up` refuses for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from provisioner.operate.checks import identity, machine, occupied
+from provisioner.operate.checks.finding import Check, Finding, Found, Seen, each
+
+
+def _python(seen: Seen) -> Iterator[tuple[str, Found]]:
+    yield from identity.has_python(seen)
+    yield from each(machine.python)(seen)
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("ssh", "we can log in", identity.answers, needed=True),
+    Check("sudo", "we become root without a password", identity.becomes_root, needed=True),
+    Check("python", "Python 3.9 or later", _python, needed=True),
+    Check("os", "a supported operating system", each(machine.system)),
+    Check("arch", "artifacts.lock has binaries for it", each(machine.architecture)),
+    Check("address", "an interface carries the inventory's address", each(identity.address)),
+    Check("hostname", "no two hosts of one name", identity.hostname),
+    Check("machine-id", "no two hosts from one cloned root", identity.machine_id),
+    Check("product", "no two hosts of one firmware UUID", identity.product),
+    Check("clock", "the clock agrees with this machine's", each(machine.clock)),
+    Check("cpus", "enough CPUs for the roles", each(machine.cpus)),
+    Check("memory", "enough memory for the roles", each(machine.memory)),
+    Check("disk", "room for artifacts, images and data", each(machine.disk)),
+    Check("swap", "no swap", each(machine.swap)),
+    Check("cgroup", "cgroups that the kubelet accepts", each(machine.cgroup)),
+    Check("ports", "nobody else on the ports we need", each(occupied.ports_free)),
+    Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster)),
+)
+SKIPPABLE = tuple(check.name for check in CHECKS if not check.needed)
+
+
+def run(seen: Seen, skip: Collection[str] = ()) -> list[Finding]:
+    """Return what all checks but those skipped find, check by check."""
+    return [finding for check in CHECKS if check.name not in skip for finding in check.findings(seen)]
