@@ -1,0 +1,131 @@
+"""etcd's status: judged from cases that are data, and asked of a real member where the artifact cache holds one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provisioner.artifacts.lockfile import load_lock
+from provisioner.artifacts.supply import held
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.desired import Certificate
+from provisioner.operate import pki
+from provisioner.operate.etcd import EtcdAccess, EtcdFault, EtcdStatus, MemberSeen, disagreements, status
+from tests.fakes.sshd import free_port
+
+ROOT = Path(__file__).resolve().parents[3]
+CASES = yaml.safe_load((ROOT / "tests" / "cases" / "etcd_agreement.yaml").read_text())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c["name"])
+def test_members_are_one_cluster_only_when_nothing_disagrees(case: dict[str, Any]) -> None:
+    statuses = [EtcdStatus("3.6.16", 0, e["leader"], 5, 2, e["cluster"], number,
+                           tuple(MemberSeen(i, name, ()) for i, name in enumerate(e["lists"])))
+                for number, e in enumerate(case["endpoints"], 1)]
+    assert disagreements(statuses, ["cp1", "cp2", "cp3"]) == case["faults"]
+
+
+def test_the_leader_is_the_member_that_the_status_names() -> None:
+    seen = EtcdStatus("3.6.16", 0, 2, 5, 2, 7, 2, ())
+    assert seen.is_leader
+    assert not EtcdStatus("3.6.16", 0, 2, 5, 2, 7, 1, ()).is_leader
+
+
+def etcd_binary() -> Path:
+    lock = load_lock(ROOT / "inventories" / "lab" / "artifacts.lock")
+    wanted = ArtifactLock(tuple(a for a in lock.artifacts if a.name == "etcd"))
+    found = held(wanted)
+    if not found:
+        pytest.skip("the artifact cache holds no etcd (kubewright artifacts build makes it)")
+    return next(iter(found.values()))
+
+
+def leaf(directory: Path, ca: pki.KeyPair, name: str, **fields: Any) -> tuple[Path, Path]:
+    item = Certificate(path="", key_path="", phase="pki", ca="etcd", common_name=name, **fields)
+    pair = pki.issue(item, ca)
+    files = (directory / f"{name}.crt", directory / f"{name}.key")
+    for file, data in zip(files, (pair.certificate, pair.key), strict=True):
+        file.write_bytes(data)
+        file.chmod(0o600)
+    return files
+
+
+@pytest.fixture(scope="module")
+def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdAccess]:
+    """Start one member with mutual TLS on loopback ports, and stop it afterwards."""
+    directory = tmp_path_factory.mktemp("etcd")
+    binary = Path(shutil.copyfile(etcd_binary(), directory / "etcd"))     # the cache keeps files, not programs
+    binary.chmod(0o755)
+    ca = pki.new_ca("etcd-ca of test")
+    (directory / "ca.crt").write_bytes(ca.certificate)
+    server = leaf(directory, ca, "cp1", dns_names=("localhost",), ip_addresses=("127.0.0.1",), server=True, client=True)
+    client = leaf(directory, ca, "health", client=True)
+    port, peer = free_port(), free_port()
+    cert, key, trusted = f"={server[0]}", f"={server[1]}", f"={directory / 'ca.crt'}"
+    argv = [str(binary), "--name=cp1", f"--data-dir={directory / 'data'}", "--log-level=error", "--unsafe-no-fsync",
+            f"--listen-client-urls=https://127.0.0.1:{port}", f"--advertise-client-urls=https://127.0.0.1:{port}",
+            f"--listen-peer-urls=https://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}",
+            f"--initial-cluster=cp1=https://127.0.0.1:{peer}", "--client-cert-auth", "--peer-client-cert-auth",
+            f"--cert-file{cert}", f"--key-file{key}", f"--trusted-ca-file{trusted}", f"--peer-cert-file{cert}",
+            f"--peer-key-file{key}", f"--peer-trusted-ca-file{trusted}"]
+    with (directory / "log").open("wb") as log, subprocess.Popen(argv, stdout=log, stderr=log, cwd=directory) as etcd:
+        try:
+            access = EtcdAccess(("127.0.0.1", port), directory / "ca.crt", *client)
+            wait_for(access, etcd, directory / "log")
+            yield access
+        finally:
+            etcd.kill()
+
+
+def wait_for(access: EtcdAccess, etcd: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            if status(access).leader_id:
+                return
+        except EtcdFault:
+            pass
+        assert etcd.poll() is None and time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+
+
+def test_a_real_member_tells_version_leader_and_membership_over_mutual_tls(member: EtcdAccess) -> None:
+    seen = status(member)
+    assert seen.version.startswith("3.6.")
+    assert seen.is_leader
+    assert [(m.id, m.name) for m in seen.members] == [(seen.member_id, "cp1")]
+    assert seen.cluster_id and seen.db_size > 0 and seen.raft_term > 0
+    assert disagreements([seen], ["cp1"]) == []
+
+
+def test_a_client_that_the_etcd_ca_did_not_sign_is_a_fault_within_the_deadline(
+        member: EtcdAccess, tmp_path: Path) -> None:
+    foreign = leaf(tmp_path, pki.new_ca("etcd-ca of test"), "health", client=True)
+    began = time.monotonic()
+    with pytest.raises(EtcdFault, match="asking a member for its status"):
+        status(EtcdAccess(member.address, member.ca_file, *foreign), timeout=2.0)
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_that_our_ca_did_not_sign_is_not_believed(member: EtcdAccess, tmp_path: Path) -> None:
+    other = tmp_path / "other-ca.crt"
+    other.write_bytes(pki.new_ca("etcd-ca of test").certificate)
+    with pytest.raises(EtcdFault):
+        status(EtcdAccess(member.address, other, member.cert_file, member.key_file), timeout=2.0)
+
+
+def test_a_port_where_nobody_listens_is_a_fault_with_the_reason(tmp_path: Path) -> None:
+    ca = pki.new_ca("etcd-ca of test")
+    (tmp_path / "ca.crt").write_bytes(ca.certificate)
+    access = EtcdAccess(("127.0.0.1", free_port()), tmp_path / "ca.crt", *leaf(tmp_path, ca, "health", client=True))
+    with pytest.raises(EtcdFault) as fault:
+        status(access, timeout=2.0)
+    assert fault.value.exit_code == 13
+    assert "status: " in fault.value.message and not fault.value.message.endswith("status: ")
