@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from provisioner.model.cluster import Cluster
@@ -13,6 +14,7 @@ from provisioner.model.plan import Change, ObjectChange, Plan
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~"}
 _FOLD = 12   # lines of one kind shown without --diff before the rest is counted
 _COUNT = 40  # changes of one host shown without --diff before they are counted by phase
+_CAUSES = 4  # causes of a restart shown beside such counts
 _PATHS = ("file", "directory", "symlink", "artifact", "certificate")
 _MANY = {"directory": "directories", "sysctl": "kernel settings", "module": "kernel modules", "swap": "swap devices"}
 _ONE = {"sysctl": "kernel setting", "module": "kernel module", "swap": "swap device"}
@@ -55,10 +57,17 @@ def _phase_lines(changes: Sequence[Change]) -> list[str]:
         for symbol in dict.fromkeys(SYMBOLS[c.action] for c in of_phase):
             alike = [c for c in of_phase if SYMBOLS[c.action] == symbol]
             if symbol == "!":
-                lines += [line for c in alike for line in _change_lines(c, diff=False)]
+                for change in alike:
+                    lines += _change_lines(replace(change, reason=_brief(change.reason)), diff=False)
             else:
                 lines.append(f"    {symbol} {phase:<14} {_counted(alike)}")
     return lines
+
+
+def _brief(reason: str) -> str:
+    causes = reason.split(", ")
+    hidden = len(causes) - (_CAUSES - 1)
+    return reason if len(causes) <= _CAUSES else f"{', '.join(causes[:_CAUSES - 1])} and {hidden} more"
 
 
 def _counted(changes: Sequence[Change]) -> str:
@@ -95,15 +104,19 @@ def _impact(plan: Plan) -> Iterable[str]:
     if plan.bootstrap:
         yield "Impact   a new cluster: nothing runs yet that could be interrupted"
         return
-    restarts = [c for c in plan.changes if c.action in ("restart", "reload")]
-    if restarts:
-        units: dict[str, list[str]] = {}
-        for change in restarts:
-            units.setdefault(f"{change.path} {change.action}", []).append(change.host)
-        yield "Impact   " + "; ".join(f"{unit} on {', '.join(hosts)}" for unit, hosts in units.items())
-        yield "         one host at a time, each proved before the next"
-    else:
+    hosts: dict[tuple[str, str], list[str]] = {}        # (unit, restart or reload) -> where
+    for change in plan.changes:
+        if change.action in ("restart", "reload"):
+            hosts.setdefault((change.path, change.action), []).append(change.host)
+    alike: dict[tuple[str, ...], list[str]] = {}        # units that share both
+    for (unit, action), where in hosts.items():
+        alike.setdefault((action, *where), []).append(unit)
+    if not alike:
         yield "Impact   nothing that runs is restarted"
+        return
+    for number, ((action, *where), units) in enumerate(alike.items()):
+        yield f"{'' if number else 'Impact':<9}{action} {', '.join(units)} on {', '.join(where)}"
+    yield "         one host at a time, each proved before the next"
 
 
 def _strangers(plan: Plan) -> list[str]:
