@@ -55,7 +55,7 @@ def _has_work(plan: Plan) -> bool:
 def _readers(context: Context, session: Session, events: bool) -> Emit:
     from provisioner.report.console import Console, json_lines, to_all, to_file
 
-    reader = json_lines(sys.stdout) if events else Console(verbose=context.verbose)
+    reader = json_lines(sys.stdout) if events else Console(sys.stderr, verbose=context.verbose)
     return to_all([to_file(session.run_dir / "events.jsonl"), reader])
 
 

@@ -45,3 +45,10 @@ def test_an_unknown_command_is_a_fault_with_text_and_no_traceback() -> None:
     done = subprocess.run([sys.executable, *argv[1:]], input=package.frame({}), capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr == b"applier: unknown command: 'destroy'\n"
+
+
+def test_an_older_python_says_its_version_before_anything_else() -> None:
+    older = "import sys; sys.version_info = (3, 7, 3, 'final', 0); exec(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", older, package.BOOTSTRAP], input=package.frame({}),
+                          capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"too old: Python 3.7.3\n")

@@ -89,3 +89,29 @@ def test_store_sends_head_and_bytes_in_order(login: Login, tmp_path: Path, monke
 def test_store_of_nothing_asks_nobody(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Connection, "stream")
     assert remote.store(login(), []) == []
+
+
+def test_a_python_before_3_9_is_the_hosts_fault_and_not_ours(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, 1, stderr=b"too old: Python 3.7.3\n")
+    with pytest.raises(Unreachable, match=r"cp1: applier read: Python 3\.7\.3 is too old; 3\.9 is needed") as caught:
+        remote.read(login(), "/x")
+    assert caught.value.code == "python-old"
+
+
+@pytest.mark.parametrize(("epoch", "off"), [(99.0, -1.0), (100.0, 0.0), (107.0, 0.0), (110.0, 0.0), (140.5, 30.5)])
+def test_a_clock_is_off_only_by_what_the_round_trip_cannot_explain(epoch: float, off: float) -> None:
+    assert remote.clock_off(epoch, asked=100.0, answered=110.0) == off
+
+
+def test_a_clock_of_this_very_machine_agrees_with_it(login: Login) -> None:
+    assert remote.observe_host(login(), []).clock_off == 0.0
+
+
+def test_the_real_applier_is_asked_who_listens_and_what_is_there(login: Login, tmp_path: Path) -> None:
+    line = login()
+    with Pool({"cp1": line.target}) as pool:
+        seen = remote.inspect(pool, ["cp1"], ports=[line.target.port], paths=[str(tmp_path), f"{tmp_path}/x"],
+                              directories=["/var/lib"])["cp1"]
+    assert [(one.port, one.is_loopback) for one in seen.listeners] == [(line.target.port, True)]
+    assert seen.there == {str(tmp_path)}
+    assert seen.disks[0].paths == ("/var/lib",)

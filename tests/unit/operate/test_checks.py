@@ -1,0 +1,104 @@
+"""Every check against recorded answers of machines: the cases are data, one file a module of checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provisioner.model import ports
+from provisioner.model.cluster import Cluster
+from provisioner.model.facts import Interface
+from provisioner.model.inspection import Disk, Inspection, Listener
+from provisioner.operate.checks import occupied, table
+from provisioner.operate.checks.finding import Finding, HostSeen, Seen, grouped
+from provisioner.transport.faults import HostFault
+from tests.unit.compile.compile_fixture import LAB, facts, lock
+
+CASES = Path(__file__).parents[2] / "cases" / "checks"
+Case = Mapping[str, Any]
+ALL = [pytest.param(case, id=f"{file.stem}: {case['name']}")
+       for file in sorted(CASES.glob("*.yaml")) for case in yaml.safe_load(file.read_text())]
+FREE = [[["/opt/kubewright", "/var/lib"], 50_000]]
+
+
+def cluster_of(case: Case) -> Cluster:
+    text = yaml.safe_load(LAB) | {"config": {}} | case.get("inventory", {})
+    for host, spec in case.get("spec", {}).items():
+        text["hosts"][host] |= spec
+    return Cluster.model_validate(text)
+
+
+def host_of(cluster: Cluster, name: str, answer: Case) -> HostSeen:
+    machine = cluster.machine(name)
+    changes: dict[str, Any] = {"cgroup": "v2"} | answer.get("facts", {})
+    if "interfaces" in changes:
+        changes["interfaces"] = tuple(Interface(n, tuple(a), 1500) for n, a in changes["interfaces"])
+    seen = answer.get("inspection", {})
+    return HostSeen(machine, facts(name, machine.address, **changes), answer.get("clock_off", 0.0),
+                    None if seen is None else inspection_of(seen), answer.get("missing_mib", 0))
+
+
+def inspection_of(seen: Case) -> Inspection:
+    return Inspection(
+        seen.get("prepared", False), tuple(Listener(*row) for row in seen.get("listeners", ())),
+        frozenset(seen.get("there", ())), tuple(Disk(tuple(p), free) for p, free in seen.get("disks", FREE)),
+        seen.get("swap", "off"), seen.get("product", ""))
+
+
+def seen_of(case: Case) -> Seen:
+    cluster = cluster_of(case)
+    faults = {h: HostFault(h, "connecting", f["saw"], code=f["code"], hint=f["hint"])
+              for h, f in case.get("faults", {}).items()}
+    return Seen(cluster, lock(), {n: host_of(cluster, n, a) for n, a in case["hosts"].items()}, faults)
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_the_checks_find_exactly_what_the_case_says(case: Case) -> None:
+    findings = table.run(seen_of(case))
+    assert [f"{f.severity} {f.host} {f.check}: {f.saw}" for f in findings] == case["expect"]
+    if "cures" in case:
+        assert [f.cure for f in findings] == case["cures"]
+
+
+def test_every_check_is_found_by_some_case() -> None:
+    found = {line.split()[2].rstrip(":") for param in ALL for line in param.values[0]["expect"]}
+    assert found == {check.name for check in table.CHECKS}
+
+
+def test_a_skipped_check_finds_nothing_and_the_others_still_do() -> None:
+    seen = seen_of({"hosts": {"w1": {"facts": {"os_id": "arch", "cgroup": "v1"}}}})
+    assert {f.check for f in table.run(seen)} == {"os", "cgroup"}
+    assert {f.check for f in table.run(seen, ["os"])} == {"cgroup"}
+
+
+def test_how_a_host_is_reached_cannot_be_skipped() -> None:
+    assert {c.name for c in table.CHECKS} - set(table.SKIPPABLE) == {"ssh", "sudo", "python"}
+
+
+def test_hosts_with_one_cause_share_a_line_and_a_cure() -> None:
+    squat = {"inspection": {"listeners": [[10250, "::", "kubelite", 9, "snap.microk8s.service"]]}}
+    groups = grouped(table.run(seen_of({"hosts": {"cp1": squat, "w1": squat, "w2": {}}})))
+    assert [(g.hosts, g.saw, g.cures) for g in groups] == [
+        (("cp1", "w1"), "port 10250, which kubelet needs, is in use by kubelite (snap.microk8s.service)",
+         ("on cp1, w1: systemctl disable --now snap.microk8s.service",))]
+
+
+def test_cures_that_differ_stay_apart() -> None:
+    cures = {"a": "on a: kill 1", "b": "on b: kill 2", "c": ""}
+    groups = grouped([Finding("ports", host, "error", "x", cure) for host, cure in cures.items()])
+    assert [(g.hosts, g.cures) for g in groups] == [(("a", "b", "c"), ("on a: kill 1", "on b: kill 2"))]
+
+
+def test_every_port_of_the_table_is_some_hosts_and_asked_for() -> None:
+    known = {number for name, number in vars(ports).items() if name.isupper()}
+    cluster = cluster_of({})
+    assert set(occupied.ports_to_ask(cluster)) == known | {cluster.api.port}
+
+
+def test_a_host_that_is_only_prepared_needs_no_port() -> None:
+    cluster = cluster_of({"spec": {"w1": {"roles": []}}})
+    assert occupied.uses(cluster, cluster.machine("w1")) == ()

@@ -1,0 +1,183 @@
+"""Preflight in a run: everything of every host at once, nothing changed, and nothing asked that is not needed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from provisioner.cli import main as command
+from provisioner.errors import LockHeld, PreflightRefused, UsageFault
+from provisioner.model.inspection import Disk, Inspection, Listener
+from provisioner.orchestrate import preflight, session
+from provisioner.transport import remote
+from provisioner.transport.faults import HostFault
+from tests.fakes.session import World, instant
+from tests.unit.compile.compile_fixture import lock
+
+ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
+NGINX = replace(ROOM, listeners=(Listener(6443, "::", "nginx", 12, "nginx.service"),))
+FOREIGN = replace(ROOM, there=frozenset({"/var/lib/k0s"}))
+
+
+class Asked:
+    """Answers `inspect` from a table, and remembers who was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Inspection] = {}
+        self.calls: list[tuple[str, ...]] = []
+
+    def inspect(self, pool: object, hosts: Iterable[str], **_: Any) -> dict[str, Inspection]:
+        names = tuple(hosts)
+        if names:
+            self.calls.append(names)
+        return {name: self.answers.get(name, ROOM) for name in names}
+
+
+@pytest.fixture
+def asked(world: World, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    double = Asked()
+    monkeypatch.setattr(remote, "inspect", double.inspect)
+
+    def observe_each(pool: object, items: Any) -> dict[str, Any]:
+        up = {n: i for n, i in items.items() if not world.hosts.hosts[n].down}
+        gone = {n: HostFault(n, "connecting", "no route", code="no-route") for n in items if n not in up}
+        return {**world.hosts.observe(pool, up), **gone}
+
+    monkeypatch.setattr(remote, "observe_each", observe_each)
+    return double
+
+
+def run(world: World, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the command with this world's session in the place of a real one."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(session, "open_session", lambda inventory, emit, *, run: world.session(emit, run=run))
+    return command.main(["-i", str(world.inventory.path), *words])
+
+
+def states(world: World) -> dict[str, dict[tuple[str, str], str]]:
+    return {name: dict(host.states) for name, host in world.hosts.hosts.items()}
+
+
+def test_up_refuses_with_every_finding_of_every_host_and_changes_nothing(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.answers = {"cp1": NGINX, "cp2": NGINX, "w2": FOREIGN}
+    before = states(world)
+    assert run(world, monkeypatch, "up", "--yes") == 11
+    assert capsys.readouterr().err.splitlines() == [
+        "error: 3 of 5 hosts are not fit; nothing was changed anywhere",
+        "cp1, cp2: ports: port 6443, which kube-apiserver needs, is in use by nginx (nginx.service)",
+        "    on cp1, cp2: systemctl disable --now nginx.service",
+        "w2: cluster: k0s is there (/var/lib/k0s); it is left alone",
+        "    take another machine, or on w2, if nobody needs it any more: k0s reset",
+        "hint: kubewright check"]
+    assert (states(world), world.hosts.log, world.api.log) == (before, [], [])
+    assert not world.inventory.secrets_dir.exists(), "not even secrets were made"
+
+
+def test_what_facts_refuse_is_told_together_with_what_only_an_inspection_sees(world: World, asked: Asked) -> None:
+    host = world.hosts.hosts["w1"]
+    host.facts = replace(host.facts, arch="arm64")     # compile could make no plan from this
+    asked.answers = {"cp1": NGINX}
+    with world.session() as one, pytest.raises(PreflightRefused) as caught:
+        preflight.fit_survey(one)
+    assert [d.partition(",")[0] for d in caught.value.details if not d.startswith(" ")] == [
+        "w1: arch: the machine is arm64; artifacts.lock pins amd64", "cp1: ports: port 6443"]
+    assert world.hosts.log == []
+
+
+def test_a_first_run_asks_every_host_once(world: World, asked: Asked) -> None:
+    with world.session() as one:
+        plan = preflight.fit_survey(one)
+    assert not plan.is_empty
+    assert asked.calls == [("cp1", "cp2", "cp3", "w1", "w2")]
+
+
+def test_a_second_run_asks_no_host_for_more_than_it_does_anyway(built: World, asked: Asked) -> None:
+    with built.session() as one:
+        assert preflight.fit_survey(one).is_empty
+    assert asked.calls == []
+
+
+def test_only_hosts_that_are_to_be_changed_are_asked(built: World, asked: Asked) -> None:
+    del built.hosts.hosts["w2"].states["file", "/var/lib/kubelet/config.yaml"]
+    with built.session() as one:
+        preflight.fit_survey(one)
+    assert asked.calls == [("w2",)]
+
+
+def test_a_skipped_check_lets_up_go_on(world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    asked.answers = {"cp1": NGINX}
+    assert run(world, monkeypatch, "up", "--yes", "--skip", "ports") == 0
+    assert world.hosts.log
+
+
+def test_warnings_are_told_and_do_not_stop_a_run(world: World, asked: Asked) -> None:
+    asked.answers = {"w1": replace(ROOM, swap="on /dev/sda2"), "w2": replace(ROOM, swap="on /dev/sda2")}
+    with world.session() as one:
+        preflight.fit_survey(one)
+    assert [(e.type, e.message) for e in world.events] == [(
+        "diagnostic", "w1, w2: swap: swap is on (/dev/sda2); `up` turns it off; "
+        "on w1, w2: take it out of /etc/fstab, else it is back after a boot")]
+
+
+def test_check_tells_hosts_that_do_not_answer_beside_the_findings_of_the_others(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    world.hosts.hosts["cp3"].down = True
+    asked.answers = {"cp1": NGINX}
+    assert run(world, monkeypatch, "check") == 11
+    out, err = capsys.readouterr()
+    rows = {line.split()[0]: " ".join(line.split()[1:4]) for line in out.splitlines()}
+    assert (rows["ssh"], rows["os"], rows["ports"]) == ("error cp3 we", "ok 4 of", "error cp1 nobody")
+    assert "cp3: ssh: no route" in err and "cp1: ports: port 6443" in err
+    assert world.hosts.log == []
+
+
+def test_check_of_fit_hosts_is_0_and_says_so(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, monkeypatch, "check", "--skip", "swap") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "All 5 hosts are fit."
+    assert any(line.split()[:3] == ["swap", "skipped", "-"] for line in out.splitlines())
+    assert err == ""
+
+
+def test_check_as_json_holds_every_finding_with_host_fact_and_cure(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.answers = {"cp1": NGINX}
+    assert run(world, monkeypatch, "-o", "json", "check") == 11
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema_version"], document["fit"], document["hosts"]) == (1, False, 5)
+    assert {c["name"]: c["result"] for c in document["checks"]}["ports"] == "error"
+    assert document["findings"] == [{
+        "check": "ports", "host": "cp1", "severity": "error", "cure": "on cp1: systemctl disable --now nginx.service",
+        "saw": "port 6443, which kube-apiserver needs, is in use by nginx (nginx.service)"}]
+
+
+def test_a_misspelt_check_is_refused_before_any_host_is_asked(world: World, asked: Asked) -> None:
+    with pytest.raises(UsageFault, match="no check prots"):
+        preflight.known_checks(["os", "prots"])
+    assert asked.calls == []
+
+
+def test_a_step_that_still_runs_is_no_finding(world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = LockHeld("cp1: observing: step x still runs after 120 s")
+    monkeypatch.setattr(remote, "observe_each", lambda pool, items: {"cp1": busy})
+    with world.session() as one, pytest.raises(LockHeld):
+        preflight.look(one)
+
+
+def test_missing_bytes_are_the_plans_and_without_one_the_whole_lock_on_a_new_host(world: World, asked: Asked) -> None:
+    with world.session() as one:
+        plan = preflight.fit_survey(one)
+    total = sum(a.size for a in lock().artifacts)
+    assert preflight.missing_mib("w1", "amd64", lock(), ROOM, plan) == 1, "the fixture's artifacts are tiny"
+    assert preflight.missing_mib("w1", "amd64", lock(), ROOM, None) == -(-total // preflight.MIB)
+    assert preflight.missing_mib("w1", "amd64", lock(), replace(ROOM, prepared=True), None) == 0
