@@ -52,7 +52,8 @@ class Report:
 
     def asked(self, check: str) -> int:
         """Return how many hosts could be asked: one that we cannot log in to is judged by nothing else."""
-        earlier = {c.name for c in table.CHECKS[:[c.name for c in table.CHECKS].index(check)] if c.needed}
+        names = [c.name for c in table.CHECKS]
+        earlier = set(table.REACHING) & set(names[:names.index(check)])
         return self.hosts - len({f.host for f in self.errors if f.check in earlier})
 
     def to_json(self) -> Mapping[str, Any]:

@@ -69,7 +69,7 @@ class Check:
     name: str
     doc: str
     run: Callable[[Seen], Iterator[tuple[str, Found]]]
-    needed: bool = False             # without it the other checks know nothing of a host, so it cannot be skipped
+    needed: bool = False             # cannot be skipped: without it the host tells nothing, or no plan can be made
 
     def findings(self, seen: Seen) -> Iterator[Finding]:
         """Return what this check finds, host by host."""

@@ -18,8 +18,8 @@ CHECKS: tuple[Check, ...] = (
     Check("sudo", "we become root without a password", identity.becomes_root, needed=True),
     Check("python", "Python 3.9 or later", _python, needed=True),
     Check("os", "a supported operating system", each(machine.system)),
-    Check("arch", "artifacts.lock has binaries for it", each(machine.architecture)),
-    Check("address", "an interface carries the inventory's address", each(identity.address)),
+    Check("arch", "artifacts.lock has binaries for it", each(machine.architecture), needed=True),
+    Check("address", "an interface carries the inventory's address", each(identity.address), needed=True),
     Check("hostname", "no two hosts of one name", identity.hostname),
     Check("machine-id", "no two hosts from one cloned root", identity.machine_id),
     Check("product", "no two hosts of one firmware UUID", identity.product),
@@ -32,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     Check("ports", "nobody else on the ports we need", each(occupied.ports_free)),
     Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster)),
 )
+REACHING = ("ssh", "sudo", "python")     # a host that fails one of these is judged by nothing after it
 SKIPPABLE = tuple(check.name for check in CHECKS if not check.needed)
 
 
