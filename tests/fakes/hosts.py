@@ -21,6 +21,7 @@ from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact, Item, KernelModule, Package, SwapOff, Sysctl, Unit, User
 from provisioner.model.facts import Facts, Interface
+from provisioner.model.inspection import Disk, Inspection
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem
 from provisioner.operate import etcd
 from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen
@@ -30,6 +31,7 @@ from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
 T = TypeVar("T")
+ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
 PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
 
 
@@ -131,6 +133,7 @@ class FakeHosts:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
         patch.setattr(remote, "observe", self.observe)
+        patch.setattr(remote, "inspect", lambda pool, hosts, **_: dict.fromkeys(hosts, ROOM))
         patch.setattr(remote, "probe", self.probe)
         patch.setattr(remote, "read", self.read)
         patch.setattr(remote, "store", self.store)

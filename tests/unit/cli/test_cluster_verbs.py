@@ -1,0 +1,317 @@
+"""plan, up, status, ready, kubeconfig and compile as people and programs meet them, on hosts in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from provisioner.cli import main as command
+from provisioner.model.plan import Plan
+from provisioner.orchestrate import engine, session
+from provisioner.orchestrate.survey import create_secrets, survey
+from provisioner.orchestrate.verbs import UP
+from tests.fakes.api import node
+from tests.fakes.session import World, instant
+
+KUBELET = "/var/lib/kubelet/config.yaml"
+
+
+@dataclass
+class Ended:
+    """How one command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World.make(tmp_path, monkeypatch)
+    instant(monkeypatch)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(session, "open_session", lambda inventory, emit, *, run: made.session(emit, run=run))
+    return made
+
+
+@pytest.fixture
+def built(world: World) -> World:
+    with world.session() as opened:
+        survey(opened)
+        create_secrets(opened)
+        engine.run(opened, UP)
+    world.forget()
+    return world
+
+
+@pytest.fixture
+def run(world: World, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: str) -> Ended:
+        code = command.main(["-i", str(world.inventory.path), *words])
+        out, err = capsys.readouterr()
+        return Ended(code, out, err)
+
+    return call
+
+
+def drift(world: World, host: str = "w1") -> None:
+    world.hosts.hosts[host].states["file", KUBELET] = "file sha256:by-hand 0600 root:root"
+    world.hosts.hosts[host].extras["file", KUBELET] = {"text": "podPidsLimit: 5\n"}
+
+
+def test_plan_of_a_cluster_as_it_should_be_says_so_and_exits_0(built: World, run: Run) -> None:
+    for words in (["plan"], ["plan", "--detailed-exitcode"]):
+        ended = run(*words)
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out.startswith("No changes. 5 hosts match the inventory (checked ")
+        assert "To do this" not in ended.out
+
+
+def test_plan_shows_what_differs_and_exits_2_only_where_asked(built: World, run: Run) -> None:
+    drift(built)
+    plain = run("plan")
+    assert plain.code == 0
+    assert f"~ {KUBELET}" in plain.out and "restarts: " + KUBELET in plain.out
+    assert plain.out.splitlines()[-1] == ("To do this: kubewright up      Every line and diff: kubewright plan --diff")
+    assert run("plan", "--detailed-exitcode").code == 2
+    assert "-podPidsLimit: 5" in run("plan", "--diff").out
+
+
+def test_plan_changes_nothing_anywhere_and_makes_no_secret(world: World, run: Run) -> None:
+    ended = run("plan")
+    assert ended.code == 0 and "a new cluster" in ended.out
+    assert world.hosts.log == [] and world.api.log == []
+    assert not world.inventory.secrets_dir.exists()
+
+
+def test_plan_as_json_is_one_document_with_its_schema_version(built: World, run: Run) -> None:
+    drift(built)
+    document = json.loads(run("-o", "json", "plan").out)
+    assert document["schema_version"] == 1
+    assert [(c["host"], c["path"]) for c in document["changes"]] == [("w1", KUBELET), ("w1", "kubelet.service")]
+    assert (document["bootstrap"], document["objects"], document["strangers"]) == (False, [], [])
+
+
+def test_up_builds_and_a_second_one_only_verifies(world: World, run: Run) -> None:
+    first = run("up")
+    assert first.code == 0
+    assert first.out.startswith("Cluster lab is ready in ") and "5 nodes Ready" in first.out
+    assert "  ✓ etcd " in first.err and first.err.splitlines()[0].startswith("Plan: ")
+    world.forget()
+    second = run("up")
+    assert second.code == 0
+    assert second.err.startswith("No changes.")
+    phases = [line.split()[1] for line in second.err.splitlines() if line.startswith("  ")]
+    assert phases == ["verify"]
+    assert (world.hosts.log, world.api.log) == ([], [])
+    assert "0 changes" in second.out
+
+
+def test_up_tells_its_events_as_json_lines_and_nothing_else_on_stdout(built: World, run: Run) -> None:
+    ended = run("up", "--events")
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    assert [r["type"] for r in rows] == ["run-start", "phase-start", "phase-done", "run-end"]
+    assert all(r["v"] == 1 for r in rows)
+    kept = sorted(built.inventory.runs_dir.glob("*/events.jsonl"))[-1]
+    assert [json.loads(line) for line in kept.read_text().splitlines()] == rows
+
+
+def test_up_refuses_another_s_cluster_with_15_and_says_what_is_still_fine(built: World, run: Run) -> None:
+    shutil.rmtree(built.inventory.secrets_dir)
+    ended = run("up")
+    assert ended.code == 15
+    assert "nothing was changed; the cluster keeps running" in ended.err
+    assert "hint: " in ended.err
+    assert built.hosts.log == [] and not built.inventory.secrets_dir.exists()
+
+
+def test_up_that_fails_says_which_phase_and_what_was_not_started(built: World, run: Run) -> None:
+    drift(built)
+    built.hosts.broken = {"kubelet": "connection refused"}
+    ended = run("up")
+    assert ended.code == 13
+    assert "  ✗ node " in ended.err
+    assert "not started: network, addons, verify" in ended.err
+    assert "error: " in ended.err and "connection refused" in ended.err
+
+
+def test_up_asks_on_a_terminal_and_no_means_no(built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from provisioner.cli import up
+
+    drift(built)
+    asked: list[str] = []
+
+    def agreed(opened: session.Session, yes: bool) -> bool:
+        asked.append(opened.cluster.cluster)
+        return yes
+
+    monkeypatch.setattr(up, "_agreed", agreed)
+    ended = run("up")
+    assert (ended.code, asked) == (0, ["lab"])
+    assert "Nothing was changed." in ended.err
+    assert built.hosts.log == []
+    assert run("up", "--yes").code == 0
+    assert built.hosts.log == [("apply", "node.0", ("w1",))]
+
+
+def test_credentials_and_bundles_do_not_outlive_their_run(built: World, run: Run) -> None:
+    drift(built)
+    assert run("up").code == 0
+    for run_dir in built.inventory.runs_dir.iterdir():
+        assert not (run_dir / "credentials").exists()
+        assert not list(run_dir.glob("bundles/*/w1.json"))
+
+
+def test_status_of_a_healthy_cluster_is_a_table_and_exits_0(built: World, run: Run) -> None:
+    ended = run("status")
+    assert (ended.code, ended.err) == (0, "")
+    head, columns, *rows = ended.out.splitlines()
+    assert head.startswith("Cluster lab   healthy   Kubernetes 1.36.3") and "(VIP on cp1)" in head
+    assert columns.split() == ["HOST", "ROLES", "VERSION", "API", "ETCD", "KUBELET", "CERTS", "DRIFT"]
+    assert rows[0].split() == ["cp1", "etcd", "cp", "lb", "1.36.3", "ok", "leader", "4.1", "MB", "Ready", "364d", "-"]
+    assert rows[3].split() == ["w1", "worker", "1.36.3", "-", "-", "Ready", "364d", "-"]
+    assert rows[5] == "Quorum   3 of 3, can lose 1"
+    assert "Attention" not in ended.out
+
+
+def test_status_names_everything_that_is_not_well_and_exits_13(built: World, run: Run) -> None:
+    drift(built)
+    built.hosts.hosts["cp2"].states["unit", "etcd.service"] = "failed enabled current"
+    built.hosts.hosts["cp1"].states["unit", "keepalived.service"] = "inactive enabled current"
+    built.hosts.broken = {"kube-apiserver /readyz": "503: etcd failed"}
+    built.api.put("/api/v1/nodes/w2", node("w2", ready=False))
+    ended = run("status")
+    assert ended.code == 13
+    attention = ended.out.split("Attention\n")[1]
+    for words in ("cp2: etcd.service is not running", "w1: 1 differences from the inventory: kubewright plan",
+                  "cp3: API: 503: etcd failed", "w2: kubelet: cni is not initialized", "2 of 3 members answer",
+                  "VIP 10.77.0.10 is on no host"):
+        assert words in attention
+    assert "Quorum   2 of 3, can lose 0" in ended.out
+
+
+def test_status_as_json_says_whether_it_is_healthy(built: World, run: Run) -> None:
+    document = json.loads(run("status", "-o", "json").out)
+    assert (document["schema_version"], document["healthy"], document["attention"]) == (1, True, [])
+    assert [h["host"] for h in document["hosts"]] == ["cp1", "cp2", "cp3", "w1", "w2"]
+    built.hosts.hosts["w1"].states["unit", "kubelet.service"] = "failed enabled current"
+    ended = run("status", "-o", "json")
+    assert (ended.code, json.loads(ended.out)["healthy"]) == (13, False)
+
+
+def test_ready_says_one_line_when_the_cluster_is_healthy(built: World, run: Run) -> None:
+    assert run("ready") == Ended(0, "Cluster lab is healthy.\n", "")
+
+
+def test_ready_waits_until_it_is_so(built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    built.hosts.hosts["w1"].states["unit", "kubelet.service"] = "activating enabled current"
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            built.hosts.hosts["w1"].states["unit", "kubelet.service"] = "active enabled current"
+
+    monkeypatch.setattr("time.sleep", nap)
+    assert run("ready").code == 0
+    assert len(naps) == 3
+
+
+def test_ready_exits_13_at_its_deadline_with_what_it_waited_for(built: World, run: Run) -> None:
+    built.hosts.hosts["w1"].down = True
+    ended = run("ready", "--timeout", "5")
+    assert ended.code == 13
+    assert "not healthy after 5 s" in ended.err and "w1: connecting" in ended.err
+
+
+def test_ready_does_not_wait_for_what_waiting_cannot_change(built: World, run: Run) -> None:
+    shutil.rmtree(built.inventory.secrets_dir)
+    assert run("ready", "--timeout", "600").code == 15
+
+
+def test_kubeconfig_holds_everything_and_is_private_from_its_creation(
+        built: World, run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "admin.conf"
+    ended = run("kubeconfig", "--output", str(target))
+    assert (ended.code, ended.out) == (0, "")
+    assert f"kubectl --kubeconfig {target} get nodes" in ended.err
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    document = yaml.safe_load(target.read_text())
+    (cluster,), (user,) = document["clusters"], document["users"]
+    assert cluster["cluster"]["server"] == "https://10.77.0.10:8443"
+    pem = base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode()
+    assert pem == built.secrets().public()["ca.crt"]
+    assert b"CERTIFICATE" in base64.b64decode(user["user"]["client-certificate-data"])
+    assert b"admin.key" in base64.b64decode(user["user"]["client-key-data"])
+    assert document["current-context"] == document["contexts"][0]["name"] == "kubewright-lab"
+    assert [p.name for p in tmp_path.glob(".admin.conf*")] == []
+
+
+def test_kubeconfig_replaces_an_old_file_whole_and_makes_it_private(built: World, run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "admin.conf"
+    target.write_text("old")
+    target.chmod(0o644)
+    run("kubeconfig", "--output", str(target))
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert "old" not in target.read_text()
+
+
+def test_kubeconfig_goes_to_stdout_where_no_file_is_named(built: World, run: Run) -> None:
+    ended = run("kubeconfig")
+    assert yaml.safe_load(ended.out)["kind"] == "Config"
+    assert ended.err == ""
+
+
+def test_kubeconfig_is_fetched_from_another_control_plane_when_the_first_has_none(built: World, run: Run) -> None:
+    del built.hosts.hosts["cp1"].states["key", "/etc/kubernetes/pki/admin.key"]
+    document = yaml.safe_load(run("kubeconfig").out)
+    assert b"of cp2" in base64.b64decode(document["users"][0]["user"]["client-key-data"])
+
+
+def test_kubeconfig_of_a_cluster_that_is_not_there_names_every_host_it_asked(world: World, run: Run) -> None:
+    ended = run("kubeconfig")
+    assert ended.code == 13
+    assert all(f"{h}: reading" in ended.err for h in ("cp1", "cp2", "cp3"))
+
+
+def test_compile_writes_every_file_and_private_bundles_of_what_differs(built: World, run: Run, tmp_path: Path) -> None:
+    drift(built)
+    out = tmp_path / "out"
+    ended = run("compile", "--out", str(out))
+    assert ended.code == 0
+    assert "1 hosts differ" in ended.err and "--check --diff" in ended.err
+    assert "podPidsLimit: 4096" in (out / "hosts" / "w1" / KUBELET.lstrip("/")).read_text()
+    (bundle,) = (out / "bundles").glob("*.json")
+    assert bundle.name == "w1.json"
+    assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
+    assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE((out / "bundles").stat().st_mode) == 0o700
+    assert not [p for p in (out / "hosts").rglob("*.key")], "secrets are in the bundles only"
+    assert built.hosts.log == []
+
+
+def test_compile_without_a_ca_is_refused_and_makes_none(world: World, run: Run, tmp_path: Path) -> None:
+    ended = run("compile", "--out", str(tmp_path / "out"))
+    assert ended.code == 15
+    assert not world.inventory.secrets_dir.exists()
+
+
+def test_there_is_work_wherever_something_differs_or_no_cluster_was_ever_up() -> None:
+    from provisioner.cli.up import _has_work
+    from provisioner.model.desired import Desired
+
+    assert not _has_work(Plan("lab", Desired({})))
+    assert _has_work(Plan("lab", Desired({}), bootstrap=True))
