@@ -32,7 +32,7 @@ def compile_(context: Context, out: Path) -> int:
         bundles = _write_bundles(session, out)
     click.echo(f"Wrote {files} files for {len(plan.desired.hosts)} hosts to {out}", err=True)
     if bundles:
-        click.echo(f"{bundles} hosts differ. What would change there:\n"
+        click.echo(f"{bundles} host{'s differ' if bundles > 1 else ' differs'}. What would change there:\n"
                    f"  ansible-playbook -i {context.inventory.file} playbooks/apply.yml -e bundles={out / 'bundles'} "
                    "--check --diff", err=True)
     return 0

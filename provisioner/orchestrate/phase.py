@@ -20,6 +20,11 @@ def no_gate(session: Session) -> None:
     """Prove nothing; for phases whose proof is the applier's own re-reading."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 host`, `2 hosts`: how every phase tells its work."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 @dataclass(frozen=True)
 class Phase:
     """One step of a verb: `act` makes the changes, `gate` proves them and is run again on every run."""

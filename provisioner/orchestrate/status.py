@@ -12,6 +12,7 @@ from provisioner.model.cluster import Role
 from provisioner.model.desired import Unit
 from provisioner.operate import etcd, kube
 from provisioner.orchestrate import gates
+from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import read_certificates, survey
 from provisioner.transport import remote
@@ -68,7 +69,7 @@ def look(session: Session) -> Status:
                           and not session.observed[name].state("unit", i.path).startswith("active ")]
         attention += [f"{name}: {unit} is not running" for unit in row.units_down]
         if row.drift:
-            attention.append(f"{name}: {row.drift} differences from the inventory: kubewright plan")
+            attention.append(f"{name}: {counted(row.drift, 'difference')} from the inventory: kubewright plan")
     attention += _api(session, rows)
     attention += _nodes(session, rows)
     quorum, faults = _etcd(session, rows)

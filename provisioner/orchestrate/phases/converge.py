@@ -14,7 +14,7 @@ from provisioner.model.plan import Change
 from provisioner.operate import pki
 from provisioner.orchestrate import gates
 from provisioner.orchestrate.batches import batches
-from provisioner.orchestrate.phase import Act
+from provisioner.orchestrate.phase import Act, counted
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.pool import gather
@@ -100,7 +100,7 @@ def summary(changes: Changes) -> str:
     total = sum(len(c) for c in changes.values())
     if not total:
         return ""
-    return f"{len(changes)} host{'s' * (len(changes) != 1)}, {total} change{'s' * (total != 1)}"
+    return f"{counted(len(changes), 'host')}, {counted(total, 'change')}"
 
 
 def _mint(session: Session) -> bundle.Mint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provisioner.operate.kube import make_changes
 from provisioner.orchestrate import gates
+from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 
 
@@ -13,7 +14,7 @@ def apply_access(session: Session) -> str:
     if not changes:
         return ""
     make_changes(session.break_glass(), changes)
-    return f"{len(changes)} objects"
+    return counted(len(changes), "object")
 
 
 def admin_is_admitted(session: Session) -> None:
@@ -32,7 +33,7 @@ def apply_addons(session: Session) -> str:
     if not changes:
         return ""
     make_changes(session.kube(), changes)
-    return f"{len(changes)} objects"
+    return counted(len(changes), "object")
 
 
 def addons_are_available(session: Session) -> None:

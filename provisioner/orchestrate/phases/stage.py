@@ -9,6 +9,7 @@ from provisioner.artifacts.supply import fetch
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
+from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
@@ -28,7 +29,7 @@ def stage(session: Session) -> str:
         remote.store(connection, [(i, files[i.sha256]) for i in missing[connection.name]], sent.add)
 
     session.pool.each(send, missing)
-    return f"{len(missing)} hosts, {sent.total / 1e6:.0f} MB"
+    return f"{counted(len(missing), 'host')}, {sent.total / 1e6:.0f} MB"
 
 
 def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:

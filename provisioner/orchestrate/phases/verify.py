@@ -6,6 +6,7 @@ from typing import Any
 
 from provisioner.model.cluster import Role
 from provisioner.orchestrate import gates
+from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 
 
@@ -20,7 +21,7 @@ def label_roles(session: Session) -> str:
         if any(node["metadata"].get("labels", {}).get(k) != v for k, v in wanted.items()):
             session.kube().merge_patch(f"/api/v1/nodes/{name}", {"metadata": {"labels": wanted}})
             done += 1
-    return f"{done} nodes labelled" if done else ""
+    return f"{counted(done, 'node')} labelled" if done else ""
 
 
 def _role_labels(session: Session, name: str) -> dict[str, str]:

@@ -197,7 +197,7 @@ def test_status_names_everything_that_is_not_well_and_exits_13(built: World, run
     ended = run("status")
     assert ended.code == 13
     attention = ended.out.split("Attention\n")[1]
-    for words in ("cp2: etcd.service is not running", "w1: 1 differences from the inventory: kubewright plan",
+    for words in ("cp2: etcd.service is not running", "w1: 1 difference from the inventory: kubewright plan",
                   "cp3: API: 503: etcd failed", "w2: kubelet: cni is not initialized", "2 of 3 members answer",
                   "VIP 10.77.0.10 is on no host"):
         assert words in attention
@@ -293,7 +293,7 @@ def test_compile_writes_every_file_and_private_bundles_of_what_differs(built: Wo
     out = tmp_path / "out"
     ended = run("compile", "--out", str(out))
     assert ended.code == 0
-    assert "1 hosts differ" in ended.err and "--check --diff" in ended.err
+    assert "1 host differs" in ended.err and "--check --diff" in ended.err
     assert "podPidsLimit: 4096" in (out / "hosts" / "w1" / KUBELET.lstrip("/")).read_text()
     (bundle,) = (out / "bundles").glob("*.json")
     assert bundle.name == "w1.json"

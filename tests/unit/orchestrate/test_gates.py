@@ -198,7 +198,7 @@ def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> No
     built.api.put("/api/v1/nodes/old1", node("old1"))
     del built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"]
     session = surveyed(built)
-    assert label_roles(session) == "1 nodes labelled"
+    assert label_roles(session) == "1 node labelled"
     assert label_roles(session) == ""
     assert built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"] == {"node-role.kubernetes.io/worker": ""}
     assert built.api.objects["/api/v1/nodes/cp1"]["metadata"]["labels"] == {

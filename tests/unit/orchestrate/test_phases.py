@@ -1,0 +1,298 @@
+"""What single phases do: carry changes, stream artifacts, start members, apply objects."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.converge import runner
+from provisioner.converge.results import HostResult
+from provisioner.errors import GateFailed, KubewrightError
+from provisioner.model.desired import File
+from provisioner.model.observed import ABSENT
+from provisioner.model.plan import Change
+from provisioner.orchestrate.phases import converge, etcd, objects, stage
+from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.survey import BOOTSTRAPPED, create_secrets, survey
+from tests.fakes.session import World, instant
+
+HAPROXY = "/etc/haproxy/haproxy.cfg"
+
+
+def surveyed(world: World) -> Session:
+    session = world.session()
+    survey(session)
+    if not session.secrets.exists:
+        create_secrets(session)
+    return session
+
+
+def one_change(session: Session, host: str) -> dict[str, Sequence[Change]]:
+    item = File(path="/etc/kubewright/x", phase="node", content="x")
+    return {host: [Change(host, "node", "file", item.path, "add", "missing", ABSENT, item.want(), item)]}
+
+
+def test_bundles_are_private_while_ansible_runs_and_gone_afterwards(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = surveyed(built)
+    seen: list[tuple[int, int]] = []
+    real = built.hosts.apply
+
+    def apply(inventory: Any, directory: Path, hosts: Sequence[str], **rest: Any) -> dict[str, HostResult]:
+        seen.append((stat.S_IMODE(directory.stat().st_mode), stat.S_IMODE((directory / "w1.json").stat().st_mode)))
+        return real(inventory, directory, hosts, **rest)
+
+    monkeypatch.setattr(runner, "apply", apply)
+    converge.apply_batch(session, "node.0", one_change(session, "w1"))
+    assert seen == [(0o700, 0o600)]
+    assert not (session.run_dir / "bundles" / "node.0").exists()
+
+
+@pytest.mark.parametrize("fault", [KubewrightError("ansible-playbook is not there"), KeyboardInterrupt()])
+def test_bundles_are_removed_even_when_ansible_does_not_come_back(
+        built: World, monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
+    session = surveyed(built)
+
+    def apply(*_: Any, **__: Any) -> dict[str, HostResult]:
+        assert (session.run_dir / "bundles" / "node.0" / "w1.json").is_file()
+        raise fault
+
+    monkeypatch.setattr(runner, "apply", apply)
+    with pytest.raises(type(fault)):
+        converge.apply_batch(session, "node.0", one_change(session, "w1"))
+    assert not (session.run_dir / "bundles" / "node.0").exists()
+
+
+def test_bundles_that_could_not_be_written_whole_leave_no_secret_behind(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = surveyed(built)
+    changes = {**one_change(session, "w1"), "w2": [Change("w2", "node", "user", "x", "add", "", "", "", None)]}
+    with pytest.raises(KubewrightError, match="no item"):
+        converge.apply_batch(session, "node.0", changes)
+    assert not (session.run_dir / "bundles" / "node.0").exists()
+
+
+def test_every_step_id_names_its_run_phase_and_batch(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = surveyed(built)
+    steps: list[str] = []
+
+    def apply(inventory: Any, directory: Path, hosts: Sequence[str], **_: Any) -> dict[str, HostResult]:
+        steps.extend(json.loads((directory / f"{h}.json").read_text())["step"] for h in hosts)
+        return {h: HostResult(h, "done") for h in hosts}
+
+    monkeypatch.setattr(runner, "apply", apply)
+    changes = one_change(session, "w1") | one_change(session, "w2")
+    converge.apply_changes(session, "node", changes, lambda s, hosts: None)
+    assert steps == [f"{session.run_id}.node.0"] * 2
+
+
+def test_one_host_that_failed_is_its_own_error_and_several_are_one_that_holds_all(built: World) -> None:
+    session = surveyed(built)
+    built.hosts.results = {"w1": HostResult("w1", "failed", message="the disk is full")}
+    both = one_change(session, "w1") | one_change(session, "w2")
+    with pytest.raises(GateFailed, match="w1: applying: the disk is full"):
+        converge.apply_batch(session, "node.0", both)
+    built.hosts.results["w2"] = HostResult("w2", "unreachable", message="no route")
+    with pytest.raises(KubewrightError) as fault:
+        converge.apply_batch(session, "node.0", both)
+    said = "\n".join([fault.value.message, *fault.value.details])
+    assert "the disk is full" in said and "no route" in said
+
+
+def test_a_batch_is_proved_before_the_next_and_the_last_is_left_to_the_phase_s_gate(built: World) -> None:
+    session = surveyed(built)
+    item = next(i for i in session.the_plan.desired.hosts["w1"].items if i.path == "kubelet.service")
+    changes = {h: [Change(h, "node", "unit", item.path, "restart", "x", "", "", item)] for h in ("w1", "w2", "cp1")}
+    built.hosts.log.clear()
+    converge.apply_changes(session, "node", changes, lambda s, hosts: built.hosts.log.append(("prove", tuple(hosts))))
+    assert built.hosts.log == [("apply", "node.0", ("w1",)), ("prove", ("w1",)), ("apply", "node.1", ("w2",)),
+                               ("prove", ("w2",)), ("apply", "node.2", ("cp1",))]
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({}, ""), ({"a": []}, ""), ({"a": [1]}, "1 host, 1 change"), ({"a": [1, 2], "b": [3]}, "2 hosts, 3 changes")])
+def test_the_work_done_is_told_in_a_few_words(changes: Any, words: str) -> None:
+    assert converge.summary(changes) == words
+
+
+def expectations(session: Session, path: str) -> dict[str, str]:
+    return {c.host: c.expect for c in session.the_plan.changes if (c.kind, c.path) == ("file", path)}
+
+
+def test_a_file_that_its_package_has_brought_is_expected_from_then_on(world: World) -> None:
+    session = surveyed(world)
+    assert set(expectations(session, HAPROXY).values()) == {ABSENT}
+    converge.prepare(session)
+    assert set(expectations(session, HAPROXY).values()) == {"file sha256:of-the-package 0644 root:root"}
+
+
+def test_a_package_that_no_longer_brings_the_file_leaves_it_expected_absent(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fakes.hosts.PACKAGE_FILES", {"haproxy": "/etc/haproxy/renamed.cfg"})
+    session = surveyed(world)
+    converge.prepare(session)
+    assert set(expectations(session, HAPROXY).values()) == {ABSENT}
+    world.hosts.hosts["w1"].states["file", HAPROXY] = "file sha256:later 0644 root:root"
+    assert expectations(session, HAPROXY)["w1"] == ABSENT, "what comes after that is a stranger's, and stale"
+
+
+def test_only_files_of_packages_that_were_just_installed_are_expected_anew(built: World) -> None:
+    host = built.hosts.hosts["w1"]
+    host.states["file", HAPROXY] = "file sha256:edited 0644 root:root"
+    host.states["sysctl", "net.ipv4.ip_forward"] = "0"
+    session = surveyed(built)
+    host.states["file", HAPROXY] = "file sha256:edited-again 0644 root:root"
+    converge.prepare(session)
+    assert expectations(session, HAPROXY) == {"w1": "file sha256:edited 0644 root:root"}
+
+
+def test_a_host_that_could_not_be_prepared_stops_the_run(world: World) -> None:
+    session = surveyed(world)
+    world.hosts.results = {"cp2": HostResult("cp2", "failed", message="apt: no such package")}
+    with pytest.raises(GateFailed, match="cp2"):
+        converge.prepare(session)
+
+
+def test_only_missing_artifacts_are_streamed_and_only_to_the_hosts_that_lack_them(built: World) -> None:
+    host = built.hosts.hosts["w2"]
+    gone = sorted(k for k in host.states if k[0] == "artifact" and k[1].endswith(("/kubelet", "/kube-proxy")))
+    for key in gone:
+        del host.states[key]
+    session = surveyed(built)
+    assert stage.stage(session) == "1 host, 0 MB"
+    assert built.hosts.log == [("store", "w2", 2)]
+    assert len(gone) == 2
+
+
+def test_with_nothing_missing_no_artifact_is_even_looked_up(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = surveyed(built)
+    monkeypatch.setattr(stage, "fetch", lambda *_, **__: pytest.fail("fetched"))
+    assert stage.stage(session) == ""
+
+
+def test_an_artifact_that_a_fetch_did_not_bring_is_our_bug_and_not_a_missing_file(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = surveyed(world)
+    monkeypatch.setattr(stage, "fetch", lambda lock, *, emit: {})
+    with pytest.raises(KubewrightError, match="not in the cache after a fetch"):
+        stage.stage(session)
+    assert world.hosts.log == []
+
+
+def bundles(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, Any]]]:
+    """Return a record that fills with the changes of each batch's first host."""
+    record: dict[str, list[dict[str, Any]]] = {}
+    real = world.hosts.apply
+
+    def apply(inventory: Any, directory: Path, hosts: Sequence[str], **rest: Any) -> dict[str, HostResult]:
+        record[directory.name] = json.loads((directory / f"{hosts[0]}.json").read_text())["changes"]
+        return real(inventory, directory, hosts, **rest)
+
+    monkeypatch.setattr(runner, "apply", apply)
+    return record
+
+
+def test_members_of_a_first_start_say_new_from_a_file_in_run_that_goes_after_the_gate(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    record, session = bundles(world, monkeypatch), surveyed(world)
+    for act in (converge.prepare, converge.phase("pki"), etcd.start_members):
+        act(session)
+    first = record["etcd.0"][0]
+    assert (first["path"], first["action"], first["expect"]) == (BOOTSTRAP_ENV, "add", ABSENT)
+    assert BOOTSTRAP_ENV.startswith("/run/"), "a boot must not start a second cluster beside the first"
+    assert "etcd.bootstrapped" not in record, "not before the gate"
+    etcd.gate(session)
+    assert [(c["path"], c["action"]) for c in record["etcd.bootstrapped"]] == [
+        (BOOTSTRAPPED, "add"), (BOOTSTRAP_ENV, "remove")]
+
+
+def test_while_the_gate_is_shut_nothing_says_that_the_cluster_is_up(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    record, session = bundles(world, monkeypatch), surveyed(world)
+    for act in (converge.prepare, converge.phase("pki"), etcd.start_members):
+        act(session)
+    world.hosts.broken = {"etcd /readyz": "503"}
+    with pytest.raises(GateFailed):
+        etcd.gate(session)
+    assert "etcd.bootstrapped" not in record
+
+
+def test_a_cluster_that_was_up_once_never_gets_a_bootstrap_file(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = bundles(built, monkeypatch)
+    built.hosts.hosts["cp1"].states["unit", "etcd.service"] = "failed enabled current"
+    session = surveyed(built)
+    etcd.start_members(session)
+    etcd.gate(session)
+    assert set(record) == {"etcd.0"}
+    assert [c["path"] for c in record["etcd.0"]] == ["etcd.service"]
+
+
+def test_one_host_that_remembers_is_enough_to_never_bootstrap_again(built: World) -> None:
+    for name in ("cp1", "cp2"):
+        del built.hosts.hosts[name].states["file", BOOTSTRAPPED]
+    assert not surveyed(built).the_plan.bootstrap
+
+
+def test_bindings_are_made_with_a_certificate_that_lives_minutes_and_only_when_they_differ(built: World) -> None:
+    built.break_glass = 0
+    session = surveyed(built)
+    assert objects.apply_access(session) == "" and built.break_glass == 0
+    path = next(p for p in built.api.objects if "clusterrolebindings" in p)
+    del built.api.objects[path]
+    session = surveyed(built)
+    assert objects.apply_access(session) == "1 object"
+    assert built.break_glass == 1
+    assert built.api.log == [("PATCH", path)]
+
+
+def test_addons_are_applied_as_admin_and_waited_for(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    path = next(p for p in built.api.objects if "deployments" in p)
+    built.api.objects[path]["spec"]["replicas"] = 9
+    built.break_glass = 0
+    session = surveyed(built)
+    assert objects.apply_addons(session) == "1 object" and built.break_glass == 0
+    objects.addons_are_available(session)
+    built.api.objects[path]["status"]["availableReplicas"] = 0
+    with pytest.raises(GateFailed, match="0 of 2 replicas available"):
+        objects.addons_are_available(session)
+
+
+def test_admin_is_waited_for_until_the_authorizer_has_seen_the_binding(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = surveyed(built)
+    sleeps = instant(monkeypatch)
+    built.api.refuse = 403
+    with pytest.raises(GateFailed, match="403"):
+        objects.admin_is_admitted(session)
+    assert 25 < sum(sleeps) < 35
+
+
+def test_bundles_for_use_by_hand_leave_out_packages_and_artifacts(world: World, tmp_path: Path) -> None:
+    session = surveyed(world)
+    assert converge.write_by_hand(session, tmp_path / "out") == 5
+    changes = json.loads((tmp_path / "out" / "w1.json").read_text())["changes"]
+    assert not {"package", "artifact", "sysctl", "user"} & {c["kind"] for c in changes}
+    assert len(changes) > 40
+
+
+def test_a_phase_before_the_survey_is_our_bug(world: World) -> None:
+    with pytest.raises(KubewrightError, match="before the survey"):
+        stage.stage(world.session())
+
+
+def test_a_plan_that_was_replaced_keeps_everything_but_the_expectations(world: World) -> None:
+    session = surveyed(world)
+    before = session.the_plan
+    converge.prepare(session)
+    assert [replace(c, expect="") for c in session.the_plan.changes] == [replace(c, expect="") for c in before.changes]

@@ -1,0 +1,109 @@
+"""A run's belongings: private, used from the first host that works, and gone at the end."""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from provisioner.compile import pki as table
+from provisioner.errors import GateFailed, InventoryRefused, KubewrightError
+from provisioner.operate import pki
+from provisioner.orchestrate import session as module
+from provisioner.orchestrate.session import Session, open_session
+from tests.fakes.session import World
+
+
+class OpenKube:
+    """Takes the place of Session._open_kube: keeps the files it was given."""
+
+    files: tuple[Path, Path, Path]
+
+    def __call__(self, session: Session, files: tuple[Path, Path, Path], hosts: Any) -> None:
+        self.files = files
+
+
+def test_credentials_are_0600_in_a_0700_directory_and_gone_when_the_run_ends(built: World) -> None:
+    with built.session() as session:
+        files = session.admin_files()
+        assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o600}
+        assert stat.S_IMODE(files[0].parent.stat().st_mode) == 0o700
+    assert not files[0].parent.exists()
+
+
+def test_credentials_are_gone_also_after_a_failure(built: World) -> None:
+    with pytest.raises(KubewrightError), built.session() as session:
+        files = session.admin_files()
+        raise KubewrightError("x")
+    assert not files[0].parent.exists()
+
+
+def test_credentials_are_fetched_once_a_run(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with built.session() as session:
+        first = session.admin_files()
+        monkeypatch.setattr(built.hosts, "read", None)
+        assert session.admin_files() == first
+
+
+def test_certificate_and_key_come_from_the_same_host(built: World) -> None:
+    # A host that gives the certificate and not the key must not be mixed with the next one
+    del built.hosts.hosts["cp1"].states["key", table.ADMIN.key_path]
+    with built.session() as session:
+        _, cert, key = session.admin_files()
+        assert cert.read_text() == built.hosts.hosts["cp2"].extras["certificate", table.ADMIN.path]["pem"]
+        assert b"of cp2" in key.read_bytes()
+
+
+def test_the_break_glass_certificate_is_system_masters_and_lives_ten_minutes(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = OpenKube()
+    monkeypatch.setattr(module.Session, "_open_kube", lambda s, files, hosts: opened(s, files, hosts))
+    with built.session() as session:
+        Session.break_glass(session)
+        text = opened.files[1].read_text()
+        seen = pki.read(text, session.secrets.ca_certificates())
+        assert seen is not None
+        assert (seen.organization, seen.issued_by) == ("system:masters", "cluster")
+        assert seen.client and not seen.server
+        assert 0 < seen.not_after - time.time() <= 600
+        assert x509.load_pem_x509_certificate(text.encode())
+    assert not opened.files[2].exists()
+
+
+def test_where_no_control_plane_gives_access_one_error_holds_every_refusal(world: World) -> None:
+    with world.session() as session, pytest.raises(GateFailed) as fault:
+        session.admin_files()
+    assert fault.value.code == "no-api"
+    assert len(fault.value.details) == 3
+
+
+def lock_beside(world: World) -> None:
+    (world.inventory.path / "artifacts.lock").write_text("version: 1\nartifacts: []\n")
+
+
+def test_a_read_leaves_no_run_behind_and_a_run_keeps_its_directory_private(world: World) -> None:
+    lock_beside(world)
+    with open_session(world.inventory, lambda e: None, run=False) as read:
+        assert read.run_dir.is_dir()
+    assert not read.run_dir.exists()
+    with open_session(world.inventory, lambda e: None, run=True) as run:
+        pass
+    assert run.run_dir.is_dir()
+    for directory in (world.inventory.state_dir, world.inventory.runs_dir, run.run_dir):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_two_runs_of_the_same_second_do_not_share_a_directory(world: World) -> None:
+    lock_beside(world)
+    ids = {open_session(world.inventory, lambda e: None, run=True).run_id for _ in range(8)}
+    assert len(ids) == 8
+
+
+def test_without_a_lock_file_no_session_opens_and_no_directory_is_made(world: World) -> None:
+    with pytest.raises(InventoryRefused):
+        open_session(world.inventory, lambda e: None, run=True)
+    assert not world.inventory.state_dir.exists()
