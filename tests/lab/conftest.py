@@ -1,0 +1,143 @@
+"""One cluster on real nodes for all lab tests: an instance of its own, beside a standing `scripts/lab`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.artifacts.lockfile import load_lock
+from provisioner.artifacts.supply import held
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHIPPED = ROOT / "inventories" / "lab"
+NODES = ("cp1", "cp2", "cp3", "w1", "w2")
+
+
+class Lab:
+    """The command line, kubectl, and root on every node, for one copy of the lab's inventory."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory = directory
+        text = (SHIPPED / "cluster.yaml").read_text(encoding="utf-8")
+        directory.mkdir(parents=True, exist_ok=True)
+        self.file = directory / "cluster.yaml"
+        self.file.write_text(text.replace("cluster: lab\n", f"cluster: {name}\n"), encoding="utf-8")
+        shutil.copy(SHIPPED / "artifacts.lock", directory)
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "provisioner.cli.main", "-i", str(self.directory), *arguments]
+
+    def run(self, *arguments: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a kubewright verb; its whole output is in the failure when it should have succeeded."""
+        done = subprocess.run(self.argv(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout,
+                              check=False)
+        assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a verb as the leader of a process group of its own."""
+        return subprocess.Popen(self.argv(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True, start_new_session=True)
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run("-o", "json", *arguments).stdout)
+
+    def on(self, host: str, *command: str, check: bool = True) -> str:
+        """Run a command as root on a node and return what it printed."""
+        return self.run("lab", "exec", host, "--", *command, check=check).stdout
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 120) -> str:
+        """Run the cluster's own kubectl on this machine, inside the lab's network, against the VIP."""
+        config = self.directory / "kubeconfig"
+        if not config.is_file():
+            self.run("kubeconfig", "--output", str(config))
+        call = self.argv("lab", "exec", "--here", "--", str(self.kubectl_path), "--kubeconfig", str(config), *arguments)
+        done = subprocess.run(call, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        assert not check or done.returncode == 0, f"kubectl {arguments}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    @property
+    def kubectl_path(self) -> Path:
+        path = self.directory / "kubectl"
+        if not path.exists():
+            lock = load_lock(self.directory / "artifacts.lock")
+            shutil.copy(held(lock)[lock.get("kubectl", "amd64").sha256], path)
+            path.chmod(0o755)
+        return path
+
+    def reset(self) -> None:
+        """Give every node an empty disk, and forget the CA that no cluster has any more."""
+        self.run("lab", "reset")
+        shutil.rmtree(self.directory / ".kubewright" / "secrets", ignore_errors=True)
+        (self.directory / "kubeconfig").unlink(missing_ok=True)
+
+    def newest_run(self, after: float) -> Path | None:
+        runs = sorted((self.directory / ".kubewright" / "runs").glob("*/events.jsonl"))
+        return next((r for r in reversed(runs) if r.stat().st_mtime >= after), None)
+
+    def wait_for_phase(self, phase: str, process: subprocess.Popen[str], began: float, timeout: float = 300) -> None:
+        """Wait until the run that `process` is has started `phase`."""
+        until(lambda: self._phase_started(phase, began) or process.poll() is not None, timeout, f"phase {phase}")
+        if not self._phase_started(phase, began):
+            raise AssertionError(f"the run ended before {phase}: {process.communicate()[0]}")
+
+    def _phase_started(self, phase: str, began: float) -> bool:
+        events = self.newest_run(began)
+        if events is None:
+            return False
+        wanted = ('"phase-start"', f'"phase": "{phase}"')
+        return any(all(w in line for w in wanted) for line in events.read_text(encoding="utf-8").splitlines())
+
+
+def until(look: Any, timeout: float, what: str, interval: float = 0.1) -> Any:
+    """Poll until `look` returns something true, and return it."""
+    end = time.monotonic() + timeout
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < end, f"not in {timeout} s: {what}"
+        time.sleep(interval)
+
+
+def unit_ids(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
+    """Return the InvocationID of every unit of ours on every host: equal means not restarted."""
+    units = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "haproxy", "keepalived",
+             "containerd", "kubewright-images", "kubelet", "kube-proxy", "flanneld")
+    return {host: lab.on(host, "systemctl", "show", "-p", "InvocationID", "-p", "Id", *units) for host in hosts}
+
+
+def managed_mtimes(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
+    """Return inode and mtime of everything below the directories that we write."""
+    places = ("/etc/kubernetes", "/etc/kubewright", "/etc/systemd/system", "/etc/haproxy", "/etc/containerd",
+              "/opt/kubewright", "/opt/cni", "/usr/local/bin", "/var/lib/kubelet/config.yaml", "/etc/sysctl.d")
+    return {host: lab.on(host, "find", *places, "-printf", "%p %i %T@\\n", check=False) for host in hosts}
+
+
+@pytest.fixture(scope="session")
+def empty_lab() -> Iterator[Lab]:
+    """Booted, empty nodes; taken down at the end, also after a failure, and at the start if one was killed."""
+    lab = Lab(ROOT / ".kubewright" / "test-lab", "test")
+    if "KUBEWRIGHT_TEST_KEEP" not in os.environ:
+        lab.run("lab", "down")
+        shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
+    lab.run("lab", "up")
+    yield lab
+    if "KUBEWRIGHT_TEST_KEEP" not in os.environ:
+        lab.run("lab", "down")
+
+
+@pytest.fixture(scope="session")
+def cluster(empty_lab: Lab) -> Lab:
+    """A running, healthy cluster."""
+    empty_lab.run("up", "--yes")
+    return empty_lab
