@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from provisioner.applier.probe import KINDS
+from provisioner.compile.host import PHASES
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.operate.kube import object_path
 from provisioner.orchestrate import gates
@@ -33,6 +35,15 @@ def test_every_unit_of_a_phase_must_be_current_and_answer(built: World) -> None:
     assert [(p["name"], p["kind"]) for p in probes] == [
         ("kubelet.service", "unit"), ("kube-proxy.service", "unit"), ("kubelet", "http"), ("kube-proxy", "http")]
     assert all(p["current"] and p["inputs"] for p in probes if p["kind"] == "unit")
+
+
+def test_the_applier_knows_every_probe_that_is_sent_to_it(built: World) -> None:
+    session = surveyed(built)
+    for host in session.the_plan.desired.hosts:
+        for phase in PHASES:
+            for probe in gates.host_probes(session, host, phase):
+                assert probe["kind"] in KINDS
+                assert probe["kind"] != "unit" or int(probe["since_restarts"]) >= 0
 
 
 def test_an_api_server_is_asked_directly_and_through_haproxy_with_a_verified_certificate(built: World) -> None:
