@@ -39,6 +39,16 @@ class Context:
         """Say whether the result goes to a program."""
         return self.output == "json"
 
+    def command(self, verb: str) -> str:
+        """Return how to call a verb on this inventory, as this call was made: a hint that can be pasted."""
+        import shutil
+        import sys
+
+        program = Path(sys.argv[0])
+        name = program.name if shutil.which(program.name) else os.path.relpath(program)
+        chosen = f" -i {self.directory}" if self.directory else ""
+        return f"{name}{chosen} {verb}"
+
     def enter_lab(self) -> None:
         """Enter the lab's own network if the inventory is a lab; call it before any thread or connection."""
         if self.inventory.cluster.lab:

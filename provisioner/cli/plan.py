@@ -28,6 +28,6 @@ def plan(context: Context, diff: bool, detailed_exitcode: bool) -> int:
     else:
         click.echo(plan_text(found, context.inventory.cluster, seconds=time.monotonic() - began, diff=diff))
         if not found.is_empty:
-            more = "" if diff else "      Every line and diff: kubewright plan --diff"
-            click.echo(f"To do this: kubewright up{more}")
+            more = "" if diff else f"      Every line and diff: {context.command('plan --diff')}"
+            click.echo(f"To do this: {context.command('up')}{more}")
     return 2 if detailed_exitcode and not found.is_empty else 0

@@ -36,8 +36,8 @@ def up(context: Context, yes: bool, skip: tuple[str, ...], events: bool) -> int:
         session.emit = _readers(context, session, events)
         plan = fit_survey(session, skip)
         if not events:
-            _show(context, plan, time.monotonic() - began)
-        if not plan.is_empty and not _agreed(session, yes):
+            _show(context, plan, time.monotonic() - began, whole=_asks(session, yes))
+        if not plan.is_empty and _asks(session, yes) and not _agreed(session):
             click.echo("Nothing was changed.", err=True)
             return 0
         if not session.secrets.exists:
@@ -59,17 +59,21 @@ def _readers(context: Context, session: Session, events: bool) -> Emit:
     return to_all([to_file(session.run_dir / "events.jsonl"), reader])
 
 
-def _show(context: Context, plan: Plan, seconds: float) -> None:
+def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:
+    """Show the plan before it is done: all of it to someone who is asked, else its totals."""
     from provisioner.report.plan_text import plan_text
 
     text = plan_text(plan, context.inventory.cluster, seconds=seconds)
-    click.echo(text if plan.is_empty or context.verbose else text.splitlines()[-1], err=True)
+    whole = whole or context.verbose or plan.is_empty
+    click.echo(text if whole else text.splitlines()[-1], err=True)
 
 
-def _agreed(session: Session, yes: bool) -> bool:
-    """Ask on a terminal; elsewhere `up` goes on, since all it does is what the inventory says."""
-    if yes or session.cluster.lab or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return True
+def _asks(session: Session, yes: bool) -> bool:
+    """Say whether a person is there to ask; without one `up` goes on: all it does is what the inventory says."""
+    return not yes and not session.cluster.lab and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _agreed(session: Session) -> bool:
     verb = "Build" if session.the_plan.bootstrap else "Change"
     return click.confirm(f"{verb} cluster {session.cluster.cluster}?", err=True)
 
@@ -79,4 +83,4 @@ def _end(context: Context, seconds: float, plan: Plan) -> str:
     changed = len(plan.changes) + len(plan.objects)
     return (f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  "
             f"{changed} changes, {len(cluster.nodes)} nodes Ready, API https://{cluster.api_endpoint}\n"
-            "Next: kubewright status · kubewright kubeconfig")
+            f"Next: {context.command('status')} · {context.command('kubeconfig')}")

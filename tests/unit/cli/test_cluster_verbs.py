@@ -59,7 +59,9 @@ def built(world: World) -> World:
 
 
 @pytest.fixture
-def run(world: World, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr("sys.argv", ["kubewright"])
+
     def call(*words: str) -> Ended:
         code = command.main(["-i", str(world.inventory.path), *words])
         out, err = capsys.readouterr()
@@ -86,7 +88,8 @@ def test_plan_shows_what_differs_and_exits_2_only_where_asked(built: World, run:
     plain = run("plan")
     assert plain.code == 0
     assert f"~ {KUBELET}" in plain.out and "restarts: " + KUBELET in plain.out
-    assert plain.out.splitlines()[-1] == ("To do this: kubewright up      Every line and diff: kubewright plan --diff")
+    called = f"kubewright -i {built.inventory.path}"
+    assert plain.out.splitlines()[-1] == f"To do this: {called} up      Every line and diff: {called} plan --diff"
     assert run("plan", "--detailed-exitcode").code == 2
     assert "-podPidsLimit: 5" in run("plan", "--diff").out
 
@@ -155,13 +158,15 @@ def test_up_asks_on_a_terminal_and_no_means_no(built: World, run: Run, monkeypat
     drift(built)
     asked: list[str] = []
 
-    def agreed(opened: session.Session, yes: bool) -> bool:
+    def agreed(opened: session.Session) -> bool:
         asked.append(opened.cluster.cluster)
-        return yes
+        return False
 
+    monkeypatch.setattr(up, "_asks", lambda opened, yes: not yes)
     monkeypatch.setattr(up, "_agreed", agreed)
     ended = run("up")
     assert (ended.code, asked) == (0, ["lab"])
+    assert f"~ {KUBELET}" in ended.err, "who is asked sees the whole plan first"
     assert "Nothing was changed." in ended.err
     assert built.hosts.log == []
     assert run("up", "--yes").code == 0
