@@ -21,6 +21,14 @@ def batches(phase: str, changes: Mapping[str, Sequence[Change]], *, live: bool) 
         return []
     if not live or phase not in INTERRUPTING:
         return [hosts]
-    disturbed = tuple(h for h in hosts if any(c.action in ("restart", "reload") for c in changes[h]))
+    disturbed = tuple(h for h in hosts if interrupts(changes[h]))
     calm = tuple(h for h in hosts if h not in disturbed)
     return ([calm] if calm else []) + [(h,) for h in disturbed]
+
+
+def interrupts(changes: Sequence[Change]) -> bool:
+    """Say whether one host's changes take away something that serves now.
+
+    A unit that is still activating (it may exit again and again) serves nobody: such a host is repaired first.
+    """
+    return any(c.action in ("restart", "reload") and not c.expect.startswith("activating ") for c in changes)

@@ -79,7 +79,10 @@ _EXTRA: Mapping[str, Callable[[Session, str], list[Probe]]] = {
 }
 
 
-def hosts_hold(session: Session, probes: Mapping[str, Sequence[Probe]], what: str, deadline: float = DEADLINE) -> None:
+def hosts_hold(
+    session: Session, probes: Mapping[str, Sequence[Probe]], what: str, deadline: float = DEADLINE, *,
+    when: str = "after",
+) -> None:
     """Let every host poll its probes at once; GateFailed holds each host's last reasons."""
     wanted = {h: p for h, p in probes.items() if p}
     outcomes = session.pool.map(lambda c: remote.probe(c, wanted[c.name], deadline), wanted)
@@ -89,12 +92,21 @@ def hosts_hold(session: Session, probes: Mapping[str, Sequence[Probe]], what: st
             failed[host] = answer
         elif not answer["ok"]:
             reasons = "; ".join(f"{r['name']}: {r['reason']}" for r in answer["results"] if not r["ok"])
-            unit = next((r["name"] for r in answer["results"] if not r["ok"]), "")
-            failed[host] = GateFailed(f"{host}: gate after {what}: not so after {answer['seconds']:.0f} s: {reasons}",
-                                      hint=f"kubewright lab exec {host} -- journalctl -u {unit} -n 50"
-                                      if session.cluster.lab else f"on {host}: journalctl -u {unit} -n 50")
+            failed[host] = GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {reasons}",
+                                      hint=_journal(session, host, wanted[host], answer["results"]))
     if failed:
         raise next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(outcomes))
+
+
+def _journal(session: Session, host: str, probes: Sequence[Probe], results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the command that shows why: the journal of the unit that is not so, or of the one that does not answer."""
+    units = [p["unit"] for p in probes if p["kind"] == "unit"]
+    down = [r["name"] for r in results if not r["ok"] and r["name"] in units]
+    unit = next(iter(down or units), "")
+    if not unit:
+        return "kubewright status"
+    command = f"journalctl -u {unit} -n 50"
+    return f"kubewright lab exec {host} -- {command}" if session.cluster.lab else f"on {host}: {command}"
 
 
 def phase_holds(session: Session, phase: str, hosts: Sequence[str] | None = None) -> None:
@@ -103,7 +115,9 @@ def phase_holds(session: Session, phase: str, hosts: Sequence[str] | None = None
     hosts_hold(session, {h: host_probes(session, h, phase) for h in names}, phase)
 
 
-def wait_until(session: Session, what: str, look: Callable[[], str], deadline: float = DEADLINE) -> None:
+def wait_until(
+    session: Session, what: str, look: Callable[[], str], deadline: float = DEADLINE, *, when: str = "after",
+) -> None:
     """Poll `look` until it returns no reason to wait; GateFailed carries its last one."""
     end = time.monotonic() + deadline
     told = time.monotonic()
@@ -115,23 +129,34 @@ def wait_until(session: Session, what: str, look: Callable[[], str], deadline: f
         if not reason:
             return
         if time.monotonic() >= end:
-            raise GateFailed(f"gate after {what}: not so after {deadline:.0f} s: {reason}", hint="kubewright status")
+            raise GateFailed(f"gate {when} {what}: not so after {deadline:.0f} s: {reason}", hint="kubewright status")
         if time.monotonic() - told > 5:
             session.tell("waiting", phase=what, message=reason)
             told = time.monotonic()
         time.sleep(INTERVAL)
 
 
-def etcd_is_one_cluster(session: Session) -> None:
+def etcd_is_one_cluster(session: Session, *, when: str = "after") -> None:
     """Prove that the members are exactly the inventory's, agree on a leader and are of one cluster."""
     hosts = [h.name for h in session.cluster.etcd_hosts]
     access = {h: session.etcd_access(h) for h in hosts}
 
     def look() -> str:
-        statuses = [etcd.status(access[h]) for h in hosts]
-        return "; ".join(etcd.disagreements(statuses, hosts))
+        statuses, silent = [], []
+        for host in hosts:
+            try:
+                statuses.append(etcd.status(access[host]))
+            except etcd.EtcdFault as fault:
+                silent.append(f"{host}: {fault.message}")
+        return "; ".join([*silent, *etcd.disagreements(statuses, hosts)])
 
-    wait_until(session, "etcd", look)
+    wait_until(session, "etcd", look, when=when)
+
+
+def other_api_servers_are_ready(session: Session, hosts: Sequence[str]) -> None:
+    """Prove that every API server but those of `hosts`, which are about to be restarted, is ready."""
+    others = [h.name for h in session.cluster.control_planes if h.name not in hosts]
+    hosts_hold(session, {h: [control_plane_probe(session, h)] for h in others}, "control-plane", when="before")
 
 
 def vip_answers(session: Session) -> None:

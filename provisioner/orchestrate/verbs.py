@@ -38,7 +38,7 @@ UP: tuple[Phase, ...] = (
     Phase("etcd", "the members, gated on one agreed leader", etcd.start_members, etcd.gate),
     _holds("load-balancer"),
     Phase("control-plane", "kube-apiserver, gated on /readyz direct, through HAProxy and at the VIP",
-          converge.phase("control-plane"), _control_plane_holds),
+          converge.phase("control-plane", gates.other_api_servers_are_ready), _control_plane_holds),
     Phase("controllers", "kube-controller-manager and kube-scheduler", converge.phase("controllers"),
           lambda session: gates.phase_holds(session, "controllers")),
     Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted),

@@ -129,6 +129,7 @@ class FakeHosts:
     results: dict[str, HostResult] = field(default_factory=dict)    # what Ansible says of a host instead
     broken: dict[str, str] = field(default_factory=dict)            # name of a probe -> why it does not hold
     leader: str = "cp1"
+    silent: set[str] = field(default_factory=set)                   # whose etcd member does not answer
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
@@ -221,7 +222,7 @@ class FakeHosts:
         """Answer for the member whose name FakeSession.etcd_access put in the place of its address."""
         host = access.address[0]
         running = [h for h, one in self.hosts.items() if one.states.get(("unit", "etcd.service"), "").startswith("act")]
-        if host not in running:
+        if host not in running or host in self.silent:
             raise EtcdFault("etcd: asking a member for its status: connection refused")
         number = {name: i + 1 for i, name in enumerate(self.hosts)}
         members = tuple(MemberSeen(number[h], h, (f"https://{h}:2380",)) for h in running)

@@ -13,7 +13,7 @@ from provisioner.model.desired import Certificate, File
 from provisioner.model.plan import Change
 from provisioner.operate import pki
 from provisioner.orchestrate import gates
-from provisioner.orchestrate.batches import batches
+from provisioner.orchestrate.batches import batches, interrupts
 from provisioner.orchestrate.phase import Act, counted
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
@@ -23,20 +23,33 @@ Changes = Mapping[str, Sequence[Change]]
 Prove = Callable[[Session, Sequence[str]], None]
 
 
-def phase(name: str) -> Act:
+def _nothing_before(session: Session, hosts: Sequence[str]) -> None:
+    """Prove nothing: losing one more of these takes nothing from the others."""
+
+
+def phase(name: str, before: Prove = _nothing_before) -> Act:
     """Return the act that applies all changes of phase `name`, batch by batch, each batch gated before the next."""
 
     def act(session: Session) -> str:
         return apply_changes(session, name, session.the_plan.of(name),
-                             lambda s, hosts: gates.phase_holds(s, name, hosts))
+                             lambda s, hosts: gates.phase_holds(s, name, hosts), before)
 
     return act
 
 
-def apply_changes(session: Session, name: str, changes: Changes, prove: Prove) -> str:
-    """Apply `changes` in batches and prove each batch but the last, which the phase's own gate proves."""
-    groups = batches(name, changes, live=not session.the_plan.bootstrap)
+def apply_changes(
+    session: Session, name: str, changes: Changes, prove: Prove, before: Prove = _nothing_before,
+) -> str:
+    """Apply `changes` in batches and prove each batch but the last, which the phase's own gate proves.
+
+    `before` is proved before a batch that takes something away on a live cluster: what an earlier run left half down
+    is in no plan any more, so nothing else keeps this one from taking down the second.
+    """
+    live = not session.the_plan.bootstrap
+    groups = batches(name, changes, live=live)
     for number, hosts in enumerate(groups):
+        if live and any(interrupts(changes[h]) for h in hosts):
+            before(session, hosts)
         apply_batch(session, f"{name}.{number}", {h: changes[h] for h in hosts})
         if number < len(groups) - 1:
             prove(session, hosts)

@@ -15,14 +15,16 @@ from provisioner.orchestrate.batches import INTERRUPTING, batches
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "batches.yaml").read_text())
 
 
-def change(host: str, phase: str, action: str) -> Change:
+def change(host: str, phase: str, action: str, state: str) -> Change:
     kind = "file" if action in ("add", "change") else "unit"
-    return Change(host, phase, kind, "x", action, "", "", "")
+    return Change(host, phase, kind, "x", action, "", "" if kind == "file" else f"{state} enabled due", "")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c["name"])
 def test_hosts_go_in_these_batches(case: dict[str, Any]) -> None:
-    changes = {host: [change(host, case["phase"], a) for a in actions] for host, actions in case["hosts"].items()}
+    states = dict.fromkeys(case.get("down", ()), "activating")
+    changes = {host: [change(host, case["phase"], a, states.get(host, "active")) for a in actions]
+               for host, actions in case["hosts"].items()}
     assert batches(case["phase"], changes, live=case["live"]) == [tuple(b) for b in case["batches"]]
 
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV
-from provisioner.errors import KubewrightError, PlanStale, RefusedForSafety, Unreachable
+from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedForSafety, Unreachable
 from provisioner.model.observed import ABSENT
 from provisioner.orchestrate import engine
 from provisioner.orchestrate.survey import BOOTSTRAPPED, create_secrets, is_bootstrapped, survey
@@ -113,6 +113,28 @@ def test_renewed_member_certificates_restart_members_one_at_a_time_each_proved_a
         ("pki.0", ("cp1", "cp2", "cp3")), ("etcd.0", ("cp1",)), ("etcd.1", ("cp2",)), ("etcd.2", ("cp3",))]
     proofs = [host for host, names in built.hosts.probed if "etcd.service" in names]
     assert proofs[:2] == ["cp1", "cp2"], "after each batch only its own host is asked"
+
+
+def test_while_a_member_is_down_a_re_run_restarts_no_other(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first run restarted cp1's member, which did not come back: it runs what it should and is in no plan any more.
+    instant(monkeypatch)
+    built.hosts.hosts["cp1"].states["unit", "etcd.service"] = "activating enabled current"
+    built.hosts.silent.add("cp1")
+    for name in ("cp2", "cp3"):
+        del built.hosts.hosts[name].extras["certificate", ETCD_SERVER]
+    with pytest.raises(GateFailed, match=r"gate before etcd: .*cp1: .*2 of 3 members answer"):
+        up(built)
+    assert [e[1:] for e in built.hosts.log] == [("pki.0", ("cp2", "cp3"))]
+
+
+def test_while_an_api_server_is_down_a_re_run_restarts_no_other(built: World) -> None:
+    flag = ("file", "/etc/kubernetes/authentication-config.yaml")
+    for name in ("cp1", "cp2"):
+        built.hosts.hosts[name].states[flag] = "file sha256:by-hand 0600 root:root"
+    built.hosts.broken = {"kube-apiserver /readyz": "connection refused"}
+    with pytest.raises(GateFailed, match=r"cp2, cp3: gate before control-plane: .*connection refused"):
+        up(built)
+    assert built.hosts.log == []
 
 
 def test_a_host_that_lost_its_member_s_data_is_refused_and_nothing_of_etcd_is_touched(built: World) -> None:
