@@ -14,7 +14,7 @@ from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import BOOTSTRAPPED, lost_members
 
-_NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
+NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
 
 
 def start_members(session: Session) -> str:
@@ -43,18 +43,25 @@ def gate(session: Session) -> None:
     """Prove that the members are one healthy cluster; then let no member ever say `new` again."""
     gates.phase_holds(session, "etcd")
     gates.etcd_is_one_cluster(session)
-    if session.the_plan.bootstrap:
-        converge.apply_batch(session, "etcd.bootstrapped", {
-            h.name: _remember(session, h.name) for h in session.cluster.etcd_hosts})
+    untold = [h.name for h in session.cluster.etcd_hosts if _is_untold(session, h.name)]
+    if untold:
+        converge.apply_batch(session, "etcd.bootstrapped", {h: _remember(session, h) for h in untold})
+
+
+def _is_untold(session: Session, host: str) -> bool:
+    """Say whether this host may still say `new`: in a first run, or after one that was killed while it told the hosts."""
+    observed = session.observed[host]
+    return (session.the_plan.bootstrap or observed.state("file", BOOTSTRAPPED) == ABSENT
+            or observed.state("file", BOOTSTRAP_ENV) != ABSENT)
 
 
 def _bootstrap_change(session: Session, host: str) -> Change:
     """Return the file that says `new`: in /run, and removed once the gate has passed."""
-    return _file_change(session, host, BOOTSTRAP_ENV, _NEW, "first start of the cluster")
+    return _file_change(session, host, BOOTSTRAP_ENV, NEW, "first start of the cluster")
 
 
 def _remember(session: Session, host: str) -> Sequence[Change]:
-    present = File(path=BOOTSTRAP_ENV, phase="etcd", content=_NEW).want()
+    present = File(path=BOOTSTRAP_ENV, phase="etcd", content=NEW).want()
     forget = Change(host=host, phase="etcd", kind="file", path=BOOTSTRAP_ENV, action="remove",
                     reason="the cluster is up", expect=present, want=ABSENT)
     marker = f"{session.cluster.cluster}\n"

@@ -8,8 +8,10 @@ import pytest
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV
 from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedForSafety, Unreachable
+from provisioner.model.desired import File
 from provisioner.model.observed import ABSENT
 from provisioner.orchestrate import engine
+from provisioner.orchestrate.phases.etcd import NEW
 from provisioner.orchestrate.survey import BOOTSTRAPPED, create_secrets, is_bootstrapped, survey
 from provisioner.orchestrate.verbs import UP, VERIFY
 from tests.fakes.session import World, instant
@@ -81,6 +83,24 @@ def test_a_run_killed_after_the_members_started_still_ends_as_one_cluster(world:
     up(world)
     assert ("file", BOOTSTRAP_ENV) not in world.hosts.hosts["cp1"].states
     assert is_bootstrapped({"cp1": world.session().pool and _observed(world, "cp1")})
+
+
+def test_a_run_killed_while_the_hosts_were_told_that_the_cluster_is_up_is_finished_by_the_next(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    names = [p.name for p in UP]
+    with world.session() as session:
+        survey(session)
+        create_secrets(session)
+        engine.run(session, UP[:names.index("etcd") + 1])
+    for name in ("cp2", "cp3"):                         # killed when only cp1 had been told
+        states = world.hosts.hosts[name].states
+        del states["file", BOOTSTRAPPED]
+        states["file", BOOTSTRAP_ENV] = File(path=BOOTSTRAP_ENV, phase="etcd", content=NEW).want()
+    world.forget()
+    up(world)
+    test_no_member_can_ever_say_new_again_after_the_first_gate(world)
+    assert ("apply", "etcd.bootstrapped", ("cp2", "cp3")) in world.hosts.log
 
 
 def _observed(world: World, host: str):  # type: ignore[no-untyped-def]
