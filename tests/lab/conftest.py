@@ -123,6 +123,26 @@ def managed_mtimes(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
     return {host: lab.on(host, "find", *places, "-printf", "%p %i %T@\\n", check=False) for host in hosts}
 
 
+REPETITIONS: list[dict[str, Any]] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep the outcome of every repetition (`full`), for the record that is committed."""
+    if report.when == "call" and "full" in report.keywords:
+        REPETITIONS.append({"test": report.nodeid.removeprefix("tests/lab/"), "outcome": report.outcome,
+                            "seconds": round(report.duration, 1)})
+
+
+def pytest_sessionfinish() -> None:
+    """Write benchmarks/results/full.json when repetitions ran."""
+    if REPETITIONS:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        record = {"command": "scripts/test --full", "commit": commit.stdout.strip(), "nproc": os.cpu_count(),
+                  "date": time.strftime("%Y-%m-%d", time.gmtime()), "load_after": round(os.getloadavg()[0], 1),
+                  "repetitions": REPETITIONS}
+        (ROOT / "benchmarks" / "results" / "full.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
 @pytest.fixture(scope="session")
 def empty_lab() -> Iterator[Lab]:
     """Booted, empty nodes; taken down at the end, also after a failure, and at the start if one was killed."""
