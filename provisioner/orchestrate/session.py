@@ -29,6 +29,7 @@ from provisioner.operate import pki
 from provisioner.operate.etcd import EtcdAccess
 from provisioner.operate.kube import ApiAccess, Kube
 from provisioner.operate.secrets import SecretStore
+from provisioner.orchestrate import rundir
 from provisioner.transport import remote
 from provisioner.transport.pool import Pool
 from provisioner.transport.target import targets_of
@@ -78,7 +79,7 @@ class Session:
             self._stack.close()
         finally:
             self.pool.close()
-            shutil.rmtree(self.run_dir / "credentials", ignore_errors=True)
+            shutil.rmtree(self.run_dir / rundir.CREDENTIALS, ignore_errors=True)
 
     def tell(self, type_: str, **fields: object) -> None:
         """Emit an event of this run, now."""
@@ -126,7 +127,7 @@ class Session:
         return kube
 
     def _fetch_credentials(self, name: str, ca: str, cert: str, key: str, hosts: Sequence[str]) -> Files:
-        directory = self.run_dir / "credentials"
+        directory = self.run_dir / rundir.CREDENTIALS
         files = (directory / f"{name}-ca.crt", directory / f"{name}.crt", directory / f"{name}.key")
         if all(f.is_file() for f in files):
             return files
@@ -135,7 +136,7 @@ class Session:
         return self._write_credentials(name, *data)
 
     def _write_credentials(self, name: str, ca: bytes, cert: bytes, key: bytes) -> Files:
-        directory = self.run_dir / "credentials"
+        directory = self.run_dir / rundir.CREDENTIALS
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = (directory / f"{name}-ca.crt", directory / f"{name}.crt", directory / f"{name}.key")
         for path, value in zip(files, (ca, cert, key), strict=True):
@@ -159,14 +160,15 @@ class Session:
 def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:
     """Open a session; `run` keeps its directory under runs/, reads use a directory that is removed afterwards.
 
+    Secrets that a killed run left are removed first.
+
     Raises InventoryRefused for a missing or wrong artifacts.lock; contacts no host yet.
     """
     lock = load_lock(inventory.artifacts_lock_path)
     run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + random.token_hex(2)
-    run_dir = inventory.runs_dir / run_id
-    for directory in (inventory.state_dir, inventory.runs_dir, run_dir):
-        directory.mkdir(mode=0o700, exist_ok=True)
+    run_dir, alive = rundir.make(inventory, run_id)
     session = Session(inventory, emit, run_id, run_dir, Pool(targets_of(inventory)), open_store(inventory), lock)
+    session._stack.callback(alive.close)
     if not run:
         session._stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
     return session

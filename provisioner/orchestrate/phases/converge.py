@@ -12,7 +12,7 @@ from provisioner.converge.results import HostResult
 from provisioner.model.desired import Certificate, File
 from provisioner.model.plan import Change
 from provisioner.operate import pki
-from provisioner.orchestrate import gates
+from provisioner.orchestrate import gates, rundir
 from provisioner.orchestrate.batches import batches, interrupts
 from provisioner.orchestrate.phase import Act, counted
 from provisioner.orchestrate.session import Session
@@ -61,7 +61,7 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
 
     The bundles hold secrets: they are removed as soon as the hosts have answered.
     """
-    directory = session.run_dir / "bundles" / step
+    directory = session.run_dir / rundir.BUNDLES / step
     try:
         bundle.write_bundles(directory, changes, session.secrets.resolve, _mint(session),
                              lambda host: f"{session.run_id}.{step}")
@@ -85,7 +85,7 @@ def prepare(session: Session) -> str:
     changes = session.the_plan.of("prepare")
     if not changes:
         return ""
-    directory = session.run_dir / "bundles" / "prepare"
+    directory = session.run_dir / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes)
     _raise(runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit))
     _expect_package_files(session, changes)

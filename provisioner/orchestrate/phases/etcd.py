@@ -49,7 +49,7 @@ def gate(session: Session) -> None:
 
 
 def _is_untold(session: Session, host: str) -> bool:
-    """Say whether this host may still say `new`: in a first run, or after one that was killed while it told the hosts."""
+    """Say whether this host may still say `new`: in a first run, or after one killed while it told the hosts."""
     observed = session.observed[host]
     return (session.the_plan.bootstrap or observed.state("file", BOOTSTRAPPED) == ABSENT
             or observed.state("file", BOOTSTRAP_ENV) != ABSENT)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,42 @@ def test_a_read_leaves_no_run_behind_and_a_run_keeps_its_directory_private(world
     assert run.run_dir.is_dir()
     for directory in (world.inventory.state_dir, world.inventory.runs_dir, run.run_dir):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from provisioner.model.inventory import Inventory
+from provisioner.orchestrate.session import open_session
+session = open_session(Inventory.open(Path(sys.argv[1])), lambda event: None, run=sys.argv[2] == "run")
+session._write_credentials("admin", b"ca", b"crt", b"key")
+(session.run_dir / "bundles" / "pki.0").mkdir(parents=True)
+(session.run_dir / "bundles" / "pki.0" / "cp1.json").write_text("ca.key in the clear")
+if sys.argv[2] == "run":
+    (session.run_dir / "events.jsonl").write_text("{}")
+print(session.run_dir, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("kind", "left"), [("run", {"events.jsonl", "lock"}), ("read", None)])
+def test_secrets_that_a_killed_run_left_are_gone_once_the_next_one_opens(
+        world: World, kind: str, left: set[str] | None) -> None:
+    lock_beside(world)
+    dead = subprocess.run([sys.executable, "-c", KILLED, str(world.inventory.path), kind], capture_output=True,
+                          text=True, timeout=60, check=False)
+    run_dir = Path(dead.stdout.strip())
+    assert (run_dir / "bundles" / "pki.0" / "cp1.json").is_file() and (run_dir / "credentials" / "admin.key").is_file()
+    with open_session(world.inventory, lambda e: None, run=False):
+        assert ({p.name for p in run_dir.iterdir()} if run_dir.exists() else None) == left
+
+
+def test_the_secrets_of_a_run_that_lives_are_left_alone(world: World) -> None:
+    lock_beside(world)
+    with open_session(world.inventory, lambda e: None, run=True) as living:
+        files = living._write_credentials("admin", b"ca", b"crt", b"key")
+        with open_session(world.inventory, lambda e: None, run=False):
+            assert all(f.is_file() for f in files)
 
 
 def test_two_runs_of_the_same_second_do_not_share_a_directory(world: World) -> None:

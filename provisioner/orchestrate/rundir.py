@@ -1,0 +1,62 @@
+"""A run's directory: private, locked while its process lives, and emptied of secrets by whoever comes after its death.
+
+The lock is the kernel's: it goes with the process, also on kill -9, and no number of a process is ever mistaken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import TextIO
+
+from provisioner.model.inventory import Inventory
+
+CREDENTIALS = "credentials"
+BUNDLES = "bundles"
+LOCK = "lock"
+
+
+def make(inventory: Inventory, run_id: str) -> tuple[Path, TextIO]:
+    """Make the directory and return it with the lock that says that its run lives; first sweep what dead runs left."""
+    run_dir = inventory.runs_dir / run_id
+    for directory in (inventory.state_dir, inventory.runs_dir, run_dir):
+        directory.mkdir(mode=0o700, exist_ok=True)
+    sweep(inventory.runs_dir)
+    lock = _open(run_dir / LOCK)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return run_dir, lock
+
+
+def sweep(runs_dir: Path) -> None:
+    """Remove the secrets of runs that were killed before they could: credentials, and bundles with keys in the clear.
+
+    A run has secrets only while it holds its lock, so one without secrets is not even asked.
+    """
+    for run_dir in runs_dir.iterdir():
+        secrets = [d for d in (run_dir / CREDENTIALS, run_dir / BUNDLES) if d.is_dir()]
+        with contextlib.suppress(FileNotFoundError):                # somebody else sweeps it at the same moment
+            if secrets and not _lives(run_dir):
+                _empty(run_dir, secrets)
+
+
+def _empty(run_dir: Path, secrets: list[Path]) -> None:
+    for directory in secrets:
+        shutil.rmtree(directory, ignore_errors=True)
+    if {p.name for p in run_dir.iterdir()} <= {LOCK}:               # it was a read: its directory goes with it
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _lives(run_dir: Path) -> bool:
+    with contextlib.closing(_open(run_dir / LOCK)) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _open(path: Path) -> TextIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w")
