@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -149,6 +150,13 @@ def test_every_place_on_a_host_is_in_the_table_of_files() -> None:
     # A directory above a row (/etc/cni above /etc/cni/net.d/) needs no row of its own.
     known = [p for p in paths if any(p == row or f"{p}/".startswith(row) or row.startswith(f"{p}/") for row in rows)]
     assert paths - set(known) == set()
+
+
+def test_the_seconds_in_the_readme_are_those_of_the_committed_benchmark() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Figures\n")[2].partition("\n## ")[0]
+    written = [float(number) for number in re.findall(r"^\| .* \| ([\d.]+) \|$", section, re.MULTILINE)]
+    median = json.loads((ROOT / "benchmarks" / "results" / "up.json").read_text(encoding="utf-8"))["median"]
+    assert written == [round(median[name], 1) for name in ("up", "without_prepare", "second_up", "plan", "status")]
 
 
 def test_generated_pages_are_up_to_date() -> None:
