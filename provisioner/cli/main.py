@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import stat
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; only a bug of ours leaves as an exception."""
     _force_utf8()
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:   # under nohup it is
+        signal.signal(signal.SIGHUP, _hang_up)
     if COMPLETE_VAR in os.environ:
         return shell_complete(cli, {}, PROG, COMPLETE_VAR, os.environ[COMPLETE_VAR])
     context = Context()
@@ -110,6 +113,14 @@ def _usage_fault(err: click.UsageError) -> UsageFault:
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Treat a polite end (SIGTERM) as Ctrl-C: the same safe stop, the same exit code."""
+    raise KeyboardInterrupt
+
+
+def _hang_up(signum: int, frame: FrameType | None) -> None:
+    """Stop as at Ctrl-C when the terminal is gone, writing no more to it: each word there would be an error."""
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     raise KeyboardInterrupt
 
 

@@ -14,7 +14,8 @@ class Event:
     """One line of a run's story.
 
     `type` is run-start, phase-start, waiting, host-done, phase-done, diagnostic or run-end; `t` is seconds since 1970;
-    `seconds` the duration of what ended; `status` ok, failed, skipped or nothing-to-do; `data` holds plain values.
+    `seconds` the duration of what ended; `status` ok, failed, interrupted, skipped or nothing-to-do; `data` holds plain
+    values.
     """
 
     type: str

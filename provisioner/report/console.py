@@ -12,7 +12,8 @@ from typing import TextIO
 
 from provisioner.model.events import Emit, Event
 
-_MARKS = {"ok": "✓", "nothing-to-do": "·", "failed": "✗"}
+_MARKS = {"ok": "✓", "nothing-to-do": "·", "failed": "✗", "interrupted": "✗"}
+_ENDED_EARLY = ("failed", "interrupted")
 
 
 def is_plain(stream: TextIO) -> bool:
@@ -55,14 +56,14 @@ class Console:
 
     def _phase_done(self, event: Event) -> None:
         mark = _MARKS.get(event.status, " ")
-        message = "" if event.status == "failed" else event.message
+        message = "" if event.status in _ENDED_EARLY else event.message
         self._line(f"  {mark} {event.phase:<15}{event.seconds or 0:>6.1f}s  {message}".rstrip())
 
     def _diagnostic(self, event: Event) -> None:
         self._line(f"  ! {event.message}")
 
     def _run_end(self, event: Event) -> None:
-        if event.status == "failed" and event.data and event.data["not_started"]:
+        if event.status in _ENDED_EARLY and event.data and event.data["not_started"]:
             self._line(f"  · not started: {', '.join(event.data['not_started'])}")
 
     def _line(self, text: str) -> None:

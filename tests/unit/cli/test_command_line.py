@@ -41,7 +41,8 @@ def python(code: str, *args: str, cwd: Path = ROOT, **environ: str) -> subproces
 
 
 def start(code: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, cwd=ROOT)
 
 
 def add_verb(monkeypatch: pytest.MonkeyPatch, name: str, body: object) -> None:
@@ -240,16 +241,35 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command.main(["stopped"]) == 130
 
 
-def test_sigterm_is_taken_as_ctrl_c() -> None:
-    code = ("import sys, select, click\nfrom provisioner.cli import main as m, verbs\n"
+@pytest.mark.parametrize(("sent", "ignored", "code"), [
+    (signal.SIGTERM, False, 130), (signal.SIGHUP, False, 130), (signal.SIGHUP, True, 0)], ids=["term", "hup", "nohup"])
+def test_a_polite_end_is_taken_as_ctrl_c_unless_it_is_ignored(sent: signal.Signals, ignored: bool, code: int) -> None:
+    ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else ""
+    program = (ignore + "import sys, select, click\nfrom provisioner.cli import main as m, verbs\n"
             "verbs.SECTIONS['Test'] = (verbs.Verb('wait', 'slow:wait', ''),)\n"
             "s = type(sys)('slow'); s.__spec__ = click.__spec__; sys.modules['slow'] = s\n"
-            "s.wait = click.command()(lambda: (print('ready', flush=True), select.select([], [], [], 30)))\n"
+            "s.wait = click.command()(lambda: print('ready', flush=True) or select.select([0], [], [], 30) and 0)\n"
             "sys.exit(m.main(['wait']))")
-    with start(code) as process:
-        assert process.stdout is not None
+    with start(program) as process:
+        assert process.stdout is not None and process.stdin is not None
         assert process.stdout.readline() == b"ready\n"
-        process.terminate()
+        process.send_signal(sent)
+        if ignored:
+            process.stdin.close()       # the verb ends of itself
+        assert process.wait(timeout=20) == code
+
+
+def test_a_terminal_that_is_gone_stops_a_verb_as_ctrl_c_does_and_is_no_bug() -> None:
+    program = ("import os, pty, signal, sys, select, click\nfrom provisioner.cli import main as m, verbs\n"
+               "verbs.SECTIONS['Test'] = (verbs.Verb('wait', 'slow:wait', ''),)\n"
+               "s = type(sys)('slow'); s.__spec__ = click.__spec__; sys.modules['slow'] = s\n"
+               "s.wait = click.command()(lambda: print('ready', flush=True) or select.select([], [], [], 30))\n"
+               "pid, terminal = pty.fork()\n"
+               "if pid == 0: sys.exit(m.main(['wait']))\n"
+               "while b'ready' not in os.read(terminal, 100): pass\n"
+               "os.close(terminal)\n"
+               "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))")
+    with start(program) as process:
         assert process.wait(timeout=20) == 130
 
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.errors import GateFailed
+from provisioner.errors import GateFailed, Interrupted
 from provisioner.orchestrate import engine
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
 from tests.fakes.session import World
 
 
-def phases(done: list[str], *, broken: str = "", broken_gate: str = "") -> list[Phase]:
+def phases(done: list[str], *, broken: str = "", broken_gate: str = "",
+           fault: BaseException | None = None) -> list[Phase]:
     """Return three phases that write down when they act and prove."""
 
     def make(name: str) -> Phase:
         def act(session: Session) -> str:
             done.append(f"{name} acts")
             if name == broken:
-                raise GateFailed(f"{name}: broke", hint="look")
+                raise fault or GateFailed(f"{name}: broke", hint="look")
             return "1 host" if name != "two" else ""
 
         def gate(session: Session) -> None:
             done.append(f"{name} proves")
             if name == broken_gate:
-                raise GateFailed(f"gate after {name}: not so")
+                raise fault or GateFailed(f"gate after {name}: not so")
 
         return Phase(name, f"does {name}", act, gate)
 
@@ -62,3 +63,23 @@ def test_a_failure_ends_the_run_unchanged_and_says_what_was_not_started(world: W
     assert [s[:2] for s in story(world) if s[2] == "failed"] == [("phase-done", "two"), ("run-end", "two")]
     assert world.events[-1].data == {"not_started": ["three"]}
     assert world.events[-1].message == fault.value.message
+
+
+@pytest.mark.parametrize("which", ["broken", "broken_gate"])
+def test_ctrl_c_names_the_phase_says_what_is_still_fine_and_how_to_go_on(world: World, which: str) -> None:
+    done: list[str] = []
+    with pytest.raises(Interrupted) as stopped:
+        engine.run(world.session(), phases(done, **{which: "two"}, fault=KeyboardInterrupt()))
+    assert (stopped.value.exit_code, stopped.value.hint) == (130, "kubewright up")
+    assert "phase two" in stopped.value.message
+    assert "what was done stays done" in stopped.value.details[0]
+    assert not any(d.startswith("three") for d in done)
+    assert [s[:2] for s in story(world) if s[2] == "interrupted"] == [("phase-done", "two"), ("run-end", "two")]
+    assert world.events[-1].data == {"not_started": ["three"]}
+
+
+def test_a_bug_ends_the_story_too_without_the_words_that_it_may_carry(world: World) -> None:
+    with pytest.raises(ValueError, match="hunter2"):
+        engine.run(world.session(), phases([], broken="two", fault=ValueError("the password is hunter2")))
+    assert (world.events[-1].type, world.events[-1].status) == ("run-end", "failed")
+    assert world.events[-1].message == "this is a bug: ValueError"
