@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -141,11 +142,15 @@ def control_dir() -> Path:
 
 
 def sweep() -> None:
-    """Close what processes of ours left that were killed before they could."""
+    """Close what processes of ours left that were killed before they could.
+
+    Everybody may write to the temporary directory: a link there is another's, and leads to files that are not sockets.
+    """
     for directory in Path(tempfile.gettempdir()).glob("kw-*-*"):
         with contextlib.suppress(OSError):
-            pid = directory.name.split("-")[1]
-            if pid.isdigit() and directory.stat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
+            pid, seen = directory.name.split("-")[1], directory.lstat()
+            ours = stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid()
+            if pid.isdigit() and ours and not Path(f"/proc/{pid}").exists():
                 close_masters(directory)
 
 

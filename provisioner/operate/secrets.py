@@ -134,7 +134,7 @@ class SecretStore:
                 continue
         raise InventoryRefused(
             f"secret {path.name}: none of your keys opens it (tried {', '.join(tried) or 'none'})",
-            hint="use a key listed under `operators:` with ssh.key, or ask an operator to add yours",
+            hint="name the private key of one of the `operators:` as ssh.key in cluster.yaml",
             code="secret-not-yours")
 
 
@@ -169,3 +169,8 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(parent)        # the name too: hosts are about to be given what only these files can renew
+    finally:
+        os.close(parent)

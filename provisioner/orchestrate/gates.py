@@ -179,7 +179,7 @@ def leaders_act(session: Session) -> None:
                 return f"no {name} leads"
         return ""
 
-    wait_until(session, "controllers", look)
+    wait_until(session, "verify", look)
 
 
 def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> None:

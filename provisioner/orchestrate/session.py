@@ -18,7 +18,7 @@ from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import pki as table
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.artifact import ArtifactLock
-from provisioner.model.cluster import Cluster
+from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import Certificate
 from provisioner.model.events import Emit, Event
 from provisioner.model.inventory import Inventory
@@ -56,6 +56,7 @@ class Session:
     secrets: SecretStore
     lock: ArtifactLock
     observed: dict[str, HostObserved] = field(default_factory=dict)
+    unreachable: dict[str, KubewrightError] = field(default_factory=dict)
     plan: Plan | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
@@ -89,19 +90,23 @@ class Session:
         """Return those of `names` that were observed."""
         return tuple(n for n in names if n in self.observed)
 
+    def answering(self, hosts: Sequence[Host]) -> list[str]:
+        """Return the names of those hosts that have not been found unreachable in this run."""
+        return [h.name for h in hosts if h.name not in self.unreachable]
+
     def kube(self) -> Kube:
         """Return a client of the API as kubernetes-admin, through SSH to the first control plane that answers.
 
         The credentials are read from that host, so whoever may become root there needs nothing else.
         """
         if self._kube is None:
-            self._kube = self._open_kube(self.admin_files(), [h.name for h in self.cluster.control_planes])
+            self._kube = self._open_kube(self.admin_files(), self.answering(self.cluster.control_planes))
         return self._kube
 
     def admin_files(self) -> Files:
         """Fetch kubernetes-admin's certificate and key from a control plane into this run's credentials."""
         return self._fetch_credentials("admin", table.CA, table.ADMIN.path, table.ADMIN.key_path,
-                                       [h.name for h in self.cluster.control_planes])
+                                       self.answering(self.cluster.control_planes))
 
     def break_glass(self) -> Kube:
         """Return a client in system:masters for the first RBAC binding; its certificate lives 10 minutes."""
@@ -110,12 +115,12 @@ class Session:
         ca = self.secrets.ca("cluster")
         pair = pki.issue(item, ca, BREAK_GLASS_LIFE)
         files = self._write_credentials("break-glass", ca.certificate, pair.certificate, pair.key)
-        return self._open_kube(files, [h.name for h in self.cluster.control_planes])
+        return self._open_kube(files, self.answering(self.cluster.control_planes))
 
     def etcd_access(self, host: str) -> EtcdAccess:
         """Return the way to `host`'s own member: a tunnel, and the health client's certificate read over SSH."""
         files = self._fetch_credentials("etcd", table.ETCD_CA, table.ETCD_HEALTH.path, table.ETCD_HEALTH.key_path,
-                                        [h.name for h in self.cluster.etcd_hosts])
+                                        self.answering(self.cluster.etcd_hosts))
         tunnel = self._stack.enter_context(Tunnel(self.pool.connection(host), "127.0.0.1", ETCD_CLIENT))
         return EtcdAccess(tunnel.address, *files)
 

@@ -56,14 +56,17 @@ class Status:
 
 
 def look(session: Session) -> Status:
-    """Ask every host and the API; raises Unreachable only when hosts do not answer SSH."""
+    """Ask every host and the API; raises Unreachable only when no host answers SSH."""
     began = time.monotonic()
-    plan = survey(session)
+    plan = survey(session, partial=True)
     cluster = session.cluster
     attention: list[str] = []
     rows = {h.name: HostStatus(h.name, " ".join(_short(r) for r in Role if r in h.roles)) for h in cluster.machines}
     _certificates(session, rows)
-    for name, row in rows.items():
+    attention += [fault.message for fault in session.unreachable.values()]
+    _unseen(session, rows)
+    for name in session.observed:
+        row = rows[name]
         row.drift = sum(1 for c in plan.changes if c.host == name and c.kind != "unit")
         row.units_down = [i.path for i in plan.desired.hosts[name].items if isinstance(i, Unit)
                           and not session.observed[name].state("unit", i.path).startswith("active ")]
@@ -81,6 +84,16 @@ def look(session: Session) -> Status:
                   list(rows.values()), attention, round(time.monotonic() - began, 1))
 
 
+def _unseen(session: Session, rows: Mapping[str, HostStatus]) -> None:
+    """Mark what hosts that do not answer may have: not seen is neither up nor down."""
+    for host in session.cluster.control_planes:
+        if host.name in session.unreachable:
+            rows[host.name].api = "?"
+    for host in session.cluster.etcd_hosts:
+        if host.name in session.unreachable:
+            rows[host.name].etcd = "?"
+
+
 def _short(role: Role) -> str:
     return {Role.CONTROL_PLANE: "cp", Role.LOAD_BALANCER: "lb"}.get(role, str(role))
 
@@ -94,7 +107,8 @@ def _certificates(session: Session, rows: Mapping[str, HostStatus]) -> None:
 
 
 def _api(session: Session, rows: Mapping[str, HostStatus]) -> list[str]:
-    probes = {h.name: gates.control_plane_probe(session, h.name) for h in session.cluster.control_planes}
+    control_planes = session.reachable([h.name for h in session.cluster.control_planes])
+    probes = {host: gates.control_plane_probe(session, host) for host in control_planes}
     outcomes = session.pool.map(lambda c: remote.probe(c, [probes[c.name]], 0.1), probes)
     faults = []
     for host, answer in outcomes.items():
@@ -125,7 +139,7 @@ def _nodes(session: Session, rows: Mapping[str, HostStatus]) -> list[str]:
 def _etcd(session: Session, rows: Mapping[str, HostStatus]) -> tuple[str, list[str]]:
     hosts = [h.name for h in session.cluster.etcd_hosts]
     statuses, faults = [], []
-    for host in hosts:
+    for host in session.reachable(hosts):
         try:
             seen = etcd.status(session.etcd_access(host))
         except KubewrightError as fault:

@@ -9,7 +9,7 @@ from provisioner.compile import pki as table
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, compare
 from provisioner.compile.etcd import BOOTSTRAP_ENV, DATA_DIR
-from provisioner.errors import RefusedForSafety
+from provisioner.errors import KubewrightError, RefusedForSafety
 from provisioner.model.desired import Desired, Directory, File, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import ObjectChange, Plan
@@ -17,6 +17,7 @@ from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
+from provisioner.transport.pool import raise_all
 
 # Written after the first etcd gate: from then on no member may ever be started as part of a new cluster.
 BOOTSTRAPPED = "/var/lib/kubewright/etcd/bootstrapped"
@@ -29,19 +30,29 @@ _EVIDENCE: tuple[Item, ...] = (
 )
 
 
-def survey(session: Session, admit: Callable[[], None] = lambda: None) -> Plan:
+def survey(session: Session, admit: Callable[[], None] = lambda: None, *, partial: bool = False) -> Plan:
     """Observe every host, compile, and return the plan; sets `session.observed` and `session.plan`.
 
     Read-only. `admit` may refuse once the facts are known, before anything is compiled from them. Raises Unreachable
-    with every host that did not answer, RefusedForSafety where this inventory's CA is not the cluster's.
+    with every host that did not answer (with `partial` only when none did; `session.unreachable` then holds the
+    others), RefusedForSafety where this inventory's CA is not the cluster's.
     """
     names = [h.name for h in session.cluster.machines]
-    session.observed = remote.observe(session.pool, {n: () for n in names})
+    session.observed = _observe(session, {n: () for n in names}, partial=partial)
     admit()
     desired = _compile(session)
-    session.observed = remote.observe(
-        session.pool, {h.name: (*h.items, *_EVIDENCE) for h in desired.hosts.values()})
+    session.observed = _observe(
+        session, {h.name: (*h.items, *_EVIDENCE) for h in desired.hosts.values()}, partial=partial)
     return _decide(session, desired)
+
+
+def _observe(session: Session, items: Mapping[str, Sequence[Item]], *, partial: bool) -> dict[str, HostObserved]:
+    outcomes = remote.observe_each(session.pool, items)
+    seen = {host: o for host, o in outcomes.items() if isinstance(o, HostObserved)}
+    if not partial or not seen:
+        return raise_all(outcomes)
+    session.unreachable |= {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
+    return seen
 
 
 def create_secrets(session: Session) -> Plan:

@@ -78,8 +78,9 @@ def observe_host(connection: Connection, items: Sequence[Item], *, wait: int = O
     answer = call(connection, "observe", request, wait + SLACK)
     answered = time.time()
     if "busy" in answer:
-        raise LockHeld(f"{connection.name}: observing: step {answer['busy']} still runs after {wait} s",
-                       code="host-busy", hint="wait for it, or see `kubewright runs list`")
+        step = answer["busy"]
+        raise LockHeld(f"{connection.name}: observing: step {step} still runs after {wait} s", code="host-busy",
+                       hint=f"on {connection.name}: systemctl status kubewright-step-{step}")
     facts = facts_of(answer["facts"])
     return HostObserved(connection.name, facts, items_of(answer["items"]), clock_off(facts.epoch, asked, answered))
 

@@ -25,7 +25,7 @@ HOMES = {
     "jinja2": {"compile", "report"},
     "etcd3": {"operate"}, "grpc": {"operate"}, "kubernetes": {"operate"}, "urllib3": {"operate"},
     "cryptography": {"operate"}, "pyrage": {"operate"},
-    "click": {"cli"}, "rich": {"cli", "report"}, "rich_click": {"cli"},
+    "click": {"cli"},
     # What reads and writes documents stands where the documents are.
     "pydantic": {"model", "artifacts"}, "pydantic_core": {"model", "artifacts"},
     "yaml": {"model", "artifacts", "compile", "cli"},

@@ -134,6 +134,7 @@ class FakeHosts:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
         patch.setattr(remote, "observe", self.observe)
+        patch.setattr(remote, "observe_each", self.observe_each)
         patch.setattr(remote, "inspect", lambda pool, hosts, **_: dict.fromkeys(hosts, ROOM))
         patch.setattr(remote, "probe", self.probe)
         patch.setattr(remote, "read", self.read)
@@ -144,13 +145,17 @@ class FakeHosts:
         patch.setattr(etcd, "status", self.etcd_status)
 
     def observe(self, pool: object, items: Mapping[str, Sequence[Item]], *, wait: int = 120) -> dict[str, HostObserved]:
+        return raise_all(self.observe_each(pool, items))
+
+    def observe_each(self, pool: object, items: Mapping[str, Sequence[Item]], *, wait: int = 120,
+                     ) -> dict[str, HostObserved | KubewrightError]:
         outcomes: dict[str, HostObserved | KubewrightError] = {}
         for name, of_host in items.items():
             host = self.hosts[name]
             seen = {(i.kind, i.path): host.observe(i) for i in of_host}
             outcomes[name] = Unreachable(f"{name}: connecting: no route") if host.down else HostObserved(
                 name, self.facts(host), seen)
-        return raise_all(outcomes)
+        return outcomes
 
     def facts(self, host: FakeHost) -> Facts:
         up = host.states.get(("unit", "keepalived.service"), "").startswith("active")

@@ -41,6 +41,7 @@ def cluster_is_healthy(session: Session) -> None:
             probes[host.name].append(_dns(session))
     gates.hosts_hold(session, probes, "verify")
     gates.vip_answers(session)
+    gates.leaders_act(session)
     gates.nodes_are_ready(session)
 
 

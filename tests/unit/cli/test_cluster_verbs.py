@@ -218,6 +218,18 @@ def test_status_as_json_says_whether_it_is_healthy(built: World, run: Run) -> No
     assert (ended.code, json.loads(ended.out)["healthy"]) == (13, False)
 
 
+def test_status_shows_all_that_can_be_seen_while_a_host_is_down(built: World, run: Run) -> None:
+    built.hosts.hosts["cp1"].down = True
+    ended = run("status")
+    assert ended.code == 13
+    table = {line.split()[0]: line.split() for line in ended.out.splitlines() if line.startswith(("cp", "w"))}
+    assert list(table) == ["cp1", "cp2", "cp3", "w1", "w2"]
+    assert table["cp1"].count("?") == 2, "neither its API server nor its member was seen"
+    assert "ok" in table["cp2"] and "Ready" in table["w1"]
+    assert "cp1: connecting: no route" in ended.out
+    assert "Quorum   2 of 3, can lose 0" in ended.out
+
+
 def test_ready_says_one_line_when_the_cluster_is_healthy(built: World, run: Run) -> None:
     assert run("ready") == Ended(0, "Cluster lab is healthy.\n", "")
 

@@ -153,6 +153,21 @@ def test_what_a_killed_process_left_is_swept_and_a_living_ones_kept(
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f"kw-{os.getpid()}-y", "kw-other-z"])
 
 
+def test_the_sweep_follows_no_link_that_lies_among_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    temporary, precious = tmp_path / "tmp", tmp_path / "home"
+    temporary.mkdir()
+    precious.mkdir()
+    (precious / "thesis").touch()
+    monkeypatch.setattr(runner.tempfile, "gettempdir", lambda: str(temporary))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (temporary / f"kw-{gone.pid}-x").symlink_to(precious)
+    runner.sweep()
+    assert (precious / "thesis").exists()
+
+
 def test_a_run_for_no_host_starts_nothing(rig: Rig) -> None:
     assert apply(rig, []) == {}
     assert not (rig.directory / "run").exists()
