@@ -115,9 +115,8 @@ def read(pem: str, cas: Mapping[str, str]) -> CertificateSeen | None:
 
     `cas` maps CA names to their PEM; `issued_by` is set only where that CA's signature verifies.
     """
-    try:
-        certificate = x509.load_pem_x509_certificate(pem.encode())
-    except ValueError:
+    certificate = _load(pem)
+    if certificate is None:
         return None
     return CertificateSeen(
         common_name=_attribute(certificate, NameOID.COMMON_NAME),
@@ -130,6 +129,19 @@ def read(pem: str, cas: Mapping[str, str]) -> CertificateSeen | None:
         not_after=certificate.not_valid_after_utc.timestamp(),
         issued_by=next((name for name, ca in cas.items() if _signed_by(certificate, ca)), ""),
     )
+
+
+def is_another(pem: str, ours: str) -> bool:
+    """Say whether `pem` is a certificate, but not ours; what is no certificate (torn, edited) is nobody's."""
+    seen = _load(pem)
+    return seen is not None and seen != _load(ours)
+
+
+def _load(pem: str) -> x509.Certificate | None:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        return None
 
 
 def _attribute(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:

@@ -35,6 +35,7 @@ from provisioner.transport.pool import Pool
 from provisioner.transport.target import targets_of
 from provisioner.transport.tunnel import Tunnel
 
+NO_ACCESS = "no-api"
 BREAK_GLASS_LIFE = dt.timedelta(minutes=10)
 T = TypeVar("T")
 Files = tuple[Path, Path, Path]
@@ -108,6 +109,12 @@ class Session:
         return self._fetch_credentials("admin", table.CA, table.ADMIN.path, table.ADMIN.key_path,
                                        self.answering(self.cluster.control_planes))
 
+    def forget_admin(self) -> None:
+        """Let the next `kube` fetch the credentials anew: this run may replace those that did not open the API."""
+        self._kube = None
+        for file in self._credential_files("admin"):
+            file.unlink(missing_ok=True)
+
     def break_glass(self) -> Kube:
         """Return a client in system:masters for the first RBAC binding; its certificate lives 10 minutes."""
         item = Certificate(path="", phase="access", key_path="", ca="cluster", common_name="kubewright-bootstrap",
@@ -132,8 +139,7 @@ class Session:
         return kube
 
     def _fetch_credentials(self, name: str, ca: str, cert: str, key: str, hosts: Sequence[str]) -> Files:
-        directory = self.run_dir / rundir.CREDENTIALS
-        files = (directory / f"{name}-ca.crt", directory / f"{name}.crt", directory / f"{name}.key")
+        files = self._credential_files(name)
         if all(f.is_file() for f in files):
             return files
         data = self._on_first(hosts, lambda host: [
@@ -141,15 +147,18 @@ class Session:
         return self._write_credentials(name, *data)
 
     def _write_credentials(self, name: str, ca: bytes, cert: bytes, key: bytes) -> Files:
-        directory = self.run_dir / rundir.CREDENTIALS
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files = (directory / f"{name}-ca.crt", directory / f"{name}.crt", directory / f"{name}.key")
+        files = self._credential_files(name)
+        files[0].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path, value in zip(files, (ca, cert, key), strict=True):
             path.unlink(missing_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(value)
         return files
+
+    def _credential_files(self, name: str) -> Files:
+        directory = self.run_dir / rundir.CREDENTIALS
+        return directory / f"{name}-ca.crt", directory / f"{name}.crt", directory / f"{name}.key"
 
     def _on_first(self, hosts: Sequence[str], act: Callable[[str], T]) -> T:
         """Do something on the first host where it works; one error holds every refusal."""
@@ -159,7 +168,7 @@ class Session:
                 return act(host)
             except KubewrightError as fault:
                 faults.append(fault.message)
-        raise GateFailed("no control plane gives access to the cluster", details=faults, code="no-api")
+        raise GateFailed("no control plane gives access to the cluster", details=faults, code=NO_ACCESS)
 
 
 def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:

@@ -9,13 +9,13 @@ from provisioner.compile import pki as table
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, compare
 from provisioner.compile.etcd import BOOTSTRAP_ENV, DATA_DIR
-from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
 from provisioner.model.desired import Desired, Directory, File, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault, compare_objects
-from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
@@ -105,7 +105,7 @@ def _refuse_foreign(session: Session) -> None:
     """Refuse an inventory whose CA is not the cluster's: going on would replace every certificate of a live cluster."""
     ours = session.secrets.public()["ca.crt"]
     foreign = [h for h, o in session.observed.items()
-               if o.state("file", table.CA) != ABSENT and str(o.extra("file", table.CA).get("text", "")) != ours]
+               if pki.is_another(str(o.extra("file", table.CA).get("text", "")), ours)]
     if not session.secrets.exists or foreign:
         raise RefusedForSafety(
             f"the cluster on these hosts has another CA than this inventory ({', '.join(foreign) or 'no CA here'})",
@@ -120,9 +120,13 @@ def _object_changes(session: Session, desired: Desired) -> tuple[ObjectChange, .
     try:
         return compare_objects(session.kube(), desired.objects)
     except ApiFault as fault:
-        if fault.status in (401, 403) or fault.status == 0 or fault.status >= 500:
-            return compare_objects(None, desired.objects)
-        raise
+        if fault.status not in (0, 401, 403) and fault.status < 500:
+            raise
+    except GateFailed as fault:
+        if fault.code != NO_ACCESS:
+            raise
+    session.forget_admin()
+    return compare_objects(None, desired.objects)
 
 
 def _api_runs(session: Session) -> bool:
@@ -137,6 +141,7 @@ def _strangers(session: Session) -> tuple[str, ...]:
         return ()
     try:
         names = {str(n["metadata"]["name"]) for n in session.kube().nodes()}
-    except ApiFault:
+    except (ApiFault, GateFailed):
+        session.forget_admin()
         return ()
     return tuple(sorted(names - set(session.cluster.hosts)))
