@@ -91,10 +91,11 @@ def _said(error: BaseException) -> str:
     return str(details() if callable(details) else details or error or type(error).__name__)
 
 
-def disagreements(statuses: Sequence[EtcdStatus], names: Sequence[str]) -> list[str]:
+def disagreements(statuses: Sequence[EtcdStatus], names: Sequence[str], *, asked: int = 0) -> list[str]:
     """Say why these members are not yet one healthy cluster of exactly `names`; empty when they are.
 
-    Pure: etcd's own health rule (a leader that all agree on) plus the wish that the membership is the inventory's.
+    `asked` says how many of them were asked, if not all. Pure: etcd's own health rule (a leader that all agree on)
+    plus the wish that the membership is the inventory's.
     """
     if not statuses:
         return ["no member answers"]
@@ -106,6 +107,7 @@ def disagreements(statuses: Sequence[EtcdStatus], names: Sequence[str]) -> list[
     listed = {m.name or "(not started)" for s in statuses for m in s.members}
     if listed != set(names):
         faults.append(f"members are {', '.join(sorted(listed))}, should be {', '.join(sorted(names))}")
-    if len(statuses) < len(names):
-        faults.append(f"{len(statuses)} of {len(names)} members answer")
+    wanted = asked or len(names)
+    if len(statuses) < wanted:
+        faults.append(f"{len(statuses)} of {wanted} members answer")
     return faults

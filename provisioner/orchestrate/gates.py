@@ -136,27 +136,44 @@ def wait_until(
         time.sleep(INTERVAL)
 
 
-def etcd_is_one_cluster(session: Session, *, when: str = "after") -> None:
+def etcd_is_one_cluster(session: Session) -> None:
     """Prove that the members are exactly the inventory's, agree on a leader and are of one cluster."""
     hosts = [h.name for h in session.cluster.etcd_hosts]
-    access = {h: session.etcd_access(h) for h in hosts}
+    wait_until(session, "etcd", _etcd_faults(session, hosts, hosts))
+
+
+def other_members_serve(session: Session, hosts: Sequence[str]) -> None:
+    """Prove that every member but those of `hosts`, which are about to be restarted, is in good health."""
+    names = [h.name for h in session.cluster.etcd_hosts]
+    others = [h for h in names if h not in hosts]
+    if others:
+        wait_until(session, "etcd", _etcd_faults(session, others, names), when="before")
+
+
+def _etcd_faults(session: Session, asked: Sequence[str], members: Sequence[str]) -> Callable[[], str]:
+    access = {h: session.etcd_access(h) for h in asked}
 
     def look() -> str:
         statuses, silent = [], []
-        for host in hosts:
+        for host in asked:
             try:
                 statuses.append(etcd.status(access[host]))
             except etcd.EtcdFault as fault:
                 silent.append(f"{host}: {fault.message}")
-        return "; ".join([*silent, *etcd.disagreements(statuses, hosts)])
+        return "; ".join([*silent, *etcd.disagreements(statuses, members, asked=len(asked))])
 
-    wait_until(session, "etcd", look, when=when)
+    return look
 
 
 def other_api_servers_are_ready(session: Session, hosts: Sequence[str]) -> None:
-    """Prove that every API server but those of `hosts`, which are about to be restarted, is ready."""
-    others = [h.name for h in session.cluster.control_planes if h.name not in hosts]
-    hosts_hold(session, {h: [control_plane_probe(session, h)] for h in others}, "control-plane", when="before")
+    """Prove that every API server but those of `hosts`, which are about to be restarted, is ready.
+
+    Nothing is asked of the others where those of `hosts` are not ready themselves: restarting them takes nothing away.
+    """
+    probes = {h.name: [control_plane_probe(session, h.name)] for h in session.cluster.control_planes}
+    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], 0.1), hosts)
+    if any(not isinstance(answer, KubewrightError) and answer["ok"] for answer in now.values()):
+        hosts_hold(session, {h: p for h, p in probes.items() if h not in hosts}, "control-plane", when="before")
 
 
 def vip_answers(session: Session) -> None:

@@ -127,7 +127,7 @@ class FakeHosts:
     log: list[tuple[Any, ...]] = field(default_factory=list)
     probed: list[tuple[str, list[str]]] = field(default_factory=list)
     results: dict[str, HostResult] = field(default_factory=dict)    # what Ansible says of a host instead
-    broken: dict[str, str] = field(default_factory=dict)            # name of a probe -> why it does not hold
+    broken: dict[str, str] = field(default_factory=dict)            # (host: ) name of a probe -> why not
     leader: str = "cp1"
     silent: set[str] = field(default_factory=set)                   # whose etcd member does not answer
 
@@ -169,7 +169,7 @@ class FakeHosts:
         self.probed.append((host.name, [p["name"] for p in probes]))
         results = []
         for one in probes:
-            reason = self.broken.get(one["name"], "")
+            reason = self.broken.get(f"{host.name}: {one['name']}", "") or self.broken.get(one["name"], "")
             if one["kind"] == "unit" and not reason:
                 unit = Unit(path=one["unit"], phase="", inputs=tuple(one["inputs"]))
                 state = host.observe(unit).state

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import pytest
 
+from provisioner.compile.control_plane import AUTHENTICATION_CONFIG as AUTHENTICATION
 from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.compile.pki import CA
+from provisioner.converge import runner
+from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedForSafety, Unreachable
 from provisioner.model.desired import File
 from provisioner.model.observed import ABSENT
+from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate import engine
 from provisioner.orchestrate.phases.etcd import NEW
+from provisioner.orchestrate.session import NO_ACCESS
 from provisioner.orchestrate.survey import BOOTSTRAPPED, create_secrets, is_bootstrapped, survey
 from provisioner.orchestrate.verbs import UP, VERIFY
-from tests.fakes.session import World, instant
+from tests.fakes.session import FakeSession, World, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
 ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
@@ -142,19 +149,72 @@ def test_while_a_member_is_down_a_re_run_restarts_no_other(built: World, monkeyp
     built.hosts.silent.add("cp1")
     for name in ("cp2", "cp3"):
         del built.hosts.hosts[name].extras["certificate", ETCD_SERVER]
-    with pytest.raises(GateFailed, match=r"gate before etcd: .*cp1: .*2 of 3 members answer"):
+    with pytest.raises(GateFailed, match=r"gate before etcd: .*cp1: .*1 of 2 members answer"):
         up(built)
     assert [e[1:] for e in built.hosts.log] == [("pki.0", ("cp2", "cp3"))]
 
 
+def test_a_member_that_is_down_itself_is_restarted_while_the_others_serve(built: World) -> None:
+    del built.hosts.hosts["cp2"].extras["certificate", ETCD_SERVER]
+    built.hosts.silent.add("cp2")
+    real = built.hosts.apply
+
+    def apply(*args: Any, **rest: Any) -> dict[str, HostResult]:
+        built.hosts.silent.clear()
+        return real(*args, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "apply", apply)
+        up(built)
+    assert [e[1:] for e in built.hosts.log] == [("pki.0", ("cp2",)), ("etcd.0", ("cp2",))]
+
+
+def edited(world: World, *hosts: str) -> None:
+    """Change a file by hand that an API server reads at its start."""
+    for name in hosts:
+        world.hosts.hosts[name].states["file", AUTHENTICATION] = "file sha256:by-hand 0600 root:root"
+
+
 def test_while_an_api_server_is_down_a_re_run_restarts_no_other(built: World) -> None:
-    flag = ("file", "/etc/kubernetes/authentication-config.yaml")
-    for name in ("cp1", "cp2"):
-        built.hosts.hosts[name].states[flag] = "file sha256:by-hand 0600 root:root"
-    built.hosts.broken = {"kube-apiserver /readyz": "connection refused"}
-    with pytest.raises(GateFailed, match=r"cp2, cp3: gate before control-plane: .*connection refused"):
+    edited(built, "cp2", "cp3")
+    built.hosts.broken = {"cp1: kube-apiserver /readyz": "connection refused"}
+    with pytest.raises(GateFailed, match=r"cp1: gate before control-plane: .*connection refused"):
         up(built)
     assert built.hosts.log == []
+
+
+def test_an_api_server_that_serves_nobody_is_restarted_whatever_the_others_do(built: World) -> None:
+    edited(built, "cp1")
+    built.hosts.broken = {f"{h}: kube-apiserver /readyz": "500" for h in ("cp1", "cp2", "cp3")}
+    with pytest.raises(GateFailed, match="gate after control-plane"):
+        up(built)
+    assert built.hosts.log == [("apply", "control-plane.0", ("cp1",))]
+
+
+def test_a_ca_file_that_is_torn_or_has_another_end_of_line_is_put_back_and_not_taken_for_another_cluster_s(
+        built: World) -> None:
+    for name, text in (("cp1", ""), ("w1", built.secrets().public()["ca.crt"].replace("\n", "\r\n"))):
+        built.hosts.hosts[name].states["file", CA] = "file sha256:by-hand 0644 root:root"
+        built.hosts.hosts[name].extras["file", CA] = {"text": text}
+    with built.session() as session:
+        assert {(c.host, c.path) for c in survey(session).changes if c.kind == "file"} == {("cp1", CA), ("w1", CA)}
+
+
+@pytest.mark.parametrize("fault", [ApiFault("GET /", "certificate has expired", 401),
+                                   GateFailed("no control plane gives access", code=NO_ACCESS)])
+def test_credentials_that_do_not_open_the_api_are_replaced_and_fetched_anew_in_the_same_run(
+        built: World, monkeypatch: pytest.MonkeyPatch, fault: KubewrightError) -> None:
+    with built.session() as session:
+        files = session.admin_files()
+        files[1].write_text("of no use")
+
+        def refuse(*_: object) -> None:
+            raise fault
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeSession, "kube", refuse)
+            assert {o.action for o in survey(session).objects} == {"add"}
+        assert session.admin_files()[1].read_text() != "of no use"
 
 
 def test_a_host_that_lost_its_member_s_data_is_refused_and_nothing_of_etcd_is_touched(built: World) -> None:
