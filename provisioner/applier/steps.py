@@ -100,15 +100,21 @@ def _drop_orphans(host: Host, step: str) -> None:
     """Remove what died steps left: requests, which hold secrets, temporary files, directories without a result."""
     with os.scandir(host.own("steps")) as entries:
         for entry in entries:
-            names = os.listdir(entry.path)
-            left = [name for name in names if name != "result.json"]
-            ended = len(left) < len(names)
-            if entry.name == step or (ended and not left) or not _old(entry.path, left) or alive(host, entry.name):
-                continue
-            for name in left:
-                files.remove(f"{entry.path}/{name}")
-            if not ended:
-                files.remove(entry.path)
+            with contextlib.suppress(FileNotFoundError):  # a step that waits for our lock takes its request meanwhile
+                if entry.name != step:
+                    _drop_orphan(host, entry.name, entry.path)
+
+
+def _drop_orphan(host: Host, step: str, place: str) -> None:
+    names = os.listdir(place)
+    left = [name for name in names if name != "result.json"]
+    ended = len(left) < len(names)
+    if (ended and not left) or not _old(place, left) or alive(host, step):
+        return
+    for name in left:
+        files.remove(f"{place}/{name}")
+    if not ended:
+        files.remove(place)
 
 
 def _old(place: str, names: list[str]) -> bool:

@@ -143,6 +143,24 @@ def test_the_orphaned_request_of_a_dead_step_is_removed_by_the_next_step_a_young
     assert young.exists()
 
 
+def test_a_request_that_another_step_takes_while_orphans_are_looked_for_disturbs_nobody(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = box.put("/var/lib/kubewright/steps/a-waiting/request.json", "{}")
+    real = os.listdir
+
+    def listdir(path: str) -> list[str]:
+        names = real(path)
+        if str(path).endswith("/a-waiting"):
+            waiting.unlink()
+        return names
+
+    monkeypatch.setattr(steps.os, "listdir", listdir)
+    box.put("/var/lib/kubewright/steps/now/request.json", json.dumps(request("now")))
+    steps.run(box.host, "now")
+    assert not waiting.exists() and waiting.parent.exists()
+    assert [r["step"] for r in steps.results(box.host)] == ["now"]
+
+
 def test_only_the_newest_results_are_kept_and_told_newest_first(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "KEEP", 3)
     for n in range(5):
