@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,16 +223,6 @@ def make_changes(kube: Kube, changes: Sequence[ObjectChange]) -> None:
             kube.delete(change.object.body)
         else:
             kube.apply(change.object.body)
-
-
-@contextmanager
-def connected(access: ApiAccess) -> Iterator[Kube]:
-    """Give a client that is closed afterwards."""
-    kube = Kube(access)
-    try:
-        yield kube
-    finally:
-        kube.close()
 
 
 def is_ready(node: Mapping[str, Any]) -> bool:

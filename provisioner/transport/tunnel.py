@@ -6,7 +6,6 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Iterator
 from types import TracebackType
 
 import paramiko
@@ -93,10 +92,3 @@ class Tunnel:
                     client.sendall(channel.recv(_CHUNK))
                 elif channel.eof_received or channel.closed:
                     return
-
-
-@contextlib.contextmanager
-def tunnel(connection: Connection, host: str, port: int) -> Iterator[tuple[str, int]]:
-    """Give the local (host, port) that reaches `host:port` as seen from the connection's machine."""
-    with Tunnel(connection, host, port) as open_tunnel:
-        yield open_tunnel.address

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from provisioner.operate.kube import make_changes
+from collections.abc import Callable
+
+from provisioner.operate.kube import Kube, make_changes
 from provisioner.orchestrate import gates
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
@@ -10,10 +12,19 @@ from provisioner.orchestrate.session import Session
 
 def apply_access(session: Session) -> str:
     """Apply the bindings that say who may do what, as system:masters: before them kubernetes-admin may do nothing."""
-    changes = [c for c in session.the_plan.objects if c.phase == "access"]
+    return _apply(session, "access", session.break_glass)
+
+
+def apply_addons(session: Session) -> str:
+    """Apply what runs in the cluster itself."""
+    return _apply(session, "addons", session.kube)
+
+
+def _apply(session: Session, phase: str, client: Callable[[], Kube]) -> str:
+    changes = [c for c in session.the_plan.objects if c.phase == phase]
     if not changes:
         return ""
-    make_changes(session.break_glass(), changes)
+    make_changes(client(), changes)
     return counted(len(changes), "object")
 
 
@@ -25,15 +36,6 @@ def admin_is_admitted(session: Session) -> None:
         return ""
 
     gates.wait_until(session, "access", look, 30.0)
-
-
-def apply_addons(session: Session) -> str:
-    """Apply what runs in the cluster itself."""
-    changes = [c for c in session.the_plan.objects if c.phase == "addons"]
-    if not changes:
-        return ""
-    make_changes(session.kube(), changes)
-    return counted(len(changes), "object")
 
 
 def addons_are_available(session: Session) -> None:

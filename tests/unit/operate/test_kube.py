@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from provisioner.operate.kube import (
     ApiFault,
     Kube,
     compare_objects,
-    connected,
     is_ready,
     make_changes,
     object_path,
@@ -115,7 +115,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def kube(server: Server) -> Iterator[Kube]:
-    with connected(server.access()) as client:
+    with closing(Kube(server.access())) as client:
         yield client
 
 
@@ -202,7 +202,7 @@ def test_a_server_that_hangs_is_a_fault_at_the_deadline(kube: Kube) -> None:
 
 
 def test_a_closed_port_is_a_fault_without_a_status(server: Server) -> None:
-    with connected(server.access(port=free_port())) as client, pytest.raises(ApiFault) as fault:
+    with closing(Kube(server.access(port=free_port()))) as client, pytest.raises(ApiFault) as fault:
         client.get("/api/v1/nodes")
     assert fault.value.status == 0
 
@@ -210,7 +210,7 @@ def test_a_closed_port_is_a_fault_without_a_status(server: Server) -> None:
 def test_a_server_of_another_ca_is_not_believed(server: Server, tmp_path: Path) -> None:
     other = tmp_path / "other.crt"
     other.write_bytes(pki.new_ca("kubernetes-ca of test").certificate)
-    with connected(server.access(ca=other)) as client, pytest.raises(ApiFault, match="certificate verify failed"):
+    with closing(Kube(server.access(ca=other))) as client, pytest.raises(ApiFault, match="certificate verify failed"):
         client.get("/api/v1/nodes")
     assert server.seen == []
 

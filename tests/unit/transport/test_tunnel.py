@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from provisioner.transport.tunnel import tunnel
+from provisioner.transport.tunnel import Tunnel
 from tests.fakes.sshd import free_port
 from tests.unit.transport.conftest import Login
 
@@ -47,13 +47,15 @@ def exchange(address: tuple[str, int], data: bytes) -> bytes:
 
 def test_bytes_pass_both_ways_and_ends_are_passed_on(login: Login, echo: int) -> None:
     data = os.urandom(1_000_000)
-    with tunnel(login(), "127.0.0.1", echo) as address:
+    with Tunnel(login(), "127.0.0.1", echo) as way:
+        address = way.address
         assert exchange(address, data) == data
 
 
 def test_many_clients_share_one_tunnel(login: Login, echo: int) -> None:
     results: list[bool] = []
-    with tunnel(login(), "127.0.0.1", echo) as address:
+    with Tunnel(login(), "127.0.0.1", echo) as way:
+        address = way.address
         def client(data: bytes) -> None:
             results.append(exchange(address, data) == data)
         threads = [threading.Thread(target=client, args=(b"%d" % n * 999,)) for n in range(20)]
@@ -67,7 +69,8 @@ def test_many_clients_share_one_tunnel(login: Login, echo: int) -> None:
 def test_leaving_ends_threads_and_clients(login: Login, echo: int) -> None:
     connection = login()
     connection.open()
-    with tunnel(connection, "127.0.0.1", echo) as address:
+    with Tunnel(connection, "127.0.0.1", echo) as way:
+        address = way.address
         client = socket.create_connection(address, 10)
         client.sendall(b"x")
         assert client.recv(1) == b"x"
@@ -79,5 +82,5 @@ def test_leaving_ends_threads_and_clients(login: Login, echo: int) -> None:
 
 
 def test_a_closed_port_on_the_far_side_closes_the_client(login: Login) -> None:
-    with tunnel(login(), "127.0.0.1", free_port()) as address, socket.create_connection(address, 10) as client:
+    with Tunnel(login(), "127.0.0.1", free_port()) as way, socket.create_connection(way.address, 10) as client:
         assert client.recv(1) == b""
