@@ -112,6 +112,17 @@ def test_a_shut_gate_names_the_host_the_reason_and_the_command_that_shows_more(b
     assert fault.value.exit_code == 13
 
 
+@pytest.mark.parametrize(("broken", "hint"), [
+    ("etcd /readyz", "on cp1: journalctl -u etcd.service -n 50"), ("API at the VIP", "kubewright status")])
+def test_the_hint_of_a_probe_that_is_no_unit_is_still_a_command_that_runs(built: World, broken: str, hint: str) -> None:
+    session = surveyed(built)
+    built.hosts.broken = {f"cp1: {broken}": "503"}
+    with pytest.raises(GateFailed) as fault:
+        gates.phase_holds(session, "etcd")
+        gates.vip_answers(session)
+    assert fault.value.hint == hint
+
+
 def test_several_hosts_that_do_not_hold_are_one_error(built: World) -> None:
     built.hosts.broken = {"kubelet": "connection refused"}
     with pytest.raises(GateFailed) as fault:
