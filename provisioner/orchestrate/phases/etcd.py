@@ -76,5 +76,6 @@ def _refuse_lost(session: Session) -> None:
     if lost:
         raise RefusedForSafety(
             f"{', '.join(lost)}: starting etcd: the cluster exists, but this member has no data",
-            details=["the other members keep serving", "starting it as if it were new could found a second cluster"],
-            code="etcd-member-lost", hint="a replaced member joins as a learner: not in this version yet")
+            details=["the other members keep serving", "starting it as if it were new could found a second cluster",
+                     "a host new to the inventory, or a replaced one, has to join: this version cannot do that yet"],
+            code="etcd-member-lost", hint="kubewright status")
