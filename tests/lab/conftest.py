@@ -16,6 +16,7 @@ import pytest
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.supply import held
+from tests.lab import figures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / "inventories" / "lab"
@@ -130,17 +131,32 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep the outcome of every repetition (`full`), for the record that is committed."""
     if report.when == "call" and "full" in report.keywords:
         REPETITIONS.append({"test": report.nodeid.removeprefix("tests/lab/"), "outcome": report.outcome,
-                            "seconds": round(report.duration, 1)})
+                            "seconds": round(report.duration, 1), "load": round(os.getloadavg()[0], 1)})
 
 
 def pytest_sessionfinish() -> None:
-    """Write benchmarks/results/full.json when repetitions ran."""
-    if REPETITIONS:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-        record = {"command": "scripts/test --full", "commit": commit.stdout.strip(), "nproc": os.cpu_count(),
-                  "date": time.strftime("%Y-%m-%d", time.gmtime()), "load_after": round(os.getloadavg()[0], 1),
-                  "repetitions": REPETITIONS}
-        (ROOT / "benchmarks" / "results" / "full.json").write_text(json.dumps(record, indent=1) + "\n")
+    """Write what repetitions showed into benchmarks/results/full.json; what did not run keeps its last result."""
+    if not REPETITIONS:
+        return
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    seen = {"commit": commit.stdout.strip()[:12], "date": time.strftime("%Y-%m-%d", time.gmtime())}
+    ran = {row["test"] for row in REPETITIONS}
+    path = ROOT / "benchmarks" / "results" / "full.json"
+    record = {"command": "scripts/test --full", "nproc": os.cpu_count(), "repetitions": [], "figures": []}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    measured = [figure for figure in figures.FIGURES if figure["test"] in ran]
+    for kind, rows in (("repetitions", REPETITIONS), ("figures", measured)):
+        kept = [row for row in before.get(kind, ()) if row["test"] not in ran]
+        record[kind] = sorted(kept + [{**row, **seen} for row in rows], key=lambda row: str(row["test"]))
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was measured, also where a test failed for it."""
+    if figures.FIGURES:
+        terminalreporter.section("measured")
+        for figure in figures.FIGURES:
+            terminalreporter.line(figures.line(figure))
 
 
 @pytest.fixture(scope="session")

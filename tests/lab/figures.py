@@ -1,0 +1,34 @@
+"""What the lab tests measured: the raw samples, shown at the end of the run and kept where repetitions ran."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+FIGURES: list[dict[str, Any]] = []
+
+
+def record(name: str, values: Sequence[float], *, unit: str, limit: float | None = None, **more: Any) -> None:
+    """Keep the samples of one measurement, whether or not they pass: call it before the assertion.
+
+    `name` says what was measured, `unit` is that of `values` and of `limit`, the most that is promised; `more` is
+    what a reader needs besides (how many attempts, who was hit), as JSON takes it.
+    """
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0].removeprefix("tests/lab/")
+    FIGURES.append({"name": name, "test": test, "unit": unit, "n": len(values), "limit": limit,
+                    "median": round(statistics.median(values), 3) if values else None,
+                    "min": round(min(values), 3) if values else None, "max": round(max(values), 3) if values else None,
+                    "load": round(os.getloadavg()[0], 1), **more, "samples": [round(value, 3) for value in values]})
+
+
+def line(figure: dict[str, Any]) -> str:
+    """Return one measurement as a line for people: median, range, number of samples and what was promised."""
+    if not figure["n"]:
+        return f"{figure['name']}: nothing measured"
+    unit, limit = figure["unit"], figure["limit"]
+    seen = (f"{figure['median']:g} {unit}" if figure["n"] == 1 else
+            f"median {figure['median']:g} {unit}, {figure['min']:g} to {figure['max']:g}, n={figure['n']}")
+    promised = f" (at most {limit:g})" if limit is not None else ""
+    return f"{figure['name']}: {seen}{promised}, load {figure['load']:g}"
