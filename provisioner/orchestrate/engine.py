@@ -20,6 +20,8 @@ def run(session: Session, phases: Sequence[Phase]) -> None:
     session.tell("run-start", message=session.run_id, data={"phases": [p.name for p in phases]})
     for number, phase in enumerate(phases):
         try:
+            if number:
+                session.safe_point()
             _run_phase(session, phase)
         except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
             status, message = _told(phase, stop)

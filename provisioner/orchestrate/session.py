@@ -46,7 +46,8 @@ Files = tuple[Path, Path, Path]
 class Session:
     """Everything a phase may use; opened by a verb, closed whatever happens.
 
-    `observed` and `plan` are set by the survey. Credentials lie 0600 in the run directory and are removed at the end.
+    `observed` and `plan` are set by the survey. What stands in `safe_points` is called between phases and between
+    batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are removed at the end.
     """
 
     inventory: Inventory
@@ -59,6 +60,7 @@ class Session:
     observed: dict[str, HostObserved] = field(default_factory=dict)
     unreachable: dict[str, KubewrightError] = field(default_factory=dict)
     plan: Plan | None = None
+    safe_points: list[Callable[[], None]] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
 
@@ -86,6 +88,11 @@ class Session:
     def tell(self, type_: str, **fields: object) -> None:
         """Emit an event of this run, now."""
         self.emit(Event(type_, time.time(), **fields))  # type: ignore[arg-type]
+
+    def safe_point(self) -> None:
+        """Give all who watch the run the word, at a moment when nothing is half done: one may end the run by raising."""
+        for watcher in self.safe_points:
+            watcher()
 
     def reachable(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return those of `names` that were observed."""

@@ -48,6 +48,8 @@ def apply_changes(
     live = not session.the_plan.bootstrap
     groups = batches(name, changes, live=live)
     for number, hosts in enumerate(groups):
+        if number:
+            session.safe_point()
         if live and any(interrupts(changes[h]) for h in hosts):
             before(session, hosts)
         apply_batch(session, f"{name}.{number}", {h: changes[h] for h in hosts})

@@ -83,3 +83,19 @@ def test_a_bug_ends_the_story_too_without_the_words_that_it_may_carry(world: Wor
         engine.run(world.session(), phases([], broken="two", fault=ValueError("the password is hunter2")))
     assert (world.events[-1].type, world.events[-1].status) == ("run-end", "failed")
     assert world.events[-1].message == "this is a bug: ValueError"
+
+
+def test_a_run_may_be_stopped_between_phases_when_nothing_is_half_done(world: World) -> None:
+    done: list[str] = []
+    session = world.session()
+
+    def watch() -> None:
+        done.append("safe")
+        if len(done) > 5:
+            raise GateFailed("the budget is spent")
+
+    session.safe_points.append(watch)
+    with pytest.raises(GateFailed, match="the budget is spent"):
+        engine.run(session, phases(done))
+    assert done == ["one acts", "one proves", "safe", "two acts", "two proves", "safe"]
+    assert (world.events[-1].type, world.events[-1].status, world.events[-1].phase) == ("run-end", "failed", "three")

@@ -116,6 +116,22 @@ def test_a_batch_is_proved_before_the_next_and_the_last_is_left_to_the_phase_s_g
                                ("prove", ("w2",)), ("apply", "node.2", ("cp1",))]
 
 
+def test_a_run_may_be_stopped_between_batches_once_the_one_before_is_proved(built: World) -> None:
+    session = surveyed(built)
+    item = next(i for i in session.the_plan.desired.hosts["w1"].items if i.path == "kubelet.service")
+    changes = {h: [Change(h, "node", "unit", item.path, "restart", "x", "", "", item)] for h in ("w1", "w2")}
+    built.hosts.log.clear()
+
+    def spent() -> None:
+        built.hosts.log.append(("safe",))
+        raise GateFailed("the budget is spent")
+
+    session.safe_points.append(spent)
+    with pytest.raises(GateFailed, match="the budget is spent"):
+        converge.apply_changes(session, "node", changes, lambda s, hosts: built.hosts.log.append(("prove", hosts)))
+    assert built.hosts.log == [("apply", "node.0", ("w1",)), ("prove", ("w1",)), ("safe",)]
+
+
 @pytest.mark.parametrize(("changes", "words"), [
     ({}, ""), ({"a": []}, ""), ({"a": [1]}, "1 host, 1 change"), ({"a": [1, 2], "b": [3]}, "2 hosts, 3 changes")])
 def test_the_work_done_is_told_in_a_few_words(changes: Any, words: str) -> None:
