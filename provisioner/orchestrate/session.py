@@ -47,7 +47,8 @@ class Session:
     """Everything a phase may use; opened by a verb, closed whatever happens.
 
     `observed` and `plan` are set by the survey. What stands in `safe_points` is called between phases and between
-    batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are removed at the end.
+    batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are
+    removed at the end.
     """
 
     inventory: Inventory
@@ -90,7 +91,7 @@ class Session:
         self.emit(Event(type_, time.time(), **fields))  # type: ignore[arg-type]
 
     def safe_point(self) -> None:
-        """Give all who watch the run the word, at a moment when nothing is half done: one may end the run by raising."""
+        """Give the word to all who watch the run, when nothing is half done: any of them may end the run by raising."""
         for watcher in self.safe_points:
             watcher()
 
