@@ -91,15 +91,18 @@ def _compare_certificate(
     host: str, item: Certificate, observed: HostObserved, seen: CertificateSeen | None, now: float
 ) -> Change | None:
     state = observed.state(item.kind, item.path)
-    reason = _why_issue(item, state, seen, now)
+    reason = why_issue(item, state, seen, now)
     if not reason:
         return None
     return Change(host=host, phase=item.phase, kind=item.kind, path=item.path,
                   action="add" if state == ABSENT else "change", reason=reason, expect=state, want="", item=item)
 
 
-def _why_issue(item: Certificate, state: str, seen: CertificateSeen | None, now: float) -> str:
-    """Return why the certificate must be issued anew, or nothing where it is kept."""
+def why_issue(item: Certificate, state: str, seen: CertificateSeen | None, now: float) -> str:
+    """Return why the certificate must be issued anew, or nothing where it is kept; `state` is the applier's.
+
+    What keeps the certificate from working at all stands before what is only to be renewed.
+    """
     if state == ABSENT:
         return "missing"
     if seen is None:
@@ -108,12 +111,13 @@ def _why_issue(item: Certificate, state: str, seen: CertificateSeen | None, now:
         return "its key is missing or another one"
     checks = (
         (seen.issued_by == item.ca, f"not issued by this inventory's {item.ca} CA"),
+        (seen.is_valid(now), seen.when(now)),
         (seen.common_name == item.common_name and seen.organization == item.organization,
          f"subject is {seen.organization or '-'}/{seen.common_name}"),
         (set(seen.dns_names) == set(item.dns_names) and set(seen.ip_addresses) == set(item.ip_addresses),
          "names differ: " + _names_difference(item, seen)),
         ((seen.server, seen.client) == (item.server, item.client), "key usage differs"),
-        (seen.life_left(now) >= RENEW_BELOW, f"{max(0, int((seen.not_after - now) / 86400))} days left"),
+        (seen.life_left(now) >= RENEW_BELOW, f"{seen.when(now)}: below {RENEW_BELOW * 100:.0f} % of its life"),
         (state.endswith(f"{item.key_mode:04o} {item.owner}:{item.group}"), "mode or owner of its key"),
     )
     return next((text for good, text in checks if not good), "")

@@ -19,6 +19,8 @@ SA_KEY = f"{PKI}/sa.key"
 SA_PUB = f"{PKI}/sa.pub"
 ETCD_CA = f"{PKI}/etcd/ca.crt"
 FRONT_PROXY_CA = f"{PKI}/front-proxy-ca.crt"
+# Where a host has the CA certificates -> the names that they have in the inventory's store.
+CAS = {CA: "ca.crt", ETCD_CA: "etcd-ca.crt", FRONT_PROXY_CA: "front-proxy-ca.crt"}
 ENCRYPTION_CONFIG = "/etc/kubernetes/encryption-config.yaml"
 
 HAPROXY_HEALTH = "/etc/haproxy/health.crt"

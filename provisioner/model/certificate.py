@@ -26,3 +26,23 @@ class CertificateSeen:
         """Return the share of its life that is left at `now`, 0.0 to 1.0."""
         span = self.not_after - self.not_before
         return max(0.0, min(1.0, (self.not_after - now) / span)) if span > 0 else 0.0
+
+    def is_valid(self, now: float) -> bool:
+        """Say whether `now` lies in its life; outside of it every peer refuses it."""
+        return self.not_before <= now < self.not_after
+
+    def when(self, now: float) -> str:
+        """Say how far away the end of its life is, or its beginning where that is still to come."""
+        if now < self.not_before:
+            return f"not valid yet: begins in {_span(self.not_before - now)}"
+        if now >= self.not_after:
+            return f"expired {_span(now - self.not_after)} ago"
+        return f"expires in {_span(self.not_after - now)}"
+
+
+def _span(seconds: float) -> str:
+    """Return a time in the largest unit of which there are at least two: `20 days`, `36 hours`, `90 minutes`."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} seconds"

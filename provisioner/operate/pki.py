@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from provisioner.errors import RefusedForSafety
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate
 
@@ -60,7 +61,10 @@ def new_signing_key() -> KeyPair:
 
 
 def issue(item: Certificate, ca: KeyPair, lifetime: dt.timedelta | None = None) -> KeyPair:
-    """Issue the leaf that `item` describes with a new P-256 key; `lifetime` overrides its days."""
+    """Issue the leaf that `item` describes with a new P-256 key; `lifetime` overrides its days.
+
+    It never outlives its CA, so the last years of a CA make short leaves; RefusedForSafety once the CA has expired.
+    """
     issuer = x509.load_pem_x509_certificate(ca.certificate)
     ca_key = serialization.load_pem_private_key(ca.key, password=None)
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
@@ -69,7 +73,12 @@ def issue(item: Certificate, ca: KeyPair, lifetime: dt.timedelta | None = None) 
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, item.common_name)]
     if item.organization:
         attributes.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, item.organization))
-    life = min(lifetime or dt.timedelta(days=item.days), issuer.not_valid_after_utc - dt.datetime.now(dt.UTC))
+    left = issuer.not_valid_after_utc - dt.datetime.now(dt.UTC)
+    if left <= dt.timedelta():
+        raise RefusedForSafety(f"issuing {item.path or item.common_name}: the {item.ca} CA has expired",
+                               details=["nothing was changed by this step"], hint="kubewright certs check",
+                               code="ca-expired")
+    life = min(lifetime or dt.timedelta(days=item.days), left)
     builder = (
         _builder(x509.Name(attributes), issuer.subject, key.public_key(), life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

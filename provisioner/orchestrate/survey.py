@@ -102,10 +102,11 @@ def read_certificates(session: Session) -> Certificates:
 
 
 def _refuse_foreign(session: Session) -> None:
-    """Refuse an inventory whose CA is not the cluster's: going on would replace every certificate of a live cluster."""
-    ours = session.secrets.public()["ca.crt"]
+    """Refuse an inventory any CA of which is not the cluster's: its certificates would shut out the live members."""
+    ours = session.secrets.public()
     foreign = [h for h, o in session.observed.items()
-               if pki.is_another(str(o.extra("file", table.CA).get("text", "")), ours)]
+               if any(pki.is_another(str(o.extra("file", path).get("text", "")), ours[name])
+                      for path, name in table.CAS.items())]
     if not session.secrets.exists or foreign:
         raise RefusedForSafety(
             f"the cluster on these hosts has another CA than this inventory ({', '.join(foreign) or 'no CA here'})",

@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from provisioner.compile.diff import compare
+from provisioner.errors import RefusedForSafety
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, Desired, HostDesired
 from provisioner.model.observed import HostObserved, ObservedItem
@@ -102,6 +103,13 @@ def test_a_leaf_never_outlives_its_ca(monkeypatch: pytest.MonkeyPatch) -> None:
     end = x509.load_pem_x509_certificate(old.certificate).not_valid_after_utc
     assert certificate.not_valid_after_utc <= end
     assert certificate.not_valid_after_utc > end - dt.timedelta(minutes=1)
+
+
+def test_an_expired_ca_signs_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pki, "CA_DAYS", 0)
+    with pytest.raises(RefusedForSafety, match="the cluster CA has expired") as refused:
+        pki.issue(CLIENT, pki.new_ca("over"))
+    assert (refused.value.code, refused.value.exit_code) == ("ca-expired", 15)
 
 
 def test_a_short_life_is_short_and_counts_from_five_minutes_ago() -> None:

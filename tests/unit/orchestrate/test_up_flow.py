@@ -15,6 +15,7 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedForSafety, Unreachable
 from provisioner.model.desired import File
 from provisioner.model.observed import ABSENT
+from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate import engine
 from provisioner.orchestrate.phases.etcd import NEW
@@ -236,6 +237,16 @@ def test_an_inventory_with_another_ca_is_refused_before_anything_is_done(built: 
         up(built)
     assert (refused.value.exit_code, refused.value.code) == (15, "foreign-ca")
     assert "cp1" in refused.value.message
+    assert built.hosts.log == []
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "etcd-ca.crt", "front-proxy-ca.crt"])
+def test_each_of_the_three_cas_must_be_the_cluster_s(built: World, name: str) -> None:
+    other = pki.new_ca("of another cluster").certificate
+    (built.inventory.secrets_dir / name).write_bytes(other)
+    with pytest.raises(RefusedForSafety) as refused:
+        up(built)
+    assert (refused.value.exit_code, refused.value.code) == (15, "foreign-ca")
     assert built.hosts.log == []
 
 
