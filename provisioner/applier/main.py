@@ -50,14 +50,24 @@ def _read(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return read(host, _request(stream))
 
 
+def _sample(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .sample import sample
+    return sample(host, stream)
+
+
 def _steps(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .steps import results
     return {"steps": results(host)}
 
 
+def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .journal import journal
+    return journal(host, _request(stream))
+
+
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
     "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
-    "steps": _steps,
+    "sample": _sample, "steps": _steps, "journal": _journal,
 }
 
 

@@ -31,6 +31,9 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("version", "provisioner.cli.version:version", "Print versions."),
         Verb("completion", "provisioner.cli.completion:completion", "Print the completion script for a shell."),
     ),
+    "Day 2": (
+        Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
+    ),
     "Lab and supply": (
         Verb("lab", "provisioner.cli.lab:lab", "Local nodes to try everything on."),
         Verb("artifacts", "provisioner.cli.artifacts:artifacts", "Build, fetch and pin what the hosts run."),
@@ -49,6 +52,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("config", "credentials", "get-config"), ("kubeconfig",)),
     **dict.fromkeys(("render", "template", "generate"), ("compile",)),
     **dict.fromkeys(("build", "download", "fetch"), ("artifacts",)),
+    **dict.fromkeys(("log", "journal", "journalctl", "tail"), ("logs",)),
     **dict.fromkeys(("adopt", "enrol", "enroll"), ("trust",)),
 }
 

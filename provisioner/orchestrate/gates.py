@@ -93,20 +93,17 @@ def hosts_hold(
         elif not answer["ok"]:
             reasons = "; ".join(f"{r['name']}: {r['reason']}" for r in answer["results"] if not r["ok"])
             failed[host] = GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {reasons}",
-                                      hint=_journal(session, host, wanted[host], answer["results"]))
+                                      hint=_journal(host, wanted[host], answer["results"]))
     if failed:
         raise next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(outcomes))
 
 
-def _journal(session: Session, host: str, probes: Sequence[Probe], results: Sequence[Mapping[str, Any]]) -> str:
+def _journal(host: str, probes: Sequence[Probe], results: Sequence[Mapping[str, Any]]) -> str:
     """Return the command that shows why: the journal of the unit that is not so, or of the one that does not answer."""
     units = [p["unit"] for p in probes if p["kind"] == "unit"]
     down = [r["name"] for r in results if not r["ok"] and r["name"] in units]
     unit = next(iter(down or units), "")
-    if not unit:
-        return "kubewright status"
-    command = f"journalctl -u {unit} -n 50"
-    return f"kubewright lab exec {host} -- {command}" if session.cluster.lab else f"on {host}: {command}"
+    return f"kubewright logs {host} {unit.removesuffix('.service')}" if unit else "kubewright status"
 
 
 def phase_holds(session: Session, phase: str, hosts: Sequence[str] | None = None) -> None:

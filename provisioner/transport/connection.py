@@ -6,7 +6,7 @@ import select
 import shlex
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -22,6 +22,8 @@ from provisioner.transport.target import Target
 STALL_TIMEOUT = 60.0          # a stream that moves no byte for this long is dead
 CHANNELS = 8                  # sshd's default MaxSessions is 10
 READ_SIZE = 1 << 18
+Sink = Callable[[bytes], object]
+"""Takes a command's output as it comes."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ class Completed:
     rc: int
     stdout: bytes
     stderr: bytes
+
+
+class _SinkFault(Exception):
+    """Whoever takes the output failed with an OSError of its own (a closed pipe), which is no fault of the host."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class Connection:
@@ -74,13 +84,20 @@ class Connection:
         """Run one command to its end; the exit status is the caller's to judge, sudo's own refusals are faults."""
         return self.stream(argv, (stdin,) if stdin else (), timeout=timeout, sudo=sudo)
 
-    def stream(self, argv: Sequence[str], chunks: Iterable[bytes], *, timeout: float, sudo: bool = True) -> Completed:
-        """Run one command while `chunks` flow into it; both of its streams are read meanwhile."""
+    def stream(
+        self, argv: Sequence[str], chunks: Iterable[bytes], *, timeout: float, sudo: bool = True,
+        sink: Sink | None = None,
+    ) -> Completed:
+        """Run one command while `chunks` flow into it; both of its streams are read meanwhile.
+
+        With a `sink`, stdout goes there as it comes and is empty in the answer; what it raises ends the command's
+        channel and is passed on.
+        """
         elevated = sudo and self.target.become == "sudo" and self.target.user != "root"
         words = ["sudo", "-n", "--", *argv] if elevated else list(argv)
         doing = f"running {_short(argv)}"
         with self._channels:
-            done = self._exec(shlex.join(words), chunks, time.monotonic() + timeout, doing, timeout)
+            done = self._exec(shlex.join(words), chunks, time.monotonic() + timeout, doing, timeout, sink)
         fault = faults.sudo_fault(self.name, self.target.user, done.stderr) if elevated and done.rc else None
         if fault is not None:
             raise fault
@@ -88,6 +105,7 @@ class Connection:
 
     def _exec(
         self, command: str, chunks: Iterable[bytes], deadline: float, doing: str, timeout: float,
+        sink: Sink | None,
     ) -> Completed:
         channel: paramiko.Channel | None = None
         sender: _Sender | None = None
@@ -97,7 +115,9 @@ class Connection:
             channel.exec_command(command)
             sender = _Sender(channel, chunks)
             sender.start()
-            return _drain(channel, deadline)
+            return _drain(channel, deadline, sink)
+        except _SinkFault as e:
+            raise e.cause from None
         except TimeoutError as e:
             raise HostFault(self.name, doing, f"no answer within {timeout:.0f} s", code="command-timeout") from e
         except (paramiko.SSHException, OSError, EOFError) as e:
@@ -170,14 +190,15 @@ class _Sender(threading.Thread):
             raise self._fault
 
 
-def _drain(channel: paramiko.Channel, deadline: float) -> Completed:
+def _drain(channel: paramiko.Channel, deadline: float, sink: Sink | None) -> Completed:
     """Read both streams to their end, then the exit status; TimeoutError when the deadline passes first."""
     out, err = bytearray(), bytearray()
+    take = out.extend if sink is None else _guarded(sink)
     poller = select.poll()
     poller.register(channel.fileno(), select.POLLIN)
     while True:
         if channel.recv_ready():
-            out += channel.recv(READ_SIZE)
+            take(channel.recv(READ_SIZE))
         if channel.recv_stderr_ready():
             err += channel.recv_stderr(READ_SIZE)
         if time.monotonic() > deadline:
@@ -192,6 +213,15 @@ def _drain(channel: paramiko.Channel, deadline: float) -> Completed:
     if rc < 0:
         raise paramiko.SSHException("no exit status")
     return Completed(rc, bytes(out), bytes(err))
+
+
+def _guarded(sink: Sink) -> Sink:
+    def take(data: bytes) -> None:
+        try:
+            sink(data)
+        except OSError as e:
+            raise _SinkFault(e) from e
+    return take
 
 
 def _short(argv: Sequence[str]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ from provisioner.transport.pool import Pool, raise_all
 CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
 OBSERVE_WAIT = 120
+ALIVE = 1.0                     # seconds between two signs of life of ours to a host that samples
 STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken line, not a slow one
 TOO_OLD = "too old"              # how the applier's bootstrap begins when it cannot run there
+LOG_LINE = b'"__REALTIME_TIMESTAMP"'   # what every line of journald's JSON has, and no answer of ours
+LOG_WAIT = 7 * 86400.0          # seconds after which a log that is followed ends
 Progress = Callable[[int], None]
 """Called with the number of bytes just sent."""
 
@@ -37,6 +42,11 @@ def call(
 
 
 def _answer(connection: Connection, command: str, done: Completed) -> dict[str, Any]:
+    _raise_failed(connection, command, done)
+    return _object(connection, command, done.stdout)
+
+
+def _raise_failed(connection: Connection, command: str, done: Completed) -> None:
     host, doing = connection.name, f"applier {command}"
     text = done.stderr.decode(errors="replace").strip()
     if done.rc not in (0, 16):
@@ -48,10 +58,14 @@ def _answer(connection: Connection, command: str, done: Completed) -> dict[str, 
                             code="python-old", hint=f"install a newer operating system on {host}")
         raise KubewrightError(f"{host}: {doing}: exit {done.rc}: {text.splitlines()[-1] if text else 'no words'}",
                               details=text.splitlines()[-20:-1], code="applier-failed")
+
+
+def _object(connection: Connection, command: str, text: bytes) -> dict[str, Any]:
+    host, doing = connection.name, f"applier {command}"
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(text)
     except ValueError:
-        start = done.stdout[:120].decode(errors="replace").strip()
+        start = text[:120].decode(errors="replace").strip()
         raise Unreachable(f"{host}: {doing}: the answer is not JSON: {start!r}", code="not-json",
                           hint=f"does a login script of {connection.target.user} print text on {host}?") from None
     if not isinstance(answer, dict):
@@ -153,6 +167,55 @@ def probe(connection: Connection, probes: Sequence[Mapping[str, Any]], deadline:
     return call(connection, "probe", request, deadline + SLACK)
 
 
+def sample(connection: Connection, request: Mapping[str, Any], take: Callable[[dict[str, Any]], None],
+           stop: threading.Event, *, duration: float) -> None:
+    """Let the host sample for `duration` seconds or until `stop`; `take` gets each line of results as it comes.
+
+    Returns when the host has told the last one; a lost connection is a HostFault.
+    """
+    rest = bytearray()
+
+    def lines(data: bytes) -> None:
+        rest.extend(data)
+        *whole, left = bytes(rest).split(b"\n")
+        rest[:] = left
+        for line in whole:
+            take(_object(connection, "sample", line))
+
+    done = connection.stream(argv("sample"), _alive(frame({**request, "duration": duration}), stop),
+                             timeout=duration + SLACK, sink=lines)
+    _raise_failed(connection, "sample", done)
+
+
+def _alive(head: bytes, stop: threading.Event) -> Iterator[bytes]:
+    """Yield the request, then a sign of life every second: without it the host ends by itself."""
+    yield head
+    while not stop.wait(ALIVE):
+        yield b"\n"
+
+
 def read(connection: Connection, path: str) -> bytes:
     """Return the bytes of one file on the host."""
     return base64.b64decode(call(connection, "read", {"path": path})["content"])
+
+
+def journal(
+    connection: Connection, request: Mapping[str, Any], take: Callable[[dict[str, Any]], object],
+) -> dict[str, Any]:
+    """Give every line of a unit's journal to `take` as it comes, and return the host's answer at the end.
+
+    The host ends its half when our channel closes, so an interrupt here leaves nothing running there.
+    """
+    rest, answer = b"", b""
+
+    def sink(data: bytes) -> None:
+        nonlocal rest, answer
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if LOG_LINE in line:
+                take(json.loads(line))
+            else:
+                answer += line
+
+    done = connection.stream(argv("journal"), (frame(dict(request)),), timeout=LOG_WAIT, sink=sink)
+    return _answer(connection, "journal", replace(done, stdout=answer + rest))

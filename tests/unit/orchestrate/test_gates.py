@@ -108,12 +108,12 @@ def test_a_shut_gate_names_the_host_the_reason_and_the_command_that_shows_more(b
         gates.phase_holds(surveyed(built), "node", ["w1"])
     assert fault.value.message == ("w1: gate after node: not so after 0 s: kubelet.service: activating (auto-restart): "
                                    "exited 2 times, it does not stay up")
-    assert fault.value.hint == "on w1: journalctl -u kubelet.service -n 50"
+    assert fault.value.hint == "kubewright logs w1 kubelet"
     assert fault.value.exit_code == 13
 
 
 @pytest.mark.parametrize(("broken", "hint"), [
-    ("etcd /readyz", "on cp1: journalctl -u etcd.service -n 50"), ("API at the VIP", "kubewright status")])
+    ("etcd /readyz", "kubewright logs cp1 etcd"), ("API at the VIP", "kubewright status")])
 def test_the_hint_of_a_probe_that_is_no_unit_is_still_a_command_that_runs(built: World, broken: str, hint: str) -> None:
     session = surveyed(built)
     built.hosts.broken = {f"cp1: {broken}": "503"}

@@ -115,3 +115,26 @@ def test_the_real_applier_is_asked_who_listens_and_what_is_there(login: Login, t
     assert [(one.port, one.is_loopback) for one in seen.listeners] == [(line.target.port, True)]
     assert seen.there == {str(tmp_path)}
     assert seen.disks[0].paths == ("/var/lib",)
+
+
+def journal_of(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.setattr(remote, "argv", lambda command: ["sh", "-c", f"cat > /dev/null; {script}"])
+
+
+def test_lines_of_a_journal_come_one_by_one_before_the_answer(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = """echo '{"__REALTIME_TIMESTAMP": "%d", "MESSAGE": "m"}'"""
+    journal_of(monkeypatch, f"""{line % 1}; {line % 2}; echo '{{"ended": true}}'""")
+    seen: list[str] = []
+    answer = remote.journal(login(), {}, lambda entry: seen.append(entry["__REALTIME_TIMESTAMP"]))
+    assert (seen, answer) == (["1", "2"], {"ended": True})
+
+
+def test_what_the_reader_of_a_journal_raises_ends_it_and_is_no_fault_of_the_host(
+        login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal_of(monkeypatch, """echo '{"__REALTIME_TIMESTAMP": "1"}'; sleep 60""")
+
+    def left(entry: object) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        remote.journal(login(), {}, left)
