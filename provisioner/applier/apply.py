@@ -69,7 +69,9 @@ class Run:
             return "" if _retired(seen) else "stop and disable"
         current, causes = stamps.compare(self.host, change["path"], change.get("inputs", ()), stamps.Sums(self.host))
         causes = causes + [path for path in change.get("inputs", ()) if path in written and path not in causes]
-        if change["action"] in ("enable", "nothing"):
+        if change["action"] == "stop":
+            return "stop" if units.runs(seen) else ""
+        if change["action"] == "enable":
             return "enable" if units.wants_enable(seen) else ""
         if units.settled(seen, current) and not causes and not units.wants_enable(seen):
             return ""
@@ -121,9 +123,11 @@ class Run:
                 return ""
             units.retire(self.host, name)
             return "stopped and disabled"
+        if change["action"] == "stop":
+            return units.stop(self.host, name) if units.runs(seen) else ""
         current, _ = stamps.compare(self.host, name, change.get("inputs", ()), stamps.Sums(self.host))
         enable = units.wants_enable(seen)
-        settled = change["action"] in ("enable", "nothing") or units.settled(seen, current)
+        settled = change["action"] == "enable" or units.settled(seen, current)
         if settled and not enable:
             return ""
         self._reload()

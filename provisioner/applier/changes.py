@@ -14,7 +14,7 @@ Change = Mapping[str, Any]
 # What else is in the applier's language is changed by Ansible's own modules (prepare.yml), or streamed (store).
 WRITES = ("file", "directory", "symlink", "certificate")
 REMOVES = (*WRITES, "artifact")
-UNIT_ACTIONS = ("start", "restart", "reload", "enable", "nothing", "remove")
+UNIT_ACTIONS = ("start", "restart", "reload", "stop", "enable", "remove")
 
 
 def check(host: Host, change: Change) -> None:

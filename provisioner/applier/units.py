@@ -10,6 +10,7 @@ from .host import Fault, Host, check_unit
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "InvocationID", "Job",
               "NeedDaemonReload", "ActiveEnterTimestampMonotonic", "StateChangeTimestampMonotonic")
+STOP_TIMEOUT = 180  # seconds; above the 120 that the slowest of our units is given to end by itself
 Properties = dict[str, str]
 
 
@@ -106,6 +107,17 @@ def act(host: Host, name: str, action: str, seen: Properties) -> str:
     return "started"
 
 
+def runs(seen: Properties) -> bool:
+    """Say whether a stop has anything to end: a process, or a job that would start one."""
+    return seen.get("ActiveState", "inactive") not in ("inactive", "failed") or has_job(seen)
+
+
+def stop(host: Host, name: str) -> str:
+    """Stop a unit and wait until it has ended, in its own time; it still starts at boot."""
+    host.run(["systemctl", "stop", "--", name], timeout=STOP_TIMEOUT)
+    return "stopped"
+
+
 def enable(host: Host, name: str) -> None:
     """Make the unit start at boot."""
     host.run(["systemctl", "enable", "--quiet", "--", name])
@@ -113,7 +125,7 @@ def enable(host: Host, name: str) -> None:
 
 def retire(host: Host, name: str) -> None:
     """Stop and disable a unit, wait until it has ended, and forget its stamp."""
-    host.run(["systemctl", "disable", "--now", "--quiet", "--", name], timeout=180)
+    host.run(["systemctl", "disable", "--now", "--quiet", "--", name], timeout=STOP_TIMEOUT)
     files.remove(host.at(f"{stamps.STARTED}/{name}"))
 
 

@@ -40,12 +40,6 @@ def bundle_path(directory: Path, host: str) -> Path:
     return directory / f"{host}.json"
 
 
-def discard(directory: Path, hosts: Iterable[str]) -> None:
-    """Remove the hosts' requests: secrets that rest encrypted elsewhere must not stay readable in a run's directory."""
-    for host in hosts:
-        bundle_path(directory, host).unlink(missing_ok=True)
-
-
 def change_request(change: Change, resolve: Resolve, mint: Mint) -> dict[str, Any]:
     """Return one change as the applier reads it, with everything it needs to make it."""
     request: dict[str, Any] = {"kind": change.kind, "path": change.path, "action": change.action,

@@ -24,7 +24,6 @@ from ansible_runner.utils import get_callback_dir
 
 import provisioner
 from provisioner.converge import leash
-from provisioner.converge.bundle import discard
 from provisioner.converge.hosts import ansible_inventory
 from provisioner.converge.results import HostResult, finished, of_event
 from provisioner.model.events import Emit, Event
@@ -46,12 +45,9 @@ def apply(
 ) -> dict[str, HostResult]:
     """Carry each host's bundle to it and return every host's outcome; the hosts keep the result as well.
 
-    The bundles hold secrets in the clear, so they are removed when the run ends, however it ends.
+    The bundles hold secrets in the clear: whoever wrote them removes them.
     """
-    try:
-        return _play("apply.yml", inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
-    finally:
-        discard(bundles_dir, hosts)
+    return _play("apply.yml", inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
 
 
 def prepare(

@@ -187,7 +187,7 @@ class Unit(Item):
     """A systemd unit, running with exactly its inputs.
 
     `inputs` are the paths whose bytes it reads when it starts (unit file, configuration, certificates, the symlink to
-    its binary); `on_change` says what makes it read them again: restart, reload, or nothing.
+    its binary); `on_change` says what makes it read them again: restart or reload.
     """
 
     kind: ClassVar[str] = "unit"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from provisioner.errors import KubewrightError
+from provisioner.operate.access import Access
 
 TIMEOUT = 3.0
 
@@ -21,16 +21,6 @@ class EtcdFault(KubewrightError):
 
     code = "etcd"
     exit_code = 13
-
-
-@dataclass(frozen=True)
-class EtcdAccess:
-    """A member's endpoint and our client certificate: files that lie 0600 in the run directory."""
-
-    address: tuple[str, int]
-    ca_file: Path
-    cert_file: Path
-    key_file: Path
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,7 @@ class EtcdStatus:
         return self.member_id == self.leader_id
 
 
-def status(access: EtcdAccess, *, timeout: float = TIMEOUT) -> EtcdStatus:
+def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
     """Ask one member for its state and its view of the membership; EtcdFault holds the server's own words."""
     import etcd3
     import grpc

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from provisioner.errors import KubewrightError
@@ -17,6 +15,7 @@ from provisioner.model.desired import KubeObject
 from provisioner.model.plan import ObjectChange
 
 FIELD_MANAGER = "kubewright"
+from provisioner.operate.access import Access
 OURS = "app.kubernetes.io/managed-by=kubewright"
 TIMEOUT = 10.0
 
@@ -53,16 +52,6 @@ class ApiFault(KubewrightError):
         self.status = status
 
 
-@dataclass(frozen=True)
-class ApiAccess:
-    """Where the API answers and who we are there: files that lie 0600 in the run directory."""
-
-    address: tuple[str, int]
-    ca_file: Path
-    cert_file: Path
-    key_file: Path
-
-
 def object_path(body: Mapping[str, Any], *, name: str | None = None) -> str:
     """Return the URL path of a manifest's object, or of its collection with `name=""`."""
     version = body["apiVersion"]
@@ -77,7 +66,7 @@ def object_path(body: Mapping[str, Any], *, name: str | None = None) -> str:
 class Kube:
     """A connection to one API server; not shared between threads."""
 
-    def __init__(self, access: ApiAccess) -> None:
+    def __init__(self, access: Access) -> None:
         from kubernetes import client
 
         configuration = client.Configuration()

@@ -26,8 +26,8 @@ from provisioner.model.observed import HostObserved
 from provisioner.model.plan import Plan
 from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
 from provisioner.operate import pki
-from provisioner.operate.etcd import EtcdAccess
-from provisioner.operate.kube import ApiAccess, Kube
+from provisioner.operate.access import Access
+from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate import rundir
 from provisioner.transport import remote
@@ -132,17 +132,17 @@ class Session:
         files = self._write_credentials("break-glass", ca.certificate, pair.certificate, pair.key)
         return self._open_kube(files, self.answering(self.cluster.control_planes))
 
-    def etcd_access(self, host: str) -> EtcdAccess:
+    def etcd_access(self, host: str) -> Access:
         """Return the way to `host`'s own member: a tunnel, and the health client's certificate read over SSH."""
         files = self._fetch_credentials("etcd", table.ETCD_CA, table.ETCD_HEALTH.path, table.ETCD_HEALTH.key_path,
                                         self.answering(self.cluster.etcd_hosts))
         tunnel = self._stack.enter_context(Tunnel(self.pool.connection(host), "127.0.0.1", ETCD_CLIENT))
-        return EtcdAccess(tunnel.address, *files)
+        return Access(tunnel.address, *files)
 
     def _open_kube(self, files: Files, hosts: Sequence[str]) -> Kube:
         tunnel = self._on_first(hosts, lambda host: self._stack.enter_context(
             Tunnel(self.pool.connection(host), "127.0.0.1", LOCAL_API)))
-        kube = Kube(ApiAccess(tunnel.address, *files))
+        kube = Kube(Access(tunnel.address, *files))
         self._stack.callback(kube.close)
         return kube
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
 from provisioner.model.inventory import Inventory
-from provisioner.operate.etcd import EtcdAccess
+from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate.session import Session
@@ -47,8 +47,8 @@ class FakeSession(Session):
         self.world.break_glass += 1
         return MemoryKube(self.world.api)
 
-    def etcd_access(self, host: str) -> EtcdAccess:
-        return EtcdAccess((host, 0), Path(), Path(), Path())
+    def etcd_access(self, host: str) -> Access:
+        return Access((host, 0), Path(), Path(), Path())
 
 
 @dataclass

@@ -68,6 +68,8 @@ def systemctl(argv: list) -> int:
             print(f"Unit {names[0]} not found.", file=sys.stderr)
             return 5
         start(units, names[0])
+    elif verb == "stop":
+        units[names[0]] = properties(units, names[0]) | {"ActiveState": "inactive", "SubState": "dead", "Job": "0"}
     elif verb in ("enable", "disable"):
         change = {"UnitFileState": verb + "d"} | ({"ActiveState": "inactive"} if "--now" in argv else {})
         units[names[0]] = properties(units, names[0]) | change

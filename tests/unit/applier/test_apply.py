@@ -278,13 +278,33 @@ def test_a_reload_reloads(box: FakeHost) -> None:
     assert started(box) == ["reload-or-restart x.service"]
 
 
-@pytest.mark.parametrize("action", ["enable", "nothing"])
-def test_a_unit_that_must_only_start_at_boot_is_enabled_and_left_running(box: FakeHost, action: str) -> None:
+def test_a_unit_that_must_only_start_at_boot_is_enabled_and_left_running(box: FakeHost) -> None:
     box.set_units(x={"ActiveState": "active"})
-    run = perform(box, unit_change("x.service", ["/etc/x.conf"], action=action))
+    run = perform(box, unit_change("x.service", ["/etc/x.conf"], action="enable"))
     assert run.results[0]["detail"] == "enabled"
-    assert outcomes(perform(box, unit_change("x.service", ["/etc/x.conf"], action=action))) == ["skipped"]
+    assert outcomes(perform(box, unit_change("x.service", ["/etc/x.conf"], action="enable"))) == ["skipped"]
     assert not started(box)
+
+
+def test_a_unit_is_stopped_before_what_it_depends_on_is_restarted_and_started_after(box: FakeHost) -> None:
+    for name in ("x", "y"):
+        box.put(f"/etc/kubewright/inputs/{name}.service", f"/etc/{name}.conf\n")
+        box.put(f"/etc/{name}.conf", "old")
+        box.stamp(f"{name}.service")
+    box.put("/etc/y.conf", "new")
+    box.set_units(x={"ActiveState": "active", "UnitFileState": "enabled"},
+                  y={"ActiveState": "active", "UnitFileState": "enabled"})
+    run = perform(box, unit_change("x.service", [], action="stop"), unit_change("y.service", ["/etc/y.conf"]),
+                  unit_change("x.service", ["/etc/x.conf"], action="start"))
+    assert [r["detail"] for r in run.results] == ["stopped", "restarted", "started"]
+    assert box.calls() == ["stop x.service", "daemon-reload", "restart y.service", "restart x.service"]
+
+
+def test_a_unit_that_does_not_run_is_not_stopped_and_one_about_to_start_is(box: FakeHost) -> None:
+    box.set_units(x={"ActiveState": "failed"}, y={"ActiveState": "inactive", "Job": "17"})
+    run = perform(box, unit_change("x.service", [], action="stop"), unit_change("y.service", [], action="stop"))
+    assert [r["detail"] for r in run.results] == ["", "stopped"]
+    assert box.calls() == ["stop y.service"]
 
 
 def test_systemd_learns_of_a_unit_file_also_when_no_unit_is_acted_on(box: FakeHost) -> None:

@@ -75,9 +75,8 @@ def test_a_changed_host_key_is_refused_although_ansible_runner_would_not_check(r
 def test_no_secret_is_left_on_our_side(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "canary-environment")
     monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "canary-environment")
-    bundles = rig.bundle(cp1="done-1")
+    rig.bundle(cp1="done-1")
     assert apply(rig, ["cp1"])["cp1"].ok
-    assert list(bundles.iterdir()) == []
     request = rig.saw("done-1")
     assert request is not None and base64.b64decode(request["changes"][0]["content"]) == b"canary-secret"
     left = [f for f in (rig.directory / "run").rglob("*") if f.is_file()]

@@ -17,7 +17,8 @@ from provisioner.artifacts.supply import held
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Certificate
 from provisioner.operate import pki
-from provisioner.operate.etcd import EtcdAccess, EtcdFault, EtcdStatus, MemberSeen, disagreements, status
+from provisioner.operate.access import Access
+from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen, disagreements, status
 from tests.fakes.sshd import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,7 +59,7 @@ def leaf(directory: Path, ca: pki.KeyPair, name: str, **fields: Any) -> tuple[Pa
 
 
 @pytest.fixture(scope="module")
-def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdAccess]:
+def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
     """Start one member with mutual TLS on loopback ports, and stop it afterwards."""
     directory = tmp_path_factory.mktemp("etcd")
     binary = Path(shutil.copyfile(etcd_binary(), directory / "etcd"))     # the cache keeps files, not programs
@@ -77,14 +78,14 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdAccess]:
             f"--peer-key-file{key}", f"--peer-trusted-ca-file{trusted}"]
     with (directory / "log").open("wb") as log, subprocess.Popen(argv, stdout=log, stderr=log, cwd=directory) as etcd:
         try:
-            access = EtcdAccess(("127.0.0.1", port), directory / "ca.crt", *client)
+            access = Access(("127.0.0.1", port), directory / "ca.crt", *client)
             wait_for(access, etcd, directory / "log")
             yield access
         finally:
             etcd.kill()
 
 
-def wait_for(access: EtcdAccess, etcd: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(access: Access, etcd: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + 30
     while True:
         try:
@@ -96,7 +97,7 @@ def wait_for(access: EtcdAccess, etcd: subprocess.Popen[bytes], log: Path) -> No
         time.sleep(0.1)
 
 
-def test_a_real_member_tells_version_leader_and_membership_over_mutual_tls(member: EtcdAccess) -> None:
+def test_a_real_member_tells_version_leader_and_membership_over_mutual_tls(member: Access) -> None:
     seen = status(member)
     assert seen.version.startswith("3.6.")
     assert seen.is_leader
@@ -106,25 +107,25 @@ def test_a_real_member_tells_version_leader_and_membership_over_mutual_tls(membe
 
 
 def test_a_client_that_the_etcd_ca_did_not_sign_is_a_fault_within_the_deadline(
-        member: EtcdAccess, tmp_path: Path) -> None:
+        member: Access, tmp_path: Path) -> None:
     foreign = leaf(tmp_path, pki.new_ca("etcd-ca of test"), "health", client=True)
     began = time.monotonic()
     with pytest.raises(EtcdFault, match="asking a member for its status"):
-        status(EtcdAccess(member.address, member.ca_file, *foreign), timeout=2.0)
+        status(Access(member.address, member.ca_file, *foreign), timeout=2.0)
     assert time.monotonic() - began < 10
 
 
-def test_a_server_that_our_ca_did_not_sign_is_not_believed(member: EtcdAccess, tmp_path: Path) -> None:
+def test_a_server_that_our_ca_did_not_sign_is_not_believed(member: Access, tmp_path: Path) -> None:
     other = tmp_path / "other-ca.crt"
     other.write_bytes(pki.new_ca("etcd-ca of test").certificate)
     with pytest.raises(EtcdFault):
-        status(EtcdAccess(member.address, other, member.cert_file, member.key_file), timeout=2.0)
+        status(Access(member.address, other, member.cert_file, member.key_file), timeout=2.0)
 
 
 def test_a_port_where_nobody_listens_is_a_fault_with_the_reason(tmp_path: Path) -> None:
     ca = pki.new_ca("etcd-ca of test")
     (tmp_path / "ca.crt").write_bytes(ca.certificate)
-    access = EtcdAccess(("127.0.0.1", free_port()), tmp_path / "ca.crt", *leaf(tmp_path, ca, "health", client=True))
+    access = Access(("127.0.0.1", free_port()), tmp_path / "ca.crt", *leaf(tmp_path, ca, "health", client=True))
     with pytest.raises(EtcdFault) as fault:
         status(access, timeout=2.0)
     assert fault.value.exit_code == 13

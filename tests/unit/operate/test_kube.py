@@ -19,9 +19,9 @@ from provisioner.errors import KubewrightError
 from provisioner.model.desired import Certificate, KubeObject
 from provisioner.model.plan import ObjectChange
 from provisioner.operate import pki
+from provisioner.operate.access import Access
 from provisioner.operate.kube import (
     KINDS,
-    ApiAccess,
     ApiFault,
     Kube,
     compare_objects,
@@ -98,8 +98,8 @@ class Server:
         (self.directory / f"{name}.crt").write_bytes(pair.certificate)
         (self.directory / f"{name}.key").write_bytes(pair.key)
 
-    def access(self, *, port: int = 0, ca: Path | None = None) -> ApiAccess:
-        return ApiAccess(("127.0.0.1", port or self.http.server_address[1]), ca or self.directory / "ca.crt",
+    def access(self, *, port: int = 0, ca: Path | None = None) -> Access:
+        return Access(("127.0.0.1", port or self.http.server_address[1]), ca or self.directory / "ca.crt",
                          self.directory / "admin.crt", self.directory / "admin.key")
 
 
