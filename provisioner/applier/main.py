@@ -55,6 +55,11 @@ def _sample(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return sample(host, stream)
 
 
+def _socket(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .sockets import rounds
+    return rounds(host, _request(stream))
+
+
 def _steps(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .steps import results
     return {"steps": results(host)}
@@ -67,7 +72,7 @@ def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
     "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
-    "sample": _sample, "steps": _steps, "journal": _journal,
+    "sample": _sample, "socket": _socket, "steps": _steps, "journal": _journal,
 }
 
 

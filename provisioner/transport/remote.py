@@ -194,6 +194,16 @@ def _alive(head: bytes, stop: threading.Event) -> Iterator[bytes]:
         yield b"\n"
 
 
+def ask(connection: Connection, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
+        ) -> list[list[str]]:
+    """Ask a program at a unix socket on the host, each line once or again and again for `span` seconds.
+
+    Returns the answers by round, each in the order of the lines. The first and the last round are at least `span` apart.
+    """
+    request = {"path": path, "lines": list(lines), "for": span, "every": every}
+    return [list(answers) for answers in call(connection, "socket", request, span + SLACK)["rounds"]]
+
+
 def read(connection: Connection, path: str) -> bytes:
     """Return the bytes of one file on the host."""
     return base64.b64decode(call(connection, "read", {"path": path})["content"])

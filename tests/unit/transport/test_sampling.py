@@ -1,0 +1,114 @@
+"""Sampling over a real sshd: results as they come, a lost channel is not seen, and no number comes twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from provisioner.errors import KubewrightError
+from provisioner.model.availability import Batch, batch_of
+from provisioner.transport import remote, sampling
+from provisioner.transport.pool import Pool
+from provisioner.transport.sampling import Sampling, Series
+from provisioner.transport.target import Target
+
+REFUSED: list[Series] = [{"name": "x", "kind": "tcp", "address": "127.0.0.1", "port": 1, "rate": 20, "first": 5}]
+
+
+class Taken:
+    """What was handed over, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.more = threading.Condition()
+
+    def __call__(self, batch: Batch) -> None:
+        with self.more:
+            self.batches.append(batch)
+            self.more.notify()
+
+    def wait(self, look: Callable[[Sequence[Batch]], bool]) -> None:
+        with self.more:
+            assert self.more.wait_for(lambda: look(self.batches), 20)
+
+
+@pytest.fixture
+def taken() -> Taken:
+    return Taken()
+
+
+def test_a_line_of_the_applier_becomes_a_batch() -> None:
+    batch = batch_of("w1", 2, {"until": 1.5, "blind": 2.0, "end": "asked", "attempts": [
+        {"s": "vip", "at": 1, "took": 0.25, "why": "cut", "cut": True, "n": 7},
+        {"s": "watch", "at": 1.25, "line": True}, {"s": "watch", "at": 1.25, "end": "closed", "blind": True}]})
+    assert (batch.host, batch.channel, batch.until, batch.blind, batch.last) == ("w1", 2, 1.5, 2.0, True)
+    request, line, opening = batch.attempts
+    assert (request.series, request.took, request.why, request.cut, request.number) == ("vip", 0.25, "cut", True, 7)
+    assert (line.line, opening.ended, opening.blind, request.line) == (True, "closed", True, False)
+
+
+def test_results_are_handed_over_while_it_goes_on_and_the_end_is_in_order(
+        target: Callable[..., Target], taken: Taken) -> None:
+    with Pool({"cp1": target()}) as pool:
+        with Sampling(pool, ["cp1"], lambda host: REFUSED, taken) as run:
+            taken.wait(lambda batches: len(batches) >= 2)
+            assert not taken.batches[-1].last
+        assert taken.batches[-1].last
+    found = [a for b in taken.batches for a in b.attempts]
+    assert {a.why for a in found} == {"connection refused"}
+    assert sorted(a.number for a in found if a.number is not None) == list(range(5, 5 + len(found)))
+    assert (run.not_seen, run.faults, run.seen) == ({"cp1": 0.0}, {}, {"cp1"})
+
+
+def test_a_lost_channel_is_not_seen_and_opened_again_with_other_numbers(
+        target: Callable[..., Target], taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "RETRY", 0.5)
+    with Pool({"cp1": target()}) as pool:
+        with Sampling(pool, ["cp1"], lambda host: REFUSED, taken) as run:
+            taken.wait(bool)
+            pool.connection("cp1").close()
+            taken.wait(lambda batches: batches[-1].channel == 1)
+        assert 0.3 < run.not_seen["cp1"] < 15
+    assert "connection was lost" in run.faults["cp1"]
+    assert min(a.number or 0 for b in taken.batches if b.channel for a in b.attempts) == 5 + sampling.NUMBERS
+
+
+def test_a_host_that_never_answers_is_not_seen_from_the_beginning_to_the_end(
+        target: Callable[..., Target], taken: Taken) -> None:
+    with Pool({"cp1": target(), "cp2": target("cp2", port=1)}) as pool:
+        run = Sampling(pool, ["cp1", "cp2"], lambda host: REFUSED, taken)
+        run.start(patience=1.0)
+        taken.wait(bool)
+        run.stop()
+    assert run.seen == {"cp1"}
+    assert run.not_seen["cp2"] >= 1.0
+    assert "refused" in run.faults["cp2"]
+
+
+def test_credentials_that_cannot_be_had_are_not_seen_either(target: Callable[..., Target], taken: Taken) -> None:
+    def compose(host: str) -> Sequence[Series]:
+        raise KubewrightError("no token")
+
+    with Pool({"cp1": target()}) as pool:
+        run = Sampling(pool, ["cp1"], compose, taken)
+        run.start(patience=0.2)
+        run.stop()
+    assert (run.seen, run.faults) == (frozenset(), {"cp1": "no token"})
+
+
+def test_a_sampler_that_cannot_start_says_why(target: Callable[..., Target]) -> None:
+    with Pool({"cp1": target()}) as pool, pytest.raises(KubewrightError, match="unknown kind of series"):
+        remote.sample(pool.connection("cp1"), {"series": [{"name": "x", "kind": "magic"}]}, print, threading.Event(),
+                      duration=5)
+
+
+def test_stopping_takes_no_longer_than_what_is_under_way(target: Callable[..., Target], taken: Taken) -> None:
+    with Pool({"cp1": target()}) as pool:
+        run = Sampling(pool, ["cp1"], lambda host: REFUSED, taken)
+        run.start(patience=10)
+        began = time.monotonic()
+        run.stop()
+    assert time.monotonic() - began < sampling.ENDING
