@@ -24,7 +24,7 @@ def plan(context: Context, diff: bool, detailed_exitcode: bool) -> int:
     with open_session(context.inventory, lambda event: None, run=False) as session:
         found = survey(session)
     if context.wants_json:
-        context.print_json(plan_json(found))
+        context.print_json(plan_json(found, context.inventory.cluster))
     else:
         click.echo(plan_text(found, context.inventory.cluster, seconds=time.monotonic() - began, diff=diff))
         if not found.is_empty:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+from provisioner.compile import fields
 from provisioner.model.certificate import CertificateSeen
-from provisioner.model.desired import Certificate, Desired, File, HostDesired, Item, Unit
+from provisioner.model.desired import Certificate, Desired, File, HostDesired, Item, Symlink, Unit
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import Change
 
@@ -34,7 +35,7 @@ def compare(
 def _compare_host(
     host: HostDesired, observed: HostObserved, certificates: Certificates, now: float
 ) -> Iterable[Change]:
-    rewritten: dict[str, str] = {}  # path -> what happens to it, for the causes of restarts
+    rewritten: dict[str, str] = {}  # path -> what about it differs, for the causes of restarts
     for item in host.items:
         if isinstance(item, Unit):
             change = _compare_unit(host.name, item, observed, rewritten)
@@ -44,10 +45,28 @@ def _compare_host(
             change = _compare_state(host.name, item, observed)
         if change is None:
             continue
-        rewritten[change.path] = change.action
+        rewritten[change.path] = _what(change, observed)
         if isinstance(item, Certificate):
-            rewritten[item.key_path] = change.action
+            rewritten[item.key_path] = rewritten[change.path]
         yield change
+
+
+def _what(change: Change, observed: HostObserved) -> str:
+    """Say what about an input changes, for the unit that restarts for it; nothing where its path says it all."""
+    match change.item:
+        case _ if change.action == "add":
+            return "new"
+        case Certificate():
+            return change.reason
+        case Symlink() if change.expect.startswith("link "):
+            return " → ".join(_version(link.removeprefix("link ")) for link in (change.expect, change.want))
+        case _:
+            return _fields(change.item, observed)
+
+
+def _version(target: str) -> str:
+    """Return `1.36.3-3ddd1800` of a link into our store: versions say more there than paths."""
+    return target.split("/")[-2] if target.startswith("/opt/kubewright/") else target
 
 
 def _compare_state(host: str, item: Item, observed: HostObserved) -> Change | None:
@@ -57,13 +76,13 @@ def _compare_state(host: str, item: Item, observed: HostObserved) -> Change | No
     return Change(
         host=host, phase=item.phase, kind=item.kind, path=item.path,
         action="add" if state == ABSENT else "change",
-        reason="missing" if state == ABSENT else _difference(state, want),
+        reason="missing" if state == ABSENT else _difference(state, want, _fields(item, observed)),
         expect=state, want=want, item=item, diff=_text_diff(item, observed),
     )
 
 
-def _difference(state: str, want: str) -> str:
-    """Say in words which parts of two state strings differ."""
+def _difference(state: str, want: str, inside: str = "") -> str:
+    """Say in words which parts of two state strings differ, and for a text which fields `inside` it."""
     seen, wished = state.split(), want.split()
     if len(seen) != len(wished) or seen[0] != wished[0]:
         return f"is {state}, should be {want}"
@@ -72,8 +91,18 @@ def _difference(state: str, want: str) -> str:
     for index, (was, is_) in enumerate(zip(seen, wished, strict=True)):
         if was != is_:
             name = names[index] if index < len(names) else ""
-            parts.append("content differs" if name == "content" else f"{name} {was} -> {is_}".strip())
+            parts.append(inside or "content differs" if name == "content" else f"{name} {was} → {is_}".strip())
     return ", ".join(parts)
+
+
+def _fields(item: Item | None, observed: HostObserved) -> str:
+    """Name the fields of a text that differ; nothing where the text was not seen or must not be shown."""
+    if not isinstance(item, File) or item.secret is not None:
+        return ""
+    before = observed.extra(item.kind, item.path).get("text")
+    if before is None:
+        return ""
+    return fields.said(fields.of_text(item.path, str(before), item.content))
 
 
 def _text_diff(item: Item, observed: HostObserved) -> str:
@@ -140,10 +169,11 @@ def _compare_unit(
     if running and words[1:] == ["enabled", "current"] and not causes:
         return None
     if not running:
-        action, reason = "start", "not there yet" if state == ABSENT else f"is {words[0]}"
+        action, reason, causes = "start", "not there yet" if state == ABSENT else f"is {words[0]}", []
     elif causes or words[-1] != "current":
+        causes = [f"{p} ({rewritten[p]})" if rewritten.get(p) else p for p in causes]
         action, reason = item.on_change, ", ".join(causes) or "started with other inputs"
     else:
-        action, reason = "enable", f"is {words[1]}"
+        action, reason, causes = "enable", f"is {words[1]}", []
     return Change(host=host, phase=item.phase, kind=item.kind, path=item.path, action=action, reason=reason,
-                  expect=state, want=item.want(), item=item)
+                  expect=state, want=item.want(), item=item, causes=tuple(causes))

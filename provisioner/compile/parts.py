@@ -33,7 +33,7 @@ def binary(ctx: HostContext, name: str, phase: str, directory: str = BIN_DIR) ->
     locked = ctx.artifact(name)
     return [
         Artifact(path=locked.host_path, phase="stage", component=locked.component, sha256=locked.sha256,
-                 size=locked.size, name=name, version=locked.version),
+                 size=locked.size, name=name, version=locked.version, source=locked.source),
         Symlink(path=f"{directory}/{name}", phase=phase, component=locked.component, target=locked.host_path),
     ]
 

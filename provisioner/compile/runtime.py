@@ -40,7 +40,7 @@ def _images(ctx: HostContext) -> Iterator[Item]:
     yield from directories([IMAGES_DIR], "runtime")
     for image in ctx.images():
         yield Artifact(path=image.host_path, phase="stage", component=image.component, sha256=image.sha256,
-                       size=image.size, name=image.name, version=image.version, mode=0o644)
+                       size=image.size, name=image.name, version=image.version, source=image.source, mode=0o644)
         yield Symlink(path=links[image.name], phase="runtime", component=image.component, target=image.host_path)
     archives = [(links[image.name], image.image) for image in ctx.images()]
     yield rendered(IMPORT_IMAGES, "runtime", component="containerd", mode=0o755, archives=archives)

@@ -86,13 +86,14 @@ class Symlink(Item):
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact(Item):
-    """A pinned file under /opt/kubewright, streamed by the stage phase."""
+    """A pinned file under /opt/kubewright, streamed by the stage phase; `source` is artifacts.lock's word for it."""
 
     kind: ClassVar[str] = "artifact"
     sha256: str
     size: int
     name: str
     version: str
+    source: str = ""
     mode: int = 0o755
 
     def want(self) -> str:
@@ -180,6 +181,20 @@ class SwapOff(Item):
 
     def want(self) -> str:
         return "off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Socket(Item):
+    """A unix socket whose program is asked one line (`extra` has its answer); only looked at, never desired."""
+
+    kind: ClassVar[str] = "socket"
+    line: str
+
+    def want(self) -> None:
+        return None
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": self.kind, "path": self.path, "line": self.line}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,18 @@ nodeInfo made list_node raise), and a provisioner meets other versions during ev
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from provisioner.compile import fields
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import KubeObject
 from provisioner.model.plan import ObjectChange
+from provisioner.operate.access import Access
 
 FIELD_MANAGER = "kubewright"
-from provisioner.operate.access import Access
 OURS = "app.kubernetes.io/managed-by=kubewright"
 TIMEOUT = 10.0
 
@@ -165,7 +167,7 @@ def compare_objects(kube: Kube | None, objects: Sequence[KubeObject]) -> tuple[O
     Objects that carry our label and are desired no more are to remove.
     """
     if kube is None:
-        return tuple(ObjectChange(o.phase, o.identity, "add", "no API yet", o) for o in objects)
+        return tuple(_change(o, "add", "no API yet", {}, o.body) for o in objects)
     changes = [change for o in objects if (change := _compare_object(kube, o))]
     return (*changes, *_strays(kube, objects))
 
@@ -173,22 +175,37 @@ def compare_objects(kube: Kube | None, objects: Sequence[KubeObject]) -> tuple[O
 def _compare_object(kube: Kube, desired: KubeObject) -> ObjectChange | None:
     live = kube.find(object_path(desired.body))
     if live is None:
-        return ObjectChange(desired.phase, desired.identity, "add", "missing", desired)
+        return _change(desired, "add", "missing", {}, desired.body)
     would_be = kube.apply(desired.body, dry_run=True)
     if _comparable(live) == _comparable(would_be):
         return None
-    fields = ", ".join(_changed_fields(_comparable(live), _comparable(would_be))) or "fields"
-    return ObjectChange(desired.phase, desired.identity, "change", fields, desired)
+    return _change(desired, "change", "", _comparable(live), _comparable(would_be))
 
 
-def _changed_fields(live: Any, would_be: Any, path: str = "") -> Iterator[str]:
-    """Name the paths at which two manifests differ, as far down as both are mappings."""
-    if isinstance(live, dict) and isinstance(would_be, dict):
-        for key in sorted(live.keys() | would_be.keys()):
-            if live.get(key) != would_be.get(key):
-                yield from _changed_fields(live.get(key), would_be.get(key), f"{path}.{key}" if path else key)
-    else:
-        yield path
+def _change(desired: KubeObject, action: str, reason: str, live: Any, would_be: Any) -> ObjectChange:
+    """Return the change with a line a field; of a Secret only which fields, never what is or will be in them."""
+    found = [_masked(f) if desired.body["kind"] == "Secret" else f for f in fields.differing(live, would_be)]
+    return ObjectChange(desired.phase, desired.identity, action, reason or fields.said(found) or "fields", desired,
+                        "\n".join(line for field in found for line in _lines(field)))
+
+
+def _lines(change: fields.FieldChange) -> Iterator[str]:
+    """Yield a field as a diff: its value before and after, and of a text of many lines those that differ."""
+    before, after = (change.before or "").splitlines(), (change.after or "").splitlines()
+    if max(len(before), len(after)) > 1:
+        yield f" {change.name}:"
+        yield from list(difflib.unified_diff(before, after, lineterm="", n=2))[2:]
+        return
+    if change.before is not None:
+        yield f"-{change.name}: {change.before}"
+    if change.after is not None:
+        yield f"+{change.name}: {change.after}"
+
+
+def _masked(change: fields.FieldChange) -> fields.FieldChange:
+    if not change.name.startswith(("data", "stringData")):
+        return change
+    return change._replace(before=change.before and fields.MASKED, after=change.after and fields.MASKED)
 
 
 def _strays(kube: Kube, objects: Sequence[KubeObject]) -> Iterator[ObjectChange]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from provisioner.compile import pki as table
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, compare
 from provisioner.compile.etcd import BOOTSTRAP_ENV, DATA_DIR
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
-from provisioner.model.desired import Desired, Directory, File, Item, Unit
+from provisioner.model.desired import Desired, Directory, File, HostDesired, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault, compare_objects
+from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
@@ -37,13 +39,20 @@ def survey(session: Session, admit: Callable[[], None] = lambda: None, *, partia
     with every host that did not answer (with `partial` only when none did; `session.unreachable` then holds the
     others), RefusedForSafety where this inventory's CA is not the cluster's.
     """
-    names = [h.name for h in session.cluster.machines]
-    session.observed = _observe(session, {n: () for n in names}, partial=partial)
+    desired = observe(session, lambda host: (*host.items, *_EVIDENCE), admit, partial=partial)
+    return _decide(session, desired)
+
+
+def observe(
+    session: Session, choose: Callable[[HostDesired], Sequence[Item]], admit: Callable[[], None] = lambda: None,
+    *, partial: bool,
+) -> Desired:
+    """Ask for the facts, compile, and look at what `choose` names on each host; as `survey`, without its comparison."""
+    session.observed = _observe(session, {h.name: () for h in session.cluster.machines}, partial=partial)
     admit()
     desired = _compile(session)
-    session.observed = _observe(
-        session, {h.name: (*h.items, *_EVIDENCE) for h in desired.hosts.values()}, partial=partial)
-    return _decide(session, desired)
+    session.observed = _observe(session, {h.name: choose(h) for h in desired.hosts.values()}, partial=partial)
+    return desired
 
 
 def _observe(session: Session, items: Mapping[str, Sequence[Item]], *, partial: bool) -> dict[str, HostObserved]:
@@ -71,10 +80,11 @@ def _decide(session: Session, desired: Desired) -> Plan:
     if not bootstrap:
         _refuse_foreign(session)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
-    session.plan = Plan(
+    plan = Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=_object_changes(session, desired),
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
         strangers=_strangers(session))
+    session.plan = replace(plan, steps=steps(plan))
     return session.plan
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Artifact
 from provisioner.model.plan import Change, ObjectChange, Plan
+from provisioner.report.impact import impact, impact_lines
 
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~"}
 _FOLD = 12   # lines of one kind shown without --diff before the rest is counted
@@ -31,8 +32,8 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
         lines.append("  " + ", ".join(f"{h}  {cluster.hosts[h].address}" if len(hosts) == 1 else h for h in hosts))
         lines += host_lines or ["    up to date"]
     if plan.objects:
-        lines += ["  objects", *(f"    {SYMBOLS[o.action]} {o.identity:<58}  {o.reason}" for o in plan.objects)]
-    return "\n".join([*lines, "", *_impact(plan), *_strangers(plan), _totals(plan)])
+        lines += ["  objects", *(line for o in plan.objects for line in _object_lines(o, diff=diff))]
+    return "\n".join([*lines, "", *impact_lines(plan, cluster), *_strangers(plan), _totals(plan)])
 
 
 def _folded(plan: Plan, *, diff: bool) -> list[tuple[list[str], list[str]]]:
@@ -58,16 +59,17 @@ def _phase_lines(changes: Sequence[Change]) -> list[str]:
             alike = [c for c in of_phase if SYMBOLS[c.action] == symbol]
             if symbol == "!":
                 for change in alike:
-                    lines += _change_lines(replace(change, reason=_brief(change.reason)), diff=False)
+                    lines += _change_lines(replace(change, reason=_brief(change)), diff=False)
             else:
                 lines.append(f"    {symbol} {phase:<14} {_counted(alike)}")
     return lines
 
 
-def _brief(reason: str) -> str:
-    causes = reason.split(", ")
-    hidden = len(causes) - (_CAUSES - 1)
-    return reason if len(causes) <= _CAUSES else f"{', '.join(causes[:_CAUSES - 1])} and {hidden} more"
+def _brief(change: Change) -> str:
+    hidden = len(change.causes) - (_CAUSES - 1)
+    if len(change.causes) <= _CAUSES:
+        return change.reason
+    return f"{', '.join(change.causes[:_CAUSES - 1])} and {hidden} more"
 
 
 def _counted(changes: Sequence[Change]) -> str:
@@ -94,29 +96,16 @@ def _host_lines(changes: Sequence[Change], *, diff: bool) -> list[str]:
 def _change_lines(change: Change, *, diff: bool) -> list[str]:
     name = change.path if change.kind in _PATHS else f"{change.kind} {change.path}"
     verb = f"{change.action}s: " if change.kind == "unit" else ""
-    lines = [f"    {SYMBOLS[change.action]} {name:<58}  {verb}{change.reason}"]
-    if diff and change.diff:
-        lines += [f"        {line}" for line in change.diff.splitlines()]
-    return lines
+    reason = ": ".join(part for part in (change.reason, change.about) if part)
+    return [f"    {SYMBOLS[change.action]} {name:<58}  {verb}{reason}", *_diff_lines(change, diff)]
 
 
-def _impact(plan: Plan) -> Iterable[str]:
-    if plan.bootstrap:
-        yield "Impact   a new cluster: nothing runs yet that could be interrupted"
-        return
-    hosts: dict[tuple[str, str], list[str]] = {}        # (unit, restart or reload) -> where
-    for change in plan.changes:
-        if change.action in ("restart", "reload"):
-            hosts.setdefault((change.path, change.action), []).append(change.host)
-    alike: dict[tuple[str, ...], list[str]] = {}        # units that share both
-    for (unit, action), where in hosts.items():
-        alike.setdefault((action, *where), []).append(unit)
-    if not alike:
-        yield "Impact   nothing that runs is restarted"
-        return
-    for number, ((action, *where), units) in enumerate(alike.items()):
-        yield f"{'' if number else 'Impact':<9}{action} {', '.join(units)} on {', '.join(where)}"
-    yield "         one host at a time, each proved before the next"
+def _object_lines(change: ObjectChange, *, diff: bool) -> list[str]:
+    return [f"    {SYMBOLS[change.action]} {change.identity:<58}  {change.reason}", *_diff_lines(change, diff)]
+
+
+def _diff_lines(change: Change | ObjectChange, shown: bool) -> list[str]:
+    return [f"        {line}" for line in change.diff.splitlines()] if shown else []
 
 
 def _strangers(plan: Plan) -> list[str]:
@@ -134,10 +123,11 @@ def _totals(plan: Plan) -> str:
             f"on {hosts} of {len(plan.desired.hosts)} hosts.")
 
 
-def plan_json(plan: Plan) -> Mapping[str, Any]:
-    """Return the plan as plain values."""
+def plan_json(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
+    """Return the plan as plain values; docs/reference/plan.schema.json describes them."""
     return {
         "cluster": plan.cluster, "bootstrap": plan.bootstrap, "checked": plan.checked,
         "hosts": list(plan.desired.hosts), "changes": [c.to_json() for c in plan.changes],
         "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
+        "steps": [s.to_json() for s in plan.steps], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,8 @@ def test_a_certificate_that_comes_anew_restarts_what_reads_it_or_its_key() -> No
     states = {("unit", u.path): "active enabled current" for u in units}
     found = changes_of([CERTIFICATE, *units], states)
     assert [(c.path, c.action, c.reason) for c in found] == [
-        (CERTIFICATE.path, "add", "missing"), ("a.service", "restart", CERTIFICATE.path),
-        ("b.service", "restart", CERTIFICATE.key_path)]
+        (CERTIFICATE.path, "add", "missing"), ("a.service", "restart", f"{CERTIFICATE.path} (new)"),
+        ("b.service", "restart", f"{CERTIFICATE.key_path} (new)")]
 
 
 @pytest.mark.parametrize("case", cases("units"))
@@ -132,6 +133,35 @@ def test_a_text_change_carries_a_unified_diff() -> None:
                            {("file", "/etc/a"): "file sha256:0 0644 root:root"},
                            {("file", "/etc/a"): {"text": "one\nby hand\n"}})
     assert change.diff.splitlines() == ["--- a/etc/a", "+++ b/etc/a", "@@ -1,2 +1,2 @@", " one", "-by hand", "+two"]
+
+
+def one_restart(item: Item, state: str, **extra: Any) -> Change:
+    """Return the restart of a unit that reads this one changed item."""
+    unit = Unit(path="x.service", phase="node", inputs=(item.path,))
+    states = {(item.kind, item.path): state, ("unit", unit.path): "active enabled current"}
+    return next(c for c in changes_of([item, unit], states, {(item.kind, item.path): extra}) if c.kind == "unit")
+
+
+def test_a_restart_names_the_file_and_the_field_in_it_that_cause_it() -> None:
+    path, text = "/etc/systemd/system/kube-apiserver.service", "[Service]\nExecStart=/bin/x \\\n    --event-ttl={}\n"
+    item = File(path=path, phase="node", content=text.format("2h"))
+    found = one_restart(item, "file sha256:0 0644 root:root", text=text.format("1h"))
+    assert found.reason == f"{path} (--event-ttl 1h → 2h)"
+    assert found.causes == (found.reason,)
+
+
+def test_a_restart_for_another_binary_names_both_versions() -> None:
+    store = "/opt/kubewright/kubernetes"
+    item = Symlink(path="/usr/local/bin/kubelet", phase="node", target=f"{store}/1.37.2-cafe/kubelet")
+    assert one_restart(item, f"link {store}/1.36.3-beef/kubelet").reason == \
+        "/usr/local/bin/kubelet (1.36.3-beef → 1.37.2-cafe)"
+    assert one_restart(item, "link /tmp/by-hand").reason.endswith("(/tmp/by-hand → 1.37.2-cafe)")
+
+
+def test_a_binary_says_where_its_bytes_come_from() -> None:
+    (change,) = changes_of([replace(KIN["artifact"], source="go", name="etcd", version="3.6.16")], {})
+    assert change.about == "etcd 3.6.16, built from Go modules"
+    assert change.to_json()["about"] == change.about
 
 
 def test_of_a_secret_neither_the_old_nor_the_new_text_is_ever_shown() -> None:

@@ -239,7 +239,26 @@ def test_a_changed_object_names_the_fields_that_differ_as_deep_as_they_are(api: 
     kube.apply(manifest("Deployment", version="apps/v1", spec={"replicas": 2, "template": {"spec": {"nodeName": "a"}}}))
     wanted = manifest("Deployment", version="apps/v1", spec={"replicas": 3, "template": {"spec": {"nodeName": "b"}}})
     (change,) = compare_objects(kube, desired(wanted))
-    assert (change.action, change.reason) == ("change", "spec.replicas, spec.template.spec.nodeName")
+    assert (change.action, change.reason) == ("change", "spec.replicas 2 → 3, spec.template.spec.nodeName a → b")
+    assert change.diff.splitlines() == ["-spec.replicas: 2", "+spec.replicas: 3", "-spec.template.spec.nodeName: a",
+                                        "+spec.template.spec.nodeName: b"]
+
+
+def test_of_a_text_inside_an_object_only_the_lines_that_differ_are_shown(api: MemoryApi) -> None:
+    kube = MemoryKube(api)
+    kube.apply(manifest(data={"Corefile": "a\nb\nc\n"}))
+    (change,) = compare_objects(kube, desired(manifest(data={"Corefile": "a\nB\nc\n"})))
+    assert change.diff.splitlines() == [" data.Corefile:", "@@ -1,3 +1,3 @@", " a", "-b", "+B", " c"]
+
+
+def test_of_a_secret_only_the_names_of_its_fields_are_shown(api: MemoryApi) -> None:
+    kube = MemoryKube(api)
+    kube.apply(manifest("Secret", data={"key": "T0xE"}))
+    wanted = desired(manifest("Secret", data={"key": "TkVX", "more": "TU9SRQ=="}))
+    for change in (*compare_objects(kube, wanted), *compare_objects(None, wanted)):
+        shown = change.reason + change.diff
+        assert "(secret)" in shown and "data.more" in shown
+        assert not [v for v in ("T0xE", "TkVX", "TU9SRQ==") if v in shown]
 
 
 def test_an_object_with_our_label_that_is_no_longer_desired_is_removed_and_others_are_left(api: MemoryApi) -> None:

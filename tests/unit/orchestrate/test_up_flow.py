@@ -124,8 +124,9 @@ def test_one_file_changed_by_hand_is_put_back_there_alone_and_restarts_its_unit_
     with built.session() as session:
         plan = survey(session)
     assert [(c.host, c.kind, c.path, c.action, c.reason) for c in plan.changes] == [
-        ("w1", "file", KUBELET_CONFIG[1], "change", "content differs"),
-        ("w1", "unit", "kubelet.service", "restart", KUBELET_CONFIG[1])]
+        ("w1", "file", KUBELET_CONFIG[1], "change", plan.changes[0].reason),
+        ("w1", "unit", "kubelet.service", "restart", f"{KUBELET_CONFIG[1]} ({plan.changes[0].reason})")]
+    assert plan.changes[0].reason.startswith("-maxPods 5, +apiVersion ")
     up(built)
     assert built.hosts.log == [("apply", "node.0", ("w1",))]
     with built.session() as session:

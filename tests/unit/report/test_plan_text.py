@@ -19,6 +19,7 @@ from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate
 from provisioner.model.observed import HostObserved, ObservedItem
 from provisioner.model.plan import Change, ObjectChange, Plan
+from provisioner.orchestrate.impact import steps
 from provisioner.report.plan_text import SYMBOLS, plan_json, plan_text
 from tests.unit.compile.compile_fixture import PUBLIC, SECRETS, facts_of, inventory, lock
 
@@ -36,7 +37,8 @@ def planned(observed: dict[str, HostObserved], **fields: object) -> Plan:
     certificates = {(h.name, i.path): CertificateSeen(
         i.common_name, i.organization, i.dns_names, i.ip_addresses, i.server, i.client, NOW - 1, NOW + 31e6, i.ca)
         for h in DESIRED.hosts.values() for i in h.items if isinstance(i, Certificate)}
-    return replace(EMPTY, changes=compare(DESIRED, observed, certificates, NOW), **fields)  # type: ignore[arg-type]
+    plan = replace(EMPTY, changes=compare(DESIRED, observed, certificates, NOW), **fields)  # type: ignore[arg-type]
+    return replace(plan, steps=steps(plan))
 
 
 def first_build() -> Plan:
@@ -118,7 +120,7 @@ def test_counting_never_hides_a_restart_and_its_cause() -> None:
 
 def test_hosts_that_differ_in_the_same_way_are_told_once() -> None:
     text = plan_text(one_file("w1", "w2"), CLUSTER, seconds=1)
-    assert text.count(KUBELET + " ") == 1
+    assert text.count(f"~ {KUBELET} ") == 1
     assert "\n  w1, w2\n" in text
 
 
@@ -136,9 +138,10 @@ def test_there_is_a_symbol_for_every_action_that_the_diff_can_give() -> None:
 
 
 def test_the_plan_as_values_holds_every_change_and_no_bytes_of_a_secret() -> None:
-    document = json.loads(json.dumps(plan_json(first_build())))
+    document = json.loads(json.dumps(plan_json(first_build(), CLUSTER)))
     assert len(document["changes"]) == len(first_build().changes)
     assert len(document["objects"]) == len(DESIRED.objects)
-    assert " ".join(document["changes"][0]) == "host phase kind path action reason expect want diff"
+    assert " ".join(document["changes"][0]) == (
+        "host phase kind path action reason expect want about diff causes")
     secrets = [c for c in document["changes"] if c["path"].endswith("ca.key")]
     assert secrets and all(c["diff"] == "(secret, changed)" for c in secrets)

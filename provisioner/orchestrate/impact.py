@@ -1,0 +1,32 @@
+"""What a plan does to what runs, phase by phase: from the batches that `up` goes by, so it cannot say otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from provisioner.compile.host import PHASES
+from provisioner.model.plan import Act, Change, Plan, Step
+from provisioner.orchestrate.batches import batches
+
+_ACTS = ("restart", "reload", "start")
+
+
+def steps(plan: Plan) -> tuple[Step, ...]:
+    """Return the phases that have work, in their order, each with its hosts in the turns in which they go."""
+    return tuple(step for phase in PHASES if (step := _step(plan, phase)).changes or step.objects)
+
+
+def _step(plan: Plan, phase: str) -> Step:
+    changes = plan.of(phase)
+    return Step(phase, tuple(batches(phase, changes, live=not plan.bootstrap)),
+                changes=sum(len(of_host) for of_host in changes.values()),
+                objects=sum(o.phase == phase for o in plan.objects), acts=_acts(changes))
+
+
+def _acts(changes: Mapping[str, Sequence[Change]]) -> tuple[Act, ...]:
+    hosts: dict[tuple[str, str], list[str]] = {}
+    for host, of_host in changes.items():
+        for change in of_host:
+            if change.kind == "unit" and change.action in _ACTS:
+                hosts.setdefault((change.action, change.path), []).append(host)
+    return tuple(Act(action, unit, tuple(where)) for (action, unit), where in hosts.items())

@@ -1,0 +1,89 @@
+"""The steps of a plan and what they mean for whoever uses the cluster, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from provisioner.model.cluster import Cluster
+from provisioner.model.plan import Plan, Step
+
+_NAMED = 5      # hosts named before the rest is counted
+_RUNS_ON = ("containerd.service", "kubelet.service")
+
+
+def impact_lines(plan: Plan, cluster: Cluster) -> Iterator[str]:
+    """Yield the steps in their order, then the impact: what restarts, whether Pods move, whether the API has a gap."""
+    if plan.bootstrap:
+        yield "Impact   a new cluster: nothing runs yet that could be interrupted"
+        return
+    for number, line in enumerate(line for step in plan.steps for line in _step_lines(step)):
+        yield f"{'' if number else 'Steps':<9}{line}"
+    for number, sentence in enumerate(impact(plan, cluster)):
+        yield f"{'' if number else 'Impact':<9}{sentence}"
+
+
+def _step_lines(step: Step) -> Iterator[str]:
+    yield f"{step.phase:<14} {_amount(step)}"
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for act in step.acts:
+        alike.setdefault((act.action, act.hosts), []).append(act.unit)
+    for (action, hosts), units in alike.items():
+        yield f"{'':<14} {action} {', '.join(units)} on {names(hosts)}{_pace(step, action, hosts)}"
+
+
+def _amount(step: Step) -> str:
+    parts = []
+    if step.changes:
+        parts.append(f"{_count(step.changes, 'change')} on {names(step.hosts)}")
+    if step.objects:
+        parts.append(_count(step.objects, "Kubernetes object"))
+    return ", ".join(parts)
+
+
+def _pace(step: Step, action: str, hosts: Collection[str]) -> str:
+    if len(hosts) < 2 or action == "start":
+        return ""
+    at_once = step.at_once(hosts)
+    return ", one host at a time" if at_once == 1 else f", {at_once} hosts at a time"
+
+
+def impact(plan: Plan, cluster: Cluster) -> Iterator[str]:
+    """Yield what the plan means for whoever uses the cluster, a sentence each."""
+    acts = [act for step in plan.steps for act in step.acts if act.action in ("restart", "reload")]
+    if not acts:
+        yield "nothing that runs is restarted"
+        return
+    restarts, reloads = (sum(len(a.hosts) for a in acts if a.action == action) for action in ("restart", "reload"))
+    parts = [_count(n, noun) for n, noun in ((restarts, "restart"), (reloads, "reload")) if n]
+    yield f"{' and '.join(parts)}, each turn proved before the next"
+    restarted = {a.unit for a in acts if a.action == "restart"}
+    if restarted & set(_RUNS_ON):
+        yield "no host is drained: Pods run on while containerd and the kubelet restart"
+    if "etcd.service" in restarted:
+        yield _etcd(len(cluster.etcd_hosts))
+    yield _api(restarted, len(cluster.control_planes))
+
+
+def _etcd(members: int) -> str:
+    if members > 2:
+        return f"etcd keeps its quorum: {members - 1} of {members} members serve while one restarts"
+    return "etcd stands still while its member restarts: there are too few for a quorum without it"
+
+
+def _api(restarted: Collection[str], control_planes: int) -> str:
+    if not {"kube-apiserver.service", "etcd.service"} & set(restarted):
+        return "API gap expected: none; no API server restarts"
+    if control_planes > 1:
+        return f"API gap expected: none; {_count(control_planes - 1, 'API server')} serve while one restarts".replace(
+            "1 API server serve", "1 API server serves")
+    return "API gap expected: while kube-apiserver restarts, for there is no second control plane"
+
+
+def names(hosts: Sequence[str]) -> str:
+    """Return the hosts' names, of many only the first and how many more."""
+    hidden = len(hosts) - _NAMED
+    return ", ".join(hosts[:_NAMED]) + (f" and {hidden} more" if hidden > 0 else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
