@@ -10,7 +10,7 @@ import stat
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from . import artifacts, files, kernel, stamps, units
-from .host import Host
+from .host import Fault, Host
 
 ABSENT = "absent"
 TEXT_LIMIT = 64 * 1024
@@ -180,11 +180,23 @@ def _module(look: Look, spec: Spec) -> Seen:
     return ("loaded" if kernel.has_module(look.host, spec["path"]) else ABSENT), {}
 
 
+def _socket(look: Look, spec: Spec) -> Seen:
+    """Tell what the program behind a unix socket says to one line; one that does not answer is its own state."""
+    from .sockets import ask  # 3 ms that only hosts with such a program pay
+    try:
+        return "answers", {"text": ask(look.host, spec["path"], spec["line"])}
+    except (FileNotFoundError, ConnectionRefusedError):
+        return ABSENT, {}
+    except (OSError, Fault) as fault:
+        return "silent", {"text": str(fault)}
+
+
 def _swap(look: Look, spec: Spec) -> Seen:
     return kernel.swap(look.host), {}
 
 
 KINDS: dict[str, Callable[[Look, Spec], Seen]] = {
     "directory": _directory, "file": _file, "symlink": _symlink, "artifact": _artifact, "certificate": _certificate,
-    "package": _package, "user": _user, "sysctl": _sysctl, "module": _module, "swap": _swap, "unit": _unit,
+    "package": _package, "user": _user, "sysctl": _sysctl, "module": _module, "socket": _socket, "swap": _swap,
+    "unit": _unit,
 }

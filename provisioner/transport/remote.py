@@ -198,7 +198,7 @@ def ask(connection: Connection, path: str, lines: Sequence[str], *, span: float 
         ) -> list[list[str]]:
     """Ask a program at a unix socket on the host, each line once or again and again for `span` seconds.
 
-    Returns the answers by round, each in the order of the lines. The first and the last round are at least `span` apart.
+    Returns the answers by round, each in the order of the lines; first and last round are at least `span` s apart.
     """
     request = {"path": path, "lines": list(lines), "for": span, "every": every}
     return [list(answers) for answers in call(connection, "socket", request, span + SLACK)["rounds"]]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,20 @@ def test_probes_are_polled_on_the_host(login: Login, tmp_path: Path) -> None:
     answer = remote.probe(login(), [{"name": "there", "kind": "file", "path": str(tmp_path)},
                                     {"name": "gone", "kind": "file", "path": str(tmp_path / "x")}], 0.2)
     assert (answer["ok"], [r["ok"] for r in answer["results"]]) == (False, [True, False])
+
+
+def test_a_program_behind_a_unix_socket_is_asked_on_the_host(login: Login) -> None:
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{directory}/s")
+        listener.listen()
+
+        def serve() -> None:
+            for _ in range(2):
+                with listener.accept()[0] as stream:
+                    stream.sendall(stream.makefile().readline().upper().encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+        assert remote.ask(login(), f"{directory}/s", ["one", "two"]) == [["ONE\n", "TWO\n"]]
 
 
 def test_a_host_without_python_says_so(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,47 @@
+"""`socket`: ask a program that listens at a unix socket; each line on a connection of its own, until the other side
+closes it, as such programs' command lines want it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any, Mapping
+
+from .host import Fault, Host, caller_gone
+
+TIMEOUT = 5.0
+LIMIT = 4 << 20
+
+
+def rounds(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask all lines once, or again every `every` seconds until `for` seconds have passed between first and last."""
+    path, lines = request["path"], request["lines"]
+    span, every = float(request.get("for", 0)), float(request.get("every", 0.25))
+    began = time.monotonic()
+    answers = [[ask(host, path, line) for line in lines]]
+    while time.monotonic() - began < span and not caller_gone():
+        time.sleep(max(0.0, min(every, began + span - time.monotonic())))
+        answers.append([ask(host, path, line) for line in lines])
+    return {"rounds": answers, "seconds": round(time.monotonic() - began, 3)}
+
+
+def ask(host: Host, path: str, line: str) -> str:
+    """Send one line and return all that comes back; OSError where nobody listens, Fault where the answer has no end."""
+    if "\n" in line or "\r" in line:
+        raise Fault(f"{path}: more than one line: {line!r}")
+    deadline = time.monotonic() + TIMEOUT
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.settimeout(TIMEOUT)
+        stream.connect(host.at(path))
+        stream.sendall(line.encode() + b"\n")
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            stream.settimeout(max(0.01, deadline - time.monotonic()))
+            part = stream.recv(1 << 16)
+            if not part:
+                return b"".join(parts).decode(errors="replace")
+            parts.append(part)
+            size += len(part)
+            if size > LIMIT or time.monotonic() > deadline:
+                raise Fault(f"{path}: {line!r}: no end of the answer after {size} bytes in {TIMEOUT:g} s")
