@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import click
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
+    from provisioner.model.inventory import Inventory
     from provisioner.orchestrate.session import Session
 
 
@@ -32,6 +34,7 @@ def kubeconfig(context: Context, target: Path | None) -> int:
         click.echo(text, nl=False)
         return 0
     _write(target, text)
+    _remember(context.inventory, target)
     click.echo(f"Wrote {target}. Next: kubectl --kubeconfig {target} get nodes", err=True)
     return 0
 
@@ -58,3 +61,38 @@ def _write(target: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(target)
+
+
+def _remember(inventory: Inventory, target: Path) -> None:
+    """Note where the file lies, so that `certs check` looks after it too; nothing else depends on the note."""
+    known = _notes(inventory)
+    path = str(target.resolve())
+    if path not in known:
+        _write(_notes_file(inventory), "".join(f"{line}\n" for line in [*known, path]))
+
+
+def written_here(inventory: Inventory) -> Mapping[str, str]:
+    """Return the kubeconfigs that `kubewright kubeconfig` wrote on this machine and that are still there.
+
+    Path -> PEM of the client certificate in it, empty where there is none.
+    """
+    return {path: _certificate_in(Path(path)) for path in _notes(inventory) if Path(path).is_file()}
+
+
+def _notes_file(inventory: Inventory) -> Path:
+    return inventory.state_dir / "kubeconfigs"
+
+
+def _notes(inventory: Inventory) -> list[str]:
+    file = _notes_file(inventory)
+    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+
+def _certificate_in(file: Path) -> str:
+    import yaml
+
+    try:
+        (user,) = yaml.safe_load(file.read_text(encoding="utf-8"))["users"]
+        return base64.b64decode(user["user"]["client-certificate-data"], validate=True).decode()
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError):
+        return ""       # edited by hand, merged with others, or not readable for us

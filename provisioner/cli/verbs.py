@@ -32,6 +32,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("completion", "provisioner.cli.completion:completion", "Print the completion script for a shell."),
     ),
     "Day 2": (
+        Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
     ),
     "Lab and supply": (
@@ -53,6 +54,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("render", "template", "generate"), ("compile",)),
     **dict.fromkeys(("build", "download", "fetch"), ("artifacts",)),
     **dict.fromkeys(("log", "journal", "journalctl", "tail"), ("logs",)),
+    **dict.fromkeys(("cert", "certificate", "certificates", "pki"), ("certs",)),
     **dict.fromkeys(("adopt", "enrol", "enroll"), ("trust",)),
 }
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class CertificateSeen:
     """The parts of a leaf certificate that decide whether it is kept.
 
-    `issued_by` is the name of the CA of our store whose signature verified, or empty. Times are seconds since 1970.
+    `issued_by` is the name of the CA of our store whose signature verified, or empty; `issuer` is who the certificate
+    itself says. Times are seconds since 1970.
     """
 
     common_name: str
@@ -21,6 +22,7 @@ class CertificateSeen:
     not_before: float
     not_after: float
     issued_by: str
+    issuer: str = ""
 
     def life_left(self, now: float) -> float:
         """Return the share of its life that is left at `now`, 0.0 to 1.0."""

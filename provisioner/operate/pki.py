@@ -128,8 +128,8 @@ def read(pem: str, cas: Mapping[str, str]) -> CertificateSeen | None:
     if certificate is None:
         return None
     return CertificateSeen(
-        common_name=_attribute(certificate, NameOID.COMMON_NAME),
-        organization=_attribute(certificate, NameOID.ORGANIZATION_NAME),
+        common_name=_attribute(certificate.subject, NameOID.COMMON_NAME),
+        organization=_attribute(certificate.subject, NameOID.ORGANIZATION_NAME),
         dns_names=tuple(_names(certificate, x509.DNSName)),
         ip_addresses=tuple(str(a) for a in _names(certificate, x509.IPAddress)),
         server=ExtendedKeyUsageOID.SERVER_AUTH in _extended(certificate),
@@ -137,6 +137,7 @@ def read(pem: str, cas: Mapping[str, str]) -> CertificateSeen | None:
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
         issued_by=next((name for name, ca in cas.items() if _signed_by(certificate, ca)), ""),
+        issuer=_attribute(certificate.issuer, NameOID.COMMON_NAME),
     )
 
 
@@ -153,8 +154,8 @@ def _load(pem: str) -> x509.Certificate | None:
         return None
 
 
-def _attribute(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
-    found = certificate.subject.get_attributes_for_oid(oid)
+def _attribute(name: x509.Name, oid: x509.ObjectIdentifier) -> str:
+    found = name.get_attributes_for_oid(oid)
     return str(found[0].value) if found else ""
 
 

@@ -39,7 +39,7 @@ def test_what_is_issued_reads_back_as_what_was_asked_for(item: Certificate) -> N
     assert seen is not None
     assert seen == CertificateSeen(
         item.common_name, item.organization, item.dns_names, item.ip_addresses, item.server, item.client,
-        seen.not_before, seen.not_after, item.ca)
+        seen.not_before, seen.not_after, item.ca, f"{item.ca} of test")
     assert seen.not_after - time.time() == pytest.approx(item.days * 86400, abs=60)
 
 
