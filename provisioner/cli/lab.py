@@ -106,6 +106,73 @@ def trust(obj: Context) -> None:
         click.echo(line)
 
 
+@lab.group("fault")
+def fault() -> None:
+    """Break a node on purpose, to see what the cluster makes of it; `undo` ends every fault."""
+
+
+@fault.command("kill")
+@click.argument("host")
+@click.pass_obj
+def fault_kill(obj: Context, host: str) -> None:
+    """Take the node's power away; its disk stays."""
+    from provisioner.lab import faults
+
+    faults.kill(obj.inventory, host)
+    _say(f"{host}: has no power")
+
+
+@fault.command("cut")
+@click.argument("host")
+@click.pass_obj
+def fault_cut(obj: Context, host: str) -> None:
+    """Pull the node's network cable."""
+    from provisioner.lab import faults
+
+    faults.cut(obj.inventory, host)
+    _say(f"{host}: its cable is pulled")
+
+
+@fault.command("drop")
+@click.argument("host")
+@click.option("--port", type=click.IntRange(1, 65535), help="Only TCP and UDP of this port.")
+@click.option("--peer", metavar="HOST", help="Only what it exchanges with this host.")
+@click.pass_obj
+def fault_drop(obj: Context, host: str, port: int | None, peer: str | None) -> None:
+    """Lose the node's packets without a sign: its link stays up."""
+    from provisioner.lab import faults
+    from provisioner.lab.filters import Drop
+
+    faults.drop(obj.inventory, host, port, peer)
+    _say(f"{host}: dropping {Drop(host, port, peer)}")
+
+
+@fault.command("pause")
+@click.argument("host")
+@click.argument("unit")
+@click.pass_obj
+def fault_pause(obj: Context, host: str, unit: str) -> None:
+    """Stop a unit's main process with SIGSTOP: it hangs, and keeps its connections."""
+    from provisioner.lab import faults
+
+    faults.pause(obj.inventory, host, unit)
+    _say(f"{host}: {faults.full_name(unit)} is stopped")
+
+
+@fault.command("undo")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.pass_obj
+def fault_undo(obj: Context, hosts: tuple[str, ...]) -> None:
+    """End every fault on all nodes, or on those named; a killed one is booted."""
+    from provisioner.lab import faults
+
+    undone = faults.undo(obj.inventory, hosts)
+    for one in undone:
+        _say(f"{one.host}: no longer {one}")
+    if not undone:
+        _say("no fault was in force")
+
+
 def _become(obj: Context, command: Sequence[str]) -> None:
     """Enter the lab's network and become the command, so that signals, terminal and exit code are its own."""
     from provisioner.errors import UsageFault
@@ -120,11 +187,11 @@ def _become(obj: Context, command: Sequence[str]) -> None:
 
 
 def _print_table(rows: Sequence[NodeStatus]) -> None:
-    click.echo(f"{'HOST':<12} {'ADDRESS':<15} {'STATE':<9} {'SSH':<4} {'MEMORY':>8}  PID")
+    click.echo(f"{'HOST':<12} {'ADDRESS':<15} {'STATE':<9} {'SSH':<4} {'MEMORY':>8}  {'PID':<8} FAULTS")
     for row in rows:
         memory = f"{row.memory_mib} MiB" if row.memory_mib is not None else "-"
         click.echo(f"{row.name:<12} {row.address or '-':<15} {row.state:<9} {'ok' if row.ssh else '-':<4} "
-                   f"{memory:>8}  {row.pid or '-'}")
+                   f"{memory:>8}  {row.pid or '-':<8} {', '.join(row.faults) or '-'}")
 
 
 def _say(text: str) -> None:

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 
 from provisioner.errors import GateFailed, RefusedForSafety, UsageFault
-from provisioner.lab import image, keys, leftovers, mounts, network, nodes, processes, repository, requirements, state
+from provisioner.lab import (
+    booting,
+    faults,
+    filters,
+    image,
+    keys,
+    leftovers,
+    mounts,
+    network,
+    nodes,
+    processes,
+    repository,
+    requirements,
+    state,
+)
 from provisioner.lab.image import Image
 from provisioner.lab.instance import Instance, lab_network, locked, require_lab, write_file
 from provisioner.lab.nodes import NodeSpec
 from provisioner.model.inventory import Inventory
 
-SSH_SECONDS = 120.0        # five nodes on two processors answer within 10 s; a loaded machine gets time
 Say = Callable[[str], None]
 
 
@@ -42,6 +53,7 @@ class NodeStatus:
     ssh: bool
     pid: int | None
     memory_mib: int | None
+    faults: tuple[str, ...] = ()    # what was done to it on purpose: `lab fault`
 
 
 def instance_of(inventory: Inventory) -> Instance:
@@ -78,6 +90,7 @@ def reset(inventory: Inventory, say: Say, hosts: Collection[str] = ()) -> UpResu
         state.end_nodes(instance, names)
         for name in names:
             mounts.remove_tree(instance.node_dir(name))
+        filters.remove(instance, *names)
         return _bring_up(instance, inventory, built, say, began)
 
 
@@ -98,10 +111,12 @@ def status(inventory: Inventory) -> tuple[NodeStatus, ...]:
     """Ask the machine, not a file, what runs and answers."""
     instance = instance_of(inventory)
     requirements.require_root()
+    found = faults.in_force(instance, tuple(inventory.cluster.hosts))
     rows = []
     for host in inventory.cluster.machines:
         spec = nodes.read_spec(instance, host.name)
-        rows.append(_row(instance, host.name, host.address, inventory.cluster.ssh_of(host.name).port, spec is not None))
+        row = _row(instance, host.name, host.address, inventory.cluster.ssh_of(host.name).port, spec is not None)
+        rows.append(replace(row, faults=tuple(str(f) for f in found if f.host == host.name and f.kind != "killed")))
     strangers = [name for name in state.everything(instance) if name not in inventory.cluster.hosts]
     rows += [NodeStatus(name, "", "stranger", False, None, nodes.memory_mib(instance, name)) for name in strangers]
     return tuple(rows)
@@ -158,26 +173,17 @@ def _bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, 
     specs = {h.name: nodes.spec_of(inventory.cluster, h, built) for h in inventory.cluster.machines}
     left = tuple(name for name in specs if nodes.is_running(instance, name))
     _refuse_changed(instance, {name: specs[name] for name in left}, operator)
+    for fault in faults.in_force(instance, left):
+        say(f"{fault.host}: {fault} (`kubewright lab fault undo` ends it)")
     missing = tuple(name for name in specs if name not in left)
     kept = tuple(name for name in missing if _can_boot_again(instance, specs[name], operator))
     created = tuple(name for name in missing if name not in kept)
     state.each(created, lambda name: nodes.create(instance, specs[name], built, place, operator), "creating")
-    _boot(instance, inventory, specs, missing, built)
+    booting.boot(instance, inventory, specs, missing, built)
     strangers = tuple(name for name in instance.node_names() if name not in specs)
     result = UpResult(created, kept, left, strangers, time.monotonic() - began)
     _tell(result, say)
     return result
-
-
-def _boot(instance: Instance, inventory: Inventory, specs: dict[str, NodeSpec], missing: tuple[str, ...],
-          built: Image) -> None:
-    """Pin every host key, boot what is missing, and wait until all nodes answer."""
-    keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(s.address, s.port, nodes.host_key(instance, s.name))
-                                          for s in specs.values()])
-    state.each(missing, lambda name: nodes.boot(instance, name, _image_of(instance, name, built)), "booting")
-    stopping = Event()
-    state.each(specs, lambda name: _wait_for_ssh(instance, inventory, specs[name], stopping), "waiting for SSH",
-               stopping)
 
 
 def _tell(result: UpResult, say: Say) -> None:
@@ -214,47 +220,6 @@ def _can_boot_again(instance: Instance, spec: NodeSpec, operator: str) -> bool:
     made = nodes.read_spec(instance, spec.name)
     return (made is not None and _identity(made) == _identity(spec) and image.find(made.image) is not None
             and nodes.operator_of(instance, made) == operator)
-
-
-def _image_of(instance: Instance, name: str, built: Image) -> Image:
-    """Return the image under the node's disk: the one it was created on."""
-    made = nodes.read_spec(instance, name)
-    return (image.find(made.image) if made else None) or built
-
-
-def _wait_for_ssh(instance: Instance, inventory: Inventory, spec: NodeSpec, stopping: Event) -> None:
-    """Poll until the node's SSH server answers and lets us become root: the proof that others can start."""
-    deadline = time.monotonic() + SSH_SECONDS
-    with network.inside(instance.name):
-        while not network.ssh_banner(spec.address, spec.port, 2.0).startswith("SSH-"):
-            _check_waiting(instance, spec, deadline, "SSH does not answer")
-            if stopping.wait(0.1):
-                return
-        while (saw := _try_login(inventory, spec)) is not None:
-            _check_waiting(instance, spec, deadline, saw)
-            if stopping.wait(0.1):
-                return
-
-
-def _check_waiting(instance: Instance, spec: NodeSpec, deadline: float, saw: str) -> None:
-    console = instance.node_dir(spec.name) / "node-process.log"
-    if not nodes.is_running(instance, spec.name):
-        lines = console.read_text(errors="replace").splitlines()[-5:] if console.exists() else []
-        raise GateFailed(f"{spec.name}: waiting for SSH: the node ended", details=lines, hint=f"less {console}",
-                         code="lab-node-ended")
-    if time.monotonic() > deadline:
-        raise GateFailed(f"{spec.name}: waiting for SSH at {spec.address}: {saw} after {SSH_SECONDS:.0f} s",
-                         hint=f"less {console}", code="lab-node-silent")
-
-
-def _try_login(inventory: Inventory, spec: NodeSpec) -> str | None:
-    """Return None when we can become root over SSH, else what the attempt said."""
-    call = nodes.ssh_command(inventory.known_hosts_path, inventory.state_dir / "id_ed25519", spec, ["true"])
-    try:
-        done = subprocess.run(call, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False)
-    except subprocess.TimeoutExpired:
-        return "the login does not end"
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["login failed"])[-1]
 
 
 def _pin_name(inventory: Inventory, host: str) -> str:

@@ -149,6 +149,11 @@ def link_name(machine: str) -> str:
     return f"vb-{machine}"
 
 
+def set_link(instance: Instance, name: str, state: str) -> None:
+    """Plug a node's cable in (`up`) or pull it (`down`): the node sees its carrier come and go."""
+    run(in_network(instance, ["ip", "link", "set", name, state]), doing=f"setting the link {name} {state}")
+
+
 def remove_link(instance: Instance, name: str) -> None:
     """Remove a link that a dead node left; absent is fine, the kernel removes it when the last process ends."""
     try:

@@ -6,6 +6,7 @@ import json
 import secrets
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -181,6 +182,26 @@ def end(instance: Instance, name: str) -> int:
     mounts.unmount_below(instance.node_dir(name))
     (instance.node_dir(name) / "node-process.json").unlink(missing_ok=True)
     return ended
+
+
+def is_init(status: str) -> bool:
+    """Decide from the text of /proc/PID/status whether this is a node's first process: number 1, one namespace down."""
+    numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+    return len(numbers) == 2 and numbers[1] == "1"
+
+
+def init_pid(instance: Instance, name: str) -> int | None:
+    """Return the number on this machine of the node's init, or None where the node does not run."""
+    for pid in sorted(cgroups.node_members(instance, name)):
+        with suppress(OSError):          # it ended meanwhile
+            if is_init(Path(f"/proc/{pid}/status").read_text()):
+                return pid
+    return None
+
+
+def entered(init: int, command: Sequence[str]) -> tuple[str, ...]:
+    """Return `command` as one that root runs in the node whose init this is, without SSH or network."""
+    return ("nsenter", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid", "--", *command)
 
 
 def ssh_command(inventory_known_hosts: Path, key: Path, spec: NodeSpec, command: Sequence[str] = ()) -> list[str]:

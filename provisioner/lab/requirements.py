@@ -14,6 +14,7 @@ from provisioner.errors import PreflightRefused
 TOOLS: Mapping[str, str] = {
     "systemd-nspawn": "systemd-container", "ip": "iproute2", "nsenter": "util-linux", "ssh": "openssh-client",
     "ssh-keygen": "openssh-client", "sysctl": "procps", "mount": "mount", "chroot": "coreutils",
+    "nft": "nftables",
 }
 IMAGE_TOOLS: Mapping[str, str] = {"mmdebstrap": "mmdebstrap", "dpkg-deb": "dpkg", "apt-get": "apt"}
 

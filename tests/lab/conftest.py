@@ -16,6 +16,7 @@ import pytest
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.supply import held
+from provisioner.model.inventory import Inventory
 from tests.lab import figures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,6 +34,11 @@ class Lab:
         self.file = directory / "cluster.yaml"
         self.file.write_text(text.replace("cluster: lab\n", f"cluster: {name}\n"), encoding="utf-8")
         shutil.copy(SHIPPED / "artifacts.lock", directory)
+
+    @property
+    def inventory(self) -> Inventory:
+        """Return the inventory as the code reads it: for what is done to the lab from outside (faults)."""
+        return Inventory.open(self.directory)
 
     def argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "provisioner.cli.main", "-i", str(self.directory), *arguments]

@@ -1,0 +1,231 @@
+"""What goes wrong with machines, done to lab nodes and undone: power, cable, lost packets, a process that hangs.
+
+Each fault acts on one node from outside, so it needs no working network. What is in force is read from the kernel
+every time: a fault that a killed command left behind is still seen, by `lab status` too, and can still be undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.errors import GateFailed, KubewrightError, UsageFault
+from provisioner.lab import booting, cgroups, filters, image, leftovers, network, nodes, processes, requirements, state
+from provisioner.lab.filters import Drop
+from provisioner.lab.instance import Instance, locked, require_lab
+from provisioner.model.inventory import Inventory
+
+SIGNAL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault in force. `what` is the unit that is paused or the packets that are dropped."""
+
+    host: str
+    kind: str          # killed, cut, paused, dropping
+    what: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.what}".rstrip()
+
+
+def kill(inventory: Inventory, host: str) -> None:
+    """Take the node's power away: silence on the network at once, then every process ends; its disk stays.
+
+    The cable goes first, else the kernel would say goodbye on every open connection, which no machine without power
+    does. What a program wrote and did not sync is kept all the same: the node's cache is this machine's.
+    """
+    instance = _instance(inventory, host)
+    with locked(instance):
+        with suppress(KubewrightError):      # one that is off already has no cable
+            network.set_link(instance, _link(instance, host), "down")
+        state.end_node(instance, host)
+
+
+def come_back(inventory: Inventory, host: str) -> None:
+    """Give the node its power again and wait until it answers SSH; one that runs is left alone."""
+    instance = _instance(inventory, host)
+    with locked(instance):
+        if nodes.is_running(instance, host):
+            return
+        spec = nodes.read_spec(instance, host)
+        built = image.find(spec.image) if spec else None
+        if spec is None or built is None:
+            raise GateFailed(f"{host}: giving it power: it has no disk", hint="kubewright lab up", code="lab-not-up")
+        state.end_node(instance, host)
+        booting.boot(instance, inventory, {host: spec}, [host], built)
+
+
+def cut(inventory: Inventory, host: str) -> None:
+    """Pull the node's network cable; it sees that its carrier is gone."""
+    instance = _instance(inventory, host)
+    network.set_link(instance, _link(instance, host), "down")
+
+
+def heal(inventory: Inventory, host: str) -> None:
+    """Plug the node's network cable in again; one without power gets a new one when it boots."""
+    instance = _instance(inventory, host)
+    if nodes.is_running(instance, host):
+        network.set_link(instance, _link(instance, host), "up")
+
+
+def drop(inventory: Inventory, host: str, port: int | None = None, peer: str | None = None) -> None:
+    """Lose packets at the node's port of the switch: all, of one TCP and UDP port, only those to and from a peer."""
+    instance = _instance(inventory, host, *([peer] if peer else []))
+    if peer == host:
+        raise UsageFault(f"{host}: dropping what it exchanges with itself: that never leaves it",
+                         hint="kubewright lab fault drop --help")
+    filters.add(instance, Drop(host, port, peer), {name: _link(instance, name) for name in (host, peer) if name})
+
+
+def undrop(inventory: Inventory, host: str) -> None:
+    """Let all packets of the node through again."""
+    filters.remove(_instance(inventory, host), host)
+
+
+def pause(inventory: Inventory, host: str, unit: str) -> None:
+    """Stop the main process of a unit with SIGSTOP: it is there, holds its connections, and answers nothing."""
+    instance = _instance(inventory, host)
+    unit = full_name(unit)
+    _signal(instance, host, unit, "SIGSTOP", "main")
+    if not processes.wait_until(lambda: unit in paused_units(instance, host), SIGNAL_SECONDS):
+        raise GateFailed(f"{host}: pausing {unit}: it has no process that could be stopped",
+                         hint=f"kubewright lab exec {host} -- systemctl status {unit}", code="lab-unit")
+
+
+def resume(inventory: Inventory, host: str, unit: str) -> None:
+    """Let a paused unit go on; one that was restarted or lost its power meanwhile has nothing to resume."""
+    instance = _instance(inventory, host)
+    if nodes.is_running(instance, host):
+        _signal(instance, host, full_name(unit), "SIGCONT", "all")
+
+
+def in_force(instance: Instance, hosts: Collection[str]) -> tuple[Fault, ...]:
+    """Return every fault of these nodes, as the kernel tells it now; a node without power shows no others but drops."""
+    if not network.exists(instance):
+        return ()
+    up = {str(link["ifname"]): "UP" in link["flags"] for link in network.link_details(instance)}
+    links = network.links(instance)
+    found: list[Fault] = []
+    for host in hosts:
+        link = leftovers.link_of(instance.machine(host), links)
+        if not nodes.is_running(instance, host):
+            found += [Fault(host, "killed")] if nodes.read_spec(instance, host) else []
+            continue
+        found += [Fault(host, "cut")] if link and not up.get(link, True) else []
+        found += [Fault(host, "paused", unit) for unit in sorted(paused_units(instance, host))]
+    return (*found, *(Fault(d.host, "dropping", str(d)) for d in filters.drops(instance) if d.host in hosts))
+
+
+def undo(inventory: Inventory, hosts: Collection[str] = ()) -> tuple[Fault, ...]:
+    """Undo every fault in force on these nodes, or on all, and return which there were."""
+    instance = _instance(inventory, *hosts)
+    found = in_force(instance, hosts or tuple(inventory.cluster.hosts))
+    for fault in found:
+        match fault.kind:
+            case "killed":
+                come_back(inventory, fault.host)
+            case "cut":
+                heal(inventory, fault.host)
+            case "paused":
+                resume(inventory, fault.host, fault.what)
+            case _:
+                undrop(inventory, fault.host)
+    return found
+
+
+@contextmanager
+def killed(inventory: Inventory, host: str) -> Iterator[None]:
+    """Have the node without power inside the block; at its end it has booted and answers SSH."""
+    kill(inventory, host)
+    try:
+        yield
+    finally:
+        come_back(inventory, host)
+
+
+@contextmanager
+def cut_off(inventory: Inventory, host: str) -> Iterator[None]:
+    """Have the node's cable pulled inside the block."""
+    cut(inventory, host)
+    try:
+        yield
+    finally:
+        heal(inventory, host)
+
+
+@contextmanager
+def dropping(inventory: Inventory, host: str, port: int | None = None, peer: str | None = None) -> Iterator[None]:
+    """Have packets of the node lost inside the block; its end lets all through, also those of other drops."""
+    drop(inventory, host, port, peer)
+    try:
+        yield
+    finally:
+        undrop(inventory, host)
+
+
+@contextmanager
+def paused(inventory: Inventory, host: str, unit: str) -> Iterator[None]:
+    """Have a unit's main process stopped inside the block."""
+    pause(inventory, host, unit)
+    try:
+        yield
+    finally:
+        resume(inventory, host, unit)
+
+
+def paused_units(instance: Instance, host: str) -> frozenset[str]:
+    """Return the services of the node that have a stopped process."""
+    seen: dict[int, tuple[str, str]] = {}
+    for pid in cgroups.node_members(instance, host):
+        with suppress(OSError):              # it ended meanwhile
+            seen[pid] = (Path(f"/proc/{pid}/stat").read_text(), Path(f"/proc/{pid}/cgroup").read_text())
+    return stopped_services(seen)
+
+
+def stopped_services(seen: Mapping[int, tuple[str, str]]) -> frozenset[str]:
+    """Return which services have a stopped process, from the texts of /proc/PID/stat and /proc/PID/cgroup."""
+    stopped = (memberships for stat, memberships in seen.values() if stat.rpartition(")")[2].split()[0] == "T")
+    parts = (part for memberships in stopped for line in memberships.splitlines() for part in line.split("/"))
+    return frozenset(part for part in parts if part.endswith(".service"))
+
+
+def full_name(unit: str) -> str:
+    """Return the name with its kind, as systemctl reads a name without one."""
+    return unit if "." in unit else f"{unit}.service"
+
+
+def _signal(instance: Instance, host: str, unit: str, name: str, whom: str) -> None:
+    init = nodes.init_pid(instance, host)
+    if init is None:
+        raise _not_running(host)
+    command = ["systemctl", "kill", f"--signal={name}", f"--kill-whom={whom}", "--", unit]
+    try:
+        processes.run(nodes.entered(init, command), doing=f"sending {name} to {unit} of {host}")
+    except KubewrightError as error:
+        raise GateFailed(f"{host}: sending {name} to {unit}: {' '.join(error.details) or error.message}",
+                         hint=f"kubewright lab exec {host} -- systemctl status {unit}", code="lab-unit") from error
+
+
+def _instance(inventory: Inventory, *hosts: str) -> Instance:
+    """Return the instance; refuse machines that are not ours to break, and hosts that do not exist."""
+    require_lab(inventory.cluster, inventory.file)
+    requirements.require_root()
+    unknown = [name for name in hosts if name not in inventory.cluster.hosts]
+    if unknown:
+        raise UsageFault(f"{', '.join(unknown)}: no such host in {inventory.file}", hint="kubewright lab status")
+    return Instance(inventory.cluster.cluster)
+
+
+def _link(instance: Instance, host: str) -> str:
+    link = leftovers.link_of(instance.machine(host), network.links(instance))
+    if link is None:
+        raise _not_running(host)
+    return link
+
+
+def _not_running(host: str) -> GateFailed:
+    return GateFailed(f"{host}: reaching it: the node does not run", hint="kubewright lab up", code="lab-not-up")

@@ -1,0 +1,100 @@
+"""Each fault does to a node what it says, is seen while it is in force, and leaves nothing when it is undone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from provisioner.lab import faults, network
+from tests.lab.conftest import Lab, until
+from tests.lab.witness import inside, instance
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+NODE, OTHER = "w2", "w1"
+
+
+def status(lab: Lab, host: str = NODE) -> dict[str, Any]:
+    """Return the node's row of `lab status`, which ends with 13 while a node does not answer."""
+    rows = json.loads(lab.run("-o", "json", "lab", "status", check=False).stdout)["nodes"]
+    return next(row for row in rows if row["name"] == host)
+
+
+def greets(lab: Lab) -> bool:
+    with network.inside(instance(lab).name):
+        return network.ssh_banner(str(lab.inventory.cluster.hosts[NODE].address), 22, 1.0).startswith("SSH-")
+
+
+def pings(lab: Lab, host: str, target: str) -> bool:
+    address = str(lab.inventory.cluster.hosts[target].address)
+    return "1 received" in inside(lab, host, "ping", "-c", "1", "-W", "1", address, check=False)
+
+
+def test_a_pulled_cable_silences_a_node_and_the_node_sees_it(empty_lab: Lab) -> None:
+    with faults.cut_off(empty_lab.inventory, NODE):
+        assert not greets(empty_lab)
+        assert "NO-CARRIER" in inside(empty_lab, NODE, "ip", "link", "show", "host0")
+        assert status(empty_lab)["faults"] == ["cut"]
+    until(lambda: greets(empty_lab), 10, "SSH after the cable is back")
+    assert "NO-CARRIER" not in inside(empty_lab, NODE, "ip", "link", "show", "host0")
+    assert status(empty_lab)["faults"] == []
+
+
+def test_dropped_packets_silence_a_node_without_a_sign(empty_lab: Lab) -> None:
+    with faults.dropping(empty_lab.inventory, NODE):
+        assert not greets(empty_lab)
+        assert "NO-CARRIER" not in inside(empty_lab, NODE, "ip", "link", "show", "host0")
+        assert status(empty_lab)["faults"] == ["dropping everything"]
+    until(lambda: greets(empty_lab), 10, "SSH after the packets are let through")
+    assert status(empty_lab)["faults"] == []
+
+
+def test_only_the_packets_named_are_dropped(empty_lab: Lab) -> None:
+    with faults.dropping(empty_lab.inventory, NODE, port=22):
+        assert not greets(empty_lab)
+        assert pings(empty_lab, NODE, OTHER)
+        assert status(empty_lab)["faults"] == ["dropping port 22"]
+    with faults.dropping(empty_lab.inventory, NODE, peer=OTHER):
+        assert greets(empty_lab)
+        assert not pings(empty_lab, NODE, OTHER)
+        assert pings(empty_lab, NODE, "cp1")
+    assert pings(empty_lab, NODE, OTHER)
+
+
+def test_a_paused_process_holds_its_connections_and_answers_nothing(empty_lab: Lab) -> None:
+    with faults.paused(empty_lab.inventory, NODE, "ssh"):
+        with network.inside(instance(empty_lab).name):
+            assert network.answers(str(empty_lab.inventory.cluster.hosts[NODE].address), 22)
+        assert not greets(empty_lab)
+        assert status(empty_lab)["faults"] == ["paused ssh.service"]
+    until(lambda: greets(empty_lab), 10, "SSH after the process goes on")
+    assert status(empty_lab)["faults"] == []
+
+
+def test_a_node_without_power_is_silent_and_comes_back_with_its_disk(empty_lab: Lab) -> None:
+    boot = inside(empty_lab, NODE, "cat", "/proc/sys/kernel/random/boot_id")
+    inside(empty_lab, NODE, "touch", "/root/kept")
+    faults.kill(empty_lab.inventory, NODE)
+    assert not greets(empty_lab)
+    assert status(empty_lab)["state"] == "stopped"
+    empty_lab.run("lab", "fault", "undo", NODE)
+    assert greets(empty_lab)
+    assert inside(empty_lab, NODE, "cat", "/proc/sys/kernel/random/boot_id") != boot
+    inside(empty_lab, NODE, "rm", "/root/kept")
+
+
+def test_one_command_undoes_every_fault(empty_lab: Lab) -> None:
+    for words in (("cut", NODE), ("drop", OTHER, "--port", "10250"), ("pause", NODE, "ssh")):
+        empty_lab.run("lab", "fault", *words)
+    said = empty_lab.run("lab", "fault", "undo").stderr
+    assert set(said.splitlines()) == {f"{NODE}: no longer cut", f"{NODE}: no longer paused ssh.service",
+                                      f"{OTHER}: no longer dropping port 10250"}
+    until(lambda: greets(empty_lab), 10, "SSH after all is undone")
+    assert "no fault" in empty_lab.run("lab", "fault", "undo").stderr
+
+
+def test_a_unit_that_cannot_be_paused_is_told(empty_lab: Lab) -> None:
+    done = empty_lab.run("lab", "fault", "pause", NODE, "nothing", check=False)
+    assert done.returncode == 13
+    assert f"error: {NODE}: sending SIGSTOP to nothing.service: " in done.stderr

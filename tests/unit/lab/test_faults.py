@@ -1,0 +1,68 @@
+"""Faults of lab nodes, as far as no node is needed: whose machines may be broken, and what is seen of a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import InventoryRefused, UsageFault
+from provisioner.lab import faults, nodes, requirements
+from provisioner.model.inventory import Inventory
+
+TEXT = """version: 1
+cluster: faults
+lab: {lab}
+kubernetes: "1.36.3"
+network: {{hosts: [10.77.0.0/24]}}
+api: {{vip: 10.77.0.10}}
+ssh: {{user: admin}}
+operators: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEmq0fLYJmZSBmoZ5PR8iRbU8dZqF0v9y5DPTWJmmDuF ops@example]
+hosts:
+  cp1: {{address: 10.77.0.11, roles: [etcd, control-plane, load-balancer, worker]}}
+"""
+ETCD = ("12:cpu:/kubewright-lab/cp1/system.slice/etcd.service\n"
+        "1:name=systemd:/kubewright-lab/cp1/system.slice/etcd.service\n")
+POD = "1:name=systemd:/kubewright-lab/cp1/kubepods.slice/kubepods-pod1.slice/cri-containerd-1.scope\n"
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Inventory]:
+    monkeypatch.setattr(requirements, "require_root", lambda: None)
+
+    def opened(lab: str) -> Inventory:
+        (tmp_path / "cluster.yaml").write_text(TEXT.format(lab=lab))
+        return Inventory.open(tmp_path)
+
+    return opened
+
+
+@pytest.mark.parametrize("act", [
+    lambda i: faults.kill(i, "cp1"), lambda i: faults.cut(i, "cp1"), lambda i: faults.drop(i, "cp1"),
+    lambda i: faults.pause(i, "cp1", "etcd"), lambda i: faults.undo(i), lambda i: faults.come_back(i, "cp1")])
+def test_real_machines_are_not_broken(inventory: Callable[[str], Inventory], act: Callable[[Inventory], None]) -> None:
+    with pytest.raises(InventoryRefused) as caught:
+        act(inventory("false"))
+    assert caught.value.code == "not-a-lab"
+
+
+def test_an_unknown_host_is_a_fault_of_the_command_line(inventory: Callable[[str], Inventory]) -> None:
+    with pytest.raises(UsageFault, match="cp9: no such host"):
+        faults.cut(inventory("true"), "cp9")
+    with pytest.raises(UsageFault, match="never leaves it"):
+        faults.drop(inventory("true"), "cp1", peer="cp1")
+
+
+def test_a_service_with_a_stopped_process_is_paused() -> None:
+    seen = {1: ("1 (systemd) S 0", "1:name=systemd:/kubewright-lab/cp1/init.scope\n"),
+            2: ("2 (etcd (old) T) T 1", ETCD), 3: ("3 (sleep) T 1", POD)}
+    assert faults.stopped_services(seen) == {"etcd.service"}
+    assert faults.stopped_services({2: ("2 (etcd) S 1", ETCD)}) == frozenset()
+
+
+def test_the_nodes_init_is_number_one_exactly_one_namespace_down() -> None:
+    assert nodes.is_init("Name:\tsystemd\nNSpid:\t4711\t1\n")
+    assert not nodes.is_init("Name:\tsystemd-nspawn\nNSpid:\t4710\n")
+    assert not nodes.is_init("Name:\tpause\nNSpid:\t4800\t90\t1\n")
+    assert not nodes.is_init("Name:\tkthreadd\n")
