@@ -9,12 +9,13 @@ from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import directories, distribution_service, rendered
 from provisioner.model.desired import Item
-from provisioner.model.ports import APISERVER, LOCAL_API
+from provisioner.model.ports import APISERVER, BALANCER_HEALTH, LOCAL_API
 
 HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
 HAPROXY_SOCKET = "/run/haproxy/admin.sock"
 BACKEND = "apiservers"
 KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
+VIP_CHECK = "/opt/kubewright/bin/may-hold-vip"
 
 HAPROXY_DEFAULTS: dict[str, Any] = {"maxconn": 4096, "inter": "1s"}
 
@@ -27,7 +28,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield rendered(
         HAPROXY_CONFIG, "load-balancer", component="haproxy", package="haproxy", socket=HAPROXY_SOCKET, backend=BACKEND,
         local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None, servers=ctx.site.control_planes,
-        server_port=APISERVER, ca=pki.CA, health=pki.HAPROXY_HEALTH, **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
+        health_port=BALANCER_HEALTH, server_port=APISERVER, ca=pki.CA, health=pki.HAPROXY_HEALTH,
+        **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
     yield from distribution_service(
         "haproxy.service", "load-balancer", [HAPROXY_CONFIG, pki.HAPROXY_HEALTH, pki.CA], component="haproxy")
     if ctx.holds_vip:
@@ -36,14 +38,16 @@ def items(ctx: HostContext) -> Iterator[Item]:
 
 def _keepalived(ctx: HostContext) -> Iterator[Item]:
     names = [host.name for host in ctx.site.load_balancers]
+    peers = [host.address for host in ctx.site.load_balancers if host.name != ctx.name]
+    yield rendered(VIP_CHECK, "load-balancer", component="keepalived", mode=0o755, health_port=BALANCER_HEALTH,
+                   api_port=ctx.cluster.api.port, peers=peers, ca=pki.CA)
     yield from directories(["/etc/keepalived"], "load-balancer")
     yield rendered(
         KEEPALIVED_CONFIG, "load-balancer", component="keepalived", name=ctx.name, address=ctx.address,
         interface=ctx.interface, vip=ctx.cluster.api.vip, virtual_router_id=virtual_router_id(ctx),
         # Different on every host: two that see the holder die must not both take its place.
         priority=max(1, 100 - names.index(ctx.name)),
-        peers=[host.address for host in ctx.site.load_balancers if host.name != ctx.name],
-        local_port=LOCAL_API, ca=pki.CA)
+        peers=peers, check=VIP_CHECK)
     yield from distribution_service(
         "keepalived.service", "load-balancer", [KEEPALIVED_CONFIG], component="keepalived",
         vip=ctx.cluster.api.vip, interface=ctx.interface)

@@ -7,6 +7,7 @@ ETCD_PEER = 2380
 ETCD_METRICS = 2381          # loopback only: health without a client certificate
 APISERVER = 6443             # every control plane, at its own address
 LOCAL_API = 7443             # every host, loopback: HAProxy before the API servers
+BALANCER_HEALTH = 7444       # load balancers, loopback: whether HAProxy reaches an API server
 CONTROLLER_MANAGER = 10257   # loopback
 SCHEDULER = 10259            # loopback
 KUBELET = 10250

@@ -55,7 +55,8 @@ def uses(cluster: Cluster, host: Host) -> tuple[Use, ...]:
     node = _NODE + (_FLANNEL if cluster.network.plugin == "flannel" else ()) if host.is_node else ()
     local = (Use(ports.LOCAL_API, "haproxy.service", loopback=True),) if host.roles or etcd else ()
     holds_vip = cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}
-    front = (Use(cluster.api.port, "haproxy.service"),) if holds_vip else ()
+    front = (Use(cluster.api.port, "haproxy.service"),
+             Use(ports.BALANCER_HEALTH, "haproxy.service", loopback=True)) if holds_vip else ()
     return (*etcd, *control_plane, *front, *local, *node)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +97,31 @@ def test_keepalived_s_priorities_all_differ() -> None:
     hosts = compiled().hosts
     texts = [text(hosts[name], "/etc/keepalived/keepalived.conf") for name in ("cp1", "cp2", "cp3")]
     assert len({found for body in texts for found in re.findall(r"priority (\d+)", body)}) == 3
+
+
+@pytest.mark.parametrize(("reached", "may"), [
+    ("http://127.0.0.1:7444/reached", True),               # this host reaches an API server: nobody else is asked
+    ("::10.77.0.13:8443", False),                          # only another load balancer does
+    ("nothing", True)])                                    # nobody does: one holder is better than none
+def test_the_vip_stays_on_a_host_unless_another_one_does_better(tmp_path: Path, reached: str, may: bool) -> None:
+    curl, asked = tmp_path / "curl", tmp_path / "asked"
+    curl.write_text(f'#!/bin/sh\necho "$*" >> {asked}\ncase "$*" in *{reached}*) exit 0;; esac\nexit 7\n')
+    curl.chmod(0o755)
+    check = tmp_path / "check"
+    body = text(compiled().hosts["cp2"], "/opt/kubewright/bin/may-hold-vip")
+    check.write_text(body.replace("/usr/bin/curl", str(curl)))
+    done = subprocess.run(["sh", str(check)], timeout=20, check=False)
+    assert (done.returncode == 0) is may
+    assert len(asked.read_text().splitlines()) == (1 if "7444" in reached else 3)
+
+
+def test_keepalived_s_check_is_answered_by_haproxy_on_the_vip_s_hosts_alone() -> None:
+    hosts = compiled().hosts
+    assert "bind 127.0.0.1:7444" in text(hosts["cp1"], "/etc/haproxy/haproxy.cfg")
+    assert ":7444" not in text(hosts["w1"], "/etc/haproxy/haproxy.cfg")
+    assert 'script "/opt/kubewright/bin/may-hold-vip"' in text(hosts["cp1"], "/etc/keepalived/keepalived.conf")
+    found = hosts["cp1"].find("file", "/opt/kubewright/bin/may-hold-vip")
+    assert isinstance(found, File) and found.mode == 0o755      # keepalived runs it as nobody
 
 
 def test_the_virtual_router_id_is_the_inventory_s_or_follows_from_the_vip() -> None:
