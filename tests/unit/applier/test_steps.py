@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import hmac
 import json
 import os
 import signal
@@ -11,8 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.applier import package, steps
-from tests.unit.applier.support import FakeHost, file_change, state_of, unit_change
+from provisioner.applier import package, start, states, steps
+from tests.unit.applier.support import (
+    ME,
+    US,
+    FakeHost,
+    b64,
+    certificate_change,
+    file_change,
+    pair,
+    state_of,
+    unit_change,
+)
 
 
 def request(step: str, *changes: dict, **more: object) -> dict:
@@ -183,3 +194,43 @@ def test_the_program_is_kept_once_under_its_digest(box: FakeHost) -> None:
     box.call("apply", request("b", file_change("/etc/b", "1")))
     programs = list(box.path("/var/lib/kubewright/applier").iterdir())
     assert [p.read_bytes() for p in programs] == [package.build_zipapp()]
+
+
+def test_whatever_holds_a_secret_is_0600_and_new_from_its_first_moment_in_directories_of_0700(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request, the files themselves, and the bytes they replaced, as the kernel is asked to create them."""
+    old, new = pair(), pair()
+    box.put("/pki/x.crt", old[0])
+    box.put("/pki/x.key", old[1], 0o600)
+    box.put("/etc/secret", "before", 0o600)
+    state = "file hmac:" + hmac.new(b"k", b"before", "sha256").hexdigest() + f" 0600 {ME}:{US}"
+    secret = {"kind": "file", "path": "/etc/secret", "action": "change", "expect": state, "want": "",
+              "hmac_key": b"k".hex(), "content": b64("after"), "mode": 0o600, "owner": ME, "group": US}
+    was = states.Look(box.host).see({"kind": "certificate", "path": "/pki/x.crt", "key_path": "/pki/x.key"})[0]
+    bundle = request("s", secret, certificate_change("/pki/x.crt", "/pki/x.key", *new, was))
+    files_made: dict[str, tuple[int, int]] = {}
+    directories: dict[str, int] = {}
+    real_open, real_mkdir = os.open, os.mkdir
+
+    def opened(path: str, flags: int, mode: int = 0o777, **more: int | None) -> int:
+        if flags & os.O_CREAT:
+            files_made[str(path).removeprefix(str(box.root))] = (mode, flags & os.O_EXCL)
+        return real_open(path, flags, mode, **more)
+
+    def made(path: str, mode: int = 0o777, **more: int | None) -> None:
+        directories[str(path).removeprefix(str(box.root))] = mode
+        real_mkdir(path, mode, **more)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "mkdir", made)
+    monkeypatch.setattr(start, "_keep_program", lambda host: "program")
+    monkeypatch.setattr(type(box.host), "run", lambda *_, **__: "")
+    start._start(box.host, "s", bundle, 10.0)
+    monkeypatch.setattr(steps, "alive", lambda *_: False)
+    steps.run(box.host, "s")
+    assert steps.result_of(box.host, "s")["status"] == "done"
+    assert {"/var/lib/kubewright/steps/s/.request.json.kubewright-tmp", "/pki/.x.key.kubewright-tmp",
+            "/etc/.secret.kubewright-tmp"} <= files_made.keys()
+    assert sum("/generations/" in path for path in files_made) == 5, "two documents and three files that were replaced"
+    assert {p: m for p, m in files_made.items() if m != (0o600, os.O_EXCL) and not p.endswith("/lock")} == {}
+    assert set(directories.values()) == {0o700} and "/var/lib/kubewright" in directories
