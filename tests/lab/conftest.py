@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,9 @@ from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.supply import held
 from provisioner.model.inventory import Inventory
 from tests.lab import figures
+
+if TYPE_CHECKING:
+    from tests.lab.reissue import Reissue
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / "inventories" / "lab"
@@ -168,7 +171,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def empty_lab() -> Iterator[Lab]:
     """Booted, empty nodes; taken down at the end, also after a failure, and at the start if one was killed."""
-    lab = Lab(ROOT / ".kubewright" / "test-lab", "test")
+    name = os.environ.get("KUBEWRIGHT_TEST_LAB", "test")        # another one runs beside it
+    lab = Lab(ROOT / ".kubewright" / f"{name}-lab", name)
     if "KUBEWRIGHT_TEST_KEEP" not in os.environ:
         lab.run("lab", "down")
         shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
@@ -183,3 +187,11 @@ def cluster(empty_lab: Lab) -> Lab:
     """A running, healthy cluster."""
     empty_lab.run("up", "--yes")
     return empty_lab
+
+
+@pytest.fixture(scope="session")
+def reissued(cluster: Lab, tmp_path_factory: pytest.TempPathFactory) -> Reissue:
+    """What was seen of the session's one `up` that issues certificates anew and carries secrets."""
+    from tests.lab.reissue import reissue  # it needs this file itself
+
+    return reissue(cluster, tmp_path_factory.mktemp("reissue"))
