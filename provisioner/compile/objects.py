@@ -11,6 +11,7 @@ from provisioner.compile.render import documents
 from provisioner.errors import InventoryRefused
 from provisioner.model.desired import KubeObject
 
+PROBER_NAMESPACE, PROBER = "kubewright-prober", "prober"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "kubewright"}
 COREDNS_DEFAULTS: dict[str, Any] = {"replicas": 2, "upstreams": ["/etc/resolv.conf"]}
 
@@ -24,6 +25,7 @@ def _access(site: ClusterContext) -> Iterator[KubeObject]:
     yield from _managed("access", "access.yaml", admin_group=pki.ADMIN_GROUP, kubelet_user=pki.KUBELET_CLIENT_USER)
     if site.cluster.network.plugin == "flannel":
         yield from _managed("access", "flannel.yaml", user=pki.FLANNEL_USER)
+    yield from _managed("access", "prober.yaml", namespace=PROBER_NAMESPACE, account=PROBER)
 
 
 def _coredns(site: ClusterContext, arches: Sequence[str]) -> Iterator[KubeObject]:

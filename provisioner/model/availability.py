@@ -1,10 +1,13 @@
-"""What a prober saw of a service: single attempts, as the host that made them timed them."""
+"""What a prober saw of a service: single attempts as their host timed them, their sum, and what may go wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from provisioner.errors import UsageFault
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,111 @@ def batch_of(host: str, channel: int, line: Mapping[str, Any]) -> Batch:
                 a.get("n"), bool(a.get("line")), str(a.get("end", "")), bool(a.get("blind")))
         for a in line["attempts"])
     return Batch(host, channel, float(line["until"]), attempts, float(line.get("blind", 0.0)), "end" in line)
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """What one series found from one host.
+
+    `reasons` counts failures by their words, the first ones first. `gap_ms`: the longest time that a success came later
+    than its turn after the success before it (or that failures went on); 0 where every attempt was answered at once.
+    `cuts`: requests and streams that broke off before their end. `reopened`: streams that ended and were opened again.
+    """
+
+    series: str
+    host: str
+    attempts: int
+    failures: int
+    reasons: Mapping[str, int]
+    gap_ms: int
+    slowest_ms: int
+    cuts: int = 0
+    reopened: int = 0
+
+
+@dataclass(frozen=True)
+class Availability:
+    """What the prober saw of a cluster in `seconds`.
+
+    `writes` were acknowledged, `lost` of them are not in the cluster with their value (None: that could not be asked).
+    `leader_changes` of etcd are new raft terms (None: not seen). `not_seen`: for each host the seconds of which nothing
+    is known, with the last reason in `faults`.
+    """
+
+    seconds: float
+    series: tuple[SeriesResult, ...] = ()
+    writes: int = 0
+    lost: int | None = 0
+    leader_changes: int | None = None
+    not_seen: Mapping[str, float] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def attempts(self) -> int:
+        return sum(s.attempts for s in self.series)
+
+    @property
+    def failures(self) -> int:
+        return sum(s.failures for s in self.series)
+
+    @property
+    def cuts(self) -> int:
+        return sum(s.cuts for s in self.series)
+
+    @property
+    def gap_ms(self) -> int:
+        """Return the longest gap of all series."""
+        return max((s.gap_ms for s in self.series), default=0)
+
+    @property
+    def not_seen_seconds(self) -> float:
+        """Return the longest time that was not seen from one host."""
+        return round(max(self.not_seen.values(), default=0.0), 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        names = ("seconds", "attempts", "failures", "gap_ms", "cuts", "writes", "lost", "leader_changes",
+                 "not_seen_seconds")
+        return {name: getattr(self, name) for name in names} | {
+            "not_seen": dict(self.not_seen), "faults": dict(self.faults),
+            "series": [{**asdict(s), "reasons": dict(s.reasons)} for s in self.series]}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much may go wrong (`--slo`): failed attempts, the longest gap, cut requests; None: as much as likes to.
+
+    A budget of any kind has none for lost writes.
+    """
+
+    failures: int | None = None
+    gap_ms: int | None = None
+    cuts: int | None = None
+
+    @property
+    def is_given(self) -> bool:
+        return self != Budget()
+
+    def spent(self, seen: Availability) -> list[str]:
+        """Say what has gone wrong beyond the budget; nothing when it holds."""
+        limits = (("failed attempts", seen.failures, self.failures, ""),
+                  ("longest gap", seen.gap_ms, self.gap_ms, " ms"), ("cut requests", seen.cuts, self.cuts, ""))
+        over = [f"{what}: {saw}{unit}, allowed are {limit}{unit}"
+                for what, saw, limit, unit in limits if limit is not None and saw > limit]
+        return over + ([f"acknowledged writes lost: {seen.lost}"] if seen.lost else [])
+
+
+def budget_of(words: Sequence[str]) -> Budget:
+    """Read `--slo` words: `failures=N`, `cuts=N`, `gap=500ms` or `gap=2s`; UsageFault for another."""
+    found: dict[str, int] = {}
+    for word in words:
+        match = _BUDGET.fullmatch(word)
+        if match is None:
+            raise UsageFault(f"--slo {word}: not failures=N, cuts=N, gap=Nms or gap=Ns", code="slo-form",
+                             hint="--slo failures=0 --slo gap=500ms")
+        name, number, unit = match["count"] or "gap_ms", int(match["number"] or match["time"]), match["unit"]
+        found[name] = number * 1000 if unit == "s" else number
+    return Budget(**found)
+
+
+_BUDGET = re.compile(r"(?P<count>failures|cuts)=(?P<number>\d+)|gap=(?P<time>\d+)(?P<unit>ms|s)")

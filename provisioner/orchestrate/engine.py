@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from provisioner.errors import Interrupted, KubewrightError
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
 
+_ALONE = nullcontext()
 
-def run(session: Session, phases: Sequence[Phase]) -> None:
+
+def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManager[object] = _ALONE) -> None:
     """Run the phases in order; the first failure ends the run, told as an event and raised unchanged.
 
-    What was done stays done: a re-run observes, finds it in place, and goes on from there. Ctrl-C (and SIGTERM, which
-    is taken as such) becomes Interrupted.
+    `beside` is entered before the first phase and left after the last: what watches the run. What was done stays done:
+    a re-run observes, finds it in place, and goes on from there. Ctrl-C (and SIGTERM, which is taken as such) becomes
+    Interrupted.
     """
     began = time.monotonic()
     session.tell("run-start", message=session.run_id, data={"phases": [p.name for p in phases]})
-    for number, phase in enumerate(phases):
-        try:
-            if number:
-                session.safe_point()
-            _run_phase(session, phase)
-        except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
-            status, message = _told(phase, stop)
-            later = [p.name for p in phases[number + 1:]]
-            session.tell("run-end", status=status, phase=phase.name, message=message,
-                         seconds=time.monotonic() - began, data={"not_started": later})
-            if isinstance(stop, KeyboardInterrupt):
-                raise _interrupted(phase) from None
-            raise
+    number = 0
+    try:
+        with beside:
+            for number, phase in enumerate(phases):
+                if number:
+                    session.safe_point()
+                _run_phase(session, phase)
+    except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
+        phase = phases[number]
+        status, message = _told(phase, stop)
+        later = [p.name for p in phases[number + 1:]]
+        session.tell("run-end", status=status, phase=phase.name, message=message,
+                     seconds=time.monotonic() - began, data={"not_started": later})
+        if isinstance(stop, KeyboardInterrupt):
+            raise _interrupted(phase) from None
+        raise
     session.tell("run-end", status="ok", seconds=time.monotonic() - began)
 
 

@@ -112,6 +112,10 @@ class Session:
             self._kube = self._open_kube(self.admin_files(), self.answering(self.cluster.control_planes))
         return self._kube
 
+    def fresh_kube(self) -> Kube:
+        """Return a client like `kube`'s on a way of its own: for another thread, or when that way may be broken."""
+        return self._open_kube(self.admin_files(), self.answering(self.cluster.control_planes))
+
     def admin_files(self) -> Files:
         """Fetch kubernetes-admin's certificate and key from a control plane into this run's credentials."""
         return self._fetch_credentials("admin", table.CA, table.ADMIN.path, table.ADMIN.key_path,

@@ -59,6 +59,11 @@ class Console:
         message = "" if event.status in _ENDED_EARLY else event.message
         self._line(f"  {mark} {event.phase:<15}{event.seconds or 0:>6.1f}s  {message}".rstrip())
 
+    def _availability(self, event: Event) -> None:
+        self._line(f"  {_MARKS.get(event.status, ' ')} {'prober':<15}{event.seconds or 0:>6.1f}s  {event.message}")
+        for line in (event.data or {}).get("details", ()):
+            self._line(f"    {line}")
+
     def _diagnostic(self, event: Event) -> None:
         self._line(f"  ! {event.message}")
 

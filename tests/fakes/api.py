@@ -28,6 +28,8 @@ class MemoryApi:
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
+    token: str = "of-the-prober"
+    now: str = "2099-01-01T00:00:00Z"
     refuse: int = 0                # an HTTP status that everything is answered with
     _versions: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -48,6 +50,12 @@ class MemoryApi:
             return 200, {"items": self._list(parts.path, query)}
         if method == "PATCH" and "fieldManager" in query:
             return self._apply(parts.path, body or {}, dry="dryRun" in query)
+        if method == "POST":
+            return self._create(parts.path, body or {})
+        if method == "DELETE" and parts.path.rpartition("/")[2] in PLURALS:
+            self.log.append((method, parts.path))
+            gone = [f"{parts.path}/{o['metadata']['name']}" for o in self._list(parts.path, query)]
+            return 200, {"items": [self.objects.pop(path) for path in gone]}
         if parts.path not in self.objects:
             return 404, {"message": f"{parts.path} not found"}
         if method == "GET":
@@ -60,10 +68,24 @@ class MemoryApi:
 
     def _list(self, path: str, query: Mapping[str, list[str]]) -> list[dict[str, Any]]:
         group, _, plural = path.rpartition("/")
-        wanted = dict(p.split("=") for p in query.get("labelSelector", ()))
+        wanted = dict(p.split("=") for p in query.get("labelSelector", ()) if "=" in p)
         return [o for p, o in self.objects.items()
                 if p.startswith(f"{group}/") and p.rsplit("/", 2)[1] == plural
                 and wanted.items() <= o["metadata"].get("labels", {}).items()]
+
+    def _create(self, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Create an object in a collection, or hand out a token where the ServiceAccount is there."""
+        owner, _, last = path.rpartition("/")
+        if last == "token":
+            if owner not in self.objects:
+                return 404, {"message": f"{owner} not found"}
+            return 201, {"status": {"token": f"token-{self.token}"}}
+        place = f"{path}/{body['metadata']['name']}"
+        if place in self.objects:
+            return 409, {"message": f"{place} exists"}
+        self.log.append(("POST", place))
+        self.objects[place] = {**body, "metadata": {"creationTimestamp": self.now, **body["metadata"]}}
+        return 201, self.objects[place]
 
     def _apply(self, path: str, body: Mapping[str, Any], *, dry: bool) -> tuple[int, dict[str, Any]]:
         old = self.objects.get(path)

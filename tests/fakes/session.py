@@ -19,10 +19,12 @@ from provisioner.model.inventory import Inventory
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
+from provisioner.orchestrate import prober
 from provisioner.orchestrate.session import Session
 from provisioner.transport.pool import Pool
 from tests.fakes.api import MemoryApi, MemoryKube, node
 from tests.fakes.hosts import FakeHost, FakeHosts, FakePool
+from tests.fakes.sampling import Samples
 from tests.unit.compile.compile_fixture import LAB, facts_of, lock
 
 
@@ -43,6 +45,9 @@ class FakeSession(Session):
     def kube(self) -> Kube:
         return self.world.kube(self)
 
+    def fresh_kube(self) -> Kube:
+        return self.world.kube(self)
+
     def break_glass(self) -> Kube:
         self.world.break_glass += 1
         return MemoryKube(self.world.api)
@@ -59,6 +64,7 @@ class World:
     hosts: FakeHosts
     api: MemoryApi
     key: Path
+    samples: Samples
     events: list[Event] = field(default_factory=list)
     break_glass: int = 0
     sessions: int = 0
@@ -73,7 +79,10 @@ class World:
         cluster = Cluster.model_validate(text)
         hosts = FakeHosts({n: FakeHost(n, f, {("swap", "swap"): "off"}) for n, f in facts_of(cluster).items()}, lock())
         hosts.install(patch)
-        return cls(Inventory(directory, cluster, directory / "cluster.yaml"), hosts, MemoryApi(), key)
+        api = MemoryApi()
+        samples = Samples(api)
+        patch.setattr(prober, "Sampling", samples)
+        return cls(Inventory(directory, cluster, directory / "cluster.yaml"), hosts, api, key, samples)
 
     def session(self, emit: Callable[[Event], None] | None = None, *, run: bool = True) -> FakeSession:
         """Open a session with a fresh run directory."""
