@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--skip", multiple=True, metavar="CHECK", help="Leave out a check of the machines; may be repeated.")
+@click.option("--slo", multiple=True, metavar="BUDGET",
+              help="What may go wrong while services restart: failures=N, cuts=N, gap=500ms or 2s; then the run stops "
+                   "where nothing is half done, exit 13. May be repeated.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
-def up(context: Context, yes: bool, skip: tuple[str, ...], events: bool) -> int:
+def up(context: Context, yes: bool, skip: tuple[str, ...], slo: tuple[str, ...], events: bool) -> int:
     """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
+    from provisioner.model.availability import budget_of
+
+    budget = budget_of(slo)
     context.enter_lab()
-    from provisioner.orchestrate import engine
+    from provisioner.orchestrate import engine, prober
     from provisioner.orchestrate.preflight import fit_survey, known_checks
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import create_secrets
@@ -42,7 +48,7 @@ def up(context: Context, yes: bool, skip: tuple[str, ...], events: bool) -> int:
             return 0
         if not session.secrets.exists:
             plan = create_secrets(session)
-        engine.run(session, UP if _has_work(plan) else VERIFY)
+        engine.run(session, UP if _has_work(plan) else VERIFY, prober.during(session, budget))
     if not events:
         click.echo(_end(context, time.monotonic() - began, plan))
     return 0

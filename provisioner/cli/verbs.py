@@ -34,6 +34,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Day 2": (
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
+        Verb("probe", "provisioner.cli.probe:probe", "Measure from the hosts whether the cluster serves."),
     ),
     "Lab and supply": (
         Verb("lab", "provisioner.cli.lab:lab", "Local nodes to try everything on."),

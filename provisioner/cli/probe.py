@@ -1,0 +1,65 @@
+"""`probe`: measure from the hosts whether the cluster serves."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from provisioner.cli.context import Context
+
+_SPAN = re.compile(r"(\d+)(s|m|h)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+@click.command()
+@click.option("--for", "span", default="60s", show_default=True, metavar="TIME", help="How long: 60s, 10m, 1h.")
+@click.option("--slo", multiple=True, metavar="BUDGET",
+              help="What may go wrong: failures=N, cuts=N, gap=500ms (or 2s); may be repeated. Default: failures=0.")
+@click.pass_obj
+def probe(context: Context, span: str, slo: tuple[str, ...]) -> int:
+    """Ask the cluster again and again from its hosts, and say how often and how long it did not answer.
+
+    Exit 13 when that is more than allowed, or when an acknowledged write was lost. Ctrl-C ends it early, with the
+    result until then.
+    """
+    import sys
+    import threading
+
+    from provisioner.model.availability import budget_of
+
+    seconds, budget = _seconds(span), budget_of(slo or ("failures=0",))
+    context.enter_lab()
+    from provisioner.errors import Interrupted
+    from provisioner.orchestrate.prober import Prober
+    from provisioner.orchestrate.session import open_session
+    from provisioner.report.availability import details, headline, table
+    from provisioner.report.console import Console
+
+    with open_session(context.inventory, lambda event: None, run=False) as session:
+        session.emit = Console(sys.stderr, verbose=context.verbose)
+        prober = Prober(session, budget)
+        prober.start()
+        early = False
+        try:
+            threading.Event().wait(seconds)
+        except KeyboardInterrupt:
+            early = True
+        seen = prober.stop()
+    if context.wants_json:
+        context.print_json(seen.to_json())
+    else:
+        click.echo("\n".join([*table(seen), *details(seen), f"In {seen.seconds:.0f} s: {headline(seen)}"]))
+    prober.judge(seen)
+    if early:
+        raise Interrupted(f"stopped after {seen.seconds:.0f} s of {seconds} s")
+    return 0
+
+
+def _seconds(span: str) -> int:
+    from provisioner.errors import UsageFault
+
+    match = _SPAN.fullmatch(span)
+    if match is None or not int(match[1]):
+        raise UsageFault(f"--for {span}: not a time like 60s, 10m or 1h", code="span-form", hint="--for 60s")
+    return int(match[1]) * _SECONDS[match[2]]
