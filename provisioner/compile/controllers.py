@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.control_plane import CIPHER_SUITES, TLS_MIN_VERSION
-from provisioner.compile.parts import BIN_DIR, binary, service
+from provisioner.compile.parts import BIN_DIR, binary, credential, service
 from provisioner.compile.render import command_line
 from provisioner.model.desired import Item
 
@@ -16,22 +16,26 @@ SCHEDULER_CONF = "/etc/kubernetes/scheduler.conf"
 
 MANAGER_INPUTS = (MANAGER_CONF, pki.CONTROLLER_MANAGER.path, pki.CA, pki.CA_KEY, pki.FRONT_PROXY_CA, pki.SA_KEY,
                   f"{BIN_DIR}/kube-controller-manager")
+MANAGER_SECRETS = (MANAGER_CONF, *pki.credentials(pki.MANAGER_UNIT), pki.CA_KEY, pki.SA_KEY)
 SCHEDULER_INPUTS = (SCHEDULER_CONF, pki.SCHEDULER.path, pki.CA, pki.FRONT_PROXY_CA, f"{BIN_DIR}/kube-scheduler")
+SCHEDULER_SECRETS = (SCHEDULER_CONF, *pki.credentials(pki.SCHEDULER_UNIT))
 
 
 def items(ctx: HostContext) -> Iterator[Item]:
     """Return the controllers of a control plane."""
     if not ctx.is_control_plane:
         return
-    rows = (("kube-controller-manager", manager_flags(ctx), MANAGER_INPUTS),
-            ("kube-scheduler", _common_flags(SCHEDULER_CONF), SCHEDULER_INPUTS))
-    for name, flags, inputs in rows:
+    rows = (("kube-controller-manager", manager_flags(ctx), MANAGER_INPUTS, MANAGER_SECRETS),
+            ("kube-scheduler", _common_flags(pki.SCHEDULER_UNIT, SCHEDULER_CONF), SCHEDULER_INPUTS, SCHEDULER_SECRETS))
+    for name, flags, inputs, secrets in rows:
         yield from binary(ctx, name, "controllers")
         command = command_line(f"{BIN_DIR}/{name}", ctx.flags(name, flags))
-        yield from service(f"{name}.service", "controllers", inputs, component=name, command=command)
+        yield from service(f"{name}.service", "controllers", inputs, component=name, credentials=secrets,
+                           command=command)
 
 
-def _common_flags(kubeconfig: str) -> dict[str, object]:
+def _common_flags(unit: str, kubeconfig: str) -> dict[str, object]:
+    kubeconfig = credential(unit, kubeconfig)
     return {
         "kubeconfig": kubeconfig,
         "authentication-kubeconfig": kubeconfig,
@@ -51,16 +55,16 @@ def manager_flags(ctx: HostContext) -> dict[str, object]:
     """Return the controller manager's flags."""
     network = ctx.cluster.network
     return {
-        **_common_flags(MANAGER_CONF),
+        **_common_flags(pki.MANAGER_UNIT, MANAGER_CONF),
         "cluster-name": ctx.cluster.cluster,
         "allocate-node-cidrs": True,
         "cluster-cidr": network.pods,
         "node-cidr-mask-size": 24,
         "service-cluster-ip-range": network.services,
         "cluster-signing-cert-file": pki.CA,
-        "cluster-signing-key-file": pki.CA_KEY,
+        "cluster-signing-key-file": credential(pki.MANAGER_UNIT, pki.CA_KEY),
         "root-ca-file": pki.CA,
-        "service-account-private-key-file": pki.SA_KEY,
+        "service-account-private-key-file": credential(pki.MANAGER_UNIT, pki.SA_KEY),
         "use-service-account-credentials": True,
         "terminated-pod-gc-threshold": 1000,
     }

@@ -18,6 +18,7 @@ INITIAL_ENV = "/etc/kubewright/etcd/initial.env"
 # Where the bootstrap step says `new`. In /run: after a boot it cannot start a second cluster beside the first.
 BOOTSTRAP_ENV = "/run/kubewright/etcd-bootstrap.env"
 
+UNIT = pki.ETCD_UNIT
 INPUTS = (pki.ETCD_CA, pki.ETCD_SERVER.path, pki.ETCD_PEER.path, f"{BIN_DIR}/etcd")
 
 
@@ -32,8 +33,9 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield rendered(INITIAL_ENV, "etcd", component="etcd", members=_members(ctx), me=_member(ctx),
                    token=cluster_token(ctx.cluster.cluster, ctx.public("etcd-ca.crt")))
     yield from service(
-        "etcd.service", "etcd", INPUTS, component="etcd", cluster=ctx.cluster.cluster, initial_env=INITIAL_ENV,
-        bootstrap_env=BOOTSTRAP_ENV, command=command_line(f"{BIN_DIR}/etcd", ctx.flags("etcd", flags(ctx))))
+        UNIT, "etcd", INPUTS, component="etcd", credentials=pki.credentials(UNIT), cluster=ctx.cluster.cluster,
+        initial_env=INITIAL_ENV, bootstrap_env=BOOTSTRAP_ENV, data_dir=DATA_DIR,
+        command=command_line(f"{BIN_DIR}/etcd", ctx.flags("etcd", flags(ctx))))
 
 
 def flags(ctx: HostContext) -> dict[str, object]:
@@ -48,12 +50,12 @@ def flags(ctx: HostContext) -> dict[str, object]:
         "listen-metrics-urls": f"http://127.0.0.1:{ETCD_METRICS}",
         "client-cert-auth": True,
         "trusted-ca-file": pki.ETCD_CA,
-        "cert-file": pki.ETCD_SERVER.path,
-        "key-file": pki.ETCD_SERVER.key_path,
+        "cert-file": pki.ETCD_SERVER.read_at,
+        "key-file": pki.ETCD_SERVER.key_read_at,
         "peer-client-cert-auth": True,
         "peer-trusted-ca-file": pki.ETCD_CA,
-        "peer-cert-file": pki.ETCD_PEER.path,
-        "peer-key-file": pki.ETCD_PEER.key_path,
+        "peer-cert-file": pki.ETCD_PEER.read_at,
+        "peer-key-file": pki.ETCD_PEER.key_read_at,
         "tls-min-version": "TLS1.3",
         # A dead leader is replaced in 1.3 s; larger values cost writes that long and buy nothing on a LAN.
         "heartbeat-interval": 100,

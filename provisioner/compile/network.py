@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from provisioner.compile import pki
 from provisioner.compile.context import HostContext
@@ -32,6 +33,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
                    subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG)
     yield from service(
         "flanneld.service", "network", INPUTS, component="flannel", node=ctx.name, write_cni_config=WRITE_CNI_CONFIG,
+        cni_config_dir=str(PurePosixPath(CNI_CONFIG).parent),
         command=command_line(f"{BIN_DIR}/flanneld", ctx.flags("flannel", flags(ctx))))
 
 

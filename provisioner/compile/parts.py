@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from provisioner.compile.context import HostContext
@@ -14,6 +15,7 @@ INPUTS_DIR = "/etc/kubewright/inputs"
 BIN_DIR = "/usr/local/bin"
 CNI_BIN_DIR = "/opt/cni/bin"
 UNIT_DIR = "/etc/systemd/system"
+CREDENTIALS_DIR = "/run/credentials"
 
 
 def directories(paths: Iterable[str], phase: str) -> list[Item]:
@@ -38,11 +40,25 @@ def binary(ctx: HostContext, name: str, phase: str, directory: str = BIN_DIR) ->
     ]
 
 
-def service(name: str, phase: str, inputs: Sequence[str], *, component: str = "", **values: Any) -> list[Item]:
+def credential(unit: str, path: str) -> str:
+    """Return where `unit`'s own user reads its private copy of root's file `path`.
+
+    systemd makes the copy at every start (`LoadCredential=`) and removes it at the end, so a renewed file is seen after
+    a restart, which its place among the unit's inputs brings about.
+    """
+    return f"{CREDENTIALS_DIR}/{unit}/{PurePosixPath(path).name}"
+
+
+def service(
+        name: str, phase: str, inputs: Sequence[str], *, component: str = "", credentials: Sequence[str] = (),
+        **values: Any) -> list[Item]:
     """Return a unit of ours: its file, the list of its inputs, and the unit running with exactly these.
 
-    The unit file is closed to others, as CIS 1.1 and 4.1.1 want it.
+    The unit file is closed to others, as CIS 1.1 and 4.1.1 want it. `credentials` are root's files of which the unit
+    gets private copies.
     """
+    if credentials:
+        values["credentials"] = [(PurePosixPath(path).name, path) for path in credentials]
     path = f"{UNIT_DIR}/{name}"
     file = rendered(path, phase, component=component, mode=0o600, unit=name, stamp=STAMP, **values)
     return [file, *_running(name, phase, [path, *inputs], component, "restart")]

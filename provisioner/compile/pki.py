@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
-from provisioner.compile.parts import directories
+from provisioner.compile.parts import credential, directories
 from provisioner.compile.render import render
 from provisioner.model.desired import Certificate, Directory, File, Item
 from provisioner.model.ports import LOCAL_API
@@ -27,6 +27,12 @@ HAPROXY_HEALTH = "/etc/haproxy/health.crt"
 ADMIN_GROUP = "kubewright:cluster-admins"
 KUBELET_CLIENT_USER = "kube-apiserver-kubelet-client"
 FLANNEL_USER = "kubewright:flannel"
+
+# The units that run as users of their own.
+ETCD_UNIT = "etcd.service"
+APISERVER_UNIT = "kube-apiserver.service"
+MANAGER_UNIT = "kube-controller-manager.service"
+SCHEDULER_UNIT = "kube-scheduler.service"
 
 Where = Callable[[HostContext], bool]
 Sans = Callable[[HostContext], tuple[str, ...]]
@@ -79,7 +85,8 @@ class Leaf:
     """One row: a leaf certificate, where it lies, who signs it, whom it names, and the hosts that have it.
 
     `{host}` in the common name stands for the host's name. `key` differs from the usual `.key` only where a program
-    wants it so.
+    wants it so. `unit` names the unit that runs as a user of its own and so is given private copies of both files when
+    it starts. `phase` is later than the certificates' own where a running reader must not be surprised.
     """
 
     path: str
@@ -90,27 +97,44 @@ class Leaf:
     organization: str = ""
     server: bool = False
     client: bool = False
-    owner: str = "root"
     key: str = ""
+    unit: str = ""
+    phase: str = "pki"
 
     @property
     def key_path(self) -> str:
         return self.key or self.path.removesuffix(".crt") + ".key"
 
+    @property
+    def read_at(self) -> str:
+        """Return where the program that uses the certificate reads it."""
+        return credential(self.unit, self.path) if self.unit else self.path
 
+    @property
+    def key_read_at(self) -> str:
+        """Return where the program that uses the certificate reads its key."""
+        return credential(self.unit, self.key_path) if self.unit else self.key_path
+
+
+# In etcd's phase: a member of a cluster from the time when the user etcd owned these reads them at every handshake, so
+# they change hands host by host, together with its restart.
 ETCD_SERVER = Leaf(f"{PKI}/etcd/server.crt", "etcd", "{host}", _etcd, _etcd_sans, server=True, client=True,
-                   owner="etcd")
-ETCD_PEER = Leaf(f"{PKI}/etcd/peer.crt", "etcd", "{host}", _etcd, _etcd_sans, server=True, client=True, owner="etcd")
+                   unit=ETCD_UNIT, phase="etcd")
+ETCD_PEER = Leaf(f"{PKI}/etcd/peer.crt", "etcd", "{host}", _etcd, _etcd_sans, server=True, client=True,
+                 unit=ETCD_UNIT, phase="etcd")
 ETCD_HEALTH = Leaf(f"{PKI}/etcd/healthcheck-client.crt", "etcd", "kube-etcd-healthcheck-client", _etcd, client=True)
-APISERVER = Leaf(f"{PKI}/apiserver.crt", "cluster", "kube-apiserver", _control_plane, _apiserver_sans, server=True)
+APISERVER = Leaf(f"{PKI}/apiserver.crt", "cluster", "kube-apiserver", _control_plane, _apiserver_sans, server=True,
+                 unit=APISERVER_UNIT)
 APISERVER_ETCD = Leaf(f"{PKI}/apiserver-etcd-client.crt", "etcd", "kube-apiserver-etcd-client", _control_plane,
-                      client=True)
+                      client=True, unit=APISERVER_UNIT)
 APISERVER_KUBELET = Leaf(f"{PKI}/apiserver-kubelet-client.crt", "cluster", KUBELET_CLIENT_USER, _control_plane,
-                         client=True)
-FRONT_PROXY = Leaf(f"{PKI}/front-proxy-client.crt", "front-proxy", "front-proxy-client", _control_plane, client=True)
+                         client=True, unit=APISERVER_UNIT)
+FRONT_PROXY = Leaf(f"{PKI}/front-proxy-client.crt", "front-proxy", "front-proxy-client", _control_plane, client=True,
+                   unit=APISERVER_UNIT)
 CONTROLLER_MANAGER = Leaf(f"{PKI}/controller-manager.crt", "cluster", "system:kube-controller-manager",
-                          _control_plane, client=True)
-SCHEDULER = Leaf(f"{PKI}/scheduler.crt", "cluster", "system:kube-scheduler", _control_plane, client=True)
+                          _control_plane, client=True, unit=MANAGER_UNIT)
+SCHEDULER = Leaf(f"{PKI}/scheduler.crt", "cluster", "system:kube-scheduler", _control_plane, client=True,
+                 unit=SCHEDULER_UNIT)
 ADMIN = Leaf(f"{PKI}/admin.crt", "cluster", "kubernetes-admin", _control_plane, organization=ADMIN_GROUP, client=True)
 KUBELET_CLIENT = Leaf(f"{PKI}/kubelet-client.crt", "cluster", "system:node:{host}", _node,
                       organization="system:nodes", client=True)
@@ -165,10 +189,14 @@ def _control_plane_files(ctx: HostContext) -> Iterator[Item]:
 def _certificate(leaf: Leaf, ctx: HostContext) -> Certificate:
     names, addresses = _split(leaf.sans(ctx))
     return Certificate(
-        path=leaf.path, key_path=leaf.key_path, phase="pki", component="pki", ca=leaf.ca,
+        path=leaf.path, key_path=leaf.key_path, phase=leaf.phase, component="pki", ca=leaf.ca,
         common_name=leaf.common_name.format(host=ctx.name), organization=leaf.organization,
-        dns_names=names, ip_addresses=addresses, server=leaf.server, client=leaf.client,
-        owner=leaf.owner, group=leaf.owner)
+        dns_names=names, ip_addresses=addresses, server=leaf.server, client=leaf.client)
+
+
+def credentials(unit: str) -> tuple[str, ...]:
+    """Return the certificates and keys of which `unit` gets private copies."""
+    return tuple(path for leaf in TABLE if leaf.unit == unit for path in (leaf.path, leaf.key_path))
 
 
 def _split(sans: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -186,5 +214,5 @@ def _split(sans: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _kubeconfig(path: str, leaf: Leaf, ctx: HostContext) -> File:
     text = render(
         "/etc/kubernetes/kubeconfig", cluster=ctx.cluster.cluster, server=f"https://127.0.0.1:{LOCAL_API}", ca=CA,
-        user=leaf.common_name.format(host=ctx.name), certificate=leaf.path, key=leaf.key_path)
+        user=leaf.common_name.format(host=ctx.name), certificate=leaf.read_at, key=leaf.key_read_at)
     return File(path=path, phase="pki", component="pki", content=text, mode=0o600)

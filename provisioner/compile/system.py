@@ -17,6 +17,9 @@ NODE_PACKAGES = (
 # flannel 0.28 exits without iptables: it first clears the tables of the backend that it does not use.
 FLANNEL_PACKAGES = ("iptables",)
 
+# Each reads its own secrets only (LoadCredential= in its unit), and has no power over the host.
+CONTROL_PLANE_USERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
 # The first six are what the kubelet writes itself when it starts; said here, so that the plan shows them.
 NODE_SYSCTLS = {
     "vm.overcommit_memory": "1",
@@ -40,6 +43,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield from (Package(path=name, phase="prepare") for name in packages(ctx))
     if ctx.is_etcd:
         yield User(path="etcd", phase="prepare", component="etcd", home="/var/lib/etcd")
+    if ctx.is_control_plane:
+        yield from (User(path=name, phase="prepare", component=name) for name in CONTROL_PLANE_USERS)
     if ctx.is_node or not ctx.is_used:
         yield from _kernel(ctx)
     if ctx.is_used:

@@ -150,7 +150,7 @@ def test_compile_is_deterministic() -> None:
 
 def test_every_template_is_used() -> None:
     everything = [item.path for host in CASES.values() for item in host.items if isinstance(item, File)]
-    shared = {"/etc/kubernetes/kubeconfig"}
+    shared = {"/etc/kubernetes/kubeconfig", "/fragments/confined"}
     root = data_dir("templates")
     for path in root.rglob("*"):
         relative = path.relative_to(root)

@@ -70,6 +70,30 @@ def test_only_health_may_be_asked_without_a_name() -> None:
     assert flag(compiled().hosts["cp1"], "kube-apiserver", "anonymous-auth") is None
 
 
+def test_no_rule_of_the_audit_policy_can_write_down_a_secret() -> None:
+    policy = text(compiled().hosts["cp1"], "/etc/kubernetes/audit-policy.yaml")
+    first, *_, last = rules = yaml.safe_load(policy)["rules"]
+    assert first["level"] == "Metadata" and not {"users", "userGroups", "verbs", "namespaces"} & set(first)
+    covered = {f"{r['group']}/{name}" for r in first["resources"] for name in r["resources"]}
+    assert covered == {"/secrets", "/configmaps", "/serviceaccounts/token", "authentication.k8s.io/tokenreviews"}
+    bodies = {r["group"] or name for rule in rules if rule["level"].startswith("Request")
+              for r in rule["resources"] for name in r.get("resources", ["*"])}
+    assert bodies == {"rbac.authorization.k8s.io", "nodes"}
+    assert last == {"level": "Metadata"}
+
+
+def test_the_controllers_kubeconfigs_name_the_copies_that_their_own_users_can_read() -> None:
+    host = compiled().hosts["cp1"]
+    for name in ("controller-manager", "scheduler"):
+        body = yaml.safe_load(text(host, f"/etc/kubernetes/{name}.conf"))
+        copies = f"/run/credentials/kube-{name}.service"
+        assert body["users"][0]["user"] == {
+            "client-certificate": f"{copies}/{name}.crt", "client-key": f"{copies}/{name}.key"}
+        assert flag(host, f"kube-{name}", "kubeconfig") == f"{copies}/{name}.conf"
+    admin = yaml.safe_load(text(host, "/etc/kubernetes/admin.conf"))
+    assert admin["users"][0]["user"]["client-key"] == "/etc/kubernetes/pki/admin.key"
+
+
 def test_a_member_that_lost_its_data_cannot_found_a_second_cluster() -> None:
     host = compiled().hosts["cp1"]
     env = text(host, "/etc/kubewright/etcd/initial.env")
@@ -169,10 +193,17 @@ def test_every_certificate_is_for_a_use_and_no_two_lie_at_one_path() -> None:
     assert len({leaf.path for leaf in TABLE}) == len(TABLE)
 
 
-def test_etcd_s_own_certificates_belong_to_etcd() -> None:
-    for path in ("/etc/kubernetes/pki/etcd/server.crt", "/etc/kubernetes/pki/etcd/peer.crt"):
-        found = certificate(compiled().hosts["cp1"], path)
-        assert (found.owner, found.group, found.server, found.client) == ("etcd", "etcd", True, True)
+def test_every_key_belongs_to_root_and_those_of_units_with_users_of_their_own_are_handed_to_them() -> None:
+    host = compiled().hosts["cp1"]
+    for leaf in TABLE:
+        found = certificate(host, leaf.path)
+        assert (found.owner, found.group, found.key_mode) == ("root", "root", 0o600)
+        if leaf.unit:
+            unit = text(host, f"/etc/systemd/system/{leaf.unit}")
+            assert "\nUser=root" not in unit and "\nUser=" in unit
+            for path in (leaf.path, leaf.key_path):
+                assert f"\nLoadCredential={path.rpartition('/')[2]}:{path}\n" in unit
+                assert f"={path} " not in unit, f"{leaf.unit} reads a file of root's that it cannot open"
 
 
 def test_a_host_s_config_lies_on_top_of_the_cluster_s() -> None:
