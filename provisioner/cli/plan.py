@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
@@ -10,24 +11,44 @@ from provisioner.cli.context import Context
 
 
 @click.command()
-@click.option("--diff", is_flag=True, help="Show the text of every change.")
+@click.option("--diff", is_flag=True, help="Show the text of every change; -v does the same.")
+@click.option("--out", "file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+              help="Keep the plan in FILE; `up --plan FILE` does exactly this or nothing.")
+@click.option("--allow", multiple=True, metavar="RULE",
+              help="Allow a change of the inventory that needs a word; kept in FILE. May be repeated.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when changes wait.")
 @click.pass_obj
-def plan(context: Context, diff: bool, detailed_exitcode: bool) -> int:
+def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...], detailed_exitcode: bool) -> int:
     """Show what `up` would change on each host and in the cluster; reads only."""
+    from provisioner.orchestrate.applied import judge_here, judge_hosts, known_flags
+
+    known_flags(allow)
+    judge_here(context.inventory)
     context.enter_lab()
+    from provisioner.orchestrate import saved
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import survey
     from provisioner.report.plan_text import plan_json, plan_text
 
     began = time.monotonic()
     with open_session(context.inventory, lambda event: None, run=False) as session:
-        found = survey(session)
+        found = judge_hosts(session, survey(session))
+    cluster, diff = context.inventory.cluster, diff or context.verbose
+    document = plan_json(found, cluster, allow)
+    if file is not None:
+        saved.write(file, document)
     if context.wants_json:
-        context.print_json(plan_json(found, context.inventory.cluster))
+        context.print_json(document)
     else:
-        click.echo(plan_text(found, context.inventory.cluster, seconds=time.monotonic() - began, diff=diff))
+        click.echo(plan_text(found, cluster, seconds=time.monotonic() - began, diff=diff))
         if not found.is_empty:
-            more = "" if diff else f"      Every line and diff: {context.command('plan --diff')}"
-            click.echo(f"To do this: {context.command('up')}{more}")
+            click.echo(_next(context, file, diff))
     return 2 if detailed_exitcode and not found.is_empty else 0
+
+
+def _next(context: Context, file: Path | None, diff: bool) -> str:
+    """Say how to do it, and how to see more of it."""
+    more = "" if diff else f"      Every line and diff: {context.command('plan --diff')}"
+    if file is None:
+        return f"To do this: {context.command('up')}{more}"
+    return f"Saved. To do exactly this: {context.command(f'up --plan {file}')}{more}"

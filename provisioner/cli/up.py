@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,16 +20,24 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--skip", multiple=True, metavar="CHECK", help="Leave out a check of the machines; may be repeated.")
+@click.option("--plan", "plan_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+              help="Do exactly what `plan --out FILE` kept, or nothing if anything has moved since.")
+@click.option("--allow", multiple=True, metavar="RULE",
+              help="Allow a change of the inventory that needs a word; `plan` names it. May be repeated.")
 @click.option("--slo", multiple=True, metavar="BUDGET",
               help="What may go wrong while services restart: failures=N, cuts=N, gap=500ms or 2s; then the run stops "
                    "where nothing is half done, exit 13. May be repeated.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
-def up(context: Context, yes: bool, skip: tuple[str, ...], slo: tuple[str, ...], events: bool) -> int:
+def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | None, allow: tuple[str, ...],
+       slo: tuple[str, ...], events: bool) -> int:
     """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
     from provisioner.model.availability import budget_of
+    from provisioner.orchestrate.agreed import Agreed
 
     budget = budget_of(slo)
+    agreed = Agreed.before(context.inventory, plan_file, allow)
+    yes = yes or plan_file is not None      # it was shown already
     context.enter_lab()
     from provisioner.orchestrate import engine, prober
     from provisioner.orchestrate.preflight import fit_survey, known_checks
@@ -40,14 +49,14 @@ def up(context: Context, yes: bool, skip: tuple[str, ...], slo: tuple[str, ...],
     known_checks(skip)
     with open_session(context.inventory, lambda event: None, run=True) as session:
         session.emit = _readers(context, session, events)
-        plan = fit_survey(session, skip)
+        plan = agreed.hold(session, fit_survey(session, skip))
         if not events:
             _show(context, plan, time.monotonic() - began, whole=_asks(session, yes))
         if not plan.is_empty and _asks(session, yes) and not _agreed(session):
             click.echo("Nothing was changed.", err=True)
             return 0
         if not session.secrets.exists:
-            plan = create_secrets(session)
+            plan = agreed.hold_generated(create_secrets(session))
         engine.run(session, UP if _has_work(plan) else VERIFY, prober.during(session, budget))
     if not events:
         click.echo(_end(context, time.monotonic() - began, plan))

@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("check", "provisioner.cli.check:check", "Check that the machines are fit; change nothing."),
         Verb("plan", "provisioner.cli.plan:plan", "Show what `up` would change on each host."),
         Verb("up", "provisioner.cli.up:up", "Make the cluster what the inventory says."),
+        Verb("drift", "provisioner.cli.drift:drift", "Show what changed on the hosts since the last `up`."),
         Verb("status", "provisioner.cli.status:status", "Ask every host and the API how they are."),
         Verb("ready", "provisioner.cli.ready:ready", "Wait until the cluster is healthy."),
         Verb("kubeconfig", "provisioner.cli.kubeconfig:kubeconfig", "Fetch the credentials for kubectl."),

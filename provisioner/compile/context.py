@@ -9,6 +9,7 @@ from typing import Any
 
 from provisioner.compile.render import overlay
 from provisioner.errors import InventoryRefused
+from provisioner.model.applied import Applied
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.facts import Facts
@@ -61,6 +62,11 @@ class ClusterContext:
     @cached_property
     def load_balancer_names(self) -> frozenset[str]:
         return frozenset(h.name for h in self.load_balancers)
+
+    @cached_property
+    def applied(self) -> str:
+        """Return the document that says what the cluster is made from; the same on every host."""
+        return Applied(self.cluster, self.lock).to_text()
 
     @cached_property
     def artifacts(self) -> Mapping[tuple[str, str], LockedArtifact]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import STAMP, directories, rendered
 from provisioner.compile.render import verbatim
+from provisioner.model.applied import HOST_PATH
 from provisioner.model.desired import File, Item, KernelModule, Package, SwapOff, Sysctl, User
 
 NODE_PACKAGES = (
@@ -51,6 +52,9 @@ def items(ctx: HostContext) -> Iterator[Item]:
         yield from directories(
             ["/etc/kubewright", "/etc/kubewright/inputs", "/opt/kubewright", "/opt/kubewright/bin"], "runtime")
         yield File(path=STAMP, phase="runtime", mode=0o755, content=verbatim(STAMP))
+    if ctx.is_control_plane or ctx.is_etcd:
+        # Last of all, once the cluster is proved: what the next change is judged against, and drift measured from.
+        yield File(path=HOST_PATH, phase="verify", mode=0o600, content=ctx.site.applied)
 
 
 def packages(ctx: HostContext) -> list[str]:

@@ -50,6 +50,11 @@ class Inventory:
         return self.state_dir / "runs"
 
     @property
+    def applied_path(self) -> Path:
+        """Return this machine's copy of what the cluster was last made from; the hosts have it too."""
+        return self.state_dir / "last-applied.yaml"
+
+    @property
     def secrets_dir(self) -> Path:
         """Return where the encrypted secrets rest; a lab's are thrown away with it, so they are not committed."""
         return self._kept / "secrets"

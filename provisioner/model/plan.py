@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -65,6 +65,28 @@ class ObjectChange:
         return {name: getattr(self, name) for name in names}
 
 
+ALLOWED, NOTED, NEEDS_FLAG, REFUSED = "allowed", "noted", "needs a flag", "refused"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a change rule says about one changed path of the inventory, with its value before and after, as text."""
+
+    path: str
+    code: str
+    outcome: str
+    sentence: str
+    before: str = ""
+    after: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.before} → {self.after}: {self.sentence} ({self.code})"
+
+
 @dataclass(frozen=True)
 class Act:
     """What happens to one unit: started, restarted or reloaded, on these hosts."""
@@ -113,11 +135,16 @@ class Plan:
     bootstrap: bool = False          # no etcd cluster exists yet
     checked: int = 0                 # items compared
     strangers: tuple[str, ...] = ()  # nodes the cluster has and the inventory has not
+    # API servers that a killed run left out of service -> the hosts whose HAProxy sends them nobody
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()     # the phases that have work, in their order
+    inventory_digest: str = ""       # what it was made from
+    lock_digest: str = ""
+    verdicts: tuple[Verdict, ...] = ()  # what the change rules say about the inventory's changes since the last `up`
 
     @property
     def is_empty(self) -> bool:
-        return not self.changes and not self.objects
+        return not self.changes and not self.objects and not self.left_out
 
     @cached_property
     def started(self) -> frozenset[tuple[str, str]]:

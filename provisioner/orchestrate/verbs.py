@@ -46,7 +46,7 @@ UP: tuple[Phase, ...] = (
     Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds),
     Phase("addons", "CoreDNS", objects.apply_addons, objects.addons_are_available),
     Phase("verify", "role labels; every unit, the VIP, DNS and every node once more",
-          verify.label_roles, verify.cluster_is_healthy),
+          verify.label_roles, verify.prove_and_record),
 )
 
 # Nothing to change: only the proof.

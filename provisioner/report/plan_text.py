@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Artifact
-from provisioner.model.plan import Change, ObjectChange, Plan
+from provisioner.model.plan import NEEDS_FLAG, Change, ObjectChange, Plan
 from provisioner.report.impact import impact, impact_lines
 
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~"}
@@ -25,15 +25,33 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
     """Return the plan as text; `diff` adds the unified diffs and shows every line."""
     if plan.is_empty:
         return "\n".join([f"No changes. {len(plan.desired.hosts)} hosts match the inventory "
-                          f"(checked {plan.checked} items in {seconds:.1f}s).", *_strangers(plan)])
-    lines = [f"Cluster  {cluster.cluster}    {len(cluster.control_planes)} control planes, {len(cluster.workers)} "
-             f"workers, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}", ""]
+                          f"(checked {plan.checked} items in {seconds:.1f}s).", *_notes(plan)])
+    head = f"Cluster  {cluster.cluster}    {len(cluster.control_planes)} control planes, {len(cluster.workers)} " \
+        f"workers, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}"
+    return "\n".join([head, "", *_table(plan, cluster, diff=diff), "", *impact_lines(plan, cluster), *_notes(plan),
+                      _totals(plan)])
+
+
+def drift_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:
+    """Return what differs from what was last applied; the same table, without what a run would do about it."""
+    hosts = len(plan.desired.hosts)
+    if plan.is_empty:
+        return "\n".join([f"No drift. {hosts} hosts are what the last `up` made them "
+                          f"(checked {plan.checked} items in {seconds:.1f}s).", *_notes(plan)])
+    changed = len({c.host for c in plan.changes})
+    return "\n".join([f"Cluster  {cluster.cluster}    Kubernetes {cluster.kubernetes}, as last applied", "",
+                      *_table(plan, cluster, diff=diff), "", *_notes(plan),
+                      f"Drift: {len(plan.changes) + len(plan.objects)} differences on {changed} of {hosts} hosts."])
+
+
+def _table(plan: Plan, cluster: Cluster, *, diff: bool) -> list[str]:
+    lines: list[str] = []
     for hosts, host_lines in _folded(plan, diff=diff):
         lines.append("  " + ", ".join(f"{h}  {cluster.hosts[h].address}" if len(hosts) == 1 else h for h in hosts))
         lines += host_lines or ["    up to date"]
     if plan.objects:
         lines += ["  objects", *(line for o in plan.objects for line in _object_lines(o, diff=diff))]
-    return "\n".join([*lines, "", *impact_lines(plan, cluster), *_strangers(plan), _totals(plan)])
+    return lines
 
 
 def _folded(plan: Plan, *, diff: bool) -> list[tuple[list[str], list[str]]]:
@@ -108,10 +126,12 @@ def _diff_lines(change: Change | ObjectChange, shown: bool) -> list[str]:
     return [f"        {line}" for line in change.diff.splitlines()] if shown else []
 
 
-def _strangers(plan: Plan) -> list[str]:
-    if not plan.strangers:
-        return []
-    return [f"Note     not in the inventory and left alone: {', '.join(plan.strangers)}"]
+def _notes(plan: Plan) -> list[str]:
+    notes = [f"not in the inventory and left alone: {', '.join(plan.strangers)}"] if plan.strangers else []
+    notes += [f"{v}" + (f": `up` wants --allow {v.code}" if v.outcome == NEEDS_FLAG else "") for v in plan.verdicts]
+    notes += [f"{server} is left out of service in the HAProxy of {', '.join(hosts)}: up puts it back"
+              for server, hosts in plan.left_out.items()]
+    return [f"Note     {note}" for note in notes]
 
 
 def _totals(plan: Plan) -> str:
@@ -123,11 +143,14 @@ def _totals(plan: Plan) -> str:
             f"on {hosts} of {len(plan.desired.hosts)} hosts.")
 
 
-def plan_json(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
-    """Return the plan as plain values; docs/reference/plan.schema.json describes them."""
+def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Mapping[str, Any]:
+    """Return the plan as plain values, as provisioner/model/plan_document.py describes them."""
     return {
-        "cluster": plan.cluster, "bootstrap": plan.bootstrap, "checked": plan.checked,
+        "cluster": plan.cluster, "inventory_digest": plan.inventory_digest, "lock_digest": plan.lock_digest,
+        "bootstrap": plan.bootstrap, "checked": plan.checked,
         "hosts": list(plan.desired.hosts), "changes": [c.to_json() for c in plan.changes],
         "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
+        "left_out": {server: list(hosts) for server, hosts in plan.left_out.items()},
         "steps": [s.to_json() for s in plan.steps], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
+        "verdicts": [v.to_json() for v in plan.verdicts], "allowed": sorted(allowed),
     }

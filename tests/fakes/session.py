@@ -75,7 +75,7 @@ class World:
         key = directory / "id_ed25519"
         text = yaml.safe_load(LAB) | {"lab": False, "operators": [operator_key(key)],
                                       "ssh": {"user": "admin", "key": str(key)}} | changes
-        (directory / "cluster.yaml").write_text(yaml.safe_dump(text))
+        (directory / "cluster.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
         cluster = Cluster.model_validate(text)
         hosts = FakeHosts({n: FakeHost(n, f, {("swap", "swap"): "off"}) for n, f in facts_of(cluster).items()}, lock())
         hosts.install(patch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from provisioner.operate.kube import Kube, make_changes
-from provisioner.orchestrate import gates
+from provisioner.orchestrate import gates, record
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 
@@ -25,6 +25,7 @@ def _apply(session: Session, phase: str, client: Callable[[], Kube]) -> str:
     if not changes:
         return ""
     make_changes(client(), changes)
+    record.of_objects(session, changes)
     return counted(len(changes), "object")
 
 

@@ -9,10 +9,12 @@ from provisioner.artifacts.supply import fetch
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
+from provisioner.orchestrate import record
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
+from provisioner.transport.pool import raise_all
 
 
 def stage(session: Session) -> str:
@@ -28,7 +30,11 @@ def stage(session: Session) -> str:
     def send(connection: Connection) -> None:
         remote.store(connection, [(i, files[i.sha256]) for i in missing[connection.name]], sent.add)
 
-    session.pool.each(send, missing)
+    outcomes = session.pool.map(send, missing)
+    for host, outcome in outcomes.items():
+        if not isinstance(outcome, KubewrightError):
+            record.of_changes(session, host, changes[host])
+    raise_all(outcomes)
     return f"{counted(len(missing), 'host')}, {sent.total / 1e6:.0f} MB"
 
 

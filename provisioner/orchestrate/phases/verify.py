@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from provisioner.model.applied import Applied
 from provisioner.model.cluster import Role
-from provisioner.orchestrate import gates
+from provisioner.orchestrate import applied, gates
 from provisioner.orchestrate.phase import counted
+from provisioner.orchestrate.phases.converge import apply_batch
 from provisioner.orchestrate.session import Session
 
 
@@ -43,6 +45,15 @@ def cluster_is_healthy(session: Session) -> None:
     gates.vip_answers(session)
     gates.leaders_act(session)
     gates.nodes_are_ready(session)
+
+
+def prove_and_record(session: Session) -> None:
+    """Prove the cluster, and only then write down, on the hosts and here, what it was made from."""
+    cluster_is_healthy(session)
+    changes = session.the_plan.of("verify")
+    if changes:
+        apply_batch(session, "verify.0", changes)
+    applied.keep(session.inventory, Applied(session.cluster, session.lock))
 
 
 def _dns(session: Session) -> dict[str, Any]:

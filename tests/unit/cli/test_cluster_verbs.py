@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from provisioner.cli import main as command
+from provisioner.model.events import Emit
+from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.orchestrate import engine, session
 from provisioner.orchestrate.survey import create_secrets, survey
@@ -44,7 +46,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     instant(monkeypatch)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(session, "open_session", lambda inventory, emit, *, run: made.session(emit, run=run))
+
+    def opened(inventory: Inventory, emit: Emit, *, run: bool) -> session.Session:
+        found = made.session(emit, run=run)
+        found.inventory = inventory
+        return found
+
+    monkeypatch.setattr(session, "open_session", opened)
     return made
 
 

@@ -46,7 +46,7 @@ def test_a_first_run_goes_through_the_phases_in_their_order(world: World, monkey
     assert steps == [
         ("pki.0", everyone), ("runtime.0", everyone), ("etcd.0", everyone[:3]), ("etcd.bootstrapped", everyone[:3]),
         ("load-balancer.0", everyone), ("control-plane.0", everyone[:3]), ("controllers.0", everyone[:3]),
-        ("node.0", everyone), ("network.0", everyone)]
+        ("node.0", everyone), ("network.0", everyone), ("verify.0", everyone[:3])]
     assert world.break_glass == 1
     assert [e.phase for e in world.events if e.type == "phase-done"] == [p.name for p in UP]
 

@@ -1,0 +1,225 @@
+"""Which changes of an inventory a live cluster may be given: a row a path, judged before any host is contacted.
+
+`judge` compares what was last applied with what is asked for now. The first row that matches a changed path decides;
+a path that no row matches is our bug, and a test walks the inventory's schema to find one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from provisioner.compile.context import CLUSTER_DOMAIN
+from provisioner.compile.versions import Version
+from provisioner.model.cluster import Cluster, Role
+from provisioner.model.plan import ALLOWED, NEEDS_FLAG, NOTED, REFUSED, Verdict
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One path of the inventory with its value before and after (None: not there), within the two whole clusters."""
+
+    path: Path
+    before: Any
+    after: Any
+    old: Cluster
+    new: Cluster
+
+
+def _always(change: Change) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row: what `up` does about a change of `paths` (`*` matches within one part), and why.
+
+    `by` names the verb that may do it where `up` may not; the row does not hold for that verb.
+    """
+
+    code: str
+    paths: tuple[str, ...]
+    outcome: str
+    sentence: str = ""
+    when: Callable[[Change], bool] = _always
+    by: str = ""
+
+
+def _minor(change: Change) -> int:
+    return Version.parse(change.after).minor - Version.parse(change.before).minor
+
+
+def _goes_back(change: Change) -> bool:
+    return Version.parse(change.after) < Version.parse(change.before)
+
+
+def _is_member(cluster: Cluster, host: str) -> bool:
+    """Say whether the host is an etcd member or a control plane: those that the others count on by name."""
+    return host in cluster.hosts and any(h.name == host for h in (*cluster.etcd_hosts, *cluster.control_planes))
+
+
+def _gone(change: Change) -> bool:
+    return change.after is None
+
+
+def _member_gone(change: Change) -> bool:
+    return change.after is None and _is_member(change.old, change.path[1])
+
+
+def _member_new(change: Change) -> bool:
+    return _is_member(change.new, change.path[1]) and not _is_member(change.old, change.path[1])
+
+
+def _moved_member(change: Change) -> bool:
+    return _is_member(change.old, change.path[1])
+
+
+def _role_gone(change: Change) -> bool:
+    return bool(set(change.before) - set(change.after))
+
+
+def _issuers(value: Any) -> list[str]:
+    if value is None:
+        return [f"https://kubernetes.default.svc.{CLUSTER_DOMAIN}"]
+    return [str(v) for v in value] if isinstance(value, list) else str(value).split(",")
+
+
+def _issuer_dropped(change: Change) -> bool:
+    return not set(_issuers(change.before)) <= set(_issuers(change.after))
+
+
+def _config(*paths: str) -> tuple[str, ...]:
+    """Return fields of `config:`, the cluster's and a host's own."""
+    return tuple(f"{place}.{path}" for place in ("config", "hosts.*.config") for path in paths)
+
+
+TABLE: tuple[Rule, ...] = (
+    Rule("cluster-renamed", ("cluster",), REFUSED,
+         "the name is in the cluster's CAs and in etcd's token; a cluster is never renamed"),
+    Rule("pod-range-changed", ("network.pods",), REFUSED,
+         "every node has its share of the old range and every Pod an address of it; a new range needs a new cluster"),
+    Rule("service-range-changed", ("network.services",), REFUSED,
+         "every Service keeps its old address, and the one of `kubernetes` is in certificates and in every Pod; "
+         "a new range needs a new cluster"),
+    Rule("network-plugin-changed", ("network.plugin",), REFUSED,
+         "every running Pod is connected by the old plugin and would be cut off"),
+    Rule("range-flag-changed", _config(
+        "kube-apiserver.flags.service-cluster-ip-range", "kube-controller-manager.flags.cluster-cidr",
+        "kube-controller-manager.flags.service-cluster-ip-range",
+        "kube-controller-manager.flags.node-cidr-mask-size*", "kube-proxy.clusterCIDR"), REFUSED,
+         "the ranges of Pods and Services are given out already"),
+    Rule("vip-changed", ("api.vip",), NEEDS_FLAG,
+         "kubeconfigs and programs outside use the old address and stop working; nodes use their own HAProxy and do "
+         "not notice; the API servers get new certificates and restart one at a time"),
+    Rule("api-port-changed", ("api.port",), NEEDS_FLAG,
+         "kubeconfigs and programs outside use the old port and stop working; nodes do not notice"),
+    Rule("api-external-changed", ("api.external",), NEEDS_FLAG,
+         "kubeconfigs and programs outside use the old name and stop working; the API servers get new certificates"),
+    Rule("virtual-router-changed", ("api.virtual_router_id",), NEEDS_FLAG,
+         "while the load balancers change one after the other, two of them may hold the VIP at once"),
+    Rule("minor-skipped", ("kubernetes",), REFUSED, "a cluster goes from one minor to the next, never over one",
+         when=lambda c: _minor(c) > 1),
+    Rule("minor-changed", ("kubernetes",), REFUSED,
+         "a kubelet may change its minor only on a drained node, and `up` drains none", when=lambda c: _minor(c) == 1,
+         by="upgrade"),
+    Rule("minor-downgraded", ("kubernetes",), REFUSED,
+         "Kubernetes reads no data that a later minor has written", when=lambda c: _minor(c) < 0),
+    Rule("patch-downgraded", ("kubernetes",), NEEDS_FLAG, "an older patch brings back the faults it was left for",
+         when=_goes_back),
+    Rule("etcd-data-moved", _config("etcd.flags.data-dir", "etcd.flags.wal-dir"), REFUSED,
+         "the member would start with an empty directory, and its data would stay behind"),
+    Rule("etcd-member-renamed", _config("etcd.flags.name", "etcd.flags.initial-*"), REFUSED,
+         "a member's name and first membership are read once in its life and say who it is"),
+    Rule("storage-prefix-changed", _config("kube-apiserver.flags.etcd-prefix"), REFUSED,
+         "the API server would find an empty cluster there"),
+    Rule("encryption-config-moved", _config("kube-apiserver.flags.encryption-provider-config"), REFUSED,
+         "Secrets in etcd are encrypted with the keys of the old file and could not be read"),
+    Rule("issuer-dropped", _config("kube-apiserver.flags.service-account-issuer"), NEEDS_FLAG,
+         "tokens of the old issuer are refused at once, in every running Pod, until each is renewed; give both, the "
+         "new one first, and drop the old one a day later", when=_issuer_dropped),
+    Rule("token-key-moved", _config(
+        "kube-apiserver.flags.service-account-key-file", "kube-apiserver.flags.service-account-signing-key-file"),
+         NEEDS_FLAG, "tokens that the old key has signed are refused at once, in every running Pod"),
+    Rule("cluster-dns-changed", _config("kubelet.clusterDomain", "kubelet.clusterDNS"), NEEDS_FLAG,
+         "Pods that run keep the old names and the old DNS server until they are started anew"),
+    Rule("member-left", ("hosts.*",), REFUSED,
+         "it is an etcd member or a control plane; it stays a member until it is removed from there",
+         when=_member_gone, by="node remove"),
+    Rule("host-left", ("hosts.*",), NOTED, "it is not in the inventory any more; `up` leaves it as it is",
+         when=_gone, by="node remove"),
+    Rule("member-added", ("hosts.*", "hosts.*.roles"), REFUSED,
+         "a new etcd member or control plane has to join the live ones, which `up` cannot do", when=_member_new,
+         by="node add"),
+    Rule("role-removed", ("hosts.*.roles",), REFUSED,
+         "`up` takes nothing off a host: what the role runs there would go on, and nobody would look after it",
+         when=_role_gone, by="node remove"),
+    Rule("member-moved", ("hosts.*.address",), REFUSED,
+         "the other members and every certificate know it by its address", when=_moved_member, by="node replace"),
+    Rule("host-moved", ("hosts.*.address",), NEEDS_FLAG,
+         "the address must be the same machine's: a machine that is new to the cluster needs a name of its own"),
+    Rule("", ("kubernetes", "network.hosts", "api.extra_sans", "config", "config.*", "hosts.*", "hosts.*.roles",
+              "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"), ALLOWED),
+)
+FLAGS = frozenset(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)
+
+
+def judge(old: Cluster, new: Cluster, verb: str = "up") -> tuple[Verdict, ...]:
+    """Return what there is to say about every changed path for `verb`; changes that are simply allowed say nothing."""
+    verdicts = []
+    for path, before, after in _differing(_document(old), _document(new)):
+        change = Change(path, before, after, old, new)
+        rule = find(change, verb)
+        if rule.outcome != ALLOWED:
+            verdicts.append(Verdict(".".join(path), rule.code, rule.outcome, rule.sentence, _short(before, path),
+                                    _short(after, path)))
+    return tuple(verdicts)
+
+
+def find(change: Change, verb: str = "up") -> Rule:
+    """Return the first row that matches; LookupError is a hole in the table."""
+    name = ".".join(part.replace(".", "_") for part in change.path)
+    for rule in TABLE:
+        if rule.by != verb and any(_matches(name, p) for p in rule.paths) and rule.when(change):
+            return rule
+    raise LookupError(f"no rule for {name}")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("."), pattern.split(".")
+    if pattern.startswith(("config.*", "hosts.*.config*", "hosts.*.labels*")) and len(parts) > len(wanted):
+        parts = parts[:len(wanted)]         # any depth below
+    return len(parts) == len(wanted) and all(fnmatchcase(p, w) for p, w in zip(parts, wanted, strict=True))
+
+
+def _document(cluster: Cluster) -> dict[str, Any]:
+    """Return the inventory as far as it is applied, with the roles that hosts have in effect."""
+    document = cluster.model_dump(mode="json", exclude={"version", "ssh", "operators", "lab", "hosts"})
+    etcd, balancers = ({h.name for h in hosts} for hosts in (cluster.etcd_hosts, cluster.load_balancers))
+    hosts = {}
+    for host in cluster.machines:
+        roles = set(host.roles) | ({Role.ETCD} if host.name in etcd else set())
+        roles |= {Role.LOAD_BALANCER} if host.name in balancers and cluster.api.vip else set()
+        hosts[host.name] = host.spec.model_dump(mode="json", exclude={"ssh"}) | {"roles": sorted(roles)}
+    return document | {"hosts": hosts}
+
+
+def _differing(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
+    whole_host = len(path) == 2 and path[0] == "hosts" and None in (old, new)
+    if isinstance(old, Mapping | None) and isinstance(new, Mapping | None) and (old or new) and not whole_host:
+        left, right = old or {}, new or {}
+        for key in [*left, *(k for k in right if k not in left)]:
+            yield from _differing(left.get(key), right.get(key), (*path, str(key)))
+    elif old != new and (old or new):
+        yield path, old, new
+
+
+def _short(value: Any, path: Path) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in value) or "none"
+    if isinstance(value, Mapping):
+        return "in the inventory"
+    return "not there" if value is None else str(value)

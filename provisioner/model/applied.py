@@ -1,0 +1,79 @@
+"""What a cluster was last made from: its inventory without logins, and the artifacts it runs; no secret is in it.
+
+The same text lies here (`.kubewright/last-applied.yaml`) and on the control planes and etcd hosts, written when `up`
+has proved the cluster. It is what the next change is judged against, and what drift is measured from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from provisioner.model.artifact import ArtifactLock, LockedArtifact
+from provisioner.model.cluster import Cluster
+
+HOST_PATH = "/etc/kubewright/cluster.yaml"
+SCHEMA_VERSION = 1
+_HEADER = "# What `kubewright up` last made this cluster from. Written by it after its last proof; do not edit.\n"
+# How one machine logs in, and who may read the secrets, is not what the cluster is made of.
+_NOT_APPLIED = ("ssh", "operators", "lab")
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class NotApplied(ValueError):
+    """The text is not one of ours: edited by hand, torn, or of a version that we do not know."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An inventory and a lock that a cluster was once made from."""
+
+    cluster: Cluster
+    lock: ArtifactLock
+
+    def to_text(self) -> str:
+        """Return the document; equal inputs give equal bytes."""
+        document = {"schema_version": SCHEMA_VERSION, "cluster": _cluster(self.cluster),
+                    "artifacts": [{k: v for k, v in asdict(a).items() if v != ""} for a in self.lock.artifacts]}
+        text = yaml.dump(document, Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=10_000)
+        return _HEADER + str(text)
+
+
+def from_text(text: str) -> Applied:
+    """Return what `to_text` wrote; NotApplied for anything else."""
+    try:
+        document = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
+        if document["schema_version"] != SCHEMA_VERSION:
+            raise NotApplied(f"schema_version {document['schema_version']} is not {SCHEMA_VERSION}")
+        cluster = Cluster.model_validate_json(json.dumps(document["cluster"]), strict=True)
+        return Applied(cluster, ArtifactLock(tuple(LockedArtifact(**entry) for entry in document["artifacts"])))
+    except (yaml.YAMLError, ValidationError, KeyError, TypeError) as fault:
+        raise NotApplied(str(fault).splitlines()[0] if str(fault) else type(fault).__name__) from None
+
+
+def digest(source: Cluster | ArtifactLock) -> str:
+    """Return a digest of what an inventory or a lock means; comments and the order of keys do not count."""
+    document: object = source.model_dump(mode="json") if isinstance(source, Cluster) else [
+        asdict(a) for a in sorted(source.artifacts, key=lambda a: (a.arch, a.name))]
+    return "sha256:" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def with_logins(applied: Cluster, current: Cluster) -> Cluster:
+    """Return the applied cluster reached as the inventory says now; a host that left it, by the cluster's `ssh`."""
+    hosts = {name: spec.model_copy(update={"ssh": current.hosts[name].ssh}) if name in current.hosts else spec
+             for name, spec in applied.hosts.items()}
+    logins = {name: getattr(current, name) for name in _NOT_APPLIED}
+    return applied.model_copy(update={**logins, "hosts": hosts})
+
+
+def _cluster(cluster: Cluster) -> dict[str, Any]:
+    document = cluster.model_dump(mode="json", exclude={*_NOT_APPLIED, "hosts"})
+    hosts = {name: spec.model_dump(mode="json", exclude={"ssh"}) for name, spec in cluster.hosts.items()}
+    return document | {"hosts": {name: {k: v for k, v in host.items() if v or k == "roles"}
+                                 for name, host in hosts.items()}}

@@ -1,0 +1,108 @@
+"""The plan as a document: what `plan -o json` and `drift -o json` print, and `plan --out` keeps."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA_VERSION = 1
+
+
+class _Part(BaseModel):
+    """A frozen part of the document that refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ChangeDocument(_Part):
+    """One change on one host."""
+
+    host: str = Field(description="Name of the host")
+    phase: str = Field(description="Phase of `up` that makes the change")
+    kind: str = Field(description="directory, file, symlink, artifact, certificate, package, user, sysctl, module, "
+                                  "swap or unit")
+    path: str = Field(description="Identity within its kind: a path, or a name")
+    action: str = Field(description="add, change, remove; for units start, restart, reload, enable")
+    reason: str = Field(description="Why, in words; of a restart the file and the fields that cause it")
+    expect: str = Field(description="State that was seen; the host writes only while it still is so")
+    want: str = Field(description="State that it will have; empty where bytes are generated (certificates, keys)")
+    about: str = Field(default="", description="Of a binary or image: name, version and source")
+    diff: str = Field(default="", description="Unified diff of a text; a secret's is `(secret, changed)`; not in a "
+                                              "saved plan")
+    causes: tuple[str, ...] = Field(default=(), description="Of a restart: each input that causes it")
+
+
+class ObjectDocument(_Part):
+    """One Kubernetes object."""
+
+    phase: str = Field(description="Phase of `up` that makes the change")
+    identity: str = Field(description="`Kind namespace/name`, or `Kind name`")
+    action: str = Field(description="add, change or remove")
+    reason: str = Field(description="Why, in words: the fields that differ")
+    diff: str = Field(default="", description="A line a field; values of Secrets are masked")
+
+
+class UnitDocument(_Part):
+    """What happens to one unit."""
+
+    action: str = Field(description="start, restart or reload")
+    unit: str = Field(description="Name of the systemd unit")
+    hosts: tuple[str, ...] = Field(description="Hosts on which it happens")
+
+
+class StepDocument(_Part):
+    """One phase that has work."""
+
+    phase: str = Field(description="Name of the phase")
+    turns: tuple[tuple[str, ...], ...] = Field(description="Hosts that go together; each turn waits for the one before")
+    changes: int = Field(description="Changes on hosts")
+    objects: int = Field(description="Kubernetes objects")
+    units: tuple[UnitDocument, ...] = Field(description="What is started, restarted or reloaded")
+
+
+class VerdictDocument(_Part):
+    """What a change rule says about a changed path of the inventory."""
+
+    path: str = Field(description="Path in cluster.yaml")
+    code: str = Field(description="Name of the rule")
+    outcome: str = Field(description="noted, or needs a flag: then `up` wants `--allow CODE`")
+    sentence: str = Field(description="Why")
+    before: str = Field(description="Value that was last applied")
+    after: str = Field(description="Value in the inventory")
+
+
+class PlanDocument(_Part):
+    """A whole plan."""
+
+    schema_version: Literal[1] = Field(description="Version of this document's form")
+    cluster: str = Field(description="Name of the cluster")
+    inventory_digest: str = Field(description="Digest of what cluster.yaml means; comments do not count")
+    lock_digest: str = Field(description="Digest of what artifacts.lock means")
+    bootstrap: bool = Field(description="No etcd cluster exists yet")
+    checked: int = Field(description="Items compared")
+    hosts: tuple[str, ...] = Field(description="Hosts that were looked at")
+    changes: tuple[ChangeDocument, ...] = Field(description="Changes on hosts, in the order of their phases")
+    objects: tuple[ObjectDocument, ...] = Field(description="Kubernetes objects")
+    strangers: tuple[str, ...] = Field(description="Nodes that the inventory does not name; left alone")
+    left_out: dict[str, tuple[str, ...]] = Field(
+        default={}, description="API servers that a killed run left out of service -> hosts that send them nobody")
+    steps: tuple[StepDocument, ...] = Field(description="Phases that have work, in their order")
+    impact: tuple[str, ...] = Field(description="What it means for whoever uses the cluster, a sentence each")
+    verdicts: tuple[VerdictDocument, ...] = Field(default=(), description="What the change rules say")
+    allowed: tuple[str, ...] = Field(default=(), description="Rules that `--allow` was given for")
+
+
+def plan_schema() -> dict[str, Any]:
+    """Return the JSON schema of the document."""
+    schema = PlanDocument.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kubewright plan"} | schema
+
+
+def read_plan(text: str) -> PlanDocument:
+    """Return a saved plan; ValueError says in a line why the text is none."""
+    try:
+        return PlanDocument.model_validate_json(text)
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
