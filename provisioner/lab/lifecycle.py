@@ -91,6 +91,8 @@ def reset(inventory: Inventory, say: Say, hosts: Collection[str] = ()) -> UpResu
         for name in names:
             mounts.remove_tree(instance.node_dir(name))
         filters.remove(instance, *names)
+        if not hosts:
+            inventory.applied_path.unlink(missing_ok=True)      # that cluster is gone: nothing is held against it
         return _bring_up(instance, inventory, built, say, began)
 
 
@@ -102,6 +104,7 @@ def down(inventory: Inventory, say: Say) -> None:
     with locked(instance):
         _refuse_strangers_instance(instance, inventory)
         names = state.remove_all(instance)
+        inventory.applied_path.unlink(missing_ok=True)
     keys.unpin(inventory.known_hosts_path, [_pin_name(inventory, host) for host in inventory.cluster.hosts])
     what = f"{len(names)} nodes ({', '.join(names)})" if names else "nothing was up"
     say(f"lab {instance.name} is down: {what}, {time.monotonic() - began:.1f} s")
