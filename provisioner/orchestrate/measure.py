@@ -41,7 +41,7 @@ class _Sum:
         before = one.at - self.interval if self.good is None else self.good
         end = one.at + one.took
         self.gap = max(self.gap, end - before - self.interval)
-        self.good = before if one.why else max(before, end)
+        self.good = before if one.why else end
 
     def result(self, series: str, host: str) -> SeriesResult:
         return SeriesResult(series, host, self.attempts, self.failures, dict(self.reasons), round(self.gap * 1000),
