@@ -24,7 +24,8 @@ def _environment() -> Environment:
     # No autoescape: these are configuration files, not HTML. StrictUndefined: a misspelt name must stop the run.
     return Environment(
         loader=FileSystemLoader(data_dir("templates")), undefined=StrictUndefined, autoescape=False,  # noqa: S701
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        auto_reload=False)      # else every rendering asks the disk whether its template has changed
 
 
 def render(path: str, **values: Any) -> str:
