@@ -10,7 +10,7 @@ from typing import Any
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Artifact
 from provisioner.model.plan import NEEDS_FLAG, Change, ObjectChange, Plan
-from provisioner.report.impact import impact, impact_lines
+from provisioner.report.impact import impact, impact_lines, names
 
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~"}
 _FOLD = 12   # lines of one kind shown without --diff before the rest is counted
@@ -50,8 +50,18 @@ def _table(plan: Plan, cluster: Cluster, *, diff: bool) -> list[str]:
         lines.append("  " + ", ".join(f"{h}  {cluster.hosts[h].address}" if len(hosts) == 1 else h for h in hosts))
         lines += host_lines or ["    up to date"]
     if plan.objects:
-        lines += ["  objects", *(line for o in plan.objects for line in _object_lines(o, diff=diff))]
+        lines += ["  objects", *(line for o in _folded_objects(plan) for line in _object_lines(o, diff=diff))]
     return lines
+
+
+def _folded_objects(plan: Plan) -> list[ObjectChange]:
+    """Return the objects, Nodes that change in the same way as one."""
+    folded: dict[tuple[str, ...], list[ObjectChange]] = {}
+    for change in plan.objects:
+        kind, _, name = change.identity.partition(" ")
+        folded.setdefault((kind, change.action, change.reason, "" if kind == "Node" else name), []).append(change)
+    return [replace(alike[0], identity=f"{key[0]} {names([c.identity.partition(' ')[2] for c in alike])}")
+            for key, alike in folded.items()]
 
 
 def _folded(plan: Plan, *, diff: bool) -> list[tuple[list[str], list[str]]]:

@@ -5,30 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from provisioner.model.applied import Applied
-from provisioner.model.cluster import Role
-from provisioner.orchestrate import applied, gates
+from provisioner.operate import nodes
+from provisioner.orchestrate import applied, gates, record
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.phases.converge import apply_batch
 from provisioner.orchestrate.session import Session
 
 
 def label_roles(session: Session) -> str:
-    """Label the Nodes with their roles; a kubelet may not do that itself (NodeRestriction)."""
-    done = 0
-    for node in session.kube().nodes():
-        name = str(node["metadata"]["name"])
-        if name not in session.cluster.hosts:
-            continue
-        wanted = _role_labels(session, name)
-        if any(node["metadata"].get("labels", {}).get(k) != v for k, v in wanted.items()):
-            session.kube().merge_patch(f"/api/v1/nodes/{name}", {"metadata": {"labels": wanted}})
-            done += 1
-    return f"{counted(done, 'node')} labelled" if done else ""
-
-
-def _role_labels(session: Session, name: str) -> dict[str, str]:
-    roles = session.cluster.machine(name).roles & {Role.CONTROL_PLANE, Role.WORKER}
-    return {f"node-role.kubernetes.io/{role}": "" for role in roles}
+    """Label the Nodes with their roles, as the plan says; a kubelet may not do that itself (NodeRestriction)."""
+    changes = [c for c in session.the_plan.objects if c.phase == nodes.PHASE]
+    if not changes:
+        return ""
+    nodes.apply_labels(session.kube(), session.cluster, changes)
+    record.of_objects(session, changes)
+    return f"{counted(len(changes), 'node')} labelled"
 
 
 def cluster_is_healthy(session: Session) -> None:

@@ -220,8 +220,10 @@ def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> No
     built.api.put("/api/v1/nodes/old1", node("old1"))
     del built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"]
     session = surveyed(built)
+    assert [(o.phase, o.identity, o.action, o.reason) for o in session.the_plan.objects] == [
+        ("verify", "Node w1", "change", "+node-role.kubernetes.io/worker")]
     assert label_roles(session) == "1 node labelled"
-    assert label_roles(session) == ""
+    assert label_roles(surveyed(built)) == ""
     assert built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"] == {"node-role.kubernetes.io/worker": ""}
     assert built.api.objects["/api/v1/nodes/cp1"]["metadata"]["labels"] == {
         "node-role.kubernetes.io/control-plane": ""}
