@@ -12,7 +12,7 @@ from provisioner.converge.results import HostResult
 from provisioner.model.desired import Certificate, File
 from provisioner.model.plan import Change
 from provisioner.operate import pki
-from provisioner.orchestrate import gates, rundir
+from provisioner.orchestrate import gates, record, rundir
 from provisioner.orchestrate.batches import batches, interrupts
 from provisioner.orchestrate.phase import Act, counted
 from provisioner.orchestrate.session import Session
@@ -67,7 +67,9 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
     try:
         bundle.write_bundles(directory, changes, session.secrets.resolve, _mint(session),
                              lambda host: f"{session.run_id}.{step}")
-        _raise(runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit))
+        results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit)
+        record.of_results(session, changes, results)
+        _raise(results)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -89,7 +91,11 @@ def prepare(session: Session) -> str:
         return ""
     directory = session.run_dir / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes)
-    _raise(runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit))
+    results = runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit)
+    for host in changes:
+        if results[host].ok:
+            record.of_changes(session, host, changes[host])
+    _raise(results)
     _expect_package_files(session, changes)
     return summary(changes)
 
