@@ -42,9 +42,14 @@ class Agreed:
         return agreed
 
     def hold(self, session: Session, plan: Plan) -> Plan:
-        """Return the plan if it is what was agreed to, else raise RefusedForSafety or PlanStale; nothing is changed."""
+        """Return the plan if it is what was agreed to, else raise RefusedForSafety or PlanStale; nothing is changed.
+
+        What the rules say about changes that go on is told as events.
+        """
         plan = applied.judge_hosts(session, plan)
         applied.need_flags(session.inventory, plan.verdicts, self.allowed)
+        for verdict in plan.verdicts:
+            session.tell("diagnostic", message=str(verdict), data=verdict.to_json())
         return self._same(plan)
 
     def hold_generated(self, plan: Plan) -> Plan:

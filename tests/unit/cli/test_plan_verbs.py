@@ -221,7 +221,8 @@ def test_a_worker_that_left_is_named_and_left_alone(built: World, run: Run, chan
     change({"hosts.w2": None})
     ended = run("plan")
     assert ended.code == 0 and "hosts.w2: in the inventory → not there" in ended.out
-    assert run("up").code == 0
+    done = run("up")
+    assert done.code == 0 and "! hosts.w2: in the inventory → not there" in done.err
     assert all("w2" not in hosts for _, _, hosts in built.hosts.log)
 
 
