@@ -139,6 +139,13 @@ def test_the_vip_stays_on_a_host_unless_another_one_does_better(tmp_path: Path, 
     assert len(asked.read_text().splitlines()) == (1 if "7444" in reached else 3)
 
 
+def test_a_server_s_line_itself_says_when_silence_ends_a_connection() -> None:
+    """HAProxy 2.6 accepts tcp-ut in default-server and ignores it."""
+    body = text(compiled().hosts["w1"], "/etc/haproxy/haproxy.cfg")
+    servers = [line for line in body.splitlines() if line.startswith("    server ")]
+    assert len(servers) == 3 and all(" tcp-ut 4s " in line for line in servers)
+
+
 def test_keepalived_s_check_is_answered_by_haproxy_on_the_vip_s_hosts_alone() -> None:
     hosts = compiled().hosts
     assert "bind 127.0.0.1:7444" in text(hosts["cp1"], "/etc/haproxy/haproxy.cfg")
