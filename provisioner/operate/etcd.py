@@ -6,7 +6,8 @@ election (measured with 0.12.1: 47 of 60 calls refused after the leader was kill
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,25 @@ class EtcdStatus:
 
 def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
     """Ask one member for its state and its view of the membership; EtcdFault holds the server's own words."""
+    with _client(access, timeout, "asking a member for its status") as (client, rpc):
+        reply: Any = client.maintenancestub.Status(rpc.StatusRequest(), timeout, credentials=client.call_credentials)
+        members = tuple(MemberSeen(int(m.id), str(m.name), tuple(m.peer_urls)) for m in client.members)
+    return EtcdStatus(
+        version=str(reply.version), db_size=int(reply.dbSize), leader_id=int(reply.leader),
+        raft_index=int(reply.raftIndex), raft_term=int(reply.raftTerm), cluster_id=int(reply.header.cluster_id),
+        member_id=int(reply.header.member_id), members=members)
+
+
+def move_leader(access: Access, successor: int, *, timeout: float = TIMEOUT) -> None:
+    """Let the leader, which `access` must lead to, hand over to the member with this id; other members refuse it."""
+    with _client(access, timeout, "moving the leadership") as (client, rpc):
+        client.maintenancestub.MoveLeader(
+            rpc.MoveLeaderRequest(targetID=successor), timeout, credentials=client.call_credentials)
+
+
+@contextmanager
+def _client(access: Access, timeout: float, doing: str) -> Iterator[tuple[Any, Any]]:
+    """Give a client of one endpoint and the messages it speaks; what the library raises becomes an EtcdFault."""
     import etcd3
     import grpc
 
@@ -61,17 +81,11 @@ def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
         # The tunnel ends at loopback: `localhost` is a name every member's certificate carries.
         grpc_options={"grpc.ssl_target_name_override": "localhost", "grpc.enable_http_proxy": 0}.items())
     try:
-        reply: Any = client.maintenancestub.Status(
-            etcd3.etcdrpc.StatusRequest(), timeout, credentials=client.call_credentials)
-        members = tuple(MemberSeen(int(m.id), str(m.name), tuple(m.peer_urls)) for m in client.members)
+        yield client, etcd3.etcdrpc
     except (etcd3.exceptions.Etcd3Exception, grpc.RpcError) as error:
-        raise EtcdFault(f"etcd: asking a member for its status: {_said(error)}") from error
+        raise EtcdFault(f"etcd: {doing}: {_said(error)}") from error
     finally:
         client.close()
-    return EtcdStatus(
-        version=str(reply.version), db_size=int(reply.dbSize), leader_id=int(reply.leader),
-        raft_index=int(reply.raftIndex), raft_term=int(reply.raftTerm), cluster_id=int(reply.header.cluster_id),
-        member_id=int(reply.header.member_id), members=members)
 
 
 def _said(error: BaseException) -> str:
@@ -79,6 +93,16 @@ def _said(error: BaseException) -> str:
     cause: Any = error.__cause__ or error
     details = getattr(cause, "details", None)
     return str(details() if callable(details) else details or error or type(error).__name__)
+
+
+def successor_of(leader: EtcdStatus, others: Sequence[EtcdStatus]) -> int | None:
+    """Return the id of the member that should lead instead: of those that answer, the one that is furthest.
+
+    Pure. None where no other member of the leader's own view answers.
+    """
+    known = {m.id for m in leader.members if m.name}
+    fit = [s for s in others if s.member_id in known and s.member_id != leader.member_id and s.leader_id]
+    return max(fit, key=lambda s: (s.raft_index, s.member_id)).member_id if fit else None
 
 
 def disagreements(statuses: Sequence[EtcdStatus], names: Sequence[str], *, asked: int = 0) -> list[str]:

@@ -1,29 +1,73 @@
-"""How many hosts at a time: decided from the changes alone, never while acting."""
+"""How many hosts at a time, and in which order: decided from what is known of them, never while acting."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from provisioner.model.plan import Change
 
 # Phases whose restarts take capacity away; the others write files that nothing reads until a later restart.
 INTERRUPTING = frozenset({"runtime", "etcd", "load-balancer", "control-plane", "controllers", "node", "network"})
+_LIMIT = re.compile(r"([0-9]{1,6})(%?)")
 
 
-def batches(phase: str, changes: Mapping[str, Sequence[Change]], *, live: bool) -> list[tuple[str, ...]]:
+@dataclass(frozen=True)
+class Limit:
+    """How many workers may be worked on together: a number, or a share of all of them in percent."""
+
+    number: int = 1
+    percent: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Limit:
+        """Read `3` or `25%`; ValueError for anything else, 0 and more than 100 % included."""
+        found = _LIMIT.fullmatch(text)
+        if not found or not int(found[1]) or (found[2] and int(found[1]) > 100):
+            raise ValueError(f"{text!r} is neither a number from 1 nor a share from 1% to 100%")
+        return cls(int(found[1]), bool(found[2]))
+
+    def of(self, workers: int) -> int:
+        """Return how many of so many workers: a share is rounded down, but one there always is."""
+        return max(1, workers * self.number // 100) if self.percent else self.number
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What asking the cluster said of hosts before their turn.
+
+    `down` serve nobody even together: what is done to them takes nothing away. `first` are to be repaired before a host
+    that serves is touched, `last` wait for all others.
+    """
+
+    down: frozenset[str] = frozenset()
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+
+
+def batches(
+    phase: str, changes: Mapping[str, Sequence[Change]], *, live: bool, workers: Collection[str] = (), limit: int = 1,
+    standing: Standing = Standing(),
+) -> list[tuple[str, ...]]:
     """Return the hosts of a phase in batches, each gated before the next.
 
     A first start takes nothing away, so all hosts start together (etcd's first quorum even needs that). On a live
-    cluster hosts where a running unit is restarted or reloaded go one at a time, after all others.
+    cluster hosts where a running unit is restarted or reloaded go after all others: one at a time, then those that are
+    nothing but `workers`, `limit` at a time.
     """
     hosts = tuple(changes)
     if not hosts:
         return []
     if not live or phase not in INTERRUPTING:
         return [hosts]
-    disturbed = tuple(h for h in hosts if interrupts(changes[h]))
+    disturbed = [h for h in hosts if interrupts(changes[h]) and h not in standing.down]
     calm = tuple(h for h in hosts if h not in disturbed)
-    return ([calm] if calm else []) + [(h,) for h in disturbed]
+    rank = {h: 1 for h in disturbed} | dict.fromkeys(standing.last, 2) | dict.fromkeys(standing.first, 0)
+    alone = sorted((h for h in disturbed if h not in workers), key=lambda h: rank[h])
+    many = [h for h in disturbed if h in workers]
+    return [*([calm] if calm else []), *((h,) for h in alone),
+            *(tuple(many[i:i + limit]) for i in range(0, len(many), limit))]
 
 
 def interrupts(changes: Sequence[Change]) -> bool:

@@ -18,11 +18,13 @@ from provisioner.model.ports import (
     LOCAL_API,
 )
 from provisioner.operate import etcd, kube
+from provisioner.operate.etcd import EtcdStatus
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.pool import gather
 
 DEADLINE = 120.0   # seconds; an API server behind a slow disk needs tens of them, a broken one fails at once
+STOP = 120.0       # seconds an API server may take to stop: TimeoutStopSec of its unit
 INTERVAL = 0.25
 Probe = dict[str, Any]
 
@@ -106,10 +108,12 @@ def _journal(host: str, probes: Sequence[Probe], results: Sequence[Mapping[str, 
     return f"kubewright logs {host} {unit.removesuffix('.service')}" if unit else "kubewright status"
 
 
-def phase_holds(session: Session, phase: str, hosts: Sequence[str] | None = None) -> None:
+def phase_holds(
+    session: Session, phase: str, hosts: Sequence[str] | None = None, deadline: float = DEADLINE,
+) -> None:
     """Prove a phase on `hosts` (default: all that have it)."""
     names = session.the_plan.desired.hosts if hosts is None else hosts
-    hosts_hold(session, {h: host_probes(session, h, phase) for h in names}, phase)
+    hosts_hold(session, {h: host_probes(session, h, phase) for h in names}, phase, deadline)
 
 
 def wait_until(
@@ -133,52 +137,95 @@ def wait_until(
         time.sleep(INTERVAL)
 
 
+def members(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus | KubewrightError]:
+    """Ask the members of `hosts` now; one that does not answer has its fault."""
+    answers: dict[str, EtcdStatus | KubewrightError] = {}
+    for host in hosts:
+        try:
+            answers[host] = etcd.status(session.etcd_access(host))
+        except KubewrightError as fault:
+            answers[host] = fault
+    return answers
+
+
 def etcd_is_one_cluster(session: Session) -> None:
     """Prove that the members are exactly the inventory's, agree on a leader and are of one cluster."""
     hosts = [h.name for h in session.cluster.etcd_hosts]
-    wait_until(session, "etcd", _etcd_faults(session, hosts, hosts))
+    wait_until(session, "etcd", lambda: _etcd_faults(session, hosts))
 
 
 def other_members_serve(session: Session, hosts: Sequence[str]) -> None:
     """Prove that every member but those of `hosts`, which are about to be restarted, is in good health."""
-    names = [h.name for h in session.cluster.etcd_hosts]
-    others = [h for h in names if h not in hosts]
+    others = [h.name for h in session.cluster.etcd_hosts if h.name not in hosts]
     if others:
-        wait_until(session, "etcd", _etcd_faults(session, others, names), when="before")
+        wait_until(session, "etcd", lambda: _etcd_faults(session, others), when="before")
 
 
-def _etcd_faults(session: Session, asked: Sequence[str], members: Sequence[str]) -> Callable[[], str]:
-    access = {h: session.etcd_access(h) for h in asked}
+def _etcd_faults(session: Session, asked: Sequence[str]) -> str:
+    answers = members(session, asked)
+    statuses = [a for a in answers.values() if isinstance(a, EtcdStatus)]
+    silent = [f"{host}: {a.message}" for host, a in answers.items() if isinstance(a, KubewrightError)]
+    names = [h.name for h in session.cluster.etcd_hosts]
+    return "; ".join([*silent, *etcd.disagreements(statuses, names, asked=len(asked))])
+
+
+def member_has_caught_up(session: Session, host: str) -> None:
+    """Prove that `host`'s member has taken in all that any other had when this was first asked."""
+    others = members(session, [h.name for h in session.cluster.etcd_hosts if h.name != host])
+    goal = max((a.raft_index for a in others.values() if isinstance(a, EtcdStatus)), default=0)
 
     def look() -> str:
-        statuses, silent = [], []
-        for host in asked:
-            try:
-                statuses.append(etcd.status(access[host]))
-            except etcd.EtcdFault as fault:
-                silent.append(f"{host}: {fault.message}")
-        return "; ".join([*silent, *etcd.disagreements(statuses, members, asked=len(asked))])
+        index = etcd.status(session.etcd_access(host)).raft_index
+        return "" if index >= goal else f"{host} is at raft index {index} of {goal}"
 
-    return look
+    wait_until(session, "etcd", look)
 
 
-def other_api_servers_are_ready(session: Session, hosts: Sequence[str]) -> None:
-    """Prove that every API server but those of `hosts`, which are about to be restarted, is ready.
+def api_servers_that_serve(session: Session, hosts: Sequence[str]) -> list[str]:
+    """Return those of `hosts` whose API server says now that it is ready; restarting another takes nothing away."""
+    probes = {h: [control_plane_probe(session, h)] for h in hosts}
+    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], 0.1), probes)
+    return [h for h, answer in now.items() if not isinstance(answer, KubewrightError) and answer["ok"]]
 
-    Nothing is asked of the others where those of `hosts` are not ready themselves: restarting them takes nothing away.
-    """
+
+def other_api_servers_are_ready(session: Session, host: str) -> None:
+    """Prove that every API server but that of `host`, which is about to be restarted, is ready."""
     probes = {h.name: [control_plane_probe(session, h.name)] for h in session.cluster.control_planes}
-    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], 0.1), hosts)
-    if any(not isinstance(answer, KubewrightError) and answer["ok"] for answer in now.values()):
-        hosts_hold(session, {h: p for h, p in probes.items() if h not in hosts}, "control-plane", when="before")
+    hosts_hold(session, {h: p for h, p in probes.items() if h != host}, "control-plane", when="before")
 
 
-def vip_answers(session: Session) -> None:
+def api_server_is_back(session: Session, host: str) -> None:
+    """Prove that `host`'s API server runs with its inputs and is ready itself, whatever the load balancers do."""
+    probes = [p for p in host_probes(session, host, "control-plane") if p["kind"] == "unit"]
+    hosts_hold(session, {host: [*probes, control_plane_probe(session, host)]}, "control-plane", STOP + DEADLINE)
+
+
+def balancers_answer(session: Session) -> None:
+    """Prove that the API is reached through HAProxy on every load balancer, and at the VIP where a host holds it.
+
+    A VIP that no host had when the run began is new or lost: nothing is taken away from it.
+    """
+    balancers = [h.name for h in session.cluster.load_balancers]
+    probe = _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)
+    hosts_hold(session, {h: [probe] for h in balancers}, "load-balancer", 30.0, when="before")
+    vip = session.cluster.api.vip
+    if vip is not None and any(o.facts.interface_of(str(vip)) for o in session.observed.values()):
+        vip_answers(session, when="before")
+
+
+def balancer_serves(session: Session, host: str) -> bool:
+    """Say whether the API is reached now through `host`'s own HAProxy."""
+    probe = _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)
+    answer = session.pool.map(lambda c: remote.probe(c, [probe], 0.1), [host])[host]
+    return not isinstance(answer, KubewrightError) and bool(answer["ok"])
+
+
+def vip_answers(session: Session, *, when: str = "after") -> None:
     """Prove from every load balancer that the API answers at the VIP."""
     api = session.cluster.api
     if api.vip is not None:
         probe = _https("API at the VIP", str(api.vip), api.port)
-        hosts_hold(session, {h.name: [probe] for h in session.cluster.load_balancers}, "control-plane", 30.0)
+        hosts_hold(session, {h.name: [probe] for h in session.cluster.load_balancers}, "control-plane", 30.0, when=when)
 
 
 def leaders_act(session: Session) -> None:

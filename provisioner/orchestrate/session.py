@@ -18,19 +18,21 @@ from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import pki as table
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.artifact import ArtifactLock
-from provisioner.model.cluster import Cluster, Host
+from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.desired import Certificate
 from provisioner.model.events import Emit, Event
 from provisioner.model.inventory import Inventory
 from provisioner.model.observed import HostObserved
-from provisioner.model.plan import Plan
+from provisioner.model.plan import Change, Plan
 from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
 from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate import rundir
+from provisioner.orchestrate.batches import Limit
 from provisioner.transport import remote
+from provisioner.transport.connection import Connection
 from provisioner.transport.pool import Pool
 from provisioner.transport.target import targets_of
 from provisioner.transport.tunnel import Tunnel
@@ -48,7 +50,7 @@ class Session:
 
     `observed` and `plan` are set by the survey. What stands in `safe_points` is called between phases and between
     batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are
-    removed at the end.
+    removed at the end. `early` holds (phase, host) whose changes were carried with an earlier phase's.
     """
 
     inventory: Inventory
@@ -61,9 +63,12 @@ class Session:
     observed: dict[str, HostObserved] = field(default_factory=dict)
     unreachable: dict[str, KubewrightError] = field(default_factory=dict)
     plan: Plan | None = None
+    max_unavailable: Limit = field(default_factory=Limit)
+    early: set[tuple[str, str]] = field(default_factory=set)
     safe_points: list[Callable[[], None]] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
+    _tunnels: dict[Connection, Tunnel] = field(default_factory=dict)
 
     @property
     def cluster(self) -> Cluster:
@@ -89,6 +94,20 @@ class Session:
     def tell(self, type_: str, **fields: object) -> None:
         """Emit an event of this run, now."""
         self.emit(Event(type_, time.time(), **fields))  # type: ignore[arg-type]
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Return the hosts that are workers and nothing else: what may be worked on several at a time."""
+        return tuple(h.name for h in self.cluster.machines if h.roles == {Role.WORKER})
+
+    @property
+    def at_once(self) -> int:
+        """Return how many workers may be worked on together."""
+        return self.max_unavailable.of(len(self.workers))
+
+    def changes(self, phase: str) -> dict[str, tuple[Change, ...]]:
+        """Return the plan's changes of a phase by host, without those that were carried early."""
+        return {h: c for h, c in self.the_plan.of(phase).items() if (phase, h) not in self.early}
 
     def safe_point(self) -> None:
         """Give the word to all who watch the run, when nothing is half done: any of them may end the run by raising."""
@@ -140,8 +159,10 @@ class Session:
         """Return the way to `host`'s own member: a tunnel, and the health client's certificate read over SSH."""
         files = self._fetch_credentials("etcd", table.ETCD_CA, table.ETCD_HEALTH.path, table.ETCD_HEALTH.key_path,
                                         self.answering(self.cluster.etcd_hosts))
-        tunnel = self._stack.enter_context(Tunnel(self.pool.connection(host), "127.0.0.1", ETCD_CLIENT))
-        return Access(tunnel.address, *files)
+        connection = self.pool.connection(host)
+        if connection not in self._tunnels:
+            self._tunnels[connection] = self._stack.enter_context(Tunnel(connection, "127.0.0.1", ETCD_CLIENT))
+        return Access(self._tunnels[connection].address, *files)
 
     def _open_kube(self, files: Files, hosts: Sequence[str]) -> Kube:
         tunnel = self._on_first(hosts, lambda host: self._stack.enter_context(

@@ -73,6 +73,8 @@ def look(session: Session) -> Status:
         attention += [f"{name}: {unit} is not running" for unit in row.units_down]
         if row.drift:
             attention.append(f"{name}: {counted(row.drift, 'difference')} from the inventory: kubewright plan")
+    attention += [f"{name}: left out of service in the HAProxy of {', '.join(hosts)}: kubewright up"
+                  for name, hosts in plan.left_out.items()]
     attention += _api(session, rows)
     attention += _nodes(session, rows)
     quorum, faults = _etcd(session, rows)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from provisioner.compile import pki as table
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, compare
 from provisioner.compile.etcd import BOOTSTRAP_ENV, DATA_DIR
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
-from provisioner.model.applied import digest
 from provisioner.model.desired import Desired, Directory, File, HostDesired, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import ObjectChange, Plan
-from provisioner.operate import pki
+from provisioner.operate import haproxy, pki
 from provisioner.operate.kube import ApiFault, compare_objects
-from provisioner.operate.nodes import label_changes
 from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
@@ -32,6 +29,7 @@ _EVIDENCE: tuple[Item, ...] = (
     File(path=BOOTSTRAPPED, phase="etcd"),
     File(path=BOOTSTRAP_ENV, phase="etcd"),
     Directory(path=MEMBER_DATA, phase="etcd"),
+    haproxy.STATES,
 )
 
 
@@ -83,13 +81,10 @@ def _decide(session: Session, desired: Desired) -> Plan:
     if not bootstrap:
         _refuse_foreign(session)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
-    nodes = _nodes(session)
-    objects = (*_object_changes(session, desired), *label_changes(session.cluster, nodes))
     plan = Plan(
-        cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
+        cluster=session.cluster.cluster, desired=desired, changes=changes, objects=_object_changes(session, desired),
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
-        strangers=_strangers(session, nodes or ()),
-        inventory_digest=digest(session.cluster), lock_digest=digest(session.lock))
+        strangers=_strangers(session), left_out=_left_out(session))
     session.plan = replace(plan, steps=steps(plan))
     return session.plan
 
@@ -102,6 +97,16 @@ def is_bootstrapped(observed: Mapping[str, HostObserved]) -> bool:
 def lost_members(session: Session, hosts: Sequence[str]) -> list[str]:
     """Return the etcd hosts that have no data although the cluster was bootstrapped."""
     return [h for h in session.reachable(hosts) if session.observed[h].state("directory", MEMBER_DATA) == ABSENT]
+
+
+def _left_out(session: Session) -> dict[str, tuple[str, ...]]:
+    """Return which API servers a run took out of service and did not put back, and in whose HAProxy."""
+    hosts: dict[str, list[str]] = {}
+    for host, observed in session.observed.items():
+        text = str(observed.extra(haproxy.STATES.kind, haproxy.STATES.path).get("text", ""))
+        for server in haproxy.left_out(text):
+            hosts.setdefault(server, []).append(host)
+    return {server: tuple(names) for server, names in sorted(hosts.items())}
 
 
 def read_certificates(session: Session) -> Certificates:
@@ -152,17 +157,13 @@ def _api_runs(session: Session) -> bool:
                for h in session.cluster.control_planes if h.name in session.observed)
 
 
-def _nodes(session: Session) -> list[dict[str, Any]] | None:
-    """Return the Nodes that the API has, None while it cannot be asked."""
+def _strangers(session: Session) -> tuple[str, ...]:
+    """Return Nodes that the inventory does not name; `up` names them and leaves them alone."""
     if not _api_runs(session):
-        return None
+        return ()
     try:
-        return session.kube().nodes()
+        names = {str(n["metadata"]["name"]) for n in session.kube().nodes()}
     except (ApiFault, GateFailed):
         session.forget_admin()
-        return None
-
-
-def _strangers(session: Session, nodes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return Nodes that the inventory does not name; `up` names them and leaves them alone."""
-    return tuple(sorted({str(n["metadata"]["name"]) for n in nodes} - set(session.cluster.hosts)))
+        return ()
+    return tuple(sorted(names - set(session.cluster.hosts)))

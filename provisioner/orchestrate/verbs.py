@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from provisioner.orchestrate import gates
 from provisioner.orchestrate.phase import Phase
-from provisioner.orchestrate.phases import converge, etcd, objects, stage, verify
+from provisioner.orchestrate.phases import control_plane, converge, etcd, load_balancer, objects, stage, verify
 from provisioner.orchestrate.session import Session
 
 
 def _holds(name: str) -> Phase:
     """Return a phase that applies the changes called `name` and proves them by the host's own probes."""
     return Phase(name, _DOCS[name], converge.phase(name), lambda session: gates.phase_holds(session, name))
-
-
-def _control_plane_holds(session: Session) -> None:
-    gates.phase_holds(session, "control-plane")
-    gates.vip_answers(session)
 
 
 def _network_holds(session: Session) -> None:
@@ -26,7 +21,6 @@ def _network_holds(session: Session) -> None:
 
 _DOCS = {
     "runtime": "containerd and the images of ours",
-    "load-balancer": "HAProxy on every host, keepalived where the VIP may be",
     "node": "kubelet and kube-proxy",
 }
 
@@ -35,10 +29,11 @@ UP: tuple[Phase, ...] = (
     Phase("stage", "binaries and images, streamed to the hosts that lack them", stage.stage),
     Phase("pki", "certificates, keys and kubeconfigs", converge.phase("pki")),
     _holds("runtime"),
-    Phase("etcd", "the members, gated on one agreed leader", etcd.start_members, etcd.gate),
-    _holds("load-balancer"),
+    Phase("etcd", "the members, gated on one agreed leader", etcd.change_members, etcd.gate),
+    Phase("load-balancer", "HAProxy on every host, keepalived where the VIP may be", load_balancer.change_balancers,
+          lambda session: gates.phase_holds(session, "load-balancer")),
     Phase("control-plane", "kube-apiserver, gated on /readyz direct, through HAProxy and at the VIP",
-          converge.phase("control-plane", gates.other_api_servers_are_ready), _control_plane_holds),
+          control_plane.change_servers, control_plane.gate),
     Phase("controllers", "kube-controller-manager and kube-scheduler", converge.phase("controllers"),
           lambda session: gates.phase_holds(session, "controllers")),
     Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted),

@@ -19,16 +19,17 @@ from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.artifact import ArtifactLock
-from provisioner.model.desired import Artifact, Item, KernelModule, Package, SwapOff, Sysctl, Unit, User
+from provisioner.model.desired import Artifact, Item, KernelModule, Package, Socket, SwapOff, Sysctl, Unit, User
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem
-from provisioner.operate import etcd
+from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.survey import MEMBER_DATA
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
+from tests.fakes.haproxy import FakeBalancer
 
 T = TypeVar("T")
 ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
@@ -68,6 +69,9 @@ class FakeHost:
     def change(self, change: Mapping[str, Any]) -> str:
         """Make one change as the applier would, and return its result."""
         key, kind = (change["kind"], change["path"]), change["kind"]
+        if kind == "unit" and change["action"] == "stop":
+            self.states[key] = "inactive enabled current"
+            return "done"
         if kind == "unit":
             self.states[key] = "active enabled current"
             self.started[change["path"]] = {p: self.file(p) for p in change["inputs"]}
@@ -130,6 +134,17 @@ class FakeHosts:
     broken: dict[str, str] = field(default_factory=dict)            # (host: ) name of a probe -> why not
     leader: str = "cp1"
     silent: set[str] = field(default_factory=set)                   # whose etcd member does not answer
+    lag: dict[str, int] = field(default_factory=dict)               # by how much a member's raft index is behind
+    balancers: dict[str, FakeBalancer] = field(default_factory=dict)
+    mute: set[str] = field(default_factory=set)                     # whose HAProxy does not answer
+
+    def __post_init__(self) -> None:
+        self.balancers = {h: FakeBalancer(self.serves) for h in self.hosts}
+
+    def serves(self, host: str) -> bool:
+        """Say whether the host's API server is well, as a health check finds it."""
+        return (self.hosts[host].states.get(("unit", "kube-apiserver.service"), "").startswith("active ")
+                and f"{host}: kube-apiserver /readyz" not in self.broken)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
@@ -138,11 +153,13 @@ class FakeHosts:
         patch.setattr(remote, "inspect", lambda pool, hosts, **_: dict.fromkeys(hosts, ROOM))
         patch.setattr(remote, "probe", self.probe)
         patch.setattr(remote, "read", self.read)
+        patch.setattr(remote, "ask", self.ask)
         patch.setattr(remote, "store", self.store)
         patch.setattr(runner, "apply", self.apply)
         patch.setattr(runner, "prepare", self.prepare)
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
         patch.setattr(etcd, "status", self.etcd_status)
+        patch.setattr(etcd, "move_leader", self.move_leader)
 
     def observe(self, pool: object, items: Mapping[str, Sequence[Item]], *, wait: int = 120) -> dict[str, HostObserved]:
         return raise_all(self.observe_each(pool, items))
@@ -152,10 +169,25 @@ class FakeHosts:
         outcomes: dict[str, HostObserved | KubewrightError] = {}
         for name, of_host in items.items():
             host = self.hosts[name]
-            seen = {(i.kind, i.path): host.observe(i) for i in of_host}
+            seen = {(i.kind, i.path): self._socket(name, i) if isinstance(i, Socket) else host.observe(i)
+                    for i in of_host}
             outcomes[name] = Unreachable(f"{name}: connecting: no route") if host.down else HostObserved(
                 name, self.facts(host), seen)
         return outcomes
+
+    def _socket(self, host: str, item: Socket) -> ObservedItem:
+        runs = self.hosts[host].states.get(("unit", haproxy.UNIT), ABSENT) != ABSENT and host not in self.mute
+        extra = {"text": self.balancers[host].answer(item.line)} if runs else {}
+        return ObservedItem(item.kind, item.path, "answers" if runs else ABSENT, extra)
+
+    def ask(self, connection: Line, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
+            ) -> list[list[str]]:
+        """Answer as the host's HAProxy; what is set there stands in the log: (`haproxy`, host, server, state)."""
+        if connection.name in self.mute:
+            raise KubewrightError(f"{connection.name}: applier socket: exit 1: applier: Connection refused")
+        for words in (line.split() for line in lines if line.startswith("set ")):
+            self.log.append(("haproxy", connection.name, words[2].partition("/")[2], words[4]))
+        return [[self.balancers[connection.name].answer(line) for line in lines] for _ in range(2 if span else 1)]
 
     def facts(self, host: FakeHost) -> Facts:
         up = host.states.get(("unit", "keepalived.service"), "").startswith("active")
@@ -231,4 +263,12 @@ class FakeHosts:
             raise EtcdFault("etcd: asking a member for its status: connection refused")
         number = {name: i + 1 for i, name in enumerate(self.hosts)}
         members = tuple(MemberSeen(number[h], h, (f"https://{h}:2380",)) for h in running)
-        return EtcdStatus("3.6.16", 4_100_000, number[self.leader], 7, 2, 99, number[host], members)
+        index = 7 - self.lag.get(host, 0)
+        return EtcdStatus("3.6.16", 4_100_000, number[self.leader], index, 2, 99, number[host], members)
+
+    def move_leader(self, access: Any, successor: int, *, timeout: float = 3.0) -> None:
+        """Let the member of that number lead; only the leader itself may be asked."""
+        if access.address[0] != self.leader:
+            raise EtcdFault("etcd: moving the leadership: etcdserver: not leader")
+        self.leader = list(self.hosts)[successor - 1]
+        self.log.append(("leader", self.leader))

@@ -13,7 +13,7 @@ from provisioner.model.desired import Certificate, File
 from provisioner.model.plan import Change
 from provisioner.operate import pki
 from provisioner.orchestrate import gates, record, rundir
-from provisioner.orchestrate.batches import batches, interrupts
+from provisioner.orchestrate.batches import Standing, batches, interrupts
 from provisioner.orchestrate.phase import Act, counted
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
@@ -21,38 +21,50 @@ from provisioner.transport.pool import gather
 
 Changes = Mapping[str, Sequence[Change]]
 Prove = Callable[[Session, Sequence[str]], None]
+Interrupt = Callable[[Session, str, Changes], None]
+"""Makes and proves a batch that takes something away from a live cluster: (session, step's name, changes)."""
+Ask = Callable[[Session, Sequence[str]], Standing]
+"""Asks the cluster what must be known of hosts that are about to be interrupted."""
 
 
-def _nothing_before(session: Session, hosts: Sequence[str]) -> None:
-    """Prove nothing: losing one more of these takes nothing from the others."""
+def _nothing_asked(session: Session, hosts: Sequence[str]) -> Standing:
+    return Standing()
 
 
-def phase(name: str, before: Prove = _nothing_before) -> Act:
+def phase(name: str, interrupt: Interrupt | None = None, ask: Ask = _nothing_asked) -> Act:
     """Return the act that applies all changes of phase `name`, batch by batch, each batch gated before the next."""
 
+    def prove(session: Session, hosts: Sequence[str]) -> None:
+        gates.phase_holds(session, name, hosts)
+
     def act(session: Session) -> str:
-        return apply_changes(session, name, session.the_plan.of(name),
-                             lambda s, hosts: gates.phase_holds(s, name, hosts), before)
+        return apply_changes(session, name, session.changes(name), prove, interrupt, ask)
 
     return act
 
 
 def apply_changes(
-    session: Session, name: str, changes: Changes, prove: Prove, before: Prove = _nothing_before,
+    session: Session, name: str, changes: Changes, prove: Prove, interrupt: Interrupt | None = None,
+    ask: Ask = _nothing_asked,
 ) -> str:
     """Apply `changes` in batches and prove each batch but the last, which the phase's own gate proves.
 
-    `before` is proved before a batch that takes something away on a live cluster: what an earlier run left half down
-    is in no plan any more, so nothing else keeps this one from taking down the second.
+    What takes something away on a live cluster is left to `interrupt`, which also proves that it may be taken: what an
+    earlier run left half down is in no plan any more, so nothing else keeps this one from taking down the second.
     """
     live = not session.the_plan.bootstrap
-    groups = batches(name, changes, live=live)
+    harmful = [h for h in changes if interrupts(changes[h])] if live else []
+    standing = ask(session, harmful) if harmful else Standing()
+    harmful = [h for h in harmful if h not in standing.down]
+    groups = batches(name, changes, live=live, workers=session.workers, limit=session.at_once, standing=standing)
     for number, hosts in enumerate(groups):
         if number:
             session.safe_point()
-        if live and any(interrupts(changes[h]) for h in hosts):
-            before(session, hosts)
-        apply_batch(session, f"{name}.{number}", {h: changes[h] for h in hosts})
+        step, of_hosts = f"{name}.{number}", {h: changes[h] for h in hosts}
+        if interrupt and set(hosts) & set(harmful):
+            interrupt(session, step, of_hosts)
+            continue
+        apply_batch(session, step, of_hosts)
         if number < len(groups) - 1:
             prove(session, hosts)
     return summary(changes)

@@ -6,18 +6,24 @@ from collections.abc import Sequence
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV
 from provisioner.errors import RefusedForSafety
-from provisioner.model.desired import File
+from provisioner.model.desired import File, Unit
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
+from provisioner.operate import etcd
+from provisioner.operate.etcd import EtcdStatus
 from provisioner.orchestrate import gates
+from provisioner.orchestrate.batches import Standing
 from provisioner.orchestrate.phases import converge
+from provisioner.orchestrate.phases.converge import Changes
+from provisioner.orchestrate.rotation import out_of_service
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import BOOTSTRAPPED, lost_members
 
+APISERVER_UNIT = "kube-apiserver.service"
 NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
 
 
-def start_members(session: Session) -> str:
+def change_members(session: Session) -> str:
     """Apply etcd's changes; only where the cluster never was up do members start as parts of a new one."""
     changes = session.the_plan.of("etcd")
     if session.the_plan.bootstrap:
@@ -25,13 +31,95 @@ def start_members(session: Session) -> str:
         changes = {h: (_bootstrap_change(session, h), *changes.get(h, ())) for h in hosts}
     else:
         _refuse_lost(session)
-    return converge.apply_changes(session, "etcd", changes, _members_are_back, gates.other_members_serve)
+    return converge.apply_changes(session, "etcd", changes, _members_are_back, _change_one, _ask)
 
 
 def _members_are_back(session: Session, hosts: Sequence[str]) -> None:
     """Prove a batch: a member whose turn has not come yet still runs with the inputs it had."""
     gates.phase_holds(session, "etcd", hosts)
     gates.etcd_is_one_cluster(session)
+
+
+def _ask(session: Session, hosts: Sequence[str]) -> Standing:
+    """Let what serves nobody go first and the leader last; without a quorum the silent members start together.
+
+    A member that is silent to us may still vote: as long as a quorum answers, it goes alone, and only while all others
+    are well.
+    """
+    members = gates.members(session, [h.name for h in session.cluster.etcd_hosts])
+    seen = {h: m for h, m in members.items() if isinstance(m, EtcdStatus)}
+    silent = [h for h in hosts if h not in seen]
+    serving = gates.api_servers_that_serve(session, [h for h in hosts if _server_of(session, h)])
+    mute = [h for h in hosts if _server_of(session, h) and h not in serving]
+    return Standing(down=frozenset(silent if len(seen) <= len(members) // 2 else ()), first=(*silent, *mute),
+                    last=tuple(h for h, m in seen.items() if m.is_leader))
+
+
+def _change_one(session: Session, step: str, changes: Changes) -> None:
+    """Restart one member: nobody asks its host's API server meanwhile, which goes down and up with it, once.
+
+    The API server is stopped, the member restarted and the API server started by one step on the host, which outlives
+    us: a run that is killed leaves no API server stopped. systemd starts it when the member is ready (`After=`).
+    """
+    (host,) = changes
+    gates.other_members_serve(session, [host])
+    server = _server_of(session, host)
+    if server is None:
+        _lead_elsewhere(session, host)
+        converge.apply_batch(session, step, changes)
+        _member_is_back(session, host)
+        return
+    with out_of_service(session, host):
+        _lead_elsewhere(session, host)
+        converge.apply_batch(session, step, {host: _with_server(session, server, host, changes[host])})
+        _member_is_back(session, host)
+        gates.api_server_is_back(session, host)
+
+
+def _member_is_back(session: Session, host: str) -> None:
+    _members_are_back(session, [host])
+    gates.member_has_caught_up(session, host)
+
+
+def _server_of(session: Session, host: str) -> Unit | None:
+    """Return the API server that runs beside the member, if there is one."""
+    unit = session.the_plan.desired.hosts[host].find("unit", APISERVER_UNIT)
+    there = session.observed[host].state("unit", APISERVER_UNIT) != ABSENT
+    return unit if isinstance(unit, Unit) and there else None
+
+
+def _with_server(session: Session, server: Unit, host: str, changes: Sequence[Change]) -> Sequence[Change]:
+    """Return the member's changes between the API server's stop and its own changes, which end with its start."""
+    own = [c for c in session.changes(server.phase).get(host, ()) if c.path != server.path]
+    session.early.add((server.phase, host))
+
+    def act(action: str) -> Change:
+        return Change(host=host, phase=server.phase, kind=server.kind, path=server.path, action=action, item=server,
+                      reason="etcd is restarted", expect=session.observed[host].state(server.kind, server.path),
+                      want=server.want())
+
+    return (act("stop"), *changes, *own, act("start"))
+
+
+def _lead_elsewhere(session: Session, host: str) -> None:
+    """Let another member lead, so that the restart costs no election; nothing where `host`'s does not lead."""
+    members = gates.members(session, [h.name for h in session.cluster.etcd_hosts])
+    own = members.pop(host)
+    if not isinstance(own, EtcdStatus) or not own.is_leader:
+        return
+    successor = etcd.successor_of(own, [m for m in members.values() if isinstance(m, EtcdStatus)])
+    if successor is None:
+        return
+    refused = ""
+    try:
+        etcd.move_leader(session.etcd_access(host), successor)
+    except etcd.EtcdFault as fault:         # it may have lost the leadership this very moment
+        refused = f" ({fault.message})"
+
+    def look() -> str:
+        return f"{host} still leads{refused}" if etcd.status(session.etcd_access(host)).is_leader else ""
+
+    gates.wait_until(session, "etcd", look, 10.0, when="before")
 
 
 def gate(session: Session) -> None:

@@ -18,6 +18,7 @@ from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.desired import File
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
+from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.phases import converge, etcd, objects, stage
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import BOOTSTRAPPED, create_secrets, survey
@@ -112,8 +113,12 @@ def test_a_batch_is_proved_before_the_next_and_the_last_is_left_to_the_phase_s_g
     changes = {h: [Change(h, "node", "unit", item.path, "restart", "x", "", "", item)] for h in ("w1", "w2", "cp1")}
     built.hosts.log.clear()
     converge.apply_changes(session, "node", changes, lambda s, hosts: built.hosts.log.append(("prove", tuple(hosts))))
-    assert built.hosts.log == [("apply", "node.0", ("w1",)), ("prove", ("w1",)), ("apply", "node.1", ("w2",)),
-                               ("prove", ("w2",)), ("apply", "node.2", ("cp1",))]
+    assert built.hosts.log == [("apply", "node.0", ("cp1",)), ("prove", ("cp1",)), ("apply", "node.1", ("w1",)),
+                               ("prove", ("w1",)), ("apply", "node.2", ("w2",))]
+    built.hosts.log.clear()
+    session.max_unavailable = Limit.parse("100%")
+    converge.apply_changes(session, "node", changes, lambda s, hosts: None)
+    assert [e[2] for e in built.hosts.log] == [("cp1",), ("w1", "w2")]
 
 
 def test_a_run_may_be_stopped_between_batches_once_the_one_before_is_proved(built: World) -> None:
@@ -219,7 +224,7 @@ def test_members_of_a_first_start_say_new_from_a_file_in_run_that_goes_after_the
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)
     record, session = bundles(world, monkeypatch), surveyed(world)
-    for act in (converge.prepare, converge.phase("pki"), etcd.start_members):
+    for act in (converge.prepare, converge.phase("pki"), etcd.change_members):
         act(session)
     first = record["etcd.0"][0]
     assert (first["path"], first["action"], first["expect"]) == (BOOTSTRAP_ENV, "add", ABSENT)
@@ -234,7 +239,7 @@ def test_while_the_gate_is_shut_nothing_says_that_the_cluster_is_up(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)
     record, session = bundles(world, monkeypatch), surveyed(world)
-    for act in (converge.prepare, converge.phase("pki"), etcd.start_members):
+    for act in (converge.prepare, converge.phase("pki"), etcd.change_members):
         act(session)
     world.hosts.broken = {"etcd /readyz": "503"}
     with pytest.raises(GateFailed):
@@ -247,7 +252,7 @@ def test_a_cluster_that_was_up_once_never_gets_a_bootstrap_file(
     record = bundles(built, monkeypatch)
     built.hosts.hosts["cp1"].states["unit", "etcd.service"] = "failed enabled current"
     session = surveyed(built)
-    etcd.start_members(session)
+    etcd.change_members(session)
     etcd.gate(session)
     assert set(record) == {"etcd.0"}
     assert [c["path"] for c in record["etcd.0"]] == ["etcd.service"]

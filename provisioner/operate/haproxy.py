@@ -1,0 +1,135 @@
+"""The API servers as every host's HAProxy sees them, read and set through its runtime socket.
+
+A state set there lasts until HAProxy is restarted or reloaded; the configuration knows none, so `ready` is what each
+one starts with.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from provisioner.compile.load_balancer import BACKEND, HAPROXY_SOCKET
+from provisioner.errors import KubewrightError
+from provisioner.model.desired import Socket
+from provisioner.transport import remote
+from provisioner.transport.connection import Connection
+from provisioner.transport.pool import Pool
+
+UNIT = "haproxy.service"
+READY, DRAIN, MAINT = "ready", "drain", "maint"
+SHOW_STATES = f"show servers state {BACKEND}"
+SHOW_TOTALS = f"show stat {BACKEND} 4 -1"         # 4: servers only
+STATES = Socket(path=HAPROXY_SOCKET, phase="load-balancer", line=SHOW_STATES)     # looked at in every survey
+# Bits of srv_admin_state (HAProxy 2.6, include/haproxy/server-t.h): what was asked for, here or by the configuration.
+_MAINT_BITS, _DRAIN_BITS = 0x01 | 0x02 | 0x04 | 0x20 | 0x40, 0x08 | 0x10
+_RUNNING = 2                                        # srv_op_state
+
+
+class HaproxyFault(KubewrightError):
+    """A HAProxy did not answer at its runtime socket, or refused what it was asked."""
+
+    code = "haproxy"
+    exit_code = 13
+
+    def __init__(self, host: str, doing: str, saw: str) -> None:
+        super().__init__(f"{host}: HAProxy: {doing}: {saw}")
+
+
+@dataclass(frozen=True)
+class Server:
+    """One API server as one HAProxy sees it: `admin` is ready, drain or maint; `up` is what its checks say."""
+
+    name: str
+    admin: str
+    up: bool
+
+    @property
+    def in_service(self) -> bool:
+        """Say whether new connections may go there."""
+        return self.up and self.admin == READY
+
+
+Servers = Mapping[str, Server]
+
+
+def servers_of(text: str) -> dict[str, Server]:
+    """Read the answer to SHOW_STATES: a version line, a line of names after `#`, a line a server. ValueError if not."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2 or lines[0].strip() != "1" or not lines[1].startswith("# "):
+        raise ValueError(f"not a list of servers: {text[:80]!r}")
+    names = lines[1].removeprefix("# ").split()
+    rows = [dict(zip(names, line.split(), strict=False)) for line in lines[2:]]
+    try:
+        return {row["srv_name"]: Server(row["srv_name"], _admin(int(row["srv_admin_state"])),
+                                        int(row["srv_op_state"]) == _RUNNING) for row in rows}
+    except KeyError as absent:
+        raise ValueError(f"a list of servers without {absent}") from None
+
+
+def _admin(bits: int) -> str:
+    return MAINT if bits & _MAINT_BITS else DRAIN if bits & _DRAIN_BITS else READY
+
+
+def left_out(text: str) -> list[str]:
+    """Return the servers that somebody took out of service, from an answer to SHOW_STATES; none from another text."""
+    try:
+        return [server.name for server in servers_of(text).values() if server.admin != READY]
+    except ValueError:
+        return []
+
+
+def totals_of(text: str) -> dict[str, int]:
+    """Read the answer to SHOW_TOTALS, CSV: server -> sessions that it was ever given. ValueError if it is none."""
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("# "))))
+    try:
+        return {row["svname"]: int(row["stot"]) for row in rows}
+    except (KeyError, TypeError):
+        raise ValueError(f"not the counters of servers: {text[:80]!r}") from None
+
+
+def look(pool: Pool, hosts: Iterable[str]) -> dict[str, Servers | KubewrightError]:
+    """Return how every host's HAProxy sees the API servers; a host that does not answer has its fault."""
+    return pool.map(lambda c: _servers(c, _ask(c, [SHOW_STATES])[0][0]), hosts)
+
+
+def set_state(pool: Pool, hosts: Iterable[str], servers: Sequence[str], state: str,
+              ) -> dict[str, Servers | KubewrightError]:
+    """Set `servers` to `state` in every host's HAProxy at once, and return how each sees all of them afterwards."""
+    lines = [f"set server {BACKEND}/{server} state {state}" for server in servers]
+
+    def put(connection: Connection) -> Servers:
+        *said, states = _ask(connection, [*lines, SHOW_STATES])[0]
+        refused = [f"{line}: {answer.strip()}" for line, answer in zip(lines, said, strict=True) if answer.strip()]
+        if refused:
+            raise HaproxyFault(connection.name, "setting a server's state", "; ".join(refused))
+        return _servers(connection, states)
+
+    return pool.map(put, hosts)
+
+
+def new_sessions(pool: Pool, hosts: Iterable[str], server: str, seconds: float) -> dict[str, int | KubewrightError]:
+    """Watch every host's HAProxy for `seconds` and return how many sessions each gave to `server` meanwhile."""
+
+    def watch(connection: Connection) -> int:
+        rounds = _ask(connection, [SHOW_TOTALS], seconds)
+        try:
+            first, last = (totals_of(answers[0])[server] for answers in (rounds[0], rounds[-1]))
+        except (ValueError, KeyError) as fault:
+            raise HaproxyFault(connection.name, "counting sessions", str(fault)) from None
+        return last - first
+
+    return pool.map(watch, hosts)
+
+
+def _servers(connection: Connection, text: str) -> Servers:
+    try:
+        return servers_of(text)
+    except ValueError as fault:
+        raise HaproxyFault(connection.name, "reading the servers' states", str(fault)) from None
+
+
+def _ask(connection: Connection, lines: Sequence[str], span: float = 0.0) -> list[list[str]]:
+    return remote.ask(connection, HAPROXY_SOCKET, lines, span=span)

@@ -1,0 +1,38 @@
+"""Change API servers: on a live cluster one after the other, each out of service while it is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provisioner.orchestrate import gates
+from provisioner.orchestrate.batches import Standing
+from provisioner.orchestrate.phases import converge
+from provisioner.orchestrate.phases.converge import Changes
+from provisioner.orchestrate.rotation import out_of_service
+from provisioner.orchestrate.session import Session
+
+NAME = "control-plane"
+
+
+def _change_one(session: Session, step: str, changes: Changes) -> None:
+    """Take one host's API server out of every HAProxy, change it, and prove it ready before it is put back."""
+    (host,) = changes
+    with out_of_service(session, host):
+        converge.apply_batch(session, step, changes)
+        gates.phase_holds(session, NAME, [host], gates.STOP + gates.DEADLINE)
+        gates.vip_answers(session)
+
+
+def _repair_first(session: Session, hosts: Sequence[str]) -> Standing:
+    """Let hosts whose API server serves nobody go first: no other may be touched before they are well."""
+    serving = gates.api_servers_that_serve(session, hosts)
+    return Standing(first=tuple(h for h in hosts if h not in serving))
+
+
+change_servers = converge.phase(NAME, _change_one, _repair_first)
+
+
+def gate(session: Session) -> None:
+    """Prove every API server, and the way to them through the VIP."""
+    gates.phase_holds(session, NAME)
+    gates.vip_answers(session)
