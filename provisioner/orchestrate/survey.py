@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from provisioner.compile import pki as table
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, compare
 from provisioner.compile.etcd import BOOTSTRAP_ENV, DATA_DIR
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
+from provisioner.model.applied import digest
 from provisioner.model.desired import Desired, Directory, File, HostDesired, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import haproxy, pki
 from provisioner.operate.kube import ApiFault, compare_objects
+from provisioner.operate.nodes import label_changes
 from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
@@ -81,10 +84,13 @@ def _decide(session: Session, desired: Desired) -> Plan:
     if not bootstrap:
         _refuse_foreign(session)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
+    nodes = _nodes(session)
+    objects = (*_object_changes(session, desired), *label_changes(session.cluster, nodes))
     plan = Plan(
-        cluster=session.cluster.cluster, desired=desired, changes=changes, objects=_object_changes(session, desired),
+        cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
-        strangers=_strangers(session), left_out=_left_out(session))
+        strangers=_strangers(session, nodes or ()), left_out=_left_out(session),
+        inventory_digest=digest(session.cluster), lock_digest=digest(session.lock))
     session.plan = replace(plan, steps=steps(plan))
     return session.plan
 
@@ -157,13 +163,17 @@ def _api_runs(session: Session) -> bool:
                for h in session.cluster.control_planes if h.name in session.observed)
 
 
-def _strangers(session: Session) -> tuple[str, ...]:
-    """Return Nodes that the inventory does not name; `up` names them and leaves them alone."""
+def _nodes(session: Session) -> list[dict[str, Any]] | None:
+    """Return the Nodes that the API has, None while it cannot be asked."""
     if not _api_runs(session):
-        return ()
+        return None
     try:
-        names = {str(n["metadata"]["name"]) for n in session.kube().nodes()}
+        return session.kube().nodes()
     except (ApiFault, GateFailed):
         session.forget_admin()
-        return ()
-    return tuple(sorted(names - set(session.cluster.hosts)))
+        return None
+
+
+def _strangers(session: Session, nodes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return Nodes that the inventory does not name; `up` names them and leaves them alone."""
+    return tuple(sorted({str(n["metadata"]["name"]) for n in nodes} - set(session.cluster.hosts)))
