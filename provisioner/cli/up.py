@@ -24,18 +24,22 @@ if TYPE_CHECKING:
               help="Do exactly what `plan --out FILE` kept, or nothing if anything has moved since.")
 @click.option("--allow", multiple=True, metavar="RULE",
               help="Allow a change of the inventory that needs a word; `plan` names it. May be repeated.")
+@click.option("--max-unavailable", default="1", metavar="N|N%", show_default=True,
+              help="How many workers may be worked on at a time when something restarts there: a number, or a share of "
+                   "all workers, rounded down. Control planes go one at a time.")
 @click.option("--slo", multiple=True, metavar="BUDGET",
               help="What may go wrong while services restart: failures=N, cuts=N, gap=500ms or 2s; then the run stops "
                    "where nothing is half done, exit 13. May be repeated.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
 def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | None, allow: tuple[str, ...],
-       slo: tuple[str, ...], events: bool) -> int:
+       max_unavailable: str, slo: tuple[str, ...], events: bool) -> int:
     """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
     from provisioner.model.availability import budget_of
     from provisioner.orchestrate.agreed import Agreed
+    from provisioner.orchestrate.batches import Limit
 
-    budget = budget_of(slo)
+    budget, limit = budget_of(slo), Limit.parse(max_unavailable)
     agreed = Agreed.before(context.inventory, plan_file, allow)
     yes = yes or plan_file is not None      # it was shown already
     context.enter_lab()
@@ -48,7 +52,7 @@ def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | Non
     began = time.monotonic()
     known_checks(skip)
     with open_session(context.inventory, lambda event: None, run=True) as session:
-        session.emit = _readers(context, session, events)
+        session.emit, session.max_unavailable = _readers(context, session, events), limit
         plan = agreed.hold(session, fit_survey(session, skip))
         if not events:
             _show(context, plan, time.monotonic() - began, whole=_asks(session, yes))

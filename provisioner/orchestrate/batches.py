@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from provisioner.errors import UsageFault
 from provisioner.model.plan import Change
 
 # Phases whose restarts take capacity away; the others write files that nothing reads until a later restart.
@@ -22,10 +23,11 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """Read `3` or `25%`; ValueError for anything else, 0 and more than 100 % included."""
+        """Read `3` or `25%`; UsageFault for anything else, 0 and more than 100 % included."""
         found = _LIMIT.fullmatch(text)
         if not found or not int(found[1]) or (found[2] and int(found[1]) > 100):
-            raise ValueError(f"{text!r} is neither a number from 1 nor a share from 1% to 100%")
+            raise UsageFault(f"--max-unavailable {text}: neither a number from 1 nor a share from 1% to 100%",
+                             hint="kubewright up --max-unavailable 25%")
         return cls(int(found[1]), bool(found[2]))
 
     def of(self, workers: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from provisioner.compile.host import PHASES
 from provisioner.model.plan import Act, Change, Plan, Step
@@ -11,14 +11,18 @@ from provisioner.orchestrate.batches import batches
 _ACTS = ("restart", "reload", "start")
 
 
-def steps(plan: Plan) -> tuple[Step, ...]:
-    """Return the phases that have work, in their order, each with its hosts in the turns in which they go."""
-    return tuple(step for phase in PHASES if (step := _step(plan, phase)).changes or step.objects)
+def steps(plan: Plan, workers: Collection[str] = (), limit: int = 1) -> tuple[Step, ...]:
+    """Return the phases that have work, in their order, each with its hosts in the turns in which they go.
+
+    Who serves nobody, or leads, is asked only when a phase begins, so within a phase the order may still change.
+    """
+    found = (_step(plan, phase, workers, limit) for phase in PHASES)
+    return tuple(step for step in found if step.changes or step.objects)
 
 
-def _step(plan: Plan, phase: str) -> Step:
+def _step(plan: Plan, phase: str, workers: Collection[str], limit: int) -> Step:
     changes = plan.of(phase)
-    return Step(phase, tuple(batches(phase, changes, live=not plan.bootstrap)),
+    return Step(phase, tuple(batches(phase, changes, live=not plan.bootstrap, workers=workers, limit=limit)),
                 changes=sum(len(of_host) for of_host in changes.values()),
                 objects=sum(o.phase == phase for o in plan.objects), acts=_acts(changes))
 

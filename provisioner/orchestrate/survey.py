@@ -91,7 +91,7 @@ def _decide(session: Session, desired: Desired) -> Plan:
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
         strangers=_strangers(session, nodes or ()), left_out=_left_out(session),
         inventory_digest=digest(session.cluster), lock_digest=digest(session.lock))
-    session.plan = replace(plan, steps=steps(plan))
+    session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
     return session.plan
 
 

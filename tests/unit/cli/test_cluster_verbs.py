@@ -340,3 +340,12 @@ def test_there_is_work_wherever_something_differs_or_no_cluster_was_ever_up() ->
 
     assert not _has_work(Plan("lab", Desired({})))
     assert _has_work(Plan("lab", Desired({}), bootstrap=True))
+
+
+def test_up_changes_as_many_workers_at_a_time_as_it_was_told(built: World, run: Run) -> None:
+    for host in ("w1", "w2"):
+        built.hosts.hosts[host].states["file", KUBELET] = "file sha256:by-hand 0600 root:root"
+    assert run("up", "--yes", "--max-unavailable", "100%").code == 0
+    assert [e[2] for e in built.hosts.log if e[0] == "apply"] == [("w1", "w2")]
+    refused = run("up", "--yes", "--max-unavailable", "0")
+    assert (refused.code, "neither a number from 1" in refused.err) == (64, True)

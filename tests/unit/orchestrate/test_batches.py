@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from provisioner.compile.host import PHASES
+from provisioner.errors import UsageFault
 from provisioner.model.plan import Change
 from provisioner.orchestrate.batches import INTERRUPTING, Limit, Standing, batches, interrupts
 
@@ -63,7 +64,7 @@ def test_a_share_of_the_workers_is_rounded_down_but_one_may_always_be_unavailabl
 
 @pytest.mark.parametrize("text", ["0", "0%", "101%", "-1", "a", "", "1.5", "%", "1 %"])
 def test_what_is_no_number_of_workers_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="neither a number from 1 nor a share"):
+    with pytest.raises(UsageFault, match="neither a number from 1 nor a share"):
         Limit.parse(text)
 
 
