@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,15 @@ from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Certificate
 from provisioner.operate import pki
 from provisioner.operate.access import Access
-from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen, disagreements, status
+from provisioner.operate.etcd import (
+    EtcdFault,
+    EtcdStatus,
+    MemberSeen,
+    disagreements,
+    move_leader,
+    status,
+    successor_of,
+)
 from tests.fakes.sshd import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,6 +46,24 @@ def test_the_leader_is_the_member_that_the_status_names() -> None:
     seen = EtcdStatus("3.6.16", 0, 2, 5, 2, 7, 2, ())
     assert seen.is_leader
     assert not EtcdStatus("3.6.16", 0, 2, 5, 2, 7, 1, ()).is_leader
+
+
+def seen(member: int, *, index: int = 5, leader: int = 1, known: Sequence[int] = (1, 2, 3)) -> EtcdStatus:
+    listed = tuple(MemberSeen(i, f"cp{i}" if i != 9 else "", ()) for i in known)
+    return EtcdStatus("3.6.16", 0, leader, index, 2, 7, member, listed)
+
+
+@pytest.mark.parametrize(("others", "successor"), [
+    ([seen(2, index=4), seen(3, index=5)], 3),              # the one that is furthest
+    ([seen(3), seen(2)], 3),                                # of equals always the same
+    ([seen(2)], 2),
+    ([], None),                                             # nobody answers
+    ([seen(2, leader=0)], None),                            # it has lost the cluster
+    ([seen(4)], None),                                      # the leader does not know it
+])
+def test_the_member_that_should_lead_next_is_known_answers_and_is_the_furthest(
+        others: list[EtcdStatus], successor: int | None) -> None:
+    assert successor_of(seen(1), others) == successor
 
 
 def etcd_binary() -> Path:
@@ -58,31 +85,43 @@ def leaf(directory: Path, ca: pki.KeyPair, name: str, **fields: Any) -> tuple[Pa
     return files
 
 
-@pytest.fixture(scope="module")
-def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
-    """Start one member with mutual TLS on loopback ports, and stop it afterwards."""
-    directory = tmp_path_factory.mktemp("etcd")
+@contextmanager
+def running(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Access]]:
+    """Run members with mutual TLS on loopback ports; each with the way to it, all of one cluster that has a leader."""
     binary = Path(shutil.copyfile(etcd_binary(), directory / "etcd"))     # the cache keeps files, not programs
     binary.chmod(0o755)
     ca = pki.new_ca("etcd-ca of test")
     (directory / "ca.crt").write_bytes(ca.certificate)
     server = leaf(directory, ca, "cp1", dns_names=("localhost",), ip_addresses=("127.0.0.1",), server=True, client=True)
     client = leaf(directory, ca, "health", client=True)
-    port, peer = free_port(), free_port()
+    ports = {name: (free_port(), free_port()) for name in names}
+    initial = ",".join(f"{name}=https://127.0.0.1:{peer}" for name, (_, peer) in ports.items())
     cert, key, trusted = f"={server[0]}", f"={server[1]}", f"={directory / 'ca.crt'}"
-    argv = [str(binary), "--name=cp1", f"--data-dir={directory / 'data'}", "--log-level=error", "--unsafe-no-fsync",
-            f"--listen-client-urls=https://127.0.0.1:{port}", f"--advertise-client-urls=https://127.0.0.1:{port}",
-            f"--listen-peer-urls=https://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}",
-            f"--initial-cluster=cp1=https://127.0.0.1:{peer}", "--client-cert-auth", "--peer-client-cert-auth",
-            f"--cert-file{cert}", f"--key-file{key}", f"--trusted-ca-file{trusted}", f"--peer-cert-file{cert}",
-            f"--peer-key-file{key}", f"--peer-trusted-ca-file{trusted}"]
-    with (directory / "log").open("wb") as log, subprocess.Popen(argv, stdout=log, stderr=log, cwd=directory) as etcd:
-        try:
-            access = Access(("127.0.0.1", port), directory / "ca.crt", *client)
-            wait_for(access, etcd, directory / "log")
-            yield access
-        finally:
-            etcd.kill()
+    with ExitStack() as stack:
+        found: dict[str, Access] = {}
+        for name, (port, peer) in ports.items():
+            argv = [str(binary), f"--name={name}", f"--data-dir={directory / name}", "--log-level=error",
+                    "--unsafe-no-fsync", f"--listen-client-urls=https://127.0.0.1:{port}",
+                    f"--advertise-client-urls=https://127.0.0.1:{port}",
+                    f"--listen-peer-urls=https://127.0.0.1:{peer}",
+                    f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}", f"--initial-cluster={initial}",
+                    "--client-cert-auth", "--peer-client-cert-auth", f"--cert-file{cert}", f"--key-file{key}",
+                    f"--trusted-ca-file{trusted}", f"--peer-cert-file{cert}", f"--peer-key-file{key}",
+                    f"--peer-trusted-ca-file{trusted}"]
+            log = stack.enter_context((directory / f"{name}.log").open("wb"))
+            etcd = stack.enter_context(subprocess.Popen(argv, stdout=log, stderr=log, cwd=directory))
+            stack.callback(etcd.kill)
+            found[name] = Access(("127.0.0.1", port), directory / "ca.crt", *client)
+        for access in found.values():
+            wait_for(access, etcd, directory / f"{name}.log")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    """Start one member, and stop it afterwards."""
+    with running(tmp_path_factory.mktemp("etcd"), ["cp1"]) as found:
+        yield found["cp1"]
 
 
 def wait_for(access: Access, etcd: subprocess.Popen[bytes], log: Path) -> None:
@@ -130,3 +169,19 @@ def test_a_port_where_nobody_listens_is_a_fault_with_the_reason(tmp_path: Path) 
         status(access, timeout=2.0)
     assert fault.value.exit_code == 13
     assert "status: " in fault.value.message and not fault.value.message.endswith("status: ")
+
+
+def test_a_real_leader_hands_over_and_any_other_member_refuses_to(tmp_path: Path) -> None:
+    with running(tmp_path, ["cp1", "cp2", "cp3"]) as access:
+        statuses = {name: status(way) for name, way in access.items()}
+        leader = next(name for name, s in statuses.items() if s.is_leader)
+        others = [s for name, s in statuses.items() if name != leader]
+        successor = successor_of(statuses[leader], others)
+        assert successor is not None
+        follower = next(name for name in access if name != leader)
+        with pytest.raises(EtcdFault, match=r"moving the leadership: .*not leader"):
+            move_leader(access[follower], successor)
+        move_leader(access[leader], successor)
+        after = status(access[leader])
+        assert (after.is_leader, after.leader_id) == (False, successor)
+        assert after.raft_term == statuses[leader].raft_term + 1, "one term, no election beside it"
