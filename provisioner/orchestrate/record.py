@@ -15,9 +15,8 @@ DONE = "done"
 def of_results(session: Session, changes: Mapping[str, Sequence[Change]], results: Mapping[str, HostResult]) -> None:
     """Tell what became of every change that a host was handed, as the host itself answered."""
     for host, result in results.items():
-        rows = {(row["kind"], row["path"]): str(row["result"]) for row in result.changes}
-        told = [_row(c, rows[c.kind, c.path]) for c in changes[host] if (c.kind, c.path) in rows]
-        if told:
+        if len(result.changes) == len(changes[host]):       # none where the host did not answer, or still works
+            told = [_row(c, str(row["result"])) for c, row in zip(changes[host], result.changes, strict=True)]
             _tell(session, host, changes[host][0].phase, changes=told)
 
 

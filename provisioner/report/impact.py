@@ -66,7 +66,7 @@ def impact(plan: Plan, cluster: Cluster) -> Iterator[str]:
 
 def _etcd(members: int) -> str:
     if members > 2:
-        return f"etcd keeps its quorum: {members - 1} of {members} members serve while one restarts"
+        return f"etcd keeps its quorum: {members - 1} of {members} members serve while one restarts, the leader last"
     return "etcd stands still while its member restarts: there are too few for a quorum without it"
 
 
@@ -74,8 +74,8 @@ def _api(restarted: Collection[str], control_planes: int) -> str:
     if not {"kube-apiserver.service", "etcd.service"} & set(restarted):
         return "API gap expected: none; no API server restarts"
     if control_planes > 1:
-        return f"API gap expected: none; {_count(control_planes - 1, 'API server')} serve while one restarts".replace(
-            "1 API server serve", "1 API server serves")
+        others = "the other API server serves" if control_planes == 2 else f"{control_planes - 1} API servers serve"
+        return f"API gap expected: none; an API server that restarts is out of every HAProxy, and {others}"
     return "API gap expected: while kube-apiserver restarts, for there is no second control plane"
 
 
