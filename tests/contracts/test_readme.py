@@ -64,11 +64,11 @@ def faults(verb: str, words: list[str]) -> list[str]:
     command = cli.get_command(context, verb)
     if command is None:
         return [f"there is no verb {verb}"]
-    if isinstance(command, click.Group) and words:
+    while isinstance(command, click.Group) and words:
         inner = command.get_command(context, words[0])
         if inner is None:
             return [f"{verb} has no {words[0]}"]
-        command = inner
+        verb, command, words = f"{verb} {words[0]}", inner, words[1:]
     options = {opt for param in (*command.params, *cli.params) for opt in param.opts} | {"--help"}
     return [f"{verb} has no option {w}" for w in words if w.startswith("--") and w.partition("=")[0] not in options]
 
@@ -89,6 +89,7 @@ def test_the_search_for_commands_finds_them_and_their_faults() -> None:
     assert len(found) > 40
     assert set(existing_verbs()) - {verb for verb, _ in found} <= {"completion", "version"}, "a verb no document shows"
     assert faults("upgrade", []) and faults("lab", ["destroy"]) and faults("up", ["--nothing", "F"])
+    assert faults("lab", ["fault", "flood"]) and faults("lab", ["fault", "cut", "--port"])
     assert not faults("lab", ["reset", "--yes", "w1"]) and not faults("ready", ["--timeout", "60"])
 
 
