@@ -105,7 +105,10 @@ def prepare_vars(changes: Iterable[Change]) -> dict[str, Any]:
 
 
 def _private(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make the directory and what is missing above it 0700 at once; with `parents=True` those above get no mode."""
+    for place in (*reversed(directory.parents), directory):
+        if not place.is_dir():
+            place.mkdir(mode=0o700, exist_ok=True)
     directory.chmod(0o700)
 
 

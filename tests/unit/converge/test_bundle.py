@@ -83,12 +83,12 @@ def test_what_the_applier_cannot_make_is_refused() -> None:
 
 
 def test_bundles_are_readable_by_their_owner_only(tmp_path: Path) -> None:
-    directory = tmp_path / "run" / "bundles"
+    directory = tmp_path / "bundles" / "pki.0"
     changes = {host: [change(File(path="/etc/s", phase="p", secret=SecretRef("token", "aa", "bb")))]
                for host in ("cp1", "w1")}
     write_bundles(directory, changes, resolve, mint, lambda host: f"run-1-{host}", timeout=30)
     write_prepare(directory, changes)
-    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(d.stat().st_mode) for d in (directory, directory.parent)} == {0o700}
     files = sorted(directory.iterdir())
     assert [f.name for f in files] == ["cp1.json", "cp1.prepare.json", "w1.json", "w1.prepare.json"]
     assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o600}
