@@ -116,8 +116,8 @@ class Leaf:
         return credential(self.unit, self.key_path) if self.unit else self.key_path
 
 
-# In etcd's phase: a member of a cluster from the time when the user etcd owned these reads them at every handshake, so
-# they change hands host by host, together with its restart.
+# In their units' own phases, so that they change hands host by host, together with the restart: a member of a cluster
+# from the time when the user etcd owned these reads them at every handshake.
 ETCD_SERVER = Leaf(f"{PKI}/etcd/server.crt", "etcd", "{host}", _etcd, _etcd_sans, server=True, client=True,
                    unit=ETCD_UNIT, phase="etcd")
 ETCD_PEER = Leaf(f"{PKI}/etcd/peer.crt", "etcd", "{host}", _etcd, _etcd_sans, server=True, client=True,
@@ -131,10 +131,12 @@ APISERVER_KUBELET = Leaf(f"{PKI}/apiserver-kubelet-client.crt", "cluster", KUBEL
                          client=True, unit=APISERVER_UNIT)
 FRONT_PROXY = Leaf(f"{PKI}/front-proxy-client.crt", "front-proxy", "front-proxy-client", _control_plane, client=True,
                    unit=APISERVER_UNIT)
+# Likewise: their kubeconfigs name the copies, which the units of an older cluster do not have, and a controller that
+# loses its lease and starts again meanwhile must find what it knows.
 CONTROLLER_MANAGER = Leaf(f"{PKI}/controller-manager.crt", "cluster", "system:kube-controller-manager",
-                          _control_plane, client=True, unit=MANAGER_UNIT)
+                          _control_plane, client=True, unit=MANAGER_UNIT, phase="controllers")
 SCHEDULER = Leaf(f"{PKI}/scheduler.crt", "cluster", "system:kube-scheduler", _control_plane, client=True,
-                 unit=SCHEDULER_UNIT)
+                 unit=SCHEDULER_UNIT, phase="controllers")
 ADMIN = Leaf(f"{PKI}/admin.crt", "cluster", "kubernetes-admin", _control_plane, organization=ADMIN_GROUP, client=True)
 KUBELET_CLIENT = Leaf(f"{PKI}/kubelet-client.crt", "cluster", "system:node:{host}", _node,
                       organization="system:nodes", client=True)
@@ -215,4 +217,4 @@ def _kubeconfig(path: str, leaf: Leaf, ctx: HostContext) -> File:
     text = render(
         "/etc/kubernetes/kubeconfig", cluster=ctx.cluster.cluster, server=f"https://127.0.0.1:{LOCAL_API}", ca=CA,
         user=leaf.common_name.format(host=ctx.name), certificate=leaf.read_at, key=leaf.key_read_at)
-    return File(path=path, phase="pki", component="pki", content=text, mode=0o600)
+    return File(path=path, phase=leaf.phase, component="pki", content=text, mode=0o600)

@@ -90,6 +90,9 @@ def test_the_controllers_kubeconfigs_name_the_copies_that_their_own_users_can_re
         assert body["users"][0]["user"] == {
             "client-certificate": f"{copies}/{name}.crt", "client-key": f"{copies}/{name}.key"}
         assert flag(host, f"kube-{name}", "kubeconfig") == f"{copies}/{name}.conf"
+        # Not before the unit that makes the copies: an older unit could not start again with this one.
+        config = host.find("file", f"/etc/kubernetes/{name}.conf")
+        assert config is not None and config.phase == "controllers"
     admin = yaml.safe_load(text(host, "/etc/kubernetes/admin.conf"))
     assert admin["users"][0]["user"]["client-key"] == "/etc/kubernetes/pki/admin.key"
 
