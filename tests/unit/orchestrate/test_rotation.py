@@ -29,12 +29,14 @@ def up(world: World) -> None:
 def edit(world: World, *hosts: str) -> None:
     """Change a file by hand that an API server reads at its start."""
     for name in hosts:
-        world.hosts.hosts[name].states["file", AUTHENTICATION_CONFIG] = "file sha256:by-hand 0600 root:root"
+        world.hosts.hosts[name].edit(
+            AUTHENTICATION_CONFIG, "file sha256:by-hand 0600 root:root", unit="kube-apiserver.service")
 
 
 def edit_etcd(world: World, *hosts: str) -> None:
     for name in hosts:
-        world.hosts.hosts[name].states[ETCD_UNIT_FILE] = "file sha256:by-hand 0600 root:root"
+        world.hosts.hosts[name].edit(
+            ETCD_UNIT_FILE[1], "file sha256:by-hand 0600 root:root", unit="etcd.service")
 
 
 def story(world: World) -> list[str]:
@@ -162,7 +164,7 @@ def test_where_all_are_active_and_none_is_ready_they_are_repaired_one_after_the_
 
 
 def test_what_a_killed_run_left_out_is_put_back_before_another_is_drained(built: World) -> None:
-    edit(built, "cp1")
+    edit_etcd(built, "cp1")             # its phase comes before that of the balancers, which puts back the rest
     built.hosts.balancers["w1"].states["cp2"] = "drain"
     up(built)
     assert story(built)[0] == "cp2 ready"
@@ -280,8 +282,8 @@ def test_an_api_server_that_is_down_is_repaired_before_a_member_elsewhere_is_tou
 def test_a_balancer_is_reloaded_only_while_all_others_and_the_vip_lead_to_the_api(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)
-    config = ("file", "/etc/haproxy/haproxy.cfg")
-    built.hosts.hosts["cp2"].states[config] = "file sha256:by-hand 0644 root:root"
+    built.hosts.hosts["cp2"].edit("/etc/haproxy/haproxy.cfg", "file sha256:by-hand 0644 root:root",
+                                  unit="haproxy.service")
     built.hosts.broken = {"cp3: kube-apiserver through haproxy": "502"}
     with pytest.raises(GateFailed, match="cp3: gate before load-balancer"):
         up(built)
