@@ -57,6 +57,13 @@ def recorded(host: Host, unit: str) -> Optional[list[str]]:
     return None if text is None else text.splitlines()
 
 
+def started(host: Host, unit: str, paths: Sequence[str]) -> dict[str, str]:
+    """Return the stamp's lines of some inputs, by path and without it: what the unit's last start found there."""
+    stamp = recorded(host, unit) or []
+    found = ((path, text[:-len(path) - 1]) for path in paths for text in stamp if text.endswith(f" {path}"))
+    return dict(found)
+
+
 def compare(host: Host, unit: str, inputs: Sequence[str], sums: Sums) -> tuple[bool, list[str]]:
     """Say whether the unit started with its inputs as they are now, and the paths that differ.
 

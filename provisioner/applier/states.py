@@ -141,7 +141,10 @@ def _certificate(look: Look, spec: Spec) -> Seen:
 def _unit(look: Look, spec: Spec) -> Seen:
     seen = look.units[spec["path"]]
     current, causes = stamps.compare(look.host, spec["path"], spec.get("inputs", ()), look.sums)
-    return units.state(seen, current), units.details(seen, causes)
+    extra = units.details(seen, causes)
+    if causes:
+        extra["started"] = stamps.started(look.host, spec["path"], causes)
+    return units.state(seen, current), extra
 
 
 def _package(look: Look, spec: Spec) -> Seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from provisioner.compile import fields
 from provisioner.model.certificate import CertificateSeen
@@ -35,7 +36,7 @@ def compare(
 def _compare_host(
     host: HostDesired, observed: HostObserved, certificates: Certificates, now: float
 ) -> Iterable[Change]:
-    rewritten: dict[str, str] = {}  # path -> what about it differs, for the causes of restarts
+    rewritten: dict[str, _Rewrite] = {}     # what happens to a path, for the causes of restarts
     for item in host.items:
         if isinstance(item, Unit):
             change = _compare_unit(host.name, item, observed, rewritten)
@@ -45,10 +46,29 @@ def _compare_host(
             change = _compare_state(host.name, item, observed)
         if change is None:
             continue
-        rewritten[change.path] = _what(change, observed)
+        rewritten[change.path] = _Rewrite(_what(change, observed), _line(change.expect), _line(change.want))
         if isinstance(item, Certificate):
-            rewritten[item.key_path] = rewritten[change.path]
+            rewritten[item.key_path] = _Rewrite(rewritten[change.path].words)
         yield change
+
+
+class _Rewrite(NamedTuple):
+    """What a plan does to a path: in words, and the line that a unit's stamp has for it before and after, if known."""
+
+    words: str
+    before: str = ""
+    after: str = ""
+
+
+def _line(state: str) -> str:
+    """Return the stamp's line (docs/reference/applier-protocol.md) of a state; nothing where it cannot be known."""
+    kind, _, rest = state.partition(" ")
+    digest = rest.partition(" ")[0]
+    if kind in ("file", "certificate") and digest.startswith("sha256:"):
+        return f"file {digest.removeprefix('sha256:')}"
+    if kind == "link":
+        return state
+    return "none -" if state == ABSENT else ""
 
 
 def _what(change: Change, observed: HostObserved) -> str:
@@ -159,21 +179,32 @@ def _names_difference(item: Certificate, seen: CertificateSeen) -> str:
 
 
 def _compare_unit(
-    host: str, item: Unit, observed: HostObserved, rewritten: Mapping[str, str]
+    host: str, item: Unit, observed: HostObserved, rewritten: Mapping[str, _Rewrite]
 ) -> Change | None:
-    state = observed.state(item.kind, item.path)
+    state, extra = observed.state(item.kind, item.path), observed.extra(item.kind, item.path)
     words = state.split()
     running = words[0] in _RUNNING
-    will_change = [p for p in item.inputs if p in rewritten]
-    causes = list(dict.fromkeys([*observed.extra(item.kind, item.path).get("causes", ()), *will_change]))
-    if running and words[1:] == ["enabled", "current"] and not causes:
-        return None
+    differs, started = extra.get("causes", ()), extra.get("started", {})
+    candidates = dict.fromkeys([*differs, *(p for p in item.inputs if p in rewritten)])
+    paths = [p for p in candidates if not _put_back(rewritten.get(p), started.get(p, ""), differs=p in differs)]
+    causes = [f"{p} ({rewritten[p].words})" if p in rewritten and rewritten[p].words else p for p in paths]
+    unknown = words[-1] != "current" and not differs
     if not running:
         action, reason, causes = "start", "not there yet" if state == ABSENT else f"is {words[0]}", []
-    elif causes or words[-1] != "current":
-        causes = [f"{p} ({rewritten[p]})" if rewritten.get(p) else p for p in causes]
+    elif causes or unknown:
         action, reason = item.on_change, ", ".join(causes) or "started with other inputs"
+    elif words[1] != "enabled":
+        action, reason = "enable", f"is {words[1]}"
     else:
-        action, reason, causes = "enable", f"is {words[1]}", []
+        return None
     return Change(host=host, phase=item.phase, kind=item.kind, path=item.path, action=action, reason=reason,
                   expect=state, want=item.want(), item=item, causes=tuple(causes))
+
+
+def _put_back(rewrite: _Rewrite | None, started: str, *, differs: bool) -> bool:
+    """Say whether this plan makes an input again what the unit started with: then it needs no restart.
+
+    So it is with a file that was edited by hand and never loaded, and with one of which only the mode changes.
+    """
+    then = started if differs else rewrite.before if rewrite else ""
+    return rewrite is not None and then != "" and then == rewrite.after

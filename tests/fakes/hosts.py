@@ -36,6 +36,13 @@ ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
 PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
 
 
+def stamp_line(state: str) -> str:
+    """Return what a unit's stamp says of a path in this state: bytes and targets count, modes do not."""
+    kind, _, rest = state.partition(" ")
+    return {"file": f"file {rest.split()[0].rpartition(':')[2] if rest else ''}", "link": state,
+            ABSENT: "none -"}.get(kind, state)
+
+
 @dataclass
 class FakeHost:
     """One host: states and texts by (kind, path), and what each unit started with."""
@@ -46,6 +53,14 @@ class FakeHost:
     extras: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     started: dict[str, dict[str, str]] = field(default_factory=dict)
     down: bool = False
+
+    def edit(self, path: str, state: str, text: str | None = None, *, unit: str = "") -> None:
+        """Let a file be edited by hand, and `unit` be started anew, so that it has read what was written."""
+        self.states["file", path] = state
+        if text is not None:
+            self.extras["file", path] = {"text": text}
+        if unit:
+            self.started[unit][path] = state
 
     def file(self, path: str) -> str:
         """Return what is at a path, of whatever kind, as one word for comparing."""
@@ -60,10 +75,12 @@ class FakeHost:
     def _unit(self, unit: Unit) -> ObservedItem:
         state = self.states.get(("unit", unit.path), ABSENT)
         then = self.started.get(unit.path, {})
-        causes = [p for p in unit.inputs if then.get(p, ABSENT) != self.file(p)] if unit.path in self.started else []
+        was = {p: stamp_line(then.get(p, ABSENT)) for p in unit.inputs}
+        causes = [p for p in unit.inputs if was[p] != stamp_line(self.file(p))] if unit.path in self.started else []
         if state != ABSENT:
             state = " ".join([*state.split()[:2], "due" if causes else "current"])
-        return ObservedItem("unit", unit.path, state, {"causes": causes, "restarts": 0} | self.extras.get(
+        return ObservedItem("unit", unit.path, state, {
+            "causes": causes, "started": {p: was[p] for p in causes}, "restarts": 0} | self.extras.get(
             ("unit", unit.path), {}))
 
     def change(self, change: Mapping[str, Any]) -> str:

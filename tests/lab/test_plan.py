@@ -14,6 +14,7 @@ from tests.lab.conftest import Lab, unit_ids
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 KUBELET = "/var/lib/kubelet/config.yaml"
+CONTAINERD = "/etc/containerd/config.toml"
 FORWARD = "net.ipv4.ip_forward"
 CRICTL = "/usr/local/bin/crictl"
 Said = list[tuple[str, str, str, str]]      # (host, kind, path or object, reason)
@@ -50,7 +51,9 @@ def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_di
     lab, hand = mended, mended.on
     others = unit_ids(lab, ("cp1", "cp2", "w2"))
     target = hand("w1", "readlink", CRICTL).strip()
-    hand("w1", "sed", "-i", "s/^podPidsLimit: .*/podPidsLimit: 5/", KUBELET)
+    hand("w1", "sed", "-i", "s/^podPidsLimit: .*/podPidsLimit: 50000/", KUBELET)
+    hand("w1", "systemctl", "restart", "kubelet.service")       # it reads what was edited, so it has to restart again
+    hand("w1", "sed", "-i", 's/default_runtime_name = .*/default_runtime_name = "other"/', CONTAINERD)    # unread
     hand("w1", "systemctl", "stop", "kube-proxy.service")
     hand("w1", "dpkg", "--purge", "conntrack")
     hand("w1", "ln", "-sfn", "/bin/true", CRICTL)
@@ -58,17 +61,19 @@ def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_di
     lab.kubectl("-n", "kube-system", "scale", "deployment", "coredns", "--replicas=1")
 
     plan = lab.json("plan")
-    cause = "podPidsLimit 5 → 4096"
+    cause = "podPidsLimit 50000 → 4096"
     assert sorted(said(plan)) == sorted([
         ("w1", "file", KUBELET, cause),
         ("w1", "unit", "kubelet.service", f"{KUBELET} ({cause})"),
+        ("w1", "file", CONTAINERD,
+         "plugins.io.containerd.cri.v1.runtime.containerd.default_runtime_name other → runc"),
         ("w1", "unit", "kube-proxy.service", "is inactive"),
         ("w1", "package", "conntrack", "missing"),
         ("w1", "symlink", CRICTL, f"/bin/true → {target}"),
         ("w1", "sysctl", FORWARD, "is 0, should be 1"),
         ("", "object", "Deployment kube-system/coredns", "spec.replicas 1 → 2")])
     assert said(lab.json("drift")) == said(plan), "the inventory is as it was applied"
-    assert "-podPidsLimit: 5\n" in lab.run("plan", "--diff").stdout
+    assert "-podPidsLimit: 50000\n" in lab.run("plan", "--diff").stdout
 
     lab.run("up", "--yes")
     assert sorted(did(lab)) == sorted(said(plan))

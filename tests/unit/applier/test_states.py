@@ -131,6 +131,7 @@ def test_a_unit_is_three_words_and_says_why_it_is_due(box: FakeHost) -> None:
     state, extra = see(box, unit)
     assert state == "active enabled due"
     assert extra["causes"] == ["/etc/x.conf"]
+    assert extra["started"] == {"/etc/x.conf": f"file {hashlib.sha256(b'1').hexdigest()}"}
     assert (extra["invocation_id"], extra["restarts"], extra["sub"]) == ("abc", 3, "running")
 
 

@@ -79,8 +79,8 @@ def run(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 
 
 def drift(world: World, host: str = "w1") -> None:
-    world.hosts.hosts[host].states["file", KUBELET] = "file sha256:by-hand 0600 root:root"
-    world.hosts.hosts[host].extras["file", KUBELET] = {"text": "podPidsLimit: 5\n"}
+    world.hosts.hosts[host].edit(KUBELET, "file sha256:by-hand 0600 root:root", "podPidsLimit: 5\n",
+                                 unit="kubelet.service")
 
 
 def test_plan_of_a_cluster_as_it_should_be_says_so_and_exits_0(built: World, run: Run) -> None:

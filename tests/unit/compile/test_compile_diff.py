@@ -103,7 +103,10 @@ def test_a_unit_is_acted_on_for_exactly_these_causes(case: dict[str, Any]) -> No
     states = {("file", i.path): "file sha256:old 0644 root:root" if i.path in case.get("rewritten", ())
               else str(i.want()) for i in files}
     states["unit", unit.path] = case["state"]
-    found = changes_of([*files, unit], states, {("unit", unit.path): {"causes": case.get("causes", [])}})
+    wanted = {i.path: f"file {str(i.want()).split()[1].removeprefix('sha256:')}" for i in files}
+    started = {path: wanted[path] if was == "WANTED" else was for path, was in case.get("started", {}).items()}
+    found = changes_of([*files, unit], states, {
+        ("unit", unit.path): {"causes": case.get("causes", []), "started": started}})
     of_unit = [(c.action, c.reason, c.expect) for c in found if c.kind == "unit"]
     assert of_unit == ([(case["action"], case["reason"], case["state"])] if case["action"] else [])
 
@@ -148,6 +151,14 @@ def test_a_restart_names_the_file_and_the_field_in_it_that_cause_it() -> None:
     found = one_restart(item, "file sha256:0 0644 root:root", text=text.format("1h"))
     assert found.reason == f"{path} (--event-ttl 1h → 2h)"
     assert found.causes == (found.reason,)
+
+
+def test_a_mode_that_changes_alone_restarts_nobody() -> None:
+    item = File(path="/etc/a", phase="node", content="text\n")
+    unit = Unit(path="x.service", phase="node", inputs=("/etc/a",))
+    found = changes_of([item, unit], {("file", "/etc/a"): item.want().replace("0644", "0600"),
+                                      ("unit", unit.path): "active enabled current"})
+    assert [(c.kind, c.reason) for c in found] == [("file", "mode 0600 → 0644")]
 
 
 def test_a_restart_for_another_binary_names_both_versions() -> None:

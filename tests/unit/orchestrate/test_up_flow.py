@@ -119,8 +119,7 @@ def _observed(world: World, host: str):  # type: ignore[no-untyped-def]
 
 def test_one_file_changed_by_hand_is_put_back_there_alone_and_restarts_its_unit_once(built: World) -> None:
     host = built.hosts.hosts["w1"]
-    host.states[KUBELET_CONFIG] = "file sha256:by-hand 0600 root:root"
-    host.extras[KUBELET_CONFIG] = {"text": "maxPods: 5\n"}
+    host.edit(KUBELET_CONFIG[1], "file sha256:by-hand 0600 root:root", "maxPods: 5\n", unit="kubelet.service")
     with built.session() as session:
         plan = survey(session)
     assert [(c.host, c.kind, c.path, c.action, c.reason) for c in plan.changes] == [
@@ -129,6 +128,16 @@ def test_one_file_changed_by_hand_is_put_back_there_alone_and_restarts_its_unit_
     assert plan.changes[0].reason.startswith("-maxPods 5, +apiVersion ")
     up(built)
     assert built.hosts.log == [("apply", "node.0", ("w1",))]
+    with built.session() as session:
+        assert survey(session).is_empty
+
+
+def test_one_file_changed_by_hand_and_never_read_is_put_back_and_nothing_restarts(built: World) -> None:
+    host = built.hosts.hosts["w1"]
+    host.edit(KUBELET_CONFIG[1], "file sha256:by-hand 0600 root:root", "maxPods: 5\n")
+    with built.session() as session:
+        assert [(c.kind, c.path) for c in survey(session).changes] == [KUBELET_CONFIG]
+    up(built)
     with built.session() as session:
         assert survey(session).is_empty
 
@@ -176,9 +185,10 @@ def applied(world: World) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def edited(world: World, *hosts: str) -> None:
-    """Change a file by hand that an API server reads at its start."""
+    """Change a file by hand that an API server reads at its start, and let it have read that."""
     for name in hosts:
-        world.hosts.hosts[name].states["file", AUTHENTICATION] = "file sha256:by-hand 0600 root:root"
+        world.hosts.hosts[name].edit(AUTHENTICATION, "file sha256:by-hand 0600 root:root",
+                                     unit="kube-apiserver.service")
 
 
 def test_while_an_api_server_is_down_a_re_run_restarts_no_other(built: World) -> None:
