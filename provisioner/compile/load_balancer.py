@@ -14,6 +14,7 @@ from provisioner.model.ports import APISERVER, BALANCER_HEALTH, LOCAL_API
 HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
 HAPROXY_SOCKET = "/run/haproxy/admin.sock"
 BACKEND = "apiservers"
+VIP_BACKEND = "apiservers-vip"      # on the load balancers: follows the other in all but its count of connections
 KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
 VIP_CHECK = "/opt/kubewright/bin/may-hold-vip"
 
@@ -27,9 +28,9 @@ def items(ctx: HostContext) -> Iterator[Item]:
     api = ctx.cluster.api
     yield rendered(
         HAPROXY_CONFIG, "load-balancer", component="haproxy", package="haproxy", socket=HAPROXY_SOCKET, backend=BACKEND,
-        local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None, servers=ctx.site.control_planes,
-        health_port=BALANCER_HEALTH, server_port=APISERVER, ca=pki.CA, health=pki.HAPROXY_HEALTH,
-        **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
+        vip_backend=VIP_BACKEND, local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None,
+        servers=ctx.site.control_planes, health_port=BALANCER_HEALTH, server_port=APISERVER, ca=pki.CA,
+        health=pki.HAPROXY_HEALTH, **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
     yield from distribution_service(
         "haproxy.service", "load-balancer", [HAPROXY_CONFIG, pki.HAPROXY_HEALTH, pki.CA], component="haproxy")
     if ctx.holds_vip:

@@ -21,7 +21,7 @@ from provisioner.transport.pool import Pool
 UNIT = "haproxy.service"
 READY, DRAIN, MAINT = "ready", "drain", "maint"
 SHOW_STATES = f"show servers state {BACKEND}"
-SHOW_TOTALS = f"show stat {BACKEND} 4 -1"         # 4: servers only
+SHOW_TOTALS = "show stat -1 4 -1"                 # of every backend (the VIP's is another), servers only
 STATES = Socket(path=HAPROXY_SOCKET, phase="load-balancer", line=SHOW_STATES)     # looked at in every survey
 # Bits of srv_admin_state (HAProxy 2.6, include/haproxy/server-t.h): what was asked for, here or by the configuration.
 _MAINT_BITS, _DRAIN_BITS = 0x01 | 0x02 | 0x04 | 0x20 | 0x40, 0x08 | 0x10
@@ -82,12 +82,16 @@ def left_out(text: str) -> list[str]:
 
 
 def totals_of(text: str) -> dict[str, int]:
-    """Read the answer to SHOW_TOTALS, CSV: server -> sessions that it was ever given. ValueError if it is none."""
-    rows = list(csv.DictReader(io.StringIO(text.removeprefix("# "))))
+    """Read the answer to SHOW_TOTALS, CSV: server -> sessions that all backends ever gave it. ValueError if none."""
+    totals: dict[str, int] = {}
     try:
-        return {row["svname"]: int(row["stot"]) for row in rows}
+        for row in csv.DictReader(io.StringIO(text.removeprefix("# "))):
+            totals[row["svname"]] = totals.get(row["svname"], 0) + int(row["stot"])
     except (KeyError, TypeError):
-        raise ValueError(f"not the counters of servers: {text[:80]!r}") from None
+        totals = {}
+    if not totals:
+        raise ValueError(f"not the counters of servers: {text[:80]!r}")
+    return totals
 
 
 def look(pool: Pool, hosts: Iterable[str]) -> dict[str, Servers | KubewrightError]:

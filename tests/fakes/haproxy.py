@@ -30,7 +30,7 @@ class FakeBalancer:
                 return "No such server.\n\n"
             self.states[found[1]] = found[2]
             return "\n"
-        return {"show servers state apiservers": self._states, "show stat apiservers 4 -1": self._totals}[line]()
+        return {"show servers state apiservers": self._states, "show stat -1 4 -1": self._totals}[line]()
 
     def _states(self) -> str:
         rows = [f"3 apiservers {n} {name} 10.77.0.1{n} {2 if self.is_up(name) else 0} {BITS[state]} 1 1 9 15 3 4 6 "
