@@ -43,7 +43,11 @@ class Deadline:
         """Say what went wrong in one line; every kind of timeout has the same words."""
         if isinstance(fault, (TimeoutError, socket.timeout)) or "timed out" in str(fault):
             return self._text
-        if isinstance(fault, OSError) and fault.strerror and not isinstance(fault, ssl.SSLError):
+        if isinstance(fault, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return "closed in the TLS handshake"
+        if isinstance(fault, ssl.SSLError):
+            return f"TLS: {getattr(fault, 'verify_message', '') or fault.reason or fault}"
+        if isinstance(fault, OSError) and fault.strerror:
             return fault.strerror.lower()
         return " ".join(str(fault).split()) or type(fault).__name__
 

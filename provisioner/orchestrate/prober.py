@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from provisioner.compile import pki as table
@@ -141,12 +142,12 @@ class Prober:
 
     def stop(self, *, verify: bool = True) -> Availability:
         """End, look for every acknowledged write in the cluster, and remove them; `verify` off leaves this out."""
+        seconds = round(time.monotonic() - self._began, 1)
         self._sampling.stop()
-        seen = self.look()
         lost = self._lost() if verify else None
         term = self._raft_term() if verify else None
         changes = None if term is None or self._term is None else term - self._term
-        return Availability(seen.seconds, seen.series, seen.writes, lost, changes, seen.not_seen, seen.faults)
+        return replace(self.look(), seconds=seconds, lost=lost, leader_changes=changes)
 
     def _lost(self) -> int | None:
         try:
