@@ -165,7 +165,7 @@ class Api:
         self._address, self._port, self._tls = address, port, credentials
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float = 5.0) -> Any:
-        """Send one request and return the object that answers it; OSError or AssertionError when none does."""
+        """Send one request and return the object that answers it; OSError or ValueError when none does."""
         with within(self._namespace):
             plain = socket.socket()
         plain.settimeout(timeout)
@@ -179,7 +179,8 @@ class Api:
                 answer = b"".join(iter(lambda: tls.recv(65536), b""))
         status, _, text = answer.partition(b"\r\n\r\n")
         code = status.split(b" ", 2)[1:2]
-        assert code and code[0][:1] == b"2", f"{method} {path}: {answer[:300]!r}"
+        if not code or code[0][:1] != b"2":
+            raise ValueError(f"{method} {path}: {answer[:300]!r}")
         return json.loads(text)
 
 
@@ -219,9 +220,13 @@ class Attempts:
         began, fault = time.monotonic(), ""
         try:
             self._api.ask(self._method, self._path, body)
-        except (OSError, AssertionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             fault = f"{type(error).__name__}: {error}"
         self._found.append(Attempt(began, time.monotonic(), fault))
+
+    def answered(self) -> bool:
+        """Say whether there was an answer at all."""
+        return any(not attempt.fault for attempt in self._found)
 
     def failed(self, since: float) -> list[Attempt]:
         """Return the attempts begun since then that got no answer."""
