@@ -40,7 +40,8 @@ def test_attempts_sum_up_as_the_case_says(case: dict[str, Any]) -> None:
 
 
 SEEN = Availability(60.0, (SeriesResult("vip", "w1", 600, 2, {"refused": 2}, 800, 12, cuts=1),
-                           SeriesResult("local", "cp1", 120, 0, {}, 3, 9)), writes=100, not_seen={"w1": 0.0, "w2": 2.54})
+                           SeriesResult("local", "cp1", 120, 0, {}, 3, 9)),
+                    writes=100, not_seen={"w1": 0.0, "w2": 2.54})
 
 
 def test_the_sum_of_all_series_is_told_with_the_longest_gap_and_the_time_not_seen() -> None:
