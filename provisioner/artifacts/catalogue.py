@@ -69,7 +69,6 @@ class Component(_Entry):
     default: Version
     versions: tuple[Version, ...] = Field(min_length=1)
     lab: bool = False
-    optional: bool = False
     go: GoSource | None = None
     debian: DebianSource | None = None
     release: dict[Version, dict[str, dict[FileName, ReleaseFile]]] = {}
@@ -135,7 +134,7 @@ class Catalogue(_Entry):
 
     def defaults(self, *, lab: bool) -> dict[str, str]:
         """Return component -> version for a new lock; what is for tests only is left out unless `lab`."""
-        return {c.name: c.default for c in self.components.values() if not c.optional and (lab or not c.lab)}
+        return {c.name: c.default for c in self.components.values() if lab or not c.lab}
 
 
 def load_catalogue(path: Path | None = None) -> Catalogue:

@@ -31,6 +31,7 @@ COMPONENT_FIELDS: Mapping[str, frozenset[str] | None] = {
     "keepalived": frozenset(),
     "containerd": frozenset(),
     "coredns": frozenset({"replicas", "upstreams"}),
+    "metrics-server": frozenset({"replicas"}),
 }
 
 

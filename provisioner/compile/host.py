@@ -31,7 +31,7 @@ PHASES = (
     "access",         # objects: who may do what
     "node",           # kubelet, kube-proxy
     "network",        # flannel
-    "addons",         # objects: CoreDNS
+    "addons",         # objects: CoreDNS, metrics-server
     "verify",
 )
 

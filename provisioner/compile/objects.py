@@ -1,12 +1,15 @@
-"""The Kubernetes objects that we own: who may do what, and cluster DNS."""
+"""The Kubernetes objects that we own: who may do what, cluster DNS, and what measures the use of nodes and Pods."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from provisioner.compile import pki
 from provisioner.compile.context import CLUSTER_DOMAIN, ClusterContext
+from provisioner.compile.control_plane import TLS_MIN_VERSION
 from provisioner.compile.render import documents
 from provisioner.errors import InventoryRefused
 from provisioner.model.desired import KubeObject
@@ -14,11 +17,13 @@ from provisioner.model.desired import KubeObject
 PROBER_NAMESPACE, PROBER = "kubewright-prober", "prober"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "kubewright"}
 COREDNS_DEFAULTS: dict[str, Any] = {"replicas": 2, "upstreams": ["/etc/resolv.conf"]}
+METRICS_SERVER_DEFAULTS: dict[str, Any] = {"replicas": 2}
 
 
 def objects(site: ClusterContext, arches: Sequence[str]) -> tuple[KubeObject, ...]:
     """Return the objects in the order in which they are applied; `arches` are those of the nodes."""
-    return (*_access(site), *_coredns(site, arches))
+    addons = (*_coredns(site, arches), *_metrics_server(site, arches)) if arches else ()
+    return (*_access(site), *addons)
 
 
 def _access(site: ClusterContext) -> Iterator[KubeObject]:
@@ -29,15 +34,28 @@ def _access(site: ClusterContext) -> Iterator[KubeObject]:
 
 
 def _coredns(site: ClusterContext, arches: Sequence[str]) -> Iterator[KubeObject]:
-    if not arches:
-        return
-    images = {site.artifacts[key].image for arch in arches if (key := ("coredns.tar", arch)) in site.artifacts}
-    if len(images) != 1:
-        raise InventoryRefused(f"artifacts.lock has {len(images)} references for coredns.tar; one is needed",
-                               hint="kubewright artifacts build", code="artifact-not-locked")
     values = COREDNS_DEFAULTS | site.cluster.config.get("coredns", {})
-    yield from _managed("addons", "coredns.yaml", image=images.pop(), domain=CLUSTER_DOMAIN,
+    yield from _managed("addons", "coredns.yaml", image=_image(site, "coredns", arches), domain=CLUSTER_DOMAIN,
                         dns_ip=site.cluster.dns_ip, **values)
+
+
+def _metrics_server(site: ClusterContext, arches: Sequence[str]) -> Iterator[KubeObject]:
+    values = METRICS_SERVER_DEFAULTS | site.cluster.config.get("metrics-server", {})
+    made = _managed("addons", "metrics-server.yaml", image=_image(site, "metrics-server", arches),
+                    tls_min_version=TLS_MIN_VERSION, **values,
+                    ca_bundle=base64.b64encode(site.public["ca.crt"].encode()).decode())
+    yield from (replace(o, certificate=pki.METRICS_SERVER) if o.body["kind"] == "Secret" else o for o in made)
+
+
+def _image(site: ClusterContext, component: str, arches: Sequence[str]) -> str:
+    """Return the reference of a component's image, which must be the same for every architecture of the nodes."""
+    archive = f"{component}.tar"
+    images = {site.artifacts[key].image for arch in arches if (key := (archive, arch)) in site.artifacts}
+    if len(images) != 1:
+        raise InventoryRefused(
+            f"artifacts.lock has {len(images)} references for {archive}; one is needed", code="artifact-not-locked",
+            hint=f"kubewright artifacts build --component {component} --write-lock")
+    return images.pop()
 
 
 def _managed(phase: str, manifest: str, **values: Any) -> Iterator[KubeObject]:

@@ -154,6 +154,12 @@ TABLE = (
     KUBELET_CLIENT, KUBELET_SERVING, KUBE_PROXY, FLANNEL, HAPROXY,
 )
 
+# A leaf in the cluster: a Secret holds it. The API servers ask for this name (kube-aggregator: SERVICE.NAMESPACE.svc).
+METRICS_SERVER = Certificate(
+    path="kube-system/metrics-server-tls", key_path="kube-system/metrics-server-tls", phase="addons",
+    component="metrics-server", ca="cluster", common_name="metrics-server.kube-system.svc",
+    dns_names=("metrics-server.kube-system.svc", f"metrics-server.kube-system.svc.{CLUSTER_DOMAIN}"), server=True)
+
 # Each names its certificate by path, so that a renewal rewrites no kubeconfig.
 KUBECONFIGS = {
     "/etc/kubernetes/admin.conf": ADMIN,

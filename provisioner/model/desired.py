@@ -234,10 +234,14 @@ class HostDesired:
 
 @dataclass(frozen=True)
 class KubeObject:
-    """A Kubernetes object to apply; `body` is the whole manifest."""
+    """A Kubernetes object to apply; `body` is the whole manifest.
+
+    A Secret with a `certificate` holds that leaf: kept while it is valid, issued when the object is applied.
+    """
 
     phase: str
     body: Mapping[str, Any]
+    certificate: Certificate | None = None
 
     @property
     def identity(self) -> str:

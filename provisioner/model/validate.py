@@ -19,7 +19,7 @@ from provisioner.model.syntax import label_fault, operator_fault, san_fault, tai
 
 SUPPORTED_KUBERNETES = ("1.34", "1.35", "1.36", "1.37")
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy",
-              "containerd", "haproxy", "keepalived", "flannel", "coredns")
+              "containerd", "haproxy", "keepalived", "flannel", "coredns", "metrics-server")
 RESERVED_NAMES = frozenset({"all", "ungrouped", "localhost", *Role})
 LAB_HOSTS = 15
 MOST_ETCD_MEMBERS = 7

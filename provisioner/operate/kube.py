@@ -164,11 +164,12 @@ def compare_objects(kube: Kube | None, objects: Sequence[KubeObject]) -> tuple[O
     """Return what applying `objects` would change; without an API (None) all are to add.
 
     The server itself decides, by a dry run of server-side apply, so defaults and webhooks never show as changes.
-    Objects that carry our label and are desired no more are to remove.
+    Objects that carry our label and are desired no more are to remove. Secrets with a leaf of ours are not compared
+    here but in operate/tls_secrets.py: what is in them is not desired to the byte.
     """
     if kube is None:
         return tuple(_change(o, "add", "no API yet", {}, o.body) for o in objects)
-    changes = [change for o in objects if (change := _compare_object(kube, o))]
+    changes = [change for o in objects if o.certificate is None and (change := _compare_object(kube, o))]
     return (*changes, *_strays(kube, objects))
 
 

@@ -147,6 +147,16 @@ def is_another(pem: str, ours: str) -> bool:
     return seen is not None and seen != _load(ours)
 
 
+def is_pair(pem: str, key: str) -> bool:
+    """Say whether `key` is the private key of the certificate `pem`."""
+    certificate = _load(pem)
+    try:
+        private = serialization.load_pem_private_key(key.encode(), password=None)
+    except (ValueError, TypeError):
+        return False
+    return certificate is not None and private.public_key() == certificate.public_key()
+
+
 def _load(pem: str) -> x509.Certificate | None:
     try:
         return x509.load_pem_x509_certificate(pem.encode())

@@ -19,6 +19,7 @@ from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import haproxy, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.nodes import label_changes
+from provisioner.operate.tls_secrets import compare_tls_secrets
 from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
@@ -146,7 +147,9 @@ def _object_changes(session: Session, desired: Desired) -> tuple[ObjectChange, .
     if not _api_runs(session):
         return compare_objects(None, desired.objects)
     try:
-        return compare_objects(session.kube(), desired.objects)
+        client = session.kube()
+        leaves = compare_tls_secrets(client, desired.objects, session.secrets.ca_certificates(), time.time())
+        return (*leaves, *compare_objects(client, desired.objects))
     except ApiFault as fault:
         if fault.status not in (0, 401, 403) and fault.status < 500:
             raise

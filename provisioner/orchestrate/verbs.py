@@ -39,7 +39,7 @@ UP: tuple[Phase, ...] = (
     Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted),
     _holds("node"),
     Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds),
-    Phase("addons", "CoreDNS", objects.apply_addons, objects.addons_are_available),
+    Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available),
     Phase("verify", "role labels; every unit, the VIP, DNS and every node once more",
           verify.label_roles, verify.prove_and_record),
 )

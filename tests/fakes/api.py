@@ -100,6 +100,8 @@ class MemoryApi:
             replicas = new["spec"]["replicas"]
             new["status"] = {"observedGeneration": new["metadata"]["generation"], "updatedReplicas": replicas,
                              "availableReplicas": replicas}
+        if body["kind"] == "APIService" and not dry:
+            new["status"] = {"conditions": [{"type": "Available", "status": "True"}]}
         if not dry:
             self.log.append(("PATCH", path))
             self.objects[path] = new

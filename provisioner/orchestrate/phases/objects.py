@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
-from provisioner.operate.kube import Kube, make_changes
+from provisioner.model.desired import KubeObject
+from provisioner.operate import pki
+from provisioner.operate.kube import Kube, make_changes, object_path
+from provisioner.operate.tls_secrets import with_leaf
 from provisioner.orchestrate import gates, record
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
@@ -24,9 +29,16 @@ def _apply(session: Session, phase: str, client: Callable[[], Kube]) -> str:
     changes = [c for c in session.the_plan.objects if c.phase == phase]
     if not changes:
         return ""
-    make_changes(client(), changes)
+    make_changes(client(), [replace(c, object=_with_leaf(session, c.object)) for c in changes])
     record.of_objects(session, changes)
     return counted(len(changes), "object")
+
+
+def _with_leaf(session: Session, desired: KubeObject | None) -> KubeObject | None:
+    """Issue the leaf of an object that holds one; the CA's key is opened for that and for nothing else."""
+    if desired is None or desired.certificate is None:
+        return desired
+    return with_leaf(desired, pki.issue(desired.certificate, session.secrets.ca(desired.certificate.ca)))
 
 
 def admin_is_admitted(session: Session) -> None:
@@ -40,8 +52,21 @@ def admin_is_admitted(session: Session) -> None:
 
 
 def addons_are_available(session: Session) -> None:
-    """Prove that every Deployment of ours is available."""
-    for desired in session.the_plan.desired.objects:
-        if desired.body["kind"] == "Deployment":
-            metadata = desired.body["metadata"]
-            gates.deployment_is_available(session, metadata["namespace"], metadata["name"])
+    """Prove that every Deployment of ours is available, then that the API servers reach what they hand on to it."""
+    bodies = [o.body for o in session.the_plan.desired.objects]
+    for metadata in (b["metadata"] for b in bodies if b["kind"] == "Deployment"):
+        gates.deployment_is_available(session, metadata["namespace"], metadata["name"])
+    for body in (b for b in bodies if b["kind"] == "APIService"):
+        gates.wait_until(session, "addons", _reached(session, body))
+
+
+def _reached(session: Session, body: Mapping[str, Any]) -> Callable[[], str]:
+    """Return what tells why the API servers do not reach an API that they hand on, or nothing when they do."""
+
+    def look() -> str:
+        conditions = session.kube().get(object_path(body)).get("status", {}).get("conditions", ())
+        seen = next((c for c in conditions if c["type"] == "Available"), {"message": "not asked yet", "status": ""})
+        said = seen.get("message") or seen.get("reason")
+        return "" if seen["status"] == "True" else f"{body['metadata']['name']}: {said}"
+
+    return look

@@ -49,6 +49,7 @@ COMPONENTS = {
     "flannel": ("0.28.10", ("flanneld",)),
     "cri-tools": ("1.37.0", ("crictl",)),
     "coredns": ("1.15.0", ("coredns.tar",)),
+    "metrics-server": ("0.9.0", ("metrics-server.tar",)),
     "pause": ("3", ("pause.tar",)),
     "busybox": ("1", ("busybox.tar",)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 import subprocess
@@ -313,6 +314,43 @@ def test_cluster_dns_has_its_address_and_forwards_only_where_told() -> None:
     assert "forward" not in body(inventory(), "ConfigMap")["data"]["Corefile"]
     container = body(usual, "Deployment")["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "kubewright.local/coredns:1.15.0"
+
+
+def test_metrics_server_is_believed_by_our_ca_alone_and_believes_kubelets_by_it_alone() -> None:
+    ours = {o.body["kind"]: o for o in compiled().objects if "metrics" in o.body["metadata"]["name"]}
+    service, api = ours["Service"].body["metadata"], ours["APIService"].body["spec"]
+    assert base64.b64decode(api["caBundle"]).decode() == pem("ca.crt")
+    assert "insecureSkipTLSVerify" not in api
+    leaf = ours["Secret"].certificate
+    assert leaf is not None
+    assert leaf.ca == "cluster"
+    assert f"{service['name']}.{service['namespace']}.svc" in leaf.dns_names
+    args = ours["Deployment"].body["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt" in args
+    assert not [a for a in args if "insecure" in a]
+
+
+def test_every_pod_of_ours_is_unprivileged_spread_and_survives_a_drain() -> None:
+    bodies = [o.body for o in compiled().objects]
+    kept = {b["metadata"]["name"] for b in bodies if b["kind"] == "PodDisruptionBudget"}
+    deployments = [b for b in bodies if b["kind"] == "Deployment"]
+    assert {b["metadata"]["name"] for b in deployments} == kept == {"coredns", "metrics-server"}
+    for body in deployments:
+        pod = body["spec"]["template"]["spec"]
+        assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["seccompProfile"]["type"]) == (
+            True, "RuntimeDefault")
+        assert pod["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "DoNotSchedule"
+        for container in pod["containers"]:
+            assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                                                    "capabilities": {"drop": ["ALL"]}}
+
+
+def test_a_lock_without_an_image_says_how_to_pin_it() -> None:
+    short = ArtifactLock(tuple(a for a in lock().artifacts if a.component != "metrics-server"))
+    cluster = inventory()
+    with pytest.raises(InventoryRefused, match="0 references for metrics-server") as fault:
+        compile_cluster(cluster, facts_of(cluster), short, SECRETS, PUBLIC)
+    assert fault.value.hint == "kubewright artifacts build --component metrics-server --write-lock"
 
 
 def test_the_corefile_has_one_option_a_line() -> None:

@@ -289,6 +289,34 @@ def test_addons_are_applied_as_admin_and_waited_for(built: World, monkeypatch: p
         objects.addons_are_available(session)
 
 
+def test_an_api_that_is_handed_on_is_waited_for_until_the_api_servers_reach_it(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    session = surveyed(built)
+    condition = {"type": "Available", "status": "False", "message": "x509: certificate signed by unknown authority"}
+    path = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
+    built.api.objects[path]["status"] = {"conditions": [condition]}
+    with pytest.raises(GateFailed, match=r"v1beta1\.metrics\.k8s\.io: x509: certificate signed by unknown authority"):
+        objects.addons_are_available(session)
+    built.api.objects[path]["status"] = {}
+    with pytest.raises(GateFailed, match=r"v1beta1\.metrics\.k8s\.io: not asked yet"):
+        objects.addons_are_available(session)
+
+
+def test_a_lost_leaf_in_the_cluster_is_issued_anew_and_a_kept_one_is_not_touched(built: World) -> None:
+    path = "/api/v1/namespaces/kube-system/secrets/metrics-server-tls"
+    first = built.api.objects[path]["data"]
+    assert objects.apply_addons(surveyed(built)) == ""
+    assert built.api.objects[path]["data"] == first
+    del built.api.objects[path]
+    session = surveyed(built)
+    assert [(c.identity, c.action) for c in session.the_plan.objects] == [
+        ("Secret kube-system/metrics-server-tls", "add")]
+    assert objects.apply_addons(session) == "1 object"
+    assert set(built.api.objects[path]["data"]) == {"tls.crt", "tls.key"}
+    assert built.api.objects[path]["data"] != first
+
+
 def test_admin_is_waited_for_until_the_authorizer_has_seen_the_binding(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session = surveyed(built)
