@@ -7,6 +7,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,25 @@ def test_what_the_reader_of_a_journal_raises_ends_it_and_is_no_fault_of_the_host
 
     with pytest.raises(BrokenPipeError):
         remote.journal(login(), {}, left)
+
+
+def test_a_journal_that_is_followed_ends_on_the_host_when_we_are_interrupted(
+        login: Login, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    line = '{"__REALTIME_TIMESTAMP": "1", "MESSAGE": "m"}'
+    program = tmp_path / "journalctl"       # says one line and is then quiet: nothing tells it that nobody reads
+    program.write_text(f"""#!/bin/sh\ncase "$*" in *--follow*) echo $$ > {tmp_path}/pid;; esac\n"""
+                       f"""echo '{line}'\ncase "$*" in *--follow*) exec sleep 60;; esac\n""")
+    program.chmod(0o755)
+    path = f"PATH={tmp_path}:{os.environ['PATH']}"
+    monkeypatch.setattr(remote, "argv", lambda command, real=remote.argv: ["env", path, *real(command)])
+
+    def interrupted(entry: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        remote.journal(login(), {"unit": "x.service", "follow": True}, interrupted)
+    pid = int((tmp_path / "pid").read_text())
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < end, "journalctl outlives its reader"
+        time.sleep(0.02)
