@@ -1,0 +1,52 @@
+"""The applier's reads on a lab node, run through `lab exec`: what it sees and times, it sees and times on the host."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from provisioner.applier.package import argv, frame
+from tests.lab.conftest import ROOT, Lab
+
+T = TypeVar("T")
+
+# Kills a unit's main process and waits until systemd has reaped it, so that no look can still see it alive.
+# `systemctl kill` and no number: a main process that ended meanwhile must not become somebody else's.
+CRASH = ('unit=$1; shift; pid=$(systemctl show -p MainPID --value "$unit"); [ "$pid" -gt 0 ] || exit 9; '
+         'cut -d" " -f1 /proc/uptime; systemctl kill --kill-whom=main -s KILL "$unit"; '
+         'while [ -e "/proc/$pid" ]; do sleep 0.02; done; "$@"; cut -d" " -f1 /proc/uptime')
+
+
+def ask(lab: Lab, host: str, command: str, request: Mapping[str, Any], *, timeout: float = 120) -> dict[str, Any]:
+    """Run one read of the applier as root on `host` and return its answer."""
+    answer: dict[str, Any] = json.loads(remote(lab, host, argv(command), frame(request), timeout=timeout))
+    return answer
+
+
+def remote(lab: Lab, host: str, command: Sequence[str], stdin: bytes = b"", *, timeout: float = 120) -> str:
+    """Run a command as root on `host` with bytes for its stdin, and return what it printed."""
+    call = lab.argv("lab", "exec", host, "--", *command)
+    done = subprocess.run(call, cwd=ROOT, input=stdin, capture_output=True, timeout=timeout, check=False)
+    said = done.stdout.decode()
+    assert done.returncode == 0, f"{host}: {command[0]}: {done.returncode}\n{said}\n{done.stderr.decode()}"
+    return said
+
+
+def crash_and_probe(lab: Lab, host: str, unit: str, probes: Sequence[Mapping[str, Any]], deadline: float,
+                    ) -> tuple[float, list[str]]:
+    """Kill -9 the unit's main process; return the seconds until all probes held, and what did not hold at last."""
+    request = {"probes": list(probes), "deadline": deadline, "interval": 0.1}
+    words = ["sh", "-c", CRASH, "crash", unit, *argv("probe")]
+    killed, answer, ended = remote(lab, host, words, frame(request), timeout=deadline + 60).splitlines()
+    missing = [f"{r['name']}: {r['reason']}" for r in json.loads(answer)["results"] if not r["ok"]]
+    return round(float(ended) - float(killed), 2), missing
+
+
+def at_once(calls: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+    """Call all of `calls` (by name, without arguments) at the same time and return what each returned."""
+    with ThreadPoolExecutor(max_workers=len(calls)) as executor:
+        running = {name: executor.submit(call) for name, call in calls.items()}
+        return {name: future.result() for name, future in running.items()}
