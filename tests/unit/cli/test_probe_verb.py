@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.model.availability import Attempt
 from tests.fakes.session import World
-from tests.unit.cli.test_cluster_verbs import Run, built, run, world
+from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world
 
 __all__ = ["built", "run", "world"]
 REFUSED = Attempt("vip", 1.0, 0.0, "connection refused")
@@ -72,8 +72,7 @@ def test_a_time_or_budget_of_another_form_is_a_usage_fault(built: World, run: Ru
 
 
 def test_up_with_a_budget_measures_what_restarts_and_stops_when_it_is_spent(built: World, run: Run) -> None:
-    config = ("file", "/var/lib/kubelet/config.yaml")
-    built.hosts.hosts["w1"].states[config] = "file sha256:by-hand 0600 root:root"
+    drift(built)
     built.samples.told = [REFUSED]
     spent = run("up", "--yes", "--slo", "failures=0")
     assert spent.code == 13
