@@ -76,7 +76,8 @@ def test_exits_of_a_unit_that_this_run_restarts_count_from_nothing_on_that_host_
 
 def test_a_reload_does_not_make_systemd_count_anew(built: World) -> None:
     built.hosts.hosts["w1"].extras["unit", "haproxy.service"] = {"restarts": 3}
-    del built.hosts.hosts["w1"].states["file", "/etc/haproxy/haproxy.cfg"]
+    built.hosts.hosts["w1"].edit("/etc/haproxy/haproxy.cfg", "file sha256:by-hand 0644 root:root", "global\n",
+                                 unit="haproxy.service")
     session = surveyed(built)
     assert [c.action for c in session.the_plan.changes if c.kind == "unit"] == ["reload"]
     assert units_of(gates.host_probes(session, "w1", "load-balancer")) == {"haproxy.service": 3}
