@@ -84,7 +84,7 @@ def moved(saved: PlanDocument, plan: Plan, *, generated: bool = False) -> Iterat
     before = {o.identity: o for o in saved.objects}
     after = {o.identity: ObjectDocument(**o.to_json()) for o in plan.objects}
     for identity in [*before, *(i for i in after if i not in before)]:
-        why = _object_difference(before.get(identity), after.get(identity))
+        why = _object_difference(before.get(identity), after.get(identity), generated)
         if why:
             yield f"{identity}: {why}"
     for server in sorted(saved.left_out.keys() ^ plan.left_out.keys()):
@@ -105,10 +105,11 @@ def _difference(then: ChangeDocument | None, now: ChangeDocument | None, generat
     return ""
 
 
-def _object_difference(then: ObjectDocument | None, now: ObjectDocument | None) -> str:
+def _object_difference(then: ObjectDocument | None, now: ObjectDocument | None, generated: bool) -> str:
     if then is None or now is None:
         return f"not in the plan: {now.action}, {now.reason}" if now else "in the plan, and no longer to be done"
-    if then != now:
+    other = (then.action, _lasting(then.reason)) != (now.action, _lasting(now.reason))
+    if other or (then.diff != now.diff and not generated):
         return f"the plan says {then.action}, {then.reason}; now it is {now.action}, {now.reason}"
     return ""
 
