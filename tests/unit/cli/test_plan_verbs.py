@@ -6,6 +6,7 @@ import json
 import re
 import stat
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,12 @@ def test_up_applies_a_saved_plan_exactly_and_asks_nobody(
 ])
 def test_up_refuses_a_plan_with_16_naming_what_came_or_went(
         built: World, run: Run, tmp_path: Path, then: set[str], now: set[str], words: list[str]) -> None:  # noqa: F811
-    healthy = {h: dict(built.hosts.hosts[h].states) for h in ("w1", "w2")}
-    texts = {h: dict(built.hosts.hosts[h].extras) for h in ("w1", "w2")}
+    healthy = {h: deepcopy(built.hosts.hosts[h]) for h in ("w1", "w2")}
     for host in then:
         drift(built, host)
     file = kept(tmp_path, run)
     for host in ("w1", "w2"):
-        built.hosts.hosts[host].states, built.hosts.hosts[host].extras = dict(healthy[host]), dict(texts[host])
+        built.hosts.hosts[host] = healthy[host]
         if host in now:
             drift(built, host)
     ended = run("up", "--plan", str(file))

@@ -45,7 +45,7 @@ def story(world: World) -> list[str]:
     for entry in world.hosts.log:
         kind, *rest = entry
         if kind == "haproxy":
-            told = sorted(e[1] for e in world.hosts.log if e[0] == kind and e[2:] == entry[2:])   # by threads of their own
+            told = sorted({e[1] for e in world.hosts.log if e[0] == kind and e[2:] == entry[2:]})
             line = f"{rest[1]} {rest[2]} in {', '.join(told)}"
         else:
             line = f"{kind} {rest[0]}" + (f" {','.join(rest[1])}" if kind == "apply" else "")
