@@ -6,7 +6,7 @@ every time: a fault that a killed command left behind is still seen, by `lab sta
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,19 +178,39 @@ def paused(inventory: Inventory, host: str, unit: str) -> Iterator[None]:
 
 
 def paused_units(instance: Instance, host: str) -> frozenset[str]:
-    """Return the services of the node that have a stopped process."""
-    seen: dict[int, tuple[str, str]] = {}
+    """Return the services of the node whose main process is stopped.
+
+    Others may be stopped without anybody's doing: `sudo` stops itself when its connection is gone.
+    """
+    seen: list[tuple[str, str]] = []
     for pid in cgroups.node_members(instance, host):
         with suppress(OSError):              # it ended meanwhile
-            seen[pid] = (Path(f"/proc/{pid}/stat").read_text(), Path(f"/proc/{pid}/cgroup").read_text())
-    return stopped_services(seen)
+            seen.append((Path(f"/proc/{pid}/status").read_text(), Path(f"/proc/{pid}/cgroup").read_text()))
+    stopped = stopped_processes(seen)
+    init = nodes.init_pid(instance, host) if stopped else None
+    if init is None:
+        return frozenset()
+    show = ["systemctl", "show", "--property=Id,MainPID", "--", *sorted(stopped)]
+    text = processes.run(nodes.entered(init, show), doing=f"asking {host} for its services")
+    return frozenset(unit for unit, main in main_processes(text).items() if main in stopped.get(unit, ()))
 
 
-def stopped_services(seen: Mapping[int, tuple[str, str]]) -> frozenset[str]:
-    """Return which services have a stopped process, from the texts of /proc/PID/stat and /proc/PID/cgroup."""
-    stopped = (memberships for stat, memberships in seen.values() if stat.rpartition(")")[2].split()[0] == "T")
-    parts = (part for memberships in stopped for line in memberships.splitlines() for part in line.split("/"))
-    return frozenset(part for part in parts if part.endswith(".service"))
+def stopped_processes(seen: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Return the stopped processes of each service by their number in the node, from /proc/PID/status and /cgroup."""
+    found: dict[str, set[str]] = {}
+    for status, memberships in seen:
+        fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+        if fields["State"].split()[0] == "T":
+            names = {part for line in memberships.splitlines() for part in line.split("/") if part.endswith(".service")}
+            for unit in names:
+                found.setdefault(unit, set()).add(fields["NSpid"].split()[-1])
+    return found
+
+
+def main_processes(text: str) -> dict[str, str]:
+    """Return each unit's main process from what `systemctl show --property=Id,MainPID` printed."""
+    units = (dict(line.split("=", 1) for line in block.splitlines()) for block in text.split("\n\n") if block.strip())
+    return {unit["Id"]: unit["MainPID"] for unit in units}
 
 
 def full_name(unit: str) -> str:

@@ -72,6 +72,17 @@ def test_a_paused_process_holds_its_connections_and_answers_nothing(empty_lab: L
     assert status(empty_lab)["faults"] == []
 
 
+def test_a_stopped_process_beside_the_main_one_is_no_fault(empty_lab: Lab) -> None:
+    """As `sudo` leaves itself when its connection is cut."""
+    number = empty_lab.on(NODE, "sh", "-c", "sleep 300 >/dev/null 2>&1 & kill -STOP $!; echo $!").strip()
+    try:
+        assert "T (stopped)" in inside(empty_lab, NODE, "cat", f"/proc/{number}/status")
+        assert "/ssh.service" in inside(empty_lab, NODE, "cat", f"/proc/{number}/cgroup")
+        assert status(empty_lab)["faults"] == []
+    finally:
+        inside(empty_lab, NODE, "kill", "-KILL", number)
+
+
 def test_a_node_without_power_is_silent_and_comes_back_with_its_disk(empty_lab: Lab) -> None:
     boot = inside(empty_lab, NODE, "cat", "/proc/sys/kernel/random/boot_id")
     inside(empty_lab, NODE, "touch", "/root/kept")

@@ -54,11 +54,18 @@ def test_an_unknown_host_is_a_fault_of_the_command_line(inventory: Callable[[str
         faults.drop(inventory("true"), "cp1", peer="cp1")
 
 
-def test_a_service_with_a_stopped_process_is_paused() -> None:
-    seen = {1: ("1 (systemd) S 0", "1:name=systemd:/kubewright-lab/cp1/init.scope\n"),
-            2: ("2 (etcd (old) T) T 1", ETCD), 3: ("3 (sleep) T 1", POD)}
-    assert faults.stopped_services(seen) == {"etcd.service"}
-    assert faults.stopped_services({2: ("2 (etcd) S 1", ETCD)}) == frozenset()
+def test_stopped_processes_are_told_by_their_service_and_their_number_in_the_node() -> None:
+    def status(state: str, *numbers: int) -> str:
+        return f"Name:\tetcd: old\nState:\t{state}\nNSpid:\t" + "\t".join(map(str, numbers)) + "\n"
+
+    stopped, sleeping = "T (stopped)", "S (sleeping)"
+    assert faults.stopped_processes([(status(stopped, 4711, 80), ETCD), (status(sleeping, 4712, 81), ETCD),
+                                     (status(stopped, 4713, 82, 5), POD)]) == {"etcd.service": {"80"}}
+
+
+def test_the_main_process_of_each_unit_is_read_in_any_order() -> None:
+    assert faults.main_processes("Id=etcd.service\nMainPID=80\n\nMainPID=0\nId=ssh.service\n") == {
+        "etcd.service": "80", "ssh.service": "0"}
 
 
 def test_the_nodes_init_is_number_one_exactly_one_namespace_down() -> None:
