@@ -191,8 +191,12 @@ def _compare_unit(
     unknown = words[-1] != "current" and not differs
     if not running:
         action, reason, causes = "start", "not there yet" if state == ABSENT else f"is {words[0]}", []
-    elif causes or unknown:
-        action, reason = item.on_change, ", ".join(causes) or "started with other inputs"
+    elif unknown:
+        # Every start that our unit or drop-in takes part in is recorded. This one was the OS package's own, say: it
+        # has nobody's connections yet, and a reload would leave it without the drop-in's confines.
+        action, reason = "restart", ", ".join(causes) or "started before it was ours"
+    elif causes:
+        action, reason = item.on_change, ", ".join(causes)
     elif words[1] != "enabled":
         action, reason = "enable", f"is {words[1]}"
     else:
