@@ -180,7 +180,7 @@ def paused(inventory: Inventory, host: str, unit: str) -> Iterator[None]:
 def paused_units(instance: Instance, host: str) -> frozenset[str]:
     """Return the services of the node whose main process is stopped.
 
-    Others may be stopped without anybody's doing: `sudo` stops itself when its connection is gone.
+    A stopped process beside it, such as a person's own job in a login, is not the service.
     """
     seen: list[tuple[str, str]] = []
     for pid in cgroups.node_members(instance, host):
