@@ -1,8 +1,8 @@
 """Runs on a lab node as `python3 -c`: attempts what a confined service must not be able to do, from where it stands.
 
 For each unit given: joins the mount namespace of its main process with the same user, groups, capabilities and
-no-new-privileges, and tries. Out (JSON): unit -> {"status": what the kernel says of the process, "tried": {attempt: the
-error's name, or "done"}}. Standard library only.
+no-new-privileges, and tries; what succeeds is undone. Out (JSON): unit -> {"status": what the kernel says of the
+process, "tried": {attempt: the error's name, or "done"}}. Standard library only.
 """
 
 import json
@@ -29,6 +29,25 @@ def read(path):
     with open(path, "rb") as file:
         file.read(1)
 
+def mount():
+    system(libc.mount(b"none", b"/tmp", b"tmpfs", MOUNT_FLAGS, None))
+    system(libc.umount2(b"/tmp", 0))
+
+def make_device():
+    os.mknod("/tmp/kubewright-attempt", 0o20600, os.makedev(1, 1))
+    os.unlink("/tmp/kubewright-attempt")
+
+def load_module():
+    try:
+        system(libc.syscall(INIT_MODULE, ctypes.c_char_p(b"x"), 1, ctypes.c_char_p(b"")))
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:    # what the kernel says of such a module to whom it lets load one
+            raise
+
+def rename_host():
+    name = os.uname().nodename.encode()
+    system(libc.sethostname(name, len(name)))
+
 tries = {
     "write /etc": lambda: write("/etc/kubewright-attempt"),
     "write /usr/local/bin": lambda: write("/usr/local/bin/kubewright-attempt"),
@@ -38,12 +57,12 @@ tries = {
     "read another unit's secret": lambda: read("/run/credentials/" + sys.argv[1]),
     "ptrace another process": lambda: system(libc.ptrace(PTRACE_ATTACH, int(sys.argv[2]), 0, 0)),
     "signal another process": lambda: os.kill(int(sys.argv[2]), 0),
-    "load a module": lambda: system(libc.syscall(INIT_MODULE, ctypes.c_char_p(b"x"), 1, ctypes.c_char_p(b""))),
-    "mount": lambda: system(libc.mount(b"none", b"/tmp", b"tmpfs", MOUNT_FLAGS, None)),
-    "make a device": lambda: os.mknod("/tmp/kubewright-attempt", 0o20600, os.makedev(1, 1)),
+    "load a module": load_module,
+    "mount": mount,
+    "make a device": make_device,
     "set a kernel setting": lambda: os.close(os.open("/proc/sys/kernel/domainname", os.O_WRONLY)),
     "become root": lambda: os.setuid(0),
-    "change the host's name": lambda: system(libc.sethostname(b"x", 1)),
+    "change the host's name": rename_host,
     "write where it may": lambda: write(sys.argv[3] + "/kubewright-attempt"),
 }
 result = {}
