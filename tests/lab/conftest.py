@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -54,9 +55,9 @@ class Lab:
         return done
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a verb as the leader of a process group of its own."""
+        """Start a verb as the leader of a process group of its own; it hears Ctrl-C as at a terminal."""
         return subprocess.Popen(self.argv(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True, start_new_session=True)
+                                text=True, start_new_session=True, preexec_fn=_hears_ctrl_c)
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run("-o", "json", *arguments).stdout)
@@ -106,6 +107,11 @@ class Lab:
             return False
         wanted = ('"phase-start"', f'"phase": "{phase}"')
         return any(all(w in line for w in wanted) for line in events.read_text(encoding="utf-8").splitlines())
+
+
+def _hears_ctrl_c() -> None:
+    """Undo what a shell does to what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(look: Any, timeout: float, what: str, interval: float = 0.1) -> Any:
