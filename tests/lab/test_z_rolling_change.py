@@ -1,37 +1,135 @@
-"""A changed flag reaches every control plane of a running cluster, one at a time. Last: it leaves the flags set."""
+"""A running cluster is changed while it serves, watched by the prober. Last: it leaves the changed settings behind."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import time
+from typing import Any
 
 import pytest
 
-from tests.lab.conftest import Lab, unit_ids
+from tests.lab import figures
+from tests.lab.conftest import NODES, Lab, unit_ids
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 CONTROL_PLANES = ("cp1", "cp2", "cp3")
+SET = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect("/run/haproxy/admin.sock")
+    s.sendall(sys.argv[1].encode() + b"\\n")
+    print(s.makefile().read())
+"""
 
 
-def starts(lab: Lab, host: str, unit: str) -> list[float]:
-    """Return when systemd began to stop or start the unit, and when it was up: seconds since 1970, in pairs."""
-    lines = lab.on(host, "journalctl", "-u", unit, "--no-pager", "-o", "short-unix").splitlines()
-    return [float(re.split(r"[ ]", line, maxsplit=1)[0]) for line in lines
-            if f"Stopping {unit}" in line or f"Started {unit}" in line]
+def moments(lab: Lab, host: str, unit: str, *texts: str, since: float) -> list[tuple[float, str]]:
+    """Return (seconds since 1970, line) of a unit's journal lines that match one of the regular expressions."""
+    call = ("journalctl", "-u", unit, "--no-pager", "-o", "short-unix", f"--since=@{since:.0f}")
+    lines = [line for line in lab.on(host, *call).splitlines() if any(re.search(text, line) for text in texts)]
+    found = [(float(line.split(" ", 1)[0]), line) for line in lines]
+    return [(at, line) for at, line in found if at >= since]
 
 
-def test_a_changed_flag_is_rolled_over_the_control_planes_one_at_a_time(cluster: Lab) -> None:
-    units = ("etcd.service", "kube-apiserver.service")
-    before = {(h, u): starts(cluster, h, u) for h in CONTROL_PLANES for u in units}
-    workers = unit_ids(cluster, ("w1", "w2"))
-    text = cluster.file.read_text(encoding="utf-8")
-    flags = "config:\n  etcd: {flags: {snapshot-count: 9000}}\n  kube-apiserver: {flags: {event-ttl: 2h0m0s}}\n"
-    cluster.file.write_text(text.replace("config:\n", flags), encoding="utf-8")
+def down(lab: Lab, host: str, unit: str, since: float) -> tuple[float, float]:
+    """Return when a unit began to stop and was up again; more than one stop is a failure."""
+    seen = [at for at, _ in moments(lab, host, unit, f"Stopping {unit}", f"Started {unit}", since=since)]
+    assert len(seen) == 2, f"{host}: {unit} was stopped and started {seen}"
+    return seen[0], seen[1]
+
+
+def drained(lab: Lab, host: str, since: float) -> dict[str, list[float]]:
+    """Return for every API server when this host's HAProxy took it out of service and back in."""
+    found: dict[str, list[float]] = {}
+    words = r"Server apiservers/(\w+) (enters drain state|is (UP|DOWN).* \(leaving forced drain\))"
+    for at, line in moments(lab, host, "haproxy.service", words, since=since):
+        server = re.search(words, line)
+        assert server
+        found.setdefault(server[1], [])
+        if not found[server[1]] or at - found[server[1]][-1] > 0.05:      # it says everything to two logs
+            found[server[1]].append(at)
+    return found
+
+
+def availability(lab: Lab, since: float) -> dict[str, Any]:
+    """Return what the prober of the newest run measured."""
+    events = lab.newest_run(since)
+    assert events is not None
+    told = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+    data: dict[str, Any] = next(e["data"] for e in told if e["type"] == "availability")
+    return data
+
+
+def configure(lab: Lab, text: str) -> None:
+    """Add lines below the inventory's `config:`."""
+    old = lab.file.read_text(encoding="utf-8")
+    lab.file.write_text(old.replace("config:\n", f"config:\n{text}", 1), encoding="utf-8")
+
+
+def leader(lab: Lab) -> str:
+    rows = lab.json("status")["hosts"]
+    return next(str(r["host"]) for r in rows if r["etcd"].startswith("leader"))
+
+
+def test_changed_flags_are_rolled_over_the_control_planes_and_nobody_notices(cluster: Lab) -> None:
+    last, workers, since = leader(cluster), unit_ids(cluster, ("w1", "w2")), time.time()
+    configure(cluster, "  etcd: {flags: {snapshot-count: 9000}}\n  kube-apiserver: {flags: {event-ttl: 2h0m0s}}\n")
     cluster.run("up", "--yes")
-    for unit in units:
-        down = sorted(tuple(starts(cluster, h, unit)[len(before[h, unit]):]) for h in CONTROL_PLANES)
-        assert all(len(pair) == 2 for pair in down), f"{unit}: stopped and started once on each host: {down}"
-        assert all(one[1] <= other[0] for one, other in itertools.pairwise(down)), f"{unit}: overlap: {down}"
+    seen = availability(cluster, since)
+
+    servers = {h: down(cluster, h, "kube-apiserver.service", since) for h in CONTROL_PLANES}
+    members = {h: down(cluster, h, "etcd.service", since) for h in CONTROL_PLANES}
+    order = sorted(servers, key=lambda h: servers[h][0])
+    assert all(servers[a][1] <= servers[b][0] for a, b in itertools.pairwise(order)), f"two were down: {servers}"
+    assert order[-1] == last, f"the leader comes last: {order}"
+    for host in CONTROL_PLANES:
+        assert servers[host][0] < members[host][0] < members[host][1] < servers[host][1], (
+            "an API server is stopped before its member, started after it, and goes down once")
+    for host in NODES:
+        out = drained(cluster, host, since)
+        for server, (stopped, started) in servers.items():
+            assert len(out[server]) == 2, f"HAProxy of {host}: {server} out and in {out[server]}"
+            assert out[server][0] + 1 <= stopped and started <= out[server][1], (
+                f"HAProxy of {host}: {server} was out {out[server]} and down {stopped, started}")
+        assert all(out[a][1] <= out[b][0] for a, b in itertools.pairwise(order)), "one is out at a time"
+
     assert unit_ids(cluster, ("w1", "w2")) == workers
     assert cluster.json("plan")["changes"] == []
+    assert cluster.json("status")["healthy"]
+    figures.record("roll of etcd and kube-apiserver: one host, out of service",
+                   [out[s][1] - out[s][0] for s in CONTROL_PLANES], unit="s", attempts=seen["attempts"])
+    figures.record("roll of etcd and kube-apiserver: failed attempts, cut requests, lost writes",
+                   [seen["failures"], seen["cuts"], seen["lost"]], unit="", limit=0, attempts=seen["attempts"],
+                   gap_ms=seen["gap_ms"], leader_changes=seen["leader_changes"])
+    assert (seen["failures"], seen["cuts"], seen["lost"]) == (0, 0, 0), seen
+    assert seen["leader_changes"] == 1, "the leader handed over once; nothing was elected"
+
+
+def test_what_a_killed_run_left_out_of_service_is_seen_and_put_back(cluster: Lab) -> None:
+    cluster.on("w1", "python3", "-c", SET, "set server apiservers/cp2 state drain")
+    status = json.loads(cluster.run("-o", "json", "status", check=False).stdout)
+    assert "cp2: left out of service in the HAProxy of w1: kubewright up" in status["attention"]
+    assert "cp2 is left out of service in the HAProxy of w1: up puts it back" in cluster.run("plan").stdout
+    before = unit_ids(cluster)
+    cluster.run("up", "--yes")
+    states = cluster.on("w1", "python3", "-c", SET, "show servers state apiservers").splitlines()
+    assert {row.split()[3]: row.split()[6] for row in states if " apiservers " in row} == {
+        "cp1": "0", "cp2": "0", "cp3": "0"}
+    assert unit_ids(cluster) == before
+    assert cluster.json("status")["healthy"]
+
+
+def test_as_many_workers_go_at_a_time_as_may_be_unavailable_and_control_planes_alone(cluster: Lab) -> None:
+    def steps(host: str) -> set[str]:
+        return {s for s in cluster.on(host, "ls", "/var/lib/kubewright/steps").split() if ".node." in s}
+
+    before = {h: steps(h) for h in NODES}
+    text = cluster.file.read_text(encoding="utf-8")
+    cluster.file.write_text(text.replace("kubelet: {", "kubelet: {maxPods: 100, "), encoding="utf-8")
+    cluster.run("up", "--yes", "--max-unavailable", "2")
+    new = {h: steps(h) - before[h] for h in NODES}
+    assert all(len(of_host) == 1 for of_host in new.values()), new
+    assert new["w1"] == new["w2"], "both workers were changed by one step"
+    assert len(set.union(*new.values())) == 4, "each control plane had one of its own"
     assert cluster.json("status")["healthy"]
