@@ -37,6 +37,9 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
         Verb("probe", "provisioner.cli.probe:probe", "Measure from the hosts whether the cluster serves."),
     ),
+    "Runs": (
+        Verb("runs", "provisioner.cli.runs:runs", "Look at what earlier runs did."),
+    ),
     "Lab and supply": (
         Verb("lab", "provisioner.cli.lab:lab", "Local nodes to try everything on."),
         Verb("artifacts", "provisioner.cli.artifacts:artifacts", "Build, fetch and pin what the hosts run."),

@@ -38,7 +38,7 @@ def sweep(runs_dir: Path) -> None:
     for run_dir in runs_dir.iterdir():
         secrets = [d for d in (run_dir / CREDENTIALS, run_dir / BUNDLES) if d.is_dir()]
         with contextlib.suppress(FileNotFoundError):                # somebody else sweeps it at the same moment
-            if secrets and not _lives(run_dir):
+            if secrets and not lives(run_dir):
                 _empty(run_dir, secrets)
 
 
@@ -49,7 +49,8 @@ def _empty(run_dir: Path, secrets: list[Path]) -> None:
         shutil.rmtree(run_dir, ignore_errors=True)
 
 
-def _lives(run_dir: Path) -> bool:
+def lives(run_dir: Path) -> bool:
+    """Say whether the run's process is alive: it holds the lock, and nobody else can."""
     with contextlib.closing(_open(run_dir / LOCK)) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
