@@ -67,8 +67,9 @@ class Run:
         seen = units.show(self.host, [change["path"]])[change["path"]]
         if change["action"] == "remove":
             return "" if _retired(seen) else "stop and disable"
-        current, causes = stamps.compare(self.host, change["path"], change.get("inputs", ()), stamps.Sums(self.host))
-        causes = causes + [path for path in change.get("inputs", ()) if path in written and path not in causes]
+        inputs = stamps.inputs_of(self.host, change["path"], change)
+        current, causes = stamps.compare(self.host, change["path"], inputs, stamps.Sums(self.host))
+        causes = causes + [path for path in inputs if path in written and path not in causes]
         if change["action"] == "stop":
             return "stop" if units.runs(seen) else ""
         if change["action"] == "enable":
@@ -125,7 +126,8 @@ class Run:
             return "stopped and disabled"
         if change["action"] == "stop":
             return units.stop(self.host, name) if units.runs(seen) else ""
-        current, _ = stamps.compare(self.host, name, change.get("inputs", ()), stamps.Sums(self.host))
+        inputs = stamps.inputs_of(self.host, name, change)
+        current, _ = stamps.compare(self.host, name, inputs, stamps.Sums(self.host))
         enable = units.wants_enable(seen)
         settled = change["action"] == "enable" or units.settled(seen, current)
         if settled and not enable:

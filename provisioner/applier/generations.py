@@ -1,4 +1,8 @@
-"""The bytes a path had before we changed it: two kept, so that going back needs no network and no plan."""
+"""What a path was before we changed it: two kept, so that going back needs no network and no plan.
+
+A path that was not there has a generation too, which says `absent`: so the newest one alone tells which step changed
+the path last, and what going back from that step makes of it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import hashlib
 import os
 import stat
 import time
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping, Optional
 
 from . import files
 from .host import Host
@@ -17,16 +21,19 @@ KEEP = 2
 def save(host: Host, step: str, spec: Mapping[str, Any], state: str) -> None:
     """Keep what is at the path now; the JSON document comes last, so a generation without one does not count.
 
-    A step that was killed after saving and runs again saves nothing twice.
+    A step that was killed after saving and runs again saves nothing twice; where the newest generation is what is
+    there now, its bytes are kept already, and it only gets the name of the step that replaces them.
     """
     record = _record(host, spec, state)
     if record is None:
         return
     blobs = record.pop("blobs")
-    base = files.private_directory(host.own("generations/" + hashlib.sha256(spec["path"].encode()).hexdigest()))
+    base = files.private_directory(_base(host, spec["path"]))
     numbers = _complete(base)
     newest = files.read_json(f"{base}/{numbers[-1]}.json") if numbers else None
     if isinstance(newest, dict) and newest.get("state") == state:
+        if newest.get("step") != step:
+            files.write_json(f"{base}/{numbers[-1]}.json", {**newest, "step": step, "saved": int(time.time())})
         return
     number = numbers[-1] + 1 if numbers else 1
     for suffix, data in blobs.items():
@@ -37,21 +44,62 @@ def save(host: Host, step: str, spec: Mapping[str, Any], state: str) -> None:
             files.remove(f"{base}/{old}{suffix}")
 
 
+def newest(host: Host) -> Iterator[dict[str, Any]]:
+    """Yield the newest generation of every path that has one: what it was before the step that changed it last."""
+    try:
+        names = sorted(os.listdir(host.own("generations")))
+    except FileNotFoundError:
+        return
+    for name in names:
+        record = next(_records(host.own(f"generations/{name}")), None)
+        if record is not None:
+            yield record
+
+
+def find(host: Host, path: str, state: str) -> Optional[dict[str, Any]]:
+    """Return the newest generation of a path that is in this state, with its bytes in `blobs`, or None."""
+    base = _base(host, path)
+    for record in _records(base):
+        if record.get("state") == state:
+            number = record["number"]
+            blobs = {suffix: f"{base}/{number}{suffix}" for suffix in ("", ".key")}
+            return {**record, "blobs": {s: files.read(p)[0] for s, p in blobs.items() if os.path.exists(p)}}
+    return None
+
+
+def _base(host: Host, path: str) -> str:
+    return host.own("generations/" + hashlib.sha256(path.encode()).hexdigest())
+
+
+def _records(base: str) -> Iterator[dict[str, Any]]:
+    """Yield the whole generations of one path, newest first; a reader removes nothing."""
+    try:
+        names = os.listdir(base)
+    except FileNotFoundError:
+        return
+    for number in sorted((int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdigit()), reverse=True):
+        record = files.read_json(f"{base}/{number}.json")
+        if isinstance(record, dict):
+            yield {**record, "number": number}
+
+
 def _record(host: Host, spec: Mapping[str, Any], state: str) -> dict[str, Any] | None:
+    if spec["kind"] in ("directory", "artifact"):
+        return None  # directories have no bytes; an artifact's come from the store again
     place = host.at(spec["path"])
+    record: dict[str, Any] = {"kind": spec["kind"], "path": spec["path"], "state": state, "blobs": {}}
+    record.update({name: spec[name] for name in ("hmac_key", "key_path") if spec.get(name)})
     try:
         status = os.lstat(place)
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    record: dict[str, Any] = {"kind": spec["kind"], "path": spec["path"], "state": state, "blobs": {}}
+        return record
     if stat.S_ISLNK(status.st_mode):
         return {**record, "target": os.readlink(place)}
-    if not stat.S_ISREG(status.st_mode) or spec["kind"] == "artifact":
-        return None  # directories have no bytes; an artifact's come from the store again
+    if not stat.S_ISREG(status.st_mode):
+        return None
     record["mode"], record["owner"] = stat.S_IMODE(status.st_mode), files.owner_of(status)
     record["blobs"][""] = files.read(place)[0]
     if spec["kind"] == "certificate":
-        record["key_path"] = spec["key_path"]
         try:
             data, key = files.read(host.at(spec["key_path"]))
         except OSError:

@@ -65,6 +65,11 @@ def _steps(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return {"steps": results(host)}
 
 
+def _kept(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .back import kept
+    return kept(host, _request(stream))
+
+
 def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .journal import journal
     return journal(host, _request(stream))
@@ -72,7 +77,7 @@ def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
     "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
-    "sample": _sample, "socket": _socket, "steps": _steps, "journal": _journal,
+    "sample": _sample, "socket": _socket, "steps": _steps, "kept": _kept, "journal": _journal,
 }
 
 

@@ -101,7 +101,7 @@ def _unit(look: _Units, one: Probe, timeout: float) -> str | None:
     if seen.get("ActiveState") != "active":
         return state
     if one.get("current"):
-        current, causes = stamps.compare(look.host, name, one.get("inputs", ()), look.sums)
+        current, causes = stamps.compare(look.host, name, stamps.inputs_of(look.host, name, one), look.sums)
         if not current:
             return f"{state}, but started with other inputs: {', '.join(causes) or 'no record of its start'}"
     return None

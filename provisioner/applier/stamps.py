@@ -5,13 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from . import files
 from .host import Host, check_unit
 
 STARTED = "/run/kubewright/started"
 INPUTS = "/etc/kubewright/inputs"
+
+
+def inputs_of(host: Host, unit: str, spec: Mapping[str, Any]) -> Sequence[str]:
+    """Return what the unit reads when it starts: as the caller says, or with `listed` as the host's own list says.
+
+    Where files were put back, only the host's list, put back with them, says what counts.
+    """
+    if spec.get("listed"):
+        return (host.text(f"{INPUTS}/{check_unit(unit)}") or "").splitlines()
+    inputs: Sequence[str] = spec.get("inputs", ())
+    return inputs
 
 
 class Sums:

@@ -8,8 +8,8 @@ import sys
 import time
 from typing import Any, Mapping
 
+from . import back, files, locks, steps
 from . import changes as one
-from . import files, locks, steps
 from .apply import Run
 from .host import Fault, Host, caller_gone, check_id
 
@@ -21,7 +21,7 @@ def apply(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     """Answer what the changes did, or would do, or that they are still being made when the time is over."""
     step = check_id(request.get("step"))
     for change in request["changes"]:
-        one.check(host, change)
+        one.check(host, back.resolved(host, change))
     timeout = float(request.get("timeout", 600))
     if request.get("check"):
         return _preview(host, step, request, timeout)
@@ -37,7 +37,7 @@ def apply(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _preview(host: Host, step: str, request: Mapping[str, Any], wait: float) -> dict[str, Any]:
-    work = Run(host, step, request["changes"])
+    work = Run(host, step, [back.resolved(host, change) for change in request["changes"]])
     try:
         with locks.shared(host, wait):
             work.preview()

@@ -7,8 +7,8 @@ import os
 import time
 from typing import Any
 
+from . import back, files, locks
 from . import changes as one
-from . import files, locks
 from .apply import Run
 from .host import Fault, Host, check_id
 
@@ -45,7 +45,7 @@ def run(host: Host, step: str) -> None:
         if result_of(host, step) is not None:
             return
         _drop_orphans(host, step)
-        bundle = request["changes"]
+        bundle = [back.resolved(host, change) for change in request["changes"]]
         for change in bundle:
             one.check(host, change)
         work = Run(host, step, bundle)

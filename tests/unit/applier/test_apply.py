@@ -160,7 +160,7 @@ def test_a_generation_is_not_saved_twice_when_a_killed_step_runs_again(box: Fake
 def test_the_old_target_of_a_symlink_is_a_generation(box: FakeHost) -> None:
     perform(box, link_change("/usr/local/bin/x", "/opt/1"))
     perform(box, link_change("/usr/local/bin/x", "/opt/2", expect="link /opt/1"))
-    assert [k["target"] for k in generations(box, "/usr/local/bin/x")] == ["/opt/1"]
+    assert [k.get("target", k["state"]) for k in generations(box, "/usr/local/bin/x")] == ["absent", "/opt/1"]
 
 
 def test_removal_keeps_a_generation_and_is_skipped_when_nothing_is_there(box: FakeHost) -> None:
@@ -223,7 +223,7 @@ def test_a_file_is_never_wider_than_its_mode_while_written(box: FakeHost, monkey
     fchown = os.fchown
     monkeypatch.setattr(os, "fchown", lambda fd, *ids: (seen.append(os.fstat(fd).st_mode & 0o777), fchown(fd, *ids)))
     perform(box, file_change("/etc/secret", "x", mode=0o640))
-    assert seen == [0o600]
+    assert set(seen) == {0o600}
 
 
 def started(box: FakeHost) -> list[str]:
