@@ -26,6 +26,7 @@ from provisioner.transport.pool import gather
 DEADLINE = 120.0   # seconds; an API server behind a slow disk needs tens of them, a broken one fails at once
 STOP = 120.0       # seconds an API server may take to stop: TimeoutStopSec of its unit
 INTERVAL = 0.25
+MOMENT = 5.0       # seconds in which what serves answers, also on a busy host: its first attempt may take 2 in vain
 Probe = dict[str, Any]
 
 
@@ -55,7 +56,8 @@ def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
     started, observed = session.the_plan.started, session.observed.get(host)
     if not (again and started):
         before = observed.extra("unit", unit.path).get("restarts", 0) if observed else 0
-        probe["since_restarts"] = 0 if (host, unit.path) in started else int(before)
+        anew = (host, unit.path) in started or (unit.phase, host) in session.early
+        probe["since_restarts"] = 0 if anew else int(before)
     return probe
 
 
@@ -69,9 +71,11 @@ def _control_plane(session: Session, host: str) -> list[Probe]:
             _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)]
 
 
+# A member that says so has just had a read confirmed by a majority.
+_MEMBER_IS_READY: Probe = {"name": "etcd /readyz", "kind": "http", "status": 200,
+                           "url": f"http://127.0.0.1:{ETCD_METRICS}/readyz"}
 _EXTRA: Mapping[str, Callable[[Session, str], list[Probe]]] = {
-    "etcd": lambda s, h: [{"name": "etcd /readyz", "kind": "http", "status": 200,
-                           "url": f"http://127.0.0.1:{ETCD_METRICS}/readyz"}],
+    "etcd": lambda s, h: [_MEMBER_IS_READY],
     "load-balancer": lambda s, h: [{"name": "haproxy", "kind": "tcp", "address": "127.0.0.1", "port": LOCAL_API}],
     "control-plane": _control_plane,
     "node": lambda s, h: [
@@ -181,11 +185,23 @@ def member_has_caught_up(session: Session, host: str) -> None:
     wait_until(session, "etcd", look)
 
 
+def _that_serve(session: Session, probes: Mapping[str, Probe]) -> list[str]:
+    """Return the hosts whose probe holds within a moment, and those that cannot be asked.
+
+    What serves nobody may be taken away without leave of the others, so that we hear nothing must not mean this.
+    """
+    now = session.pool.map(lambda c: remote.probe(c, [probes[c.name]], MOMENT), probes)
+    return [h for h, answer in now.items() if isinstance(answer, KubewrightError) or answer["ok"]]
+
+
+def a_quorum_serves(session: Session) -> bool:
+    """Say whether any member has a majority behind it; asked on their own hosts, where it takes no credentials."""
+    return bool(_that_serve(session, {h.name: _MEMBER_IS_READY for h in session.cluster.etcd_hosts}))
+
+
 def api_servers_that_serve(session: Session, hosts: Sequence[str]) -> list[str]:
     """Return those of `hosts` whose API server says now that it is ready; restarting another takes nothing away."""
-    probes = {h: [control_plane_probe(session, h)] for h in hosts}
-    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], 0.1), probes)
-    return [h for h, answer in now.items() if not isinstance(answer, KubewrightError) and answer["ok"]]
+    return _that_serve(session, {h: control_plane_probe(session, h) for h in hosts})
 
 
 def other_api_servers_are_ready(session: Session, host: str) -> None:
@@ -215,9 +231,7 @@ def balancers_answer(session: Session) -> None:
 
 def balancer_serves(session: Session, host: str) -> bool:
     """Say whether the API is reached now through `host`'s own HAProxy."""
-    probe = _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)
-    answer = session.pool.map(lambda c: remote.probe(c, [probe], 0.1), [host])[host]
-    return not isinstance(answer, KubewrightError) and bool(answer["ok"])
+    return bool(_that_serve(session, {host: _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)}))
 
 
 def vip_answers(session: Session, *, when: str = "after") -> None:

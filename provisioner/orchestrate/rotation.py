@@ -49,12 +49,16 @@ def restore(session: Session) -> str:
 
 
 class _Balancers:
-    """The HAProxies of one turn; one that does not answer is told once and left out of what follows."""
+    """The HAProxies of one turn; one that does not answer is named once and left out of what follows.
+
+    Only to put a server back each is asked again: one whose answer was lost may have heard that it is to drain.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         desired = session.the_plan.desired.hosts
-        self._hosts = [h for h in desired if desired[h].find("unit", haproxy.UNIT) and h not in session.unreachable]
+        self._all = [h for h in desired if desired[h].find("unit", haproxy.UNIT) and h not in session.unreachable]
+        self._hosts = [*self._all]
 
     def take_out(self, host: str, others: Sequence[str]) -> None:
         """Drain `host`'s server everywhere, once all others are in service, until nobody is sent to it any more."""
@@ -70,7 +74,9 @@ class _Balancers:
 
     def put_back(self, *servers: str) -> None:
         """Set servers ready everywhere; a HAProxy that cannot be told is named, and the next run finds it."""
-        self._heard(haproxy.set_state(self._session.pool, self._hosts, servers, READY))
+        told = haproxy.set_state(self._session.pool, self._all, servers, READY)
+        self._hosts = [h for h in self._all if h in self._hosts or not isinstance(told[h], KubewrightError)]
+        self._heard({h: told[h] for h in self._hosts})
 
     def agree(self, when: str, doubt: Callable[[Servers], str]) -> None:
         """Wait until no HAProxy that answers has a doubt."""

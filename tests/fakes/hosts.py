@@ -219,12 +219,21 @@ class FakeHosts:
         results = []
         for one in probes:
             reason = self.broken.get(f"{host.name}: {one['name']}", "") or self.broken.get(one["name"], "")
+            if one["name"] == "etcd /readyz" and not reason:
+                reason = self._member_waits(host.name)
             if one["kind"] == "unit" and not reason:
                 unit = Unit(path=one["unit"], phase="", inputs=tuple(one["inputs"]))
                 state = host.observe(unit).state
                 reason = "" if state == "active enabled current" else f"is {state}"
             results.append({"name": one["name"], "ok": not reason, "reason": reason})
         return {"ok": all(r["ok"] for r in results), "seconds": 0.1, "results": results}
+
+    def _member_waits(self, host: str) -> str:
+        """Say why a member is not ready: it is down, or has no majority behind it."""
+        members = [h for h, one in self.hosts.items() if ("unit", "etcd.service") in one.states]
+        serving = [h for h in members if self.hosts[h].states["unit", "etcd.service"].startswith("act")
+                   and h not in self.silent]
+        return "" if host in serving and len(serving) > len(members) // 2 else "connection refused"
 
     def read(self, connection: Line, path: str) -> bytes:
         extras = self.hosts[connection.name].extras

@@ -43,15 +43,16 @@ def _members_are_back(session: Session, hosts: Sequence[str]) -> None:
 def _ask(session: Session, hosts: Sequence[str]) -> Standing:
     """Let what serves nobody go first and the leader last; without a quorum the silent members start together.
 
-    A member that is silent to us may still vote: as long as a quorum answers, it goes alone, and only while all others
-    are well.
+    A member that is silent to us may still vote: as long as a quorum answers, us or its own hosts, it goes alone, and
+    only while all others are well. That all are silent to us may mean no more than credentials that they refuse.
     """
     members = gates.members(session, [h.name for h in session.cluster.etcd_hosts])
     seen = {h: m for h, m in members.items() if isinstance(m, EtcdStatus)}
     silent = [h for h in hosts if h not in seen]
     serving = gates.api_servers_that_serve(session, [h for h in hosts if _server_of(session, h)])
     mute = [h for h in hosts if _server_of(session, h) and h not in serving]
-    return Standing(down=frozenset(silent if len(seen) <= len(members) // 2 else ()), first=(*silent, *mute),
+    no_quorum = len(seen) <= len(members) // 2 and not gates.a_quorum_serves(session)
+    return Standing(down=frozenset(silent if no_quorum else ()), first=(*silent, *mute),
                     last=tuple(h for h, m in seen.items() if m.is_leader))
 
 
@@ -65,18 +66,19 @@ def _change_one(session: Session, step: str, changes: Changes) -> None:
     gates.other_members_serve(session, [host])
     server = _server_of(session, host)
     if server is None:
-        _lead_elsewhere(session, host)
-        converge.apply_batch(session, step, changes)
-        _member_is_back(session, host)
+        _restart(session, step, host, changes[host])
         return
     with out_of_service(session, host):
-        _lead_elsewhere(session, host)
-        converge.apply_batch(session, step, {host: _with_server(session, server, host, changes[host])})
-        _member_is_back(session, host)
+        _restart(session, step, host, _with_server(session, server, host, changes[host]))
+        session.early.add((server.phase, host))
         gates.api_server_is_back(session, host)
 
 
-def _member_is_back(session: Session, host: str) -> None:
+def _restart(session: Session, step: str, host: str, changes: Sequence[Change]) -> None:
+    """Change the member of `host` and prove it back; the others are asked again, for draining took its time."""
+    _lead_elsewhere(session, host)
+    gates.other_members_serve(session, [host])
+    converge.apply_batch(session, step, {host: changes})
     _members_are_back(session, [host])
     gates.member_has_caught_up(session, host)
 
@@ -91,7 +93,6 @@ def _server_of(session: Session, host: str) -> Unit | None:
 def _with_server(session: Session, server: Unit, host: str, changes: Sequence[Change]) -> Sequence[Change]:
     """Return the member's changes between the API server's stop and its own changes, which end with its start."""
     own = [c for c in session.changes(server.phase).get(host, ()) if c.path != server.path]
-    session.early.add((server.phase, host))
 
     def act(action: str) -> Change:
         return Change(host=host, phase=server.phase, kind=server.kind, path=server.path, action=action, item=server,

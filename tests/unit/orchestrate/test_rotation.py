@@ -9,11 +9,12 @@ import pytest
 from provisioner.compile.control_plane import AUTHENTICATION_CONFIG
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.errors import GateFailed, KubewrightError
+from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.operate import etcd as api
 from provisioner.orchestrate import engine, rotation, status
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP, VERIFY
+from provisioner.transport import remote
 from tests.fakes.session import FakeSession, World, instant
 
 HOSTS = ("cp1", "cp2", "cp3", "w1", "w2")
@@ -113,6 +114,38 @@ def test_a_host_whose_haproxy_does_not_answer_is_told_and_does_not_block(built: 
                             "cp1 ready in cp1, cp2, cp3, w1"]
     told = [e for e in built.events if e.type == "diagnostic"]
     assert [(e.host, "the others go on without it" in e.message) for e in told] == [("w2", True)]
+
+
+def test_a_haproxy_that_drained_it_and_lost_its_answer_is_told_to_take_it_back(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(built, "cp1")
+    lost: list[str] = []
+
+    def ask(connection: Any, path: str, lines: Any, **rest: Any) -> Any:
+        answer = built.hosts.ask(connection, path, lines, **rest)
+        if connection.name == "w2" and any(" drain" in line for line in lines):
+            lost.append("w2")
+            raise Unreachable("w2: applier socket: the connection was lost")
+        return answer
+
+    monkeypatch.setattr(remote, "ask", ask)
+    up(built)
+    assert lost == ["w2"]
+    assert {b.states["cp1"] for b in built.hosts.balancers.values()} == {"ready"}
+
+
+def test_an_api_server_that_cannot_be_asked_is_drained_all_the_same(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(built, "cp1")
+
+    def probe(connection: Any, probes: Any, deadline: float, **rest: Any) -> Any:
+        if [(connection.name, p["name"]) for p in probes] == [("cp1", "kube-apiserver /readyz")]:
+            raise Unreachable("cp1: applier probe: the connection was lost")
+        return built.hosts.probe(connection, probes, deadline, **rest)
+
+    monkeypatch.setattr(remote, "probe", probe)
+    up(built)
+    assert story(built) == ["cp1 drain", "apply control-plane.0 cp1", "cp1 ready"]
 
 
 def test_where_no_haproxy_answers_at_all_nothing_is_touched(built: World) -> None:
@@ -260,6 +293,34 @@ def test_without_a_quorum_the_silent_members_start_together_and_nobody_is_asked_
     monkeypatch.setattr(runner, "apply", apply)
     up(built)
     assert story(built) == ["apply etcd.0 cp1,cp2"]
+
+
+def test_members_that_only_we_cannot_ask_are_not_taken_for_a_lost_quorum(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_etcd(built, "cp1", "cp2", "cp3")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise api.EtcdFault("etcd: asking a member for its status: tls: bad certificate")
+
+    monkeypatch.setattr(api, "status", refuse)
+    with pytest.raises(GateFailed, match=r"before etcd: .*bad certificate"):
+        up(built)
+    assert story(built) == [], "all three would have been restarted together"
+
+
+def test_a_member_that_dies_while_another_is_drained_keeps_that_one_from_being_restarted(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_etcd(built, "cp2")
+
+    def ask(connection: Any, path: str, lines: Any, **rest: Any) -> Any:
+        if any(" drain" in line for line in lines):
+            built.hosts.silent = {"cp3"}
+        return built.hosts.ask(connection, path, lines, **rest)
+
+    monkeypatch.setattr(remote, "ask", ask)
+    with pytest.raises(GateFailed, match=r"before etcd: .*cp3: etcd: .*connection refused"):
+        up(built)
+    assert story(built) == ["cp2 drain", "cp2 ready"]
 
 
 def test_an_api_server_that_is_down_is_repaired_before_a_member_elsewhere_is_touched(built: World) -> None:
