@@ -140,10 +140,10 @@ class Session:
         return self._fetch_credentials("admin", table.CA, table.ADMIN.path, table.ADMIN.key_path,
                                        self.answering(self.cluster.control_planes))
 
-    def forget_admin(self) -> None:
-        """Let the next `kube` fetch the credentials anew: this run may replace those that did not open the API."""
+    def forget_credentials(self) -> None:
+        """Let the next use fetch them from the hosts anew: this run replaces those that no longer let us in."""
         self._kube = None
-        for file in self._credential_files("admin"):
+        for file in (*self._credential_files("admin"), *self._credential_files("etcd")):
             file.unlink(missing_ok=True)
 
     def break_glass(self) -> Kube:

@@ -156,7 +156,7 @@ def _object_changes(session: Session, desired: Desired) -> tuple[ObjectChange, .
     except GateFailed as fault:
         if fault.code != NO_ACCESS:
             raise
-    session.forget_admin()
+    session.forget_credentials()
     return compare_objects(None, desired.objects)
 
 
@@ -173,7 +173,7 @@ def _nodes(session: Session) -> list[dict[str, Any]] | None:
     try:
         return session.kube().nodes()
     except (ApiFault, GateFailed):
-        session.forget_admin()
+        session.forget_credentials()
         return None
 
 

@@ -81,6 +81,8 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
                              lambda host: f"{session.run_id}.{step}")
         results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit)
         record.of_results(session, changes, results)
+        if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
+            session.forget_credentials()        # what let us in until now may be among them
         _raise(results)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.compile.control_plane import AUTHENTICATION_CONFIG as AUTHENTICATION
 from provisioner.compile.etcd import BOOTSTRAP_ENV
-from provisioner.compile.pki import CA
+from provisioner.compile.pki import ADMIN, CA
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedForSafety, Unreachable
@@ -231,6 +231,18 @@ def test_credentials_that_do_not_open_the_api_are_replaced_and_fetched_anew_in_t
             patch.setattr(FakeSession, "kube", refuse)
             assert {o.action for o in survey(session).objects} == {"add"}
         assert session.admin_files()[1].read_text() != "of no use"
+
+
+def test_credentials_that_a_run_has_replaced_on_the_hosts_are_fetched_anew(built: World) -> None:
+    with built.session() as session:
+        survey(session)
+        before = session.admin_files()[1].read_bytes()      # as the prober does, before the first phase
+        for host in built.hosts.hosts.values():
+            host.states.pop(("certificate", ADMIN.path), None)
+        plan = survey(session)
+        assert ADMIN.path in {c.path for c in plan.changes}
+        engine.run(session, UP[:3])
+        assert session.admin_files()[1].read_bytes() != before
 
 
 def test_a_host_that_lost_its_member_s_data_is_refused_and_nothing_of_etcd_is_touched(built: World) -> None:
