@@ -1,65 +1,54 @@
-"""`up` killed at any moment: a plain re-run converges. First in the alphabet, since it starts from empty nodes."""
+"""`up` killed while it builds: a plain re-run converges. First in the alphabet, since it starts from empty nodes."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import time
-
 import pytest
 
-from tests.lab.conftest import Lab, until
+from tests.lab.conftest import Lab
+from tests.lab.walk import disk
+from tests.lab.walk.record import Walk
+from tests.lab.walk.table import EMPTY, Leg
+from tests.lab.walk.walking import again, converged, kill, left, told
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
-
-# phase and seconds into it: before, during and after apt among them
-MOMENTS = (("prepare", 0.0), ("prepare", 4.0), ("stage", 1.0), ("pki", 0.7), ("runtime", 1.0), ("etcd", 0.8),
-           ("control-plane", 1.5), ("node", 1.5))
+LEGS = {leg.phase: leg for leg in EMPTY}
 
 
-def kill_at(lab: Lab, phase: str, seconds: float, *, group: bool) -> None:
-    """Run `up` and SIGKILL it, alone or with all its processes, so long into a phase."""
-    began = time.time()
-    process = lab.start("up", "--yes")
-    try:
-        lab.wait_for_phase(phase, process, began)
-        time.sleep(seconds)
-        alive = process.poll() is None
-    finally:
-        if group:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait(30)
-    assert alive, f"`up` ended before {seconds} s into {phase}"
+def name(leg: Leg, moment: str) -> str:
+    return f"empty nodes, {leg.phase}, {moment}"
 
 
-def running_playbooks(lab: Lab) -> str:
-    found = subprocess.run(["pgrep", "-af", f"ansible-playbook.*{lab.directory}"], capture_output=True, text=True,
-                           check=False)
-    return found.stdout
-
-
-def converges(lab: Lab) -> None:
-    lab.run("up", "--yes")
-    assert lab.json("plan")["changes"] == []
-    assert lab.json("status")["healthy"]
+WALK = Walk("kill_walk.json", [name(leg, moment) for leg in EMPTY for moment in leg.moments])
 
 
 def test_killed_with_its_group_in_apt_and_alone_at_the_api_server_a_plain_rerun_converges(empty_lab: Lab) -> None:
-    kill_at(empty_lab, "prepare", 4.0, group=True)
-    kill_at(empty_lab, "control-plane", 1.0, group=False)
-    until(lambda: not running_playbooks(empty_lab), 10, "ansible-playbook dies with its killed parent")
-    converges(empty_lab)
+    kill(empty_lab, LEGS["prepare"], "inside")
+    leg = LEGS["control-plane"]
+    struck = kill(empty_lab, leg, "inside", alone=True)
+    row = again(empty_lab)
+    assert converged(row), row
+    assert disk.torn({}, struck.states, disk.look(empty_lab, leg.host).states) == []
+    assert left(empty_lab) == []
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("group", [True, False], ids=["group", "parent"])
-@pytest.mark.parametrize(("phase", "seconds"), MOMENTS)
-def test_killed_at_any_moment_a_plain_rerun_converges(
-    empty_lab: Lab, phase: str, seconds: float, group: bool
+@pytest.mark.parametrize("leg", EMPTY, ids=str)
+def test_killed_before_inside_and_after_a_phase_of_its_first_run_a_plain_rerun_converges(
+    empty_lab: Lab, leg: Leg,
 ) -> None:
+    """Three kills in one build: each next run gets past the last kill, and the last run to the end."""
+    WALK.skip_walked(*(name(leg, moment) for moment in leg.moments))
     empty_lab.reset()
-    kill_at(empty_lab, phase, seconds, group=group)
-    converges(empty_lab)
+    struck = {moment: kill(empty_lab, leg, moment, alone=leg.is_alone(moment)) for moment in leg.moments}
+    rerun = again(empty_lab)
+    rerun["temporary_left"] = left(empty_lab)
+    after = disk.look(empty_lab, leg.host, artifacts=leg.phase == "stage").states
+    torn = {moment: disk.torn({}, struck[moment].states, after) for moment in leg.moments}
+    for moment in leg.moments:
+        last = moment == leg.moments[-1]
+        row = told(leg, moment, struck[moment]) | {
+            "half_written": torn[moment], "rerun": rerun if last else "got past this point and was killed at the next"}
+        WALK.keep(name(leg, moment), row, passed=converged(rerun) and not torn[moment])
+    assert converged(rerun), rerun
+    assert rerun["temporary_left"] == []
+    assert torn == {moment: [] for moment in leg.moments}
