@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from provisioner.errors import KubewrightError
+from provisioner.errors import Interrupted, KubewrightError
 
 
 def failure_text(err: KubewrightError) -> str:
-    """Return `error: ...`, one line a detail, then the command that helps."""
+    """Return `error: ...`, one line a detail, then the command that helps; who asked to stop met no error."""
+    if isinstance(err, Interrupted):
+        return "\n".join([err.message, *err.details, *([f"Continue: {err.hint}"] if err.hint else [])])
     hint = [f"hint: {err.hint}"] if err.hint else []
     return "\n".join([f"error: {err.message}", *err.details, *hint])

@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as err:
         code = _tell(UsageFault(err.format_message()))
     except (KeyboardInterrupt, click.Abort):
-        code = _tell(Interrupted("stopped"))
+        code = _tell(Interrupted("Stopped."))
     except BrokenPipeError:
         code = _reader_left()
     return code if isinstance(code, int) else 0

@@ -13,6 +13,7 @@ from typing import Any
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import Certificate, Directory, File, Item, Symlink, Sysctl, Unit, User
 from provisioner.model.plan import Change
+from provisioner.model.run import Origin
 from provisioner.model.secret import Resolve
 
 Mint = Callable[[Certificate], tuple[bytes, bytes]]
@@ -25,12 +26,16 @@ STEP_TIMEOUT = 600
 
 def write_bundles(
     directory: Path, changes_by_host: Mapping[str, Sequence[Change]], resolve: Resolve, mint: Mint, step_of: StepOf,
-    *, timeout: int = STEP_TIMEOUT,
+    *, timeout: int = STEP_TIMEOUT, origin: Origin | None = None,
 ) -> None:
-    """Write `HOST.json` for every host: the applier's `apply` request (docs/reference/applier-protocol.md)."""
+    """Write `HOST.json` for every host: the applier's `apply` request (docs/reference/applier-protocol.md).
+
+    The host keeps `origin` with the step's result, so that another machine can tell whose work it finds.
+    """
     _private(directory)
     for host, changes in changes_by_host.items():
         request = {"step": step_of(host), "timeout": timeout, "check": False,
+                   "origin": (origin or Origin()).to_json(),
                    "changes": [change_request(c, resolve, mint) for c in changes]}
         _write(bundle_path(directory, host), request)
 

@@ -13,9 +13,9 @@ SCHEMA_VERSION = 1
 class Event:
     """One line of a run's story.
 
-    `type` is run-start, phase-start, waiting, host-done, changed, phase-done, diagnostic or run-end; `t` is seconds
-    since 1970; `seconds` the duration of what ended; `status` ok, failed, interrupted, skipped or nothing-to-do; `data`
-    holds plain values. `changed` says what was done: `changes` of a host (kind, path, action, reason, result), or
+    `type` is run-start, phase-start, waiting, host-done, changed, phase-done, diagnostic, stopping or run-end; `t` is
+    seconds since 1970; `seconds` the duration of what ended; `status` ok, failed, interrupted, skipped or
+    nothing-to-do; `data` holds plain values. `changed` says what was done: `changes` of a host (kind, path, action, reason, result), or
     `objects`.
     """
 

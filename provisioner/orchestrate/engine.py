@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from provisioner.errors import Interrupted, KubewrightError
+from provisioner.orchestrate import interrupt
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
 
@@ -17,51 +18,64 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     """Run the phases in order; the first failure ends the run, told as an event and raised unchanged.
 
     `beside` is entered before the first phase and left after the last: what watches the run. What was done stays done:
-    a re-run observes, finds it in place, and goes on from there. Ctrl-C (and SIGTERM, which is taken as such) becomes
-    Interrupted.
+    a re-run observes, finds it in place, and goes on from there. The first Ctrl-C (or SIGTERM) stops the run at its
+    next safe point, the second at once; both become Interrupted.
     """
     began = time.monotonic()
-    session.tell("run-start", message=session.run_id, data={"phases": [p.name for p in phases]})
-    number = 0
+    session.tell("run-start", message=session.run_id, data={
+        "phases": [p.name for p in phases], "origin": session.origin.to_json(), "options": session.options})
+    number = started = 0
     try:
-        with beside:
+        with interrupt.patient(session), beside:
             for number, phase in enumerate(phases):
                 if number:
                     session.safe_point()
+                started = number + 1
                 _run_phase(session, phase)
     except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
-        phase = phases[number]
-        status, message = _told(phase, stop)
-        later = [p.name for p in phases[number + 1:]]
-        session.tell("run-end", status=status, phase=phase.name, message=message,
+        later = [p.name for p in phases[started:]]
+        told = _interrupted(session, stop, later) if isinstance(stop, (KeyboardInterrupt, Interrupted)) else stop
+        session.tell("run-end", status=_status(told), phase=phases[number].name, message=_message(told),
                      seconds=time.monotonic() - began, data={"not_started": later})
-        if isinstance(stop, KeyboardInterrupt):
-            raise _interrupted(phase) from None
+        if told is not stop:
+            raise told from None
         raise
     session.tell("run-end", status="ok", seconds=time.monotonic() - began)
 
 
 def _run_phase(session: Session, phase: Phase) -> None:
     began = time.monotonic()
+    session.turn(f"phase {phase.name}")
     session.tell("phase-start", phase=phase.name, message=phase.doc)
     try:
         done = phase.act(session)
         phase.gate(session)
     except (KeyboardInterrupt, Exception) as stop:
-        status, message = _told(phase, stop)
-        session.tell("phase-done", phase=phase.name, status=status, message=message, seconds=time.monotonic() - began)
+        session.tell("phase-done", phase=phase.name, status=_status(stop), message=_message(stop),
+                     seconds=time.monotonic() - began)
         raise
     session.tell("phase-done", phase=phase.name, status="ok" if done else "nothing-to-do", message=done,
                  seconds=time.monotonic() - began)
 
 
-def _told(phase: Phase, stop: BaseException) -> tuple[str, str]:
-    """Return status and message of what ended the phase; a bug's own words may hold anything, so only its name."""
+def _status(stop: BaseException) -> str:
+    return "interrupted" if isinstance(stop, (KeyboardInterrupt, Interrupted)) else "failed"
+
+
+def _message(stop: BaseException) -> str:
+    """Return what ended the phase in words; a bug's own words may hold anything, so only its name."""
     if isinstance(stop, KeyboardInterrupt):
-        return "interrupted", _interrupted(phase).message
-    return "failed", stop.message if isinstance(stop, KubewrightError) else f"this is a bug: {type(stop).__name__}"
+        return "stopped at once"
+    return stop.message if isinstance(stop, KubewrightError) else f"this is a bug: {type(stop).__name__}"
 
 
-def _interrupted(phase: Phase) -> Interrupted:
-    return Interrupted(f"stopped in phase {phase.name}", hint="kubewright up", details=[
-        "what was done stays done; a step that runs on a host goes on there to its end, and the next run waits for it"])
+def _interrupted(session: Session, stop: BaseException, later: Sequence[str]) -> Interrupted:
+    """Say where the run stopped, what was not begun, what may still run on a host, and how to go on."""
+    at_once = isinstance(stop, KeyboardInterrupt)
+    message = f"Stopped at once in {session.doing}." if at_once else "Stopped."
+    message += f" {', '.join(session.ahead)} not started." if session.ahead else ""
+    details = [f"{host}: step {step} may still run there; the next run waits for it"
+               for host, step in session.in_flight.items()] if at_once else []
+    details += [f"not started: {', '.join(later)}"] if later else []
+    return Interrupted(message, hint=f"kubewright resume {session.run_id}",
+                       details=[*details, "what was done stays done"])

@@ -80,7 +80,8 @@ def _steps(told: Lines) -> Iterable[StepSeen]:
         if e["type"] == "host-done":
             rows = next((later["data"].get("changes", ()) for later in told[number:]
                          if later["type"] == "changed" and later.get("host") == e["host"]), ())
-            yield StepSeen(e["host"], f"{e.get('phase') or phase}.", str(e["status"]), finished=float(e["t"]),
+            name = (e.get("data") or {}).get("step") or f"{e.get('phase') or phase}.0"
+            yield StepSeen(e["host"], str(name), str(e["status"]), finished=float(e["t"]),
                            changes=tuple(rows), message=str(e.get("message", "")))
 
 

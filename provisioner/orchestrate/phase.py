@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from provisioner.orchestrate.session import Session
 
 Act = Callable[[Session], str]
 """Does the phase's work and returns what was done in a few words (`5 hosts, 12 changes`), empty for nothing."""
+
+FEW = 2
 
 
 def nothing(session: Session) -> str:
@@ -23,6 +25,11 @@ def no_gate(session: Session) -> None:
 def counted(number: int, noun: str) -> str:
     """Return `1 host`, `2 hosts`: how every phase tells its work."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def named(phase: str, hosts: Sequence[str]) -> str:
+    """Return what is worked on in a few words: the hosts while they are few, else the phase."""
+    return ", ".join(hosts) if len(hosts) <= FEW else f"phase {phase}"
 
 
 @dataclass(frozen=True)

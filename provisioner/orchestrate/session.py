@@ -25,6 +25,7 @@ from provisioner.model.inventory import Inventory
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import Change, Plan
 from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
+from provisioner.model.run import Origin
 from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
@@ -50,7 +51,9 @@ class Session:
 
     `observed` and `plan` are set by the survey. What stands in `safe_points` is called between phases and between
     batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are
-    removed at the end. `early` holds (phase, host) whose changes were carried with an earlier phase's.
+    removed at the end. `early` holds (phase, host) whose changes were carried with an earlier phase's. `doing` and
+    `ahead` say what is worked on until the next safe point, and which hosts wait for it; `in_flight` has the id of each
+    host's step that has not answered yet.
     """
 
     inventory: Inventory
@@ -66,6 +69,11 @@ class Session:
     max_unavailable: Limit = field(default_factory=Limit)
     early: set[tuple[str, str]] = field(default_factory=set)
     safe_points: list[Callable[[], None]] = field(default_factory=list)
+    origin: Origin = field(default_factory=Origin)
+    options: dict[str, object] = field(default_factory=dict)
+    doing: str = ""
+    ahead: tuple[str, ...] = ()
+    in_flight: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
     _tunnels: dict[Connection, Tunnel] = field(default_factory=dict)
@@ -113,6 +121,10 @@ class Session:
         """Give the word to all who watch the run, when nothing is half done: any of them may end the run by raising."""
         for watcher in self.safe_points:
             watcher()
+
+    def turn(self, doing: str, ahead: Sequence[str] = ()) -> None:
+        """Note what is worked on until the next safe point, and which hosts come after it."""
+        self.doing, self.ahead = doing, tuple(ahead)
 
     def reachable(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return those of `names` that were observed."""

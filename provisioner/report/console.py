@@ -67,6 +67,9 @@ class Console:
     def _diagnostic(self, event: Event) -> None:
         self._line(f"  ! {event.message}")
 
+    def _stopping(self, event: Event) -> None:
+        self._line(event.message)
+
     def _run_end(self, event: Event) -> None:
         if event.status in _ENDED_EARLY and event.data and event.data["not_started"]:
             self._line(f"  · not started: {', '.join(event.data['not_started'])}")

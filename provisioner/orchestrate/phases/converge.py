@@ -10,11 +10,12 @@ from pathlib import Path
 from provisioner.converge import bundle, runner
 from provisioner.converge.results import HostResult
 from provisioner.model.desired import Certificate, File
+from provisioner.model.events import Emit, Event
 from provisioner.model.plan import Change
 from provisioner.operate import pki
 from provisioner.orchestrate import gates, record, rundir
 from provisioner.orchestrate.batches import Standing, batches, interrupts
-from provisioner.orchestrate.phase import Act, counted
+from provisioner.orchestrate.phase import Act, counted, named
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.pool import gather
@@ -60,6 +61,7 @@ def apply_changes(
     for number, hosts in enumerate(groups):
         if number:
             session.safe_point()
+        session.turn(named(name, hosts), [h for later in groups[number + 1:] for h in later])
         step, of_hosts = f"{name}.{number}", {h: changes[h] for h in hosts}
         if interrupt and set(hosts) & set(harmful):
             interrupt(session, step, of_hosts)
@@ -76,16 +78,29 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
     The bundles hold secrets: they are removed as soon as the hosts have answered.
     """
     directory = session.run_dir / rundir.BUNDLES / step
+    step_id = f"{session.run_id}.{step}"
     try:
-        bundle.write_bundles(directory, changes, session.secrets.resolve, _mint(session),
-                             lambda host: f"{session.run_id}.{step}")
-        results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit)
+        bundle.write_bundles(directory, changes, session.secrets.resolve, _mint(session), lambda host: step_id,
+                             origin=session.origin)
+        session.in_flight |= dict.fromkeys(changes, step_id)
+        results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir,
+                               emit=_answers(session, step))
         record.of_results(session, changes, results)
         if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
             session.forget_credentials()        # what let us in until now may be among them
         _raise(results)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _answers(session: Session, step: str) -> Emit:
+    """Return what takes the hosts' outcomes of a step: they are told with its name, and nothing is in flight there."""
+
+    def take(event: Event) -> None:
+        session.in_flight.pop(event.host, None)
+        session.emit(replace(event, phase=step.rpartition(".")[0], data={**(event.data or {}), "step": step}))
+
+    return take
 
 
 def write_by_hand(session: Session, directory: Path) -> int:

@@ -75,7 +75,7 @@ def test_the_newest_fifty_unless_told_otherwise(
 def test_ctrl_c_is_the_end_of_a_log_that_is_followed_and_an_interruption_of_any_other(run: Run) -> None:
     assert run("cp1", "etcd", "-f")[0] == 0
     code, _, err = run("cp1", "slow")
-    assert (code, err) == (130, "error: stopped\n")
+    assert (code, err) == (130, "Stopped.\n")
 
 
 def test_an_unknown_host_is_told_with_those_that_there_are(run: Run, asked: list[dict[str, Any]]) -> None:

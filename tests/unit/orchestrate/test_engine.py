@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
+
 import pytest
 
 from provisioner.errors import GateFailed, Interrupted
@@ -48,7 +51,7 @@ def test_the_events_tell_every_phase_with_its_seconds_and_whether_there_was_work
         ("run-start", "", ""), ("phase-start", "one", ""), ("phase-done", "one", "ok"), ("phase-start", "two", ""),
         ("phase-done", "two", "nothing-to-do"), ("phase-start", "three", ""), ("phase-done", "three", "ok"),
         ("run-end", "", "ok")]
-    assert world.events[0].data == {"phases": ["one", "two", "three"]}
+    assert world.events[0].data is not None and world.events[0].data["phases"] == ["one", "two", "three"]
     assert all(e.seconds is not None for e in world.events if e.type in ("phase-done", "run-end"))
 
 
@@ -70,9 +73,9 @@ def test_ctrl_c_names_the_phase_says_what_is_still_fine_and_how_to_go_on(world: 
     done: list[str] = []
     with pytest.raises(Interrupted) as stopped:
         engine.run(world.session(), phases(done, **{which: "two"}, fault=KeyboardInterrupt()))
-    assert (stopped.value.exit_code, stopped.value.hint) == (130, "kubewright up")
-    assert "phase two" in stopped.value.message
-    assert "what was done stays done" in stopped.value.details[0]
+    assert (stopped.value.exit_code, stopped.value.hint) == (130, "kubewright resume run1")
+    assert stopped.value.message == "Stopped at once in phase two."
+    assert stopped.value.details == ("not started: three", "what was done stays done")
     assert not any(d.startswith("three") for d in done)
     assert [s[:2] for s in story(world) if s[2] == "interrupted"] == [("phase-done", "two"), ("run-end", "two")]
     assert world.events[-1].data == {"not_started": ["three"]}
@@ -99,3 +102,57 @@ def test_a_run_may_be_stopped_between_phases_when_nothing_is_half_done(world: Wo
         engine.run(session, phases(done))
     assert done == ["one acts", "one proves", "safe", "two acts", "two proves", "safe"]
     assert (world.events[-1].type, world.events[-1].status, world.events[-1].phase) == ("run-end", "failed", "three")
+
+
+def ctrl_c(session: Session) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def with_act(name: str, act: Callable[[Session], None]) -> Phase:
+    def acts(session: Session) -> str:
+        act(session)
+        return "1 host"
+
+    return Phase(name, f"does {name}", acts)
+
+
+def test_the_first_ctrl_c_lets_the_phase_end_and_stops_before_the_next(world: World) -> None:
+    done: list[str] = []
+    with pytest.raises(Interrupted) as stopped:
+        engine.run(world.session(), [with_act("zero", ctrl_c), *phases(done)])
+    assert done == []
+    assert (stopped.value.message, stopped.value.exit_code) == ("Stopped.", 130)
+    assert stopped.value.details == ("not started: one, two, three", "what was done stays done")
+    told = next(e for e in world.events if e.type == "stopping")
+    assert told.message == "Stopping after phase zero (safe point). Press again to stop at once."
+    assert (story(world)[-2], story(world)[-1]) == (("phase-done", "zero", "ok"), ("run-end", "one", "interrupted"))
+
+
+def test_the_second_ctrl_c_stops_at_once_and_names_the_steps_that_go_on(world: World) -> None:
+    def twice(session: Session) -> None:
+        session.turn("cp2", ["cp3"])
+        session.in_flight["cp2"] = "run1.control-plane.1"
+        ctrl_c(session)
+        ctrl_c(session)
+        raise AssertionError("goes on after the second")
+
+    with pytest.raises(Interrupted) as stopped:
+        engine.run(world.session(), [with_act("one", twice), *phases([])])
+    assert stopped.value.message == "Stopped at once in cp2. cp3 not started."
+    assert stopped.value.details[0] == ("cp2: step run1.control-plane.1 may still run there; "
+                                        "the next run waits for it")
+
+
+def test_after_a_run_ctrl_c_is_what_it_was_before(world: World) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    engine.run(world.session(), phases([]))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_was_ignored_stays_ignored(world: World) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        engine.run(world.session(), [with_act("one", ctrl_c), *phases([])])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert story(world)[-1] == ("run-end", "", "ok")
