@@ -61,8 +61,18 @@ def _socket(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 
 def _steps(host: Host, stream: BinaryIO) -> dict[str, Any]:
-    from .steps import results
-    return {"steps": results(host)}
+    from .steps import known
+    return known(host, _request(stream))
+
+
+def _note(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .notes import note
+    return note(host, _request(stream))
+
+
+def _notes(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .notes import notes
+    return notes(host)
 
 
 def _kept(host: Host, stream: BinaryIO) -> dict[str, Any]:
@@ -77,7 +87,8 @@ def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
     "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
-    "sample": _sample, "socket": _socket, "steps": _steps, "kept": _kept, "journal": _journal,
+    "sample": _sample, "socket": _socket, "steps": _steps, "note": _note, "notes": _notes,
+    "kept": _kept, "journal": _journal,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any
+from typing import Any, Mapping
 
 from . import back, files, locks
 from . import changes as one
@@ -38,6 +38,16 @@ def results(host: Host) -> list[dict[str, Any]]:
     return [result for result in found if isinstance(result, dict)]
 
 
+def known(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results kept and the steps that run now, of all runs or of one (`run`)."""
+    prefix = f"{check_id(request['run'])}." if request.get("run") else ""
+    unended = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(host.own("steps")) as entries:
+        unended = [e.name for e in entries if e.name.startswith(prefix) and not os.path.exists(f"{e.path}/result.json")]
+    return {"steps": [r for r in results(host) if str(r.get("step", "")).startswith(prefix)],
+            "running": [step for step in sorted(unended) if alive(host, step)]}
+
+
 def run(host: Host, step: str) -> None:
     """Run a step whose request apply left: wait for the lock, make the changes, write the result."""
     request = _take_request(host, step)
@@ -50,7 +60,8 @@ def run(host: Host, step: str) -> None:
             one.check(host, change)
         work = Run(host, step, bundle)
         work.perform()
-        files.write_json(f"{directory(host, step)}/result.json", work.document())
+        files.write_json(f"{directory(host, step)}/result.json",
+                         {**work.document(), "origin": request.get("origin") or {}})
         with contextlib.suppress(OSError):
             files.remove(f"{directory(host, step)}/request.json")
         _prune(host)

@@ -15,7 +15,8 @@ class Event:
 
     `type` is run-start, phase-start, waiting, host-done, changed, phase-done, diagnostic, stopping or run-end; `t` is
     seconds since 1970; `seconds` the duration of what ended; `status` ok, failed, interrupted, skipped or
-    nothing-to-do; `data` holds plain values. `changed` says what was done: `changes` of a host (kind, path, action, reason, result), or
+    nothing-to-do; `data` holds plain values. `changed` says what was done: `changes` of a host (kind, path, action,
+    reason, result), or
     `objects`.
     """
 

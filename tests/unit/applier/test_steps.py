@@ -184,9 +184,9 @@ def test_only_the_newest_results_are_kept_and_told_newest_first(box: FakeHost, m
 
 
 def test_results_are_read_through_the_command(box: FakeHost) -> None:
-    assert box.call("steps", {}) == {"steps": []}
+    assert box.call("steps", {}) == {"steps": [], "running": []}
     answer = box.call("apply", request("s", file_change("/etc/a", "1")))
-    assert box.call("steps", {}) == {"steps": [answer]}
+    assert box.call("steps", {}) == {"steps": [answer], "running": []}
 
 
 def test_the_program_is_kept_once_under_its_digest(box: FakeHost) -> None:
