@@ -25,6 +25,7 @@ class Run:
         self._began = time.monotonic()
         self._unit_files_written = False
         self._reloaded = False
+        self._stopped: set[str] = set()     # units that this step has stopped and not started yet
 
     def document(self) -> dict[str, Any]:
         """Return the answer, which is also the step's result on disk."""
@@ -79,7 +80,10 @@ class Run:
         return f"{change['action']}{': ' if causes else ''}{', '.join(causes)}"
 
     def perform(self) -> None:
-        """Make the changes in their order; the first that is stale or fails ends the step, what was made stays."""
+        """Make the changes in their order; the first that is stale or fails ends the step, what was made stays.
+
+        A unit that the step stopped and was to start later runs again all the same: it did so before.
+        """
         if "stale" in self.agree():
             return
         for index, change in enumerate(self.changes):
@@ -95,8 +99,18 @@ class Run:
             except (Fault, OSError) as fault:
                 self._tell(index, "failed", str(fault))
             if self.status != "done":
+                self._start_again(index)
                 break
         self._leave()
+
+    def _start_again(self, index: int) -> None:
+        for name in sorted(self._stopped):
+            try:
+                self._reload()
+                units.act(self.host, name, "start", {})
+                self.results[index]["detail"] += f"; {name} was started again"
+            except Fault as fault:
+                self.results[index]["detail"] += f"; {fault}"
 
     def _turn(self, index: int, change: Change) -> None:
         if change["kind"] == "unit":
@@ -125,10 +139,13 @@ class Run:
             units.retire(self.host, name)
             return "stopped and disabled"
         if change["action"] == "stop":
+            self._stopped |= {name} if units.runs(seen) else set()
             return units.stop(self.host, name) if units.runs(seen) else ""
+        self._stopped.discard(name)
         inputs = stamps.inputs_of(self.host, name, change)
         current, _ = stamps.compare(self.host, name, inputs, stamps.Sums(self.host))
         enable = units.wants_enable(seen)
+        units.forget_exits(self.host, name, change["action"], seen)
         settled = change["action"] == "enable" or units.settled(seen, current)
         if settled and not enable:
             return ""

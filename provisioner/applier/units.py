@@ -99,12 +99,20 @@ def act(host: Host, name: str, action: str, seen: Properties) -> str:
     verb = {"start": "restart", "restart": "restart", "reload": "reload-or-restart"}.get(action)
     if verb is None:
         raise Fault(f"{name}: a unit cannot {action!r}")
-    if active == "failed":
-        host.run(["systemctl", "reset-failed", "--", name])
     host.run(["systemctl", "--no-block", verb, "--", name])
     if active in ("active", "reloading", "deactivating"):
         return "reloaded" if action == "reload" else "restarted"
     return "started"
+
+
+def forget_exits(host: Host, name: str, action: str, seen: Properties) -> None:
+    """Let systemd count a unit's exits from a start or restart of ours on, and let one that failed be started again.
+
+    A restart alone does not reset the counter of a unit that is between two starts of its own (systemd 252), and who
+    waits for it to stay up would take the exits that made us restart it for new ones.
+    """
+    if seen.get("ActiveState") == "failed" or (action in ("start", "restart") and number(seen, "NRestarts")):
+        host.run(["systemctl", "reset-failed", "--", name])
 
 
 def runs(seen: Properties) -> bool:

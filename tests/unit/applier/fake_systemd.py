@@ -68,6 +68,8 @@ def systemctl(argv: list) -> int:
             print(f"Unit {names[0]} not found.", file=sys.stderr)
             return 5
         start(units, names[0])
+    elif verb == "reset-failed":
+        units[names[0]] = properties(units, names[0]) | {"NRestarts": "0"}
     elif verb == "stop":
         units[names[0]] = properties(units, names[0]) | {"ActiveState": "inactive", "SubState": "dead", "Job": "0"}
     elif verb in ("enable", "disable"):

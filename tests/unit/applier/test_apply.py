@@ -267,7 +267,21 @@ def test_a_failed_unit_is_reset_before_it_is_started(box: FakeHost) -> None:
     box.set_units(x={"ActiveState": "failed", "UnitFileState": "enabled"})
     run = perform(box, unit_change("x.service", [], action="start"))
     assert run.results[0]["detail"] == "started"
-    assert box.calls() == ["daemon-reload", "reset-failed x.service", "restart x.service"]
+    assert box.calls() == ["reset-failed x.service", "daemon-reload", "restart x.service"]
+
+
+@pytest.mark.parametrize("active", ["active", "activating"])
+def test_exits_before_a_restart_of_ours_do_not_count_as_exits_after_it(box: FakeHost, active: str) -> None:
+    # also where the unit has come up with the new inputs by itself meanwhile, and nothing is left to do
+    box.put("/etc/kubewright/inputs/x.service", "/etc/x.conf\n")
+    box.put("/etc/x.conf", "1")
+    box.stamp("x.service")
+    box.set_units(x={"ActiveState": active, "UnitFileState": "enabled", "NRestarts": "7"})
+    perform(box, unit_change("x.service", ["/etc/x.conf"]))
+    assert box.unit("x.service")["NRestarts"] == "0"
+    box.set_units(x={"ActiveState": "active", "UnitFileState": "enabled", "NRestarts": "7"})
+    perform(box, unit_change("x.service", ["/etc/x.conf"], action="reload"))
+    assert box.unit("x.service")["NRestarts"] == "7", "a reload starts nothing"
 
 
 def test_a_reload_reloads(box: FakeHost) -> None:
@@ -354,3 +368,13 @@ def test_a_preview_never_shows_a_secret(box: FakeHost) -> None:
     secret = file_change("/etc/s", "password", hmac_key="ab" * 32, want="")
     run = preview(box, secret, certificate_change("/pki/x.crt", "/pki/x.key", *pair(), expect="absent"))
     assert [r["detail"] for r in run.results] == ["(secret, changed)"] * 2
+
+
+def test_a_step_that_fails_between_a_stop_and_its_start_leaves_the_unit_running(box: FakeHost) -> None:
+    box.put("/etc/dir/file", "x")
+    box.set_units(x={"ActiveState": "active", "UnitFileState": "enabled"})
+    run = perform(box, unit_change("x.service", [], action="stop"),
+                  file_change("/etc/dir", "x", expect="other directory"), unit_change("x.service", [], action="start"))
+    assert outcomes(run) == ["done", "failed", "untouched"]
+    assert "x.service was started again" in run.results[1]["detail"]
+    assert box.unit("x.service")["ActiveState"] == "active"
