@@ -153,8 +153,7 @@ def pytest_sessionfinish() -> None:
     """Write what repetitions showed into benchmarks/results/full.json; what did not run keeps its last result."""
     if not REPETITIONS:
         return
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    seen = {"commit": commit.stdout.strip()[:12], "date": time.strftime("%Y-%m-%d", time.gmtime())}
+    seen = {"commit": figures.commit(ROOT), "date": time.strftime("%Y-%m-%d", time.gmtime())}
     ran = {row["test"] for row in REPETITIONS}
     path = ROOT / "benchmarks" / "results" / "full.json"
     record = {"command": "scripts/test --full", "nproc": os.cpu_count(), "repetitions": [], "figures": []}

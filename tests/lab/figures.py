@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 FIGURES: list[dict[str, Any]] = []
@@ -32,3 +34,12 @@ def line(figure: dict[str, Any]) -> str:
             f"median {figure['median']:g} {unit}, {figure['min']:g} to {figure['max']:g}, n={figure['n']}")
     promised = f" (at most {limit:g})" if limit is not None else ""
     return f"{figure['name']}: {seen}{promised}, load {figure['load']:g}"
+
+
+def commit(directory: Path) -> str:
+    """Return the commit that `directory` is at, or nothing outside of a checkout."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=directory, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return found.stdout.strip()[:12] if found.returncode == 0 else ""
