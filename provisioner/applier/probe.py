@@ -43,7 +43,8 @@ def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
             time.sleep(interval)
     results = [{"name": one.get("name", ""), "ok": reason is None, "reason": reason or ""}
                for one, reason in zip(probes, reasons)]
-    return {"ok": not any(reasons), "seconds": round(time.monotonic() - began, 3), "results": results}
+    return {"ok": not any(reasons), "hopeless": not hope, "seconds": round(time.monotonic() - began, 3),
+            "results": results}
 
 
 def _round(host: Host, probes: list[Probe], reasons: list[str | None], deadline: float) -> bool:

@@ -59,6 +59,13 @@ def of_event(event: Mapping[str, Any]) -> HostResult | None:
     return None
 
 
+def begins(event: Mapping[str, Any]) -> str:
+    """Return the name of the task that begins now on the first of the hosts, or nothing."""
+    if event.get("event") != "playbook_on_task_start":
+        return ""
+    return str((event.get("event_data") or {}).get("task") or "")
+
+
 def finished(event: Mapping[str, Any]) -> set[str]:
     """Return the hosts that came through the whole playbook, from its closing statistics."""
     if event.get("event") != "playbook_on_stats":

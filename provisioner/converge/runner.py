@@ -25,7 +25,7 @@ from ansible_runner.utils import get_callback_dir
 import provisioner
 from provisioner.converge import leash
 from provisioner.converge.hosts import ansible_inventory
-from provisioner.converge.results import HostResult, finished, of_event
+from provisioner.converge.results import HostResult, begins, finished, of_event
 from provisioner.model.events import Emit, Event
 from provisioner.model.inventory import Inventory
 from provisioner.model.paths import data_dir
@@ -183,6 +183,9 @@ class _Watch:
 
     def event(self, event: Mapping[str, Any]) -> bool:
         """Take one runner event; False keeps it out of the artifacts."""
+        task = begins(event)
+        if task:
+            self.emit(Event("waiting", time.time(), message=task))
         result = of_event(event)
         if result is not None:
             self._keep(result)

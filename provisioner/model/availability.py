@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from provisioner.errors import UsageFault
 
@@ -63,6 +63,7 @@ class SeriesResult:
     `reasons` counts failures by their words, the first ones first. `gap_ms`: the longest time that a success came later
     than its turn after the success before it (or that failures went on); 0 where every attempt was answered at once.
     `cuts`: requests and streams that broke off before their end. `reopened`: streams that ended and were opened again.
+    `gap_at`: when the longest gap began, in seconds since the measurement did.
     """
 
     series: str
@@ -74,6 +75,27 @@ class SeriesResult:
     slowest_ms: int
     cuts: int = 0
     reopened: int = 0
+    gap_at: float = 0.0
+
+
+class Curve(NamedTuple):
+    """One series over time, all hosts together: a number for each slice of time."""
+
+    attempts: tuple[int, ...]
+    failures: tuple[int, ...]
+    slowest_ms: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The attempts by the slice of `seconds` in which they began, counted since the measurement did."""
+
+    seconds: float = 1.0
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"seconds": self.seconds, "curves": {name: curve._asdict() for name, curve in self.curves.items()}}
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,7 @@ class Availability:
 
     `writes` were acknowledged, `lost` of them are not in the cluster with their value (None: that could not be asked).
     `leader_changes` of etcd are new raft terms (None: not seen). `not_seen`: for each host the seconds of which nothing
-    is known, with the last reason in `faults`.
+    is known, with the last reason in `faults`. `began` is in seconds since 1970.
     """
 
     seconds: float
@@ -92,6 +114,8 @@ class Availability:
     leader_changes: int | None = None
     not_seen: Mapping[str, float] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
+    began: float = 0.0
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def attempts(self) -> int:
@@ -117,11 +141,12 @@ class Availability:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
-        names = ("seconds", "attempts", "failures", "gap_ms", "cuts", "writes", "lost", "leader_changes",
+        names = ("began", "seconds", "attempts", "failures", "gap_ms", "cuts", "writes", "lost", "leader_changes",
                  "not_seen_seconds")
         return {name: getattr(self, name) for name in names} | {
             "not_seen": dict(self.not_seen), "faults": dict(self.faults),
-            "series": [{**asdict(s), "reasons": dict(s.reasons)} for s in self.series]}
+            "series": [{**asdict(s), "reasons": dict(s.reasons)} for s in self.series],
+            "timeline": self.timeline.to_json()}
 
 
 @dataclass(frozen=True)

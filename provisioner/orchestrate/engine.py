@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from provisioner.errors import Interrupted, KubewrightError
-from provisioner.orchestrate import interrupt
+from provisioner.orchestrate import interrupt, record
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
 
@@ -22,8 +22,7 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     next safe point, the second at once; both become Interrupted.
     """
     began = time.monotonic()
-    session.tell("run-start", message=session.run_id, data={
-        "phases": [p.name for p in phases], "origin": session.origin.to_json(), "options": session.options})
+    session.tell("run-start", message=session.run_id, data=record.what_begins(session, [p.name for p in phases]))
     number = started = 0
     try:
         with interrupt.patient(session), beside:
@@ -36,7 +35,7 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
         later = [p.name for p in phases[started:]]
         told = _interrupted(session, stop, later) if isinstance(stop, (KeyboardInterrupt, Interrupted)) else stop
         session.tell("run-end", status=_status(told), phase=phases[number].name, message=_message(told),
-                     seconds=time.monotonic() - began, data={"not_started": later})
+                     seconds=time.monotonic() - began, data={"not_started": later} | record.what_helps(told))
         if told is not stop:
             raise told from None
         raise

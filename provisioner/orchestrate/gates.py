@@ -19,14 +19,17 @@ from provisioner.model.ports import (
 )
 from provisioner.operate import etcd, kube
 from provisioner.operate.etcd import EtcdStatus
+from provisioner.orchestrate import record
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
+from provisioner.transport.connection import Connection
 from provisioner.transport.pool import gather
 
 DEADLINE = 120.0   # seconds; an API server behind a slow disk needs tens of them, a broken one fails at once
 STOP = 120.0       # seconds an API server may take to stop: TimeoutStopSec of its unit
 INTERVAL = 0.25
 MOMENT = 5.0       # seconds in which what serves answers, also on a busy host: its first attempt may take 2 in vain
+TELL = 5.0         # seconds between two words on what a gate still waits for
 Probe = dict[str, Any]
 
 
@@ -91,17 +94,49 @@ def hosts_hold(
 ) -> None:
     """Let every host poll its probes at once; GateFailed holds each host's last reasons."""
     wanted = {h: p for h, p in probes.items() if p}
-    outcomes = session.pool.map(lambda c: remote.probe(c, wanted[c.name], deadline), wanted)
-    failed: dict[str, KubewrightError] = {}
-    for host, answer in outcomes.items():
-        if isinstance(answer, KubewrightError):
-            failed[host] = answer
-        elif not answer["ok"]:
-            reasons = "; ".join(f"{r['name']}: {r['reason']}" for r in answer["results"] if not r["ok"])
-            failed[host] = GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {reasons}",
-                                      hint=_journal(host, wanted[host], answer["results"]))
+    outcomes = session.pool.map(lambda c: _prove(session, c, wanted[c.name], what, deadline, when), wanted)
+    failed = {host: outcome for host, outcome in outcomes.items() if isinstance(outcome, KubewrightError)}
     if failed:
         raise next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(outcomes))
+
+
+def _prove(
+    session: Session, connection: Connection, probes: Sequence[Probe], what: str, deadline: float, when: str,
+) -> None:
+    """Prove one host, and tell what came of it; GateFailed or Unreachable where it is not so."""
+    host, began = connection.name, time.monotonic()
+
+    def tell(fault: KubewrightError | None) -> None:
+        record.of_gate(session, what, when, host=host, proved=[p["name"] for p in probes],
+                       seconds=time.monotonic() - began, fault=fault)
+
+    try:
+        answer = _polled(session, connection, probes, what, deadline)
+        if not answer["ok"]:
+            raise GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {_unmet(answer)}",
+                             hint=_journal(host, probes, answer["results"]))
+    except KubewrightError as fault:
+        tell(fault)
+        raise
+    tell(None)
+
+
+def _polled(
+    session: Session, connection: Connection, probes: Sequence[Probe], what: str, deadline: float,
+) -> dict[str, Any]:
+    """Let one host poll to the deadline, and tell every few seconds what it still waits for."""
+    began = time.monotonic()
+    while True:
+        left = began + deadline - time.monotonic()
+        answer = remote.probe(connection, probes, min(TELL, left))
+        seconds = time.monotonic() - began
+        if answer["ok"] or answer["hopeless"] or seconds + INTERVAL >= deadline:
+            return {**answer, "seconds": seconds}
+        session.tell("waiting", phase=what, host=connection.name, message=_unmet(answer))
+
+
+def _unmet(answer: Mapping[str, Any]) -> str:
+    return "; ".join(f"{r['name']}: {r['reason']}" for r in answer["results"] if not r["ok"])
 
 
 def _journal(host: str, probes: Sequence[Probe], results: Sequence[Mapping[str, Any]]) -> str:
@@ -122,20 +157,24 @@ def phase_holds(
 
 def wait_until(
     session: Session, what: str, look: Callable[[], str], deadline: float = DEADLINE, *, when: str = "after",
+    proof: str = "",
 ) -> None:
-    """Poll `look` until it returns no reason to wait; GateFailed carries its last one."""
-    end = time.monotonic() + deadline
-    told = time.monotonic()
+    """Poll `look` until it returns no reason to wait; GateFailed carries its last one. `proof` says what then holds."""
+    began = told = time.monotonic()
+    end = began + deadline
     while True:
         try:
             reason = look()
         except KubewrightError as fault:
             reason = fault.message
-        if not reason:
-            return
-        if time.monotonic() >= end:
-            raise GateFailed(f"gate {when} {what}: not so after {deadline:.0f} s: {reason}", hint="kubewright status")
-        if time.monotonic() - told > 5:
+        late = GateFailed(f"gate {when} {what}: not so after {deadline:.0f} s: {reason}", hint="kubewright status")
+        if not reason or time.monotonic() >= end:
+            record.of_gate(session, what, when, proved=[proof or what], seconds=time.monotonic() - began,
+                           fault=late if reason else None)
+            if not reason:
+                return
+            raise late
+        if time.monotonic() - told > TELL:
             session.tell("waiting", phase=what, message=reason)
             told = time.monotonic()
         time.sleep(INTERVAL)
@@ -155,14 +194,16 @@ def members(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus | Ku
 def etcd_is_one_cluster(session: Session) -> None:
     """Prove that the members are exactly the inventory's, agree on a leader and are of one cluster."""
     hosts = [h.name for h in session.cluster.etcd_hosts]
-    wait_until(session, "etcd", lambda: _etcd_faults(session, hosts))
+    wait_until(session, "etcd", lambda: _etcd_faults(session, hosts),
+               proof=f"one etcd cluster of {', '.join(hosts)} with one agreed leader")
 
 
 def other_members_serve(session: Session, hosts: Sequence[str]) -> None:
     """Prove that every member but those of `hosts`, which are about to be restarted, is in good health."""
     others = [h.name for h in session.cluster.etcd_hosts if h.name not in hosts]
     if others:
-        wait_until(session, "etcd", lambda: _etcd_faults(session, others), when="before")
+        wait_until(session, "etcd", lambda: _etcd_faults(session, others), when="before",
+                   proof=f"the other etcd members serve: {', '.join(others)}")
 
 
 def _etcd_faults(session: Session, asked: Sequence[str]) -> str:
@@ -182,7 +223,7 @@ def member_has_caught_up(session: Session, host: str) -> None:
         index = etcd.status(session.etcd_access(host)).raft_index
         return "" if index >= goal else f"{host} is at raft index {index} of {goal}"
 
-    wait_until(session, "etcd", look)
+    wait_until(session, "etcd", look, proof=f"{host}'s etcd member has caught up with the others")
 
 
 def _that_serve(session: Session, probes: Mapping[str, Probe]) -> list[str]:
@@ -254,7 +295,7 @@ def leaders_act(session: Session) -> None:
                 return f"no {name} leads"
         return ""
 
-    wait_until(session, "verify", look)
+    wait_until(session, "verify", look, proof=f"{' and '.join(names)} have a leader")
 
 
 def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> None:
@@ -267,7 +308,7 @@ def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> Non
                    for h in wanted if h not in nodes or not kube.is_ready(nodes[h])]
         return "; ".join(waiting)
 
-    wait_until(session, "network", look)
+    wait_until(session, "network", look, proof=f"Ready: {', '.join(wanted)}")
 
 
 def deployment_is_available(session: Session, namespace: str, name: str) -> None:
@@ -282,4 +323,4 @@ def deployment_is_available(session: Session, namespace: str, name: str) -> None
             return f"{name}: {status.get('availableReplicas', 0)} of {wanted} replicas available"
         return ""
 
-    wait_until(session, "addons", look)
+    wait_until(session, "addons", look, proof=f"all replicas of {namespace}/{name} are available")

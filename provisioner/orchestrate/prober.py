@@ -94,7 +94,8 @@ class Prober:
         self._tally = Tally(RATES)
         self._lock = threading.Lock()
         self._bearer, self._bearer_since = "", 0.0
-        self._began = 0.0
+        self._began = self._began_at = 0.0      # by the monotonic clock, and in seconds since 1970
+        self._channels: dict[tuple[str, int], float] = {}
         self._term: int | None = None
         self._sampling = Sampling(session.pool, self._hosts, self._compose, self._take)
 
@@ -114,7 +115,7 @@ class Prober:
             self._take_token(client)
         ledger.prepare(client)
         self._term = self._raft_term()
-        self._began = time.monotonic()
+        self._began, self._began_at = time.monotonic(), time.time()
         self._sampling.start(STARTING)
         if not self._sampling.seen:
             self._sampling.stop()
@@ -123,11 +124,12 @@ class Prober:
     def look(self) -> Availability:
         """Return what was seen until now; lost writes are known only in the end."""
         with self._lock:
-            series = self._tally.results()
+            series, timeline = self._tally.results(), self._tally.timeline()
             writes = len(self._tally.acknowledged.get("write", ()))
         not_seen = {host: round(seconds, 1) for host, seconds in self._sampling.not_seen.items() if seconds >= 0.05}
         faults = {host: why for host, why in self._sampling.faults.items() if host in not_seen}
-        return Availability(round(time.monotonic() - self._began, 1), series, writes, not_seen=not_seen, faults=faults)
+        return Availability(round(time.monotonic() - self._began, 1), series, writes, not_seen=not_seen, faults=faults,
+                            began=round(self._began_at, 1), timeline=timeline)
 
     def check(self) -> None:
         """Raise GateFailed when the budget is spent."""
@@ -170,7 +172,9 @@ class Prober:
 
     def _take(self, batch: Batch) -> None:
         with self._lock:
-            self._tally.add(batch)
+            since = time.monotonic() - self._began - batch.until    # when the channel began, told as its host tells it
+            began = self._channels.setdefault((batch.host, batch.channel), round(max(0.0, since), 3))
+            self._tally.add(batch, began)
 
     def _compose(self, host: str) -> Sequence[Series]:
         with self._lock:

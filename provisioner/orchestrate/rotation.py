@@ -36,7 +36,7 @@ def out_of_service(session: Session, host: str) -> Iterator[None]:
         yield
     finally:
         balancers.put_back(host)
-    balancers.agree("after", lambda servers: _missing(servers, [host]))
+    balancers.agree("after", lambda servers: _missing(servers, [host]), f"every HAProxy has {host} in service")
 
 
 def restore(session: Session) -> str:
@@ -67,10 +67,11 @@ class _Balancers:
         left_out = [s for s in others if any(s in by and by[s].admin != READY for by in seen.values())]
         if left_out:                    # by a killed run
             self.put_back(*left_out)
-        self.agree("before", lambda servers: _missing(servers, others))
+        self.agree("before", lambda servers: _missing(servers, others),
+                   f"every HAProxy has {', '.join(others)} in service")
         self._heard(haproxy.set_state(pool, self._hosts, [host], DRAIN))
-        self.agree("before", lambda servers: _undrained(servers, host))
-        self._wait("before", lambda: self._sent_to(host))
+        self.agree("before", lambda servers: _undrained(servers, host), f"every HAProxy drains {host}")
+        self._wait("before", lambda: self._sent_to(host), f"no HAProxy gives {host} a new session")
 
     def put_back(self, *servers: str) -> None:
         """Set servers ready everywhere; a HAProxy that cannot be told is named, and the next run finds it."""
@@ -78,25 +79,25 @@ class _Balancers:
         self._hosts = [h for h in self._all if h in self._hosts or not isinstance(told[h], KubewrightError)]
         self._heard({h: told[h] for h in self._hosts})
 
-    def agree(self, when: str, doubt: Callable[[Servers], str]) -> None:
+    def agree(self, when: str, doubt: Callable[[Servers], str], proof: str) -> None:
         """Wait until no HAProxy that answers has a doubt."""
 
         def look() -> str:
             doubts = {h: doubt(seen) for h, seen in self._heard(haproxy.look(self._session.pool, self._hosts)).items()}
             return "; ".join(f"HAProxy of {h}: {text}" for h, text in doubts.items() if text)
 
-        self._wait(when, look)
+        self._wait(when, look, proof)
 
     def _sent_to(self, server: str) -> str:
         new = self._heard(haproxy.new_sessions(self._session.pool, self._hosts, server, QUIET))
         return "; ".join(f"HAProxy of {h} still gave {server} {n} new sessions" for h, n in new.items() if n)
 
-    def _wait(self, when: str, look: Callable[[], str]) -> None:
+    def _wait(self, when: str, look: Callable[[], str], proof: str) -> None:
         def reason() -> str:
             said = look()
             return said if self._hosts else "no host's HAProxy answers"
 
-        gates.wait_until(self._session, "control-plane", reason, DEADLINE, when=when)
+        gates.wait_until(self._session, "control-plane", reason, DEADLINE, when=when, proof=proof)
 
     def _heard(self, outcomes: Mapping[str, T | KubewrightError]) -> dict[str, T]:
         """Return the answers; a host without one must not stop the others, so it is only named."""

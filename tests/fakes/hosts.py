@@ -226,7 +226,8 @@ class FakeHosts:
                 state = host.observe(unit).state
                 reason = "" if state == "active enabled current" else f"is {state}"
             results.append({"name": one["name"], "ok": not reason, "reason": reason})
-        return {"ok": all(r["ok"] for r in results), "seconds": 0.1, "results": results}
+        ok = all(r["ok"] for r in results)
+        return {"ok": ok, "hopeless": not ok, "seconds": 0.1, "results": results}
 
     def _member_waits(self, host: str) -> str:
         """Say why a member is not ready: it is down, or has no majority behind it."""

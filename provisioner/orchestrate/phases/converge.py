@@ -84,7 +84,7 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
                              origin=session.origin)
         session.in_flight |= dict.fromkeys(changes, step_id)
         results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir,
-                               emit=_answers(session, step))
+                               emit=_answers(session, step, changes))
         record.of_results(session, changes, results)
         if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
             session.forget_credentials()        # what let us in until now may be among them
@@ -93,12 +93,14 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _answers(session: Session, step: str) -> Emit:
+def _answers(session: Session, step: str, changes: Changes) -> Emit:
     """Return what takes the hosts' outcomes of a step: they are told with its name, and nothing is in flight there."""
+    tell = record.begun(session, step.rpartition(".")[0], changes, step)
 
     def take(event: Event) -> None:
-        session.in_flight.pop(event.host, None)
-        session.emit(replace(event, phase=step.rpartition(".")[0], data={**(event.data or {}), "step": step}))
+        if event.type == "host-done":
+            session.in_flight.pop(event.host, None)
+        tell(event)
 
     return take
 
@@ -120,7 +122,8 @@ def prepare(session: Session) -> str:
         return ""
     directory = session.run_dir / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes)
-    results = runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir, emit=session.emit)
+    results = runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir,
+                             emit=record.begun(session, "prepare", changes))
     for host in changes:
         if results[host].ok:
             record.of_changes(session, host, changes[host])

@@ -120,7 +120,7 @@ def _lead_elsewhere(session: Session, host: str) -> None:
     def look() -> str:
         return f"{host} still leads{refused}" if etcd.status(session.etcd_access(host)).is_leader else ""
 
-    gates.wait_until(session, "etcd", look, 10.0, when="before")
+    gates.wait_until(session, "etcd", look, 10.0, when="before", proof=f"{host} does not lead etcd")
 
 
 def gate(session: Session) -> None:

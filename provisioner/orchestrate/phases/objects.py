@@ -48,7 +48,7 @@ def admin_is_admitted(session: Session) -> None:
         session.kube().nodes()
         return ""
 
-    gates.wait_until(session, "access", look, 30.0)
+    gates.wait_until(session, "access", look, 30.0, proof="kubernetes-admin is let in")
 
 
 def addons_are_available(session: Session) -> None:
@@ -57,7 +57,8 @@ def addons_are_available(session: Session) -> None:
     for metadata in (b["metadata"] for b in bodies if b["kind"] == "Deployment"):
         gates.deployment_is_available(session, metadata["namespace"], metadata["name"])
     for body in (b for b in bodies if b["kind"] == "APIService"):
-        gates.wait_until(session, "addons", _reached(session, body))
+        gates.wait_until(session, "addons", _reached(session, body),
+                         proof=f"the API servers reach {body['metadata']['name']}")
 
 
 def _reached(session: Session, body: Mapping[str, Any]) -> Callable[[], str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from provisioner.artifacts.supply import fetch
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
+from provisioner.model.events import Event
 from provisioner.orchestrate import record
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
@@ -16,26 +18,31 @@ from provisioner.transport import remote
 from provisioner.transport.connection import Connection
 from provisioner.transport.pool import raise_all
 
+PHASE = "stage"
+TELL = 5.0      # seconds between two words on how much has been sent
+
 
 def stage(session: Session) -> str:
     """Stream the missing artifacts to all hosts at once; the plan says which host lacks what."""
-    changes = session.the_plan.of("stage")
+    changes = session.the_plan.of(PHASE)
     missing = {host: [c.item for c in of_host if isinstance(c.item, Artifact)] for host, of_host in changes.items()}
     missing = {host: items for host, items in missing.items() if items}
     if not missing:
         return ""
     files = _local_files(session, {i.sha256 for items in missing.values() for i in items})
-    sent = _Counter()
+    sent = _Sent(session, sum(i.size for items in missing.values() for i in items))
+    told = record.begun(session, PHASE, {h: changes[h] for h in missing})
 
     def send(connection: Connection) -> None:
         remote.store(connection, [(i, files[i.sha256]) for i in missing[connection.name]], sent.add)
+        told(Event("host-done", time.time(), host=connection.name, status="ok"))
 
     outcomes = session.pool.map(send, missing)
     for host, outcome in outcomes.items():
         if not isinstance(outcome, KubewrightError):
             record.of_changes(session, host, changes[host])
     raise_all(outcomes)
-    return f"{counted(len(missing), 'host')}, {sent.total / 1e6:.0f} MB"
+    return f"{counted(len(missing), 'host')}, {sent.bytes / 1e6:.0f} MB"
 
 
 def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:
@@ -47,13 +54,21 @@ def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:
     return files
 
 
-class _Counter:
-    """Adds up bytes that several threads send."""
+class _Sent:
+    """Adds up bytes that several threads send, and tells every few seconds how many of all they are."""
 
-    def __init__(self) -> None:
-        self.total = 0
+    def __init__(self, session: Session, total: int) -> None:
+        self.bytes = 0
+        self._session, self._total = session, total
+        self._told = time.monotonic()
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
         with self._lock:
-            self.total += count
+            self.bytes += count
+            due = time.monotonic() - self._told > TELL
+            if due:
+                self._told = time.monotonic()
+        if due:
+            self._session.tell("waiting", phase=PHASE,
+                               message=f"{self.bytes / 1e6:.0f} of {self._total / 1e6:.0f} MB sent")

@@ -11,6 +11,7 @@ from provisioner.errors import GateFailed, Interrupted
 from provisioner.orchestrate import engine
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.survey import survey
 from tests.fakes.session import World
 
 
@@ -64,7 +65,8 @@ def test_a_failure_ends_the_run_unchanged_and_says_what_was_not_started(world: W
     assert not any(d.startswith("three") for d in done)
     assert ("two proves" in done) == (which == "broken_gate"), "what was not done is not proved"
     assert [s[:2] for s in story(world) if s[2] == "failed"] == [("phase-done", "two"), ("run-end", "two")]
-    assert world.events[-1].data == {"not_started": ["three"]}
+    assert world.events[-1].data == {"not_started": ["three"], "error": {
+        "code": "gate-failed", "details": [], "hint": fault.value.hint}}
     assert world.events[-1].message == fault.value.message
 
 
@@ -156,3 +158,14 @@ def test_a_signal_that_was_ignored_stays_ignored(world: World) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert story(world)[-1] == ("run-end", "", "ok")
+
+
+def test_the_beginning_tells_what_the_plan_holds(built: World) -> None:
+    built.hosts.hosts["w1"].states["file", "/etc/haproxy/haproxy.cfg"] = "file sha256:by-hand 0644 root:root"
+    with built.session() as session:
+        survey(session)
+        engine.run(session, phases([]))
+    told = built.events[0].data or {}
+    assert {k: told[k] for k in ("cluster", "kubernetes", "bootstrap", "hosts", "changes", "objects")} == {
+        "cluster": "lab", "kubernetes": "1.36.3", "bootstrap": False, "hosts": ["cp1", "cp2", "cp3", "w1", "w2"],
+        "changes": len(session.the_plan.changes), "objects": 0}

@@ -141,6 +141,58 @@ def test_a_host_that_cannot_be_asked_is_not_taken_for_well(built: World, monkeyp
         gates.phase_holds(session, "node", ["w1"])
 
 
+def told(world: World, type_: str) -> list[tuple[str, str, str, Any]]:
+    """Return phase, host, status and data of the events of one type."""
+    return [(e.phase, e.host, e.status, e.data) for e in world.events if e.type == type_]
+
+
+def test_every_host_s_gate_is_told_with_what_was_proved_and_when_it_held(built: World) -> None:
+    session = surveyed(built)
+    built.hosts.broken = {"w2: kubelet": "connection refused"}
+    with pytest.raises(GateFailed):
+        gates.phase_holds(session, "node", ["w1", "w2"])
+    proved = {"when": "after", "proved": ["kubelet.service", "kube-proxy.service", "kubelet", "kube-proxy"]}
+    assert told(built, "gate") == [("node", "w1", "ok", proved), ("node", "w2", "failed", proved)]
+    assert all(e.seconds is not None for e in built.events if e.type == "gate")
+    assert "connection refused" in built.events[-1].message
+
+
+def test_while_a_host_s_gate_is_shut_it_is_told_every_few_seconds_what_is_missing(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sleeps, asked = surveyed(built), instant(monkeypatch), []
+
+    def probe(connection: Any, probes: Any, deadline: float) -> dict[str, Any]:
+        asked.append(deadline)
+        sleeps.append(deadline)
+        result = {"name": "kubelet", "ok": False, "reason": f"look {len(asked)}"}
+        return {"ok": False, "hopeless": False, "seconds": deadline, "results": [result]}
+
+    monkeypatch.setattr(remote, "probe", probe)
+    with pytest.raises(GateFailed, match=r"not so after 12 s: kubelet: look 3"):
+        gates.phase_holds(session, "node", ["w1"], 12.0)
+    assert asked == pytest.approx([gates.TELL, gates.TELL, 2.0], abs=0.2), "no longer than to the deadline"
+    assert [(e.host, e.message) for e in built.events if e.type == "waiting"] == [
+        ("w1", "kubelet: look 1"), ("w1", "kubelet: look 2")]
+
+
+def test_what_cannot_come_to_hold_is_not_waited_for(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, asked = surveyed(built), []
+
+    def probe(connection: Any, probes: Any, deadline: float) -> dict[str, Any]:
+        asked.append(deadline)
+        return {"ok": False, "hopeless": True, "seconds": 0.1, "results": []}
+
+    monkeypatch.setattr(remote, "probe", probe)
+    with pytest.raises(GateFailed):
+        gates.phase_holds(session, "node", ["w1"])
+    assert len(asked) == 1
+
+
+def test_waiting_for_the_cluster_tells_what_it_proved(world: World) -> None:
+    gates.wait_until(world.session(), "network", lambda: "", proof="Ready: w1")
+    assert told(world, "gate") == [("network", "", "ok", {"when": "after", "proved": ["Ready: w1"]})]
+
+
 def test_waiting_ends_with_the_last_reason_and_tells_it_meanwhile(world: World,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)

@@ -10,7 +10,7 @@ import yaml
 
 from provisioner.errors import UsageFault
 from provisioner.model.availability import Attempt, Availability, Batch, Budget, SeriesResult, budget_of
-from provisioner.orchestrate.measure import Tally
+from provisioner.orchestrate.measure import SLICES, Tally
 
 CASES = yaml.safe_load((Path(__file__).parents[2] / "cases" / "availability.yaml").read_text(encoding="utf-8"))
 RATES = {"a": 10.0, "b": 2.0}
@@ -71,3 +71,34 @@ def test_lost_writes_are_beyond_every_budget() -> None:
 def test_another_form_of_budget_is_a_usage_fault(word: str) -> None:
     with pytest.raises(UsageFault, match="not failures=N"):
         budget_of([word])
+
+
+def curves(tally: Tally) -> dict[str, tuple[tuple[int, ...], ...]]:
+    return {name: tuple(curve) for name, curve in tally.timeline().curves.items()}
+
+
+def test_attempts_stand_in_the_slice_of_time_in_which_they_began_whatever_channel_told_them() -> None:
+    tally = Tally(RATES)
+    tally.add(Batch("w1", 0, 1.0, (Attempt("a", 0.2, 0.03), Attempt("a", 0.9, 2.0, "refused"))))
+    tally.add(Batch("w2", 0, 1.0, (Attempt("a", 0.1, 0.5),)), began=0.3)
+    tally.add(Batch("w1", 1, 1.0, (Attempt("a", 0.0, 0.01), Attempt("b", 0.1, line=True))), began=3.0)
+    assert tally.timeline().seconds == 1.0
+    assert curves(tally) == {"a": ((3, 0, 0, 1), (1, 0, 0, 0), (500, 0, 0, 10)),
+                             "b": ((0, 0, 0, 1), (0, 0, 0, 0), (0, 0, 0, 0))}
+
+
+def test_a_long_measurement_has_longer_slices_and_loses_nothing() -> None:
+    tally = Tally(RATES)
+    tally.add(Batch("w1", 0, 0.0, tuple(Attempt("a", float(s), 0.001 * (s % 7)) for s in range(3 * SLICES))))
+    timeline = tally.timeline()
+    attempts, failures, slowest = timeline.curves["a"]
+    assert (timeline.seconds, len(attempts)) == (4.0, 3 * SLICES // 4)
+    assert (sum(attempts), sum(failures), max(slowest)) == (3 * SLICES, 0, 6)
+
+
+def test_the_longest_gap_is_told_with_the_moment_at_which_it_began() -> None:
+    tally = Tally(RATES)
+    late = (Attempt("b", 0.0), Attempt("b", 0.5, 0.2), Attempt("b", 1.0), Attempt("b", 1.5, 3.0))
+    tally.add(Batch("w1", 0, 0.0, late), began=10.0)
+    (seen,) = tally.results()
+    assert (seen.gap_ms, seen.gap_at) == (3000, 11.5)

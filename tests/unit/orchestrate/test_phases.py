@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.desired import File
+from provisioner.model.events import Event
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
+from provisioner.orchestrate import record
 from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.phases import converge, etcd, objects, stage
 from provisioner.orchestrate.session import Session
@@ -192,6 +195,51 @@ def test_only_missing_artifacts_are_streamed_and_only_to_the_hosts_that_lack_the
     assert len(gone) == 2
 
 
+def test_sending_tells_how_far_it_is_and_which_host_has_all(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sleeps = surveyed(world), instant(monkeypatch)
+    sent = stage._Sent(session, 200_000_000)
+    for _ in range(4):
+        sleeps.append(stage.TELL * 0.75)
+        sent.add(50_000_000)
+    assert [(e.phase, e.message) for e in world.events if e.type == "waiting"] == [
+        ("stage", "100 of 200 MB sent"), ("stage", "200 of 200 MB sent")]
+    world.forget()
+    stage.stage(session)
+    hosts = ["cp1", "cp2", "cp3", "w1", "w2"]
+    assert [e.host for e in world.events if e.type == "host-start"] == hosts
+    assert [(e.phase, e.host, e.status) for e in world.events if e.type == "host-done"] == [
+        ("stage", h, "ok") for h in hosts]
+
+
+def test_a_batch_tells_which_host_begins_and_adds_phase_and_seconds_to_its_end(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = surveyed(built)
+    real = built.hosts.apply
+
+    def apply(*args: Any, emit: Any, **rest: Any) -> dict[str, HostResult]:
+        emit(Event("host-done", time.time() + 2, host="w1", status="ok"))
+        return real(*args, emit=emit, **rest)
+
+    monkeypatch.setattr(runner, "apply", apply)
+    converge.apply_batch(session, "node.0", one_change(session, "w1"))
+    start, done, changed = built.events
+    assert (start.type, start.phase, start.host, start.data) == (
+        "host-start", "node", "w1", {"changes": 1, "step": "node.0"})
+    assert (done.type, done.phase, round(done.seconds or 0)) == ("host-done", "node", 2)
+    assert changed.data and "diff" not in changed.data["changes"][0], "what is new needs no diff"
+
+
+def test_what_was_changed_is_told_with_its_diff_and_a_long_one_is_cut(built: World) -> None:
+    session = surveyed(built)
+    short, long = (Change("w1", "node", "file", "/x", "change", "", "a", "b", diff="\n".join(["+line"] * n))
+                   for n in (3, record.DIFF_LINES + 7))
+    record.of_changes(session, "w1", [short, long])
+    rows = (built.events[-1].data or {})["changes"]
+    assert rows[0]["diff"] == "+line\n+line\n+line"
+    assert rows[1]["diff"].splitlines()[-2:] == ["+line", "… 7 more lines"]
+
+
 def test_with_nothing_missing_no_artifact_is_even_looked_up(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session = surveyed(built)
     monkeypatch.setattr(stage, "fetch", lambda *_, **__: pytest.fail("fetched"))
@@ -209,15 +257,15 @@ def test_an_artifact_that_a_fetch_did_not_bring_is_our_bug_and_not_a_missing_fil
 
 def bundles(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, Any]]]:
     """Return a record that fills with the changes of each batch's first host."""
-    record: dict[str, list[dict[str, Any]]] = {}
+    sent: dict[str, list[dict[str, Any]]] = {}
     real = world.hosts.apply
 
     def apply(inventory: Any, directory: Path, hosts: Sequence[str], **rest: Any) -> dict[str, HostResult]:
-        record[directory.name] = json.loads((directory / f"{hosts[0]}.json").read_text())["changes"]
+        sent[directory.name] = json.loads((directory / f"{hosts[0]}.json").read_text())["changes"]
         return real(inventory, directory, hosts, **rest)
 
     monkeypatch.setattr(runner, "apply", apply)
-    return record
+    return sent
 
 
 def test_members_of_a_first_start_say_new_from_a_file_in_run_that_goes_after_the_gate(
