@@ -129,7 +129,7 @@ class Prober:
         not_seen = {host: round(seconds, 1) for host, seconds in self._sampling.not_seen.items() if seconds >= 0.05}
         faults = {host: why for host, why in self._sampling.faults.items() if host in not_seen}
         return Availability(round(time.monotonic() - self._began, 1), series, writes, not_seen=not_seen, faults=faults,
-                            began=round(self._began_at, 1), timeline=timeline)
+                            began=round(self._began_at, 3), timeline=timeline)
 
     def check(self) -> None:
         """Raise GateFailed when the budget is spent."""
