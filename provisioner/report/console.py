@@ -19,6 +19,7 @@ _COLOURS = {"✓": "\x1b[32m", "✗": "\x1b[31m", "!": "\x1b[33m", "·": "\x1b[2
 _ENDED_EARLY = ("failed", "interrupted")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 QUIET = 10.0        # seconds after which a phase that runs says so in a line of its own, where nothing spins
+SAME = 60.0         # seconds until it says the same again
 _TURN = 0.1         # seconds between two pictures of the spinner
 _LOOK = 1.0         # seconds between two looks at whether to say something, where nothing spins
 
@@ -33,8 +34,9 @@ def is_plain(stream: TextIO) -> bool:
 class Console:
     """Writes phases as they end; below them, on a terminal, what goes on now and what is still to come.
 
-    Elsewhere a phase that has been silent for `QUIET` seconds says in a line what it waits for. `clock` counts seconds.
-    From the start of a run to its end a thread keeps this alive, unless `alive` is off: then `tick` must be called.
+    Elsewhere a phase that has been silent for `QUIET` seconds says in a line what it waits for, the same thing again
+    after `SAME`. `clock` counts seconds. From the start of a run to its end a thread keeps this alive, unless `alive` is
+    off: then `tick` must be called.
     """
 
     def __init__(self, stream: TextIO, *, verbose: bool = False, clock: Callable[[], float] = time.monotonic,
@@ -44,7 +46,8 @@ class Console:
         self._progress = Progress()
         self._drawn = 0             # lines on the terminal that are to be drawn over
         self._turn = 0
-        self._said = clock()
+        self._said = clock()        # when the last line was written
+        self._words = ""            # the last that was said of a phase that runs, with its name
         self._width = 6             # of the longest host's name
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -139,7 +142,10 @@ class Console:
             self._stream.flush()
             self._drawn = len(shown)
         elif now - self._said >= QUIET:
-            self._line(f"  … {self._progress.status(now)}")
+            words = f"{self._progress.phase} {self._progress.goes_on}"
+            if words != self._words or now - self._said >= SAME:
+                self._words = words
+                self._line(f"  … {self._progress.status(now)}")
 
     def _clear(self) -> None:
         if self._drawn:

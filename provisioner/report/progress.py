@@ -47,14 +47,16 @@ class Progress:
         """Return the running phase in one line without its mark: seconds, hosts done, and what it waits for."""
         hosts = self._done + len(self._working)
         count = f"{self._done}/{hosts} hosts  " if hosts else ""
-        return f"{self.phase:<15}{now - self._since:>5.0f}s   {count}{self._goes_on()}".rstrip()
+        return f"{self.phase:<15}{now - self._since:>5.0f}s   {count}{self.goes_on}".rstrip()
 
     @property
     def pending(self) -> tuple[str, ...]:
         """Return the phases after the running one."""
         return tuple(self._phases[self._phases.index(self.phase) + 1:]) if self.phase in self._phases else ()
 
-    def _goes_on(self) -> str:
+    @property
+    def goes_on(self) -> str:
+        """Return what is waited for, or who is worked on; the newest word first."""
         if self._waits:
             host, message = next(reversed(self._waits.items()))
             return f"{host}: {message}" if host else message

@@ -4,92 +4,196 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import stat
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from provisioner.model.events import SCHEMA_VERSION, Event
-from provisioner.report.console import Console, is_plain, json_lines, to_all, to_file
+from provisioner.report.console import QUIET, Console, is_plain, json_lines, to_all, to_file
+from tests.fakes.terminal import Terminal
 
+CASES = Path(__file__).parents[2] / "cases" / "runs"
+RECORDED = sorted(CASES.glob("*.jsonl"))
 STORY = (
-    Event("run-start", 1.0, message="20260101-000000-ab12", data={"phases": ["pki", "etcd", "node"]}),
+    Event("run-start", 1.0, message="20260101-000000-ab12", data={"phases": ["pki", "etcd", "node", "verify"]}),
     Event("phase-start", 1.0, phase="pki", message="certificates, keys and kubeconfigs"),
-    Event("host-done", 1.5, host="cp1", status="ok", data={"written": 30}),
+    Event("host-start", 1.0, phase="pki", host="cp1", data={"changes": 30}),
+    Event("host-start", 1.0, phase="pki", host="w1", data={"changes": 5}),
+    Event("host-done", 1.5, phase="pki", host="cp1", status="ok", seconds=0.5, data={"written": 30}),
     Event("phase-done", 2.0, phase="pki", status="ok", message="5 hosts, 84 changes", seconds=1.25),
     Event("phase-start", 2.0, phase="etcd", message="the members"),
     Event("waiting", 7.0, phase="etcd", message="no leader that all agree on"),
-    Event("phase-done", 8.0, phase="etcd", status="nothing-to-do", seconds=6.0),
-    Event("diagnostic", 8.0, message="old1 is not in the inventory"),
-    Event("phase-start", 8.0, phase="node", message="kubelet and kube-proxy"),
-    Event("host-done", 9.0, host="w1", status="failed", message="applying: the disk is full"),
-    Event("phase-done", 9.0, phase="node", status="failed", message="w1: applying: the disk is full", seconds=0.5),
-    Event("run-end", 9.0, phase="node", status="failed", message="w1: ...", seconds=8.0,
-          data={"not_started": ["network", "verify"]}),
+    Event("waiting", 8.0, phase="etcd", host="cp3", message="etcd /readyz: 503"),
+    Event("gate", 18.0, phase="etcd", host="cp3", status="ok", seconds=10.5,
+          data={"when": "after", "proved": ["etcd.service", "etcd /readyz"]}),
+    Event("phase-done", 18.0, phase="etcd", status="nothing-to-do", seconds=16.0),
+    Event("diagnostic", 18.0, message="old1 is not in the inventory"),
+    Event("phase-start", 18.0, phase="node", message="kubelet and kube-proxy"),
+    Event("host-done", 19.0, phase="node", host="w1", status="failed", message="applying: the disk is full"),
+    Event("phase-done", 19.0, phase="node", status="failed", message="w1: applying: the disk is full", seconds=0.5),
+    Event("run-end", 19.0, phase="node", status="failed", message="w1: ...", seconds=18.0,
+          data={"not_started": ["verify"]}),
 )
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CI", "KUBEWRIGHT_PROGRESS"):
+    for name in ("CI", "KUBEWRIGHT_PROGRESS", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
 
-def told(stream: io.StringIO, *, verbose: bool = False) -> str:
-    console = Console(stream, verbose=verbose)
-    for event in STORY:
+def replay(stream: io.StringIO, events: Sequence[Event], *, verbose: bool = False, every: float = 1.0) -> list[str]:
+    """Let a console see events at their own times, with a tick every so often; return the lines it had last each time.
+    """
+    now = [events[0].t]
+    console = Console(stream, verbose=verbose, clock=lambda: now[0], alive=False)
+    seen = []
+    for event in events:
+        while now[0] + every < event.t:
+            now[0] += every
+            console.tick()
+            seen.append(getattr(stream, "screen", [""])[-2:])
+        now[0] = max(now[0], event.t)
         console(event)
-    return stream.getvalue()
+        seen.append(getattr(stream, "screen", [""])[-2:])
+    return [line for lines in seen for line in lines]
 
 
-def test_off_a_terminal_each_finished_phase_is_one_plain_line_with_its_seconds() -> None:
-    assert told(io.StringIO()).splitlines() == [
+def told(stream: io.StringIO, *, verbose: bool = False) -> list[str]:
+    replay(stream, STORY, verbose=verbose)
+    return stream.getvalue().splitlines()
+
+
+def test_off_a_terminal_each_finished_phase_is_one_plain_line_and_a_long_silence_says_what_it_waits_for() -> None:
+    assert told(io.StringIO()) == [
         "Run 20260101-000000-ab12",
         "  ✓ pki               1.2s  5 hosts, 84 changes",
-        "  … etcd           no leader that all agree on",
-        "  · etcd              6.0s",
+        "  … etcd              10s   cp3: etcd /readyz: 503",
+        "  · etcd             16.0s",
         "  ! old1 is not in the inventory",
-        "    w1     failed applying: the disk is full",
+        "    w1     failed  applying: the disk is full",
         "  ✗ node              0.5s",
-        "  · not started: network, verify"]
+        "  · not started: verify"]
 
 
-def test_plain_lines_hold_no_cursor_moves() -> None:
-    assert not set(told(io.StringIO())) & {"\x1b", "\r"}
+def test_plain_lines_hold_no_cursor_moves_and_no_colour() -> None:
+    assert not set("\n".join(told(io.StringIO()))) & {"\x1b", "\r"}
 
 
-def test_verbose_tells_each_host() -> None:
-    assert "    cp1    ok" in told(io.StringIO(), verbose=True).splitlines()
+def test_verbose_tells_each_host_s_changes_and_each_gate() -> None:
+    lines = told(io.StringIO(), verbose=True)
+    assert "    cp1    ok  0.5s  30 written" in lines
+    assert "    cp3    ok  10.5s  gate after etcd: etcd.service, etcd /readyz" in lines
 
 
-def test_on_a_terminal_the_running_phase_stands_in_the_last_line_and_finished_ones_stay() -> None:
-    text = told(Terminal())
-    assert "\r\x1b[K  … pki            certificates, keys and kubeconfigs" in text
-    shown = [line.rpartition("\r\x1b[K")[2] for line in text.split("\n")]
-    assert "  ✓ pki               1.2s  5 hosts, 84 changes" in shown
-    assert not any("…" in line for line in shown), "what a phase waits for is gone when it ends"
+def test_on_a_terminal_the_running_phase_stands_last_and_changes_and_finished_ones_stay() -> None:
+    terminal = Terminal()
+    seen = replay(terminal, STORY)
+    assert "  ⠋ pki                0s   1/2 hosts  w1: being changed" in seen
+    assert "  · etcd · node · verify" in seen
+    waits = [line[4:] for line in seen if "etcd /readyz" in line]
+    assert waits == [f"etcd           {second:>5}s   cp3: etcd /readyz: 503" for second in range(6, 16)]
+    assert terminal.screen == [
+        "Run 20260101-000000-ab12",
+        "  ✓ pki               1.2s  5 hosts, 84 changes",
+        "  · etcd             16.0s",
+        "  ! old1 is not in the inventory",
+        "    w1     failed  applying: the disk is full",
+        "  ✗ node              0.5s",
+        "  · not started: verify"]
+
+
+@pytest.mark.parametrize("events", RECORDED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("kind", ["plain", "verbose", "terminal"])
+def test_a_recorded_run_is_shown_as_it_was(events: Path, kind: str) -> None:
+    stream = Terminal() if kind == "terminal" else io.StringIO()
+    story = [Event(**{k: v for k, v in json.loads(line).items() if k != "v"}) for line in events.open()]
+    live = replay(stream, story, verbose=kind == "verbose")
+    text = stream.getvalue()
+    if isinstance(stream, Terminal):
+        spinning = {re.sub(r" +\d+s ", " ", line[4:]): line[4:] for line in reversed(live)
+                    if line[2:3] in "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"}
+        text = "\n".join([*stream.screen, "", "Lines that stood below meanwhile, each as it came:",
+                          *reversed(spinning.values()), ""])
+    golden = events.with_suffix(f".{kind}.txt")
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("events", RECORDED, ids=lambda path: path.stem)
+def test_what_a_terminal_shows_changes_at_least_every_ten_seconds(events: Path) -> None:
+    story = [Event(**{k: v for k, v in json.loads(line).items() if k != "v"}) for line in events.open()]
+    end, now = story[-1].t, [story[0].t]
+    terminal = Terminal()
+    console = Console(terminal, clock=lambda: now[0], alive=False)
+    shown, since = terminal.screen, now[0]
+    while now[0] < end:
+        for event in (e for e in story if now[0] <= e.t < now[0] + 1):
+            console(event)
+        now[0] += 1
+        console.tick()
+        words = [line.lstrip(" ⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏") for line in terminal.screen]
+        if words != shown:
+            shown, since = words, now[0]
+        assert now[0] - since < QUIET or not console._progress.phase
 
 
 def test_a_status_line_is_never_wider_than_the_terminal() -> None:
+    terminal = Terminal()
+    replay(terminal, [Event("run-start", 0.0, data={"phases": [f"phase{n}" for n in range(40)]}),
+                      Event("phase-start", 0.0, phase="phase0", message="x" * 300)])
+    assert max(len(line) for line in terminal.screen) < 80
+
+
+def test_a_run_keeps_itself_alive_until_its_end_and_no_longer() -> None:
+    terminal = Terminal()
+    console = Console(terminal)
+    for event in STORY[:4]:
+        console(event)
+    before, deadline = terminal.getvalue(), time.monotonic() + 30
+    while len(terminal.getvalue()) < len(before) + 20 and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    assert len(terminal.getvalue()) > len(before), "the spinner turns by itself"
+    console(STORY[-1])
+    (keeper,) = [t for t in threading.enumerate() if t.name == "console"] or [None]
+    if keeper is not None:
+        keeper.join(30)
+        assert not keeper.is_alive()
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_thread_that_draws() -> None:
     stream = Terminal()
-    Console(stream)(Event("phase-start", 0.0, phase="pki", message="x" * 300))
-    assert len(stream.getvalue().removeprefix("\r\x1b[K")) < 80
+    console = Console(stream, alive=False)
+    for event in STORY[:2]:
+        console(event)
+    stream.close()
+    console.tick()
 
 
-@pytest.mark.parametrize(("name", "value"), [("CI", "true"), ("KUBEWRIGHT_PROGRESS", "plain"), ("TERM", "dumb")])
+@pytest.mark.parametrize(("name", "value"), [("CI", "true"), ("KUBEWRIGHT_PROGRESS", "plain"), ("TERM", "dumb"),
+                                             ("NO_COLOR", "1")])
 def test_a_terminal_is_plain_where_someone_asked_for_it(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     assert not is_plain(Terminal())
     monkeypatch.setenv(name, value)
     assert is_plain(Terminal())
+    terminal = Terminal()
+    replay(terminal, STORY)
+    assert "\x1b" not in terminal.getvalue()
+
+
+def test_colour_is_only_beside_a_sign_that_says_the_same() -> None:
+    terminal = Terminal()
+    replay(terminal, STORY)
+    assert "\x1b[32m✓\x1b[0m pki" in terminal.getvalue()
+    assert "\x1b[31m✗\x1b[0m node" in terminal.getvalue()
 
 
 def test_every_event_is_one_json_line_with_the_schema_s_version_and_no_empty_field() -> None:
@@ -105,8 +209,6 @@ def test_every_event_is_one_json_line_with_the_schema_s_version_and_no_empty_fie
         assert (row["type"], row["t"]) == (event.type, event.t)
         assert row.keys() <= allowed
         assert "" not in row.values() and None not in row.values()
-    assert {r["type"] for r in rows} <= {"run-start", "phase-start", "waiting", "host-done", "phase-done", "diagnostic",
-                                         "run-end"}
 
 
 def test_the_event_file_grows_line_by_line_and_is_private_from_its_creation(tmp_path: Path) -> None:
@@ -125,6 +227,30 @@ def test_all_readers_get_every_event_in_the_same_order() -> None:
     for event in STORY:
         write(event)
     assert one == two == list(STORY)
+
+
+def test_events_of_many_threads_are_told_one_after_the_other() -> None:
+    inside, most = [0], [0]
+
+    def reader(event: Event) -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        threading.Event().wait(0.002)
+        inside[0] -= 1
+
+    write = to_all([reader])
+    threads = [threading.Thread(target=lambda: [write(e) for e in STORY[:4]]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == [1]
+
+
+def test_what_is_waited_for_outside_a_run_is_told_at_once() -> None:
+    stream = io.StringIO()
+    Console(stream)(Event("waiting", 1.0, phase="artifacts", message="building etcd"))
+    assert stream.getvalue() == "  … artifacts      building etcd\n"
 
 
 def test_an_event_of_a_type_unknown_to_the_console_is_passed_over() -> None:
