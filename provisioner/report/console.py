@@ -35,8 +35,8 @@ class Console:
     """Writes phases as they end; below them, on a terminal, what goes on now and what is still to come.
 
     Elsewhere a phase that has been silent for `QUIET` seconds says in a line what it waits for, the same thing again
-    after `SAME`. `clock` counts seconds. From the start of a run to its end a thread keeps this alive, unless `alive` is
-    off: then `tick` must be called.
+    after `SAME`. `clock` counts seconds. From the start of a run to its end a thread keeps this alive; with `alive` off
+    `tick` must be called.
     """
 
     def __init__(self, stream: TextIO, *, verbose: bool = False, clock: Callable[[], float] = time.monotonic,
