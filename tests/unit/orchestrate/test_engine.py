@@ -80,7 +80,7 @@ def test_ctrl_c_names_the_phase_says_what_is_still_fine_and_how_to_go_on(world: 
     assert stopped.value.details == ("not started: three", "what was done stays done")
     assert not any(d.startswith("three") for d in done)
     assert [s[:2] for s in story(world) if s[2] == "interrupted"] == [("phase-done", "two"), ("run-end", "two")]
-    assert world.events[-1].data == {"not_started": ["three"]}
+    assert (world.events[-1].data or {})["not_started"] == ["three"]
 
 
 def test_a_bug_ends_the_story_too_without_the_words_that_it_may_carry(world: World) -> None:
@@ -127,7 +127,8 @@ def test_the_first_ctrl_c_lets_the_phase_end_and_stops_before_the_next(world: Wo
     assert stopped.value.details == ("not started: one, two, three", "what was done stays done")
     told = next(e for e in world.events if e.type == "stopping")
     assert told.message == "Stopping after phase zero (safe point). Press again to stop at once."
-    assert (story(world)[-2], story(world)[-1]) == (("phase-done", "zero", "ok"), ("run-end", "one", "interrupted"))
+    ended = [s for s in story(world) if s[0] != "stopping"]        # which another thread tells, at its own time
+    assert ended[-2:] == [("phase-done", "zero", "ok"), ("run-end", "one", "interrupted")]
 
 
 def test_the_second_ctrl_c_stops_at_once_and_names_the_steps_that_go_on(world: World) -> None:
