@@ -25,6 +25,7 @@ class Look:
         self.host = host
         self.sums = stamps.Sums(host)
         self.known_artifacts = artifacts.Known(host)
+        self.keys = {s["path"]: s["hmac_key"] for s in specs if s.get("hmac_key")}
         self.units = units.show(host, [s["path"] for s in specs if s["kind"] == "unit"])
         self.packages = _packages(host, [s["path"] for s in specs if s["kind"] == "package"])
         self._pair_context: Any = None
@@ -143,8 +144,15 @@ def _unit(look: Look, spec: Spec) -> Seen:
     current, causes = stamps.compare(look.host, spec["path"], spec.get("inputs", ()), look.sums)
     extra = units.details(seen, causes)
     if causes:
-        extra["started"] = stamps.started(look.host, spec["path"], causes)
+        found = stamps.started(look.host, spec["path"], causes)
+        extra["started"] = {path: _keyed(line, look.keys.get(path)) for path, line in found.items()}
     return units.state(seen, current), extra
+
+
+def _keyed(line: str, hmac_key: Optional[str]) -> str:
+    """Return a stamp's line; a secret's with a keyed digest of its digest, as that of a short one can be guessed."""
+    kind, _, digest = line.partition(" ")
+    return f"file {digest_of(digest.encode(), hmac_key)}" if hmac_key and kind == "file" else line
 
 
 def _package(look: Look, spec: Spec) -> Seen:

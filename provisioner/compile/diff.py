@@ -46,24 +46,38 @@ def _compare_host(
             change = _compare_state(host.name, item, observed)
         if change is None:
             continue
-        rewritten[change.path] = _Rewrite(_what(change, observed), _line(change.expect), _line(change.want))
+        rewritten[change.path] = _Rewrite(_what(change, observed), _line(change.expect), _line(change.want),
+                                          _stamp(change))
         if isinstance(item, Certificate):
             rewritten[item.key_path] = _Rewrite(rewritten[change.path].words)
         yield change
 
 
 class _Rewrite(NamedTuple):
-    """What a plan does to a path: in words, and the line that a unit's stamp has for it before and after, if known."""
+    """What a plan does to a path: in words, its content before and after, and how a unit's stamp tells that of after.
+
+    Contents are lines as in a stamp (docs/reference/applier-protocol.md); they differ from `stamp` for secrets alone.
+    What is empty is not known.
+    """
 
     words: str
     before: str = ""
     after: str = ""
+    stamp: str = ""
+
+
+def _stamp(change: Change) -> str:
+    """Return how the stamp of a unit that starts with what the change makes is told."""
+    if isinstance(change.item, File) and change.item.secret is not None:
+        return f"file hmac:{change.item.secret.stamp}" if change.item.secret.stamp else ""
+    return _line(change.want)
 
 
 def _line(state: str) -> str:
-    """Return the stamp's line (docs/reference/applier-protocol.md) of a state; nothing where it cannot be known."""
     kind, _, rest = state.partition(" ")
     digest = rest.partition(" ")[0]
+    if kind == "file" and digest.startswith("hmac:"):
+        return f"file {digest}"
     if kind in ("file", "certificate") and digest.startswith("sha256:"):
         return f"file {digest.removeprefix('sha256:')}"
     if kind == "link":
@@ -210,5 +224,7 @@ def _put_back(rewrite: _Rewrite | None, started: str, *, differs: bool) -> bool:
 
     So it is with a file that was edited by hand and never loaded, and with one of which only the mode changes.
     """
-    then = started if differs else rewrite.before if rewrite else ""
-    return rewrite is not None and then != "" and then == rewrite.after
+    if rewrite is None:
+        return False
+    then, now = (started, rewrite.stamp) if differs else (rewrite.before, rewrite.after)
+    return then != "" and then == now

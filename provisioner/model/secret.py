@@ -10,12 +10,14 @@ from dataclasses import dataclass
 class SecretRef:
     """The name of a secret in the inventory's store, with the keyed digest that lets a plan compare without it.
 
-    `hmac_key` and `digest` are hex: digest = HMAC-SHA256(hmac_key, secret bytes). Both may be shown to anyone.
+    All are hex and may be shown to anyone: digest = HMAC-SHA256(hmac_key, secret bytes), stamp = HMAC-SHA256(hmac_key,
+    hex SHA-256 of the bytes), which a host can make of what it knows of a unit's start. An index of before has none.
     """
 
     name: str
     hmac_key: str = ""
     digest: str = ""
+    stamp: str = ""
 
 
 Resolve = Callable[[str], bytes]

@@ -1,6 +1,6 @@
 """The inventory's secrets at rest: age-encrypted to the operators' SSH keys, with an index that needs no decryption.
 
-`<name>.age` holds the bytes; `index.json` a random key and HMAC-SHA256 of each, so that a plan compares without
+`<name>.age` holds the bytes; `index.json` a random key and keyed digests of each, so that a plan compares without
 decrypting; `<ca>.crt` and `sa.pub` lie beside them in the clear. age: docs of pyrage 1.4, format age-encryption.org/v1.
 """
 
@@ -63,7 +63,7 @@ class SecretStore:
         index = {}
         for name, value in values.items():
             _write(self._directory / f"{name}.age", _encrypt(value, recipients), 0o600)
-            index[name] = _keyed_digest(value)
+            index[name] = _index_entry(value)
         _write(self._directory / "index.json", json.dumps({"version": 1, "secrets": index}, indent=1).encode(), 0o644)
 
     def refs(self) -> dict[str, SecretRef]:
@@ -71,7 +71,8 @@ class SecretStore:
         if not self.exists:
             return {name: SecretRef(name) for name in SECRET_NAMES}
         index = json.loads((self._directory / "index.json").read_text())["secrets"]
-        return {name: SecretRef(name, entry["hmac_key"], entry["digest"]) for name, entry in index.items()}
+        return {name: SecretRef(name, entry["hmac_key"], entry["digest"], entry.get("stamp", ""))
+                for name, entry in index.items()}
 
     def public(self) -> dict[str, str]:
         """Return the public texts by name: CA certificates and the service account key."""
@@ -91,8 +92,7 @@ class SecretStore:
         if name not in self._opened:
             value = self._decrypt(self._directory / f"{name}.age")
             ref = self.refs()[name]
-            digest = hmac.new(bytes.fromhex(ref.hmac_key), value, hashlib.sha256).hexdigest()
-            if not hmac.compare_digest(digest, ref.digest):
+            if not hmac.compare_digest(_keyed(bytes.fromhex(ref.hmac_key), value), ref.digest):
                 raise InventoryRefused(f"secret {name}: its bytes are not those of index.json",
                                        hint=f"git log -- {self._directory}", code="secret-tampered")
             self._opened[name] = value
@@ -145,9 +145,15 @@ def _encrypt(value: bytes, recipients: Sequence[object]) -> bytes:
     return bytes(encrypt(value, recipients))
 
 
-def _keyed_digest(value: bytes) -> dict[str, str]:
+def _index_entry(value: bytes) -> dict[str, str]:
+    """Return what a SecretRef needs to know of a secret."""
     key = random.token_bytes(32)
-    return {"hmac_key": key.hex(), "digest": hmac.new(key, value, hashlib.sha256).hexdigest()}
+    return {"hmac_key": key.hex(), "digest": _keyed(key, value),
+            "stamp": _keyed(key, hashlib.sha256(value).hexdigest().encode())}
+
+
+def _keyed(key: bytes, value: bytes) -> str:
+    return hmac.new(key, value, hashlib.sha256).hexdigest()
 
 
 def _encryption_config() -> bytes:

@@ -7,6 +7,8 @@ one of its inputs is no longer what it started with; starting etcd makes a membe
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,6 +54,7 @@ class FakeHost:
     states: dict[tuple[str, str], str] = field(default_factory=dict)
     extras: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     started: dict[str, dict[str, str]] = field(default_factory=dict)
+    stamps: dict[str, str] = field(default_factory=dict)    # a secret's line in a stamp -> how it is told
     down: bool = False
 
     def edit(self, path: str, state: str, text: str | None = None, *, unit: str = "") -> None:
@@ -79,9 +82,9 @@ class FakeHost:
         causes = [p for p in unit.inputs if was[p] != stamp_line(self.file(p))] if unit.path in self.started else []
         if state != ABSENT:
             state = " ".join([*state.split()[:2], "due" if causes else "current"])
-        return ObservedItem("unit", unit.path, state, {
-            "causes": causes, "started": {p: was[p] for p in causes}, "restarts": 0} | self.extras.get(
-            ("unit", unit.path), {}))
+        started = {p: self.stamps.get(was[p], was[p]) for p in causes}
+        return ObservedItem("unit", unit.path, state, {"causes": causes, "started": started, "restarts": 0}
+                            | self.extras.get(("unit", unit.path), {}))
 
     def change(self, change: Mapping[str, Any]) -> str:
         """Make one change as the applier would, and return its result."""
@@ -105,7 +108,11 @@ class FakeHost:
         elif kind == "certificate":
             self.extras[key] = {"pem": base64.b64decode(change["certificate"]).decode()}
             self.states["key", change["key_path"]] = change["want"]
-        elif kind == "file" and " hmac:" not in change["want"]:
+        elif kind == "file" and change.get("hmac_key"):
+            digest = hashlib.sha256(base64.b64decode(change["content"])).hexdigest()
+            stamp = hmac.new(bytes.fromhex(change["hmac_key"]), digest.encode(), "sha256").hexdigest()
+            self.stamps[stamp_line(change["want"])] = f"file hmac:{stamp}"
+        elif kind == "file":
             self.extras[key] = {"text": base64.b64decode(change["content"]).decode()}
         return "done"
 

@@ -135,6 +135,20 @@ def test_a_unit_is_three_words_and_says_why_it_is_due(box: FakeHost) -> None:
     assert (extra["invocation_id"], extra["restarts"], extra["sub"]) == ("abc", 3, "running")
 
 
+def test_of_a_secret_it_is_told_by_a_keyed_digest_what_a_unit_started_with(box: FakeHost) -> None:
+    box.put("/etc/secret", "top secret", 0o600)
+    box.put("/etc/kubewright/inputs/x.service", "/etc/secret\n")
+    box.set_units(x={"ActiveState": "active", "UnitFileState": "enabled"})
+    box.stamp("x.service")
+    box.put("/etc/secret", "by hand", 0o600)
+    file = d.File(path="/etc/secret", secret=SECRET, mode=0o600, **OWNED)
+    unit = d.Unit(path="x.service", inputs=("/etc/secret",), phase="p")
+    look = states.Look(box.host, [file.spec(), unit.spec()])
+    digest = hashlib.sha256(b"top secret").hexdigest()
+    stamp = hmac.new(bytes.fromhex(SECRET.hmac_key), digest.encode(), "sha256").hexdigest()
+    assert look.see(unit.spec())[1]["started"] == {"/etc/secret": f"file hmac:{stamp}"}
+
+
 def test_many_units_cost_one_call(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = [{"kind": "unit", "path": f"u{n}.service", "inputs": []} for n in range(30)]
     calls = []

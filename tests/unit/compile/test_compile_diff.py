@@ -183,6 +183,22 @@ def test_of_a_secret_neither_the_old_nor_the_new_text_is_ever_shown() -> None:
     assert "OLD SECRET" not in repr(change) + str(change.to_json())
 
 
+@pytest.mark.parametrize(("state", "unit", "causes", "started", "restarts"), [
+    ("file hmac:byhand 0600 root:root", "due", ["/etc/key"], "file hmac:stamp", False),      # never read
+    ("file hmac:byhand 0600 root:root", "due", ["/etc/key"], "file hmac:older", True),
+    ("file hmac:byhand 0600 root:root", "current", [], "", True),                            # read
+    ("file hmac:digest 0644 root:root", "current", [], "", False),                           # only its mode
+])
+def test_a_secret_restarts_what_has_read_another_one(
+        state: str, unit: str, causes: list[str], started: str, restarts: bool) -> None:
+    items: list[Item] = [
+        File(path="/etc/key", phase="pki", mode=0o600, secret=SecretRef("sa.key", "aa", "digest", "stamp")),
+        Unit(path="x.service", phase="pki", inputs=("/etc/key",))]
+    found = changes_of(items, {("file", "/etc/key"): state, ("unit", "x.service"): f"active enabled {unit}"},
+                       {("unit", "x.service"): {"causes": causes, "started": dict.fromkeys(causes, started)}})
+    assert [c.kind for c in found] == ["file", *(["unit"] if restarts else [])]
+
+
 def test_a_host_that_was_not_observed_contributes_nothing() -> None:
     desired = Desired({"cp1": HostDesired("cp1", (KIN["file"],)), "cp2": HostDesired("cp2", (KIN["file"],))})
     found = compare(desired, {"cp2": HostObserved("cp2", FACTS["cp2"], {})}, {}, NOW)

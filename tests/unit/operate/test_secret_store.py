@@ -156,6 +156,8 @@ def test_a_reference_compares_without_decrypting(store: SecretStore, tmp_path: P
     for name, ref in refs.items():
         value = store.resolve(name)
         assert hmac.new(bytes.fromhex(ref.hmac_key), value, hashlib.sha256).hexdigest() == ref.digest
+        stamp = hmac.new(bytes.fromhex(ref.hmac_key), hashlib.sha256(value).hexdigest().encode(), hashlib.sha256)
+        assert stamp.hexdigest() == ref.stamp
         assert ref.digest != hashlib.sha256(value).hexdigest(), "a plain digest of a short secret can be guessed"
 
 
@@ -205,4 +207,4 @@ def test_an_operator_s_line_that_is_no_key_is_named_before_anything_is_made(tmp_
 
 def test_the_index_tells_names_and_keyed_digests_only(store: SecretStore, tmp_path: Path) -> None:
     index = json.loads((tmp_path / "secrets" / "index.json").read_text())
-    assert {tuple(sorted(entry)) for entry in index["secrets"].values()} == {("digest", "hmac_key")}
+    assert {tuple(sorted(entry)) for entry in index["secrets"].values()} == {("digest", "hmac_key", "stamp")}

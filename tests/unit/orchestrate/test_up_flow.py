@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.compile.control_plane import AUTHENTICATION_CONFIG as AUTHENTICATION
 from provisioner.compile.etcd import BOOTSTRAP_ENV
-from provisioner.compile.pki import ADMIN, CA
+from provisioner.compile.pki import ADMIN, CA, SA_KEY
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedForSafety, Unreachable
@@ -231,6 +231,19 @@ def test_credentials_that_do_not_open_the_api_are_replaced_and_fetched_anew_in_t
             patch.setattr(FakeSession, "kube", refuse)
             assert {o.action for o in survey(session).objects} == {"add"}
         assert session.admin_files()[1].read_text() != "of no use"
+
+
+@pytest.mark.parametrize("state", ["file hmac:by-hand 0600 root:root", "file MINE 0644 root:root"])
+def test_a_secret_edited_and_never_read_or_with_another_mode_is_put_back_and_the_plan_names_no_restart(
+        built: World, state: str) -> None:
+    host = built.hosts.hosts["cp1"]
+    host.edit(SA_KEY, state.replace("MINE", host.states["file", SA_KEY].split()[1]))
+    with built.session() as session:
+        assert [(c.kind, c.path) for c in survey(session).changes] == [("file", SA_KEY)]
+        engine.run(session, UP)
+    assert built.hosts.log == [("apply", "pki.0", ("cp1",))]
+    with built.session() as session:
+        assert survey(session).is_empty
 
 
 def test_credentials_that_a_run_has_replaced_on_the_hosts_are_fetched_anew(built: World) -> None:
