@@ -150,7 +150,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a text file so that a reader sees the old one or the new one, also after a crash."""
     descriptor, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     copy = Path(name)
@@ -158,7 +158,7 @@ def write_atomic(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)
             handle.flush()
-            os.fchmod(handle.fileno(), 0o644)
+            os.fchmod(handle.fileno(), mode)
             os.fsync(handle.fileno())
         copy.replace(path)
         _sync_directory(path.parent)

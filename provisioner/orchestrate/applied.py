@@ -127,4 +127,4 @@ def keep(inventory: Inventory, applied: Applied) -> None:
     file, text = inventory.applied_path, applied.to_text()
     if file.is_file() and file.read_text(encoding="utf-8", errors="replace") == text:
         return
-    write_atomic(file, text)
+    write_atomic(file, text, 0o600)

@@ -86,7 +86,6 @@ def test_a_blocked_port_is_a_failure_of_what_goes_through_it_and_of_nothing_else
     assert set(seen["not_seen"]) == set()
 
 
-@pytest.mark.full       # not seen to pass on nodes since it was last changed
 def test_a_killed_ssh_connection_is_not_seen_and_no_failure(cluster: Lab) -> None:
     with probing(cluster, 15) as seen:
         chain = until(lambda: samplers(cluster, "w2"), 20, "w2 samples too")

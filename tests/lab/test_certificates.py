@@ -15,7 +15,7 @@ from tests.lab.conftest import NODES, Lab, managed_mtimes, unit_ids
 from tests.lab.hostside import at_once
 from tests.lab.reissue import NAME, OLD, Reissue, age, document
 
-pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 CONTROL_PLANES = {"cp1": "10.77.0.11", "cp2": "10.77.0.12", "cp3": "10.77.0.13"}
 WHY_OLD = "expires in 20 days: below 30 % of its life"
 WHY_NAME = f"names differ: +{NAME}"
@@ -95,6 +95,7 @@ def test_an_inventory_with_another_ca_is_refused_and_nothing_is_changed(reissued
     assert all(f"  {host}: {table.CA}: not this inventory's CA\n" in told.stdout for host in NODES)
 
 
+@pytest.mark.full
 def test_a_cluster_all_of_whose_certificates_have_expired_is_seen_and_repaired(cluster: Lab) -> None:
     """As after a year switched off: every service restarted, none of them believing another, the API down."""
     def expire(host: str) -> None:

@@ -89,7 +89,6 @@ def test_what_a_confined_service_must_not_do_it_cannot(cluster: Lab) -> None:
             assert {int(status[name], 16) for name in ("CapBnd", "CapEff", "CapAmb")} == {0}, (host, unit, status)
 
 
-@pytest.mark.full       # not seen to pass on nodes since it was last changed
 def test_root_s_services_cannot_change_the_host_beyond_their_work(cluster: Lab) -> None:
     proxy = [["kube-proxy.service", "kube-scheduler.service/scheduler.key", "/tmp"],
              ["flanneld.service", "kube-scheduler.service/scheduler.key", "/run/flannel"],

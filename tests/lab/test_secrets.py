@@ -14,17 +14,26 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from provisioner.compile import pki as table
+from provisioner.compile.controllers import MANAGER_SECRETS, SCHEDULER_SECRETS
+from provisioner.compile.parts import CREDENTIALS_DIR
 from tests.lab.conftest import NODES, Lab
 from tests.lab.hostside import at_once, remote
 from tests.lab.needles import Needles
 from tests.lab.reissue import SECRET_FILES, Reissue
 from tests.lab.watch import Processes
 
-pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 # Everything but what OS packages and pinned artifacts bring.
 PLACES = ("/etc", "/root", "/home", "/srv", "/tmp", "/var", "/run", "/dev/shm", "/usr/local/etc")
 MEANT = {*SECRET_FILES, *(leaf.key_path for leaf in table.TABLE)}
 GENERATIONS = PurePosixPath("/var/lib/kubewright/generations")
+# Each start of a confined service gives its user alone a copy in memory.
+CREDENTIALS = PurePosixPath(CREDENTIALS_DIR)
+COPIES = {str(CREDENTIALS / unit / PurePosixPath(path).name)
+          for unit, paths in (
+              (table.ETCD_UNIT, table.credentials(table.ETCD_UNIT)),
+              (table.APISERVER_UNIT, (*table.credentials(table.APISERVER_UNIT), *SECRET_FILES)),
+              (table.MANAGER_UNIT, MANAGER_SECRETS), (table.SCHEDULER_UNIT, SCHEDULER_SECRETS)) for path in paths}
 # Prints the files that hold one of the fragments on stdin, each with its mode and that of its directory.
 SEARCH = ('LC_ALL=C grep -rlFaZ -D skip -f - -- "$@" 2>/dev/null | '
           'while IFS= read -r -d "" f; do stat -c "%a %u %n" "$f"; stat -c "%a %u %n" "${f%/*}"; done')
@@ -115,11 +124,14 @@ def test_on_hosts_secrets_are_in_the_files_meant_to_hold_them_which_nobody_else_
         rows = [line.split(maxsplit=2) for line in text.splitlines()]
         files, directories = rows[::2], rows[1::2]
         paths = {path for _, _, path in files}
-        strange = {p for p in paths - MEANT if GENERATIONS not in PurePosixPath(p).parents}
+        strange = {p for p in paths - MEANT - COPIES if GENERATIONS not in PurePosixPath(p).parents}
         assert strange == set(), host
         assert {table.HAPROXY.key_path, table.KUBELET_CLIENT.key_path} <= paths, f"{host}: the search found them"
         assert [row for row in files if int(row[0], 8) & 0o077] == [], host
-        assert [row for row in directories if row[1] != "0" or int(row[0], 8) & 0o022] == [], host
+        copies = [row for row in directories if PurePosixPath(row[2]).parent == CREDENTIALS]
+        assert [row for row in copies if row[0] != "500"] == [], host
+        rest = [row for row in directories if row not in copies]
+        assert [row for row in rest if row[1] != "0" or int(row[0], 8) & 0o022] == [], host
         ours = [row for row in directories if row[2].startswith("/var/lib/kubewright")]
         assert [row for row in ours if row[0] != "700"] == [], host
     assert set(SECRET_FILES) <= {line.split()[2] for line in said["cp1"].splitlines()}
