@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+from provisioner.compile import pki as table
 from provisioner.compile.etcd import BOOTSTRAP_ENV
 from provisioner.errors import RefusedForSafety
 from provisioner.model.desired import File, Unit
@@ -17,7 +19,7 @@ from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.phases.converge import Changes
 from provisioner.orchestrate.rotation import out_of_service
 from provisioner.orchestrate.session import Session
-from provisioner.orchestrate.survey import BOOTSTRAPPED, lost_members
+from provisioner.orchestrate.survey import BOOTSTRAPPED, lost_members, read_certificates
 
 APISERVER_UNIT = "kube-apiserver.service"
 NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
@@ -45,15 +47,22 @@ def _ask(session: Session, hosts: Sequence[str]) -> Standing:
 
     A member that is silent to us may still vote: as long as a quorum answers, us or its own hosts, it goes alone, and
     only while all others are well. That all are silent to us may mean no more than credentials that they refuse.
+    Members whose certificates have expired start together as well: one that went alone would be let in by none.
     """
     members = gates.members(session, [h.name for h in session.cluster.etcd_hosts])
     seen = {h: m for h, m in members.items() if isinstance(m, EtcdStatus)}
     silent = [h for h in hosts if h not in seen]
     serving = gates.api_servers_that_serve(session, [h for h in hosts if _server_of(session, h)])
     mute = [h for h in hosts if _server_of(session, h) and h not in serving]
-    no_quorum = len(seen) <= len(members) // 2 and not gates.a_quorum_serves(session)
-    return Standing(down=frozenset(silent if no_quorum else ()), first=(*silent, *mute),
+    together = len(seen) <= len(members) // 2 and (_have_expired(session) or not gates.a_quorum_serves(session))
+    return Standing(down=frozenset(silent if together else ()), first=(*silent, *mute),
                     last=tuple(h for h, m in seen.items() if m.is_leader))
+
+
+def _have_expired(session: Session) -> bool:
+    """Say whether the members run with certificates that nobody accepts any more."""
+    return any(not seen.is_valid(time.time()) for (_, path), seen in read_certificates(session).items()
+               if path in (table.ETCD_SERVER.path, table.ETCD_PEER.path))
 
 
 def _change_one(session: Session, step: str, changes: Changes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -306,6 +307,22 @@ def test_members_that_only_we_cannot_ask_are_not_taken_for_a_lost_quorum(
     with pytest.raises(GateFailed, match=r"before etcd: .*bad certificate"):
         up(built)
     assert story(built) == [], "all three would have been restarted together"
+
+
+def test_members_whose_certificates_have_expired_start_together_though_they_still_have_a_quorum(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Connections of before the end go on; whoever restarts alone is refused by those that did not.
+    now = time.time() + 400 * 86400
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    def refuse(access: Any, **_: Any) -> Any:
+        if any(step == "etcd.0" for _, step, *_ in (e for e in built.hosts.log if e[0] == "apply")):
+            return built.hosts.etcd_status(access)
+        raise api.EtcdFault("etcd: asking a member for its status: certificate has expired")
+
+    monkeypatch.setattr(api, "status", refuse)
+    up(built)
+    assert ("apply", "etcd.0", ("cp1", "cp2", "cp3")) in built.hosts.log
 
 
 def test_a_member_that_dies_while_another_is_drained_keeps_that_one_from_being_restarted(
