@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
 
 
 def _answer(done: dict[str, Any]) -> dict[str, Any]:
-    if done["rc"] in (0, 16):
+    if done["rc"] in (0, 14, 16):
         try:
             answer = json.loads(done["stdout"])
         except ValueError:

@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any, BinaryIO, Mapping
 
-from . import files
+from . import fence, files
 from .host import Fault, Host
 
 CHUNK = 1 << 20
@@ -52,7 +52,11 @@ def _mark(status: os.stat_result) -> list[int]:
 
 def store(host: Host, stream: BinaryIO) -> dict[str, Any]:
     """Take the artifacts announced in the first line; those whose bytes are wrong are told in one Fault at the end."""
-    wanted = json.loads(stream.readline())["artifacts"]
+    head = json.loads(stream.readline())
+    fenced = fence.refusal(host, head)
+    if fenced is not None:
+        return fenced
+    wanted = head["artifacts"]
     stored: dict[str, str] = {}
     refused: list[str] = []
     for entry in wanted:

@@ -67,6 +67,18 @@ def read_json(path: str) -> Any:
         return None
 
 
+def known(path: str) -> dict[str, Any]:
+    """Return a JSON object, empty where there is none; what cannot be read raises: it must not pass for nothing."""
+    try:
+        with open(path, "rb") as stream:
+            value = json.loads(stream.read())
+    except FileNotFoundError:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: not a JSON object")
+    return value
+
+
 def symlink(path: str, target: str) -> None:
     """Put a symbolic link in place in one rename."""
     make_parents(path)

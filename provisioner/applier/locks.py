@@ -46,6 +46,15 @@ def shared(host: Host, wait: float) -> Iterator[None]:
             os.close(fd)
 
 
+def running(host: Host) -> str:
+    """Return the id of the step that holds the lock now, "" where none does."""
+    try:
+        with shared(host, 0):
+            return ""
+    except Busy as busy:
+        return str(busy)
+
+
 def _take(fd: int, how: int, wait: float, reader: bool = False) -> None:
     deadline = time.monotonic() + wait
     while True:

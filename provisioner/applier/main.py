@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Callable
 from .host import Fault, Host
 
 STALE = 16
+FENCED = 14
 
 
 def _request(stream: BinaryIO) -> dict[str, Any]:
@@ -60,6 +61,16 @@ def _socket(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return rounds(host, _request(stream))
 
 
+def _lock(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .record import lock
+    return lock(host, _request(stream))
+
+
+def _fence(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .fence import fence
+    return fence(host, _request(stream))
+
+
 def _steps(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .steps import known
     return known(host, _request(stream))
@@ -87,8 +98,8 @@ def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
     "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
-    "sample": _sample, "socket": _socket, "steps": _steps, "note": _note, "notes": _notes,
-    "kept": _kept, "journal": _journal,
+    "sample": _sample, "socket": _socket, "lock": _lock, "fence": _fence, "steps": _steps,
+    "note": _note, "notes": _notes, "kept": _kept, "journal": _journal,
 }
 
 
@@ -99,7 +110,7 @@ def _options(argv: list[str]) -> tuple[Host, list[str]]:
 
 
 def main(argv: list[str]) -> int:
-    """Run one command and return the exit status: 0 answered, 16 stale, 1 our own fault."""
+    """Run one command and return the exit status: 0 answered, 16 stale, 14 of an older epoch, 1 our own fault."""
     os.umask(0o022)
     try:
         host, words = _options(argv)
@@ -115,4 +126,4 @@ def main(argv: list[str]) -> int:
         return 1
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
-    return STALE if answer.get("status") == "stale" else 0
+    return {"stale": STALE, "fenced": FENCED}.get(str(answer.get("status")), 0)

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any, Mapping
 
-from . import back, files, locks, steps
+from . import back, fence, files, locks, steps
 from . import changes as one
 from .apply import Run
 from .host import Fault, Host, caller_gone, check_id
@@ -25,6 +25,9 @@ def apply(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     timeout = float(request.get("timeout", 600))
     if request.get("check"):
         return _preview(host, step, request, timeout)
+    refused = fence.refusal(host, request)
+    if refused is not None:
+        return {"step": step, **refused, "changes": []}
     deadline = time.monotonic() + timeout
     for _ in range(STARTS):
         result = steps.result_of(host, step)

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any, Mapping
 
-from . import back, files, locks
+from . import back, fence, files, locks
 from . import changes as one
 from .apply import Run
 from .host import Fault, Host, check_id
@@ -55,6 +55,10 @@ def run(host: Host, step: str) -> None:
         if result_of(host, step) is not None:
             return
         _drop_orphans(host, step)
+        refused = fence.refusal(host, request)      # the last word: nobody installs an epoch while we hold the lock
+        if refused is not None:
+            files.write_json(f"{directory(host, step)}/result.json", {"step": step, **refused, "changes": []})
+            return
         bundle = [back.resolved(host, change) for change in request["changes"]]
         for change in bundle:
             one.check(host, change)

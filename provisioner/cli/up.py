@@ -43,7 +43,7 @@ def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | Non
     agreed = Agreed.before(context.inventory, plan_file, allow)
     yes = yes or plan_file is not None      # it was shown already
     context.enter_lab()
-    from provisioner.orchestrate import engine, prober
+    from provisioner.orchestrate import engine, lock, prober
     from provisioner.orchestrate.preflight import fit_survey, known_checks
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import create_secrets
@@ -53,15 +53,20 @@ def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | Non
     known_checks(skip)
     with open_session(context.inventory, lambda event: None, run=True) as session:
         session.emit, session.max_unavailable = _readers(context, session, events), limit
+        locked = lock.look(session)
         plan = agreed.hold(session, fit_survey(session, skip))
         if not events:
             _show(context, plan, time.monotonic() - began, whole=_asks(session, yes))
         if not plan.is_empty and _asks(session, yes) and not _agreed(session):
             click.echo("Nothing was changed.", err=True)
             return 0
-        if not session.secrets.exists:
-            plan = agreed.hold_generated(create_secrets(session))
-        engine.run(session, UP if _has_work(plan) else VERIFY, prober.during(session, budget))
+        if not _has_work(plan):
+            engine.run(session, VERIFY)
+        else:
+            with locked.held():
+                if not session.secrets.exists:
+                    plan = agreed.hold_generated(create_secrets(session))
+                engine.run(session, UP, prober.during(session, budget))
     if not events:
         click.echo(_end(context, time.monotonic() - began, plan))
     return 0

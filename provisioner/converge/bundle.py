@@ -26,15 +26,16 @@ STEP_TIMEOUT = 600
 
 def write_bundles(
     directory: Path, changes_by_host: Mapping[str, Sequence[Change]], resolve: Resolve, mint: Mint, step_of: StepOf,
-    *, timeout: int = STEP_TIMEOUT, origin: Origin | None = None,
+    *, timeout: int = STEP_TIMEOUT, origin: Origin | None = None, epoch: int | None = None,
 ) -> None:
     """Write `HOST.json` for every host: the applier's `apply` request (docs/reference/applier-protocol.md).
 
-    The host keeps `origin` with the step's result, so that another machine can tell whose work it finds.
+    The host keeps `origin` with the step's result, so that another machine can tell whose work it finds. `epoch` is the
+    run's; a host that knows a newer one refuses. Without it the bundle is for use by hand.
     """
     _private(directory)
     for host, changes in changes_by_host.items():
-        request = {"step": step_of(host), "timeout": timeout, "check": False,
+        request = {"step": step_of(host), "timeout": timeout, "check": False, "epoch": epoch,
                    "origin": (origin or Origin()).to_json(),
                    "changes": [change_request(c, resolve, mint) for c in changes]}
         _write(bundle_path(directory, host), request)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from provisioner.errors import GateFailed, KubewrightError, PlanStale, Unreachable
+from provisioner.errors import GateFailed, KubewrightError, LockHeld, PlanStale, Unreachable
 
-Status = Literal["done", "stale", "failed", "running", "unreachable", "canceled"]
+Status = Literal["done", "stale", "failed", "running", "unreachable", "canceled", "fenced"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class HostResult:
         kinds: dict[str, tuple[type[KubewrightError], str]] = {
             "stale": (PlanStale, "plan-stale"), "unreachable": (Unreachable, "unreachable"),
             "failed": (GateFailed, "step-failed"), "running": (GateFailed, "step-running"),
-            "canceled": (GateFailed, "step-canceled")}
+            "canceled": (GateFailed, "step-canceled"), "fenced": (LockHeld, "lock-lost")}
         if self.ok:
             return None
         kind, code = kinds[self.status]
@@ -79,7 +79,7 @@ def _answered(host: str, res: Mapping[str, Any]) -> HostResult | None:
     if not isinstance(answer, Mapping):
         return None
     status = answer.get("status")
-    known: Status = status if status in ("done", "stale", "running") else "failed"
+    known: Status = status if status in ("done", "stale", "running", "fenced") else "failed"
     return HostResult(host, known, tuple(answer.get("changes") or ()), _one_line(res.get("msg", "")))
 
 

@@ -53,7 +53,9 @@ class Session:
     batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are
     removed at the end. `early` holds (phase, host) whose changes were carried with an earlier phase's. `doing` and
     `ahead` say what is worked on until the next safe point, and which hosts wait for it; `in_flight` has the id of each
-    host's step that has not answered yet.
+    host's step that has not answered yet. While the run holds the cluster's lock, `epoch` is its number in every order
+    to a host, and `still_ours` raises LockHeld when it does not hold it any more: to be called right before an act that
+    no host can refuse (on the API, etcd, HAProxy).
     """
 
     inventory: Inventory
@@ -74,6 +76,8 @@ class Session:
     doing: str = ""
     ahead: tuple[str, ...] = ()
     in_flight: dict[str, str] = field(default_factory=dict)
+    epoch: int | None = None
+    still_ours: Callable[[], None] = lambda: None
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
     _tunnels: dict[Connection, Tunnel] = field(default_factory=dict)

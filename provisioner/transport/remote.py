@@ -24,6 +24,8 @@ from provisioner.transport.pool import Pool, raise_all
 CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
 OBSERVE_WAIT = 120
+FENCED = 14                     # the applier's exit status for a request of an older epoch
+LOCK_TIMEOUT = 15.0             # seconds for a look at the lock's record; a host without an answer does not vote
 ALIVE = 1.0                     # seconds between two signs of life of ours to a host that samples
 STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken line, not a slow one
 TOO_OLD = "too old"              # how the applier's bootstrap begins when it cannot run there
@@ -43,13 +45,17 @@ def call(
 
 def _answer(connection: Connection, command: str, done: Completed) -> dict[str, Any]:
     _raise_failed(connection, command, done)
-    return _object(connection, command, done.stdout)
+    answer = _object(connection, command, done.stdout)
+    if done.rc == FENCED:
+        raise LockHeld(f"{connection.name}: applier {command}: {answer.get('message')}", code="lock-lost",
+                       details=["nothing was done there"], hint="kubewright status")
+    return answer
 
 
 def _raise_failed(connection: Connection, command: str, done: Completed) -> None:
     host, doing = connection.name, f"applier {command}"
     text = done.stderr.decode(errors="replace").strip()
-    if done.rc not in (0, 16):
+    if done.rc not in (0, FENCED, 16):
         if b"python3" in done.stderr and (b"not found" in done.stderr or b"No such file" in done.stderr):
             raise HostFault(host, doing, "there is no python3 on the host", code="no-python",
                             hint=f"on {host}: apt-get install -y python3-minimal")
@@ -92,9 +98,7 @@ def observe_host(connection: Connection, items: Sequence[Item], *, wait: int = O
     answer = call(connection, "observe", request, wait + SLACK)
     answered = time.time()
     if "busy" in answer:
-        step = answer["busy"]
-        raise LockHeld(f"{connection.name}: observing: step {step} still runs after {wait} s", code="host-busy",
-                       hint=f"on {connection.name}: systemctl status kubewright-step-{step}")
+        raise _busy(connection.name, "observing", answer["busy"], wait)
     facts = facts_of(answer["facts"])
     return HostObserved(connection.name, facts, items_of(answer["items"]), clock_off(facts.epoch, asked, answered))
 
@@ -118,22 +122,48 @@ def items_of(values: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Obser
             for i in values}
 
 
+def lock(connection: Connection, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Read, take, renew or release the lock's record on one host; the answer is the applier's (`lock`)."""
+    return call(connection, "lock", request, LOCK_TIMEOUT)
+
+
+def fence(connection: Connection, epoch: int, *, wait: int = OBSERVE_WAIT) -> int:
+    """Let the host refuse epochs before this one, once its running step has ended; return the epoch it now has.
+
+    It is higher than asked for where a newer one is installed. A step that still runs after `wait` s is LockHeld.
+    """
+    done = connection.run(argv("fence"), frame({"epoch": epoch, "wait": wait}), timeout=wait + SLACK)
+    _raise_failed(connection, "fence", done)
+    answer = _object(connection, "fence", done.stdout)
+    if "busy" in answer:
+        raise _busy(connection.name, "installing an epoch", answer["busy"], wait)
+    return int(answer["epoch"])
+
+
+def _busy(host: str, doing: str, step: object, wait: int) -> LockHeld:
+    return LockHeld(f"{host}: {doing}: step {step} still runs after {wait} s", code="host-busy",
+                    hint=f"on {host}: systemctl status kubewright-step-{step}")
+
+
 def store(
     connection: Connection, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress | None = None,
+    *, epoch: int | None = None,
 ) -> list[str]:
     """Stream files from disk into the host's store; the host checks every digest before it names a file."""
     if not artifacts:
         return []
     total = sum(item.size for item, _ in artifacts)
-    done = connection.stream(
-        argv("store"), _store_stream(artifacts, progress or (lambda n: None)), timeout=SLACK + total / STORE_RATE)
+    chunks = _store_stream(artifacts, progress or (lambda n: None), epoch)
+    done = connection.stream(argv("store"), chunks, timeout=SLACK + total / STORE_RATE)
     return list(_answer(connection, "store", done)["stored"])
 
 
-def _store_stream(artifacts: Sequence[tuple[Artifact, Path]], progress: Progress) -> Iterator[bytes]:
+def _store_stream(artifacts: Sequence[tuple[Artifact, Path]], progress: Progress, epoch: int | None,
+                  ) -> Iterator[bytes]:
     zipapp = build_zipapp()
     head = {"artifacts": [
-        {"path": i.path, "sha256": i.sha256, "size": i.size, "mode": i.mode} for i, _ in artifacts]}
+        {"path": i.path, "sha256": i.sha256, "size": i.size, "mode": i.mode} for i, _ in artifacts],
+            "epoch": epoch}
     yield b"%d\n" % len(zipapp) + zipapp + json.dumps(head).encode() + b"\n"
     for _, path in artifacts:
         with path.open("rb") as file:

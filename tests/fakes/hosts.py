@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from provisioner.applier import record
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError, Unreachable
@@ -56,6 +57,8 @@ class FakeHost:
     started: dict[str, dict[str, str]] = field(default_factory=dict)
     stamps: dict[str, str] = field(default_factory=dict)    # a secret's line in a stamp -> how it is told
     down: bool = False
+    record: dict[str, Any] = field(default_factory=dict)    # the lock's
+    epoch: int = 0
 
     def edit(self, path: str, state: str, text: str | None = None, *, unit: str = "") -> None:
         """Let a file be edited by hand, and `unit` be started anew, so that it has read what was written."""
@@ -161,6 +164,7 @@ class FakeHosts:
     lag: dict[str, int] = field(default_factory=dict)               # by how much a member's raft index is behind
     balancers: dict[str, FakeBalancer] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)                     # whose HAProxy does not answer
+    now: float = 1000.0                                             # every host's boot clock
 
     def __post_init__(self) -> None:
         self.balancers = {h: FakeBalancer(self.serves) for h in self.hosts}
@@ -179,6 +183,8 @@ class FakeHosts:
         patch.setattr(remote, "read", self.read)
         patch.setattr(remote, "ask", self.ask)
         patch.setattr(remote, "store", self.store)
+        patch.setattr(remote, "lock", self.lock_record)
+        patch.setattr(remote, "fence", self.fence)
         patch.setattr(runner, "apply", self.apply)
         patch.setattr(runner, "prepare", self.prepare)
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
@@ -198,6 +204,21 @@ class FakeHosts:
             outcomes[name] = Unreachable(f"{name}: connecting: no route") if host.down else HostObserved(
                 name, self.facts(host), seen)
         return outcomes
+
+    def lock_record(self, connection: Line, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Do with the record what the applier does, on a clock that stands still."""
+        host = self.hosts[connection.name]
+        if host.down:
+            raise Unreachable(f"{host.name}: connecting: no route")
+        made = None if request["do"] == "read" else record.after(host.record, request, "boot", self.now)
+        host.record = host.record if made is None else made
+        told = {**host.record, "age": record.age(host.record, "boot", self.now)} if host.record else {}
+        return {"done": made is not None or request["do"] == "read", "record": told, "busy": "", "epoch": host.epoch}
+
+    def fence(self, connection: Line, epoch: int, *, wait: int = 120) -> int:
+        host = self.hosts[connection.name]
+        host.epoch = max(host.epoch, epoch)
+        return host.epoch
 
     def _socket(self, host: str, item: Socket) -> ObservedItem:
         runs = self.hosts[host].states.get(("unit", haproxy.UNIT), ABSENT) != ABSENT and host not in self.mute
@@ -252,7 +273,8 @@ class FakeHosts:
             return f"KEY {path} of {connection.name}".encode()
         raise KubewrightError(f"{connection.name}: reading {path}: not there")
 
-    def store(self, connection: Line, artifacts: Sequence[tuple[Artifact, Path]], progress: Any = None) -> list[str]:
+    def store(self, connection: Line, artifacts: Sequence[tuple[Artifact, Path]], progress: Any = None,
+              *, epoch: int | None = None) -> list[str]:
         self.log.append(("store", connection.name, len(artifacts)))
         for item, _ in artifacts:
             self.hosts[connection.name].states["artifact", item.path] = str(item.want())
@@ -266,6 +288,9 @@ class FakeHosts:
                 for h in hosts}
 
     def _apply(self, host: str, request: Mapping[str, Any]) -> HostResult:
+        epoch = request["epoch"]
+        if epoch is not None and epoch < self.hosts[host].epoch:
+            return HostResult(host, "fenced", message=f"epoch {epoch} is over")
         rows = [{"kind": c["kind"], "path": c["path"], "result": self.hosts[host].change(c)}
                 for c in request["changes"]]
         if any(r["result"] == "stale" for r in rows):

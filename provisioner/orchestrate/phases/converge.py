@@ -81,7 +81,7 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
     step_id = f"{session.run_id}.{step}"
     try:
         bundle.write_bundles(directory, changes, session.secrets.resolve, _mint(session), lambda host: step_id,
-                             origin=session.origin)
+                             origin=session.origin, epoch=session.epoch)
         session.in_flight |= dict.fromkeys(changes, step_id)
         results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir,
                                emit=_answers(session, step, changes))
@@ -122,6 +122,7 @@ def prepare(session: Session) -> str:
         return ""
     directory = session.run_dir / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes)
+    session.still_ours()        # apt asks no fence
     results = runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir,
                              emit=record.begun(session, "prepare", changes))
     for host in changes:

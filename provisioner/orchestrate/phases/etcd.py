@@ -121,6 +121,7 @@ def _lead_elsewhere(session: Session, host: str) -> None:
     if successor is None:
         return
     refused = ""
+    session.still_ours()
     try:
         etcd.move_leader(session.etcd_access(host), successor)
     except etcd.EtcdFault as fault:         # it may have lost the leadership this very moment

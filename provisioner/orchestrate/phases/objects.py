@@ -29,7 +29,9 @@ def _apply(session: Session, phase: str, client: Callable[[], Kube]) -> str:
     changes = [c for c in session.the_plan.objects if c.phase == phase]
     if not changes:
         return ""
-    make_changes(client(), [replace(c, object=_with_leaf(session, c.object)) for c in changes])
+    made = client()
+    session.still_ours()        # the API asks no fence
+    make_changes(made, [replace(c, object=_with_leaf(session, c.object)) for c in changes])
     record.of_objects(session, changes)
     return counted(len(changes), "object")
 

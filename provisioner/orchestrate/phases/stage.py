@@ -34,7 +34,8 @@ def stage(session: Session) -> str:
     told = record.begun(session, PHASE, {h: changes[h] for h in missing})
 
     def send(connection: Connection) -> None:
-        remote.store(connection, [(i, files[i.sha256]) for i in missing[connection.name]], sent.add)
+        remote.store(connection, [(i, files[i.sha256]) for i in missing[connection.name]], sent.add,
+                     epoch=session.epoch)
         told(Event("host-done", time.time(), host=connection.name, status="ok"))
 
     outcomes = session.pool.map(send, missing)

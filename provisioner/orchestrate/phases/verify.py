@@ -17,7 +17,9 @@ def label_roles(session: Session) -> str:
     changes = [c for c in session.the_plan.objects if c.phase == nodes.PHASE]
     if not changes:
         return ""
-    nodes.apply_labels(session.kube(), session.cluster, changes)
+    kube = session.kube()
+    session.still_ours()
+    nodes.apply_labels(kube, session.cluster, changes)
     record.of_objects(session, changes)
     return f"{counted(len(changes), 'node')} labelled"
 

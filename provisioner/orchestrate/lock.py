@@ -1,0 +1,251 @@
+"""One run at a time: a record on each control plane, held by a majority, and an epoch that outdates older runs."""
+
+from __future__ import annotations
+
+import getpass
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from socket import gethostname
+from typing import Any
+
+from provisioner.errors import KubewrightError, LockHeld, PlanStale, Unreachable
+from provisioner.orchestrate import applied, lock_rules, process
+from provisioner.orchestrate.lock_rules import RENEW, TTL, Claim, Groups, Record, claims, has_majority
+from provisioner.orchestrate.session import Session
+from provisioner.transport import remote
+from provisioner.transport.pool import raise_all
+
+AGAIN = 0.5             # seconds between two looks while too few hosts answer
+LOST = "lock-lost"
+NOT_SEEN = "lock-unseen"
+
+
+def look(session: Session) -> ClusterLock:
+    """Return the lock of a run that is about to look at the cluster; raises LockHeld when another run has it.
+
+    What is seen from now on holds if nobody takes the lock before `held` does. Takes nothing. Hosts that do not
+    answer are for the survey to tell.
+    """
+    lock = ClusterLock(session)
+    lock.look()
+    return lock
+
+
+def read(session: Session, hosts: Iterable[str]) -> dict[str, Record]:
+    """Return the records of the hosts that answer; a step that runs there delays nothing."""
+    outcomes = session.pool.map(lambda c: remote.lock(c, {"do": "read"}), hosts)
+    return {h: Record.of_answer(a) for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
+
+
+def holders(session: Session) -> list[Record]:
+    """Return one record of every run that has the lock or is left in it, the freshest of each."""
+    seen = read(session, _names(session))
+    return [min((seen[h] for h in hosts), key=lambda record: record.age) for hosts in claims(seen).values()]
+
+
+def give_back(session: Session, claim: Claim, hosts: Iterable[str]) -> dict[str, dict[str, Any] | KubewrightError]:
+    """Release what `claim` holds on these hosts, and only that; return every host's outcome."""
+    request = {"do": "release", "run": claim[0], "epoch": claim[1]}
+    return session.pool.map(lambda c: remote.lock(c, request), hosts)
+
+
+def unlock(session: Session, held: Sequence[Record]) -> None:
+    """Take the lock away from these runs; the next run's epoch stops what they may still do on hosts.
+
+    Raises one error with the control planes that could not be told: what is left there ends by its TTL.
+    """
+    for record in held:
+        raise_all(give_back(session, record.claim, _names(session)))
+
+
+def told(record: Record) -> str:
+    """Return owner, machine, since when, and which run, as one phrase."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.since))
+    return f"{record.owner} on {record.machine} since {since} (run {record.run})"
+
+
+def _names(session: Session) -> list[str]:
+    return sorted(h.name for h in session.cluster.control_planes)
+
+
+class ClusterLock:
+    """The lock as one run sees it; `held` is the only way to have it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._groups: Groups = [_names(session)]
+        self._looked: dict[str, int] | None = None
+        self._claim: Claim = (session.run_id, 0)
+        self._confirmed = 0.0           # when a majority was last asked and said yes, by our boot clock
+        self._taken_by: Record | None = None
+        self._stop = threading.Event()
+
+    def look(self) -> None:
+        """See whether the lock is free, and remember what was seen."""
+        seen = read(self._session, self._hosts)
+        decision = lock_rules.decide(seen, self._groups, process.is_dead)
+        if decision.holder is not None:
+            raise _held(seen, decision.holder)
+        self._looked = {host: record.version for host, record in seen.items()}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock during the block, renewed, with its epoch installed on every host that was observed.
+
+        Raises LockHeld when another run has it, PlanStale when one had it since `look`, Unreachable without a majority.
+        In the block the session's safe points and `still_ours` raise LockHeld once it is lost. Given back however the
+        block ends.
+        """
+        session = self._session
+        self._groups = _memberships(session)
+        renewal = threading.Thread(target=self._keep_renewing, name="lock", daemon=True)
+        try:
+            self._take()
+            renewal.start()
+            self._fence()
+            session.epoch, session.still_ours = self._claim[1], self.confirm
+            session.safe_points.append(self.check)
+            yield
+        finally:
+            self._stop.set()
+            session.epoch, session.still_ours = None, lambda: None
+            with suppress(ValueError):
+                session.safe_points.remove(self.check)
+            if renewal.ident is not None:
+                renewal.join(remote.LOCK_TIMEOUT)
+            if self._claim[1]:
+                give_back(session, self._claim, self._hosts)
+
+    def check(self) -> None:
+        """Raise LockHeld when the last renewals say that the lock is lost; asks nobody."""
+        why = self._why_lost()
+        if why:
+            raise LockHeld(f"the lock was lost: {why}", code=LOST, hint="kubewright status", details=[
+                "stopped where nothing is half done; what was done stays done"])
+
+    def confirm(self) -> None:
+        """Ask a majority now whether the lock is ours, as long as that is still possible; raise LockHeld if it is not.
+
+        While too few hosts answer it asks again: within the TTL of the last yes nobody else can have taken it.
+        """
+        while not self._renew():
+            self.check()
+            time.sleep(AGAIN)
+
+    @property
+    def _hosts(self) -> list[str]:
+        return sorted({host for group in self._groups for host in group} & set(self._session.cluster.hosts))
+
+    def _take(self) -> None:
+        """Take the lock from the first host in name order on: whoever loses that one stops, so one of two gets it."""
+        session = self._session
+        everywhere = {*self._hosts, *session.observed}
+        answered = read(session, everywhere)
+        seen = {host: record for host, record in answered.items() if host in self._hosts}
+        decision = lock_rules.decide(seen, self._groups, process.is_dead)
+        if decision.holder is not None:
+            raise _held(seen, decision.holder)
+        if not decision.majority:
+            raise _no_majority(seen, self._hosts)
+        epoch = max(decision.epoch, *(record.fence + 1 for record in answered.values()))
+        self._claim = (session.run_id, epoch)
+        began, mine, refused = _clock(), set(), None
+        for host in sorted(seen):
+            answer = self._ask(host, seen[host].version)
+            if answer is not None and answer["done"]:
+                mine.add(host)
+            elif answer is not None and not has_majority(mine, self._groups):
+                refused = Record.of_answer(answer)
+                break
+        if not has_majority(mine, self._groups):
+            raise _held(seen, refused) if refused else _no_majority(mine, self._hosts)
+        self._confirmed = began
+        self._refuse_moved(seen, mine)
+        for record in decision.left:
+            session.tell("diagnostic", message=f"the lock was left by {told(record)}; that run is over")
+
+    def _ask(self, host: str, version: int) -> Mapping[str, Any] | None:
+        request = {"do": "take", "seen": version, "run": self._claim[0], "epoch": self._claim[1],
+                   "owner": getpass.getuser(), "machine": gethostname(), "process": process.me(), "since": time.time()}
+        answer = self._session.pool.map(lambda c: remote.lock(c, request), [host])[host]
+        return None if isinstance(answer, KubewrightError) else answer
+
+    def _refuse_moved(self, seen: Mapping[str, Record], mine: Iterable[str]) -> None:
+        """Refuse a plan that was made before somebody else's run: what it says of batches and phases may be wrong."""
+        if self._looked is None:
+            return
+        moved = [seen[h] for h in mine if seen[h].version != self._looked.get(h, 0)]
+        if moved:
+            last = max(moved, key=lambda record: record.epoch)
+            raise PlanStale(f"the plan was made before another run: {told(last)}", code="plan-overtaken",
+                            details=["nothing was changed by this one"], hint="kubewright up")
+
+    def _fence(self) -> None:
+        """Install the epoch everywhere, each host when its running step has ended; a newer one there means we lost."""
+        epoch = self._claim[1]
+        hosts = list(self._session.observed) or [h.name for h in self._session.cluster.machines]
+        there = raise_all(self._session.pool.map(lambda c: remote.fence(c, epoch), hosts))
+        newer = {host: e for host, e in there.items() if e > epoch}
+        if newer:
+            raise LockHeld(f"{', '.join(newer)}: installing epoch {epoch}: a newer run (epoch {max(newer.values())}) "
+                           "owns this host", code=LOST, hint="kubewright status")
+
+    def _keep_renewing(self) -> None:
+        due = _clock() + RENEW
+        while not self._stop.is_set():
+            if _clock() >= due:
+                due = _clock() + RENEW
+                self._renew()
+            self._stop.wait(max(0.0, due - _clock()))
+
+    def _renew(self) -> bool:
+        """Renew on every host; say whether a majority did, and remember when so few are left that none can again."""
+        began = _clock()
+        run, epoch = self._claim
+        outcomes = self._session.pool.map(
+            lambda c: remote.lock(c, {"do": "renew", "run": run, "epoch": epoch}), self._hosts)
+        answers = {h: a for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
+        gone = {h: a for h, a in answers.items() if not a["done"]}
+        if has_majority(answers.keys() - gone.keys(), self._groups):
+            self._confirmed = max(began, self._confirmed)
+            return True
+        if gone and not has_majority(set(self._hosts) - gone.keys(), self._groups):
+            self._taken_by = max((Record.of_answer(a) for a in gone.values()), key=lambda record: record.epoch)
+        return False
+
+    def _why_lost(self) -> str:
+        if self._taken_by is not None:
+            ours = self._taken_by.claim == self._claim
+            return "it was released by hand" if ours else f"taken by {told(self._taken_by)}"
+        silent = _clock() - self._confirmed
+        return f"no majority of the control planes answered for {silent:.0f} s" if silent >= TTL else ""
+
+
+def _memberships(session: Session) -> Groups:
+    """Return the control planes now asked for, and those of every membership that was applied last."""
+    own = applied.here(session.inventory)
+    known = [*applied.on_hosts(session), *([own] if own else [])]
+    names = [tuple(sorted(h.name for h in one.cluster.control_planes)) for one in known]
+    return list(dict.fromkeys([*names, tuple(_names(session))]))
+
+
+def _clock() -> float:
+    """Return seconds that also pass while this machine sleeps, as they do for the hosts."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _held(seen: Mapping[str, Record], record: Record) -> LockHeld:
+    where = sorted(h for h, r in seen.items() if r.claim == record.claim and r.held) or sorted(seen)[:1]
+    details = [f"last renewed {record.age:.0f} s ago; nothing was changed by this run"]
+    if record.age > 3 * RENEW:
+        details.append(f"not renewed as it should be: free by itself {max(0.0, TTL - record.age):.0f} s from now")
+    return LockHeld(f"{', '.join(where)}: taking the lock: held by {told(record)}", details=details,
+                    hint="kubewright unlock    # only if you are sure that this run is over")
+
+
+def _no_majority(there: Iterable[str], hosts: Sequence[str]) -> Unreachable:
+    silent = sorted(set(hosts) - set(there))
+    return Unreachable(f"{', '.join(silent)}: taking the lock: no majority of the control planes answers",
+                       code=NOT_SEEN, details=["nothing was changed"], hint="kubewright check")

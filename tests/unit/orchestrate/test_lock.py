@@ -1,0 +1,293 @@
+"""One run at a time, on hosts in memory whose records change as the applier changes them."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from provisioner.errors import KubewrightError, LockHeld, PlanStale, Unreachable
+from provisioner.orchestrate import engine, lock, process
+from provisioner.orchestrate.lock import ClusterLock
+from provisioner.orchestrate.lock_rules import TTL
+from provisioner.orchestrate.survey import survey
+from provisioner.orchestrate.verbs import UP
+from provisioner.transport import remote
+from tests.fakes.hosts import Line
+from tests.fakes.session import FakeSession, World
+
+KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
+CPS = ("cp1", "cp2", "cp3")
+
+
+def records(world: World) -> list[dict[str, Any]]:
+    return [world.hosts.hosts[name].record for name in CPS]
+
+
+def elsewhere(patch: pytest.MonkeyPatch) -> None:
+    """Let no process be known to be dead, as if it ran on another machine."""
+    patch.setattr(process, "is_dead", lambda _: False)
+
+
+def test_a_run_holds_every_record_while_it_works_and_gives_them_back(world: World) -> None:
+    session = world.session()
+    with lock.look(session).held():
+        assert [(r["held"], r["run"], r["epoch"]) for r in records(world)] == [(True, "run1", 1)] * 3
+        assert session.epoch == 1
+        assert {h.epoch for h in world.hosts.hosts.values()} == {1}, "installed on every host"
+        session.safe_point()
+        session.still_ours()
+    assert [(r["held"], r["epoch"]) for r in records(world)] == [(False, 1)] * 3
+    assert (session.epoch, session.safe_points) == (None, [])
+    session.still_ours()
+
+
+@pytest.mark.parametrize("end", [KubewrightError("x"), KeyboardInterrupt(), RuntimeError("a bug"), SystemExit(1)])
+def test_it_is_given_back_however_the_run_ends(world: World, end: BaseException) -> None:
+    with pytest.raises(type(end)), lock.look(world.session()).held():
+        raise end
+    assert not any(r["held"] for r in records(world))
+
+
+def test_each_run_has_a_higher_epoch(world: World) -> None:
+    for epoch in (1, 2, 3):
+        session = world.session()
+        with lock.look(session).held():
+            assert session.epoch == epoch
+
+
+def test_an_epoch_that_any_host_knows_is_not_used_again(world: World) -> None:
+    world.hosts.hosts["w1"].epoch = 8       # a worker of a cluster whose control planes are new
+    session = world.session()
+    session.observed = world.hosts.observe(None, {h: () for h in world.hosts.hosts})
+    with lock.look(session).held():
+        assert session.epoch == 9
+
+
+def test_the_second_is_refused_with_owner_machine_and_since(world: World) -> None:
+    with lock.look(world.session()).held():
+        for act in (lambda: lock.look(world.session()), lambda: ClusterLock(world.session()).held().__enter__()):
+            with pytest.raises(LockHeld, match=r"cp1, cp2, cp3: taking the lock: held by \S+ on \S+ since "
+                               r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(run run1\)") as refused:
+                act()
+            assert refused.value.exit_code == 14
+            assert "kubewright unlock" in refused.value.hint
+    assert all(r["run"] == "run1" for r in records(world))
+
+
+def test_a_plan_made_before_another_s_run_is_refused(world: World) -> None:
+    mine = lock.look(world.session())
+    with lock.look(world.session()).held():
+        pass
+    with pytest.raises(PlanStale, match="the plan was made before another run") as refused, mine.held():
+        pass
+    assert refused.value.exit_code == 16
+    assert not any(r["held"] for r in records(world))
+    with lock.look(world.session()).held():
+        pass
+
+
+def test_a_dead_process_of_this_machine_loses_it_at_once(world: World) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = {**process.me(), "pid": child.pid, "start": process._stat(child.pid)[19]}  # type: ignore[index]
+    for host in CPS:
+        remote.lock(Line(host), {"do": "take", "seen": 0, "epoch": 4, "run": "old", "owner": "ann",
+                                 "machine": "here", "process": owner, "since": 5.0})
+    with pytest.raises(LockHeld):
+        lock.look(world.session())
+    child.kill()
+    child.wait()
+    session = world.session()
+    with lock.look(session).held():
+        assert session.epoch == 5
+    assert any("left by ann on here" in e.message for e in world.events)
+
+
+def test_a_run_elsewhere_loses_it_after_the_ttl_and_not_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch)
+    lost = lock.look(world.session()).held()
+    lost.__enter__()                                        # its machine is gone: nobody renews
+    world.hosts.now += TTL - 1
+    with pytest.raises(LockHeld, match="held by") as refused:
+        lock.look(world.session())
+    assert "free by itself 1 s from now" in refused.value.details[1]
+    world.hosts.now += 1
+    with lock.look(world.session()).held():
+        assert {r["run"] for r in records(world)} == {"run3"}
+    lost.__exit__(None, None, None)
+
+
+def test_who_lost_it_stops_at_the_next_safe_point_and_takes_nothing_from_the_next(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch)
+    mine = world.session()
+    held = lock.look(mine).held()
+    held.__enter__()
+    world.hosts.now += TTL
+    with lock.look(world.session()).held():
+        with pytest.raises(LockHeld, match=r"the lock was lost: taken by .*run2") as refused:
+            mine.still_ours()
+        assert (refused.value.exit_code, refused.value.code) == (14, "lock-lost")
+        with pytest.raises(LockHeld):
+            mine.safe_point()
+        held.__exit__(None, None, None)
+        assert all(r["held"] and r["run"] == "run2" for r in records(world))
+
+
+def test_who_lost_it_writes_on_no_host(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch)
+    built.hosts.hosts["w1"].edit(KUBELET_CONFIG[1], "file sha256:by-hand 0600 root:root", unit="kubelet.service")
+    with built.session() as old:
+        survey(old)
+        with lock.look(old).held():
+            monkeypatch.setattr(old, "safe_points", [])     # it does not know yet
+            for host in built.hosts.hosts.values():
+                host.epoch = 9
+            with pytest.raises(LockHeld, match="w1: applying: epoch 1 is over") as refused:
+                engine.run(old, UP)
+    assert refused.value.exit_code == 14
+    assert built.hosts.hosts["w1"].states[KUBELET_CONFIG] == "file sha256:by-hand 0600 root:root"
+
+
+def test_a_run_that_a_person_unlocked_is_told_so(world: World) -> None:
+    mine = world.session()
+    with lock.look(mine).held():
+        lock.unlock(world.session(), lock.holders(world.session()))
+        with pytest.raises(LockHeld, match="released by hand"):
+            mine.still_ours()
+    assert lock.holders(world.session()) == []
+
+
+def test_a_minority_that_is_away_changes_nothing_and_what_is_left_there_binds_nobody(world: World) -> None:
+    with lock.look(world.session()).held():
+        world.hosts.hosts["cp1"].down = True
+    world.hosts.hosts["cp1"].down = False
+    assert records(world)[0]["held"]
+    with lock.look(world.session()).held():
+        assert [r["run"] for r in records(world)] == ["run2"] * 3
+
+
+def test_without_a_majority_nothing_is_taken(world: World) -> None:
+    world.hosts.hosts["cp1"].down = world.hosts.hosts["cp2"].down = True
+    with pytest.raises(Unreachable, match="cp1, cp2: taking the lock: no majority"), lock.look(world.session()).held():
+        pass
+    assert records(world) == [{}, {}, {}]
+
+
+def test_a_cluster_that_is_out_of_reach_for_a_ttl_may_be_somebody_else_s(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = world.session()
+    with lock.look(session).held():
+        for name in CPS:
+            world.hosts.hosts[name].down = True
+        began = lock._clock()
+        ticks: Iterator[float] = iter(range(1, 10_000))
+        monkeypatch.setattr(lock, "_clock", lambda: began + next(ticks))
+        with pytest.raises(LockHeld, match="no majority of the control planes answered for 6"):
+            session.still_ours()
+
+
+def test_a_process_is_dead_only_when_that_is_certain() -> None:
+    me = process.me()
+    assert not process.is_dead(me)
+    assert not process.is_dead({})
+    assert process.is_dead({**me, "start": "1"}), "the number is another's now"
+    assert not process.is_dead({**me, "start": "1", "boot": "elsewhere"})
+    assert not process.is_dead({**me, "start": "1", "namespace": "pid:[1]"}), "a container counts by itself"
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process.is_dead({**me, "pid": child.pid, "start": process._stat(child.pid)[19]}), "dead, not yet reaped"  # type: ignore[index]
+    child.wait()
+    assert process.is_dead({**me, "pid": child.pid})
+
+
+class Turns:
+    """Lets threads ask hosts one at a time, in an order that dice choose."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice, self.changed = dice, threading.Condition()
+        self.running: set[str] = set()
+        self.waiting: set[str] = set()
+        self.next = ""
+
+    def wait(self, name: str) -> None:
+        with self.changed:
+            self.waiting.add(name)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.next == name)
+            self.waiting.remove(name)
+            self.next = ""
+
+    def run(self, racers: dict[str, Callable[[], None]]) -> None:
+        def race(name: str) -> None:
+            racers[name]()
+            with self.changed:
+                self.running.remove(name)
+                self.changed.notify_all()
+
+        self.running = set(racers)
+        threads = [threading.Thread(target=race, args=(name,), name=name) for name in racers]
+        for thread in threads:
+            thread.start()
+        with self.changed:
+            while True:
+                self.changed.wait_for(lambda: not self.next and self.waiting == self.running)
+                if not self.running:
+                    break
+                self.next = self.dice.choice(sorted(self.waiting))
+                self.changed.notify_all()
+        for thread in threads:
+            thread.join()
+
+
+def raced(world: World, patch: pytest.MonkeyPatch, seed: int, number: int, cut: set[tuple[str, str]]) -> list[str]:
+    """Let runs race in one order of their requests; return who got the lock. `cut`: who does not reach which host."""
+    turns, won, stack = Turns(random.Random(seed)), [], ExitStack()     # noqa: S311  # cases, not secrets
+    real = world.hosts.lock_record
+
+    def asked(connection: Line, request: Any) -> dict[str, Any]:
+        name = threading.current_thread().name
+        if name in turns.running:
+            turns.wait(name)
+            if (name, connection.name) in cut:
+                raise Unreachable(f"{connection.name}: connecting: no route")
+        return real(connection, request)
+
+    def racer(session: FakeSession) -> None:
+        try:
+            stack.enter_context(ClusterLock(session).held())        # it holds it until all others have tried
+            won.append(session.run_id)
+        except (LockHeld, Unreachable):
+            pass
+
+    with patch.context() as inner, stack:
+        elsewhere(inner)
+        inner.setattr(remote, "lock", asked)
+        sessions = [world.session() for _ in range(number)]
+        turns.run({s.run_id: lambda s=s: racer(s) for s in sessions})  # type: ignore[misc]
+    return won
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_in_any_order_of_their_requests_exactly_one_of_them_gets_it(
+        world: World, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    for seed in range(60):
+        assert len(raced(world, monkeypatch, seed, number, set())) == 1, seed
+        assert not any(r["held"] for r in records(world))
+
+
+def test_with_hosts_that_some_do_not_reach_never_two_get_it_and_none_for_good(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(80):
+        dice = random.Random(seed)      # noqa: S311  # cases, not secrets
+        names = [f"run{world.sessions + n}" for n in (1, 2)]
+        cut = {(name, dice.choice(CPS)) for name in names}
+        assert len(raced(world, monkeypatch, seed, 2, cut)) <= 1, seed
+        assert len(raced(world, monkeypatch, seed, 1, set())) == 1, "what the losers left holds nobody up"
