@@ -54,21 +54,25 @@ def run(host: Host, step: str) -> None:
     with _lock(host, step, float(request.get("timeout", 600))):
         if result_of(host, step) is not None:
             return
-        _drop_orphans(host, step)
         refused = fence.refusal(host, request)      # the last word: nobody installs an epoch while we hold the lock
         if refused is not None:
-            files.write_json(f"{directory(host, step)}/result.json", {"step": step, **refused, "changes": []})
+            _end(host, step, request, {"step": step, **refused, "changes": [], "seconds": 0.0,
+                                       "finished": int(time.time())})
             return
+        _drop_orphans(host, step)
         bundle = [back.resolved(host, change) for change in request["changes"]]
         for change in bundle:
             one.check(host, change)
         work = Run(host, step, bundle)
         work.perform()
-        files.write_json(f"{directory(host, step)}/result.json",
-                         {**work.document(), "origin": request.get("origin") or {}})
-        with contextlib.suppress(OSError):
-            files.remove(f"{directory(host, step)}/request.json")
+        _end(host, step, request, work.document())
         _prune(host)
+
+
+def _end(host: Host, step: str, request: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+    files.write_json(f"{directory(host, step)}/result.json", {**document, "origin": request.get("origin") or {}})
+    with contextlib.suppress(OSError):
+        files.remove(f"{directory(host, step)}/request.json")
 
 
 def _take_request(host: Host, step: str) -> dict[str, Any]:
