@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.context import Context
+from provisioner.orchestrate import private
 
 if TYPE_CHECKING:
     from provisioner.model.inventory import Inventory
@@ -33,7 +33,7 @@ def kubeconfig(context: Context, target: Path | None) -> int:
     if target is None:
         click.echo(text, nl=False)
         return 0
-    _write(target, text)
+    private.write(target, text, "the credentials")
     _remember(context.inventory, target)
     click.echo(f"Wrote {target}. Next: kubectl --kubeconfig {target} get nodes", err=True)
     return 0
@@ -52,23 +52,12 @@ def _document(session: Session) -> dict[str, Any]:
     }
 
 
-def _write(target: Path, text: str) -> None:
-    """Create the file 0600 from its first moment; an old one is replaced whole."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(target)
-
-
 def _remember(inventory: Inventory, target: Path) -> None:
     """Note where the file lies, so that `certs check` looks after it too; nothing else depends on the note."""
     known = _notes(inventory)
     path = str(target.resolve())
     if path not in known:
-        _write(_notes_file(inventory), "".join(f"{line}\n" for line in [*known, path]))
+        private.write(_notes_file(inventory), "".join(f"{line}\n" for line in [*known, path]), "where that is")
 
 
 def written_here(inventory: Inventory) -> Mapping[str, str]:

@@ -26,6 +26,11 @@ def here(inventory: Inventory) -> list[Run]:
     return [run for run in found if run is not None]
 
 
+def place(inventory: Inventory, run_id: str) -> Path:
+    """Return a run's directory on this machine."""
+    return inventory.runs_dir / run_id
+
+
 def events(run_dir: Path) -> list[dict[str, Any]]:
     """Return a run's events as plain values; a last line that was cut off by a kill is left out."""
     found = []

@@ -15,6 +15,7 @@ from provisioner.model.applied import digest
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.model.plan_document import SCHEMA_VERSION, ChangeDocument, ObjectDocument, PlanDocument, read_plan
+from provisioner.orchestrate import private
 
 # The time that a certificate has left goes on while a plan waits; what is decided by it does not.
 _TIME_LEFT = re.compile(r"\b\d+ (days|hours|minutes|seconds)\b")
@@ -24,17 +25,7 @@ def write(file: Path, document: Mapping[str, Any]) -> None:
     """Write the plan that `document` is, without the files' texts; 0600 from its first moment, whole or not at all."""
     changes = [{**change, "diff": ""} for change in document["changes"]]
     text = json.dumps({"schema_version": SCHEMA_VERSION, **document, "changes": changes}, indent=1, ensure_ascii=False)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as target:
-            target.write(text + "\n")
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.replace(file)
-    except OSError as fault:
-        temporary.unlink(missing_ok=True)
-        raise UsageFault(f"{file}: writing the plan: {fault.strerror}") from None
+    private.write(file, f"{text}\n", "the plan")
 
 
 def read(file: Path, inventory: Inventory) -> PlanDocument:

@@ -1,0 +1,133 @@
+"""A run's story as one page: no script, nothing loaded from anywhere; every text is escaped on its way in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from provisioner.model.run import INTERRUPTED
+from provisioner.report.graph import graph_of, ticks
+from provisioner.report.story import OBJECTS, Made, PhaseTold, Proof, Story, Turn
+
+_HERE = Path(__file__).parent
+_HUES = 6       # phases take turns with so many colours, so neighbours differ
+_SYMBOLS = {"add": "+", "start": "+", "change": "~", "enable": "~", "remove": "-", "stop": "-", "restart": "!",
+            "reload": "!"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A stretch of time in a row: place and width in percent of the run, what it says and what it shows on its own."""
+
+    x: float
+    width: float
+    style: str
+    title: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the chart: a host, or the phases of the whole run."""
+
+    name: str
+    bars: tuple[Bar, ...]
+    words: str      # the same for those who cannot see it
+
+
+def report_html(story: Story) -> str:
+    """Return the page; equal stories give equal pages."""
+    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    style = environment.get_template("run.css").render()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment.filters |= {"seconds": seconds_text, "symbol": lambda action: _SYMBOLS.get(action, "·")}
+    return environment.get_template("run.html.j2").render(
+        story=story, policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        when=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(story.began)), rows=_rows(story),
+        ticks=ticks(story.seconds), table=_table(story), proofs=_proofs(story), made=_made(story),
+        graph=graph_of(story.availability, story.began, story.seconds), tone=_tone(story))
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a length of time as people read it: `0.4 s`, `12 s`, `3 min 20 s`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _tone(story: Story) -> str:
+    return {"done": "good", "running": "plain", INTERRUPTED: "warn", "unfinished": "warn"}.get(story.outcome, "bad")
+
+
+def _rows(story: Story) -> list[Row]:
+    hue = {phase.name: f"hue{number % _HUES}" for number, phase in enumerate(story.phases)}
+    rows = [_row(story, "phases", [_phase_bar(story, p, hue) for p in story.phases])]
+    for host in story.hosts:
+        rows.append(_row(story, host, [_turn_bar(story, t, hue) for t in story.turns if t.host == host]))
+    return rows
+
+
+def _row(story: Story, name: str, bars: Sequence[Bar]) -> Row:
+    return Row(name, tuple(bars), f"{name}: {'; '.join(bar.title for bar in bars) or 'nothing to do'}")
+
+
+def _phase_bar(story: Story, phase: PhaseTold, hue: Mapping[str, str]) -> Bar:
+    words = f"{phase.name}: {phase.status}, {seconds_text(phase.seconds)}"
+    return _bar(story, phase.began, phase.ended, _style(hue, phase.name, phase.status), words, phase.name)
+
+
+def _turn_bar(story: Story, turn: Turn, hue: Mapping[str, str]) -> Bar:
+    what = f"gate of {turn.phase}" if turn.gate else turn.phase
+    words = f"{what}: {turn.status}, {seconds_text(turn.seconds)}" + (f": {turn.message}" if turn.message else "")
+    style = _style(hue, turn.phase, turn.status)
+    return _bar(story, turn.began, turn.ended, f"{style} proof" if turn.gate else style, words)
+
+
+def _style(hue: Mapping[str, str], phase: str, status: str) -> str:
+    return "failed" if status in ("failed", "interrupted") else hue.get(phase, "hue0")
+
+
+def _bar(story: Story, began: float, ended: float, style: str, title: str, label: str = "") -> Bar:
+    total = story.seconds or 1.0
+    x, end = (min(max(at / total * 100, 0.0), 100.0) for at in (began, ended))
+    return Bar(round(x, 3), round(max(end - x, 0.15), 3), style, title, label)
+
+
+def _table(story: Story) -> list[tuple[str, list[str]]]:
+    """Return the seconds that each host spent in each phase: what the chart shows, as a table."""
+    spent: dict[tuple[str, str], float] = {}
+    for turn in story.turns:
+        key = turn.host, turn.phase
+        spent[key] = spent.get(key, 0.0) + turn.seconds
+    return [(host, [f"{spent[host, p.name]:.1f}" if (host, p.name) in spent else "" for p in story.phases])
+            for host in story.hosts]
+
+
+def _proofs(story: Story) -> list[tuple[str, list[Proof]]]:
+    """Return the gates by phase, phases and gates in the order in which they ended."""
+    by_phase: dict[str, list[Proof]] = {}
+    for proof in story.proofs:
+        by_phase.setdefault(proof.phase, []).append(proof)
+    return list(by_phase.items())
+
+
+def _made(story: Story) -> Iterator[tuple[str, str, list[tuple[str, list[Made]]]]]:
+    """Yield what was done by host: the host, it all in a few words, and the changes by phase."""
+    for host in [*story.hosts, OBJECTS]:
+        of_host = [one for one in story.made if one.host == host]
+        if of_host:
+            kinds = Counter(_SYMBOLS.get(one.action, "·") for one in of_host)
+            names = {"+": "added", "~": "changed", "-": "removed", "!": "restarted or reloaded"}
+            words = ", ".join(f"{kinds[s]} {name}" for s, name in names.items() if kinds[s])
+            phases = dict.fromkeys(one.phase for one in of_host)
+            yield host, words, [(phase, [one for one in of_host if one.phase == phase]) for phase in phases]
+
