@@ -43,6 +43,8 @@ def _lines(seen: Status) -> Iterable[str]:
     for row in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     yield f"Quorum   {seen.quorum}"
+    if seen.lock:
+        yield f"Lock     {seen.lock}"
     if seen.attention:
         yield "Attention"
         yield from (f"  {line}" for line in seen.attention)

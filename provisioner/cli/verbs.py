@@ -39,6 +39,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     ),
     "Runs": (
         Verb("runs", "provisioner.cli.runs:runs", "Look at what earlier runs did."),
+        Verb("unlock", "provisioner.cli.unlock:unlock", "Take the lock from a run that is over."),
     ),
     "Lab and supply": (
         Verb("lab", "provisioner.cli.lab:lab", "Local nodes to try everything on."),

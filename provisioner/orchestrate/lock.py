@@ -35,13 +35,34 @@ def look(session: Session) -> ClusterLock:
 
 def read(session: Session, hosts: Iterable[str]) -> dict[str, Record]:
     """Return the records of the hosts that answer; a step that runs there delays nothing."""
-    outcomes = session.pool.map(lambda c: remote.lock(c, {"do": "read"}), hosts)
+    outcomes = _ask_all(session, hosts)
     return {h: Record.of_answer(a) for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
 
 
+def _ask_all(session: Session, hosts: Iterable[str]) -> dict[str, dict[str, Any] | KubewrightError]:
+    return session.pool.map(lambda c: remote.lock(c, {"do": "read"}), hosts)
+
+
+def _some(outcomes: Mapping[str, dict[str, Any] | KubewrightError]) -> dict[str, dict[str, Any]]:
+    answers = {h: a for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
+    return answers or raise_all(outcomes)
+
+
 def holders(session: Session) -> list[Record]:
-    """Return one record of every run that has the lock or is left in it, the freshest of each."""
-    seen = read(session, _names(session))
+    """Return one record of every run that has the lock or is left in it, the freshest of each.
+
+    Raises one error with all control planes when none of them answers.
+    """
+    return _freshest({h: Record.of_answer(a) for h, a in _some(_ask_all(session, _names(session))).items()})
+
+
+def line(session: Session) -> str:
+    """Return who holds the lock as `status` tells it, "" where nobody does or no control plane was observed."""
+    seen = read(session, session.reachable(_names(session)))
+    return "; ".join(f"{told(record)}, renewed {record.age:.0f} s ago" for record in _freshest(seen))
+
+
+def _freshest(seen: Mapping[str, Record]) -> list[Record]:
     return [min((seen[h] for h in hosts), key=lambda record: record.age) for hosts in claims(seen).values()]
 
 

@@ -25,7 +25,7 @@ def is_dead(process: Mapping[str, Any]) -> bool:
     A container on this machine has the same boot but counts its processes by itself, so it counts as elsewhere. A
     number that somebody else has now is known by its start; a process that may not be looked at is taken for alive.
     """
-    if any(process.get(name) != value for name, value in _here().items()):
+    if not is_here(process):
         return False
     try:
         os.kill(int(process["pid"]), 0)     # asks the kernel, which answers also where /proc hides it
@@ -35,6 +35,11 @@ def is_dead(process: Mapping[str, Any]) -> bool:
         return False
     seen = _stat(int(process["pid"]))
     return seen is not None and (seen[_START] != process.get("start") or seen[_STATE] in "ZX")
+
+
+def is_here(process: Mapping[str, Any]) -> bool:
+    """Say whether this process runs, or ran, where we can look at it: in this boot, its number counted as ours."""
+    return all(process.get(name) == value for name, value in _here().items())
 
 
 def _here() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from provisioner.errors import KubewrightError
 from provisioner.model.cluster import Role
 from provisioner.model.desired import Unit
 from provisioner.operate import etcd, kube
-from provisioner.orchestrate import gates
+from provisioner.orchestrate import gates, lock
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import read_certificates, survey
@@ -35,7 +35,10 @@ class HostStatus:
 
 @dataclass
 class Status:
-    """The cluster as it is now; healthy means that nothing stands under `attention`."""
+    """The cluster as it is now; healthy means that nothing stands under `attention`.
+
+    `lock` says which run holds the cluster's lock; a run at work is no fault of the cluster.
+    """
 
     cluster: str
     kubernetes: str
@@ -45,6 +48,7 @@ class Status:
     hosts: list[HostStatus]
     attention: list[str]
     seconds: float
+    lock: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -83,7 +87,7 @@ def look(session: Session) -> Status:
     if holder.startswith("!"):
         attention.append(holder[1:])
     return Status(cluster.cluster, cluster.kubernetes, cluster.api_endpoint, holder.lstrip("!"), quorum,
-                  list(rows.values()), attention, round(time.monotonic() - began, 1))
+                  list(rows.values()), attention, round(time.monotonic() - began, 1), lock.line(session))
 
 
 def _unseen(session: Session, rows: Mapping[str, HostStatus]) -> None:

@@ -1,0 +1,61 @@
+"""`unlock`: take the cluster's lock away from a run that is over and could not give it back."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.context import Context
+
+if TYPE_CHECKING:
+    from provisioner.orchestrate.lock_rules import Record
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def unlock(context: Context, yes: bool) -> int:
+    """Show who holds the cluster's lock, ask, and take it away from them.
+
+    Seldom needed: a run that was killed on this machine loses the lock to the next one at once, a run on another
+    machine one minute after its last sign of life. A run that still works stops at its next safe point, and the
+    hosts take no more orders of it once the next run has begun.
+    """
+    from provisioner.errors import RefusedForSafety
+
+    context.enter_lab()
+    from provisioner.orchestrate import lock
+    from provisioner.orchestrate.session import open_session
+
+    with open_session(context.inventory, lambda event: None, run=False) as session:
+        name, held = session.cluster.cluster, lock.holders(session)
+        if not held:
+            click.echo(f"No run holds the lock of cluster {name}.")
+            return 0
+        for record in held:
+            click.echo(f"Cluster {name} is locked by {lock.told(record)}.\n  {_state(record)}", err=True)
+        if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise RefusedForSafety(f"unlocking cluster {name}: nobody is there to ask; it stays locked",
+                                   code="needs-yes", hint=context.command("unlock --yes"))
+        if not yes and not click.confirm(f"Unlock cluster {name}?", err=True):
+            click.echo("It stays locked.", err=True)
+            return 0
+        lock.unlock(session, held)
+    click.echo(f"Cluster {name} is unlocked.")
+    return 0
+
+
+def _state(record: Record) -> str:
+    """Say what is known of the owner now: when it was last heard of, and whether its process or a step goes on."""
+    from provisioner.orchestrate import process
+
+    words = [f"last renewed {record.age:.0f} s ago"]
+    if process.is_dead(record.process):
+        words.append("its process on this machine is dead: the next run takes the lock over by itself")
+    elif process.is_here(record.process):
+        words.append(f"its process {record.process.get('pid')} runs on this machine")
+    if record.busy:
+        words.append(f"step {record.busy} works on a host now")
+    return "; ".join(words)
