@@ -107,4 +107,5 @@ def _end(context: Context, seconds: float, plan: Plan) -> str:
     changed = len(plan.changes) + len(plan.objects)
     return (f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  "
             f"{changed} changes, {len(cluster.nodes)} nodes Ready, API https://{cluster.api_endpoint}\n"
-            f"Next: {context.command('status')} · {context.command('kubeconfig')}")
+            f"For kubectl: {context.command('kubeconfig --output FILE')}  (your own kubeconfig is left alone)\n"
+            f"Next: {context.command('status')} · {context.command('runs report')}")

@@ -11,13 +11,10 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a run's story.
+    """One line of a run's story; docs/reference/events.md has every type and what its `data` holds.
 
-    `type` is run-start, phase-start, waiting, host-done, changed, phase-done, diagnostic, stopping or run-end; `t` is
-    seconds since 1970; `seconds` the duration of what ended; `status` ok, failed, interrupted, skipped or
-    nothing-to-do; `data` holds plain values. `changed` says what was done: `changes` of a host (kind, path, action,
-    reason, result), or
-    `objects`.
+    `t` is in seconds since 1970; `seconds` is the duration of what ended; `status` is ok, nothing-to-do, failed or
+    interrupted; `data` holds plain values.
     """
 
     type: str
