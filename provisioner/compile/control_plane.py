@@ -51,6 +51,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
     merged = ctx.flags("kube-apiserver", flags(ctx))
     yield from service(UNIT, "control-plane", INPUTS, component="kube-apiserver",
                        credentials=(*pki.credentials(UNIT), *SECRET_FILES),
+                       down_with=pki.ETCD_UNIT if ctx.is_etcd else "",
                        command=command_line(f"{BIN_DIR}/kube-apiserver", merged))
 
 

@@ -46,6 +46,9 @@ def _compare_host(
             change = _compare_state(host.name, item, observed)
         if change is None:
             continue
+        if isinstance(item, Unit) and change.action != "restart":
+            yield change
+            continue
         rewritten[change.path] = _Rewrite(_what(change, observed), _line(change.expect), _line(change.want),
                                           _stamp(change))
         if isinstance(item, Certificate):
@@ -90,6 +93,8 @@ def _what(change: Change, observed: HostObserved) -> str:
     match change.item:
         case _ if change.action == "add":
             return "new"
+        case Unit():
+            return "restarts"
         case Certificate():
             return change.reason
         case Symlink() if change.expect.startswith("link "):
@@ -199,7 +204,7 @@ def _compare_unit(
     words = state.split()
     running = words[0] in _RUNNING
     differs, started = extra.get("causes", ()), extra.get("started", {})
-    candidates = dict.fromkeys([*differs, *(p for p in item.inputs if p in rewritten)])
+    candidates = dict.fromkeys([*differs, *(p for p in (*item.inputs, item.down_with) if p in rewritten)])
     paths = [p for p in candidates if not _put_back(rewritten.get(p), started.get(p, ""), differs=p in differs)]
     causes = [f"{p} ({rewritten[p].words})" if p in rewritten and rewritten[p].words else p for p in paths]
     unknown = words[-1] != "current" and not differs

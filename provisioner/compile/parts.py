@@ -51,7 +51,7 @@ def credential(unit: str, path: str) -> str:
 
 def service(
         name: str, phase: str, inputs: Sequence[str], *, component: str = "", credentials: Sequence[str] = (),
-        **values: Any) -> list[Item]:
+        down_with: str = "", **values: Any) -> list[Item]:
     """Return a unit of ours: its file, the list of its inputs, and the unit running with exactly these.
 
     The unit file is closed to others, as CIS 1.1 and 4.1.1 want it. `credentials` are root's files of which the unit
@@ -61,7 +61,7 @@ def service(
         values["credentials"] = [(PurePosixPath(path).name, path) for path in credentials]
     path = f"{UNIT_DIR}/{name}"
     file = rendered(path, phase, component=component, mode=0o600, unit=name, stamp=STAMP, **values)
-    return [file, *_running(name, phase, [path, *inputs], component, "restart")]
+    return [file, *_running(name, phase, [path, *inputs], component, "restart", down_with)]
 
 
 def distribution_service(
@@ -74,9 +74,11 @@ def distribution_service(
             *_running(name, phase, [path, *inputs], component, "reload")]
 
 
-def _running(name: str, phase: str, inputs: list[str], component: str, on_change: str) -> list[Item]:
+def _running(
+        name: str, phase: str, inputs: list[str], component: str, on_change: str, down_with: str = "") -> list[Item]:
     listing = "".join(f"{path}\n" for path in inputs)
     return [
         File(path=f"{INPUTS_DIR}/{name}", phase=phase, component=component, content=listing),
-        Unit(path=name, phase=phase, component=component, inputs=tuple(inputs), on_change=on_change),
+        Unit(path=name, phase=phase, component=component, inputs=tuple(inputs), on_change=on_change,
+             down_with=down_with),
     ]

@@ -202,12 +202,14 @@ class Unit(Item):
     """A systemd unit, running with exactly its inputs.
 
     `inputs` are the paths whose bytes it reads when it starts (unit file, configuration, certificates, the symlink to
-    its binary); `on_change` says what makes it read them again: restart or reload.
+    its binary); `on_change` says what makes it read them again: restart or reload. `down_with` names a unit of this
+    host that it cannot serve without: it goes down and up with that one.
     """
 
     kind: ClassVar[str] = "unit"
     inputs: tuple[str, ...] = ()
     on_change: str = "restart"
+    down_with: str = ""
 
     def want(self) -> str:
         return "active enabled current"

@@ -59,8 +59,7 @@ def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
     started, observed = session.the_plan.started, session.observed.get(host)
     if not (again and started):
         before = observed.extra("unit", unit.path).get("restarts", 0) if observed else 0
-        anew = (host, unit.path) in started or (unit.phase, host) in session.early
-        probe["since_restarts"] = 0 if anew else int(before)
+        probe["since_restarts"] = 0 if (host, unit.path) in started else int(before)
     return probe
 
 

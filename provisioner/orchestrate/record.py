@@ -65,8 +65,10 @@ def of_results(session: Session, changes: Mapping[str, Sequence[Change]], result
     """Tell what became of every change that a host was handed, as the host itself answered."""
     for host, result in results.items():
         if len(result.changes) == len(changes[host]):       # none where the host did not answer, or still works
-            told = [_row(c, str(row["result"])) for c, row in zip(changes[host], result.changes, strict=True)]
-            _tell(session, host, changes[host][0].phase, changes=told)
+            rows = [(c, str(row["result"])) for c, row in zip(changes[host], result.changes, strict=True)]
+            # A stop that was made is half of a restart: the start later in the step ends it, and tells of it.
+            rows = [(c, became) for c, became in rows if c.action != "stop" or became not in ("done", "skipped")]
+            _tell(session, host, rows[0][0].phase, changes=[_row(c, became) for c, became in rows])
 
 
 def of_changes(session: Session, host: str, changes: Sequence[Change]) -> None:

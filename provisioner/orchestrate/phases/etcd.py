@@ -101,14 +101,14 @@ def _server_of(session: Session, host: str) -> Unit | None:
 
 def _with_server(session: Session, server: Unit, host: str, changes: Sequence[Change]) -> Sequence[Change]:
     """Return the member's changes between the API server's stop and its own changes, which end with its start."""
-    own = [c for c in session.changes(server.phase).get(host, ()) if c.path != server.path]
+    planned = session.changes(server.phase).get(host, ())
+    reason = next((c.reason for c in planned if c.path == server.path), f"{server.down_with} restarts")
 
     def act(action: str) -> Change:
         return Change(host=host, phase=server.phase, kind=server.kind, path=server.path, action=action, item=server,
-                      reason="etcd is restarted", expect=session.observed[host].state(server.kind, server.path),
-                      want=server.want())
+                      reason=reason, expect=session.observed[host].state(server.kind, server.path), want=server.want())
 
-    return (act("stop"), *changes, *own, act("start"))
+    return (act("stop"), *changes, *(c for c in planned if c.path != server.path), act("start"))
 
 
 def _lead_elsewhere(session: Session, host: str) -> None:

@@ -199,6 +199,23 @@ def test_a_secret_restarts_what_has_read_another_one(
     assert [c.kind for c in found] == ["file", *(["unit"] if restarts else [])]
 
 
+@pytest.mark.parametrize(("state", "of_member", "found"), [
+    ("active enabled current", "active enabled due", ["restart: /etc/a", "restart: etcd.service (restarts)"]),
+    ("activating enabled current", "active enabled due", ["restart: /etc/a", "restart: etcd.service (restarts)"]),
+    ("inactive enabled current", "active enabled due", ["restart: /etc/a", "start: is inactive"]),
+    ("active enabled current", "inactive enabled due", ["start: is inactive"]),     # what is down takes nobody along
+    ("active enabled current", "active disabled current", ["enable: is disabled"]),
+])
+def test_a_unit_that_cannot_serve_without_another_restarts_with_it(
+        state: str, of_member: str, found: list[str]) -> None:
+    items: list[Item] = [Unit(path="etcd.service", phase="etcd", inputs=("/etc/a",)),
+                         Unit(path="server.service", phase="control-plane", down_with="etcd.service")]
+    due = {"causes": ["/etc/a"]} if of_member.endswith("due") else {}
+    seen = changes_of(items, {("unit", "etcd.service"): of_member, ("unit", "server.service"): state},
+                      {("unit", "etcd.service"): due})
+    assert [f"{c.action}: {c.reason}" for c in seen] == found
+
+
 def test_a_host_that_was_not_observed_contributes_nothing() -> None:
     desired = Desired({"cp1": HostDesired("cp1", (KIN["file"],)), "cp2": HostDesired("cp2", (KIN["file"],))})
     found = compare(desired, {"cp2": HostObserved("cp2", FACTS["cp2"], {})}, {}, NOW)
@@ -238,6 +255,8 @@ def test_any_drift_gives_exactly_its_own_changes_and_the_restarts_it_causes(drif
                for path in (EVERY[n][1].path, getattr(EVERY[n][1], "key_path", ""))}
     caused = {(host, i.kind, i.path) for host, i in EVERY
               if isinstance(i, Unit) and any((host, p) in touched for p in i.inputs)}
+    restarted = {(host, path) for host, kind, path in caused - gone}
+    caused |= {(host, i.kind, i.path) for host, i in EVERY if isinstance(i, Unit) and (host, i.down_with) in restarted}
     assert {(c.host, c.kind, c.path) for c in found} == gone | caused
     assert len(found) == len({(c.host, c.kind, c.path) for c in found})
     for change in found:

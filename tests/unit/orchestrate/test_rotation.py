@@ -233,6 +233,20 @@ def test_a_single_control_plane_is_not_drained_there_is_nobody_to_serve_instead(
     assert story(built) == []
 
 
+@pytest.mark.parametrize("other", [True, False])
+def test_what_the_plan_says_of_a_member_and_its_api_server_is_what_the_run_records(built: World, other: bool) -> None:
+    edit_etcd(built, "cp2")
+    if other:
+        edit(built, "cp2")
+    plan = surveyed(built).the_plan
+    up(built)
+    told = [row for e in built.events if e.type == "changed" and e.data for row in e.data["changes"]]
+    assert [(r["kind"], r["path"], r["reason"]) for r in told if r["result"] == "done"] == [
+        (c.kind, c.path, c.reason) for c in plan.changes]
+    assert ("kube-apiserver.service", "restart") in {(c.path, c.action) for c in plan.changes}
+    assert {e.phase for e in built.events if e.type == "changed"} == {"etcd"}
+
+
 def test_a_member_restarts_with_its_api_server_out_of_service_stopped_before_and_started_after(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     edit_etcd(built, "cp2")
@@ -293,7 +307,8 @@ def test_without_a_quorum_the_silent_members_start_together_and_nobody_is_asked_
 
     monkeypatch.setattr(runner, "apply", apply)
     up(built)
-    assert story(built) == ["apply etcd.0 cp1,cp2"]
+    assert story(built)[0] == "apply etcd.0 cp1,cp2"
+    assert story(built)[1::3] == ["cp1 drain", "cp2 drain"], "their API servers follow, one after the other"
 
 
 def test_members_that_only_we_cannot_ask_are_not_taken_for_a_lost_quorum(

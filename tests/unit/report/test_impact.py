@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.model.cluster import Cluster
-from provisioner.model.desired import Desired, HostDesired, Unit
+from provisioner.model.desired import Desired, HostDesired
 from provisioner.model.plan import Act, Change, ObjectChange, Plan, Step
 from provisioner.orchestrate.impact import steps
 from provisioner.report.impact import impact, impact_lines, names
@@ -43,13 +43,13 @@ def test_steps_are_the_phases_with_work_in_their_order_and_in_the_batches_that_u
 
 
 def test_an_api_server_goes_down_and_up_with_its_member_once_and_in_the_member_s_step() -> None:
-    server = Unit(path="kube-apiserver.service", phase="control-plane")
-    desired = Desired({h: HostDesired(h, (server,) if h.startswith("cp") else ()) for h in HOSTS})
-    plan = Plan("lab", desired, (unit("cp1", "etcd", "etcd.service"), unit("cp1", "control-plane", server.path),
-                                 unit("cp2", "control-plane", server.path)))
-    etcd, control_plane = steps(plan)
-    assert etcd.acts == (Act("restart", "etcd.service", ("cp1",)), Act("restart", server.path, ("cp1",)))
-    assert control_plane.acts == (Act("restart", server.path, ("cp2",)),)
+    server = "kube-apiserver.service"
+    plan = planned(unit("cp1", "etcd", "etcd.service"), file("cp1", "control-plane"),
+                   unit("cp1", "control-plane", server), unit("cp2", "control-plane", server))
+    etcd, control_plane = plan.steps
+    assert etcd.acts == (Act("restart", "etcd.service", ("cp1",)), Act("restart", server, ("cp1",)))
+    assert control_plane.acts == (Act("restart", server, ("cp2",)),)
+    assert (etcd.changes, control_plane.changes) == (3, 1)
 
 
 def sentences(plan: Plan, cluster: Cluster = CLUSTER) -> str:
