@@ -105,7 +105,7 @@ class ClusterLock:
 
     def look(self) -> None:
         """See whether the lock is free, and remember what was seen."""
-        self._session.tell("lock", status="asked")
+        self._session.tell("lock-asked")
         seen = read(self._session, self._hosts)
         decision = lock_rules.decide(seen, self._groups, process.is_dead)
         if decision.holder is not None:
@@ -129,7 +129,7 @@ class ClusterLock:
             self._fence()
             session.epoch, session.still_ours = self._claim[1], self.confirm
             session.safe_points.append(self.check)
-            session.tell("lock", status="ok", data={"epoch": session.epoch})
+            session.tell("lock-held", data={"epoch": session.epoch})
             yield
         finally:
             self._stop.set()
@@ -164,7 +164,7 @@ class ClusterLock:
     def _take(self) -> None:
         """Take the lock from the first host in name order on: whoever loses that one stops, so one of two gets it."""
         session = self._session
-        session.tell("lock", status="asked")
+        session.tell("lock-asked")
         everywhere = {*self._hosts, *session.observed}
         answered = read(session, everywhere)
         seen = {host: record for host, record in answered.items() if host in self._hosts}
