@@ -49,7 +49,7 @@ def _compare_host(
         if isinstance(item, Unit) and change.action != "restart":
             yield change
             continue
-        rewritten[change.path] = _Rewrite(_what(change, observed), _line(change.expect), _line(change.want),
+        rewritten[change.path] = _Rewrite(_what(change, observed), stamp_line(change.expect), stamp_line(change.want),
                                           _stamp(change))
         if isinstance(item, Certificate):
             rewritten[item.key_path] = _Rewrite(rewritten[change.path].words)
@@ -73,10 +73,11 @@ def _stamp(change: Change) -> str:
     """Return how the stamp of a unit that starts with what the change makes is told."""
     if isinstance(change.item, File) and change.item.secret is not None:
         return f"file hmac:{change.item.secret.stamp}" if change.item.secret.stamp else ""
-    return _line(change.want)
+    return stamp_line(change.want)
 
 
-def _line(state: str) -> str:
+def stamp_line(state: str) -> str:
+    """Return the stamp's line (docs/reference/applier-protocol.md) of a state; nothing where it cannot be known."""
     kind, _, rest = state.partition(" ")
     digest = rest.partition(" ")[0]
     if kind == "file" and digest.startswith("hmac:"):

@@ -52,7 +52,7 @@ def change_request(change: Change, resolve: Resolve, mint: Mint) -> dict[str, An
                                "expect": change.expect, "want": change.want}
     item = change.item
     if item is None:
-        if change.action != "remove":
+        if change.action not in ("remove", "restore"):
             raise KubewrightError(f"{change.host}: bundling {change.kind} {change.path}: the change has no item")
         return request
     return request | item.spec() | _payload(item, resolve, mint)
@@ -70,7 +70,7 @@ def _payload(item: Item, resolve: Resolve, mint: Mint) -> dict[str, Any]:
         case Certificate():
             return _certificate(item, mint)
         case Unit():
-            return {"inputs": list(item.inputs)}
+            return {}
         case _:
             raise KubewrightError(f"bundling {item.kind} {item.path}: the applier cannot make this kind")
 

@@ -210,12 +210,14 @@ class Unit(Item):
     inputs: tuple[str, ...] = ()
     on_change: str = "restart"
     down_with: str = ""
+    listed: bool = False
 
     def want(self) -> str:
         return "active enabled current"
 
     def spec(self) -> dict[str, Any]:
-        return {"kind": self.kind, "path": self.path, "inputs": list(self.inputs)}
+        inputs: dict[str, Any] = {"listed": True} if self.listed else {"inputs": list(self.inputs)}
+        return {"kind": self.kind, "path": self.path, **inputs}
 
 
 @dataclass(frozen=True)

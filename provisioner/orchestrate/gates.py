@@ -55,7 +55,10 @@ def host_probes(session: Session, host: str, phase: str, *, again: bool = False)
 
 def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
     """Return a unit's probe; `since_restarts` lets one that cannot stay up fail at once instead of at the deadline."""
-    probe: Probe = {"name": unit.path, "kind": "unit", "unit": unit.path, "current": True, "inputs": list(unit.inputs)}
+    probe: Probe = {"name": unit.path, "kind": "unit", "unit": unit.path, "current": True}
+    if host in session.gone_back:       # how often it exited before says nothing, and only its own list what it reads
+        return probe | {"listed": True}
+    probe["inputs"] = list(unit.inputs)
     started, observed = session.the_plan.started, session.observed.get(host)
     if not (again and started):
         before = observed.extra("unit", unit.path).get("restarts", 0) if observed else 0
@@ -113,7 +116,7 @@ def _prove(
         answer = _polled(session, connection, probes, what, deadline)
         if not answer["ok"]:
             raise GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {_unmet(answer)}",
-                             hint=_journal(host, probes, answer["results"]))
+                             hint=_journal(host, _blamed(probes, answer["results"])))
     except KubewrightError as fault:
         tell(fault)
         raise
@@ -138,11 +141,23 @@ def _unmet(answer: Mapping[str, Any]) -> str:
     return "; ".join(f"{r['name']}: {r['reason']}" for r in answer["results"] if not r["ok"])
 
 
-def _journal(host: str, probes: Sequence[Probe], results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the command that shows why: the journal of the unit that is not so, or of the one that does not answer."""
-    units = [p["unit"] for p in probes if p["kind"] == "unit"]
+def _blamed(probes: Sequence[Probe], results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the unit that is not so, or the one that does not answer; nothing where no unit was asked for."""
+    units = [str(p["unit"]) for p in probes if p["kind"] == "unit"]
     down = [r["name"] for r in results if not r["ok"] and r["name"] in units]
-    unit = next(iter(down or units), "")
+    return next(iter(down or units), "")
+
+
+def not_so(session: Session, phases: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the hosts where these phases do not hold now, each with the unit to be asked why; waits for nothing."""
+    probes = {h: [p for phase in of_host for p in host_probes(session, h, phase)] for h, of_host in phases.items()}
+    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], 0.1), [h for h, p in probes.items() if p])
+    return {h: _blamed(probes[h], answer["results"]) for h, answer in now.items()
+            if not isinstance(answer, KubewrightError) and not answer["ok"]}
+
+
+def _journal(host: str, unit: str) -> str:
+    """Return the command that shows why."""
     return f"kubewright logs {host} {unit.removesuffix('.service')}" if unit else "kubewright status"
 
 

@@ -55,7 +55,8 @@ class Session:
     `ahead` say what is worked on until the next safe point, and which hosts wait for it; `in_flight` has the id of each
     host's step that has not answered yet. While the run holds the cluster's lock, `epoch` is its number in every order
     to a host, and `still_ours` raises LockHeld when it does not hold it any more: to be called right before an act that
-    no host can refuse (on the API, etcd, HAProxy).
+    no host can refuse (on the API, etcd, HAProxy). `written` are the hosts that this run handed changes to, `gone_back`
+    those that run what they kept and not what is desired.
     """
 
     inventory: Inventory
@@ -70,6 +71,8 @@ class Session:
     plan: Plan | None = None
     max_unavailable: Limit = field(default_factory=Limit)
     early: set[tuple[str, str]] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+    gone_back: set[str] = field(default_factory=set)
     safe_points: list[Callable[[], None]] = field(default_factory=list)
     origin: Origin = field(default_factory=Origin)
     options: dict[str, object] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from provisioner.errors import KubewrightError, LockHeld, Unreachable
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection, Listener
+from provisioner.model.kept import Kept
 from provisioner.model.observed import HostObserved, ObservedItem
 from provisioner.transport.connection import Completed, Connection
 from provisioner.transport.faults import HostFault
@@ -237,6 +238,11 @@ def ask(connection: Connection, path: str, lines: Sequence[str], *, span: float 
 def read(connection: Connection, path: str) -> bytes:
     """Return the bytes of one file on the host."""
     return base64.b64decode(call(connection, "read", {"path": path})["content"])
+
+
+def kept(connection: Connection, steps: str = "") -> list[Kept]:
+    """Return what the host keeps of every path from before its last change, by steps whose id begins with `steps`."""
+    return [Kept.of_answer(row) for row in call(connection, "kept", {"steps": steps})["kept"]]
 
 
 def journal(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pytest
 
 from provisioner.applier import record
+from provisioner.compile.parts import INPUTS_DIR
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError, Unreachable
@@ -25,6 +26,7 @@ from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact, Item, KernelModule, Package, Socket, SwapOff, Sysctl, Unit, User
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection
+from provisioner.model.kept import Kept
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen
@@ -59,6 +61,7 @@ class FakeHost:
     down: bool = False
     record: dict[str, Any] = field(default_factory=dict)    # the lock's
     epoch: int = 0
+    kept: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)   # what was there before the last change
 
     def edit(self, path: str, state: str, text: str | None = None, *, unit: str = "") -> None:
         """Let a file be edited by hand, and `unit` be started anew, so that it has read what was written."""
@@ -71,6 +74,13 @@ class FakeHost:
     def file(self, path: str) -> str:
         """Return what is at a path, of whatever kind, as one word for comparing."""
         return next((s for (k, p), s in self.states.items() if p == path and k not in ("unit", "package")), ABSENT)
+
+    def inputs(self, spec: Mapping[str, Any]) -> list[str]:
+        """Return what a unit reads: as the caller says, or with `listed` as the list on the host says."""
+        if spec.get("listed"):
+            listing = self.extras.get(("file", f"{INPUTS_DIR}/{spec.get('unit', spec.get('path'))}"), {})
+            return str(listing.get("text", "")).splitlines()
+        return list(spec["inputs"])
 
     def observe(self, item: Item) -> ObservedItem:
         key = (item.kind, item.path)
@@ -89,25 +99,34 @@ class FakeHost:
         return ObservedItem("unit", unit.path, state, {"causes": causes, "started": started, "restarts": 0}
                             | self.extras.get(("unit", unit.path), {}))
 
-    def change(self, change: Mapping[str, Any]) -> str:
-        """Make one change as the applier would, and return its result."""
+    def change(self, change: Mapping[str, Any], step: str = "") -> str:
+        """Make one change as the applier would, what was there kept, and return its result."""
         key, kind = (change["kind"], change["path"]), change["kind"]
         if kind == "unit" and change["action"] == "stop":
             self.states[key] = "inactive enabled current"
             return "done"
         if kind == "unit":
             self.states[key] = "active enabled current"
-            self.started[change["path"]] = {p: self.file(p) for p in change["inputs"]}
+            self.started[change["path"]] = {p: self.file(p) for p in self.inputs(change)}
             return "done"
         state = self.states.get(key, ABSENT)
         if state == change["want"]:
             return "skipped"
         if state != change["expect"]:
             return "stale"
+        before = self.kept.get(key, {})
+        if kind not in ("directory", "artifact"):
+            self.kept[key] = {"kind": kind, "path": key[1], "step": step, "saved": len(self.kept), "was": state,
+                              "extra": self.extras.get(key, {})}
         self.states[key] = change["want"]
         self.extras.pop(key, None)
-        if change["action"] == "remove":
+        if change["action"] == "restore":
+            assert before["was"] == change["want"], "it is not kept"
+            self.extras[key] = before["extra"]
+        if ABSENT in (change["want"], change["action"].replace("remove", ABSENT)):
             del self.states[key]
+        elif change["action"] == "restore":
+            pass
         elif kind == "certificate":
             self.extras[key] = {"pem": base64.b64decode(change["certificate"]).decode()}
             self.states["key", change["key_path"]] = change["want"]
@@ -165,6 +184,7 @@ class FakeHosts:
     balancers: dict[str, FakeBalancer] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)                     # whose HAProxy does not answer
     now: float = 1000.0                                             # every host's boot clock
+    poison: str = ""                                                # no unit stays up that has read this text
 
     def __post_init__(self) -> None:
         self.balancers = {h: FakeBalancer(self.serves) for h in self.hosts}
@@ -181,6 +201,8 @@ class FakeHosts:
         patch.setattr(remote, "inspect", lambda pool, hosts, **_: dict.fromkeys(hosts, ROOM))
         patch.setattr(remote, "probe", self.probe)
         patch.setattr(remote, "read", self.read)
+        patch.setattr(remote, "kept", self.kept)
+        patch.setattr(remote, "journal", self.journal)
         patch.setattr(remote, "ask", self.ask)
         patch.setattr(remote, "store", self.store)
         patch.setattr(remote, "lock", self.lock_record)
@@ -250,9 +272,11 @@ class FakeHosts:
             if one["name"] == "etcd /readyz" and not reason:
                 reason = self._member_waits(host.name)
             if one["kind"] == "unit" and not reason:
-                unit = Unit(path=one["unit"], phase="", inputs=tuple(one["inputs"]))
+                unit = Unit(path=one["unit"], phase="", inputs=tuple(host.inputs(one)))
                 state = host.observe(unit).state
                 reason = "" if state == "active enabled current" else f"is {state}"
+                if self.poison and any(self.poison in str(host.extras.get(("file", p), {})) for p in unit.inputs):
+                    reason = "activating (auto-restart): exited 2 times, it does not stay up"
             results.append({"name": one["name"], "ok": not reason, "reason": reason})
         ok = all(r["ok"] for r in results)
         return {"ok": ok, "hopeless": not ok, "seconds": 0.1, "results": results}
@@ -263,6 +287,20 @@ class FakeHosts:
         serving = [h for h in members if self.hosts[h].states["unit", "etcd.service"].startswith("act")
                    and h not in self.silent]
         return "" if host in serving and len(serving) > len(members) // 2 else "connection refused"
+
+    def kept(self, connection: Line, steps: str = "") -> list[Kept]:
+        host = self.hosts[connection.name]
+        return [Kept.of_answer(row | {"now": host.states.get(key, ABSENT)} | (
+            {"was_text": row["extra"].get("text", ""), "now_text": host.extras.get(key, {}).get("text", "")}
+            if key[0] == "file" and " hmac:" not in row["was"] else {}))
+            for key, row in host.kept.items() if row["step"].startswith(steps)]
+
+    def journal(self, connection: Line, request: Mapping[str, Any], take: Callable[[dict[str, Any]], object],
+                ) -> dict[str, Any]:
+        """Say two lines as the unit, and between them one as systemd."""
+        for number, process in enumerate((request["unit"].removesuffix(".service"), "systemd", "that")):
+            take({"__REALTIME_TIMESTAMP": "1", "SYSLOG_IDENTIFIER": process, "MESSAGE": f"{process} line {number}"})
+        return {"ended": True}
 
     def read(self, connection: Line, path: str) -> bytes:
         extras = self.hosts[connection.name].extras
@@ -291,7 +329,7 @@ class FakeHosts:
         epoch = request["epoch"]
         if epoch is not None and epoch < self.hosts[host].epoch:
             return HostResult(host, "fenced", message=f"epoch {epoch} is over")
-        rows = [{"kind": c["kind"], "path": c["path"], "result": self.hosts[host].change(c)}
+        rows = [{"kind": c["kind"], "path": c["path"], "result": self.hosts[host].change(c, request["step"])}
                 for c in request["changes"]]
         if any(r["result"] == "stale" for r in rows):
             return HostResult(host, "stale", tuple(rows), "not what the plan saw")

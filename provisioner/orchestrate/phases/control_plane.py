@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provisioner.orchestrate import gates
+from provisioner.orchestrate import gates, way_back
 from provisioner.orchestrate.batches import Standing
+from provisioner.orchestrate.carry import Changes
 from provisioner.orchestrate.phases import converge
-from provisioner.orchestrate.phases.converge import Changes
 from provisioner.orchestrate.rotation import out_of_service
 from provisioner.orchestrate.session import Session
 
@@ -18,9 +18,12 @@ def _change_one(session: Session, step: str, changes: Changes) -> None:
     """Take one host's API server out of every HAProxy, change it, and prove it ready before it is put back."""
     (host,) = changes
     with out_of_service(session, host):
-        converge.apply_batch(session, step, changes)
-        gates.phase_holds(session, NAME, [host], gates.STOP + gates.DEADLINE)
-        gates.vip_answers(session)
+        way_back.apply_and_prove(session, step, changes, lambda: _is_ready(session, host))
+
+
+def _is_ready(session: Session, host: str) -> None:
+    gates.phase_holds(session, NAME, [host], gates.STOP + gates.DEADLINE)
+    gates.vip_answers(session)
 
 
 def _repair_first(session: Session, hosts: Sequence[str]) -> Standing:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from provisioner.converge import bundle, runner
-from provisioner.converge.results import HostResult
-from provisioner.model.desired import Certificate, File
-from provisioner.model.events import Emit, Event
+from provisioner.model.desired import File
 from provisioner.model.plan import Change
-from provisioner.operate import pki
-from provisioner.orchestrate import gates, record, rundir
+from provisioner.orchestrate import carry, gates, record, rundir, way_back
 from provisioner.orchestrate.batches import Standing, batches, interrupts
+from provisioner.orchestrate.carry import Changes
 from provisioner.orchestrate.phase import Act, counted, named
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
-from provisioner.transport.pool import gather
 
-Changes = Mapping[str, Sequence[Change]]
 Prove = Callable[[Session, Sequence[str]], None]
 Interrupt = Callable[[Session, str, Changes], None]
 """Makes and proves a batch that takes something away from a live cluster: (session, step's name, changes)."""
@@ -48,7 +44,7 @@ def apply_changes(
     session: Session, name: str, changes: Changes, prove: Prove, interrupt: Interrupt | None = None,
     ask: Ask = _nothing_asked,
 ) -> str:
-    """Apply `changes` in batches and prove each batch but the last, which the phase's own gate proves.
+    """Apply `changes` in batches and prove each, in a first start each but the last, which the phase's own gate proves.
 
     What takes something away on a live cluster is left to `interrupt`, which also proves that it may be taken: what an
     earlier run left half down is in no plan any more, so nothing else keeps this one from taking down the second.
@@ -62,47 +58,15 @@ def apply_changes(
         if number:
             session.safe_point()
         session.turn(named(name, hosts), [h for later in groups[number + 1:] for h in later])
-        step, of_hosts = f"{name}.{number}", {h: changes[h] for h in hosts}
+        step, of_hosts = way_back.step(session, f"{name}.{number}", hosts), {h: changes[h] for h in hosts}
         if interrupt and set(hosts) & set(harmful):
             interrupt(session, step, of_hosts)
             continue
-        apply_batch(session, step, of_hosts)
-        if number < len(groups) - 1:
-            prove(session, hosts)
+        if live or number < len(groups) - 1:
+            way_back.apply_and_prove(session, step, of_hosts, partial(prove, session, hosts))
+        else:
+            carry.apply_batch(session, step, of_hosts)
     return summary(changes)
-
-
-def apply_batch(session: Session, step: str, changes: Changes) -> None:
-    """Write the bundles, let Ansible carry them, and raise one error that holds every host's fault.
-
-    The bundles hold secrets: they are removed as soon as the hosts have answered.
-    """
-    directory = session.run_dir / rundir.BUNDLES / step
-    step_id = f"{session.run_id}.{step}"
-    try:
-        bundle.write_bundles(directory, changes, session.secrets.resolve, _mint(session), lambda host: step_id,
-                             origin=session.origin, epoch=session.epoch)
-        session.in_flight |= dict.fromkeys(changes, step_id)
-        results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir,
-                               emit=_answers(session, step, changes))
-        record.of_results(session, changes, results)
-        if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
-            session.forget_credentials()        # what let us in until now may be among them
-        _raise(results)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _answers(session: Session, step: str, changes: Changes) -> Emit:
-    """Return what takes the hosts' outcomes of a step: they are told with its name, and nothing is in flight there."""
-    tell = record.begun(session, step.rpartition(".")[0], changes, step)
-
-    def take(event: Event) -> None:
-        if event.type == "host-done":
-            session.in_flight.pop(event.host, None)
-        tell(event)
-
-    return take
 
 
 def write_by_hand(session: Session, directory: Path) -> int:
@@ -111,7 +75,7 @@ def write_by_hand(session: Session, directory: Path) -> int:
     for change in session.the_plan.changes:
         if change.phase not in ("prepare", "stage"):
             by_host.setdefault(change.host, []).append(change)
-    bundle.write_bundles(directory, by_host, session.secrets.resolve, _mint(session), lambda host: session.run_id)
+    bundle.write_bundles(directory, by_host, session.secrets.resolve, carry.mint(session), lambda host: session.run_id)
     return len(by_host)
 
 
@@ -128,7 +92,7 @@ def prepare(session: Session) -> str:
     for host in changes:
         if results[host].ok:
             record.of_changes(session, host, changes[host])
-    _raise(results)
+    carry.raise_faults(results)
     _expect_package_files(session, changes)
     return summary(changes)
 
@@ -155,19 +119,3 @@ def summary(changes: Changes) -> str:
     if not total:
         return ""
     return f"{counted(len(changes), 'host')}, {counted(total, 'change')}"
-
-
-def _mint(session: Session) -> bundle.Mint:
-    def mint(item: Certificate) -> tuple[bytes, bytes]:
-        pair = pki.issue(item, session.secrets.ca(item.ca))
-        return pair.certificate, pair.key
-
-    return mint
-
-
-def _raise(results: Mapping[str, HostResult]) -> None:
-    faults = {host: fault for host, result in results.items() if (fault := result.fault())}
-    if len(faults) == 1:
-        raise next(iter(faults.values()))
-    if faults:
-        raise gather(faults, total=len(results))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from provisioner.compile import pki as table
 from provisioner.compile.etcd import BOOTSTRAP_ENV
@@ -13,10 +13,10 @@ from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
 from provisioner.operate import etcd
 from provisioner.operate.etcd import EtcdStatus
-from provisioner.orchestrate import gates
+from provisioner.orchestrate import gates, way_back
 from provisioner.orchestrate.batches import Standing
+from provisioner.orchestrate.carry import Changes, apply_batch
 from provisioner.orchestrate.phases import converge
-from provisioner.orchestrate.phases.converge import Changes
 from provisioner.orchestrate.rotation import out_of_service
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import BOOTSTRAPPED, lost_members, read_certificates
@@ -75,19 +75,28 @@ def _change_one(session: Session, step: str, changes: Changes) -> None:
     gates.other_members_serve(session, [host])
     server = _server_of(session, host)
     if server is None:
-        _restart(session, step, host, changes[host])
+        _restart(session, step, host, changes[host], lambda: _member_is_back(session, host))
         return
-    with out_of_service(session, host):
-        _restart(session, step, host, _with_server(session, server, host, changes[host]))
-        session.early.add((server.phase, host))
+
+    def both_are_back() -> None:
+        _member_is_back(session, host)
         gates.api_server_is_back(session, host)
 
+    with out_of_service(session, host):
+        _restart(session, step, host, _with_server(session, server, host, changes[host]), both_are_back)
+        session.early.add((server.phase, host))
 
-def _restart(session: Session, step: str, host: str, changes: Sequence[Change]) -> None:
+
+def _restart(
+    session: Session, step: str, host: str, changes: Sequence[Change], prove: Callable[[], None],
+) -> None:
     """Change the member of `host` and prove it back; the others are asked again, for draining took its time."""
     _lead_elsewhere(session, host)
     gates.other_members_serve(session, [host])
-    converge.apply_batch(session, step, {host: changes})
+    way_back.apply_and_prove(session, step, {host: changes}, prove)
+
+
+def _member_is_back(session: Session, host: str) -> None:
     _members_are_back(session, [host])
     gates.member_has_caught_up(session, host)
 
@@ -139,7 +148,7 @@ def gate(session: Session) -> None:
     gates.etcd_is_one_cluster(session)
     untold = [h.name for h in session.cluster.etcd_hosts if _is_untold(session, h.name)]
     if untold:
-        converge.apply_batch(session, "etcd.bootstrapped", {h: _remember(session, h) for h in untold})
+        apply_batch(session, "etcd.bootstrapped", {h: _remember(session, h) for h in untold})
 
 
 def _is_untold(session: Session, host: str) -> bool:

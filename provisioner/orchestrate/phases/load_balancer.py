@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from provisioner.orchestrate import gates, rotation
+from provisioner.orchestrate import gates, rotation, way_back
+from provisioner.orchestrate.carry import Changes
 from provisioner.orchestrate.phases import converge
-from provisioner.orchestrate.phases.converge import Changes
 from provisioner.orchestrate.session import Session
 
 NAME = "load-balancer"
@@ -24,8 +24,7 @@ def _change(session: Session, step: str, changes: Changes) -> None:
     """Interrupt balancers that lead to the API only while the VIP and every other balancer do."""
     if any(gates.balancer_serves(session, host) for host in changes):
         gates.balancers_answer(session)
-    converge.apply_batch(session, step, changes)
-    gates.phase_holds(session, NAME, list(changes))
+    way_back.apply_and_prove(session, step, changes, lambda: gates.phase_holds(session, NAME, list(changes)))
 
 
 _apply = converge.phase(NAME, _change)

@@ -7,8 +7,8 @@ from typing import Any
 from provisioner.model.applied import Applied
 from provisioner.operate import nodes
 from provisioner.orchestrate import applied, gates, record
+from provisioner.orchestrate.carry import apply_batch
 from provisioner.orchestrate.phase import counted
-from provisioner.orchestrate.phases.converge import apply_batch
 from provisioner.orchestrate.session import Session
 
 

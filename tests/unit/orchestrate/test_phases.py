@@ -54,7 +54,7 @@ def test_bundles_are_private_while_ansible_runs_and_gone_afterwards(
         return real(inventory, directory, hosts, **rest)
 
     monkeypatch.setattr(runner, "apply", apply)
-    converge.apply_batch(session, "node.0", one_change(session, "w1"))
+    carry.apply_batch(session, "node.0", one_change(session, "w1"))
     assert seen == [(0o700, 0o600)]
     assert not (session.run_dir / "bundles" / "node.0").exists()
 
@@ -70,7 +70,7 @@ def test_bundles_are_removed_even_when_ansible_does_not_come_back(
 
     monkeypatch.setattr(runner, "apply", apply)
     with pytest.raises(type(fault)):
-        converge.apply_batch(session, "node.0", one_change(session, "w1"))
+        carry.apply_batch(session, "node.0", one_change(session, "w1"))
     assert not (session.run_dir / "bundles" / "node.0").exists()
 
 
@@ -79,7 +79,7 @@ def test_bundles_that_could_not_be_written_whole_leave_no_secret_behind(
     session = surveyed(built)
     changes = {**one_change(session, "w1"), "w2": [Change("w2", "node", "user", "x", "add", "", "", "", None)]}
     with pytest.raises(KubewrightError, match="no item"):
-        converge.apply_batch(session, "node.0", changes)
+        carry.apply_batch(session, "node.0", changes)
     assert not (session.run_dir / "bundles" / "node.0").exists()
 
 
@@ -102,10 +102,10 @@ def test_one_host_that_failed_is_its_own_error_and_several_are_one_that_holds_al
     built.hosts.results = {"w1": HostResult("w1", "failed", message="the disk is full")}
     both = one_change(session, "w1") | one_change(session, "w2")
     with pytest.raises(GateFailed, match="w1: applying: the disk is full"):
-        converge.apply_batch(session, "node.0", both)
+        carry.apply_batch(session, "node.0", both)
     built.hosts.results["w2"] = HostResult("w2", "unreachable", message="no route")
     with pytest.raises(KubewrightError) as fault:
-        converge.apply_batch(session, "node.0", both)
+        carry.apply_batch(session, "node.0", both)
     said = "\n".join([fault.value.message, *fault.value.details])
     assert "the disk is full" in said and "no route" in said
 

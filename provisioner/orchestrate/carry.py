@@ -1,0 +1,71 @@
+"""Carry a batch of changes to its hosts: bundles, one Ansible run, and what each host answered."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+
+from provisioner.converge import bundle, runner
+from provisioner.converge.results import HostResult
+from provisioner.model.desired import Certificate
+from provisioner.model.events import Emit, Event
+from provisioner.model.plan import Change
+from provisioner.operate import pki
+from provisioner.orchestrate import record, rundir
+from provisioner.orchestrate.session import Session
+from provisioner.transport.pool import gather
+
+Changes = Mapping[str, Sequence[Change]]
+"""A batch: host -> its changes, in the order in which they are made."""
+
+
+def apply_batch(session: Session, step: str, changes: Changes) -> None:
+    """Write the bundles, let Ansible carry them, and raise one error that holds every host's fault.
+
+    The bundles hold secrets: they are removed as soon as the hosts have answered.
+    """
+    directory = session.run_dir / rundir.BUNDLES / step
+    step_id = f"{session.run_id}.{step}"
+    session.written |= set(changes)
+    try:
+        bundle.write_bundles(directory, changes, session.secrets.resolve, mint(session), lambda host: step_id,
+                             origin=session.origin, epoch=session.epoch)
+        session.in_flight |= dict.fromkeys(changes, step_id)
+        results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir,
+                               emit=_answers(session, step, changes))
+        record.of_results(session, changes, results)
+        if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
+            session.forget_credentials()        # what let us in until now may be among them
+        raise_faults(results)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _answers(session: Session, step: str, changes: Changes) -> Emit:
+    """Return what takes the hosts' outcomes of a step: they are told with its name, and nothing is in flight there."""
+    tell = record.begun(session, step.partition(".")[0], changes, step)
+
+    def take(event: Event) -> None:
+        if event.type == "host-done":
+            session.in_flight.pop(event.host, None)
+        tell(event)
+
+    return take
+
+
+def mint(session: Session) -> bundle.Mint:
+    """Return what issues the certificates of a batch, with this inventory's CAs."""
+    def issue(item: Certificate) -> tuple[bytes, bytes]:
+        pair = pki.issue(item, session.secrets.ca(item.ca))
+        return pair.certificate, pair.key
+
+    return issue
+
+
+def raise_faults(results: Mapping[str, HostResult]) -> None:
+    """Raise one error that holds every host's fault; nothing where all went well."""
+    faults = {host: fault for host, result in results.items() if (fault := result.fault())}
+    if len(faults) == 1:
+        raise next(iter(faults.values()))
+    if faults:
+        raise gather(faults, total=len(results))

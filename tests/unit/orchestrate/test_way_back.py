@@ -1,0 +1,192 @@
+"""A batch whose proof does not come is put back on its hosts, proved again, and ends the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from provisioner.converge import runner
+from provisioner.converge.results import HostResult
+from provisioner.errors import GateFailed, KubewrightError
+from provisioner.model.cluster import Cluster
+from provisioner.model.desired import Unit
+from provisioner.orchestrate import engine
+from provisioner.orchestrate.batches import Limit
+from provisioner.orchestrate.survey import survey
+from provisioner.orchestrate.verbs import UP, VERIFY
+from tests.fakes.session import World
+from tests.unit.orchestrate.test_rotation import story
+
+POISON = "poison"
+KUBELET, APISERVER = "/var/lib/kubelet/config.yaml", "/etc/systemd/system/kube-apiserver.service"
+CONFIG = {KUBELET: {"kubelet": {"clusterName": POISON}},
+          APISERVER: {"kube-apiserver": {"flags": {"event-ttl": POISON}}},
+          "etcd": {"etcd": {"flags": {"snapshot-count": POISON}}}}
+
+
+def configure(world: World, config: dict[str, Any]) -> None:
+    """Give the inventory a `config:` that validates, and that no unit survives."""
+    document = world.inventory.cluster.model_dump(mode="json")
+    for component, fields in config.items():
+        document["config"][component] = document["config"].get(component, {}) | fields
+    world.inventory = replace(world.inventory, cluster=Cluster.model_validate(document))
+    world.hosts.poison = POISON
+
+
+def up(world: World, workers: int = 1) -> None:
+    with world.session() as session:
+        session.max_unavailable = Limit(workers)
+        plan = survey(session)
+        engine.run(session, VERIFY if plan.is_empty else UP)
+
+
+def failed_up(world: World, workers: int = 1) -> GateFailed:
+    with pytest.raises(GateFailed) as failed:
+        up(world, workers)
+    return failed.value
+
+
+def snapshot(world: World) -> dict[str, dict[tuple[str, str], str]]:
+    return {name: {k: s for k, s in h.states.items() if k[0] != "artifact"} for name, h in world.hosts.hosts.items()}
+
+
+@pytest.mark.parametrize(("what", "phase", "unit", "first"), [
+    (KUBELET, "node", "kubelet", "cp1"), (APISERVER, "control-plane", "kube-apiserver", "cp1"),
+    ("etcd", "etcd", "etcd", "cp2")])       # cp1 leads, so it would come last
+def test_the_first_host_goes_back_and_the_others_are_not_touched(
+        built: World, what: str, phase: str, unit: str, first: str) -> None:
+    before = snapshot(built)
+    configure(built, CONFIG[what])
+    failed = failed_up(built)
+    assert failed.message.startswith(f"{first}: gate after ")
+    assert f"{unit}.service: activating (auto-restart): exited 2 times" in failed.message
+    assert snapshot(built) == before
+    assert [(e[1], e[2]) for e in built.hosts.log if e[0] == "apply"] == [
+        (f"{phase}.0", (first,)), (f"{phase}.0.back", (first,))]
+
+
+def test_the_error_says_what_failed_what_was_put_back_and_what_is_still_fine(built: World) -> None:
+    configure(built, CONFIG[KUBELET])
+    failed = failed_up(built)
+    assert list(failed.details) == [
+        "cp1: kubelet.service said last:", "    kubelet line 0", "    that line 2",
+        f"cp1: put back as it was: {KUBELET}; kubelet started again, its gate is green 0 s after it failed",
+        "still fine: cp2, cp3, w1, w2 not touched by this run; API servers ready: cp1, cp2, cp3",
+        "`up` would make the same change again"]
+    assert (failed.hint, failed.exit_code) == ("kubewright logs cp1 kubelet", 13)
+    (told,) = [e for e in built.events if e.type == "put-back"]
+    assert (told.host, told.phase, told.status) == ("cp1", "node", "ok")
+
+
+def test_an_api_server_is_out_of_service_until_it_is_back(built: World) -> None:
+    configure(built, CONFIG[APISERVER])
+    failed_up(built)
+    assert story(built) == ["cp1 drain", "apply control-plane.0 cp1", "apply control-plane.0.back cp1", "cp1 ready"]
+
+
+def test_a_member_goes_back_between_its_api_server_s_stop_and_start(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(built, CONFIG["etcd"])
+    acts: list[tuple[str, str]] = []
+    real = type(built.hosts.hosts["cp1"]).change
+
+    def change(host: Any, request: Any, step: str = "") -> str:
+        if step.endswith(".back"):
+            acts.append((request["path"].rpartition("/")[2], request["action"]))
+        return real(host, request, step)
+
+    monkeypatch.setattr(type(built.hosts.hosts["cp1"]), "change", change)
+    failed_up(built)
+    assert acts == [("kube-apiserver.service", "stop"), ("etcd.service", "restore"), ("etcd.service", "restart"),
+                    ("kube-apiserver.service", "start")]
+
+
+def test_of_workers_changed_together_only_those_that_fail_go_back(built: World) -> None:
+    configure(built, CONFIG[KUBELET])
+    built.hosts.poison = ""
+    built.hosts.broken = {"w2: kubelet": "connection refused"}
+    failed = failed_up(built, workers=2)
+    assert [e[1:] for e in built.hosts.log if e[0] == "apply"][-2:] == [
+        ("node.3", ("w1", "w2")), ("node.3.back", ("w2",))]
+    assert any(line.startswith("w2: put back") and "not proved: w2: gate after node" in line for line in failed.details)
+    assert any("cp1, cp2, cp3 changed and proved" in line for line in failed.details)
+
+
+def test_the_last_host_of_a_roll_goes_back_as_the_first_does(built: World) -> None:
+    configure(built, CONFIG[KUBELET])
+    built.hosts.poison = ""
+    real = built.hosts.apply
+
+    def apply(*args: Any, **rest: Any) -> dict[str, HostResult]:
+        if args[2] == ["w2"]:
+            built.hosts.broken = {"w2: kubelet": "connection refused"} if not args[1].name.endswith(".back") else {}
+        return real(*args, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "apply", apply)
+        failed = failed_up(built)
+    assert any(line.startswith("w2: put back") and "green" in line for line in failed.details)
+    assert POISON not in str(built.hosts.hosts["w2"].extras["file", KUBELET])
+    assert POISON in str(built.hosts.hosts["w1"].extras["file", KUBELET])
+
+
+def test_a_first_start_has_nothing_to_go_back_to(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from provisioner.orchestrate.survey import create_secrets
+    from tests.fakes.session import instant
+
+    instant(monkeypatch)
+    world.hosts.broken = {"kubelet": "connection refused"}
+    with world.session() as session, pytest.raises(GateFailed, match="gate after node") as failed:
+        survey(session)
+        create_secrets(session)
+        engine.run(session, UP)
+    assert not [e for e in world.hosts.log if str(e[1]).endswith(".back")]
+    assert failed.value.details[-1:] != ("`up` would make the same change again",)
+
+
+def test_a_step_that_may_still_run_is_not_put_back(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(built, CONFIG[KUBELET])
+    built.hosts.results = {"cp1": HostResult("cp1", "running", message="still running")}
+    with pytest.raises(KubewrightError, match="still running"):
+        up(built)
+    assert [e[1] for e in built.hosts.log if e[0] == "apply"] == ["node.0"]
+
+
+def test_what_a_killed_run_had_written_and_no_unit_had_read_goes_back_as_well(built: World) -> None:
+    configure(built, CONFIG[KUBELET])
+    before = snapshot(built)["cp1"]
+    unit = Unit(path="kubelet.service", phase="node")
+    with built.session() as killed:                # dies between the file and the restart
+        change = next(c for c in survey(killed).of("node")["cp1"] if c.path == KUBELET)
+        host = built.hosts.hosts["cp1"]
+        from provisioner.converge.bundle import change_request
+        host.change(change_request(change, killed.secrets.resolve, lambda item: (b"", b"")), "run0.node.0")
+    assert host.observe(Unit(path=unit.path, phase="", inputs=(KUBELET,))).state.endswith("due")
+    failed = failed_up(built)
+    assert any("put back as it was" in line and "green" in line for line in failed.details)
+    assert snapshot(built)["cp1"] == before
+
+
+def test_what_the_host_does_not_tell_is_not_put_back_and_the_error_says_so(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from provisioner.transport import remote
+
+    def kept(*_: object) -> None:
+        raise KubewrightError("cp1: applier kept: exit 1: disk full")
+
+    monkeypatch.setattr(remote, "kept", kept)
+    configure(built, CONFIG[KUBELET])
+    assert "cp1: not put back: applier kept: exit 1: disk full" in failed_up(built).details
+
+
+def test_the_same_change_is_planned_again_and_a_mended_inventory_has_nothing_to_do(built: World) -> None:
+    inventory = built.inventory
+    configure(built, CONFIG[KUBELET])
+    failed_up(built)
+    with built.session() as session:
+        assert {c.path for c in survey(session).of("node")["cp1"]} == {KUBELET, "kubelet.service"}
+    built.inventory = inventory
+    with built.session() as session:
+        assert survey(session).changes == ()
