@@ -25,6 +25,7 @@ from provisioner.orchestrate.survey import BOOTSTRAPPED
 RESTORE = "restore"
 BACK = ".back"      # how the ids of steps end that go back
 _STAY = frozenset({HOST_PATH, BOOTSTRAPPED, BOOTSTRAP_ENV})
+_RAN = ("active ", "reloading ")
 _ETCD = re.compile(r"link /opt/kubewright/etcd/(\d+\.\d+\.\d+)-[^/]+/etcd$")
 
 
@@ -54,6 +55,8 @@ def of_batch(
     is kept is what the unit ran with.
     """
     acts = [c for c in batch if c.kind == "unit"]
+    if acts and not any(c.expect.startswith(_RAN) for c in acts):
+        return Back(why_not=f"{', '.join(dict.fromkeys(c.path for c in acts))} did not run before either")
     reads = {path: c.path for c in acts for path in _reads(desired.find("unit", c.path))}
     own = {c.path for c in batch if c.kind != "unit"} | set(reads)
 

@@ -20,7 +20,7 @@ from provisioner.model.desired import File
 from provisioner.model.events import Event
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
-from provisioner.orchestrate import record
+from provisioner.orchestrate import carry, record
 from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.phases import converge, etcd, objects, stage
 from provisioner.orchestrate.session import Session
@@ -110,14 +110,14 @@ def test_one_host_that_failed_is_its_own_error_and_several_are_one_that_holds_al
     assert "the disk is full" in said and "no route" in said
 
 
-def test_a_batch_is_proved_before_the_next_and_the_last_is_left_to_the_phase_s_gate(built: World) -> None:
+def test_each_batch_on_a_live_cluster_is_proved_before_the_next_so_that_it_can_go_back(built: World) -> None:
     session = surveyed(built)
     item = next(i for i in session.the_plan.desired.hosts["w1"].items if i.path == "kubelet.service")
     changes = {h: [Change(h, "node", "unit", item.path, "restart", "x", "", "", item)] for h in ("w1", "w2", "cp1")}
     built.hosts.log.clear()
     converge.apply_changes(session, "node", changes, lambda s, hosts: built.hosts.log.append(("prove", tuple(hosts))))
     assert built.hosts.log == [("apply", "node.0", ("cp1",)), ("prove", ("cp1",)), ("apply", "node.1", ("w1",)),
-                               ("prove", ("w1",)), ("apply", "node.2", ("w2",))]
+                               ("prove", ("w1",)), ("apply", "node.2", ("w2",)), ("prove", ("w2",))]
     built.hosts.log.clear()
     session.max_unavailable = Limit.parse("100%")
     converge.apply_changes(session, "node", changes, lambda s, hosts: None)

@@ -104,7 +104,7 @@ def test_a_failed_proof_sets_it_ready_and_no_other_is_touched(built: World) -> N
     built.hosts.broken = {"API at the VIP": "502"}
     with pytest.raises(GateFailed, match="API at the VIP"):
         up(built)
-    assert story(built) == ["cp1 drain", "apply control-plane.0 cp1", "cp1 ready"]
+    assert story(built) == ["cp1 drain", "apply control-plane.0 cp1", "apply control-plane.0.back cp1", "cp1 ready"]
 
 
 def test_a_host_whose_haproxy_does_not_answer_is_told_and_does_not_block(built: World) -> None:
@@ -254,9 +254,9 @@ def test_a_member_restarts_with_its_api_server_out_of_service_stopped_before_and
     acts: list[tuple[str, str]] = []
     real = type(built.hosts.hosts["cp2"]).change
 
-    def change(host: Any, request: Any) -> str:
+    def change(host: Any, request: Any, step: str) -> str:
         acts.append((request["path"], request["action"]))
-        return real(host, request)
+        return real(host, request, step)
 
     monkeypatch.setattr(type(built.hosts.hosts["cp2"]), "change", change)
     up(built)

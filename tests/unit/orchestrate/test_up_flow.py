@@ -204,7 +204,7 @@ def test_an_api_server_that_serves_nobody_is_restarted_whatever_the_others_do(bu
     built.hosts.broken = {f"{h}: kube-apiserver /readyz": "500" for h in ("cp1", "cp2", "cp3")}
     with pytest.raises(GateFailed, match="gate after control-plane"):
         up(built)
-    assert built.hosts.log == [("apply", "control-plane.0", ("cp1",))]
+    assert {e[2] for e in built.hosts.log} == {("cp1",)}
 
 
 def test_a_ca_file_that_is_torn_or_has_another_end_of_line_is_put_back_and_not_taken_for_another_cluster_s(
