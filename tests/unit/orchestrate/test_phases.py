@@ -222,7 +222,7 @@ def test_a_batch_tells_which_host_begins_and_adds_phase_and_seconds_to_its_end(
         return real(*args, emit=emit, **rest)
 
     monkeypatch.setattr(runner, "apply", apply)
-    converge.apply_batch(session, "node.0", one_change(session, "w1"))
+    carry.apply_batch(session, "node.0", one_change(session, "w1"))
     start, done, changed = built.events
     assert (start.type, start.phase, start.host, start.data) == (
         "host-start", "node", "w1", {"changes": 1, "step": "node.0"})
