@@ -20,7 +20,7 @@ def note(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     place = files.private_directory(host.own("runs"))
     path = f"{place}/{run}.json"
     known = _read(path)
-    files.write_json(path, known + acts)
+    files.write_json(path, known + [act for act in acts if act not in known])    # asked twice, it stands once
     if not known:
         _prune(place)
     return {"noted": len(acts)}

@@ -10,6 +10,7 @@ import click
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
+    from provisioner.model.run import Run
     from provisioner.report.story import Story
 
 
@@ -19,13 +20,16 @@ def runs() -> None:
 
 
 @runs.command("list")
+@click.option("--here", is_flag=True, help="Ask no host: only what this machine knows.")
 @click.pass_obj
-def list_(context: Context) -> int:
-    """List the runs, newest first, with how they ended."""
-    from provisioner.orchestrate import journal
+def list_(context: Context, here: bool) -> int:
+    """List the runs, newest first, with how they ended; control planes are asked for those of other machines.
+
+    A run that had nothing to do is known only where it was made.
+    """
     from provisioner.report.runs_text import runs_table
 
-    found = journal.here(context.inventory)
+    found = known(context, here=here)
     if context.wants_json:
         context.print_json({"runs": [run.to_json() for run in found]})
     elif found:
@@ -39,11 +43,20 @@ def list_(context: Context) -> int:
 @click.argument("run", required=False)
 @click.pass_obj
 def show(context: Context, run: str | None) -> int:
-    """Show one run, by default the newest: its phases, what each host did in them, and what ended it."""
+    """Show one run, by default the newest: its phases, what each host did in them, and what ended it.
+
+    A beginning of the run's id is enough. Of a run that is not known here, the hosts are asked for their results.
+    """
+    from provisioner.errors import UsageFault
     from provisioner.orchestrate import journal
     from provisioner.report.runs_text import run_text
 
-    chosen = journal.pick(journal.here(context.inventory), run)
+    try:
+        chosen = journal.pick(journal.here(context.inventory), run)
+    except UsageFault:
+        chosen = journal.pick(known(context), run)
+    if not chosen.here:
+        chosen = asked(context, chosen)
     if context.wants_json:
         context.print_json({"run": chosen.to_json()})
     else:
@@ -91,3 +104,32 @@ def _story(context: Context, run: str | None) -> Story:
 
     chosen = journal.pick(journal.here(context.inventory), run)
     return story_of(chosen.id, journal.events(journal.place(context.inventory, chosen.id)), outcome=chosen.outcome)
+
+
+def known(context: Context, *, here: bool = False) -> list[Run]:
+    """Return the runs known here and, unless `here`, to the control planes; that none of those answers is told."""
+    from provisioner.errors import KubewrightError
+    from provisioner.orchestrate import journal
+
+    local = journal.here(context.inventory)
+    if here:
+        return local
+    from provisioner.orchestrate import session as sessions
+
+    try:
+        context.enter_lab()
+        with sessions.open_session(context.inventory, lambda event: None, run=False) as session:
+            return journal.merged(local, journal.on_hosts(session))
+    except KubewrightError as fault:
+        click.echo(f"Only runs of this machine: {fault.message}", err=True)
+        return local
+
+
+def asked(context: Context, run: Run) -> Run:
+    """Return the run with the results that the hosts keep of its steps."""
+    context.enter_lab()
+    from provisioner.orchestrate import journal
+    from provisioner.orchestrate import session as sessions
+
+    with sessions.open_session(context.inventory, lambda event: None, run=False) as session:
+        return journal.with_steps(session, run)

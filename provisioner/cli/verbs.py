@@ -40,6 +40,8 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Runs": (
         Verb("runs", "provisioner.cli.runs:runs", "Look at what earlier runs did."),
         Verb("unlock", "provisioner.cli.unlock:unlock", "Take the lock from a run that is over."),
+        Verb("resume", "provisioner.cli.resume:resume", "Go on with a run that was stopped or killed."),
+        Verb("retry", "provisioner.cli.retry:retry", "Make one host's changes."),
     ),
     "Lab and supply": (
         Verb("lab", "provisioner.cli.lab:lab", "Local nodes to try everything on."),
@@ -61,6 +63,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("build", "download", "fetch"), ("artifacts",)),
     **dict.fromkeys(("log", "journal", "journalctl", "tail"), ("logs",)),
     **dict.fromkeys(("cert", "certificate", "certificates", "pki"), ("certs",)),
+    **dict.fromkeys(("continue", "recover"), ("resume",)),
+    **dict.fromkeys(("history",), ("runs",)),
     **dict.fromkeys(("adopt", "enrol", "enroll"), ("trust",)),
 }
 

@@ -147,6 +147,11 @@ class Plan:
     def is_empty(self) -> bool:
         return not self.changes and not self.objects and not self.left_out
 
+    @property
+    def has_work(self) -> bool:
+        """Say whether a run of it changes anything; a first start does, even where only a proof is missing."""
+        return self.bootstrap or not self.is_empty
+
     @cached_property
     def started(self) -> frozenset[tuple[str, str]]:
         """Return (host, unit) of every unit that this plan starts or restarts; systemd counts its exits anew then."""

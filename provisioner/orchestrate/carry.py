@@ -11,7 +11,8 @@ from provisioner.model.desired import Certificate
 from provisioner.model.events import Emit, Event
 from provisioner.model.plan import Change
 from provisioner.operate import pki
-from provisioner.orchestrate import record, rundir
+from provisioner.orchestrate import aside, record, rundir
+from provisioner.orchestrate.attach import carried
 from provisioner.orchestrate.session import Session
 from provisioner.transport.pool import gather
 
@@ -31,12 +32,13 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
         bundle.write_bundles(directory, changes, session.secrets.resolve, mint(session), lambda host: step_id,
                              origin=session.origin, epoch=session.epoch)
         session.in_flight |= dict.fromkeys(changes, step_id)
-        results = runner.apply(session.inventory, directory, list(changes), run_dir=session.run_dir,
-                               emit=_answers(session, step, changes))
+        results = carried(session, list(changes), lambda hosts: runner.apply(
+            session.inventory, directory, hosts, run_dir=session.run_dir,
+            emit=_answers(session, step, {h: changes[h] for h in hosts})))
         record.of_results(session, changes, results)
         if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
             session.forget_credentials()        # what let us in until now may be among them
-        raise_faults(results)
+        raise_faults(session, results)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -62,10 +64,8 @@ def mint(session: Session) -> bundle.Mint:
     return issue
 
 
-def raise_faults(results: Mapping[str, HostResult]) -> None:
-    """Raise one error that holds every host's fault; nothing where all went well."""
+def raise_faults(session: Session, results: Mapping[str, HostResult]) -> None:
+    """Raise one error that holds every host's fault, unless the run may go on without those hosts."""
     faults = {host: fault for host, result in results.items() if (fault := result.fault())}
-    if len(faults) == 1:
-        raise next(iter(faults.values()))
-    if faults:
-        raise gather(faults, total=len(results))
+    if faults and not aside.give_up(session, faults):
+        raise next(iter(faults.values())) if len(faults) == 1 else gather(faults, total=len(results))

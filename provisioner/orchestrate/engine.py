@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from provisioner.errors import Interrupted, KubewrightError
-from provisioner.orchestrate import interrupt, record
+from provisioner.orchestrate import aside, interrupt, journal, record
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
 
@@ -26,19 +26,24 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     number = started = 0
     try:
         with interrupt.patient(session), beside:
+            journal.begin(session, [p.name for p in phases])
             for number, phase in enumerate(phases):
                 if number:
                     session.safe_point()
                 started = number + 1
                 _run_phase(session, phase)
+        aside.raise_failed(session)
     except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
         later = [p.name for p in phases[started:]]
         told = _interrupted(session, stop, later) if isinstance(stop, (KeyboardInterrupt, Interrupted)) else stop
+        if not isinstance(stop, KeyboardInterrupt):     # who asked twice waits for no host
+            journal.end(session, _status(told), time.monotonic() - began, _message(told), later)
         session.tell("run-end", status=_status(told), phase=phases[number].name, message=_message(told),
                      seconds=time.monotonic() - began, data={"not_started": later} | record.what_helps(told))
         if told is not stop:
             raise told from None
         raise
+    journal.end(session, "ok", time.monotonic() - began, "", ())
     session.tell("run-end", status="ok", seconds=time.monotonic() - began)
 
 

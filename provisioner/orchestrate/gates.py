@@ -19,7 +19,7 @@ from provisioner.model.ports import (
 )
 from provisioner.operate import etcd, kube
 from provisioner.operate.etcd import EtcdStatus
-from provisioner.orchestrate import record
+from provisioner.orchestrate import aside, record
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
@@ -95,10 +95,10 @@ def hosts_hold(
     when: str = "after",
 ) -> None:
     """Let every host poll its probes at once; GateFailed holds each host's last reasons."""
-    wanted = {h: p for h, p in probes.items() if p}
+    wanted = {h: p for h, p in probes.items() if p and h not in session.unreachable}
     outcomes = session.pool.map(lambda c: _prove(session, c, wanted[c.name], what, deadline, when), wanted)
     failed = {host: outcome for host, outcome in outcomes.items() if isinstance(outcome, KubewrightError)}
-    if failed:
+    if failed and not (when == "after" and aside.give_up(session, failed, proof=True)):
         raise next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(outcomes))
 
 
@@ -314,7 +314,7 @@ def leaders_act(session: Session) -> None:
 
 def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> None:
     """Prove that every node of the inventory is Ready."""
-    wanted = [h.name for h in session.cluster.nodes] if hosts is None else hosts
+    wanted = session.answering(session.cluster.nodes) if hosts is None else hosts
 
     def look() -> str:
         nodes = {str(n["metadata"]["name"]): n for n in session.kube().nodes()}

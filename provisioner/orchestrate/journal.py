@@ -1,17 +1,45 @@
-"""What runs did: this machine's events are a cache of it, the results that the hosts keep are the truth."""
+"""What runs did: the hosts keep the results of their steps, and control planes what runs note about themselves.
+
+This machine's events are a cache of that. Noted are a run's begin and end and the objects that it applied: acts on the
+cluster that are no step of one host. What HAProxy was told is not: the next run sees in HAProxy itself what is left.
+"""
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import json
+import socket
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from provisioner.errors import UsageFault
+from provisioner.artifacts.lockfile import load_lock
+from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety, UsageFault
+from provisioner.model.applied import Applied
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.cluster import Cluster
 from provisioner.model.inventory import Inventory
-from provisioner.model.run import DONE, FAILED, INTERRUPTED, RUNNING, UNFINISHED, Origin, PhaseSeen, Run, StepSeen
+from provisioner.model.run import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    UNFINISHED,
+    Origin,
+    PhaseSeen,
+    Run,
+    StepSeen,
+    began_of,
+    split_step,
+)
 from provisioner.orchestrate import rundir
+from provisioner.orchestrate.session import Session
+from provisioner.transport import remote
+from provisioner.transport.pool import raise_all
 
 EVENTS = "events.jsonl"
 _OUTCOMES = {"ok": DONE, "failed": FAILED, "interrupted": INTERRUPTED}
@@ -101,3 +129,108 @@ def pick(runs: Sequence[Run], run_id: str | None) -> Run:
         raise UsageFault(f"{run_id}: {'more than one run begins so' if alike else 'no run is called so'}",
                          details=[f"  {run.id}" for run in alike], hint="kubewright runs list", code="run-unknown")
     return alike[0]
+
+
+def origin(session: Session, verb: str) -> Origin:
+    """Return who starts a run here and now, and what of."""
+    try:
+        who = getpass.getuser()
+    except (KeyError, OSError):         # no name for our number
+        who = "unknown"
+    return Origin(verb, who, socket.gethostname(), made_from(session.cluster, session.lock))
+
+
+def made_from(cluster: Cluster, lock: ArtifactLock) -> str:
+    """Return a digest of all that a plan is made from here: the inventory without logins, and the artifacts."""
+    return hashlib.sha256(Applied(cluster, lock).to_text().encode()).hexdigest()
+
+
+def may_go_on(inventory: Inventory, run: Run, *, moved: bool) -> None:
+    """Raise LockHeld for a run that lives, and RefusedForSafety when the inventory is not what it was made from.
+
+    `moved` allows the latter: then the plan is that of the inventory as it is now.
+    """
+    if run.outcome == RUNNING:
+        raise LockHeld(f"run {run.id} still runs here", hint=f"kubewright runs show {run.id}")
+    now = made_from(inventory.cluster, load_lock(inventory.artifacts_lock_path))
+    if not moved and run.origin.inventory not in ("", now):
+        raise RefusedForSafety(
+            f"run {run.id} was made from another inventory than this: cluster.yaml or artifacts.lock has changed since",
+            details=["nothing was changed"], code="inventory-moved",
+            hint=f"kubewright plan, then kubewright up; or kubewright resume {run.id} --yes")
+
+
+def begin(session: Session, phases: Sequence[str]) -> None:
+    """Note on the control planes that this run begins; one that only looks leaves no trace there."""
+    session.noting = session.plan is not None and session.plan.has_work
+    note(session, "begin", phases=list(phases), origin=session.origin.to_json(), options=session.options)
+
+
+def end(session: Session, status: str, seconds: float, message: str, not_started: Sequence[str]) -> None:
+    """Note how this run ended."""
+    note(session, "end", status=status, seconds=round(seconds, 1), message=message, changes=session.made,
+         not_started=list(not_started))
+
+
+def note(session: Session, act: str, **fields: Any) -> None:
+    """Note an act on every control plane that we are connected to; a run does not fail for its notes."""
+    if not session.noting:
+        return
+    acts = [{"act": act, "t": round(time.time(), 3), **fields}]
+    hosts = session.pool.standing(session.answering(session.cluster.control_planes))
+    outcomes = session.pool.map(lambda c: remote.note(c, session.run_id, acts), hosts)
+    if not any(not isinstance(o, KubewrightError) for o in outcomes.values()):
+        session.tell("diagnostic", message=f"{act}: no control plane could be told; this run is known here only")
+
+
+def on_hosts(session: Session) -> list[Run]:
+    """Return the runs that control planes know of, newest first; KubewrightError when none of them answers."""
+    hosts = [h.name for h in session.cluster.control_planes]
+    outcomes = session.pool.map(remote.notes, hosts)
+    answers = [o for o in outcomes.values() if not isinstance(o, KubewrightError)]
+    if not answers:
+        raise_all(outcomes)
+    best: dict[str, list[dict[str, Any]]] = {}
+    for answer in answers:
+        for run_id, acts in answer.items():
+            best[run_id] = max(best.get(run_id, []), acts, key=len)
+    return [of_notes(run_id, best[run_id]) for run_id in sorted(best, reverse=True)]
+
+
+def of_notes(run_id: str, acts: Lines) -> Run:
+    """Make a run of what it noted; without an end it was killed, or it still runs somewhere."""
+    first = next((a for a in acts if a["act"] == "begin"), {})
+    last = next((a for a in acts if a["act"] == "end"), {})
+    began = float(first.get("t") or began_of(run_id))
+    return Run(run_id, Origin.of(first.get("origin")), _OUTCOMES.get(str(last.get("status")), UNFINISHED), began,
+               seconds=last.get("seconds"), changes=int(last.get("changes", 0)), here=False,
+               message=str(last.get("message", "")), not_started=tuple(last.get("not_started", ())),
+               options=first.get("options") or {})
+
+
+def merged(local: Sequence[Run], others: Sequence[Run]) -> list[Run]:
+    """Return both, each run once, newest first; of a run that was made here its own events are believed."""
+    known = {run.id: run for run in others} | {run.id: run for run in local}
+    return [known[run_id] for run_id in sorted(known, reverse=True)]
+
+
+def with_steps(session: Session, run: Run) -> Run:
+    """Return the run with the results that every host that answers keeps of it, and the steps that run there now."""
+    outcomes = session.pool.map(lambda c: remote.steps(c, run.id), [h.name for h in session.cluster.machines])
+    session.unreachable |= {h: o for h, o in outcomes.items() if isinstance(o, KubewrightError)}
+    seen = [step for host, answer in outcomes.items() if not isinstance(answer, KubewrightError)
+            for step in _answered(host, answer)]
+    steps = tuple(sorted(seen, key=lambda s: s.finished or float("inf")))
+    return replace(run, steps=steps, changes=run.changes or sum(s.made for s in steps))
+
+
+def _answered(host: str, answer: Mapping[str, Any]) -> Iterable[StepSeen]:
+    for result in answer["steps"]:
+        name = split_step(str(result["step"]))
+        if name:
+            yield StepSeen(host, name[1], str(result["status"]), result.get("seconds"), result.get("finished"),
+                           tuple(result.get("changes", ())))
+    for step in answer["running"]:
+        name = split_step(step)
+        if name:
+            yield StepSeen(host, name[1], RUNNING, message="runs now")

@@ -40,7 +40,7 @@ def read(session: Session, hosts: Iterable[str]) -> dict[str, Record]:
 
 
 def _ask_all(session: Session, hosts: Iterable[str]) -> dict[str, dict[str, Any] | KubewrightError]:
-    return session.pool.map(lambda c: remote.lock(c, {"do": "read"}), hosts)
+    return session.pool.map(lambda c: remote.lock(c, {"do": "read"}), hosts, patient=False)
 
 
 def _some(outcomes: Mapping[str, dict[str, Any] | KubewrightError]) -> dict[str, dict[str, Any]]:
@@ -69,7 +69,7 @@ def _freshest(seen: Mapping[str, Record]) -> list[Record]:
 def give_back(session: Session, claim: Claim, hosts: Iterable[str]) -> dict[str, dict[str, Any] | KubewrightError]:
     """Release what `claim` holds on these hosts, and only that; return every host's outcome."""
     request = {"do": "release", "run": claim[0], "epoch": claim[1]}
-    return session.pool.map(lambda c: remote.lock(c, request), hosts)
+    return session.pool.map(lambda c: remote.lock(c, request), hosts, patient=False)
 
 
 def unlock(session: Session, held: Sequence[Record]) -> None:
@@ -193,7 +193,7 @@ class ClusterLock:
     def _ask(self, host: str, version: int) -> Mapping[str, Any] | None:
         request = {"do": "take", "seen": version, "run": self._claim[0], "epoch": self._claim[1],
                    "owner": getpass.getuser(), "machine": gethostname(), "process": process.me(), "since": time.time()}
-        answer = self._session.pool.map(lambda c: remote.lock(c, request), [host])[host]
+        answer = self._session.pool.map(lambda c: remote.lock(c, request), [host], patient=False)[host]
         return None if isinstance(answer, KubewrightError) else answer
 
     def _refuse_moved(self, seen: Mapping[str, Record], mine: Iterable[str]) -> None:
@@ -229,7 +229,7 @@ class ClusterLock:
         began = _clock()
         run, epoch = self._claim
         outcomes = self._session.pool.map(
-            lambda c: remote.lock(c, {"do": "renew", "run": run, "epoch": epoch}), self._hosts)
+            lambda c: remote.lock(c, {"do": "renew", "run": run, "epoch": epoch}), self._hosts, patient=False)
         answers = {h: a for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
         gone = {h: a for h, a in answers.items() if not a["done"]}
         if has_majority(answers.keys() - gone.keys(), self._groups):

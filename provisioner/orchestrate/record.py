@@ -11,6 +11,7 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError
 from provisioner.model.events import Emit, Event
 from provisioner.model.plan import Change, ObjectChange
+from provisioner.orchestrate import journal
 from provisioner.orchestrate.session import Session
 
 DONE = "done"
@@ -82,6 +83,8 @@ def of_objects(session: Session, changes: Sequence[ObjectChange]) -> None:
     rows = [{"identity": c.identity, "action": c.action, "reason": c.reason, "result": DONE} | _diff(c)
             for c in changes]
     _tell(session, "", changes[0].phase, objects=rows)
+    journal.note(session, "objects", phase=changes[0].phase,
+                 objects=[{k: v for k, v in row.items() if k != "diff"} for row in rows])
 
 
 def _row(change: Change, result: str) -> dict[str, str]:
@@ -98,4 +101,5 @@ def _diff(change: Change | ObjectChange) -> dict[str, str]:
 
 
 def _tell(session: Session, host: str, phase: str, **data: Any) -> None:
+    session.made += sum(row["result"] == DONE for rows in data.values() for row in rows)
     session.tell("changed", host=host, phase=phase, data=data)

@@ -57,6 +57,9 @@ class Session:
     to a host, and `still_ours` raises LockHeld when it does not hold it any more: to be called right before an act that
     no host can refuse (on the API, etcd, HAProxy). `written` are the hosts that this run handed changes to, `gone_back`
     those that run what they kept and not what is desired.
+    Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`. `narrowed` says that
+    not all of what differs is in the plan; `made` counts the changes that were made, and `noting` says that control
+    planes are told of this run (journal.py).
     """
 
     inventory: Inventory
@@ -81,6 +84,10 @@ class Session:
     in_flight: dict[str, str] = field(default_factory=dict)
     epoch: int | None = None
     still_ours: Callable[[], None] = lambda: None
+    failed: dict[str, KubewrightError] = field(default_factory=dict)
+    narrowed: bool = False
+    made: int = 0
+    noting: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
     _tunnels: dict[Connection, Tunnel] = field(default_factory=dict)
@@ -120,9 +127,15 @@ class Session:
         """Return how many workers may be worked on together."""
         return self.max_unavailable.of(len(self.workers))
 
+    @property
+    def is_whole(self) -> bool:
+        """Say whether this run does all that the inventory asks for, on every host."""
+        return not self.narrowed and not self.unreachable
+
     def changes(self, phase: str) -> dict[str, tuple[Change, ...]]:
-        """Return the plan's changes of a phase by host, without those that were carried early."""
-        return {h: c for h, c in self.the_plan.of(phase).items() if (phase, h) not in self.early}
+        """Return the plan's changes of a phase by host, without those carried early and hosts that were given up."""
+        return {h: c for h, c in self.the_plan.of(phase).items()
+                if (phase, h) not in self.early and h not in self.unreachable}
 
     def safe_point(self) -> None:
         """Give the word to all who watch the run, when nothing is half done: any of them may end the run by raising."""

@@ -11,7 +11,7 @@ from provisioner.compile import pki as table
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, compare
 from provisioner.compile.etcd import BOOTSTRAP_ENV, DATA_DIR
-from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
+from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety, Unreachable
 from provisioner.model.applied import digest
 from provisioner.model.desired import Desired, Directory, File, HostDesired, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
@@ -53,7 +53,8 @@ def observe(
     *, partial: bool,
 ) -> Desired:
     """Ask for the facts, compile, and look at what `choose` names on each host; as `survey`, without its comparison."""
-    session.observed = _observe(session, {h.name: () for h in session.cluster.machines}, partial=partial)
+    asked = [h for h in session.cluster.machines if h.name not in session.unreachable]
+    session.observed = _observe(session, {h.name: () for h in asked}, partial=partial)
     admit()
     desired = _compile(session)
     session.observed = _observe(session, {h.name: choose(h) for h in desired.hosts.values()}, partial=partial)
@@ -64,9 +65,21 @@ def _observe(session: Session, items: Mapping[str, Sequence[Item]], *, partial: 
     outcomes = remote.observe_each(session.pool, items)
     seen = {host: o for host, o in outcomes.items() if isinstance(o, HostObserved)}
     if not partial or not seen:
-        return raise_all(outcomes)
+        return _all(session, outcomes)
     session.unreachable |= {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
     return seen
+
+
+def _all(session: Session, outcomes: Mapping[str, HostObserved | KubewrightError]) -> dict[str, HostObserved]:
+    """Return what was seen where every host answered; say how to go on where only workers did not."""
+    silent = [host for host, o in outcomes.items() if isinstance(o, KubewrightError)]
+    try:
+        return raise_all(outcomes)
+    except Unreachable as fault:
+        if set(silent) <= set(session.workers):
+            without = " ".join(f"--without {host}" for host in silent)
+            fault.details = (*fault.details, f"to go on without: kubewright up {without}")
+        raise
 
 
 def create_secrets(session: Session) -> Plan:
@@ -86,7 +99,8 @@ def _decide(session: Session, desired: Desired) -> Plan:
         _refuse_foreign(session)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
     nodes = _nodes(session)
-    objects = (*_object_changes(session, desired), *label_changes(session.cluster, nodes))
+    labels = [c for c in label_changes(session.cluster, nodes) if c.identity.split()[-1] not in session.unreachable]
+    objects = (*_object_changes(session, desired), *labels)
     plan = Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),

@@ -40,6 +40,18 @@ def run_text(run: Run) -> Iterable[str]:
         yield f"  ended by: {run.message}"
 
 
+def done_so_far(run: Run) -> Iterable[str]:
+    """Yield what a run that is gone on with had done, in a few lines."""
+    yield f"Run {run.id} by {_who(run)}, {_when(run.began)}: {run.outcome}, {run.changes} changes made"
+    done = [p.name for p in run.phases if p.status in ("ok", "nothing-to-do")]
+    done = done or list(dict.fromkeys(s.phase for s in run.steps if s.status == "done"))
+    if done:
+        yield f"  it had done: {', '.join(done)}"
+    yield from (f"  {s.host}: step {s.name} still runs; it is waited for" for s in run.steps if s.status == "running")
+    if run.message:
+        yield f"  it ended by: {run.message}"
+
+
 def _hosts(steps: Sequence[StepSeen]) -> Iterable[str]:
     for step in steps:
         made = f"{step.made} of {len(step.changes)} changes made" if step.changes else ""

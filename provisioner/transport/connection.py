@@ -20,8 +20,11 @@ from provisioner.transport.login import CHANNEL_TIMEOUT, Gateway, login
 from provisioner.transport.target import Target
 
 STALL_TIMEOUT = 60.0          # a stream that moves no byte for this long is dead
+PATIENCE = 75.0               # seconds to log in again where we were logged in: a minute's cut, and a bit
+LOST = "connection-lost"
 CHANNELS = 8                  # sshd's default MaxSessions is 10
 READ_SIZE = 1 << 18
+RETRY = 0.5                   # seconds between two tries to log in again
 Sink = Callable[[bytes], object]
 """Takes a command's output as it comes."""
 
@@ -50,6 +53,8 @@ class Connection:
         self.target = target
         self._channels = threading.BoundedSemaphore(CHANNELS)
         self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._stood = False
         self._fabric: fabric.Connection | None = None
         self._own_gateway = Gateway(target) if target.jump is not None and gateway is None else None
         self._gateway = gateway or self._own_gateway
@@ -63,14 +68,30 @@ class Connection:
         """Say whether the transport still stands; a frozen peer is found only by a deadline."""
         return self._fabric is not None and bool(self._fabric.is_connected)
 
-    def open(self) -> None:
-        """Log in, through the jump host if there is one; every hop's key must be pinned."""
+    def open(self, *, patient: bool = False) -> None:
+        """Log in, through the jump host if there is one; every hop's key must be pinned.
+
+        A login that stood and was lost is tried again for a while by the `patient`: the host was there a moment ago.
+        Nobody waits for them: the lock is free between two tries.
+        """
+        limit = time.monotonic() + (PATIENCE if patient and self._stood else 0.0)
+        while True:
+            try:
+                self._log_in()
+                return
+            except HostFault as fault:
+                if fault.code not in faults.PASSING or time.monotonic() > limit or self._closed.wait(RETRY):
+                    self._stood = self._stood and not patient
+                    raise
+
+    def _log_in(self) -> None:
         with self._lock:
             if self.is_open:
                 return
             self._close()
             through = self._gateway.open(self.name) if self._gateway is not None else None
             self._fabric = login(self.target, self.target.hop, through, self.name)
+            self._stood = True
 
     @property
     def transport(self) -> Transport:
@@ -125,7 +146,7 @@ class Connection:
                 saw = f"no byte was accepted for {STALL_TIMEOUT:.0f} s"
                 raise HostFault(self.name, doing, saw, code="command-timeout") from e
             saw = f"the connection was lost ({e})" if str(e) else "the connection was lost"
-            raise HostFault(self.name, doing, saw, code="connection-lost") from e
+            raise HostFault(self.name, doing, saw, code=LOST) from e
         finally:
             if channel is not None:
                 channel.close()
@@ -134,6 +155,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; commands that still run on the host are not ended by this."""
+        self._closed.set()      # whoever tries to log in again gives up
         with self._lock:
             self._close()
             if self._own_gateway is not None:

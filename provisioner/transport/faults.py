@@ -93,6 +93,8 @@ CONNECT_FAULTS = (
 )
 
 _DROPPED = ("ssh-dropped",)
+# What a network that is mended makes go away; keys and users stay wrong.
+PASSING = frozenset({"refused", "no-route", "timeout", "ssh-dropped", "ssh", "jump-refused"})
 
 
 def row_of(e: BaseException) -> Row:

@@ -18,6 +18,7 @@ from provisioner.transport.target import Hop, Target
 
 CONNECT_TIMEOUT = 15.0
 CHANNEL_TIMEOUT = 15.0
+KEEPALIVE = 10                # seconds between two words of ours while we wait: so a dead peer is noticed
 DEAD_PEER_MS = 30_000         # unacknowledged bytes for this long: the kernel gives the connection up
 TRIES = 6                     # sshd's default MaxStartups 10:30:100 drops strangers at random
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
@@ -88,6 +89,7 @@ def _transport(sock: Any, **kwargs: Any) -> Transport:
     """Make a transport that asks for the fast authenticated cipher first (twice the speed of aes-ctr with hmac)."""
     transport = Transport(sock, **kwargs)
     transport.get_security_options().ciphers = CIPHERS
+    transport.set_keepalive(KEEPALIVE)
     if isinstance(sock, socket.socket):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)

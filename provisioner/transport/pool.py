@@ -27,28 +27,38 @@ class Pool:
         self._gateways: dict[tuple[Hop, Path | None, Path], Gateway] = {}
         self._lock = threading.Lock()
 
-    def connection(self, host: str) -> Connection:
-        """Return the host's connection, open; a connection that was lost is opened anew."""
+    def connection(self, host: str, *, patient: bool = True) -> Connection:
+        """Return the host's connection, open; one that was lost is opened anew, the `patient` try that for a while."""
         with self._lock:
             if host not in self._connections:
                 self._connections[host] = Connection(self.targets[host], self._gateway(self.targets[host]))
             connection = self._connections[host]
-        connection.open()
+        connection.open(patient=patient)
         return connection
+
+    def standing(self, hosts: Iterable[str]) -> list[str]:
+        """Return those hosts whose connection is open now: asking them costs no login."""
+        with self._lock:
+            return [host for host in hosts if host in self._connections and self._connections[host].is_open]
 
     def _gateway(self, target: Target) -> Gateway | None:
         if target.jump is None:
             return None
         return self._gateways.setdefault((target.jump, target.key_file, target.known_hosts_file), Gateway(target))
 
-    def map(self, fn: Callable[[Connection], T], hosts: Iterable[str]) -> dict[str, T | KubewrightError]:
-        """Call `fn` with every host's connection in parallel; a host's failure is its outcome, never another's."""
+    def map(
+        self, fn: Callable[[Connection], T], hosts: Iterable[str], *, patient: bool = True,
+    ) -> dict[str, T | KubewrightError]:
+        """Call `fn` with every host's connection in parallel; a host's failure is its outcome, never another's.
+
+        The answer comes with the last host's: who needs a majority by a deadline is not `patient` with lost ones.
+        """
         names = list(dict.fromkeys(hosts))
         if not names:
             return {}
         executor = ThreadPoolExecutor(max_workers=min(len(names), WORKERS), thread_name_prefix="host")
         try:
-            futures = {name: executor.submit(self._one, fn, name) for name in names}
+            futures = {name: executor.submit(self._one, fn, name, patient) for name in names}
             outcomes = {name: future.result() for name, future in futures.items()}
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -61,9 +71,9 @@ class Pool:
         """Like `map`, but raise one error when any host failed."""
         return raise_all(self.map(fn, hosts))
 
-    def _one(self, fn: Callable[[Connection], T], name: str) -> T | KubewrightError:
+    def _one(self, fn: Callable[[Connection], T], name: str, patient: bool) -> T | KubewrightError:
         try:
-            return fn(self.connection(name))
+            return fn(self.connection(name, patient=patient))
         except KubewrightError as e:
             return e
         except Exception as e:  # this boundary turns a bug on one host into that host's outcome

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from provisioner.applier.package import argv, build_zipapp, frame
 from provisioner.errors import KubewrightError, LockHeld, Unreachable
@@ -18,7 +18,7 @@ from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.kept import Kept
 from provisioner.model.observed import HostObserved, ObservedItem
-from provisioner.transport.connection import Completed, Connection
+from provisioner.transport.connection import LOST, Completed, Connection
 from provisioner.transport.faults import HostFault
 from provisioner.transport.pool import Pool, raise_all
 
@@ -32,6 +32,8 @@ STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken l
 TOO_OLD = "too old"              # how the applier's bootstrap begins when it cannot run there
 LOG_LINE = b'"__REALTIME_TIMESTAMP"'   # what every line of journald's JSON has, and no answer of ours
 LOG_WAIT = 7 * 86400.0          # seconds after which a log that is followed ends
+ATTACHES = 3                    # times that a command is asked whose connection is lost
+T = TypeVar("T")
 Progress = Callable[[int], None]
 """Called with the number of bytes just sent."""
 
@@ -39,9 +41,24 @@ Progress = Callable[[int], None]
 def call(
     connection: Connection, command: str, request: Mapping[str, Any], timeout: float = 60.0,
 ) -> dict[str, Any]:
-    """Run one applier command and return its answer; faults say which host and what it printed."""
-    done = connection.run(argv(command), frame(dict(request)), timeout=timeout)
+    """Run one applier command and return its answer; faults say which host and what it printed.
+
+    All of these may be asked twice, so where the connection is lost meanwhile, they are.
+    """
+    done = attached(connection, lambda: connection.run(argv(command), frame(dict(request)), timeout=timeout))
     return _answer(connection, command, done)
+
+
+def attached(connection: Connection, ask: Callable[[], T]) -> T:
+    """Return what `ask` returns; when the connection was lost, it is asked again on a new one, a few times."""
+    for _ in range(ATTACHES - 1):
+        try:
+            return ask()
+        except HostFault as fault:
+            if fault.code != LOST:
+                raise
+        connection.open(patient=True)
+    return ask()
 
 
 def _answer(connection: Connection, command: str, done: Completed) -> dict[str, Any]:
@@ -124,8 +141,12 @@ def items_of(values: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Obser
 
 
 def lock(connection: Connection, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Read, take, renew or release the lock's record on one host; the answer is the applier's (`lock`)."""
-    return call(connection, "lock", request, LOCK_TIMEOUT)
+    """Read, take, renew or release the lock's record on one host; the answer is the applier's (`lock`).
+
+    A lost connection is not waited for: the others' answers may be enough, and they age.
+    """
+    done = connection.run(argv("lock"), frame(dict(request)), timeout=LOCK_TIMEOUT)
+    return _answer(connection, "lock", done)
 
 
 def fence(connection: Connection, epoch: int, *, wait: int = OBSERVE_WAIT) -> int:
@@ -154,8 +175,9 @@ def store(
     if not artifacts:
         return []
     total = sum(item.size for item, _ in artifacts)
-    chunks = _store_stream(artifacts, progress or (lambda n: None), epoch)
-    done = connection.stream(argv("store"), chunks, timeout=SLACK + total / STORE_RATE)
+    done = attached(connection, lambda: connection.stream(
+        argv("store"), _store_stream(artifacts, progress or (lambda n: None), epoch),
+        timeout=SLACK + total / STORE_RATE))
     return list(_answer(connection, "store", done)["stored"])
 
 
@@ -243,6 +265,21 @@ def read(connection: Connection, path: str) -> bytes:
 def kept(connection: Connection, steps: str = "") -> list[Kept]:
     """Return what the host keeps of every path from before its last change, by steps whose id begins with `steps`."""
     return [Kept.of_answer(row) for row in call(connection, "kept", {"steps": steps})["kept"]]
+
+
+def steps(connection: Connection, run: str) -> dict[str, Any]:
+    """Return the results that the host keeps of a run's `steps`, and the ids of those that are `running`."""
+    return call(connection, "steps", {"run": run})
+
+
+def note(connection: Connection, run: str, acts: Sequence[Mapping[str, Any]]) -> None:
+    """Let the host remember what a run tells about itself."""
+    call(connection, "note", {"run": run, "acts": [dict(act) for act in acts]})
+
+
+def notes(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    """Return what runs noted on the host, by their ids."""
+    return dict(call(connection, "notes", {})["runs"])
 
 
 def journal(

@@ -62,6 +62,9 @@ class FakeHost:
     record: dict[str, Any] = field(default_factory=dict)    # the lock's
     epoch: int = 0
     kept: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)   # what was there before the last change
+    steps: list[dict[str, Any]] = field(default_factory=list)       # results, newest first
+    running: list[str] = field(default_factory=list)
+    notes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def edit(self, path: str, state: str, text: str | None = None, *, unit: str = "") -> None:
         """Let a file be edited by hand, and `unit` be started anew, so that it has read what was written."""
@@ -149,7 +152,7 @@ class Line:
 class FakePool:
     """Calls for each host in order, and keeps each host's outcome as the real pool does."""
 
-    def map(self, fn: Callable[[Line], T], hosts: Iterable[str]) -> dict[str, T | KubewrightError]:
+    def map(self, fn: Callable[[Line], T], hosts: Iterable[str], *, patient: bool = True) -> dict[str, T | KubewrightError]:
         outcomes: dict[str, T | KubewrightError] = {}
         for host in hosts:
             try:
@@ -160,6 +163,9 @@ class FakePool:
 
     def each(self, fn: Callable[[Line], T], hosts: Iterable[str]) -> dict[str, T]:
         return raise_all(self.map(fn, hosts))
+
+    def standing(self, hosts: Iterable[str]) -> list[str]:
+        return list(hosts)
 
     def connection(self, host: str) -> Line:
         return Line(host)
@@ -207,6 +213,9 @@ class FakeHosts:
         patch.setattr(remote, "store", self.store)
         patch.setattr(remote, "lock", self.lock_record)
         patch.setattr(remote, "fence", self.fence)
+        patch.setattr(remote, "steps", self.steps)
+        patch.setattr(remote, "note", self.note)
+        patch.setattr(remote, "notes", lambda connection: dict(self.hosts[connection.name].notes))
         patch.setattr(runner, "apply", self.apply)
         patch.setattr(runner, "prepare", self.prepare)
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
@@ -311,6 +320,15 @@ class FakeHosts:
             return f"KEY {path} of {connection.name}".encode()
         raise KubewrightError(f"{connection.name}: reading {path}: not there")
 
+    def steps(self, connection: Line, run: str) -> dict[str, Any]:
+        host = self.hosts[connection.name]
+        if host.down:
+            raise Unreachable(f"{host.name}: connecting: no answer (timeout)", code="timeout")
+        return {"steps": [s for s in host.steps if s["step"].startswith(f"{run}.")], "running": list(host.running)}
+
+    def note(self, connection: Line, run: str, acts: Sequence[Mapping[str, Any]]) -> None:
+        self.hosts[connection.name].notes.setdefault(run, []).extend(dict(act) for act in acts)
+
     def store(self, connection: Line, artifacts: Sequence[tuple[Artifact, Path]], progress: Any = None,
               *, epoch: int | None = None) -> list[str]:
         self.log.append(("store", connection.name, len(artifacts)))
@@ -335,6 +353,8 @@ class FakeHosts:
             return HostResult(host, "stale", tuple(rows), "not what the plan saw")
         if any(r["path"] == "etcd.service" for r in rows):
             self.hosts[host].states.setdefault(("directory", MEMBER_DATA), "dir 0700 etcd:etcd")
+        self.hosts[host].steps.insert(0, {"step": request["step"], "status": "done", "changes": rows, "seconds": 0.1,
+                                          "finished": 1_800_000_000, "origin": request["origin"]})
         return HostResult(host, "done", tuple(rows))
 
     def prepare(self, inventory: object, directory: Path, hosts: Sequence[str], *, run_dir: Path, emit: object,

@@ -111,6 +111,9 @@ class World:
         self.events.clear()
         self.hosts.log.clear()
         self.hosts.probed.clear()
+        for host in self.hosts.hosts.values():
+            host.notes.clear()
+            host.steps.clear()
         self.api.log.clear()
 
 

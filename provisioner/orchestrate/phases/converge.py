@@ -11,6 +11,7 @@ from provisioner.converge import bundle, runner
 from provisioner.model.desired import File
 from provisioner.model.plan import Change
 from provisioner.orchestrate import carry, gates, record, rundir, way_back
+from provisioner.orchestrate.attach import carried
 from provisioner.orchestrate.batches import Standing, batches, interrupts
 from provisioner.orchestrate.carry import Changes
 from provisioner.orchestrate.phase import Act, counted, named
@@ -81,19 +82,20 @@ def write_by_hand(session: Session, directory: Path) -> int:
 
 def prepare(session: Session) -> str:
     """Install packages and set users and kernel settings with Ansible's own modules, where they differ."""
-    changes = session.the_plan.of("prepare")
+    changes = session.changes("prepare")
     if not changes:
         return ""
     directory = session.run_dir / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes)
     session.still_ours()        # apt asks no fence
-    results = runner.prepare(session.inventory, directory, list(changes), run_dir=session.run_dir,
-                             emit=record.begun(session, "prepare", changes))
+    results = carried(session, list(changes), lambda hosts: runner.prepare(
+        session.inventory, directory, hosts, run_dir=session.run_dir,
+        emit=record.begun(session, "prepare", {h: changes[h] for h in hosts})))
     for host in changes:
         if results[host].ok:
             record.of_changes(session, host, changes[host])
-    carry.raise_faults(results)
-    _expect_package_files(session, changes)
+    carry.raise_faults(session, results)
+    _expect_package_files(session, session.changes("prepare"))
     return summary(changes)
 
 

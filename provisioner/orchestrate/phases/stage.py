@@ -11,7 +11,7 @@ from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
 from provisioner.model.events import Event
-from provisioner.orchestrate import record
+from provisioner.orchestrate import aside, record
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
@@ -24,7 +24,7 @@ TELL = 5.0      # seconds between two words on how much has been sent
 
 def stage(session: Session) -> str:
     """Stream the missing artifacts to all hosts at once; the plan says which host lacks what."""
-    changes = session.the_plan.of(PHASE)
+    changes = session.changes(PHASE)
     missing = {host: [c.item for c in of_host if isinstance(c.item, Artifact)] for host, of_host in changes.items()}
     missing = {host: items for host, items in missing.items() if items}
     if not missing:
@@ -42,7 +42,9 @@ def stage(session: Session) -> str:
     for host, outcome in outcomes.items():
         if not isinstance(outcome, KubewrightError):
             record.of_changes(session, host, changes[host])
-    raise_all(outcomes)
+    faults = {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
+    if faults and not aside.give_up(session, faults):
+        raise_all(outcomes)
     return f"{counted(len(missing), 'host')}, {sent.bytes / 1e6:.0f} MB"
 
 

@@ -1,0 +1,97 @@
+"""What `up`, `resume` and `retry` share: observe, plan, ask, and carry the plan out phase by phase."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.context import Context
+
+if TYPE_CHECKING:
+    from provisioner.model.events import Emit
+    from provisioner.model.plan import Plan
+    from provisioner.orchestrate.intent import Intent
+    from provisioner.orchestrate.session import Session
+
+
+def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
+    """Do what was asked, each phase proved before the next, and return the exit code."""
+    from provisioner.model.availability import budget_of
+    from provisioner.orchestrate.agreed import Agreed
+    from provisioner.orchestrate.batches import Limit
+
+    budget, limit = budget_of(intent.slo), Limit.parse(intent.max_unavailable)
+    agreed = Agreed.before(context.inventory, intent.plan_file, intent.allow)
+    yes = yes or intent.plan_file is not None      # it was shown already
+    context.enter_lab()
+    from provisioner.orchestrate import aside, engine, journal, lock, prober
+    from provisioner.orchestrate.preflight import fit_survey, known_checks
+    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.survey import create_secrets
+    from provisioner.orchestrate.verbs import UP, VERIFY
+
+    began = time.monotonic()
+    known_checks(intent.skip)
+    intent.fits(context.inventory.cluster, UP)
+    with open_session(context.inventory, lambda event: None, run=True) as session:
+        session.emit, session.max_unavailable = _readers(context, session, events), limit
+        session.origin, session.options = journal.origin(session, intent.verb), intent.to_json()
+        aside.leave_out(session, intent.without)
+        locked = lock.look(session)
+        plan = intent.narrow(session, agreed.hold(session, fit_survey(session, intent.skip)), UP)
+        if not events:
+            _show(context, plan, time.monotonic() - began, whole=_asks(session, yes))
+        if not plan.is_empty and _asks(session, yes) and not _agreed(session):
+            click.echo("Nothing was changed.", err=True)
+            return 0
+        if not plan.has_work:
+            engine.run(session, VERIFY)
+        else:
+            with locked.held():
+                if not session.secrets.exists:
+                    plan = intent.narrow(session, agreed.hold_generated(create_secrets(session)), UP)
+                engine.run(session, intent.phases(UP), prober.during(session, budget))
+    if not events:
+        click.echo(_end(context, session, time.monotonic() - began, plan))
+    return 0
+
+
+def _readers(context: Context, session: Session, events: bool) -> Emit:
+    from provisioner.report.console import Console, json_lines, to_all, to_file
+
+    reader = json_lines(sys.stdout) if events else Console(sys.stderr, verbose=context.verbose)
+    return to_all([to_file(session.run_dir / "events.jsonl"), reader])
+
+
+def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:
+    """Show the plan before it is done: all of it to someone who is asked, else its totals."""
+    from provisioner.report.plan_text import plan_text
+
+    text = plan_text(plan, context.inventory.cluster, seconds=seconds)
+    whole = whole or context.verbose or plan.is_empty
+    click.echo(text if whole else text.splitlines()[-1], err=True)
+
+
+def _asks(session: Session, yes: bool) -> bool:
+    """Say whether a person is there to ask; without one a run goes on: all it does is what the inventory says."""
+    return not yes and not session.cluster.lab and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _agreed(session: Session) -> bool:
+    verb = "Build" if session.the_plan.bootstrap else "Change"
+    return click.confirm(f"{verb} cluster {session.cluster.cluster}?", err=True)
+
+
+def _end(context: Context, session: Session, seconds: float, plan: Plan) -> str:
+    cluster = context.inventory.cluster
+    changed = len(plan.changes) + len(plan.objects)
+    left = [f"Left out: {', '.join(session.unreachable)}"] if session.unreachable else []
+    left += ["Not all of what differs was asked for: see the plan"] if session.narrowed else []
+    return "\n".join([
+        f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {changed} changes, "
+        f"{len(session.answering(cluster.nodes))} nodes Ready, API https://{cluster.api_endpoint}", *left,
+        f"For kubectl: {context.command('kubeconfig --output FILE')}  (your own kubeconfig is left alone)",
+        f"Next: {context.command('plan' if left else 'status')} · {context.command('runs report')}"])

@@ -1,0 +1,46 @@
+"""`resume`: go on with a run that was stopped, killed, or failed, on this machine or another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.change import perform
+from provisioner.cli.context import Context
+
+if TYPE_CHECKING:
+    from provisioner.model.run import Run
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask; go on also where the inventory is not that run's any more.")
+@click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
+@click.pass_obj
+def resume(context: Context, run: str | None, yes: bool, events: bool) -> int:
+    """Go on with RUN, by default the newest, with the options it was given.
+
+    What it had done is seen on the hosts, never assumed: the plan is made anew, and a step of it that still runs is
+    waited for. Any machine with the inventory and a key among its operators can do this: the hosts know the run.
+    """
+    from provisioner.cli.runs import known
+    from provisioner.orchestrate import journal
+    from provisioner.orchestrate.intent import Intent
+    from provisioner.report.runs_text import done_so_far
+
+    chosen = journal.pick(known(context), run)
+    if chosen.outcome == "done":
+        click.echo(f"Nothing to resume: run {chosen.id} ended well.", err=True)
+        return 0
+    journal.may_go_on(context.inventory, chosen, moved=yes)
+    if not events:
+        click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)
+    return perform(context, Intent.of(chosen.options, "resume"), yes=yes, events=events)
+
+
+def _with_steps(context: Context, run: Run) -> Run:
+    """Return the run with what the hosts know of its steps, where it is not known here."""
+    from provisioner.cli.runs import asked
+
+    return run if run.here else asked(context, run)
