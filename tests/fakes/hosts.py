@@ -215,7 +215,7 @@ class FakeHosts:
         patch.setattr(remote, "fence", self.fence)
         patch.setattr(remote, "steps", self.steps)
         patch.setattr(remote, "note", self.note)
-        patch.setattr(remote, "notes", lambda connection: dict(self.hosts[connection.name].notes))
+        patch.setattr(remote, "notes", self.notes)
         patch.setattr(runner, "apply", self.apply)
         patch.setattr(runner, "prepare", self.prepare)
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
@@ -325,6 +325,12 @@ class FakeHosts:
         if host.down:
             raise Unreachable(f"{host.name}: connecting: no answer (timeout)", code="timeout")
         return {"steps": [s for s in host.steps if s["step"].startswith(f"{run}.")], "running": list(host.running)}
+
+    def notes(self, connection: Line) -> dict[str, Any]:
+        host = self.hosts[connection.name]
+        if host.down:
+            raise Unreachable(f"{host.name}: connecting: no answer (timeout)", code="timeout")
+        return dict(host.notes)
 
     def note(self, connection: Line, run: str, acts: Sequence[Mapping[str, Any]]) -> None:
         self.hosts[connection.name].notes.setdefault(run, []).extend(dict(act) for act in acts)

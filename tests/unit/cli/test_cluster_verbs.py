@@ -161,7 +161,7 @@ def test_up_that_fails_says_which_phase_and_what_was_not_started(built: World, r
 
 
 def test_up_asks_on_a_terminal_and_no_means_no(built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from provisioner.cli import up
+    from provisioner.cli import change as changing
 
     drift(built)
     asked: list[str] = []
@@ -170,8 +170,8 @@ def test_up_asks_on_a_terminal_and_no_means_no(built: World, run: Run, monkeypat
         asked.append(opened.cluster.cluster)
         return False
 
-    monkeypatch.setattr(up, "_asks", lambda opened, yes: not yes)
-    monkeypatch.setattr(up, "_agreed", agreed)
+    monkeypatch.setattr(changing, "_asks", lambda opened, yes: not yes)
+    monkeypatch.setattr(changing, "_agreed", agreed)
     ended = run("up")
     assert (ended.code, asked) == (0, ["lab"])
     assert f"~ {KUBELET}" in ended.err, "who is asked sees the whole plan first"
@@ -335,11 +335,10 @@ def test_compile_without_a_ca_is_refused_and_makes_none(world: World, run: Run, 
 
 
 def test_there_is_work_wherever_something_differs_or_no_cluster_was_ever_up() -> None:
-    from provisioner.cli.up import _has_work
     from provisioner.model.desired import Desired
 
-    assert not _has_work(Plan("lab", Desired({})))
-    assert _has_work(Plan("lab", Desired({}), bootstrap=True))
+    assert not Plan("lab", Desired({})).has_work
+    assert Plan("lab", Desired({}), bootstrap=True).has_work
 
 
 def test_up_changes_as_many_workers_at_a_time_as_it_was_told(built: World, run: Run) -> None:

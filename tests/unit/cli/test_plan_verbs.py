@@ -76,9 +76,9 @@ def test_a_saved_plan_is_private_holds_no_text_of_a_file_and_names_the_command(
 
 def test_up_applies_a_saved_plan_exactly_and_asks_nobody(
         built: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    from provisioner.cli import up
+    from provisioner.cli import change as changing
 
-    monkeypatch.setattr(up, "_asks", lambda opened, yes: not yes)
+    monkeypatch.setattr(changing, "_asks", lambda opened, yes: not yes)
     drift(built)
     assert run("up", "--plan", str(kept(tmp_path, run))).code == 0
     assert applied_steps(built) == [("node.0", ("w1",))]

@@ -140,7 +140,7 @@ def test_retry_founds_no_cluster(world: World) -> None:
 def test_a_run_that_begins_at_a_phase_proves_the_earlier_ones_and_changes_nothing_of_them(built: World) -> None:
     edited(built, "w1")
     host = built.hosts.hosts["cp1"]
-    host.edit("/etc/haproxy/haproxy.cfg", "file sha256:by-hand 0644 root:root")
+    host.edit("/etc/haproxy/haproxy.cfg", "file sha256:by-hand 0644 root:root", unit="haproxy.service")
     up(built, Intent(start="node"))
     assert [step for step, _ in applied(built)] == ["node.0"]
     assert any("haproxy.service" in names for _, names in built.hosts.probed)

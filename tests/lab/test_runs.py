@@ -1,0 +1,113 @@
+"""A run that is stopped or killed can be looked at and gone on with, from here and from another machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.conftest import Lab, until
+from tests.lab.walk.table import CONTROL_PLANES, flag
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+PHASE = "controllers"
+# A restart of schedulers, one control plane after the other: nobody is served less meanwhile.
+roll = flag("kube-scheduler", "kube-api-qps", lambda n: 80 + n, everywhere=True)
+IDS = ("systemctl", "show", "-p", "InvocationID", "--value", "kube-scheduler")
+
+
+def events(lab: Lab, since: float) -> list[dict[str, Any]]:
+    file = lab.newest_run(since)
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def first_host(lab: Lab, since: float) -> str:
+    """Return the first host that is worked on in the phase, "" while there is none."""
+    return next((str(e["host"]) for e in events(lab, since) if e["type"] == "host-start" and e["phase"] == PHASE), "")
+
+
+def rolling(lab: Lab, number: int) -> tuple[subprocess.Popen[str], str, float]:
+    """Start a rolling change and return when its first host is worked on: the process, that host, and since when."""
+    roll(lab, "", number)
+    since = time.time()
+    process = lab.start("up", "--yes")
+    host = until(lambda: first_host(lab, since) or (process.poll() is not None and "ended"), 120, f"{PHASE} begins")
+    assert host != "ended", process.communicate()[0]
+    return process, host, since
+
+
+def schedulers(lab: Lab) -> dict[str, str]:
+    return {host: lab.on(host, *IDS).strip() for host in CONTROL_PLANES}
+
+
+def run_id(lab: Lab, since: float) -> str:
+    file = lab.newest_run(since)
+    assert file
+    return file.parent.name
+
+
+def elsewhere(lab: Lab, directory: Path) -> Lab:
+    """Return the inventory as another operator's machine has it: with its secrets, without any run."""
+    other = Lab(directory, "elsewhere")
+    shutil.copy(lab.file, other.file)
+    state = directory / ".kubewright"
+    state.mkdir(mode=0o700)
+    for name in ("secrets", "known_hosts", "id_ed25519", "id_ed25519.pub"):
+        place = lab.directory / ".kubewright" / name
+        shutil.copytree(place, state / name) if place.is_dir() else shutil.copy(place, state / name)
+    return other
+
+
+def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(cluster: Lab) -> None:
+    before = schedulers(cluster)
+    process, host, since = rolling(cluster, 1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    run, after = run_id(cluster, since), schedulers(cluster)
+    assert process.returncode == 130, said
+    assert f"Stopping after {host} (safe point). Press again to stop at once." in said
+    untouched = [h for h in CONTROL_PLANES if h != host]
+    assert f"Stopped. {', '.join(untouched)} not started." in said and f"Continue: kubewright resume {run}" in said
+    assert [h for h in CONTROL_PLANES if after[h] != before[h]] == [host], said
+
+    told = cluster.run("resume", "--yes").stderr
+    assert f"Run {run} by " in told and "interrupted" in told
+    now = schedulers(cluster)
+    assert [h for h in CONTROL_PLANES if now[h] != after[h]] == untouched, "each restarted once, the first not again"
+    assert cluster.json("plan")["changes"] == []
+
+
+def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(cluster: Lab, tmp_path: Path) -> None:
+    process, host, since = rolling(cluster, 2)
+    process.send_signal(signal.SIGINT)
+    until(lambda: any(e["type"] == "stopping" for e in events(cluster, since)), 10, "the first Ctrl-C is heard")
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and f"Stopped at once in {host}." in said, said
+    assert time.monotonic() - asked < 15, "the second stops at once"
+
+    process, host, since = rolling(cluster, 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+    run, other = run_id(cluster, since), elsewhere(cluster, tmp_path / "elsewhere")
+    rows = {row["id"]: row for row in other.json("runs", "list")["runs"]}
+    assert (rows[run]["outcome"], rows[run]["here"], rows[run]["origin"]["verb"]) == ("unfinished", False, "up")
+    until(lambda: _steps(other, run), 60, "the host ends the step by itself, and its result is there", interval=1.0)
+    told = other.run("resume").stderr
+    assert f"Run {run} by " in told and "unfinished" in told
+    assert other.json("plan")["changes"] == []
+    assert other.json("runs", "list")["runs"][0]["outcome"] == "done"
+
+
+def _steps(lab: Lab, run: str) -> list[str]:
+    shown = lab.json("runs", "show", run)["run"]
+    return [s["host"] for s in shown["steps"] if s["name"].startswith(f"{PHASE}.") and s["status"] == "done"]

@@ -1,0 +1,109 @@
+"""runs, resume and retry as people and programs meet them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from provisioner.converge.results import HostResult
+from provisioner.orchestrate import journal
+from tests.fakes.session import World
+from tests.unit.cli.test_cluster_verbs import KUBELET, Run, built, drift, run, world  # noqa: F401 - fixtures
+
+
+@pytest.fixture(autouse=True)
+def pinned(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811 - a fixture
+    monkeypatch.setattr(journal, "load_lock", lambda path: world.hosts.lock)
+
+
+def fail(world: World, run: Run, host: str = "w1") -> str:  # noqa: F811 - fixtures
+    """Let a run end with `host` set aside, and return its id."""
+    drift(world, host)
+    world.hosts.results[host] = HostResult(host, "failed", message="broke")  # type: ignore[arg-type]
+    assert run("up").code == 13
+    world.hosts.results.clear()
+    return str(json.loads(run("-o", "json", "runs", "list", "--here").out)["runs"][0]["id"])
+
+
+def test_before_any_run_there_is_none(world: World, run: Run) -> None:  # noqa: F811
+    assert run("runs", "list", "--here").out == "No runs yet.\n"
+    ended = run("runs", "show")
+    assert (ended.code, "there is no run yet" in ended.err) == (64, True)
+
+
+def test_the_list_has_every_run_with_its_verb_and_outcome_newest_first(built: World, run: Run) -> None:  # noqa: F811
+    fail(built, run)
+    assert run("up").code == 0
+    rows = run("runs", "list").out.splitlines()
+    assert rows[0].split() == ["RUN", "WHEN", "VERB", "WHO", "OUTCOME", "SECONDS", "CHANGES"]
+    assert [next(w for w in ("done", "failed") if f" {w} " in row) for row in rows[1:3]] == ["done", "failed"]
+    assert all(" up " in row for row in rows[1:3])
+
+
+def test_one_run_is_shown_with_its_phases_and_what_a_host_said(built: World, run: Run) -> None:  # noqa: F811
+    name = fail(built, run)
+    shown = run("runs", "show", name).out
+    assert f"Run {name}   up by " in shown and "failed" in shown
+    assert "ended by: w1: applying: broke" in shown
+    document = json.loads(run("-o", "json", "runs", "show", name).out)
+    assert (document["schema_version"], document["run"]["outcome"]) == (1, "failed")
+
+
+def test_resume_does_what_is_left_with_the_options_of_the_run(built: World, run: Run) -> None:  # noqa: F811
+    drift(built, "w1")
+    drift(built, "w2")
+    built.hosts.results = {h: HostResult(h, "failed", message="broke") for h in ("w1", "w2")}
+    assert run("up", "--max-unavailable", "2").code == 13
+    built.hosts.results.clear()
+    built.forget()
+    ended = run("resume")
+    assert ended.code == 0 and "failed, 0 changes made" in ended.err
+    assert built.hosts.log == [("apply", "node.0", ("w1", "w2"))], "two at a time, as that run was told"
+    assert "Nothing to resume" in run("resume").err
+
+
+def test_resume_on_a_machine_that_knows_nothing_rebuilds_the_run_from_the_hosts(built: World, run: Run,  # noqa: F811
+                                                                               ) -> None:
+    name = fail(built, run)
+    shutil.rmtree(built.inventory.runs_dir)
+    assert f"{name} *" in run("runs", "list").out
+    ended = run("resume")
+    assert ended.code == 0 and f"Run {name} by " in ended.err
+    assert built.hosts.hosts["w1"].states["file", KUBELET] != "file sha256:by-hand 0600 root:root"
+
+
+def test_resume_of_another_inventory_is_refused_until_it_is_meant(built: World, run: Run,  # noqa: F811
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    name = fail(built, run)
+    monkeypatch.setattr(journal, "made_from", lambda cluster, lock: "moved")
+    refused = run("resume", name)
+    assert refused.code == 15 and "made from another inventory" in refused.err
+    assert run("resume", name, "--yes").code == 0
+
+
+def test_when_no_control_plane_answers_only_this_machines_runs_are_told(built: World, run: Run) -> None:  # noqa: F811
+    name = fail(built, run)
+    for host in built.hosts.hosts.values():
+        host.down = True
+    ended = run("runs", "list")
+    assert ended.code == 0 and name in ended.out and "Only runs of this machine" in ended.err
+
+
+def test_retry_needs_a_host_that_exists(built: World, run: Run) -> None:  # noqa: F811
+    assert run("retry").code == 64
+    assert run("retry", "--host", "w9").code == 64
+    fail(built, run)
+    drift(built, "w2")
+    assert run("retry", "--host", "w1").code == 0
+    assert ("apply", "node.0", ("w1",)) in built.hosts.log
+    assert not any("w2" in entry[2] for entry in built.hosts.log if entry[0] == "apply")
+
+
+def test_a_worker_can_be_left_out_and_the_end_says_so(built: World, run: Run) -> None:  # noqa: F811
+    drift(built, "w1")
+    built.hosts.hosts["w2"].down = True
+    assert "kubewright up --without w2" in run("up").err
+    ended = run("up", "--without", "w2")
+    assert ended.code == 0 and "Left out: w2" in ended.out
