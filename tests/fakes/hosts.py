@@ -152,7 +152,9 @@ class Line:
 class FakePool:
     """Calls for each host in order, and keeps each host's outcome as the real pool does."""
 
-    def map(self, fn: Callable[[Line], T], hosts: Iterable[str], *, patient: bool = True) -> dict[str, T | KubewrightError]:
+    def map(
+        self, fn: Callable[[Line], T], hosts: Iterable[str], *, patient: bool = True,
+    ) -> dict[str, T | KubewrightError]:
         outcomes: dict[str, T | KubewrightError] = {}
         for host in hosts:
             try:
