@@ -107,6 +107,8 @@ class Console:
     def _diagnostic(self, event: Event) -> None:
         self._line(event.message, "!")
 
+    _set_aside = _diagnostic
+
     def _stopping(self, event: Event) -> None:
         self._line(event.message)
 

@@ -208,7 +208,7 @@ class _Reader:
                            row.get("diff", ""))
 
     def notes(self) -> Iterator[Note]:
-        for at, e in self._of("diagnostic"):
+        for at, e in self._of("diagnostic", "set-aside"):
             yield Note(at, str(e.get("host", "")), str(e.get("message", "")))
 
     def availability(self) -> Mapping[str, Any]:
@@ -216,5 +216,5 @@ class _Reader:
                   "seconds": float(e.get("seconds", 0.0)), "ended": at} for at, e in self._of("availability")]
         return found[-1] if found else {}
 
-    def _of(self, kind: str) -> Iterable[tuple[float, Told]]:
-        return ((at, e) for at, e in self._told if e["type"] == kind)
+    def _of(self, *kinds: str) -> Iterable[tuple[float, Told]]:
+        return ((at, e) for at, e in self._told if e["type"] in kinds)
