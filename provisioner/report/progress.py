@@ -34,7 +34,6 @@ class Progress:
             self._done += event.host in self._working
             self._working.pop(event.host, None)
             self._waits.pop(event.host, None)
-            self._waits.pop("", None)
         elif event.type == "waiting":
             self._waits.pop(event.host, None)
             self._waits[event.host] = event.message
@@ -57,10 +56,12 @@ class Progress:
     @property
     def goes_on(self) -> str:
         """Return what is waited for, or who is worked on; the newest word first."""
+        working = _names(list(self._working))
         if self._waits:
             host, message = next(reversed(self._waits.items()))
-            return f"{host}: {message}" if host else message
-        return f"{_names(list(self._working))}: being changed" if self._working else self._doc
+            who = host or working
+            return f"{who}: {message}" if who else message
+        return f"{working}: being changed" if working else self._doc
 
 
 def _names(hosts: Sequence[str]) -> str:

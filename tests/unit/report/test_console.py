@@ -146,6 +146,17 @@ def test_what_a_terminal_shows_changes_at_least_every_ten_seconds(events: Path) 
         assert now[0] - since < QUIET or not console._progress.phase
 
 
+def test_what_all_hosts_of_a_turn_wait_for_is_told_with_their_names() -> None:
+    terminal = Terminal()
+    hosts = [Event("host-start", 1.0, phase="prepare", host=h) for h in ("cp1", "cp2", "cp3", "w1", "w2")]
+    replay(terminal, [Event("run-start", 0.0, data={"phases": ["prepare"]}),
+                      Event("phase-start", 1.0, phase="prepare", message="packages"), *hosts,
+                      Event("waiting", 2.0, phase="prepare", message="Install packages"),
+                      Event("host-done", 3.0, phase="prepare", host="cp2", status="ok")])
+    assert terminal.screen == [
+        "Run", "  ⠋ prepare            2s   1/5 hosts  cp1, cp3, w1, w2: Install packages"]
+
+
 def test_a_status_line_is_never_wider_than_the_terminal() -> None:
     terminal = Terminal()
     replay(terminal, [Event("run-start", 0.0, data={"phases": [f"phase{n}" for n in range(40)]}),
