@@ -6,9 +6,10 @@ import base64
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -16,6 +17,7 @@ from provisioner.model.run import INTERRUPTED
 from provisioner.report.graph import graph_of, ticks
 from provisioner.report.story import OBJECTS, Made, PhaseTold, Proof, Story, Turn
 
+T = TypeVar("T")
 _HERE = Path(__file__).parent
 _HUES = 6       # phases take turns with so many colours, so neighbours differ
 _SYMBOLS = {"add": "+", "start": "+", "change": "~", "enable": "~", "remove": "-", "stop": "-", "restart": "!",
@@ -70,13 +72,14 @@ def _tone(story: Story) -> str:
 
 def _rows(story: Story) -> list[Row]:
     hue = {phase.name: f"hue{number % _HUES}" for number, phase in enumerate(story.phases)}
-    rows = [_row(story, "phases", [_phase_bar(story, p, hue) for p in story.phases])]
-    for host in story.hosts:
-        rows.append(_row(story, host, [_turn_bar(story, t, hue) for t in story.turns if t.host == host]))
-    return rows
+    rows = [_row("phases", [_phase_bar(story, p, hue) for p in story.phases])]
+    bars: dict[str, list[Bar]] = {host: [] for host in story.hosts}
+    for turn in story.turns:
+        bars[turn.host].append(_turn_bar(story, turn, hue))
+    return [*rows, *(_row(host, of_host) for host, of_host in bars.items())]
 
 
-def _row(story: Story, name: str, bars: Sequence[Bar]) -> Row:
+def _row(name: str, bars: Sequence[Bar]) -> Row:
     return Row(name, tuple(bars), f"{name}: {'; '.join(bar.title for bar in bars) or 'nothing to do'}")
 
 
@@ -114,20 +117,23 @@ def _table(story: Story) -> list[tuple[str, list[str]]]:
 
 def _proofs(story: Story) -> list[tuple[str, list[Proof]]]:
     """Return the gates by phase, phases and gates in the order in which they ended."""
-    by_phase: dict[str, list[Proof]] = {}
-    for proof in story.proofs:
-        by_phase.setdefault(proof.phase, []).append(proof)
-    return list(by_phase.items())
+    return list(_grouped(story.proofs, lambda proof: proof.phase).items())
 
 
 def _made(story: Story) -> Iterator[tuple[str, str, list[tuple[str, list[Made]]]]]:
     """Yield what was done by host: the host, it all in a few words, and the changes by phase."""
-    for host in [*story.hosts, OBJECTS]:
-        of_host = [one for one in story.made if one.host == host]
-        if of_host:
-            kinds = Counter(_SYMBOLS.get(one.action, "·") for one in of_host)
-            names = {"+": "added", "~": "changed", "-": "removed", "!": "restarted or reloaded"}
-            words = ", ".join(f"{kinds[s]} {name}" for s, name in names.items() if kinds[s])
-            phases = dict.fromkeys(one.phase for one in of_host)
-            yield host, words, [(phase, [one for one in of_host if one.phase == phase]) for phase in phases]
+    by_host = _grouped(story.made, lambda one: one.host)
+    for host in [h for h in (*story.hosts, OBJECTS) if h in by_host]:
+        kinds = Counter(_SYMBOLS.get(one.action, "·") for one in by_host[host])
+        names = {"+": "added", "~": "changed", "-": "removed", "!": "restarted or reloaded"}
+        words = ", ".join(f"{kinds[s]} {name}" for s, name in names.items() if kinds[s])
+        yield host, words, list(_grouped(by_host[host], lambda one: one.phase).items())
+
+
+def _grouped(things: Iterable[T], name: Callable[[T], str]) -> dict[str, list[T]]:
+    """Return the things by a name of theirs, names and things in their order."""
+    found: dict[str, list[T]] = {}
+    for one in things:
+        found.setdefault(name(one), []).append(one)
+    return found
 

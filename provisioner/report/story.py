@@ -143,15 +143,15 @@ def story_of(run_id: str, told: Sequence[Told], *, outcome: str = "") -> Story:
     data, end_data = start.get("data") or {}, (end or {}).get("data") or {}
     last = float(end["t"]) if end else max((float(e["t"]) for e in told), default=began)
     reader = _Reader(began, last, told)
-    turns = tuple(reader.turns())
-    named = [*data.get("hosts", ()), *(t.host for t in turns)]
+    turns, made = tuple(reader.turns()), tuple(reader.made())
+    named = [*data.get("hosts", ()), *(t.host for t in turns), *(one.host for one in made if one.host != OBJECTS)]
     return Story(
         run_id, Origin.of(data.get("origin")), str(data.get("cluster", "")), str(data.get("kubernetes", "")), began,
         last - began, ENDED.get(str(end.get("status")), FAILED) if end else outcome or UNFINISHED,
         message=str((end or {}).get("message", "")), stopped_in=str((end or {}).get("phase", "")),
         fault=Fault.of(end_data.get("error") or {}), not_started=tuple(end_data.get("not_started", ())),
         hosts=tuple(dict.fromkeys(named)), phases=tuple(reader.phases()), turns=turns, proofs=tuple(reader.proofs()),
-        made=tuple(reader.made()), notes=tuple(reader.notes()), availability=reader.availability())
+        made=made, notes=tuple(reader.notes()), availability=reader.availability())
 
 
 class _Reader:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.report import html
 from provisioner.report.html import report_html, seconds_text
 from provisioner.report.story import story_of
 from tests.unit.report.stories import ATTACK, RECORDED, small, told
@@ -20,13 +21,13 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 class Page(HTMLParser):
     """The elements of a page with their attributes, and its text; unclosed and misplaced ends are kept as faults."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.text: list[str] = []
         self.faults: list[str] = []
         self._open: list[str] = []
-        self.feed(html)
+        self.feed(source)
         self.close()
         self.faults += [f"{tag} is never closed" for tag in self._open]
 
@@ -72,11 +73,11 @@ def test_nothing_runs_and_nothing_is_loaded() -> None:
 
 
 def test_the_policy_allows_this_page_s_own_style_and_nothing_else() -> None:
-    html = report_html(story_of("r", small()))
-    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
+    text = report_html(story_of("r", small()))
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
     assert style is not None
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    (policy,) = [attrs["content"] for _, attrs in Page(html).elements
+    (policy,) = [attrs["content"] for _, attrs in Page(text).elements
                  if attrs.get("http-equiv") == "Content-Security-Policy"]
     assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
@@ -106,8 +107,8 @@ def test_what_ended_it_what_helps_and_what_was_not_started_are_told() -> None:
 
 
 def test_of_a_run_that_was_killed_the_page_says_so() -> None:
-    html = report_html(story_of("r", small()[:6]))
-    assert "events stop here: it was killed" in html and "unfinished" in html
+    text = report_html(story_of("r", small()[:6]))
+    assert "events stop here: it was killed" in text and "unfinished" in text
 
 
 def test_a_run_that_ended_well_and_measured_nothing_has_no_empty_parts() -> None:
@@ -143,3 +144,25 @@ def test_the_prober_s_curve_stands_in_the_frame_of_the_run() -> None:
     (0.04, "0.0 s"), (9.94, "9.9 s"), (12.4, "12 s"), (59.7, "1 min 0 s"), (200.2, "3 min 20 s")])
 def test_a_length_of_time_is_told_as_people_read_it(seconds: float, words: str) -> None:
     assert seconds_text(seconds) == words
+
+
+def luminance(colour: str) -> float:
+    digits = colour.lstrip("#")
+    digits = "".join(2 * d for d in digits) if len(digits) == 3 else digits
+    parts = [int(digits[i:i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark", "print"])
+def test_every_text_stands_out_from_its_ground(scheme: str) -> None:
+    """At least 4.5 to 1, as WCAG 2 AA wants it."""
+    roots = re.findall(r":root \{(.*?)\}", Path(html.__file__).with_name("run.css").read_text(), re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w+)", roots[["light", "dark", "print"].index(scheme)]))
+    for ink in ("ink", "soft", "link", "good", "warn", "bad"):
+        for ground in ("page", "card"):
+            high, low = sorted((luminance(colours[ink]), luminance(colours[ground])), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
+    for ground in ("add", "cut"):
+        high, low = sorted((luminance(colours["ink"]), luminance(colours[ground])), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5, ground

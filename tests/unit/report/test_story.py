@@ -63,3 +63,7 @@ def test_every_beginning_of_a_recorded_run_is_a_story(file) -> None:  # type: ig
         one = story_of("r", events[:length])
         assert all(0 <= t.began <= t.ended <= one.seconds + 0.001 for t in one.turns)
     assert one.outcome in ("done", "failed") and one.seconds > 1
+
+
+def test_a_host_is_in_the_story_also_when_only_its_changes_are_told() -> None:
+    assert story_of("r", [e for e in small() if e["type"] == "changed"]).hosts == ("w1",)
