@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from provisioner.model.events import Emit, Event
-from provisioner.report.progress import Progress
+from provisioner.report.progress import Progress, names
 
 _MARKS = {"ok": "✓", "nothing-to-do": "·", "failed": "✗", "interrupted": "✗"}
 _COLOURS = {"✓": "\x1b[32m", "✗": "\x1b[31m", "!": "\x1b[33m", "·": "\x1b[2m"}
@@ -91,7 +91,7 @@ class Console:
 
     def _gate(self, event: Event) -> None:
         if self._verbose:
-            proved = ", ".join((event.data or {}).get("proved", ()))
+            proved = names((event.data or {}).get("proved", ()))
             what = f"gate {(event.data or {}).get('when', 'after')} {event.phase}: {proved}"
             self._host_line(event, f"{event.status}  {event.seconds or 0:.1f}s  {event.message or what}")
 

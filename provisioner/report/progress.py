@@ -56,7 +56,7 @@ class Progress:
     @property
     def goes_on(self) -> str:
         """Return what is waited for, or who is worked on; the newest word first."""
-        working = _names(list(self._working))
+        working = names(list(self._working))
         if self._waits:
             host, message = next(reversed(self._waits.items()))
             who = host or working
@@ -64,6 +64,7 @@ class Progress:
         return f"{working}: being changed" if working else self._doc
 
 
-def _names(hosts: Sequence[str]) -> str:
+def names(hosts: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
     more = len(hosts) - _NAMED
     return ", ".join(hosts[:_NAMED]) + (f" and {more} more" if more > 0 else "")
