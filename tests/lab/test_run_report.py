@@ -1,0 +1,26 @@
+"""The page of a real run: every host's work and every gate, and nothing that must not be shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import NODES, Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+
+def test_the_run_that_built_the_cluster_is_reported_with_every_host_and_gate(cluster: Lab, tmp_path: Path) -> None:
+    built = cluster.json("runs", "list")["runs"][-1]
+    page = tmp_path / "report.html"
+    cluster.run("runs", "report", built["id"], "--output", str(page))
+    html = page.read_text(encoding="utf-8")
+    lanes = dict(re.findall(r'aria-label="(\w+): ([^"]*)"', html))
+    for host in NODES:
+        for work in ("stage: ok", "pki: ok", "node: ok", "gate of node: ok", "gate of verify: ok"):
+            assert work in lanes[host], f"{host}: {work}"
+    assert "one etcd cluster of cp1, cp2, cp3 with one agreed leader" in html
+    assert "PRIVATE KEY" not in html
+    assert "the same" in cluster.run("runs", "diff", built["id"], built["id"]).stdout
