@@ -70,7 +70,10 @@ def show(context: Context, run: str | None) -> int:
               help="File to write (0600). Default: report.html in the run's directory.")
 @click.pass_obj
 def report(context: Context, run: str | None, target: Path | None) -> int:
-    """Write one run, by default the newest, as a page that needs nothing else: hosts over time, changes, gates."""
+    """Write one run, by default the newest, as a page that needs nothing else: hosts over time, changes, gates.
+
+    It is made from the run's events, which only the machine that ran it has.
+    """
     from provisioner.orchestrate import journal, private
     from provisioner.report.html import report_html
 
