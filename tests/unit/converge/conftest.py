@@ -36,7 +36,7 @@ status = step.partition('-')[0]
 result = {{'done': 'would' if request['check'] else 'done'}}.get(status, status)
 print(json.dumps({{'step': step, 'status': status, 'changes': [
     {{'kind': c['kind'], 'path': c['path'], 'result': result, 'detail': ''}} for c in request['changes']]}}))
-sys.exit(16 if status == 'stale' else 0)
+sys.exit({{'stale': 16, 'fenced': 14}}.get(status, 0))
 """
 
 

@@ -64,6 +64,14 @@ def test_every_hosts_outcome_is_kept(rig: Rig) -> None:
     assert rig.saw("done-2") is None, "a host whose key is not pinned got no byte"
 
 
+def test_a_host_that_takes_no_orders_of_an_older_run_is_a_lost_lock(rig: Rig) -> None:
+    rig.bundle(cp1="fenced-1")
+    result = apply(rig, ["cp1"])["cp1"]
+    fault = result.fault()
+    assert result.status == "fenced" and fault is not None
+    assert (fault.exit_code, fault.code) == (14, "lock-lost")
+
+
 def test_a_changed_host_key_is_refused_although_ansible_runner_would_not_check(rig: Rig, tmp_path: Path) -> None:
     rig.bundle(cp1="done-1")
     kind, blob, *_ = keygen(tmp_path / "other").split()

@@ -88,6 +88,28 @@ def test_a_step_that_still_runs_is_a_lock_held(login: Login, monkeypatch: pytest
         remote.observe_host(login(), [], wait=5)
 
 
+def test_an_order_of_an_older_epoch_is_a_lost_lock(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, 14, stdout=b'{"status": "fenced", "epoch": 5, "message": "epoch 4 is over"}')
+    artifact = Artifact(path="/a", phase="", sha256="0", size=0, name="a", version="1")
+    with pytest.raises(LockHeld, match="cp1: applier store: epoch 4 is over") as caught:
+        remote.store(login(), [(artifact, Path(os.devnull))], epoch=4)
+    assert caught.value.code == "lock-lost"
+
+
+def test_a_fence_tells_the_epoch_that_the_host_has_now(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rc, installed in ((0, 7), (14, 9)):
+        answering(monkeypatch, rc, stdout=b'{"status": "?", "epoch": %d}' % installed)
+        assert remote.fence(login(), 7) == installed
+    answering(monkeypatch, 0, stdout=b'{"busy": "run-7-etcd"}')
+    with pytest.raises(LockHeld, match="cp1: installing an epoch: step run-7-etcd still runs after 5 s"):
+        remote.fence(login(), 7, wait=5)
+
+
+def test_the_real_applier_says_that_nobody_has_the_lock(login: Login) -> None:
+    answer = remote.lock(login(), {"do": "read"})
+    assert answer["done"] and not answer["record"].get("held")
+
+
 def test_store_sends_head_and_bytes_in_order(login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep = f"cat > {tmp_path}/sent; echo '{{\"stored\": []}}'"
     monkeypatch.setattr(remote, "argv", lambda command: ["sh", "-c", keep])
