@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from provisioner.errors import KubewrightError, PlanStale, RefusedForSafety, Unreachable, UsageFault
+from provisioner.errors import KubewrightError, LockHeld, PlanStale, RefusedForSafety, Unreachable, UsageFault
 from provisioner.orchestrate.session import Session
 from provisioner.transport.pool import gather
 
@@ -44,7 +44,7 @@ def give_up(session: Session, faults: Mapping[str, KubewrightError], *, proof: b
 
 
 def _may(session: Session, host: str, fault: KubewrightError, *, proof: bool) -> bool:
-    if host not in session.workers or host in session.gone_back or isinstance(fault, PlanStale):
+    if host not in session.workers or host in session.gone_back or isinstance(fault, (PlanStale, LockHeld)):
         return False
     return isinstance(fault, Unreachable) or not proof
 

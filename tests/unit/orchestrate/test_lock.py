@@ -154,6 +154,7 @@ def test_who_lost_it_writes_on_no_host(built: World, monkeypatch: pytest.MonkeyP
             with pytest.raises(LockHeld, match="w1: applying: epoch 1 is over") as refused:
                 engine.run(old, UP)
     assert refused.value.exit_code == 14
+    assert not any(e.type == "set-aside" for e in built.events), "it goes on with no other host either"
     assert built.hosts.hosts["w1"].states[KUBELET_CONFIG] == "file sha256:by-hand 0600 root:root"
 
 
