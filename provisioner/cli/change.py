@@ -37,7 +37,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
     known_checks(intent.skip)
     intent.fits(context.inventory.cluster, UP)
     with open_session(context.inventory, lambda event: None, run=True) as session:
-        session.emit, session.max_unavailable = _readers(context, session, events), limit
+        session.emit, session.max_unavailable = readers(context, session, events), limit
         session.origin, session.options = journal.origin(session, intent.verb), intent.to_json()
         aside.leave_out(session, intent.without)
         locked = lock.look(session)
@@ -59,7 +59,8 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
     return 0
 
 
-def _readers(context: Context, session: Session, events: bool) -> Emit:
+def readers(context: Context, session: Session, events: bool) -> Emit:
+    """Return who reads a run's events: its file, and the console or with `events` whoever reads stdout."""
     from provisioner.report.console import Console, json_lines, to_all, to_file
 
     reader = json_lines(sys.stdout) if events else Console(sys.stderr, verbose=context.verbose)

@@ -39,6 +39,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     ),
     "Runs": (
         Verb("runs", "provisioner.cli.runs:runs", "Look at what earlier runs did."),
+        Verb("rollback", "provisioner.cli.rollback:rollback", "Put back on a host what a run changed there."),
         Verb("unlock", "provisioner.cli.unlock:unlock", "Take the lock from a run that is over."),
         Verb("resume", "provisioner.cli.resume:resume", "Go on with a run that was stopped or killed."),
         Verb("retry", "provisioner.cli.retry:retry", "Make one host's changes."),
@@ -54,6 +55,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("apply", "create", "install", "deploy", "bootstrap", "converge", "sync", "start"), ("up",)),
     **dict.fromkeys(("destroy", "delete", "down", "uninstall", "teardown", "purge"), ("reset",)),
     **dict.fromkeys(("diff", "dry-run", "preview", "what-if"), ("plan",)),
+    **dict.fromkeys(("undo", "revert", "back", "restore-previous"), ("rollback",)),
     **dict.fromkeys(("lint", "verify"), ("validate",)),
     **dict.fromkeys(("preflight", "ping", "test"), ("check",)),
     **dict.fromkeys(("health", "info", "get", "show", "nodes"), ("status",)),

@@ -71,11 +71,12 @@ def of_batch(
 
 
 def of_rows(kept: Sequence[Kept], desired: HostDesired, observed: HostObserved) -> Back:
-    """Return what takes a host back in these paths, with every unit that reads one of them."""
+    """Return what takes a host back in these paths, with every unit that reads one of them; none of them may be new."""
     paths = {row.path for row in kept if row.was != row.now}
     units = [i for i in desired.items if isinstance(i, Unit) and paths & set(_reads(i))]
     acts = [_act(desired, unit, unit.on_change, observed.state(unit.kind, unit.path)) for unit in units]
-    return _back(desired, kept, acts)
+    new = [unit.path for unit in units if _is_new(unit.path, kept)]
+    return Back(why_not=_were_not(new)) if new else _back(desired, kept, acts)
 
 
 def of_component(component: str, kept: Iterable[Kept], desired: HostDesired) -> list[Kept]:
@@ -99,10 +100,10 @@ def _back(desired: HostDesired, rows: Sequence[Kept], acts: Sequence[Change]) ->
     if not rows:
         return Back(why_not="nothing that it reads was changed, or nothing of it is kept", stay=stay)
     if acts and not {c.path for c in acts if c.action != "stop"} - set(new):
-        return Back(why_not=f"{', '.join(dict.fromkeys(new))} was not there before", stay=stay)
-    older = _older_minor(rows)
-    if older:
-        return Back(why_not=older, stay=stay)
+        return Back(why_not=_were_not(new), stay=stay)
+    refused = _older_minor(rows) or _still_read(rows, desired, new)
+    if refused:
+        return Back(why_not=refused, stay=stay)
     order = {(item.kind, item.path): number for number, item in enumerate(desired.items)}
     rows = sorted(rows, key=lambda row: order.get((row.kind, row.path), len(order)))
     phases = {(item.kind, item.path): item.phase for item in desired.items}
@@ -126,6 +127,23 @@ def _reads(item: object) -> tuple[str, ...]:
     return (*item.inputs, f"{INPUTS_DIR}/{item.path}") if isinstance(item, Unit) else ()
 
 
+def _were_not(units: Iterable[str]) -> str:
+    return f"there was no {', '.join(dict.fromkeys(units))} before"
+
+
+def _still_read(rows: Sequence[Kept], desired: HostDesired, new: Sequence[str]) -> str:
+    """Say which unit would read a file that was not there before, by the list that it will have then; or nothing."""
+    chosen = {row.path: row for row in rows}
+    gone = [row.path for row in rows if row.was == ABSENT]
+    for unit in (i for i in desired.items if isinstance(i, Unit) and i.path not in new):
+        listing = chosen.get(f"{INPUTS_DIR}/{unit.path}")
+        reads = unit.inputs if listing is None or listing.was_text is None else listing.was_text.splitlines()
+        for path in gone:
+            if path in reads:
+                return f"{unit.path} reads {path}, which was not there before"
+    return ""
+
+
 def _is_new(unit: str, rows: Sequence[Kept]) -> bool:
     return any(row.was == ABSENT and row.path in (f"{UNIT_DIR}/{unit}", f"{UNIT_DIR}/{unit}.d/50-kubewright.conf")
                for row in rows)
@@ -144,6 +162,11 @@ def _older_minor(rows: Iterable[Kept]) -> str:
         if now and was and Version.parse(was[1])[:2] < Version.parse(now[1])[:2]:
             return f"etcd {now[1]} does not go back to {was[1]}: an earlier minor cannot read a later one's data"
     return ""
+
+
+def of_run(row: Kept, run: str) -> bool:
+    """Say whether a row is of what a run changed, and not of what went back in it."""
+    return row.run == run and not row.step.endswith(BACK)
 
 
 def newest_run(kept: Iterable[Kept]) -> str:

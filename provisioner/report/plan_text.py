@@ -12,7 +12,8 @@ from provisioner.model.desired import Artifact
 from provisioner.model.plan import NEEDS_FLAG, Change, ObjectChange, Plan
 from provisioner.report.impact import impact, impact_lines, names
 
-SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~"}
+SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~",
+           "restore": "~"}
 _FOLD = 12   # lines of one kind shown without --diff before the rest is counted
 _COUNT = 40  # changes of one host shown without --diff before they are counted by phase
 _CAUSES = 4  # causes of a restart shown beside such counts
@@ -30,6 +31,12 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
         f"workers, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}"
     return "\n".join([head, "", *_table(plan, cluster, diff=diff), "", *impact_lines(plan, cluster), *_notes(plan),
                       _totals(plan)])
+
+
+def back_text(plan: Plan, cluster: Cluster, host: str) -> str:
+    """Return what going back does to one host, every line and diff, and what that means for those who are served."""
+    head = f"{host}  {cluster.hosts[host].address}  goes back:"
+    return "\n".join([head, *_host_lines(plan.changes, diff=True), *impact_lines(plan, cluster)])
 
 
 def drift_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:

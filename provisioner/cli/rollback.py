@@ -1,0 +1,60 @@
+"""`rollback`: take one host back to what it kept from before a run."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+from provisioner.cli.context import Context
+
+
+@click.command()
+@click.argument("host")
+@click.option("--component", default="", metavar="NAME", help="Only this one, with what it reads: kubelet, etcd, ...")
+@click.option("--run", "run_id", default="", metavar="RUN", help="From this run. Default: the newest on the host.")
+@click.option("--step", default="", metavar="ID", help="From this step alone.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
+@click.pass_obj
+def rollback(context: Context, host: str, component: str, run_id: str, step: str, yes: bool, events: bool) -> int:
+    """Put back on HOST what a run changed there, from what the host itself kept.
+
+    Shows what would be put back and which services restart, asks, does it as `up` would, and proves it. Files, links
+    and certificates go back; packages, kernel settings and data do not, nor etcd to an earlier minor. The inventory
+    still says what it says: `plan` shows the change again afterwards.
+    """
+    from provisioner.errors import RefusedForSafety, UsageFault
+
+    if run_id and step:
+        raise UsageFault("--run and --step say two things", hint="kubewright rollback --help")
+    if host not in context.inventory.cluster.hosts:
+        raise UsageFault(f"the inventory has no host {host}", hint="kubewright status",
+                         details=[f"hosts: {' '.join(context.inventory.cluster.hosts)}"])
+    context.enter_lab()
+    from provisioner.cli.change import readers
+    from provisioner.model.availability import Budget
+    from provisioner.orchestrate import engine, journal, lock, prober
+    from provisioner.orchestrate.rollback import Wish, look, phases
+    from provisioner.orchestrate.session import open_session
+    from provisioner.report.plan_text import back_text
+
+    began = time.monotonic()
+    with open_session(context.inventory, lambda event: None, run=True) as session:
+        session.emit, session.origin = readers(context, session, events), journal.origin(session, "rollback")
+        locked = lock.look(session)
+        plan = look(session, host, Wish(component, run_id, step))
+        click.echo(back_text(plan, context.inventory.cluster, host), err=True)
+        if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise RefusedForSafety(f"{host}: going back: nobody is there to ask; nothing was changed",
+                                   code="needs-yes", hint=f"kubewright rollback {host} --yes")
+        if not yes and not click.confirm(f"Put this back on {host}?", err=True):
+            click.echo("Nothing was changed.", err=True)
+            return 0
+        with locked.held():
+            engine.run(session, phases(plan), prober.during(session, Budget()))
+    if not events:
+        click.echo(f"{host} runs what it ran before, proved in {time.monotonic() - began:.1f}s.\n"
+                   f"The inventory still asks for the change: {context.command('plan')}")
+    return 0
