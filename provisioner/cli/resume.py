@@ -8,6 +8,7 @@ import click
 
 from provisioner.cli.change import perform
 from provisioner.cli.context import Context
+from provisioner.errors import UsageFault
 
 if TYPE_CHECKING:
     from provisioner.model.run import Run
@@ -33,6 +34,8 @@ def resume(context: Context, run: str | None, yes: bool, events: bool) -> int:
     if chosen.outcome == "done":
         click.echo(f"Nothing to resume: run {chosen.id} ended well.", err=True)
         return 0
+    if chosen.origin.verb == "rollback":
+        raise UsageFault(f"run {chosen.id} went back on a host; it is made anew, not resumed", hint="kubewright rollback")
     journal.may_go_on(context.inventory, chosen, moved=yes)
     if not events:
         click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)

@@ -12,7 +12,6 @@ from provisioner.orchestrate.carry import apply_batch
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 
-
 _GO_BACK = "what ran on a host before its last change is kept there: kubewright rollback HOST"
 
 
