@@ -35,7 +35,8 @@ def resume(context: Context, run: str | None, yes: bool, events: bool) -> int:
         click.echo(f"Nothing to resume: run {chosen.id} ended well.", err=True)
         return 0
     if chosen.origin.verb == "rollback":
-        raise UsageFault(f"run {chosen.id} went back on a host; it is made anew, not resumed", hint="kubewright rollback")
+        raise UsageFault(f"run {chosen.id} went back on a host; that is begun anew, not resumed",
+                         hint="kubewright rollback --help")
     journal.may_go_on(context.inventory, chosen, moved=yes)
     if not events:
         click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)

@@ -116,3 +116,5 @@ def test_it_is_a_run_with_events_and_a_proof_that_fails_is_told_and_not_put_back
     assert (ended.code, "gate after node" in ended.err) == (13, True)
     assert [e[1] for e in touched(built)] == ["node.0.back"]
     assert {"run-start", "changed", "run-end"} <= {json.loads(line)["type"] for line in ended.out.splitlines()}
+    resumed = run("resume", "--yes")
+    assert (resumed.code, "begun anew, not resumed" in resumed.err) == (64, True), resumed.err
