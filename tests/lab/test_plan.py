@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from provisioner.compile.pki import ENCRYPTION_CONFIG, SA_KEY
 from tests.lab.conftest import Lab, unit_ids
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -47,7 +48,10 @@ def mended(cluster: Lab) -> Iterator[Lab]:
 
 
 def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_did(mended: Lab) -> None:
-    """On w1 a file edited, a unit stopped, a package removed, a symlink moved, a kernel setting changed; an object."""
+    """On w1 a file edited, a unit stopped, a package removed, a symlink moved, a kernel setting changed; an object.
+
+    On cp1 a secret edited and not read since, and another that others may read: nobody restarts for them.
+    """
     lab, hand = mended, mended.on
     others = unit_ids(lab, ("cp1", "cp2", "w2"))
     target = hand("w1", "readlink", CRICTL).strip()
@@ -58,6 +62,8 @@ def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_di
     hand("w1", "dpkg", "--purge", "conntrack")
     hand("w1", "ln", "-sfn", "/bin/true", CRICTL)
     hand("w1", "sysctl", "-w", f"{FORWARD}=0")
+    hand("cp1", "sh", "-c", f"echo >> {ENCRYPTION_CONFIG}")
+    hand("cp1", "chmod", "0640", SA_KEY)
     lab.kubectl("-n", "kube-system", "scale", "deployment", "coredns", "--replicas=1")
 
     plan = lab.json("plan")
@@ -71,6 +77,8 @@ def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_di
         ("w1", "package", "conntrack", "missing"),
         ("w1", "symlink", CRICTL, f"/bin/true → {target}"),
         ("w1", "sysctl", FORWARD, "is 0, should be 1"),
+        ("cp1", "file", ENCRYPTION_CONFIG, "content differs"),
+        ("cp1", "file", SA_KEY, "mode 0640 → 0600"),
         ("", "object", "Deployment kube-system/coredns", "spec.replicas 1 → 2")])
     assert said(lab.json("drift")) == said(plan), "the inventory is as it was applied"
     assert "-podPidsLimit: 50000\n" in lab.run("plan", "--diff").stdout
