@@ -117,12 +117,13 @@ def known(context: Context, *, here: bool = False) -> list[Run]:
     local = journal.here(context.inventory)
     if here:
         return local
+    from provisioner.orchestrate import lock
     from provisioner.orchestrate import session as sessions
 
     try:
         context.enter_lab()
         with sessions.open_session(context.inventory, lambda event: None, run=False) as session:
-            return journal.merged(local, journal.on_hosts(session))
+            return journal.merged(local, journal.on_hosts(session, lock.alive(session)))
     except KubewrightError as fault:
         click.echo(f"Only runs of this machine: {fault.message}", err=True)
         return local

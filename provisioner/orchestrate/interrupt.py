@@ -59,9 +59,11 @@ class Wish:
 def patient(session: Session) -> Iterator[None]:
     """Let the first signal stop the run at its next safe point, and say which; the second is KeyboardInterrupt.
 
-    Signals that were ignored stay so. Only the main thread may set handlers: elsewhere nothing is changed.
+    A run that only looks is not waited for. Signals that were ignored stay so. Only the main thread may set handlers:
+    elsewhere nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread():
+    only_looks = session.plan is not None and not session.plan.has_work     # it may be stopped anywhere
+    if only_looks or threading.current_thread() is not threading.main_thread():
         yield
         return
     wish = Wish()

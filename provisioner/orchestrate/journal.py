@@ -11,7 +11,7 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +151,8 @@ def may_go_on(inventory: Inventory, run: Run, *, moved: bool) -> None:
     `moved` allows the latter: then the plan is that of the inventory as it is now.
     """
     if run.outcome == RUNNING:
-        raise LockHeld(f"run {run.id} still runs here", hint=f"kubewright runs show {run.id}")
+        raise LockHeld(f"run {run.id} still runs on {run.origin.machine or 'this machine'}",
+                       hint=f"kubewright runs show {run.id}")
     now = made_from(inventory.cluster, load_lock(inventory.artifacts_lock_path))
     if not moved and run.origin.inventory not in ("", now):
         raise RefusedForSafety(
@@ -183,8 +184,11 @@ def note(session: Session, act: str, **fields: Any) -> None:
         session.tell("diagnostic", message=f"{act}: no control plane could be told; this run is known here only")
 
 
-def on_hosts(session: Session) -> list[Run]:
-    """Return the runs that control planes know of, newest first; KubewrightError when none of them answers."""
+def on_hosts(session: Session, alive: Collection[str] = ()) -> list[Run]:
+    """Return the runs that control planes know of, newest first; KubewrightError when none of them answers.
+
+    `alive` are the runs that hold the cluster's lock.
+    """
     hosts = [h.name for h in session.cluster.control_planes]
     outcomes = session.pool.map(remote.notes, hosts)
     answers = [o for o in outcomes.values() if not isinstance(o, KubewrightError)]
@@ -194,15 +198,16 @@ def on_hosts(session: Session) -> list[Run]:
     for answer in answers:
         for run_id, acts in answer.items():
             best[run_id] = max(best.get(run_id, []), acts, key=len)
-    return [of_notes(run_id, best[run_id]) for run_id in sorted(best, reverse=True)]
+    return [of_notes(run_id, best[run_id], alive=run_id in alive) for run_id in sorted(best, reverse=True)]
 
 
-def of_notes(run_id: str, acts: Lines) -> Run:
-    """Make a run of what it noted; without an end it was killed, or it still runs somewhere."""
+def of_notes(run_id: str, acts: Lines, *, alive: bool) -> Run:
+    """Make a run of what it noted; without an end it was killed, or it is `alive`."""
     first = next((a for a in acts if a["act"] == "begin"), {})
     last = next((a for a in acts if a["act"] == "end"), {})
     began = float(first.get("t") or began_of(run_id))
-    return Run(run_id, Origin.of(first.get("origin")), _OUTCOMES.get(str(last.get("status")), UNFINISHED), began,
+    outcome = _OUTCOMES.get(str(last.get("status")), RUNNING if alive else UNFINISHED)
+    return Run(run_id, Origin.of(first.get("origin")), outcome, began,
                seconds=last.get("seconds"), changes=int(last.get("changes", 0)), here=False,
                message=str(last.get("message", "")), not_started=tuple(last.get("not_started", ())),
                options=first.get("options") or {})

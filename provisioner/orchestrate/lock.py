@@ -56,6 +56,13 @@ def holders(session: Session) -> list[Record]:
     return _freshest({h: Record.of_answer(a) for h, a in _some(_ask_all(session, _names(session))).items()})
 
 
+def alive(session: Session) -> frozenset[str]:
+    """Return the runs that work now, as far as the control planes can tell: renewed in time, and not known to be dead.
+    """
+    return frozenset(record.run for record in holders(session)
+                     if record.age < 2 * RENEW and not process.is_dead(record.process))
+
+
 def line(session: Session) -> str:
     """Return who holds the lock as `status` tells it, "" where nobody does or no control plane was observed."""
     seen = read(session, session.reachable(_names(session)))

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from provisioner.lab import faults
 from tests.lab.conftest import Lab, until
-from tests.lab.walk.table import CONTROL_PLANES, flag
+from tests.lab.walk.table import CONTROL_PLANES, flag, pods
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 PHASE = "controllers"
@@ -106,6 +107,27 @@ def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(clus
     assert f"Run {run} by " in told and "unfinished" in told
     assert other.json("plan")["changes"] == []
     assert other.json("runs", "list")["runs"][0]["outcome"] == "done"
+
+
+@pytest.mark.full
+def test_a_worker_whose_cable_is_pulled_is_set_aside_and_retried_later(cluster: Lab) -> None:
+    for host in ("w1", "w2"):
+        pods(cluster, host, 4)
+    since = time.time()
+    process = cluster.start("up", "--yes")
+    until(lambda: any(e["type"] == "phase-start" and e["phase"] == "node" for e in events(cluster, since)), 120, "node")
+    with faults.cut_off(cluster.inventory, "w1"):
+        said, _ = process.communicate(timeout=500)
+        assert process.returncode == 12, said
+        assert "the run went on without: the other 4 hosts are done" in said
+        assert "hint: kubewright retry --host w1" in said
+        refused = cluster.run("up", "--yes", check=False)
+        assert refused.returncode == 12 and "kubewright up --without w1" in refused.stderr
+        assert "Left out: w1" in cluster.run("up", "--yes", "--without", "w1").stdout
+    assert {c["host"] for c in cluster.json("plan")["changes"]} == {"w1", "cp1", "cp2", "cp3"}, "and the record of it"
+    cluster.run("retry", "--host", "w1")
+    cluster.run("up", "--yes")
+    assert cluster.json("plan")["changes"] == []
 
 
 def _steps(lab: Lab, run: str) -> list[str]:

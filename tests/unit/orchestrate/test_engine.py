@@ -170,3 +170,10 @@ def test_the_beginning_tells_what_the_plan_holds(built: World) -> None:
     assert {k: told[k] for k in ("cluster", "kubernetes", "bootstrap", "hosts", "changes", "objects")} == {
         "cluster": "lab", "kubernetes": "1.36.3", "bootstrap": False, "hosts": ["cp1", "cp2", "cp3", "w1", "w2"],
         "changes": len(session.the_plan.changes), "objects": 0}
+
+
+def test_a_run_that_only_looks_stops_at_the_first_ctrl_c(built: World) -> None:
+    session = built.session()
+    survey(session)
+    with pytest.raises(Interrupted, match="Stopped at once in phase one"):
+        engine.run(session, [with_act("one", ctrl_c)])

@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.errors import Interrupted, KubewrightError, LockHeld, RefusedForSafety, UsageFault
 from provisioner.model.run import DONE, FAILED, INTERRUPTED, RUNNING, UNFINISHED, Origin, Run, split_step
-from provisioner.orchestrate import engine, journal
+from provisioner.orchestrate import engine, journal, lock
 from provisioner.orchestrate.intent import Intent
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP, VERIFY
@@ -75,6 +75,18 @@ def test_a_run_that_was_killed_has_no_end_anywhere(built: World) -> None:
         session.tell("run-start", message=RUN, data={"phases": ["node"]})
     assert [r.outcome for r in journal.here(built.inventory)] == [UNFINISHED]
     assert seen_by_others(built).outcome == UNFINISHED
+
+
+def test_a_run_that_holds_the_lock_elsewhere_is_not_taken_for_a_killed_one(built: World) -> None:
+    edited(built)
+    with opened(built) as session:
+        survey(session)
+        with lock.look(session).held():
+            journal.begin(session, ["node"])
+            with built.session() as other:
+                assert [r.outcome for r in journal.on_hosts(other, lock.alive(other))] == [RUNNING]
+    with built.session() as other:
+        assert [r.outcome for r in journal.on_hosts(other, lock.alive(other))] == [UNFINISHED]
 
 
 def test_a_run_that_only_looks_leaves_no_trace_on_the_hosts(built: World) -> None:
