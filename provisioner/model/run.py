@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import calendar
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -104,8 +102,3 @@ def split_step(step: str) -> tuple[str, str] | None:
     """Return run id and `phase.batch` of a step's id, or None for a step that no run made."""
     found = _STEP_ID.fullmatch(step)
     return (found[1], f"{found[2]}.{found[3]}") if found else None
-
-
-def began_of(run_id: str) -> float:
-    """Return when a run began by its id (UTC), in seconds since 1970."""
-    return float(calendar.timegm(time.strptime(run_id[:15], "%Y%m%d-%H%M%S")))

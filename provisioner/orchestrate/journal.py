@@ -6,6 +6,7 @@ cluster that are no step of one host. What HAProxy was told is not: the next run
 
 from __future__ import annotations
 
+import calendar
 import getpass
 import hashlib
 import json
@@ -33,7 +34,6 @@ from provisioner.model.run import (
     PhaseSeen,
     Run,
     StepSeen,
-    began_of,
     split_step,
 )
 from provisioner.orchestrate import rundir
@@ -205,7 +205,7 @@ def of_notes(run_id: str, acts: Lines, *, alive: bool) -> Run:
     """Make a run of what it noted; without an end it was killed, or it is `alive`."""
     first = next((a for a in acts if a["act"] == "begin"), {})
     last = next((a for a in acts if a["act"] == "end"), {})
-    began = float(first.get("t") or began_of(run_id))
+    began = float(first.get("t") or calendar.timegm(time.strptime(run_id[:15], "%Y%m%d-%H%M%S")))
     outcome = _OUTCOMES.get(str(last.get("status")), RUNNING if alive else UNFINISHED)
     return Run(run_id, Origin.of(first.get("origin")), outcome, began,
                seconds=last.get("seconds"), changes=int(last.get("changes", 0)), here=False,
