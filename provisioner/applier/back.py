@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional
 
 from . import generations, states
 from .host import Fault, Host
@@ -29,18 +29,23 @@ def _row(look: states.Look, record: Mapping[str, Any]) -> dict[str, Any]:
     row = {name: record.get(name, "") for name in ("kind", "path", "step", "saved")}
     row.update({"was": record.get("state", ""), "now": now})
     if record["kind"] == "file" and not record.get("hmac_key"):
-        before = generations.find(look.host, record["path"], record["state"]) or {}
-        row.update({"was_text": _text(before.get("blobs", {}).get("", b"")), "now_text": seen.get("text", "")})
+        row.update({"was_text": _text_before(look.host, record),
+                    "now_text": "" if now == states.ABSENT else seen.get("text")})
     return row
 
 
-def _text(data: bytes) -> str:
-    if len(data) > states.TEXT_LIMIT:
+def _text_before(host: Host, record: Mapping[str, Any]) -> Optional[str]:
+    """Return the text that is kept, "" for what was not there, None for what is no text to show."""
+    if record["state"] == states.ABSENT:
         return ""
+    kept_bytes = (generations.find(host, record["path"], record["state"]) or {}).get("blobs", {}).get("")
+    if kept_bytes is None or len(kept_bytes) > states.TEXT_LIMIT:
+        return None
     try:
-        return data.decode()
+        text: str = kept_bytes.decode()
     except UnicodeDecodeError:
-        return ""
+        return None
+    return text
 
 
 def resolved(host: Host, change: Change) -> Change:

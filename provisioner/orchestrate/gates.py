@@ -149,9 +149,13 @@ def _blamed(probes: Sequence[Probe], results: Sequence[Mapping[str, Any]]) -> st
 
 
 def not_so(session: Session, phases: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the hosts where these phases do not hold now, each with the unit to be asked why; waits for nothing."""
+    """Return the hosts where these phases do not hold now, each with the unit to be asked why.
+
+    One host is looked at once; where there are several, those that are well get a moment to say so.
+    """
     probes = {h: [p for phase in of_host for p in host_probes(session, h, phase)] for h, of_host in phases.items()}
-    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], 0.1), [h for h, p in probes.items() if p])
+    moment = MOMENT if len(probes) > 1 else 0.1
+    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], moment), [h for h, p in probes.items() if p])
     return {h: _blamed(probes[h], answer["results"]) for h, answer in now.items()
             if not isinstance(answer, KubewrightError) and not answer["ok"]}
 

@@ -49,6 +49,8 @@ def _gone_back(
     """Put the hosts of a batch that do not hold back, and return the error that says all of it."""
     began = time.monotonic()
     blamed = _blamed(session, changes)
+    session.tell("waiting", phase=step.partition(".")[0],
+                 message=f"{failed.message}; {', '.join(blamed)} goes back to what ran before")
     said = [line for host, unit in blamed.items() for line in _last_words(session, host, unit)]
     backs = {host: _look(session, host, changes) for host in blamed}
     outcome = _put_back(session, f"{step}{BACK}", {h: b for h, b in backs.items() if b.changes}, prove)

@@ -122,6 +122,12 @@ def test_what_is_kept_is_told_with_texts_and_never_with_a_secret_s_bytes_or_plai
     assert kept(changed, "run2.") == {}
 
 
+def test_what_is_no_text_is_told_without_one(box: FakeHost) -> None:
+    box.put(CONF, b"\xff\xfe")
+    perform(box, "s", file_change(CONF, "x", expect=states.Look(box.host).see({"kind": "file", "path": CONF})[0]))
+    assert (kept(box)[CONF]["was_text"], kept(box)[CONF]["now_text"]) == (None, "x")
+
+
 def test_a_host_that_was_never_changed_keeps_nothing_and_gets_nothing(box: FakeHost) -> None:
     assert box.call("kept", {}) == {"kept": []}
     assert list(box.root.iterdir()) == []
