@@ -269,6 +269,20 @@ def test_a_deployment_counts_only_with_all_replicas_of_its_present_generation(
         gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
 
 
+def test_without_a_node_one_replica_of_a_deployment_is_enough_but_none_is_not(built: World,
+                                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    session = surveyed(built)
+    session.unreachable["w1"] = Unreachable("w1: cut off")
+    path = next(object_path(o.body) for o in session.the_plan.desired.objects if o.body["kind"] == "Deployment")
+    status = built.api.objects[path]["status"]
+    status["availableReplicas"] = 1
+    gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
+    status["availableReplicas"] = 0
+    with pytest.raises(GateFailed, match="0 of 2 replicas"):
+        gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
+
+
 def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> None:
     built.api.put("/api/v1/nodes/old1", node("old1"))
     del built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"]
