@@ -12,7 +12,7 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Unit
-from provisioner.orchestrate import engine
+from provisioner.orchestrate import engine, gates
 from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP, VERIFY
@@ -152,6 +152,16 @@ def test_a_step_that_may_still_run_is_not_put_back(built: World, monkeypatch: py
     with pytest.raises(KubewrightError, match="still running"):
         up(built)
     assert [e[1] for e in built.hosts.log if e[0] == "apply"] == ["node.0"]
+    assert not [e for e in built.events if e.type == "put-back"]
+
+
+def test_the_gate_of_what_went_back_asks_by_the_host_s_own_list_and_counts_no_exits(built: World) -> None:
+    with built.session() as session:
+        survey(session)
+        session.gone_back.add("cp1")
+        back, other = (gates.host_probes(session, h, "controllers")[0] for h in ("cp1", "cp2"))
+    assert back.get("listed") is True and not back.keys() & {"inputs", "since_restarts"}
+    assert "listed" not in other and other.keys() >= {"inputs", "since_restarts"}
 
 
 def test_what_a_killed_run_had_written_and_no_unit_had_read_goes_back_as_well(built: World) -> None:
