@@ -16,6 +16,7 @@ from provisioner.orchestrate import engine, gates
 from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP, VERIFY
+from provisioner.transport import remote
 from tests.fakes.session import World
 from tests.unit.orchestrate.test_rotation import story
 
@@ -155,7 +156,18 @@ def test_a_step_that_may_still_run_is_not_put_back(built: World, monkeypatch: py
     assert not [e for e in built.events if e.type == "put-back"]
 
 
-def test_the_gate_of_what_went_back_asks_by_the_host_s_own_list_and_counts_no_exits(built: World) -> None:
+def test_the_gate_of_what_went_back_asks_by_the_host_s_own_list_and_counts_no_exits(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(built, CONFIG[KUBELET])
+    asked: list[bool] = []
+
+    def probe(connection: Any, probes: Any, *rest: Any, **more: Any) -> Any:
+        asked.extend(bool(p.get("listed")) for p in probes if p["name"] == "kubelet.service")
+        return built.hosts.probe(connection, probes, *rest, **more)
+
+    monkeypatch.setattr(remote, "probe", probe)
+    failed_up(built)
+    assert asked[0] is False and asked[-1] is True
     with built.session() as session:
         survey(session)
         session.gone_back.add("cp1")
@@ -181,8 +193,6 @@ def test_what_a_killed_run_had_written_and_no_unit_had_read_goes_back_as_well(bu
 
 def test_what_the_host_does_not_tell_is_not_put_back_and_the_error_says_so(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from provisioner.transport import remote
-
     def kept(*_: object) -> None:
         raise KubewrightError("cp1: applier kept: exit 1: disk full")
 
