@@ -78,6 +78,11 @@ def test_the_wheel_carries_the_applier_which_runs_on_the_hosts(wheel: Path) -> N
     assert {f"provisioner/applier/{n}" for n in files_of(ROOT / "provisioner" / "applier")} <= names
 
 
+def test_the_wheel_carries_the_page_of_a_run(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"provisioner/report/run.html.j2", "provisioner/report/run.css"} <= names
+
+
 def test_the_wheel_carries_nothing_else(wheel: Path) -> None:
     tops = {n.split("/")[0] for n in zipfile.ZipFile(wheel).namelist()}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"provisioner"}
