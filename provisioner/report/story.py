@@ -208,7 +208,7 @@ class _Reader:
                            row.get("diff", ""))
 
     def notes(self) -> Iterator[Note]:
-        for at, e in self._of("diagnostic", "set-aside"):
+        for at, e in self._of("diagnostic", "set-aside", "put-back"):
             yield Note(at, str(e.get("host", "")), str(e.get("message", "")))
 
     def availability(self) -> Mapping[str, Any]:
