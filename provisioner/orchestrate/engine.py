@@ -50,7 +50,8 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
 def _run_phase(session: Session, phase: Phase) -> None:
     began = time.monotonic()
     session.turn(f"phase {phase.name}")
-    session.tell("phase-start", phase=phase.name, message=phase.doc)
+    hosts = len(session.changes(phase.name)) if session.plan else 0
+    session.tell("phase-start", phase=phase.name, message=phase.doc, data={"hosts": hosts} if hosts else None)
     try:
         done = phase.act(session)
         phase.gate(session)

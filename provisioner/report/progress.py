@@ -18,7 +18,7 @@ class Progress:
         self._doc = ""
         self._since = 0.0
         self._working: dict[str, None] = {}     # in the order in which they began
-        self._done = 0
+        self._hosts = self._done = 0            # how many have work in this phase, as far as that was told
         self._waits: dict[str, str] = {}        # host, or "" for the cluster -> what it waits for, the newest last
 
     def take(self, event: Event, now: float) -> None:
@@ -27,6 +27,7 @@ class Progress:
             self._phases = list((event.data or {}).get("phases", ()))
         elif event.type == "phase-start":
             self.phase, self._doc, self._since = event.phase, event.message, now
+            self._hosts = int((event.data or {}).get("hosts", 0))
             self._working, self._done, self._waits = {}, 0, {}
         elif event.type == "host-start":
             self._working[event.host] = None
@@ -44,7 +45,7 @@ class Progress:
 
     def status(self, now: float) -> str:
         """Return the running phase in one line without its mark: seconds, hosts done, and what it waits for."""
-        hosts = self._done + len(self._working)
+        hosts = max(self._hosts, self._done + len(self._working))
         count = f"{self._done}/{hosts} hosts  " if hosts else ""
         return f"{self.phase:<15}{now - self._since:>5.0f}s   {count}{self.goes_on}".rstrip()
 

@@ -172,6 +172,14 @@ def test_the_beginning_tells_what_the_plan_holds(built: World) -> None:
         "changes": len(session.the_plan.changes), "objects": 0}
 
 
+def test_a_phase_tells_how_many_hosts_have_work_in_it(built: World) -> None:
+    built.hosts.hosts["w1"].states["file", "/etc/haproxy/haproxy.cfg"] = "file sha256:by-hand 0644 root:root"
+    with built.session() as session:
+        survey(session)
+        engine.run(session, [Phase(name, "") for name in ("load-balancer", "node")])
+    assert [e.data for e in built.events if e.type == "phase-start"] == [{"hosts": 1}, None]
+
+
 def test_a_run_that_only_looks_stops_at_the_first_ctrl_c(built: World) -> None:
     session = built.session()
     survey(session)

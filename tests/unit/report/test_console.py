@@ -157,6 +157,16 @@ def test_what_all_hosts_of_a_turn_wait_for_is_told_with_their_names() -> None:
         "Run", "  ⠋ prepare            2s   1/5 hosts  cp1, cp3, w1, w2: Install packages"]
 
 
+def test_of_hosts_that_go_one_after_the_other_it_is_told_how_many_there_are() -> None:
+    terminal = Terminal()
+    replay(terminal, [Event("run-start", 0.0, data={"phases": ["etcd"]}),
+                      Event("phase-start", 1.0, phase="etcd", message="the members", data={"hosts": 3}),
+                      Event("host-start", 1.0, phase="etcd", host="cp2"),
+                      Event("host-done", 3.0, phase="etcd", host="cp2", status="ok"),
+                      Event("host-start", 3.0, phase="etcd", host="cp3")])
+    assert terminal.screen[-1].endswith("etcd               2s   1/3 hosts  cp3: being changed")
+
+
 def test_a_status_line_is_never_wider_than_the_terminal() -> None:
     terminal = Terminal()
     replay(terminal, [Event("run-start", 0.0, data={"phases": [f"phase{n}" for n in range(40)]}),
