@@ -78,6 +78,7 @@ def wrong(row: Row) -> list[str]:
         (not clean, f"it stopped otherwise than in words: {code}: {said}"),
         (not converged(row["rerun"]), f"the re-run did not converge: {row['rerun']}"),
         (any(times > 1 for times in units.values()), f"started more than once: {units}"),
+        (not row["results"] and row["phase"] != "prepare", "no step was made"),
         (steps.keys() != row["results"].keys(), f"steps {steps} with results {row['results']}"),
         (set(row["results"].values()) - {"done"}, f"results: {row['results']}")) if bad]
 

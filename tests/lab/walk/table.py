@@ -92,7 +92,7 @@ def sysctl_off(lab: Lab, host: str, number: int) -> None:
 
 
 def crictl_gone(lab: Lab, host: str, number: int) -> None:
-    (program,) = on_disk(lab, host).glob("opt/kubewright/cri-tools/*/crictl")
+    (program,) = on_disk(lab, host).glob("opt/kubewright/*/*/crictl")
     program.unlink()
 
 
