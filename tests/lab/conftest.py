@@ -144,7 +144,7 @@ REPETITIONS: list[dict[str, Any]] = []
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep the outcome of every repetition (`full`), for the record that is committed."""
-    if report.when == "call" and "full" in report.keywords:
+    if report.when == "call" and "full" in report.keywords and not report.skipped:
         REPETITIONS.append({"test": report.nodeid.removeprefix("tests/lab/"), "outcome": report.outcome,
                             "seconds": round(report.duration, 1), "load": round(os.getloadavg()[0], 1)})
 

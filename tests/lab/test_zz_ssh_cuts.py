@@ -24,6 +24,7 @@ CUTS = [(leg, 5.0) for leg in RUNNING] + [(LEGS[phase], 60.0) for phase in LONG]
 NUMBERS = itertools.count(60)       # no change is made twice, nor one of the kill walk's
 STARTED = "39f53479d3a045ac8e11786248231fbf"    # systemd's SD_MESSAGE_UNIT_STARTED
 STEP = "kubewright-step-"
+STEPLESS = ("prepare", "stage")     # and their changes need no other phase
 STOPPED = {12: "unreachable", 13: "a gate or a step"}
 
 
@@ -78,7 +79,7 @@ def wrong(row: Row) -> list[str]:
         (not clean, f"it stopped otherwise than in words: {code}: {said}"),
         (not converged(row["rerun"]), f"the re-run did not converge: {row['rerun']}"),
         (any(times > 1 for times in units.values()), f"started more than once: {units}"),
-        (not row["results"] and row["phase"] != "prepare", "no step was made"),
+        (not row["results"] and row["phase"] not in STEPLESS, "no step was made"),
         (steps.keys() != row["results"].keys(), f"steps {steps} with results {row['results']}"),
         (set(row["results"].values()) - {"done"}, f"results: {row['results']}")) if bad]
 
