@@ -33,6 +33,7 @@ from provisioner.transport.target import Target, targets_of
 
 CANCEL_POLL = 0.5       # seconds between two looks at `cancel` and the deadline
 MAX_FORKS = 50
+PREPARE = "prepare.yml"
 JUMP_FORKS = 8          # sshd's default MaxStartups 10:30:100 drops at random from the eleventh stranger on
 Cancel = Callable[[], bool]
 # What ansible-playbook needs of our environment; the rest (and what secrets it may hold) stays here.
@@ -55,7 +56,7 @@ def prepare(
     timeout: float = 1800.0, cancel: Cancel = lambda: False,
 ) -> dict[str, HostResult]:
     """Install packages and set users, sysctls, modules and swap as `HOST.prepare.json` in `bundles_dir` says."""
-    return _play("prepare.yml", inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
+    return _play(PREPARE, inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
 
 
 def _play(
@@ -68,7 +69,7 @@ def _play(
     static = private / "hosts.json"
     targets = {host: target for host, target in targets_of(inventory).items() if host in hosts}
     static.write_text(json.dumps(ansible_inventory(targets)), encoding="utf-8")
-    watch = _Watch(emit, time.monotonic() + timeout, cancel, private / "leash.pid")
+    watch = _Watch(emit, time.monotonic() + timeout, cancel, private / "leash.pid", tasks=playbook == PREPARE)
     config = _config(private, playbook, static, bundles_dir)
     config.env["ANSIBLE_FORKS"] = str(forks(targets))
     runner = Runner(config=config, event_handler=watch.event, cancel_callback=watch.poll)
@@ -178,12 +179,13 @@ class _Watch:
     deadline: float
     cancel: Cancel
     pid_file: Path
+    tasks: bool                 # tell which task begins; of a play of one nobody needs that
     results: dict[str, HostResult] = field(default_factory=dict)
     stopped: str = ""
 
     def event(self, event: Mapping[str, Any]) -> bool:
         """Take one runner event; False keeps it out of the artifacts."""
-        task = begins(event)
+        task = begins(event) if self.tasks else ""
         if task:
             self.emit(Event("waiting", time.time(), message=task))
         result = of_event(event)

@@ -18,7 +18,8 @@ class Progress:
         self._doc = ""
         self._since = 0.0
         self._working: dict[str, None] = {}     # in the order in which they began
-        self._hosts = self._done = 0            # how many have work in this phase, as far as that was told
+        self._hosts = 0                         # how many have work in this phase, as far as that was told
+        self._done: set[str] = set()
         self._waits: dict[str, str] = {}        # host, or "" for the cluster -> what it waits for, the newest last
 
     def take(self, event: Event, now: float) -> None:
@@ -28,13 +29,16 @@ class Progress:
         elif event.type == "phase-start":
             self.phase, self._doc, self._since = event.phase, event.message, now
             self._hosts = int((event.data or {}).get("hosts", 0))
-            self._working, self._done, self._waits = {}, 0, {}
+            self._working, self._done, self._waits = {}, set(), {}
         elif event.type == "host-start":
             self._working[event.host] = None
+            self._done.discard(event.host)
         elif event.type == "host-done":
-            self._done += event.host in self._working
+            self._done.add(event.host)
             self._working.pop(event.host, None)
             self._waits.pop(event.host, None)
+            if not self._working:
+                self._waits.pop("", None)       # what all of them waited for
         elif event.type == "waiting":
             self._waits.pop(event.host, None)
             self._waits[event.host] = event.message
@@ -45,8 +49,8 @@ class Progress:
 
     def status(self, now: float) -> str:
         """Return the running phase in one line without its mark: seconds, hosts done, and what it waits for."""
-        hosts = max(self._hosts, self._done + len(self._working))
-        count = f"{self._done}/{hosts} hosts  " if hosts else ""
+        hosts = max(self._hosts, len(self._done) + len(self._working))
+        count = f"{len(self._done)}/{hosts} hosts  " if hosts else ""
         return f"{self.phase:<15}{now - self._since:>5.0f}s   {count}{self.goes_on}".rstrip()
 
     @property
@@ -62,7 +66,9 @@ class Progress:
             host, message = next(reversed(self._waits.items()))
             who = host or working
             return f"{who}: {message}" if who else message
-        return f"{working}: being changed" if working else self._doc
+        if working:
+            return f"{working}: being changed"
+        return "being proved" if self._done else self._doc
 
 
 def names(hosts: Sequence[str]) -> str:

@@ -84,13 +84,13 @@ class Browser:
 @pytest.fixture
 def browser(tmp_path: Path) -> Browser:
     one = Browser(tmp_path)
-    one.page.write_text(report_html(recorded("certificates-renewed")), encoding="utf-8")
+    one.page.write_text(report_html(recorded("rolling-change")), encoding="utf-8")
     return one
 
 
 def test_the_page_shows_every_host_and_phase_says_nothing_on_the_console_and_asks_nobody(browser: Browser) -> None:
     done = browser.dom()
-    assert len(re.findall(r'<svg class="lane"', done.stdout)) == 1 + 3
+    assert len(re.findall(r'<svg class="lane"', done.stdout)) == 1 + 5
     assert "CONSOLE" not in done.stderr
     assert browser.requests() == []
 
@@ -117,7 +117,7 @@ def test_even_a_script_that_somebody_put_into_the_file_does_not_run(browser: Bro
 def test_the_page_fits_and_its_drawings_stand_in_one_frame(browser: Browser, width: int) -> None:
     seen = browser.seen(width)
     assert seen["needs"] <= seen["width"], "nothing sticks out to the side"
-    assert seen["bars"] >= 13 + 4
+    assert seen["bars"] >= 13 + 8
     assert (seen["labels"] > 0) == (width > 640), "names in bars only where there is room"
     assert len(set(seen["left"])) == 1
 

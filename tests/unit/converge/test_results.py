@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.converge.results import HostResult, finished, of_event
+from provisioner.converge.results import HostResult, begins, finished, of_event
 from provisioner.errors import GateFailed, PlanStale, Unreachable
 
 
@@ -60,3 +60,9 @@ def test_the_closing_statistics_name_who_came_through_although_others_failed() -
         "failures": {"cp2": 1}, "dark": {"w1": 1}}}
     assert finished(stats) == {"cp1", "w2"}
     assert finished({"event": "runner_on_ok", "event_data": stats["event_data"]}) == set()
+
+
+def test_a_task_that_begins_is_known_by_its_name() -> None:
+    start = {"event": "playbook_on_task_start", "event_data": {"task": "Install packages"}}
+    assert begins(start) == "Install packages"
+    assert begins({"event": "playbook_on_task_start"}) == begins(event("runner_on_ok")) == ""

@@ -19,7 +19,8 @@ def told(file: Path) -> list[dict[str, Any]]:
 
 def recorded(name: str) -> Story:
     """Return the story of one recorded run."""
-    return story_of(name, told(CASES / f"{name}.jsonl"))
+    events = told(CASES / f"{name}.jsonl")
+    return story_of(next(e["message"] for e in events if e["type"] == "run-start"), events)
 
 
 def event(type_: str, t: float, **fields: Any) -> dict[str, Any]:

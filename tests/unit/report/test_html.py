@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from provisioner.report import html
 from provisioner.report.html import report_html, seconds_text
 from provisioner.report.story import story_of
-from tests.unit.report.stories import ATTACK, RECORDED, small, told
+from tests.unit.report.stories import ATTACK, RECORDED, recorded, small, told
 
+ROOT = Path(__file__).resolve().parents[3]
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -166,3 +168,17 @@ def test_every_text_stands_out_from_its_ground(scheme: str) -> None:
     for ground in ("add", "cut"):
         high, low = sorted((luminance(colours["ink"]), luminance(colours[ground])), reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 4.5, ground
+
+
+def test_the_example_is_the_page_of_the_recorded_rolling_change() -> None:
+    """`UPDATE_GOLDEN=1 pytest tests/unit/report/test_html.py` writes it anew."""
+    example, text = ROOT / "docs" / "reference" / "example-report.html", report_html(recorded("rolling-change"))
+    if os.environ.get("UPDATE_GOLDEN"):
+        example.write_text(text, encoding="utf-8")
+    assert example.read_text(encoding="utf-8") == text
+
+
+def test_a_rolling_change_is_seen_as_one_control_plane_after_the_other() -> None:
+    turns = {t.host: t for t in recorded("rolling-change").turns if t.phase == "etcd" and not t.gate}
+    first, second, third = (turns[host] for host in sorted(turns, key=lambda host: turns[host].began))
+    assert first.ended < second.began < second.ended < third.began
