@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from . import facts, locks, states
+from . import facts, fence, locks, states
 from .host import Fault, Host
 
 
@@ -22,6 +22,7 @@ def observe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"busy": str(busy)}
     if request.get("facts"):
         answer["facts"] = facts.gather(host)
+        answer["epoch"] = fence.installed(host)
     return answer
 
 

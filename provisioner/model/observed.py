@@ -26,13 +26,15 @@ class HostObserved:
     """Everything one `observe` call answered.
 
     `clock_off` is by how many seconds the host's clock is certainly ahead of ours, negative for behind: 0 when its
-    moment lies between our question and its answer, so a slow line never looks like a wrong clock.
+    moment lies between our question and its answer, so a slow line never looks like a wrong clock. `epoch` is the run
+    before which the host takes no orders any more, 0 where none was ever installed.
     """
 
     name: str
     facts: Facts
     items: Mapping[tuple[str, str], ObservedItem]
     clock_off: float = 0.0
+    epoch: int = 0
 
     def state(self, kind: str, path: str) -> str:
         """Return the state string of an item, `absent` for one that was not asked for."""

@@ -108,6 +108,7 @@ class ClusterLock:
         self._claim: Claim = (session.run_id, 0)
         self._confirmed = 0.0           # when a majority was last asked and said yes, by our boot clock
         self._taken_by: Record | None = None
+        self._tried: set[str] = set()   # where a record may be ours
         self._stop = threading.Event()
 
     def look(self) -> None:
@@ -145,8 +146,7 @@ class ClusterLock:
                 session.safe_points.remove(self.check)
             if renewal.ident is not None:
                 renewal.join(remote.LOCK_TIMEOUT)
-            if self._claim[1]:
-                give_back(session, self._claim, self._hosts)
+            give_back(session, self._claim, self._tried)
 
     def check(self) -> None:
         """Raise LockHeld when the last renewals say that the lock is lost; asks nobody."""
@@ -172,22 +172,26 @@ class ClusterLock:
         """Take the lock from the first host in name order on: whoever loses that one stops, so one of two gets it."""
         session = self._session
         session.tell("lock-asked")
-        everywhere = {*self._hosts, *session.observed}
-        answered = read(session, everywhere)
-        seen = {host: record for host, record in answered.items() if host in self._hosts}
+        seen = read(session, self._hosts)
         decision = lock_rules.decide(seen, self._groups, process.is_dead)
         if decision.holder is not None:
             raise _held(seen, decision.holder)
         if not decision.majority:
             raise _no_majority(seen, self._hosts)
-        epoch = max(decision.epoch, *(record.fence + 1 for record in answered.values()))
+        epoch = max([decision.epoch, *(observed.epoch + 1 for observed in session.observed.values())])
         self._claim = (session.run_id, epoch)
-        began, mine, refused = _clock(), set(), None
+        began, refused = _clock(), None
+        mine: set[str] = set()
         for host in sorted(seen):
+            self._tried.add(host)
             answer = self._ask(host, seen[host].version)
-            if answer is not None and answer["done"]:
+            if answer is None:
+                continue                    # it may be ours all the same: it is given back as well
+            if answer["done"]:
                 mine.add(host)
-            elif answer is not None and not has_majority(mine, self._groups):
+                continue
+            self._tried.remove(host)
+            if not has_majority(mine, self._groups):
                 refused = Record.of_answer(answer)
                 break
         if not has_majority(mine, self._groups):

@@ -118,7 +118,8 @@ def observe_host(connection: Connection, items: Sequence[Item], *, wait: int = O
     if "busy" in answer:
         raise _busy(connection.name, "observing", answer["busy"], wait)
     facts = facts_of(answer["facts"])
-    return HostObserved(connection.name, facts, items_of(answer["items"]), clock_off(facts.epoch, asked, answered))
+    off = clock_off(facts.epoch, asked, answered)
+    return HostObserved(connection.name, facts, items_of(answer["items"]), off, int(answer["epoch"]))
 
 
 def clock_off(epoch: float, asked: float, answered: float) -> float:

@@ -235,7 +235,7 @@ class FakeHosts:
             seen = {(i.kind, i.path): self._socket(name, i) if isinstance(i, Socket) else host.observe(i)
                     for i in of_host}
             outcomes[name] = Unreachable(f"{name}: connecting: no route") if host.down else HostObserved(
-                name, self.facts(host), seen)
+                name, self.facts(host), seen, epoch=host.epoch)
         return outcomes
 
     def lock_record(self, connection: Line, request: Mapping[str, Any]) -> dict[str, Any]:
