@@ -68,7 +68,7 @@ def comparison_text(found: Comparison, *, whole: bool = False) -> Iterator[str]:
     yield from table([("PHASE", "FIRST", "SECOND", "MORE"), *(_phase_row(*row) for row in found.phases)])
     for story, only in zip(stories, found.only, strict=True):
         if only:
-            yield f"\nonly in {story.id}: {len(only)} changes"
+            yield f"\nonly in {story.id}: {len(only)} change{'' if len(only) == 1 else 's'}"
             yield from _grouped(only, whole=whole)
     if found.results:
         yield "\nthe same change with another result:"

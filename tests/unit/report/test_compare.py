@@ -49,8 +49,8 @@ def test_phases_stand_beside_each_other_and_one_that_only_one_run_had_is_named()
 
 def test_changes_of_one_run_alone_and_other_results_are_named() -> None:
     lines = text(small(), changed())
-    assert "\nonly in r1: 1 changes" in lines and "  change   file /etc/x  on w1" in lines
-    assert "\nonly in r2: 1 changes" in lines and "  change   file /etc/y  on w1" in lines
+    assert "\nonly in r1: 1 change" in lines and "  change   file /etc/x  on w1" in lines
+    assert "\nonly in r2: 1 change" in lines and "  change   file /etc/y  on w1" in lines
     assert "  w1  unit x.service: stale, then done" in lines
 
 
