@@ -30,17 +30,17 @@ def events(lab: Lab, since: float) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def first_host(lab: Lab, since: float) -> str:
-    """Return the first host that is worked on in the phase, "" while there is none."""
-    return next((str(e["host"]) for e in events(lab, since) if e["type"] == "host-start" and e["phase"] == PHASE), "")
+def first_host(lab: Lab, since: float, kind: str) -> str:
+    """Return the first host of the phase that such an event tells of, "" while there is none."""
+    return next((str(e["host"]) for e in events(lab, since) if e["type"] == kind and e["phase"] == PHASE), "")
 
 
-def rolling(lab: Lab, number: int) -> tuple[subprocess.Popen[str], str, float]:
-    """Start a rolling change and return when its first host is worked on: the process, that host, and since when."""
+def rolling(lab: Lab, number: int, kind: str = "host-start") -> tuple[subprocess.Popen[str], str, float]:
+    """Start a rolling change and return when its first host is that far: the process, that host, and since when."""
     roll(lab, "", number)
     since = time.time()
     process = lab.start("up", "--yes")
-    host = until(lambda: first_host(lab, since) or (process.poll() is not None and "ended"), 120, f"{PHASE} begins")
+    host = until(lambda: first_host(lab, since, kind) or (process.poll() is not None and "ended"), 120, PHASE)
     assert host != "ended", process.communicate()[0]
     return process, host, since
 
@@ -96,13 +96,13 @@ def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(clus
     assert process.returncode == 130 and f"Stopped at once in {host}." in said, said
     assert time.monotonic() - asked < 15, "the second stops at once"
 
-    process, host, since = rolling(cluster, 3)
+    process, host, since = rolling(cluster, 3, "host-done")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
     run, other = run_id(cluster, since), elsewhere(cluster, tmp_path / "elsewhere")
     rows = {row["id"]: row for row in other.json("runs", "list")["runs"]}
     assert (rows[run]["outcome"], rows[run]["here"], rows[run]["origin"]["verb"]) == ("unfinished", False, "up")
-    until(lambda: _steps(other, run), 60, "the host ends the step by itself, and its result is there", interval=1.0)
+    assert done_in(other, run) == [host]
     told = other.run("resume").stderr
     assert f"Run {run} by " in told and "unfinished" in told
     assert other.json("plan")["changes"] == []
@@ -130,6 +130,7 @@ def test_a_worker_whose_cable_is_pulled_is_set_aside_and_retried_later(cluster: 
     assert cluster.json("plan")["changes"] == []
 
 
-def _steps(lab: Lab, run: str) -> list[str]:
+def done_in(lab: Lab, run: str) -> list[str]:
+    """Return the hosts whose part of the phase is told to be done."""
     shown = lab.json("runs", "show", run)["run"]
     return [s["host"] for s in shown["steps"] if s["name"].startswith(f"{PHASE}.") and s["status"] == "done"]
