@@ -86,6 +86,7 @@ def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(cluster: L
     assert cluster.json("plan")["changes"] == []
 
 
+@pytest.mark.full       # corrected since it last ran
 def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(cluster: Lab, tmp_path: Path) -> None:
     process, host, since = rolling(cluster, 2)
     process.send_signal(signal.SIGINT)
