@@ -16,10 +16,11 @@ DAY = 86400.0
 DESIRED = compiled()
 FACTS = facts_of(inventory())
 
-# certificate -> what has it open; nothing for those that only a person or this tool uses
+# certificate -> what has it open, and the API server that goes down with its member; nothing for those that only a
+# person or this tool uses
 READERS = {
-    pki.ETCD_SERVER: ["restart etcd.service"],
-    pki.ETCD_PEER: ["restart etcd.service"],
+    pki.ETCD_SERVER: ["restart etcd.service", "restart kube-apiserver.service"],
+    pki.ETCD_PEER: ["restart etcd.service", "restart kube-apiserver.service"],
     pki.ETCD_HEALTH: [],
     pki.APISERVER: ["restart kube-apiserver.service"],
     pki.APISERVER_ETCD: ["restart kube-apiserver.service"],

@@ -82,7 +82,7 @@ def test_a_change_as_values_holds_no_bytes_of_its_item() -> None:
 
 
 def test_a_secret_s_reference_never_holds_the_secret() -> None:
-    assert {f.name for f in dataclasses.fields(SecretRef)} == {"name", "hmac_key", "digest"}
+    assert {f.name for f in dataclasses.fields(SecretRef)} == {"name", "hmac_key", "digest", "stamp"}
     item = File(path="/k", phase="pki", mode=0o600, secret=SecretRef("sa.key", "ab", "cd"))
     assert item.want() == "file hmac:cd 0600 root:root"
     assert item.spec() == {"kind": "file", "path": "/k", "hmac_key": "ab"}
