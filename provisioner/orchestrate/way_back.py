@@ -127,5 +127,16 @@ def _last_words(session: Session, host: str, unit: str) -> Sequence[str]:
         logs.read(session.pool.connection(host), unit, lines.append, lines=_LOOK_AT)
     except KubewrightError as fault:
         return [f"its journal could not be read: {fault.message}"]
-    own = [text for line in lines if line.process != "systemd" for text in logs.printable(line.message)]
-    return [f"{host}: {unit} said last:", *(f"    {text[:_WIDTH]}" for text in own[-WORDS:])] if own else ()
+    said = [text for line in _since_it_failed(lines) for text in logs.printable(line.message)]
+    return [f"{host}: {unit} said last:", *(f"    {text[:_WIDTH]}" for text in said[-WORDS:])] if said else ()
+
+
+def _since_it_failed(lines: Sequence[logs.Line]) -> Sequence[logs.Line]:
+    """Return what a unit said since the start before its last, which may not have come to a word yet.
+
+    What stopped for the change said its last words before that. A program that dies without a word has systemd's.
+    """
+    starts = [n for n, line in enumerate(lines) if line.process == "systemd" and line.message.startswith("Starting ")]
+    recent = lines[starts[max(0, len(starts) - 2)]:] if starts else lines
+    own = [line for line in recent if line.process != "systemd"]
+    return own or [line for line in recent if "exited" in line.message]

@@ -12,7 +12,8 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Unit
-from provisioner.orchestrate import engine, gates
+from provisioner.operate import logs
+from provisioner.orchestrate import engine, gates, way_back
 from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP, VERIFY
@@ -79,6 +80,23 @@ def test_the_error_says_what_failed_what_was_put_back_and_what_is_still_fine(bui
     assert (failed.hint, failed.exit_code) == ("kubewright logs cp1 kubelet", 13)
     (told,) = [e for e in built.events if e.type == "put-back"]
     assert (told.host, told.phase, told.status) == ("cp1", "node", "ok")
+
+
+def line(process: str, message: str) -> logs.Line:
+    return logs.Line(1.0, process, 1, 6, message)
+
+
+@pytest.mark.parametrize(("said", "shown"), [
+    ([], []),
+    ([line("x", "a"), line("systemd", "Stopped x")], ["a"]),
+    ([line("x", "bye"), line("systemd", "Starting x"), line("x", "bad"), line("systemd", "Starting x")], ["bad"]),
+    ([line("x", "bye"), line("systemd", "Starting x"), line("x", "bad")], ["bad"]),
+    ([line("x", "bye"), line("systemd", "Starting x"), line("systemd", "x: Main process exited, status=1")],
+     ["x: Main process exited, status=1"]),
+])
+def test_what_a_unit_said_is_from_its_last_starts_and_never_the_farewell_of_what_ran_before(
+        said: list[logs.Line], shown: list[str]) -> None:
+    assert [one.message for one in way_back._since_it_failed(said)] == shown
 
 
 def test_an_api_server_is_out_of_service_until_it_is_back(built: World) -> None:
