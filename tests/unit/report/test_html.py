@@ -108,6 +108,13 @@ def test_what_ended_it_what_helps_and_what_was_not_started_are_told() -> None:
         assert text in words, text
 
 
+def test_what_was_not_started_is_told_once_also_where_the_screen_said_it_among_the_details() -> None:
+    events = small()
+    events[-1]["data"]["error"]["details"] = ["not started: verify", "what was done stays done"]
+    words = "".join(Page(report_html(story_of("r", events))).text).lower()
+    assert words.count("not started: verify") == 1 and "what was done stays done" in words
+
+
 def test_of_a_run_that_was_killed_the_page_says_so() -> None:
     text = report_html(story_of("r", small()[:6]))
     assert "events stop here: it was killed" in text and "unfinished" in text
