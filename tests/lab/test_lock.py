@@ -25,8 +25,9 @@ CONTROL_PLANES = ("cp1", "cp2", "cp3")
 KUBELET = "/var/lib/kubelet/config.yaml"
 RECORD = "/var/lib/kubewright/owner/record.json"
 NAMED = r"held by (\S+) on (\S+) since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(run (\S+)\)"
-AGE = ("import json, sys; p = sys.argv[1]; r = json.load(open(p)); r['renewed'] -= float(sys.argv[2]); "
-       "json.dump(r, open(p, 'w'))")
+# Lets a record have been renewed so many seconds ago, by the host's boot clock.
+AGE = ("import json, sys, time; p = sys.argv[1]; r = json.load(open(p)); "
+       "r['renewed'] = time.clock_gettime(time.CLOCK_BOOTTIME) - float(sys.argv[2]); json.dump(r, open(p, 'w'))")
 TTL = 60.0
 
 
@@ -149,11 +150,11 @@ def test_the_lock_of_another_machine_is_free_after_its_ttl_by_the_hosts_clocks_a
     forge(mended)
     assert "held by ann on desk" in refused(mended)
     assert "\nLock     ann on desk since " in mended.run("status", check=False).stdout
-    for host in CONTROL_PLANES:                                         # as if it had been silent for most of a minute
-        mended.on(host, "python3", "-c", AGE, RECORD, "40")
+    for host in CONTROL_PLANES:                                         # as if it had been silent for half a minute
+        mended.on(host, "python3", "-c", AGE, RECORD, "31")
     assert "free by itself" in refused(mended)
     for host in CONTROL_PLANES[:2]:                                     # a majority is enough
-        mended.on(host, "python3", "-c", AGE, RECORD, "20")
+        mended.on(host, "python3", "-c", AGE, RECORD, "60")
     mended.run("up", "--yes")
     assert any("the lock was left by ann on desk" in e.get("message", "") for e in newest(mended))
     assert edited(mended) == "podPidsLimit: 4096"
