@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.lab.conftest import Lab
 from tests.lab.walk import disk
+from tests.lab.walk.killing import Up
 from tests.lab.walk.record import Walk
 from tests.lab.walk.table import EMPTY, Leg
 from tests.lab.walk.walking import again, converged, kill, left, told
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+IN_APT = 4.0        # seconds into the phase
 LEGS = {leg.phase: leg for leg in EMPTY}
 
 
@@ -22,7 +26,13 @@ WALK = Walk("kill_walk.json", [name(leg, moment) for leg in EMPTY for moment in 
 
 
 def test_killed_with_its_group_in_apt_and_alone_at_the_api_server_a_plain_rerun_converges(empty_lab: Lab) -> None:
-    kill(empty_lab, LEGS["prepare"], "inside")
+    up = Up(empty_lab)
+    try:
+        up.wait_for("phase-start", "prepare")
+        time.sleep(IN_APT)
+        assert up.process.poll() is None, "`up` ended before it was killed"
+    finally:
+        up.kill()
     leg = LEGS["control-plane"]
     struck = kill(empty_lab, leg, "inside", alone=True)
     row = again(empty_lab)
