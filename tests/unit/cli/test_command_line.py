@@ -261,7 +261,8 @@ def test_a_polite_end_is_taken_as_ctrl_c_unless_it_is_ignored(sent: signal.Signa
 
 
 def test_a_terminal_that_is_gone_stops_a_verb_as_ctrl_c_does_and_is_no_bug() -> None:
-    program = ("import os, pty, signal, sys, select, click\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom provisioner.cli import main as m, verbs\n"
+    program = ("import os, pty, signal, sys, select, click\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+               "from provisioner.cli import main as m, verbs\n"
                "waits = lambda _: not select.select([], [], [], 0.1)[0]\n"    # one just before a wait ends the next
                "verbs.SECTIONS['Test'] = (verbs.Verb('wait', 'slow:wait', ''),)\n"
                "s = type(sys)('slow'); s.__spec__ = click.__spec__; sys.modules['slow'] = s\n"
