@@ -13,13 +13,14 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 
 def test_the_run_that_built_the_cluster_is_reported_with_every_host_and_gate(cluster: Lab, tmp_path: Path) -> None:
-    built = cluster.json("runs", "list")["runs"][-1]
+    done = [run for run in cluster.json("runs", "list")["runs"] if run["outcome"] == "done"]
+    built = max(done, key=lambda run: int(run["changes"]))      # another may have been killed before it
     page = tmp_path / "report.html"
     cluster.run("runs", "report", built["id"], "--output", str(page))
     html = page.read_text(encoding="utf-8")
     lanes = dict(re.findall(r'aria-label="(\w+): ([^"]*)"', html))
     for host in NODES:
-        for work in ("stage: ok", "pki: ok", "node: ok", "gate of node: ok", "gate of verify: ok"):
+        for work in ("node: ok", "gate of node: ok", "gate of verify: ok"):
             assert work in lanes[host], f"{host}: {work}"
     assert "one etcd cluster of cp1, cp2, cp3 with one agreed leader" in html
     assert "PRIVATE KEY" not in html

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,40 +68,49 @@ def elsewhere(lab: Lab, directory: Path) -> Lab:
     return other
 
 
-def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(cluster: Lab) -> None:
-    before = schedulers(cluster)
-    process, host, since = rolling(cluster, 1)
+@pytest.fixture
+def mended(cluster: Lab) -> Iterator[Lab]:
+    """The cluster, and afterwards its inventory as it was, word for word, and applied."""
+    text = cluster.file.read_text(encoding="utf-8")
+    yield cluster
+    cluster.file.write_text(text, encoding="utf-8")
+    cluster.run("up", "--yes")
+
+
+def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(mended: Lab) -> None:
+    before = schedulers(mended)
+    process, host, since = rolling(mended, 1)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
-    run, after = run_id(cluster, since), schedulers(cluster)
+    run, after = run_id(mended, since), schedulers(mended)
     assert process.returncode == 130, said
     assert f"Stopping after {host} (safe point). Press again to stop at once." in said
     untouched = [h for h in CONTROL_PLANES if h != host]
     assert f"Stopped. {', '.join(untouched)} not started." in said and f"Continue: kubewright resume {run}" in said
     assert [h for h in CONTROL_PLANES if after[h] != before[h]] == [host], said
 
-    told = cluster.run("resume", "--yes").stderr
+    told = mended.run("resume", "--yes").stderr
     assert f"Run {run} by " in told and "interrupted" in told
-    now = schedulers(cluster)
+    now = schedulers(mended)
     assert [h for h in CONTROL_PLANES if now[h] != after[h]] == untouched, "each restarted once, the first not again"
-    assert cluster.json("plan")["changes"] == []
+    assert mended.json("plan")["changes"] == []
 
 
 @pytest.mark.full       # corrected since it last ran
-def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(cluster: Lab, tmp_path: Path) -> None:
-    process, host, since = rolling(cluster, 2)
+def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(mended: Lab, tmp_path: Path) -> None:
+    process, host, since = rolling(mended, 2)
     process.send_signal(signal.SIGINT)
-    until(lambda: any(e["type"] == "stopping" for e in events(cluster, since)), 10, "the first Ctrl-C is heard")
+    until(lambda: any(e["type"] == "stopping" for e in events(mended, since)), 10, "the first Ctrl-C is heard")
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and f"Stopped at once in {host}." in said, said
     assert time.monotonic() - asked < 15, "the second stops at once"
 
-    process, host, since = rolling(cluster, 3, "host-done")
+    process, host, since = rolling(mended, 3, "host-done")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
-    run, other = run_id(cluster, since), elsewhere(cluster, tmp_path / "elsewhere")
+    run, other = run_id(mended, since), elsewhere(mended, tmp_path / "elsewhere")
     rows = {row["id"]: row for row in other.json("runs", "list")["runs"]}
     assert (rows[run]["outcome"], rows[run]["here"], rows[run]["origin"]["verb"]) == ("unfinished", False, "up")
     assert done_in(other, run) == [host]
@@ -111,24 +121,24 @@ def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(clus
 
 
 @pytest.mark.full
-def test_a_worker_whose_cable_is_pulled_is_set_aside_and_retried_later(cluster: Lab) -> None:
+def test_a_worker_whose_cable_is_pulled_is_set_aside_and_retried_later(mended: Lab) -> None:
     for host in ("w1", "w2"):
-        pods(cluster, host, 4)
+        pods(mended, host, 4)
     since = time.time()
-    process = cluster.start("up", "--yes")
-    until(lambda: any(e["type"] == "phase-start" and e["phase"] == "node" for e in events(cluster, since)), 120, "node")
-    with faults.cut_off(cluster.inventory, "w1"):
+    process = mended.start("up", "--yes")
+    until(lambda: any(e["type"] == "phase-start" and e["phase"] == "node" for e in events(mended, since)), 120, "node")
+    with faults.cut_off(mended.inventory, "w1"):
         said, _ = process.communicate(timeout=500)
         assert process.returncode == 12, said
         assert "the run went on without: the other 4 hosts are done" in said
         assert "hint: kubewright retry --host w1" in said
-        refused = cluster.run("up", "--yes", check=False)
+        refused = mended.run("up", "--yes", check=False)
         assert refused.returncode == 12 and "kubewright up --without w1" in refused.stderr
-        assert "Left out: w1" in cluster.run("up", "--yes", "--without", "w1").stdout
-    assert {c["host"] for c in cluster.json("plan")["changes"]} == {"w1", "cp1", "cp2", "cp3"}, "and the record of it"
-    cluster.run("retry", "--host", "w1")
-    cluster.run("up", "--yes")
-    assert cluster.json("plan")["changes"] == []
+        assert "Left out: w1" in mended.run("up", "--yes", "--without", "w1").stdout
+    assert {c["host"] for c in mended.json("plan")["changes"]} == {"w1", "cp1", "cp2", "cp3"}, "and the record of it"
+    mended.run("retry", "--host", "w1")
+    mended.run("up", "--yes")
+    assert mended.json("plan")["changes"] == []
 
 
 def done_in(lab: Lab, run: str) -> list[str]:
