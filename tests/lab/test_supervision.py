@@ -102,8 +102,10 @@ def test_no_unit_is_given_up_that_is_killed_whenever_it_is_up(cluster: Lab, seco
     answers = at_once({h: partial(ask, cluster, h, "probe", {"probes": p, "deadline": 60}) for h, p in wanted.items()})
     record(f"kills survived in {seconds} s", [float(n) for n in kills.values()], unit="kills", units=kills)
     assert "failed" not in states.values(), states
-    # An API server is seldom up while its etcd is killed, nor a kubelet while its containerd is: once is enough.
-    assert min(kills.values()) >= 1 and max(kills.values()) >= 1 + seconds // 30, f"killed again and again: {kills}"
+    assert min(kills.values()) >= 1, f"each came back and was killed again: {kills}"
+    # An API server is seldom up while its etcd is killed, nor a kubelet while its containerd is.
+    free = [n for unit, n in kills.items() if unit not in ("kube-apiserver", "kubelet")]
+    assert min(free) >= 1 + seconds // 30, f"each came back and was killed again: {kills}"
     assert all(a["ok"] for a in answers.values()), answers
     cluster.run("ready", "--timeout", "120")
 
