@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from provisioner.artifacts.cache import write_atomic
 from provisioner.errors import UsageFault
 
 
@@ -13,14 +13,7 @@ def write(file: Path, text: str, what: str) -> None:
 
     Raises UsageFault, which says that `what` could not be written there.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as target:
-            target.write(text)
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.replace(file)
+        write_atomic(file, text, 0o600)
     except OSError as fault:
-        temporary.unlink(missing_ok=True)
         raise UsageFault(f"{file}: writing {what}: {fault.strerror}") from None
