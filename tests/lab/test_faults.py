@@ -74,7 +74,9 @@ def test_a_paused_process_holds_its_connections_and_answers_nothing(empty_lab: L
 
 def test_a_stopped_process_beside_the_main_one_is_no_fault(empty_lab: Lab) -> None:
     """Such as a person's own job in a login: it is in the service's control group, and is not the service."""
-    number = empty_lab.on(NODE, "sh", "-c", "sleep 300 >/dev/null 2>&1 & kill -STOP $!; echo $!").strip()
+    stopped = (      # stopped only once it is `sleep`: before that the shell's copy holds the login's output open
+        "sleep 300 >/dev/null 2>&1 & until grep -q sleep /proc/$!/comm; do sleep 0.02; done; kill -STOP $!; echo $!")
+    number = empty_lab.on(NODE, "sh", "-c", stopped).strip()
     try:
         assert "T (stopped)" in inside(empty_lab, NODE, "cat", f"/proc/{number}/status")
         assert "/ssh.service" in inside(empty_lab, NODE, "cat", f"/proc/{number}/cgroup")
