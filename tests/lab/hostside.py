@@ -1,4 +1,4 @@
-"""The applier's reads on a lab node, run through `lab exec`: what it sees and times, it sees and times on the host."""
+"""The applier's reads, run in a lab node: what it sees and times, it sees and times on the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from provisioner.applier.package import argv, frame
-from tests.lab.conftest import ROOT, Lab
+from tests.lab.conftest import ROOTS, Lab
 
 T = TypeVar("T")
 
@@ -28,8 +28,8 @@ def ask(lab: Lab, host: str, command: str, request: Mapping[str, Any], *, timeou
 
 def remote(lab: Lab, host: str, command: Sequence[str], stdin: bytes = b"", *, timeout: float = 120) -> str:
     """Run a command as root on `host` with bytes for its stdin, and return what it printed."""
-    call = lab.argv("lab", "exec", host, "--", *command)
-    done = subprocess.run(call, cwd=ROOT, input=stdin, capture_output=True, timeout=timeout, check=False)
+    done = subprocess.run(lab.entered(host, *command), input=stdin, capture_output=True, timeout=timeout, check=False,
+                          env=ROOTS)
     said = done.stdout.decode()
     assert done.returncode == 0, f"{host}: {command[0]}: {done.returncode}\n{said}\n{done.stderr.decode()}"
     return said

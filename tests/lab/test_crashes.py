@@ -16,7 +16,6 @@ from tests.lab.conftest import Lab
 from tests.lab.figures import record
 from tests.lab.hostside import ask, remote
 from tests.lab.load import LEDGER, VIP, Load, longest_gap, lost_writes, reads, writes
-from tests.lab.witness import inside
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -34,7 +33,7 @@ def api_servers_are_ready(lab: Lab) -> None:
 
 
 def crash(lab: Lab, host: str, unit: str) -> None:
-    inside(lab, host, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", unit)
+    lab.on(host, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", unit)
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.full)])

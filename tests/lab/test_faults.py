@@ -9,7 +9,6 @@ import pytest
 
 from provisioner.lab import faults, network
 from tests.lab.conftest import Lab, until
-from tests.lab.witness import inside, instance
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 NODE, OTHER = "w2", "w1"
@@ -22,29 +21,29 @@ def status(lab: Lab, host: str = NODE) -> dict[str, Any]:
 
 
 def greets(lab: Lab) -> bool:
-    with network.inside(instance(lab).name):
+    with network.inside(lab.instance.name):
         return network.ssh_banner(str(lab.inventory.cluster.hosts[NODE].address), 22, 1.0).startswith("SSH-")
 
 
 def pings(lab: Lab, host: str, target: str) -> bool:
     address = str(lab.inventory.cluster.hosts[target].address)
-    return "1 received" in inside(lab, host, "ping", "-c", "1", "-W", "1", address, check=False)
+    return "1 received" in lab.on(host, "ping", "-c", "1", "-W", "1", address, check=False)
 
 
 def test_a_pulled_cable_silences_a_node_and_the_node_sees_it(empty_lab: Lab) -> None:
     with faults.cut_off(empty_lab.inventory, NODE):
         assert not greets(empty_lab)
-        assert "NO-CARRIER" in inside(empty_lab, NODE, "ip", "link", "show", "host0")
+        assert "NO-CARRIER" in empty_lab.on(NODE, "ip", "link", "show", "host0")
         assert status(empty_lab)["faults"] == ["cut"]
     until(lambda: greets(empty_lab), 10, "SSH after the cable is back")
-    assert "NO-CARRIER" not in inside(empty_lab, NODE, "ip", "link", "show", "host0")
+    assert "NO-CARRIER" not in empty_lab.on(NODE, "ip", "link", "show", "host0")
     assert status(empty_lab)["faults"] == []
 
 
 def test_dropped_packets_silence_a_node_without_a_sign(empty_lab: Lab) -> None:
     with faults.dropping(empty_lab.inventory, NODE):
         assert not greets(empty_lab)
-        assert "NO-CARRIER" not in inside(empty_lab, NODE, "ip", "link", "show", "host0")
+        assert "NO-CARRIER" not in empty_lab.on(NODE, "ip", "link", "show", "host0")
         assert status(empty_lab)["faults"] == ["dropping everything"]
     until(lambda: greets(empty_lab), 10, "SSH after the packets are let through")
     assert status(empty_lab)["faults"] == []
@@ -64,7 +63,7 @@ def test_only_the_packets_named_are_dropped(empty_lab: Lab) -> None:
 
 def test_a_paused_process_holds_its_connections_and_answers_nothing(empty_lab: Lab) -> None:
     with faults.paused(empty_lab.inventory, NODE, "ssh"):
-        with network.inside(instance(empty_lab).name):
+        with network.inside(empty_lab.instance.name):
             assert network.answers(str(empty_lab.inventory.cluster.hosts[NODE].address), 22)
         assert not greets(empty_lab)
         assert status(empty_lab)["faults"] == ["paused ssh.service"]
@@ -76,25 +75,25 @@ def test_a_stopped_process_beside_the_main_one_is_no_fault(empty_lab: Lab) -> No
     """Such as a person's own job in a login: it is in the service's control group, and is not the service."""
     stopped = (      # stopped only once it is `sleep`: before that the shell's copy holds the login's output open
         "sleep 300 >/dev/null 2>&1 & until grep -q sleep /proc/$!/comm; do sleep 0.02; done; kill -STOP $!; echo $!")
-    number = empty_lab.on(NODE, "sh", "-c", stopped).strip()
+    number = empty_lab.logged_in(NODE, "sh", "-c", stopped).strip()
     try:
-        assert "T (stopped)" in inside(empty_lab, NODE, "cat", f"/proc/{number}/status")
-        assert "/ssh.service" in inside(empty_lab, NODE, "cat", f"/proc/{number}/cgroup")
+        assert "T (stopped)" in empty_lab.on(NODE, "cat", f"/proc/{number}/status")
+        assert "/ssh.service" in empty_lab.on(NODE, "cat", f"/proc/{number}/cgroup")
         assert status(empty_lab)["faults"] == []
     finally:
-        inside(empty_lab, NODE, "kill", "-KILL", number)
+        empty_lab.on(NODE, "kill", "-KILL", number)
 
 
 def test_a_node_without_power_is_silent_and_comes_back_with_its_disk(empty_lab: Lab) -> None:
-    boot = inside(empty_lab, NODE, "cat", "/proc/sys/kernel/random/boot_id")
-    inside(empty_lab, NODE, "touch", "/root/kept")
+    boot = empty_lab.on(NODE, "cat", "/proc/sys/kernel/random/boot_id")
+    empty_lab.on(NODE, "touch", "/root/kept")
     faults.kill(empty_lab.inventory, NODE)
     assert not greets(empty_lab)
     assert status(empty_lab)["state"] == "stopped"
     empty_lab.run("lab", "fault", "undo", NODE)
     assert greets(empty_lab)
-    assert inside(empty_lab, NODE, "cat", "/proc/sys/kernel/random/boot_id") != boot
-    inside(empty_lab, NODE, "rm", "/root/kept")
+    assert empty_lab.on(NODE, "cat", "/proc/sys/kernel/random/boot_id") != boot
+    empty_lab.on(NODE, "rm", "/root/kept")
 
 
 def test_one_command_undoes_every_fault(empty_lab: Lab) -> None:

@@ -16,7 +16,7 @@ import pytest
 from provisioner.model.cluster import Host
 from provisioner.model.load import load_cluster
 from tests.lab import cis, figures
-from tests.lab.conftest import NODES, ROOT, Lab, until
+from tests.lab.conftest import NODES, Lab, until
 from tests.lab.hostside import at_once, remote
 
 pytestmark = pytest.mark.lab
@@ -30,9 +30,12 @@ AUDIT_LOG = "/var/log/kubernetes/audit.log"
 
 
 def everywhere(lab: Lab, program: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a program of this directory on each host with its own argument, all at once; return what each printed."""
+    """Run a program of this directory on each host with its own argument, all at once; return what each printed.
+
+    In a login of the node's own: one that enters from outside holds more than its root may.
+    """
     text = (HERE / program).read_text(encoding="utf-8")
-    said = at_once({host: partial(remote, lab, host, ["python3", "-c", text, json.dumps(argument)])
+    said = at_once({host: partial(lab.logged_in, host, "python3", "-c", text, json.dumps(argument))
                     for host, argument in arguments.items()})
     return {host: json.loads(answer) for host, answer in said.items()}
 
@@ -152,9 +155,6 @@ def test_a_pod_that_is_not_baseline_is_named_and_a_service_that_takes_addresses_
 
 def tried(lab: Lab, body: Mapping[str, Any]) -> str:
     """Return all that kubectl says when the object is put to the API server, which does not keep it."""
-    lab.kubectl("version")     # writes kubeconfig and program where they are missing
-    call = lab.argv("lab", "exec", "--here", "--", str(lab.kubectl_path), "--kubeconfig",
-                    str(lab.directory / "kubeconfig"), "create", "--dry-run=server", "-f", "-")
-    done = subprocess.run(call, cwd=ROOT, input=json.dumps(body), capture_output=True, text=True, timeout=60,
-                          check=False)
+    call = lab.kubectl_call("create", "--dry-run=server", "-f", "-")
+    done = subprocess.run(call, input=json.dumps(body), capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr

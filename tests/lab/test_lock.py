@@ -16,7 +16,7 @@ import pytest
 
 from provisioner.applier.package import argv, frame
 from tests.lab import figures
-from tests.lab.conftest import NODES, ROOT, Lab, until
+from tests.lab.conftest import NODES, ROOTS, Lab, until
 from tests.lab.hostside import ask
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -181,8 +181,8 @@ def order(lab: Lab, host: str, epoch: int) -> tuple[int, dict[str, Any]]:
     change = {"kind": "file", "path": "/etc/kubewright-old", "action": "add", "expect": "absent", "content": "",
               "mode": "0644"}
     request = {"step": f"old-run.{epoch}", "epoch": epoch, "timeout": 30, "changes": [change]}
-    done = subprocess.run(lab.argv("lab", "exec", host, "--", *argv("apply")), cwd=ROOT, input=frame(request),
-                          capture_output=True, timeout=60, check=False)
+    done = subprocess.run(lab.entered(host, *argv("apply")), input=frame(request), capture_output=True, timeout=60,
+                          check=False, env=ROOTS)
     return done.returncode, json.loads(done.stdout)
 
 

@@ -14,7 +14,7 @@ from provisioner.lab import faults
 from provisioner.model.ports import LOCAL_API
 from tests.lab.conftest import NODES, Lab, until
 from tests.lab.figures import record
-from tests.lab.witness import Api, Attempts, Holders, admin, inside
+from tests.lab.witness import Api, Attempts, Holders, admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 CONTROL_PLANES = ("cp1", "cp2", "cp3")
@@ -43,22 +43,22 @@ def others(host: str, hosts: tuple[str, ...] = CONTROL_PLANES) -> list[str]:
 def everything_to(lab: Lab, vip: Api, host: str) -> None:
     """Make one host hold whatever one of three holds: etcd's leadership, the VIP, both controllers' leases."""
     for name in others(host):
-        inside(lab, name, "systemctl", "stop", "keepalived", *LEADERS)
+        lab.on(name, "systemctl", "stop", "keepalived", *LEADERS)
     for unit in LEADERS:
         until(partial(has_lease, vip, host, unit), 40, f"{host} has the lease of {unit}")
     with Holders(lab, CONTROL_PLANES) as holders:
         assert holders.one() == host
         for name in others(host):
-            inside(lab, name, "systemctl", "start", "keepalived", *LEADERS)
+            lab.on(name, "systemctl", "start", "keepalived", *LEADERS)
     status = {name: etcd_status(lab, name) for name in CONTROL_PLANES}
     wanted, leader = status[host]["header"]["member_id"], status[host]["leader"]
     now = next(name for name, one in status.items() if one["header"]["member_id"] == leader)
     if now != host:
-        inside(lab, now, *ETCDCTL, "move-leader", f"{wanted:x}")
+        lab.on(now, *ETCDCTL, "move-leader", f"{wanted:x}")
 
 
 def etcd_status(lab: Lab, host: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(inside(lab, host, *ETCDCTL, "endpoint", "status", "-w", "json"))[0]["Status"]
+    found: dict[str, Any] = json.loads(lab.on(host, *ETCDCTL, "endpoint", "status", "-w", "json"))[0]["Status"]
     return found
 
 
@@ -109,9 +109,9 @@ def made(vip: Api, path: str, wanted: dict[str, Any]) -> None:
 
 def has_rejoined(lab: Lab, vip: Api, host: str, since: str) -> bool:
     """Say whether the host's member, API server and kubelet all work again, each seen on the host or by its lease."""
-    healthy = inside(lab, host, *ETCDCTL, "endpoint", "health", "-w", "json", check=False)
+    healthy = lab.on(host, *ETCDCTL, "endpoint", "health", "-w", "json", check=False)
     url = f"https://{lab.inventory.cluster.hosts[host].address}:6443/readyz"
-    ready = inside(lab, host, "curl", "-sk", "--max-time", "2", url, check=False)
+    ready = lab.on(host, "curl", "-sk", "--max-time", "2", url, check=False)
     lease = answer(vip, "GET", f"{LEASES}/kube-node-lease/leases/{host}")
     node = answer(vip, "GET", f"/api/v1/nodes/{host}")
     if '"health":true' not in healthy or ready != "ok" or lease is None or node is None:

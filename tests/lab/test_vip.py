@@ -11,7 +11,7 @@ import pytest
 from provisioner.lab import faults
 from tests.lab.conftest import Lab
 from tests.lab.figures import record
-from tests.lab.witness import Api, Attempts, Holders, admin, inside
+from tests.lab.witness import Api, Attempts, Holders, admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 BALANCERS = ("cp1", "cp2", "cp3")
@@ -51,7 +51,7 @@ def test_a_killed_keepalived_leaves_one_holder(cluster: Lab, vip: Api, holders: 
             holder = holders.one()
             whom = ("all", "main")[turn % 2]
             began = time.monotonic()
-            inside(cluster, holder, "systemctl", "kill", "--signal=SIGKILL", f"--kill-whom={whom}", "keepalived")
+            cluster.on(holder, "systemctl", "kill", "--signal=SIGKILL", f"--kill-whom={whom}", "keepalived")
             for figures, value in zip((settled, silent), watch(holders, answers, BALANCERS, began), strict=True):
                 figures.append(value)
     record("one VIP holder after kill -9 of keepalived", settled, unit="s", limit=LIMIT)

@@ -15,7 +15,6 @@ from tests.lab.walk.killing import Up
 from tests.lab.walk.record import Walk
 from tests.lab.walk.table import RUNNING, Leg, on_disk
 from tests.lab.walk.walking import Row, again, converged
-from tests.lab.witness import inside
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 LEGS = {leg.phase: leg for leg in RUNNING}
@@ -37,7 +36,7 @@ WALK = Walk("ssh_cuts.json", [name(*cut) for cut in CUTS])
 
 def starts(lab: Lab, host: str, since: float) -> Counter[str]:
     """Return how often each of our units and steps was started there, from the journal: each has a new InvocationID."""
-    lines = inside(lab, host, "journalctl", "--quiet", "--no-pager", "--output=json", "--output-fields=UNIT",
+    lines = lab.on(host, "journalctl", "--quiet", "--no-pager", "--output=json", "--output-fields=UNIT",
                    f"--since=@{since:.3f}", f"MESSAGE_ID={STARTED}").splitlines()
     ours = {file.name for file in (on_disk(lab, host) / "etc/kubewright/inputs").iterdir()}
     names = [str(json.loads(line)["UNIT"]) for line in lines]

@@ -13,7 +13,6 @@ import selectors
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +24,6 @@ from typing import Any, Self
 import yaml
 
 from provisioner.lab import network, nodes
-from provisioner.lab.instance import Instance
 from provisioner.lab.launch import setns
 from tests.lab.conftest import Lab
 
@@ -34,24 +32,11 @@ NLM_F_REQUEST_DUMP, RTMGRP_IPV4_IFADDR = 0x301, 0x10
 IFA_LOCAL = 2
 
 
-def instance(lab: Lab) -> Instance:
-    return Instance(lab.inventory.cluster.cluster)
-
-
-def inside(lab: Lab, host: str, *command: str, check: bool = True) -> str:
-    """Run a command as root in the node without SSH: also where the node's network is cut."""
-    init = nodes.init_pid(instance(lab), host)
-    assert init is not None, f"{host} does not run"
-    done = subprocess.run(nodes.entered(init, command), capture_output=True, text=True, timeout=60, check=False)
-    assert not check or done.returncode == 0, f"{host}: {command}: {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def namespace(lab: Lab, host: str | None) -> Path:
     """Return the network namespace of a node, or of the lab outside its nodes."""
     if host is None:
-        return network.namespace_path(instance(lab).name)
-    return Path(f"/proc/{nodes.init_pid(instance(lab), host)}/ns/net")
+        return network.namespace_path(lab.instance.name)
+    return Path(f"/proc/{nodes.init_pid(lab.instance, host)}/ns/net")
 
 
 @contextmanager

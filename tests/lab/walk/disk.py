@@ -15,7 +15,6 @@ from pathlib import Path
 from provisioner.applier.files import SUFFIX
 from provisioner.lab import nodes
 from tests.lab.conftest import Lab
-from tests.lab.witness import instance
 
 PLACES = ("etc/kubernetes", "etc/kubewright", "etc/systemd/system", "etc/haproxy", "etc/keepalived", "etc/containerd",
           "etc/cni", "etc/crictl.yaml", "etc/kube-flannel", "etc/sysctl.d", "etc/modules-load.d", "opt/kubewright",
@@ -38,7 +37,7 @@ class Disk:
 
 def look(lab: Lab, host: str, *, artifacts: bool = False) -> Disk:
     """Read a node's disk; `artifacts` compares each with the digest in its path, which takes a second or two."""
-    paths = nodes.paths(instance(lab), host)
+    paths = nodes.paths(lab.instance, host)
     conffiles = _conffiles(paths.root)
     found = Disk()
     for base, place in [*((paths.root, place) for place in PLACES), (paths.bound(KUBELET), "config.yaml")]:

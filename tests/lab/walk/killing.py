@@ -18,7 +18,6 @@ from typing import Any
 
 from provisioner.lab import cgroups
 from tests.lab.conftest import Lab, until
-from tests.lab.witness import instance
 
 LOOK = 0.005        # seconds between two looks for a process that is about to start
 
@@ -117,7 +116,7 @@ def _find(lab: Lab, host: str, process: str) -> tuple[int, str] | None:
     if process == "step":
         return _step(lab, host)
     wanted = {"store": ("python", b"\0store\0"), "dpkg": ("dpkg", b"--unpack")}[process]
-    for group in cgroups.groups(instance(lab)).get(host, ())[:1]:
+    for group in cgroups.groups(lab.instance).get(host, ())[:1]:
         for pid in cgroups.members(group):
             with suppress(OSError):         # it ended meanwhile
                 program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))  # noqa: PTH115, PTH119
@@ -127,7 +126,7 @@ def _find(lab: Lab, host: str, process: str) -> tuple[int, str] | None:
 
 
 def _step(lab: Lab, host: str) -> tuple[int, str] | None:
-    of_lab = instance(lab)
+    of_lab = lab.instance
     for root in cgroups.hierarchies():
         for listing in (root / of_lab.namespace / host).glob("payload/system.slice/kubewright-step-*/cgroup.procs"):
             with suppress(OSError, IndexError):

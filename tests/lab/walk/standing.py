@@ -14,7 +14,7 @@ from provisioner.compile.load_balancer import BACKEND, HAPROXY_SOCKET
 from provisioner.lab import nodes
 from provisioner.model.ports import APISERVER
 from tests.lab.conftest import Lab
-from tests.lab.witness import instance, namespace, within
+from tests.lab.witness import namespace, within
 
 INTERVAL = 0.2
 TIMEOUT = 5.0       # seconds after which who asks an API server has got no answer: the prober's too
@@ -34,7 +34,7 @@ class Standing:
         self._threads = [threading.Thread(target=self._follow, daemon=True, args=(
             lambda server=host.name, address=host.address: [] if self._is_ready(address) else [server],))
             for host in cluster.control_planes]
-        inits = [nodes.init_pid(instance(lab), host.name) for host in cluster.machines]
+        inits = [nodes.init_pid(lab.instance, host.name) for host in cluster.machines]
         self._threads += [threading.Thread(target=self._follow, daemon=True, args=(
             lambda init=init: drained(f"/proc/{init}/root{HAPROXY_SOCKET}"),)) for init in inits]
 

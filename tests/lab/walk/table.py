@@ -17,7 +17,6 @@ import yaml
 from provisioner.lab import nodes
 from tests.lab.conftest import Lab
 from tests.lab.walk.killing import Blow
-from tests.lab.witness import inside, instance
 
 CONTROL_PLANES = ("cp1", "cp2", "cp3")
 Change = Callable[[Lab, str, int], None]
@@ -84,11 +83,11 @@ def _section(place: dict[str, Any], component: str) -> dict[str, Any]:
 
 
 def on_disk(lab: Lab, host: str) -> Path:
-    return nodes.paths(instance(lab), host).root
+    return nodes.paths(lab.instance, host).root
 
 
 def sysctl_off(lab: Lab, host: str, number: int) -> None:
-    inside(lab, host, "sysctl", "-qw", "net.ipv4.ip_forward=0")
+    lab.on(host, "sysctl", "-qw", "net.ipv4.ip_forward=0")
 
 
 def crictl_gone(lab: Lab, host: str, number: int) -> None:
