@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
-from typing import Any, BinaryIO, Mapping
+from typing import Any, BinaryIO, Iterator, Mapping
 
 from . import fence, files
 from .host import Fault, Host
@@ -61,12 +62,12 @@ def store(host: Host, stream: BinaryIO) -> dict[str, Any]:
     refused: list[str] = []
     for entry in wanted:
         path = host.at(entry["path"])
-        temp, digest = _receive(path, entry, stream)
-        if digest != entry["sha256"]:
-            files.remove(temp)
-            refused.append(f"{entry['path']}: sha256 {digest}, expected {entry['sha256']}")
-            continue
-        files.finish(temp, path)
+        with _temporary(path) as (temp, out):
+            digest = _receive(entry, stream, out)
+            if digest != entry["sha256"]:
+                refused.append(f"{entry['path']}: sha256 {digest}, expected {entry['sha256']}")
+                continue
+            files.finish(temp, path)
         stored[entry["path"]] = digest
         Known(host).remember({entry["path"]: digest})
     if refused:
@@ -74,31 +75,63 @@ def store(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return {"stored": list(stored)}
 
 
-def _receive(path: str, entry: Mapping[str, Any], stream: BinaryIO) -> tuple[str, str]:
-    files.make_parents(path)
-    _sweep(path)
-    temp = f"{files.temp_of(path)}.{os.getpid()}"  # two operators may stream the same file at once
+def _receive(entry: Mapping[str, Any], stream: BinaryIO, out: BinaryIO) -> str:
+    """Copy one artifact of the stream, synced and with its mode, and return its SHA-256."""
     digest = hashlib.sha256()
     left = int(entry["size"])
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb", buffering=0) as out:
-        while left:
-            chunk = stream.read(min(CHUNK, left))
-            if not chunk:
-                files.remove(temp)
-                raise Fault(f"{entry['path']}: the stream ended {left} bytes early")
-            digest.update(chunk)
-            out.write(chunk)
-            left -= len(chunk)
-        os.fchmod(fd, int(entry.get("mode", 0o755)))
-        os.fsync(fd)
-    return temp, digest.hexdigest()
+    while left:
+        chunk = stream.read(min(CHUNK, left))
+        if not chunk:
+            raise Fault(f"{entry['path']}: the stream ended {left} bytes early")
+        digest.update(chunk)
+        out.write(chunk)
+        left -= len(chunk)
+    os.fchmod(out.fileno(), int(entry.get("mode", 0o755)))
+    os.fsync(out.fileno())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _temporary(path: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Make a file beside `path` that is gone at the end unless it was renamed.
+
+    Two operators may stream the same file at once: each has a name of its own, and holds its lock while it lives.
+    """
+    files.make_parents(path)
+    _sweep(path)
+    temp = f"{files.temp_of(path)}.{os.getpid()}"
+    with open(_locked(temp), "wb", buffering=0) as out:
+        try:
+            yield temp, out
+        finally:
+            files.remove(temp)
+
+
+def _locked(temp: str) -> int:
+    """Create the file and lock it; what a sweeper took between the two is created again."""
+    while True:
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.path.exists(temp):
+            return fd
+        os.close(fd)
 
 
 def _sweep(path: str) -> None:
-    """Remove what streams that died left beside the file."""
+    """Remove what dead streams left beside the file: they hold no lock any more, whoever has their pid now."""
     head, tail = os.path.split(files.temp_of(path))
     for name in os.listdir(head):
-        pid = name[len(tail) + 1:] if name.startswith(tail + ".") else ""
-        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
-            files.remove(os.path.join(head, name))
+        if name.startswith(tail + "."):
+            _remove_unlocked(os.path.join(head, name))
+
+
+def _remove_unlocked(temp: str) -> None:
+    with contextlib.suppress(FileNotFoundError):        # its stream has just ended
+        fd = os.open(temp, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.remove(temp)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(fd)

@@ -102,7 +102,8 @@ def strike(lab: Lab, host: str, blow: Blow, up: Up, seconds: float = 300.0) -> N
                                f"inject={blow.call}:signal=KILL:when={blow.nth}", "-p", str(pid)])
     try:
         until(lambda: _is_traced(pid) or strace.poll() is not None, 10, f"strace on {pid}", interval=LOOK)
-        os.kill(pid, signal.SIGCONT)
+        for stopped in (pid, _parent(pid)):     # sudo stops with what it runs, and goes on only when it is told
+            os.kill(stopped, signal.SIGCONT)
         strace.wait(seconds)
     finally:
         strace.kill()
@@ -134,6 +135,11 @@ def _step(lab: Lab, host: str) -> tuple[int, str] | None:
                 if "python" in os.readlink(f"/proc/{pid}/exe"):     # noqa: PTH115  # and not systemd before its exec
                     return pid, listing.parent.name.removeprefix("kubewright-step-").removesuffix(".service")
     return None
+
+
+def _parent(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(status.partition("\nPPid:")[2].split()[0])
 
 
 def _is_traced(pid: int) -> bool:

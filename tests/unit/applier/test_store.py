@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -57,11 +60,31 @@ def test_a_stream_that_ends_early_leaves_nothing(box: FakeHost) -> None:
 
 
 def test_what_a_killed_stream_left_is_swept_by_the_next_one_but_not_that_of_a_living_one(box: FakeHost) -> None:
-    dead = box.put("/opt/.x.kubewright-tmp.999999999", "half")
-    living = box.put(f"/opt/.x.kubewright-tmp.{os.getpid()}", "half")
-    box.call("store", {"artifacts": [entry("/opt/x", B)]}, B)
+    """A dead one's process id may long be another's, or lie there as a zombie: its lock is gone, and that counts."""
+    dead = box.put("/opt/.x.kubewright-tmp.1", "half")
+    living = box.put("/opt/.x.kubewright-tmp.999999999", "half")
+    with living.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        box.call("store", {"artifacts": [entry("/opt/x", B)]}, B)
     assert not dead.exists()
     assert living.exists()
+
+
+def test_a_stream_whose_file_is_swept_before_it_is_locked_makes_it_again(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept: list[Path] = []
+
+    def flock(fd: int, how: int) -> None:
+        if not swept and (temp := next(box.path("/opt").glob(".x.*"), None)):
+            temp.unlink()
+            swept.append(temp)
+
+    monkeypatch.setattr(artifacts.fcntl, "flock", flock)
+    head = json.dumps({"artifacts": [entry("/opt/x", B)]}).encode()
+    artifacts.store(box.host, io.BytesIO(head + b"\n" + B))
+    assert swept
+    assert box.path("/opt/x").read_bytes() == B
+    assert not box.leftovers()
 
 
 def test_a_torn_memory_of_digests_only_costs_reading_again(box: FakeHost) -> None:
