@@ -13,7 +13,8 @@ from typing import Any
 from provisioner.errors import Interrupted
 from provisioner.orchestrate.session import Session
 
-# A terminal that is gone (SIGHUP) asks like a person; nobody is left to ask twice, so that run ends at a safe point.
+# A terminal that is gone (SIGHUP) asks like a person. Nobody is left to ask twice: the second SIGHUP that follows at
+# once, from the kernel after the one from the shell, is the same wish. So such a run ends at a safe point.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -26,16 +27,17 @@ class Wish:
         self._read, self._write = os.pipe()
 
     def after(self, previous: Handler) -> Handler:
-        """Return a handler that swallows the KeyboardInterrupt of `previous` the first time."""
+        """Return a handler that swallows the KeyboardInterrupt of `previous` the first time, of SIGHUP every time."""
 
         def hear(signum: int, frame: FrameType | None) -> None:
             first, self.asked = not self.asked, True
             try:
                 previous(signum, frame)
             except KeyboardInterrupt:
-                if not first:
+                if first:
+                    os.write(self._write, b".")
+                elif signum != signal.SIGHUP:
                     raise
-                os.write(self._write, b".")
 
         return hear
 

@@ -146,6 +146,24 @@ def test_the_second_ctrl_c_stops_at_once_and_names_the_steps_that_go_on(world: W
                                         "the next run waits for it")
 
 
+@pytest.mark.parametrize("before", [signal.SIGHUP, signal.SIGINT], ids=["both from the terminal", "after ctrl-c"])
+def test_a_terminal_that_is_gone_asks_once_however_often_it_is_told(world: World, before: signal.Signals) -> None:
+    done: list[str] = []
+
+    def gone(session: Session) -> None:
+        signal.raise_signal(before)
+        signal.raise_signal(signal.SIGHUP)      # the shell passes it on, then the kernel ends the shell's session
+        done.append("came to its end")
+
+    kept = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        with pytest.raises(Interrupted, match=r"^Stopped\.$"):
+            engine.run(world.session(), [with_act("zero", gone), *phases(done)])
+    finally:
+        signal.signal(signal.SIGHUP, kept)
+    assert done == ["came to its end"]
+
+
 def test_after_a_run_ctrl_c_is_what_it_was_before(world: World) -> None:
     before = signal.getsignal(signal.SIGINT)
     engine.run(world.session(), phases([]))
