@@ -106,9 +106,9 @@ class ClusterLock:
         self._groups: Groups = [_names(session)]
         self._looked: dict[str, int] | None = None
         self._claim: Claim = (session.run_id, 0)
-        self._confirmed = 0.0           # when a majority was last asked and said yes, by our boot clock
-        self._taken_by: Record | None = None
-        self._tried: set[str] = set()   # where a record may be ours
+        self._yes: dict[str, float] = {}    # when each host was last asked and said yes, by our boot clock
+        self._no: dict[str, Record] = {}    # what hosts have that said no: they say so for good
+        self._tried: set[str] = set()       # where a record may be ours
         self._stop = threading.Event()
 
     def look(self) -> None:
@@ -130,10 +130,12 @@ class ClusterLock:
         """
         session = self._session
         self._groups = _memberships(session)
-        renewal = threading.Thread(target=self._keep_renewing, name="lock", daemon=True)
+        renewals = [threading.Thread(target=self._keep_renewing, args=(host,), name=f"lock {host}", daemon=True)
+                    for host in self._hosts]
         try:
             self._take()
-            renewal.start()
+            for renewal in renewals:
+                renewal.start()
             self._fence()
             session.epoch, session.still_ours = self._claim[1], self.confirm
             session.safe_points.append(self.check)
@@ -144,8 +146,9 @@ class ClusterLock:
             session.epoch, session.still_ours = None, lambda: None
             with suppress(ValueError):
                 session.safe_points.remove(self.check)
-            if renewal.ident is not None:
-                renewal.join(remote.LOCK_TIMEOUT)
+            for renewal in renewals:
+                if renewal.ident is not None:
+                    renewal.join(remote.LOCK_TIMEOUT)
             give_back(session, self._claim, self._tried)
 
     def check(self) -> None:
@@ -160,7 +163,11 @@ class ClusterLock:
 
         While too few hosts answer it asks again: within the TTL of the last yes nobody else can have taken it.
         """
-        while not self._renew():
+        while True:
+            asked = _clock()
+            self._renew(self._hosts)
+            if self._confirmed >= asked:
+                return
             self.check()
             time.sleep(AGAIN)
 
@@ -196,7 +203,7 @@ class ClusterLock:
                 break
         if not has_majority(mine, self._groups):
             raise _held(seen, refused) if refused else _no_majority(mine, self._hosts)
-        self._confirmed = began
+        self._yes = dict.fromkeys(mine, began)
         self._refuse_moved(seen, mine)
         for record in decision.left:
             session.tell("diagnostic", message=f"the lock was left by {told(record)}; that run is over")
@@ -227,33 +234,41 @@ class ClusterLock:
             raise LockHeld(f"{', '.join(newer)}: installing epoch {epoch}: a newer run (epoch {max(newer.values())}) "
                            "owns this host", code=LOST, hint="kubewright status")
 
-    def _keep_renewing(self) -> None:
+    def _keep_renewing(self, host: str) -> None:
+        """Renew on one host: one that hangs must not keep us from the others."""
         due = _clock() + RENEW
         while not self._stop.is_set():
             if _clock() >= due:
                 due = _clock() + RENEW
-                self._renew()
+                self._renew([host])
             self._stop.wait(max(0.0, due - _clock()))
 
-    def _renew(self) -> bool:
-        """Renew on every host; say whether a majority did, and remember when so few are left that none can again."""
-        began = _clock()
+    def _renew(self, hosts: Iterable[str]) -> None:
+        """Renew on these hosts, and remember what each says."""
+        asked = _clock()
         run, epoch = self._claim
         outcomes = self._session.pool.map(
-            lambda c: remote.lock(c, {"do": "renew", "run": run, "epoch": epoch}), self._hosts, patient=False)
-        answers = {h: a for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
-        gone = {h: a for h, a in answers.items() if not a["done"]}
-        if has_majority(answers.keys() - gone.keys(), self._groups):
-            self._confirmed = max(began, self._confirmed)
-            return True
-        if gone and not has_majority(set(self._hosts) - gone.keys(), self._groups):
-            self._taken_by = max((Record.of_answer(a) for a in gone.values()), key=lambda record: record.epoch)
-        return False
+            lambda c: remote.lock(c, {"do": "renew", "run": run, "epoch": epoch}), hosts, patient=False)
+        for host, answer in outcomes.items():
+            if isinstance(answer, KubewrightError):
+                continue
+            if answer["done"]:
+                self._yes[host] = max(asked, self._yes.get(host, asked))
+            else:
+                self._no[host] = Record.of_answer(answer)
+
+    @property
+    def _confirmed(self) -> float:
+        """Return the moment since which a majority has been asked and said yes."""
+        said = dict(self._yes)      # other threads add to it
+        moments = sorted(said.values(), reverse=True)
+        return next((m for m in moments if has_majority([h for h, at in said.items() if at >= m], self._groups)), 0.0)
 
     def _why_lost(self) -> str:
-        if self._taken_by is not None:
-            ours = self._taken_by.claim == self._claim
-            return "it was released by hand" if ours else f"taken by {told(self._taken_by)}"
+        no = dict(self._no)
+        if no and not has_majority(set(self._hosts) - no.keys(), self._groups):     # and never can again
+            last = max(no.values(), key=lambda record: record.epoch)
+            return "it was released by hand" if last.claim == self._claim else f"taken by {told(last)}"
         silent = _clock() - self._confirmed
         return f"no majority of the control planes answered for {silent:.0f} s" if silent >= TTL else ""
 

@@ -197,6 +197,30 @@ def test_a_cluster_that_is_out_of_reach_for_a_ttl_may_be_somebody_else_s(
             session.still_ours()
 
 
+def test_a_control_plane_that_hangs_does_not_keep_the_run_from_renewing_on_the_others(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "RENEW", 0.01)
+    renewed: Counter[str] = Counter()
+    enough = threading.Event()
+    real = world.hosts.lock_record
+
+    def asked(connection: Line, request: Any) -> dict[str, Any]:
+        if request["do"] == "renew":
+            renewed[connection.name] += 1
+            if connection.name == "cp1":
+                enough.wait(10)         # hangs
+            elif renewed["cp1"] and min(renewed["cp2"], renewed["cp3"]) > 2:
+                enough.set()
+        return real(connection, request)
+
+    monkeypatch.setattr(remote, "lock", asked)
+    session = world.session()
+    with lock.look(session).held():
+        assert enough.wait(5), renewed
+        session.safe_point()
+    assert not any(r["held"] for r in records(world))
+
+
 def test_a_process_is_dead_only_when_that_is_certain() -> None:
     me = process.me()
     assert not process.is_dead(me)
