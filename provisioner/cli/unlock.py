@@ -42,7 +42,8 @@ def unlock(context: Context, yes: bool) -> int:
         if not yes and not click.confirm(f"Unlock cluster {name}?", err=True):
             click.echo("It stays locked.", err=True)
             return 0
-        lock.unlock(session, held)
+        for fault in lock.unlock(session, held).values():
+            click.echo(f"{fault.message}; what is left there binds nobody", err=True)
     click.echo(f"Cluster {name} is unlocked.")
     return 0
 

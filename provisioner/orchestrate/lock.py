@@ -79,13 +79,19 @@ def give_back(session: Session, claim: Claim, hosts: Iterable[str]) -> dict[str,
     return session.pool.map(lambda c: remote.lock(c, request), hosts, patient=False)
 
 
-def unlock(session: Session, held: Sequence[Record]) -> None:
+def unlock(session: Session, held: Sequence[Record]) -> dict[str, KubewrightError]:
     """Take the lock away from these runs; the next run's epoch stops what they may still do on hosts.
 
-    Raises one error with the control planes that could not be told: what is left there ends by its TTL.
+    Returns the control planes that could not be told: where a majority has been, what is left there binds nobody.
+    Raises one error with them where it has not.
     """
+    silent: dict[str, KubewrightError] = {}
     for record in held:
-        raise_all(give_back(session, record.claim, _names(session)))
+        outcomes = give_back(session, record.claim, _names(session))
+        silent |= {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
+        if not has_majority(outcomes.keys() - silent.keys(), [_names(session)]):
+            raise_all(outcomes)
+    return silent
 
 
 def told(record: Record) -> str:

@@ -86,3 +86,21 @@ def test_unlock_where_no_control_plane_answers_says_so(built: World, run: Run) -
     ended = run("unlock", "--yes")
     assert ended.code == 12
     assert "cp1" in ended.err and "no route" in ended.err
+
+
+def test_unlock_with_a_control_plane_down_is_done_and_says_so(built: World, run: Run) -> None:
+    with lock.look(built.session()).held():
+        built.hosts.hosts["cp3"].down = True
+        ended = run("unlock", "--yes")
+        assert (ended.code, ended.out, held(built)) == (0, "Cluster lab is unlocked.\n", ["run2"])
+        assert "cp3" in ended.err and "what is left there binds nobody" in ended.err
+        drift(built)
+        built.hosts.hosts["cp3"].down = False
+        assert run("up").code == 0
+
+
+def test_unlock_that_reaches_a_minority_only_is_not_done(built: World, run: Run) -> None:
+    with lock.look(built.session()).held():
+        built.hosts.hosts["cp2"].down = built.hosts.hosts["cp3"].down = True
+        ended = run("unlock", "--yes")
+    assert (ended.code, ended.out) == (12, "")
