@@ -74,8 +74,10 @@ def known(path: str) -> dict[str, Any]:
             value = json.loads(stream.read())
     except FileNotFoundError:
         return {}
+    except ValueError:
+        value = None
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: not a JSON object")
+        raise ValueError(f"{path}: torn, or not ours; when no run and no step is at work, remove it and go on")
     return value
 
 

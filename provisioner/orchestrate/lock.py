@@ -35,12 +35,15 @@ def look(session: Session) -> ClusterLock:
 
 def read(session: Session, hosts: Iterable[str]) -> dict[str, Record]:
     """Return the records of the hosts that answer; a step that runs there delays nothing."""
-    outcomes = _ask_all(session, hosts)
-    return {h: Record.of_answer(a) for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
+    return _records(_ask_all(session, hosts))
 
 
 def _ask_all(session: Session, hosts: Iterable[str]) -> dict[str, dict[str, Any] | KubewrightError]:
     return session.pool.map(lambda c: remote.lock(c, {"do": "read"}), hosts, patient=False)
+
+
+def _records(outcomes: Mapping[str, dict[str, Any] | KubewrightError]) -> dict[str, Record]:
+    return {h: Record.of_answer(a) for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
 
 
 def _some(outcomes: Mapping[str, dict[str, Any] | KubewrightError]) -> dict[str, dict[str, Any]]:
@@ -53,7 +56,7 @@ def holders(session: Session) -> list[Record]:
 
     Raises one error with all control planes when none of them answers.
     """
-    return _freshest({h: Record.of_answer(a) for h, a in _some(_ask_all(session, _names(session))).items()})
+    return _freshest(_records(_some(_ask_all(session, _names(session)))))
 
 
 def alive(session: Session) -> frozenset[str]:
@@ -185,12 +188,16 @@ class ClusterLock:
         """Take the lock from the first host in name order on: whoever loses that one stops, so one of two gets it."""
         session = self._session
         session.tell("lock-asked")
-        seen = read(session, self._hosts)
+        outcomes = _ask_all(session, self._hosts)
+        seen = _records(outcomes)
+        faults = [o.message for o in outcomes.values() if isinstance(o, KubewrightError)]
         decision = lock_rules.decide(seen, self._groups, process.is_dead)
         if decision.holder is not None:
             raise _held(seen, decision.holder)
         if not decision.majority:
-            raise _no_majority(seen, self._hosts)
+            raise _no_majority(seen, self._hosts, faults)
+        for fault in faults:
+            session.tell("diagnostic", status="failed", message=f"{fault}; the others' word on the lock is enough")
         epoch = max([decision.epoch, *(observed.epoch + 1 for observed in session.observed.values())])
         self._claim = (session.run_id, epoch)
         began, refused = _clock(), None
@@ -301,7 +308,7 @@ def _held(seen: Mapping[str, Record], record: Record) -> LockHeld:
                     hint="kubewright unlock    # only if you are sure that this run is over")
 
 
-def _no_majority(there: Iterable[str], hosts: Sequence[str]) -> Unreachable:
+def _no_majority(there: Iterable[str], hosts: Sequence[str], faults: Sequence[str] = ()) -> Unreachable:
     silent = sorted(set(hosts) - set(there))
     return Unreachable(f"{', '.join(silent)}: taking the lock: no majority of the control planes answers",
-                       code=NOT_SEEN, details=["nothing was changed"], hint="kubewright check")
+                       code=NOT_SEEN, details=[*faults, "nothing was changed"], hint="kubewright check")

@@ -101,9 +101,18 @@ def test_of_twenty_who_take_it_at_once_one_gets_it(box: FakeHost) -> None:
     assert ask(box, "read")["record"]["run"] == won[0]
 
 
-def test_a_record_that_cannot_be_read_is_a_fault_and_never_a_free_lock(box: FakeHost) -> None:
-    box.put("/var/lib/kubewright/owner/record.json", "{torn")
-    assert "applier:" in box.call("lock", {"do": "read"}, status=1)
+@pytest.mark.parametrize("path", ["owner/record.json", "epoch.json"])
+@pytest.mark.parametrize("left", ["", '{"epoch": 7, "he', "[]", "\0\0\0"])
+def test_what_a_power_cut_tore_is_a_fault_that_names_the_file_and_never_a_free_lock(
+        box: FakeHost, path: str, left: str) -> None:
+    box.put(f"/var/lib/kubewright/{path}", left)
+    said = box.call("lock", {"do": "read"}, status=1)
+    assert f"/var/lib/kubewright/{path}: torn, or not ours; when no run and no step is at work, remove it" in said
+    with pytest.raises(ValueError, match=r"torn"):
+        record.lock(box.host, take("a", 0, 8))
+
+
+def test_what_is_no_act_on_the_lock_is_refused(box: FakeHost) -> None:
     with pytest.raises(Fault, match="cannot 'steal'"):
         record.lock(box.host, {"do": "steal"})
 

@@ -178,9 +178,27 @@ def test_a_minority_that_is_away_changes_nothing_and_what_is_left_there_binds_no
 
 def test_without_a_majority_nothing_is_taken(world: World) -> None:
     world.hosts.hosts["cp1"].down = world.hosts.hosts["cp2"].down = True
-    with pytest.raises(Unreachable, match="cp1, cp2: taking the lock: no majority"), lock.look(world.session()).held():
+    with pytest.raises(Unreachable, match="cp1, cp2: taking the lock: no majority") as refused, \
+            lock.look(world.session()).held():
         pass
+    assert refused.value.details == ("cp1: connecting: no route", "cp2: connecting: no route", "nothing was changed")
     assert records(world) == [{}, {}, {}]
+
+
+def test_a_control_plane_whose_record_is_torn_is_named_and_the_others_are_enough(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = world.hosts.lock_record
+
+    def torn(connection: Line, request: Any) -> dict[str, Any]:
+        if connection.name == "cp2":
+            raise KubewrightError("cp2: applier lock: exit 1: applier: record.json: torn", code="applier-failed")
+        return real(connection, request)
+
+    monkeypatch.setattr(remote, "lock", torn)
+    with lock.look(world.session()).held():
+        pass
+    assert any(e.message == "cp2: applier lock: exit 1: applier: record.json: torn; the others' word on the lock is "
+               "enough" for e in world.events)
 
 
 def test_a_cluster_that_is_out_of_reach_for_a_ttl_may_be_somebody_else_s(
