@@ -23,7 +23,7 @@ from ansible_runner.runner import Runner
 from ansible_runner.utils import get_callback_dir
 
 import provisioner
-from provisioner.converge import leash
+from provisioner.converge import leash, swift_end
 from provisioner.converge.hosts import ansible_inventory
 from provisioner.converge.results import HostResult, begins, finished, of_event
 from provisioner.model.events import Emit, Event
@@ -103,7 +103,7 @@ def _config(private: Path, playbook: str, static: Path, bundles_dir: Path) -> Ru
     config.prepare()
     ansible = str(Path(sys.executable).with_name("ansible-playbook"))
     config.command = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(private / "leash.pid"),
-                      ansible, *config.command[1:]]
+                      sys.executable, "-P", swift_end.__file__, ansible, *config.command[1:]]
     config.env = _environment(private, playbooks, config.artifact_dir)
     config.suppress_ansible_output = True
     config.pexpect_timeout = CANCEL_POLL
@@ -123,6 +123,7 @@ def _environment(private: Path, playbooks: Path, artifacts: str) -> dict[str, st
 def _settings(private: Path, playbooks: Path) -> dict[str, str]:
     return {
         "ANSIBLE_CONFIG": str(playbooks / "ansible.cfg"),
+        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",    # ours is for use by hand, and long to load
         "ANSIBLE_HOST_KEY_CHECKING": "True",    # ansible-runner turns it off where this is not said
         "ANSIBLE_HOME": str(private / "home"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control_dir()),
