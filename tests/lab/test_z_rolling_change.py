@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from provisioner.compile import pki
 from tests.lab import figures
 from tests.lab.conftest import NODES, Lab, unit_ids
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-CONTROL_PLANES = ("cp1", "cp2", "cp3")
+CONTROL_PLANES = {"cp1": "10.77.0.11", "cp2": "10.77.0.12", "cp3": "10.77.0.13"}
+NAME = "api.lab.test"
 SET = """
 import socket, sys
 with socket.socket(socket.AF_UNIX) as s:
@@ -52,19 +54,24 @@ def drained(lab: Lab, host: str, since: float) -> dict[str, list[float]]:
     return found
 
 
-def availability(lab: Lab, since: float) -> dict[str, Any]:
-    """Return what the prober of the newest run measured."""
+def told(lab: Lab, since: float) -> list[dict[str, Any]]:
+    """Return the events of the newest run."""
     events = lab.newest_run(since)
     assert events is not None
-    told = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
-    data: dict[str, Any] = next(e["data"] for e in told if e["type"] == "availability")
-    return data
+    return [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
 
 
-def configure(lab: Lab, text: str) -> None:
-    """Add lines below the inventory's `config:`."""
+def issued(events: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return the certificates that a run issued, each with its reason."""
+    rows = [(e["host"], c) for e in events if e["type"] == "changed" for c in e["data"].get("changes", ())]
+    return {(host, c["path"]): c["reason"] for host, c in rows if (c["kind"], c["result"]) == ("certificate", "done")}
+
+
+def configure(lab: Lab, below: str, text: str) -> None:
+    """Add lines to the inventory, right below this key."""
     old = lab.file.read_text(encoding="utf-8")
-    lab.file.write_text(old.replace("config:\n", f"config:\n{text}", 1), encoding="utf-8")
+    assert old.count(f"\n{below}:\n") == 1
+    lab.file.write_text(old.replace(f"\n{below}:\n", f"\n{below}:\n{text}"), encoding="utf-8")
 
 
 def leader(lab: Lab) -> str:
@@ -72,11 +79,14 @@ def leader(lab: Lab) -> str:
     return next(str(r["host"]) for r in rows if r["etcd"].startswith("leader"))
 
 
-def test_changed_flags_are_rolled_over_the_control_planes_and_nobody_notices(cluster: Lab) -> None:
+def test_changed_flags_and_a_new_name_are_rolled_over_the_control_planes_and_nobody_notices(cluster: Lab) -> None:
     last, workers, since = leader(cluster), unit_ids(cluster, ("w1", "w2")), time.time()
-    configure(cluster, "  etcd: {flags: {snapshot-count: 9000}}\n  kube-apiserver: {flags: {event-ttl: 2h0m0s}}\n")
+    configure(cluster, "config", "  etcd: {flags: {snapshot-count: 9000}}\n"
+                                 "  kube-apiserver: {flags: {event-ttl: 2h0m0s}}\n")
+    configure(cluster, "api", f"  extra_sans: [{NAME}]\n")
     cluster.run("up", "--yes")
-    seen = availability(cluster, since)
+    events = told(cluster, since)
+    seen = next(e["data"] for e in events if e["type"] == "availability")
 
     servers = {h: down(cluster, h, "kube-apiserver.service", since) for h in CONTROL_PLANES}
     members = {h: down(cluster, h, "etcd.service", since) for h in CONTROL_PLANES}
@@ -94,6 +104,10 @@ def test_changed_flags_are_rolled_over_the_control_planes_and_nobody_notices(clu
                 f"HAProxy of {host}: {server} was out {out[server]} and down {stopped, started}")
         assert all(out[a][1] <= out[b][0] for a, b in itertools.pairwise(order)), "one is out at a time"
 
+    assert issued(events) == {(host, pki.APISERVER.path): f"names differ: +{NAME}" for host in CONTROL_PLANES}
+    for port, address in ((8443, "10.77.0.10"), *((6443, address) for address in CONTROL_PLANES.values())):
+        assert cluster.on("w2", "curl", "-sS", "--fail", "--max-time", "5", "--cacert", pki.CA, "--resolve",
+                          f"{NAME}:{port}:{address}", f"https://{NAME}:{port}/readyz") == "ok"
     assert unit_ids(cluster, ("w1", "w2")) == workers
     assert cluster.json("plan")["changes"] == []
     assert cluster.json("status")["healthy"]
