@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +170,22 @@ def managed_mtimes(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
     places = ("/etc/kubernetes", "/etc/kubewright", "/etc/systemd/system", "/etc/haproxy", "/etc/containerd",
               "/opt/kubewright", "/opt/cni", "/usr/local/bin", "/var/lib/kubelet/config.yaml", "/etc/sysctl.d")
     return {host: lab.on(host, "find", *places, "-printf", "%p %i %T@\\n", check=False) for host in hosts}
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember of each test whether it failed: only then its fixtures have to mend what it left."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+def has_failed(request: pytest.FixtureRequest) -> bool:
+    """Say in a fixture's end whether the test that used it failed."""
+    return bool(request.node.stash.get(FAILED, False))
 
 
 REPETITIONS: list[dict[str, Any]] = []

@@ -16,7 +16,7 @@ import pytest
 
 from provisioner.applier.package import argv, frame
 from tests.lab import figures
-from tests.lab.conftest import NODES, ROOTS, Lab, until
+from tests.lab.conftest import NODES, ROOTS, Lab, has_failed, until
 from tests.lab.hostside import ask
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -41,11 +41,12 @@ def edited(lab: Lab) -> str:
 
 
 @pytest.fixture
-def mended(cluster: Lab) -> Iterator[Lab]:
-    """The cluster, unlocked and put in order again whatever the test did to it."""
+def mended(cluster: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The cluster, which each test leaves in order; one that fails may not, and it is unlocked and mended."""
     yield cluster
-    cluster.run("unlock", "--yes")
-    cluster.run("up", "--yes")
+    if has_failed(request):
+        cluster.run("unlock", "--yes")
+        cluster.run("up", "--yes")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -87,14 +88,14 @@ def race(lab: Lab, number: int) -> tuple[float, list[str]]:
     return took, wrong
 
 
-@pytest.mark.parametrize("times", [2, *(pytest.param(10, id=f"ten-{n}", marks=pytest.mark.full) for n in range(1, 6))])
+@pytest.mark.parametrize("times", [1, *(pytest.param(10, id=f"ten-{n}", marks=pytest.mark.full) for n in range(1, 6))])
 def test_exactly_one_of_two_goes_on_and_the_other_ends_at_once_and_says_who_has_it(
         mended: Lab, times: int) -> None:
     raced = [race(mended, 5000 + n) for n in range(times)]
     took = [seconds for seconds, _ in raced]
     figures.record("the loser of a race: from its attempt to its end", took, unit="s", limit=2)
     assert [(n, wrong) for n, (_, wrong) in enumerate(raced) if wrong] == []
-    if times > 2:       # a promise for machines with a processor for each of the two: CI's are busy with the nodes too
+    if times > 1:       # a promise for machines with a processor for each of the two: CI's are busy with the nodes too
         assert max(took) <= 2
     for host in CONTROL_PLANES:
         assert not ask(mended, host, "lock", {"do": "read"})["record"]["held"]
@@ -159,6 +160,7 @@ def test_the_lock_of_another_machine_is_free_after_its_ttl_by_the_hosts_clocks_a
     mended.run("up", "--yes")
     assert any("the lock was left by ann on desk" in e.get("message", "") for e in newest(mended))
     assert edited(mended) == "podPidsLimit: 4096"
+    mended.run("unlock", "--yes")                                       # the third's record is not old enough yet
 
 
 @pytest.mark.full
@@ -187,8 +189,6 @@ def order(lab: Lab, host: str, epoch: int) -> tuple[int, dict[str, Any]]:
 
 
 def test_an_old_epoch_is_refused_by_every_host_and_nothing_is_written(mended: Lab) -> None:
-    edit(mended, 44)
-    mended.run("up", "--yes")
     for host in NODES:
         installed = ask(mended, host, "lock", {"do": "read"})["epoch"]
         assert installed > 0
@@ -211,3 +211,4 @@ def test_a_run_that_stood_still_while_another_came_writes_nothing_any_more(mende
         old.kill()
     assert old.returncode == 14, said
     assert edited(mended) == "podPidsLimit: 45"
+    edit(mended, 4096)

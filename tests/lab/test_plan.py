@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provisioner.compile.pki import ENCRYPTION_CONFIG, SA_KEY
-from tests.lab.conftest import Lab, unit_ids
+from tests.lab.conftest import Lab, has_failed, unit_ids
+from tests.lab.hostside import at_once
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -41,10 +43,11 @@ def did(lab: Lab) -> Said:
 
 
 @pytest.fixture
-def mended(cluster: Lab) -> Iterator[Lab]:
-    """The cluster, put in order again whatever the test did to it."""
+def mended(cluster: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The cluster, which each test leaves in order; after one that fails it is mended."""
     yield cluster
-    cluster.run("up", "--yes")
+    if has_failed(request):
+        cluster.run("up", "--yes")
 
 
 def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_did(mended: Lab) -> None:
@@ -66,7 +69,9 @@ def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_di
     hand("cp1", "chmod", "0640", SA_KEY)
     lab.kubectl("-n", "kube-system", "scale", "deployment", "coredns", "--replicas=1")
 
-    plan = lab.json("plan")
+    reads = at_once({"plan": partial(lab.run, "-o", "json", "plan"), "drift": partial(lab.run, "-o", "json", "drift"),
+                     "diff": partial(lab.run, "plan", "--diff")})
+    plan, drift = (json.loads(reads[verb].stdout) for verb in ("plan", "drift"))
     cause = "podPidsLimit 50000 → 4096"
     assert sorted(said(plan)) == sorted([
         ("w1", "file", KUBELET, cause),
@@ -80,8 +85,8 @@ def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_di
         ("cp1", "file", ENCRYPTION_CONFIG, "content differs"),
         ("cp1", "file", SA_KEY, "mode 0640 → 0600"),
         ("", "object", "Deployment kube-system/coredns", "spec.replicas 1 → 2")])
-    assert said(lab.json("drift")) == said(plan), "the inventory is as it was applied"
-    assert "-podPidsLimit: 50000\n" in lab.run("plan", "--diff").stdout
+    assert said(drift) == said(plan), "the inventory is as it was applied"
+    assert "-podPidsLimit: 50000\n" in reads["diff"].stdout
 
     lab.run("up", "--yes")
     assert sorted(did(lab)) == sorted(said(plan))
