@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,9 +183,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def has_failed(request: pytest.FixtureRequest) -> bool:
-    """Say in a fixture's end whether the test that used it failed."""
-    return bool(request.node.stash.get(FAILED, False))
+@pytest.fixture
+def has_failed(request: pytest.FixtureRequest) -> Callable[[], bool]:
+    """Tells at the end of another fixture whether the test failed.
+
+    A fixture and no function: pytest's own copy of this file, which has the hook, is another than the one that tests
+    import.
+    """
+    return lambda: bool(request.node.stash.get(FAILED, False))
 
 
 REPETITIONS: list[dict[str, Any]] = []

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 
 from provisioner.applier.package import argv, frame
 from tests.lab import figures
-from tests.lab.conftest import NODES, ROOTS, Lab, has_failed, until
+from tests.lab.conftest import NODES, ROOTS, Lab, until
 from tests.lab.hostside import ask
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -41,10 +41,10 @@ def edited(lab: Lab) -> str:
 
 
 @pytest.fixture
-def mended(cluster: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def mended(cluster: Lab, has_failed: Callable[[], bool]) -> Iterator[Lab]:
     """The cluster, which each test leaves in order; one that fails may not, and it is unlocked and mended."""
     yield cluster
-    if has_failed(request):
+    if has_failed():
         cluster.run("unlock", "--yes")
         cluster.run("up", "--yes")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from provisioner.compile.pki import ENCRYPTION_CONFIG, SA_KEY
-from tests.lab.conftest import Lab, has_failed, unit_ids
+from tests.lab.conftest import Lab, unit_ids
 from tests.lab.hostside import at_once
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -43,10 +43,10 @@ def did(lab: Lab) -> Said:
 
 
 @pytest.fixture
-def mended(cluster: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def mended(cluster: Lab, has_failed: Callable[[], bool]) -> Iterator[Lab]:
     """The cluster, which each test leaves in order; after one that fails it is mended."""
     yield cluster
-    if has_failed(request):
+    if has_failed():
         cluster.run("up", "--yes")
 
 
