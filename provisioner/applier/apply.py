@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, Sequence
 
@@ -82,8 +83,11 @@ class Run:
     def perform(self) -> None:
         """Make the changes in their order; the first that is stale or fails ends the step, what was made stays.
 
-        A unit that the step stopped and was to start later runs again all the same: it did so before.
+        A unit that the step stopped and was to start later runs again all the same: it did so before. No temporary file
+        is left, neither of this step nor of an earlier attempt of it that was killed.
         """
+        for change in self.changes:
+            self._sweep(change)
         if "stale" in self.agree():
             return
         for index, change in enumerate(self.changes):
@@ -98,10 +102,15 @@ class Run:
                 self._turn(index, change)
             except (Fault, OSError) as fault:
                 self._tell(index, "failed", str(fault))
+                self._sweep(change)
             if self.status != "done":
                 self._start_again(index)
                 break
         self._leave()
+
+    def _sweep(self, change: Change) -> None:
+        with contextlib.suppress(OSError):
+            one.sweep(self.host, change)
 
     def _start_again(self, index: int) -> None:
         for name in sorted(self._stopped):
@@ -117,7 +126,6 @@ class Run:
             done = self._unit(change)
             self._tell(index, "done" if done else "skipped", done)
             return
-        one.sweep(self.host, change)
         state = states.Look(self.host).see(change)[0]
         said = one.verdict(self.host, change, state)
         if said == "go":

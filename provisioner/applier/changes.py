@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from . import files, generations, states
 from .host import Fault, Host, check_unit
@@ -87,7 +87,8 @@ def owners(change: Change) -> tuple[int, int]:
 def make(host: Host, step: str, change: Change, state: str) -> str:
     """Make the change, the previous bytes kept, and return what was done."""
     place = host.at(change["path"])
-    generations.save(host, step, change, state)
+    if state == change.get("expect"):   # else this very change was killed half way: what was before it is kept already
+        generations.save(host, step, change, state)
     if change["action"] == "remove":
         if change["kind"] == "certificate":
             files.remove(host.at(change["key_path"]))
@@ -114,13 +115,22 @@ def _certificate(host: Host, change: Change, uid: int, gid: int) -> None:
     files.finish(new_certificate, certificate)
 
 
+def paths(changes: Sequence[Change]) -> list[str]:
+    """Return the paths that changes write."""
+    return [path for c in changes if c["kind"] != "unit" for path in (c["path"], c.get("key_path")) if path]
+
+
 def sweep(host: Host, change: Change) -> None:
     """Remove the temporary files that a killed step left beside the change's paths."""
-    for path in (change["path"], change.get("key_path")):
-        if path and change["kind"] != "unit":
-            temp = files.temp_of(host.at(path))
-            if os.path.lexists(temp):
-                files.remove(temp)
+    for path in paths([change]):
+        sweep_path(host, path)
+
+
+def sweep_path(host: Host, path: str) -> None:
+    """Remove the temporary file beside a path."""
+    temp = files.temp_of(host.at(path))
+    if os.path.lexists(temp):
+        files.remove(temp)
 
 
 def diff(host: Host, change: Change) -> str:

@@ -13,6 +13,7 @@ from .apply import Run
 from .host import Fault, Host, check_id
 
 KEEP = 200
+TOUCHED = "touched.json"    # the paths that a running step writes: where it dies, the next step looks for what it left
 ORPHAN_SECONDS = 60  # a request younger than this may be about to be started
 
 
@@ -63,6 +64,7 @@ def run(host: Host, step: str) -> None:
         bundle = [back.resolved(host, change) for change in request["changes"]]
         for change in bundle:
             one.check(host, change)
+        files.write_json(f"{directory(host, step)}/{TOUCHED}", one.paths(bundle))
         work = Run(host, step, bundle)
         work.perform()
         _end(host, step, request, work.document())
@@ -73,6 +75,7 @@ def _end(host: Host, step: str, request: Mapping[str, Any], document: Mapping[st
     files.write_json(f"{directory(host, step)}/result.json", {**document, "origin": request.get("origin") or {}})
     with contextlib.suppress(OSError):
         files.remove(f"{directory(host, step)}/request.json")
+        files.remove(f"{directory(host, step)}/{TOUCHED}")
 
 
 def _take_request(host: Host, step: str) -> dict[str, Any]:
@@ -116,7 +119,10 @@ def _prune(host: Host) -> None:
 
 
 def _drop_orphans(host: Host, step: str) -> None:
-    """Remove what died steps left: requests, which hold secrets, temporary files, directories without a result."""
+    """Remove what died steps left: requests, which hold secrets, temporary files, directories without a result.
+
+    We hold the lock, so nobody writes where a dead step did.
+    """
     with os.scandir(host.own("steps")) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):  # a step that waits for our lock takes its request meanwhile
@@ -130,6 +136,9 @@ def _drop_orphan(host: Host, step: str, place: str) -> None:
     ended = len(left) < len(names)
     if (ended and not left) or not _old(place, left) or alive(host, step):
         return
+    for path in files.read_json(f"{place}/{TOUCHED}") or ():
+        with contextlib.suppress(OSError):
+            one.sweep_path(host, path)
     for name in left:
         files.remove(f"{place}/{name}")
     if not ended:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from provisioner.applier import changes, states
+from provisioner.applier import changes, files, states
 from provisioner.applier.apply import Run
 from provisioner.applier.host import Fault
 from tests.unit.applier.support import (
@@ -378,3 +378,20 @@ def test_a_step_that_fails_between_a_stop_and_its_start_leaves_the_unit_running(
     assert outcomes(run) == ["done", "failed", "untouched"]
     assert "x.service was started again" in run.results[1]["detail"]
     assert box.unit("x.service")["ActiveState"] == "active"
+
+
+def test_a_change_that_fails_half_way_leaves_no_temporary_file(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = pair("old"), pair("new")
+    box.put("/pki/x.crt", old[0])
+    box.put("/pki/x.key", old[1], 0o600)
+    real = files.prepare
+
+    def prepare(path: str, *rest: int) -> str:
+        if path.endswith("x.crt"):
+            raise OSError(28, "No space left on device")
+        return real(path, *rest)
+
+    monkeypatch.setattr(files, "prepare", prepare)
+    state = states.Look(box.host).see({"kind": "certificate", "path": "/pki/x.crt", "key_path": "/pki/x.key"})[0]
+    run = perform(box, certificate_change("/pki/x.crt", "/pki/x.key", *new, expect=state))
+    assert (run.status, box.path("/pki/x.key").read_bytes()) == ("failed", old[1])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.applier import package, start, states, steps
+from provisioner.applier import files, package, start, states, steps
 from tests.unit.applier.support import (
     ME,
     US,
@@ -152,6 +152,29 @@ def test_the_orphaned_request_of_a_dead_step_is_removed_by_the_next_step_a_young
     box.call("apply", request("s", file_change("/etc/a", "1")))
     assert not old.parent.exists()
     assert young.exists()
+
+
+def test_what_a_dead_step_left_beside_the_paths_it_wrote_is_removed_by_the_next_step(box: FakeHost) -> None:
+    real = files.finish
+
+    def finish(temp: str, path: str) -> None:
+        if path.endswith("x.key"):
+            raise KeyboardInterrupt     # as SIGKILL: nothing is tidied up
+        real(temp, path)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files, "finish", finish)
+        box.put("/var/lib/kubewright/steps/dead/request.json",
+                json.dumps(request("dead", file_change("/pki/x.key", "secret", mode=0o600))))
+        steps.run(box.host, "dead")
+    left = box.path("/pki/.x.key.kubewright-tmp")
+    box.call("apply", request("young", file_change("/etc/a", "1")))
+    assert left.exists(), "an apply may be about to start it again"
+    for place in (box.path("/var/lib/kubewright/steps/dead"), *box.path("/var/lib/kubewright/steps/dead").iterdir()):
+        os.utime(place, (time.time() - 3600,) * 2)
+    box.call("apply", request("next", file_change("/etc/b", "1")))
+    assert not left.exists()
+    assert [p.name for p in box.path("/var/lib/kubewright/steps/next").iterdir()] == ["result.json"]
 
 
 def test_a_request_that_another_step_takes_while_orphans_are_looked_for_disturbs_nobody(
