@@ -32,13 +32,21 @@ hosts:
 """
 
 
-@pytest.fixture
-def inventory(tmp_path: Path) -> Iterator[Inventory]:
-    (tmp_path / "cluster.yaml").write_text(INVENTORY)
-    found = Inventory.open(tmp_path)
-    lifecycle.up(found, print)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
+    """The inventory of the instance, which is taken down in the end."""
+    directory = tmp_path_factory.mktemp("verbs")
+    (directory / "cluster.yaml").write_text(INVENTORY)
+    found = Inventory.open(directory)
     yield found
     lifecycle.down(found, print)
+
+
+@pytest.fixture
+def inventory(place: Inventory) -> Inventory:
+    """Its nodes run, whatever the test before did to them."""
+    lifecycle.up(place, print)
+    return place
 
 
 def on(inventory: Inventory, host: str, *command: str) -> subprocess.CompletedProcess[str]:
