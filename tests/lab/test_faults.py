@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
-from provisioner.lab import faults, network
+from provisioner.lab import faults, lifecycle, network
+from provisioner.lab.lifecycle import NodeStatus
 from tests.lab.conftest import Lab, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 NODE, OTHER = "w2", "w1"
 
 
-def status(lab: Lab, host: str = NODE) -> dict[str, Any]:
-    """Return the node's row of `lab status`, which ends with 13 while a node does not answer."""
-    rows = json.loads(lab.run("-o", "json", "lab", "status", check=False).stdout)["nodes"]
-    return next(row for row in rows if row["name"] == host)
+def status(lab: Lab, host: str = NODE) -> NodeStatus:
+    """Return the node's row of `lab status`."""
+    return next(row for row in lifecycle.status(lab.inventory) if row.name == host)
 
 
 def greets(lab: Lab) -> bool:
@@ -34,26 +33,27 @@ def test_a_pulled_cable_silences_a_node_and_the_node_sees_it(empty_lab: Lab) -> 
     with faults.cut_off(empty_lab.inventory, NODE):
         assert not greets(empty_lab)
         assert "NO-CARRIER" in empty_lab.on(NODE, "ip", "link", "show", "host0")
-        assert status(empty_lab)["faults"] == ["cut"]
+        rows = json.loads(empty_lab.run("-o", "json", "lab", "status", check=False).stdout)["nodes"]
+        assert {row["name"]: row["faults"] for row in rows if row["faults"]} == {NODE: ["cut"]}
     until(lambda: greets(empty_lab), 10, "SSH after the cable is back")
     assert "NO-CARRIER" not in empty_lab.on(NODE, "ip", "link", "show", "host0")
-    assert status(empty_lab)["faults"] == []
+    assert status(empty_lab).faults == ()
 
 
 def test_dropped_packets_silence_a_node_without_a_sign(empty_lab: Lab) -> None:
     with faults.dropping(empty_lab.inventory, NODE):
         assert not greets(empty_lab)
         assert "NO-CARRIER" not in empty_lab.on(NODE, "ip", "link", "show", "host0")
-        assert status(empty_lab)["faults"] == ["dropping everything"]
+        assert status(empty_lab).faults == ("dropping everything",)
     until(lambda: greets(empty_lab), 10, "SSH after the packets are let through")
-    assert status(empty_lab)["faults"] == []
+    assert status(empty_lab).faults == ()
 
 
 def test_only_the_packets_named_are_dropped(empty_lab: Lab) -> None:
     with faults.dropping(empty_lab.inventory, NODE, port=22):
         assert not greets(empty_lab)
         assert pings(empty_lab, NODE, OTHER)
-        assert status(empty_lab)["faults"] == ["dropping port 22"]
+        assert status(empty_lab).faults == ("dropping port 22",)
     with faults.dropping(empty_lab.inventory, NODE, peer=OTHER):
         assert greets(empty_lab)
         assert not pings(empty_lab, NODE, OTHER)
@@ -66,9 +66,9 @@ def test_a_paused_process_holds_its_connections_and_answers_nothing(empty_lab: L
         with network.inside(empty_lab.instance.name):
             assert network.answers(str(empty_lab.inventory.cluster.hosts[NODE].address), 22)
         assert not greets(empty_lab)
-        assert status(empty_lab)["faults"] == ["paused ssh.service"]
+        assert status(empty_lab).faults == ("paused ssh.service",)
     until(lambda: greets(empty_lab), 10, "SSH after the process goes on")
-    assert status(empty_lab)["faults"] == []
+    assert status(empty_lab).faults == ()
 
 
 def test_a_stopped_process_beside_the_main_one_is_no_fault(empty_lab: Lab) -> None:
@@ -79,7 +79,7 @@ def test_a_stopped_process_beside_the_main_one_is_no_fault(empty_lab: Lab) -> No
     try:
         assert "T (stopped)" in empty_lab.on(NODE, "cat", f"/proc/{number}/status")
         assert "/ssh.service" in empty_lab.on(NODE, "cat", f"/proc/{number}/cgroup")
-        assert status(empty_lab)["faults"] == []
+        assert status(empty_lab).faults == ()
     finally:
         empty_lab.on(NODE, "kill", "-KILL", number)
 
@@ -89,7 +89,7 @@ def test_a_node_without_power_is_silent_and_comes_back_with_its_disk(empty_lab: 
     empty_lab.on(NODE, "touch", "/root/kept")
     faults.kill(empty_lab.inventory, NODE)
     assert not greets(empty_lab)
-    assert status(empty_lab)["state"] == "stopped"
+    assert status(empty_lab).state == "stopped"
     empty_lab.run("lab", "fault", "undo", NODE)
     assert greets(empty_lab)
     assert empty_lab.on(NODE, "cat", "/proc/sys/kernel/random/boot_id") != boot
