@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from provisioner.compile import pki
 from tests.lab import figures
 from tests.lab.conftest import NODES, Lab, unit_ids
+from tests.lab.hostside import at_once
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 CONTROL_PLANES = {"cp1": "10.77.0.11", "cp2": "10.77.0.12", "cp3": "10.77.0.13"}
@@ -109,8 +111,8 @@ def test_changed_flags_and_a_new_name_are_rolled_over_the_control_planes_and_nob
         assert cluster.on("w2", "curl", "-sS", "--fail", "--max-time", "5", "--cacert", pki.CA, "--resolve",
                           f"{NAME}:{port}:{address}", f"https://{NAME}:{port}/readyz") == "ok"
     assert unit_ids(cluster, ("w1", "w2")) == workers
-    assert cluster.json("plan")["changes"] == []
-    assert cluster.json("status")["healthy"]
+    after = at_once({verb: partial(cluster.json, verb) for verb in ("plan", "status")})
+    assert after["plan"]["changes"] == [] and after["status"]["healthy"]
     figures.record("roll of etcd and kube-apiserver: one host, out of service",
                    [out[s][1] - out[s][0] for s in CONTROL_PLANES], unit="s", attempts=seen["attempts"])
     figures.record("roll of etcd and kube-apiserver: failed attempts, cut requests, lost writes",
@@ -122,9 +124,11 @@ def test_changed_flags_and_a_new_name_are_rolled_over_the_control_planes_and_nob
 
 def test_what_a_killed_run_left_out_of_service_is_seen_and_put_back(cluster: Lab) -> None:
     cluster.on("w1", "python3", "-c", SET, "set server apiservers/cp2 state drain")
-    status = json.loads(cluster.run("-o", "json", "status", check=False).stdout)
-    assert "cp2: left out of service in the HAProxy of w1: kubewright up" in status["attention"]
-    assert "cp2 is left out of service in the HAProxy of w1: up puts it back" in cluster.run("plan").stdout
+    said = at_once({"status": partial(cluster.run, "-o", "json", "status", check=False),
+                    "plan": partial(cluster.run, "plan")})
+    attention = json.loads(said["status"].stdout)["attention"]
+    assert "cp2: left out of service in the HAProxy of w1: kubewright up" in attention
+    assert "cp2 is left out of service in the HAProxy of w1: up puts it back" in said["plan"].stdout
     before = unit_ids(cluster)
     cluster.run("up", "--yes")
     states = cluster.on("w1", "python3", "-c", SET, "show servers state apiservers").splitlines()
