@@ -14,7 +14,6 @@ from provisioner.transport.connection import Connection
 from provisioner.transport.login import CHANNEL_TIMEOUT
 
 _CHUNK = 1 << 16
-_TICK_MS = 500
 
 
 class Tunnel:
@@ -23,8 +22,9 @@ class Tunnel:
     def __init__(self, connection: Connection, host: str, port: int) -> None:
         self._connection = connection
         self._far = (host, port)
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._end, self._leave = socket.socketpair()        # what wakes whoever waits: readable for good on leaving
+        self._acceptor = threading.Thread(target=self._accept, name="ssh-tunnel", daemon=True)
+        self._carriers: list[threading.Thread] = []
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
     @property
@@ -37,31 +37,36 @@ class Tunnel:
         self._connection.open()
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(16)
-        self._listener.settimeout(_TICK_MS / 1000)
-        self._start(self._accept)
+        self._listener.setblocking(False)
+        self._acceptor.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self._stop.set()
+        self._leave.close()
+        self._acceptor.join()               # from then on no carrier begins
+        for carrier in self._carriers:
+            carrier.join(CHANNEL_TIMEOUT + 1)
         self._listener.close()
-        for thread in list(self._threads):
-            thread.join(CHANNEL_TIMEOUT + 1)
-
-    def _start(self, work: object, *args: object) -> None:
-        self._threads = [t for t in self._threads if t.is_alive()]
-        thread = threading.Thread(target=work, args=args, name="ssh-tunnel", daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
+        self._end.close()
 
     def _accept(self) -> None:
-        while not self._stop.is_set():
+        poller = self._poller(self._listener.fileno())
+        while self._end.fileno() not in _ready(poller):
             try:
                 client, _ = self._listener.accept()
-            except TimeoutError:
+            except BlockingIOError:     # it has gone again
                 continue
             except OSError:
                 return
-            self._start(self._carry, client)
+            carrier = threading.Thread(target=self._carry, args=(client,), name="ssh-tunnel", daemon=True)
+            self._carriers = [*(c for c in self._carriers if c.is_alive()), carrier]
+            carrier.start()
+
+    def _poller(self, *descriptors: int) -> select.poll:
+        poller = select.poll()
+        for descriptor in (self._end.fileno(), *descriptors):
+            poller.register(descriptor, select.POLLIN)
+        return poller
 
     def _carry(self, client: socket.socket) -> None:
         with contextlib.closing(client):
@@ -74,14 +79,11 @@ class Tunnel:
                 self._pump(client, channel)
 
     def _pump(self, client: socket.socket, channel: paramiko.Channel) -> None:
-        poller = select.poll()
-        poller.register(client, select.POLLIN)
-        poller.register(channel.fileno(), select.POLLIN)
+        poller = self._poller(client.fileno(), channel.fileno())
         channel.settimeout(CHANNEL_TIMEOUT)
         client.settimeout(CHANNEL_TIMEOUT)
         with contextlib.suppress(OSError, EOFError):
-            while not self._stop.is_set():
-                ready = {fd for fd, _ in poller.poll(_TICK_MS)}
+            while self._end.fileno() not in (ready := _ready(poller)):
                 if client.fileno() in ready:
                     data = client.recv(_CHUNK)
                     if not data:
@@ -92,3 +94,8 @@ class Tunnel:
                     client.sendall(channel.recv(_CHUNK))
                 elif channel.eof_received or channel.closed:
                     return
+
+
+def _ready(poller: select.poll) -> set[int]:
+    """Wait until something can be read, and return what."""
+    return {descriptor for descriptor, _ in poller.poll()}
