@@ -24,6 +24,7 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     began = time.monotonic()
     session.tell("run-start", message=session.run_id, data=record.what_begins(session, [p.name for p in phases]))
     number = started = 0
+    walked = False
     try:
         with interrupt.patient(session), beside:
             journal.begin(session, [p.name for p in phases])
@@ -32,10 +33,13 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
                     session.safe_point()
                 started = number + 1
                 _run_phase(session, phase)
+        walked = True
         aside.raise_failed(session)
     except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
         later = [p.name for p in phases[started:]]
         told = _interrupted(session, stop, later) if isinstance(stop, (KeyboardInterrupt, Interrupted)) else stop
+        if isinstance(stop, KubewrightError) and session.noting and not walked:
+            _name_the_way_on(session, stop)
         if not isinstance(stop, KeyboardInterrupt):     # who asked twice waits for no host
             journal.end(session, _status(told), time.monotonic() - began, _message(told), later)
         session.tell("run-end", status=_status(told), phase=phases[number].name, message=_message(told),
@@ -82,5 +86,16 @@ def _interrupted(session: Session, stop: BaseException, later: Sequence[str]) ->
     details = [f"{host}: step {step} may still run there; the next run waits for it"
                for host, step in session.in_flight.items()] if at_once else []
     details += [f"not started: {', '.join(later)}"] if later else []
-    return Interrupted(message, hint=f"kubewright resume {session.run_id}",
+    return Interrupted(message, hint=session.go_on,
                        details=[*details, "what was done stays done"])
+
+
+def _name_the_way_on(session: Session, stop: KubewrightError) -> None:
+    """Let the hint of a run that was about to change something end with the command that goes on.
+
+    Where a host went back, whatever says why comes first, and what goes on depends on it.
+    """
+    if not stop.hint:
+        stop.hint = session.go_on
+    elif not session.gone_back:
+        stop.hint += f"{'' if stop.hint.endswith(('?', '.')) else ','} then {session.go_on}"

@@ -5,6 +5,7 @@ An API server leaves service while it is changed, members go only while all othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from provisioner.errors import RefusedForSafety, UsageFault
@@ -49,6 +50,7 @@ def look(session: Session, host: str, wish: Wish) -> Plan:
         raise RefusedForSafety(f"{host}: going back from {_names(rows)}: {back.why_not}", code="no-way-back",
                                details=["nothing was changed"], hint=f"kubewright runs show {rows[0].run}")
     session.gone_back |= set(plan.desired.hosts)
+    session.go_on = _again(host, wish, rows)
     plan = replace(plan, changes=previous.in_phases(back), objects=(), left_out={}, verdicts=(), strangers=())
     session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
     return session.plan
@@ -76,6 +78,12 @@ def _chosen(host: str, kept: list[Kept], desired: HostDesired, wish: Wish) -> li
                                   "of each path what was there before its last change is kept"],
                          code="nothing-kept", hint="kubewright runs list")
     return rows
+
+
+def _again(host: str, wish: Wish, rows: Sequence[Kept]) -> str:
+    """Return the command that goes on with this way back; it names the run, for the newest may be an older one then."""
+    component = f" --component {wish.component}" if wish.component else ""
+    return f"kubewright rollback {host}{component} " + (f"--step {wish.step}" if wish.step else f"--run {rows[0].run}")
 
 
 def _names(rows: list[Kept]) -> str:

@@ -53,7 +53,7 @@ class Session:
     batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are
     removed at the end. `early` holds (phase, host) whose changes were carried with an earlier phase's. `doing` and
     `ahead` say what is worked on until the next safe point, and which hosts wait for it; `in_flight` has the id of each
-    host's step that has not answered yet. While the run holds the cluster's lock, `epoch` is its number in every order
+    host's step that has not answered yet; `go_on` is the command for a person to go on with after a stop, "" for none. While the run holds the cluster's lock, `epoch` is its number in every order
     to a host, and `still_ours` raises LockHeld when it does not hold it any more: to be called right before an act that
     no host can refuse (on the API, etcd, HAProxy). `written` are the hosts that this run handed changes to, `gone_back`
     those that run what they kept and not what is desired.
@@ -82,6 +82,7 @@ class Session:
     doing: str = ""
     ahead: tuple[str, ...] = ()
     in_flight: dict[str, str] = field(default_factory=dict)
+    go_on: str = ""
     epoch: int | None = None
     still_ours: Callable[[], None] = lambda: None
     failed: dict[str, KubewrightError] = field(default_factory=dict)
@@ -91,6 +92,9 @@ class Session:
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
     _tunnels: dict[Connection, Tunnel] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.go_on = f"kubewright resume {self.run_id}"
 
     @property
     def cluster(self) -> Cluster:

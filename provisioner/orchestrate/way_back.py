@@ -59,6 +59,8 @@ def _gone_back(
     for host, line in zip(backs, told, strict=True):
         session.tell("put-back", host=host, phase=changes[host][0].phase, message=line, seconds=seconds,
                      status="ok" if backs[host].changes and not outcome else "failed")
+    if session.gone_back:
+        session.go_on = "kubewright plan"       # to go on would be to make the same change again
     details = [*failed.details, *said, *told, _still_fine(session, changes), "`up` would make the same change again"]
     return GateFailed(failed.message, details=details, hint=failed.hint, code=failed.code)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 import pytest
@@ -107,6 +108,25 @@ def test_a_host_out_of_reach_elsewhere_does_not_keep_this_one_from_going_back(bu
     built.hosts.hosts["w2"].down = True
     assert run("rollback", "cp1", "--component", "kubelet", "--yes").code == 0
     assert run("rollback", "w2", "--yes").code == 12
+
+
+def test_a_way_back_that_is_stopped_says_how_to_go_on_with_that_very_one(
+        built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(built, run, kubelet={"maxPods": 77})
+    was = json.loads(run("-o", "json", "runs", "list", "--here").out)["runs"][0]["id"]
+    real = built.hosts.apply
+
+    def asked_to_stop(*words: object, **more: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return real(*words, **more)     # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("provisioner.converge.runner.apply", asked_to_stop)
+        ended = run("rollback", "cp1", "--component", "kubelet", "--yes")
+    assert ended.code == 130
+    assert f"Continue: kubewright rollback cp1 --component kubelet --run {was}\n" in ended.err
+    assert run("rollback", "cp1", "--component", "kubelet", "--run", was, "--yes").code == 0
 
 
 def test_it_is_a_run_with_events_and_a_proof_that_fails_is_told_and_not_put_back_again(built: World, run: Run) -> None:

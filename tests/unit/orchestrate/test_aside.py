@@ -8,10 +8,12 @@ import pytest
 
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.errors import GateFailed, RefusedForSafety, Unreachable, UsageFault
+from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety, Unreachable, UsageFault
 from provisioner.orchestrate import aside, attach, engine
 from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.intent import Intent
+from provisioner.orchestrate.phase import Phase
+from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import create_secrets, survey
 from provisioner.orchestrate.verbs import UP
 from tests.fakes.session import World, instant
@@ -43,6 +45,30 @@ def applied(world: World) -> list[tuple[str, tuple[str, ...]]]:
 
 def failing(world: World, host: str, status: Any = "failed") -> None:
     world.hosts.results[host] = HostResult(host, status, message="broke")
+
+
+@pytest.mark.parametrize(("status", "code"), [("unreachable", 12), ("failed", 13), ("stale", 16), ("fenced", 14)])
+def test_whoever_ends_a_run_that_had_begun_the_hint_goes_on_with_it(built: World, status: str, code: int) -> None:
+    edited(built, "cp1")
+    failing(built, "cp1", status)
+    with pytest.raises(KubewrightError) as fault:
+        up(built)
+    told = (built.events[-1].data or {})["error"]["hint"]
+    assert (fault.value.exit_code, fault.value.hint, told) == (code, "kubewright resume run2", "kubewright resume run2")
+
+
+def test_what_looks_into_a_gate_comes_before_what_goes_on(built: World) -> None:
+    with built.session() as session:
+        survey(session)
+        edited(built, "cp1")
+        survey(session)
+
+        def late(_: Session) -> str:
+            raise GateFailed("cp1: gate after node: not so", hint="kubewright logs cp1 kubelet")
+
+        with pytest.raises(GateFailed) as fault:
+            engine.run(session, [Phase("node", "", late)])
+    assert fault.value.hint == f"kubewright logs cp1 kubelet, then kubewright resume {session.run_id}"
 
 
 def test_a_worker_that_fails_is_set_aside_and_the_others_are_done(built: World) -> None:
