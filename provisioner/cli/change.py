@@ -27,7 +27,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
     agreed = Agreed.before(context.inventory, intent.plan_file, intent.allow)
     yes = yes or intent.plan_file is not None      # it was shown already
     context.enter_lab()
-    from provisioner.orchestrate import aside, engine, journal, lock, prober
+    from provisioner.orchestrate import aside, carry, engine, journal, lock, prober
     from provisioner.orchestrate.preflight import fit_survey, known_checks
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import create_secrets
@@ -42,6 +42,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
         aside.leave_out(session, intent.without)
         locked = lock.look(session)
         plan = intent.narrow(session, agreed.hold(session, fit_survey(session, intent.skip)), UP)
+        carry.open_secrets(session)
         if not events:
             _show(context, plan, time.monotonic() - began, whole=_asks(session, yes))
         if not plan.is_empty and _asks(session, yes) and not _agreed(session):

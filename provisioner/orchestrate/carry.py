@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from provisioner.converge import bundle, runner
 from provisioner.converge.results import HostResult
-from provisioner.model.desired import Certificate
+from provisioner.errors import KubewrightError
+from provisioner.model.desired import Certificate, File
 from provisioner.model.events import Emit, Event
 from provisioner.model.plan import Change
 from provisioner.operate import pki
@@ -53,6 +54,29 @@ def _answers(session: Session, step: str, changes: Changes) -> Emit:
         tell(event)
 
     return take
+
+
+def open_secrets(session: Session) -> None:
+    """Open every secret that the plan's changes are made with, before the first of them is made.
+
+    So a key of ours that opens none is told while nothing is half done; an inventory without secrets makes them.
+    """
+    plan = session.the_plan
+    items = [c.item for c in plan.changes] + [o.object.certificate for o in plan.objects if o.object]
+    cas = {item.ca for item in items if isinstance(item, Certificate)}
+    names = {item.secret.name for item in items if isinstance(item, File) and item.secret}
+    if any(o.phase == "access" for o in plan.objects):
+        cas.add("cluster")      # for the certificate that lets us in before anybody is
+    if not session.secrets.exists:
+        return
+    try:
+        for ca in sorted(cas):
+            session.secrets.ca(ca)
+        for name in sorted(names):
+            session.secrets.resolve(name)
+    except KubewrightError as fault:
+        fault.details = (*fault.details, "nothing was changed")
+        raise
 
 
 def mint(session: Session) -> bundle.Mint:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 
 from provisioner.converge.results import HostResult
 from provisioner.orchestrate import journal
-from tests.fakes.session import World
+from tests.fakes.session import World, operator_key
 from tests.unit.cli.test_cluster_verbs import KUBELET, Run, built, drift, run, world  # noqa: F401 - fixtures
 
 
@@ -72,6 +73,23 @@ def test_resume_on_a_machine_that_knows_nothing_rebuilds_the_run_from_the_hosts(
     ended = run("resume")
     assert ended.code == 0 and f"Run {name} by " in ended.err
     assert built.hosts.hosts["w1"].states["file", KUBELET] != "file sha256:by-hand 0600 root:root"
+
+
+@pytest.mark.parametrize(("lose", "code", "said"), [
+    (lambda place, key: shutil.rmtree(place), 15, "the cluster on these hosts has another CA than this inventory"),
+    (lambda place, key: (place / "ca.key.age").unlink(), 15, "secret ca.key.age: not in "),
+    (lambda place, key: operator_key(key), 10, "secret ca.key.age: none of your keys opens it"),
+], ids=["no secrets", "one is missing", "the key of nobody's"])
+def test_resume_without_the_secrets_that_it_needs_changes_nothing(
+        built: World, run: Run, lose: Any, code: int, said: str) -> None:  # noqa: F811 - fixtures
+    name = fail(built, run)
+    drift(built, "cp1")         # comes first, and needs none
+    built.hosts.hosts["w1"].states["certificate", "/etc/kubernetes/pki/kubelet.crt"] = "absent"
+    lose(built.inventory.secrets_dir, built.key)
+    built.forget()
+    ended = run("resume", name)
+    assert (ended.code, said in ended.err, "nothing was changed" in ended.err) == (code, True, True), ended.err
+    assert built.hosts.log == []
 
 
 def test_resume_of_another_inventory_is_refused_until_it_is_meant(built: World, run: Run,  # noqa: F811
