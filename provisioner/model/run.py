@@ -88,11 +88,6 @@ class Run:
     availability: str = ""          # the prober's result in one line
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def is_open(self) -> bool:
-        """Say whether there is something to go on with."""
-        return self.outcome not in (DONE, RUNNING)
-
     def to_json(self) -> dict[str, Any]:
         """Return the run as plain values."""
         return asdict(self)

@@ -62,7 +62,7 @@ def place(inventory: Inventory, run_id: str) -> Path:
 def events(run_dir: Path) -> list[dict[str, Any]]:
     """Return a run's events as plain values; a last line that was cut off by a kill is left out."""
     found = []
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):       # a file that somebody put among the runs
         for line in (run_dir / EVENTS).read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 found.append(json.loads(line))

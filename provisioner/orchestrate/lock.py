@@ -161,7 +161,12 @@ class ClusterLock:
             give_back(session, self._claim, self._tried)
 
     def check(self) -> None:
-        """Raise LockHeld when the last renewals say that the lock is lost; asks nobody."""
+        """Raise LockHeld when the last renewals say that the lock is lost.
+
+        Asks nobody, but where none was asked for a TTL, as after a sleep of this machine: nobody may have taken it.
+        """
+        if not self._no and self._why_lost():
+            self._renew(self._hosts)
         why = self._why_lost()
         if why:
             raise LockHeld(f"the lock was lost: {why}", code=LOST, hint="kubewright status", details=[

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TextIO
 
+from provisioner.errors import UsageFault
 from provisioner.model.inventory import Inventory
 
 CREDENTIALS = "credentials"
@@ -20,12 +21,19 @@ LOCK = "lock"
 
 
 def make(inventory: Inventory, run_id: str) -> tuple[Path, TextIO]:
-    """Make the directory and return it with the lock that says that its run lives; first sweep what dead runs left."""
+    """Make the directory and return it with the lock that says that its run lives; first sweep what dead runs left.
+
+    Raises UsageFault where this user may not write there.
+    """
     run_dir = inventory.runs_dir / run_id
-    for directory in (inventory.state_dir, inventory.runs_dir, run_dir):
-        directory.mkdir(mode=0o700, exist_ok=True)
-    sweep(inventory.runs_dir)
-    lock = _open(run_dir / LOCK)
+    try:
+        for directory in (inventory.state_dir, inventory.runs_dir, run_dir):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        sweep(inventory.runs_dir)
+        lock = _open(run_dir / LOCK)
+    except OSError as fault:
+        raise UsageFault(f"{fault.filename}: keeping the run beside its inventory: {fault.strerror}",
+                         details=["nothing was changed"], hint=f"ls -ld {fault.filename}") from None
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return run_dir, lock
 
@@ -50,10 +58,10 @@ def _empty(run_dir: Path, secrets: list[Path]) -> None:
 
 
 def lives(run_dir: Path) -> bool:
-    """Say whether the run's process is alive: it holds the lock, and nobody else can."""
+    """Say whether the run's process is alive: it holds the lock, and whoever else asks shares it for a moment."""
     with contextlib.closing(_open(run_dir / LOCK)) as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False

@@ -53,10 +53,11 @@ class Session:
     batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are
     removed at the end. `early` holds (phase, host) whose changes were carried with an earlier phase's. `doing` and
     `ahead` say what is worked on until the next safe point, and which hosts wait for it; `in_flight` has the id of each
-    host's step that has not answered yet; `go_on` is the command for a person to go on with after a stop, "" for none. While the run holds the cluster's lock, `epoch` is its number in every order
-    to a host, and `still_ours` raises LockHeld when it does not hold it any more: to be called right before an act that
-    no host can refuse (on the API, etcd, HAProxy). `written` are the hosts that this run handed changes to, `gone_back`
-    those that run what they kept and not what is desired.
+    host's step that has not answered yet; `go_on` is the command for a person to go on with after a stop.
+    While the run holds the cluster's lock, `epoch` is its number in every order to a host, and `still_ours` raises
+    LockHeld when it does not hold it any more: to be called right before an act that no host can refuse (on the API,
+    etcd, HAProxy). `written` are the hosts that this run handed changes to, `gone_back` those that run what they kept
+    and not what is desired.
     Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`. `narrowed` says that
     not all of what differs is in the plan; `made` counts the changes that were made, and `noting` says that control
     planes are told of this run (journal.py).

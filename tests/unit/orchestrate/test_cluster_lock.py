@@ -142,6 +142,25 @@ def test_who_lost_it_stops_at_the_next_safe_point_and_takes_nothing_from_the_nex
         assert all(r["held"] and r["run"] == "run2" for r in records(world))
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_machine_that_slept_for_longer_than_the_ttl_goes_on_if_nobody_took_the_lock(
+        world: World, monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
+    elsewhere(monkeypatch)
+    mine, slept, real = world.session(), 10 * TTL, lock._clock
+    with lock.look(mine).held():
+        world.hosts.now += slept
+        if taken:
+            with lock.look(world.session()).held():
+                pass
+        monkeypatch.setattr(lock, "_clock", lambda: real() + slept)
+        if not taken:
+            mine.safe_point()
+            assert not any(record.age >= TTL for record in lock.holders(world.session()))
+        else:
+            with pytest.raises(LockHeld, match=r"taken by .*run2"):
+                mine.safe_point()
+
+
 def test_who_lost_it_writes_on_no_host(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(monkeypatch)
     built.hosts.hosts["w1"].edit(KUBELET_CONFIG[1], "file sha256:by-hand 0600 root:root", unit="kubelet.service")

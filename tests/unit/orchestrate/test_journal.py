@@ -150,6 +150,12 @@ def test_a_run_is_named_by_the_beginning_of_its_id_if_only_one_begins_so() -> No
         journal.pick([], None)
 
 
+def test_a_file_that_somebody_put_among_the_runs_is_no_run(built: World) -> None:
+    built.inventory.runs_dir.mkdir(parents=True, exist_ok=True)
+    (built.inventory.runs_dir / "notes.txt").write_text("look at the second one")
+    assert "notes.txt" not in [run.id for run in journal.here(built.inventory)]
+
+
 def test_a_last_line_that_was_cut_off_is_left_out(built: World) -> None:
     ran(built)
     with (built.inventory.runs_dir / RUN / "events.jsonl").open("a") as file:

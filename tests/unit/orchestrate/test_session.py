@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 from cryptography import x509
 
 from provisioner.compile import pki as table
-from provisioner.errors import GateFailed, InventoryRefused, KubewrightError
+from provisioner.errors import GateFailed, InventoryRefused, KubewrightError, UsageFault
 from provisioner.operate import pki
+from provisioner.orchestrate import rundir
 from provisioner.orchestrate import session as module
 from provisioner.orchestrate.session import Session, open_session
 from tests.fakes.session import World
@@ -145,3 +147,20 @@ def test_without_a_lock_file_no_session_opens_and_no_directory_is_made(world: Wo
     with pytest.raises(InventoryRefused):
         open_session(world.inventory, lambda e: None, run=True)
     assert not world.inventory.state_dir.exists()
+
+
+def test_where_no_run_can_be_kept_the_place_is_named(world: World) -> None:
+    lock_beside(world)
+    world.inventory.state_dir.write_text("in the way")
+    with pytest.raises(UsageFault, match=f"{world.inventory.state_dir}: keeping the run .*: File exists") as refused:
+        open_session(world.inventory, lambda e: None, run=False)
+    assert refused.value.details == ("nothing was changed",)
+
+
+def test_two_who_ask_at_once_whether_a_dead_run_lives_do_not_take_each_other_for_it(tmp_path: Path) -> None:
+    with (tmp_path / rundir.LOCK).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not rundir.lives(tmp_path)
+    with (tmp_path / rundir.LOCK).open("w") as own:
+        fcntl.flock(own, fcntl.LOCK_EX)
+        assert rundir.lives(tmp_path)
