@@ -1,4 +1,4 @@
-"""`read`: the bytes of one file, for those we fetch (an operator's credentials)."""
+"""`read`: the bytes of files, for those we fetch (an operator's credentials)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ LIMIT = 16 << 20
 
 
 def read(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a regular file's bytes as base64; a symlink is not followed."""
-    path = host.at(request["path"])
+    """Return regular files' bytes as base64, all or none; a symlink is not followed."""
+    return {"contents": [base64.b64encode(_bytes(host, path)).decode() for path in request["paths"]]}
+
+
+def _bytes(host: Host, name: str) -> bytes:
+    path = host.at(name)
     if os.lstat(path).st_size > LIMIT:
-        raise Fault(f"{request['path']}: larger than {LIMIT} bytes")
+        raise Fault(f"{name}: larger than {LIMIT} bytes")
     data, _ = files.read(path)
-    return {"content": base64.b64encode(data).decode()}
+    return data

@@ -56,7 +56,8 @@ def on_hosts(session: Session) -> list[Applied]:
 
 
 def _read(session: Session, host: str) -> str:
-    return remote.read(session.pool.connection(host), HOST_PATH).decode(errors="replace")
+    (text,) = remote.read(session.pool.connection(host), [HOST_PATH])
+    return text.decode(errors="replace")
 
 
 def _parsed(text: str) -> Applied | None:

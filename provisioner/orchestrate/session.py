@@ -212,8 +212,7 @@ class Session:
         files = self._credential_files(name)
         if all(f.is_file() for f in files):
             return files
-        data = self._on_first(hosts, lambda host: [
-            remote.read(self.pool.connection(host), path) for path in (ca, cert, key)])
+        data = self._on_first(hosts, lambda host: remote.read(self.pool.connection(host), (ca, cert, key)))
         return self._write_credentials(name, *data)
 
     def _write_credentials(self, name: str, ca: bytes, cert: bytes, key: bytes) -> Files:

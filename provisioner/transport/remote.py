@@ -258,9 +258,9 @@ def ask(connection: Connection, path: str, lines: Sequence[str], *, span: float 
     return [list(answers) for answers in call(connection, "socket", request, span + SLACK)["rounds"]]
 
 
-def read(connection: Connection, path: str) -> bytes:
-    """Return the bytes of one file on the host."""
-    return base64.b64decode(call(connection, "read", {"path": path})["content"])
+def read(connection: Connection, paths: Sequence[str]) -> list[bytes]:
+    """Return the bytes of files on the host, in this order; a fault where one is not there."""
+    return [base64.b64decode(content) for content in call(connection, "read", {"paths": list(paths)})["contents"]]
 
 
 def kept(connection: Connection, steps: str = "") -> list[Kept]:

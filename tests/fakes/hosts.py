@@ -313,7 +313,10 @@ class FakeHosts:
             take({"__REALTIME_TIMESTAMP": "1", "SYSLOG_IDENTIFIER": process, "MESSAGE": f"{process} line {number}"})
         return {"ended": True}
 
-    def read(self, connection: Line, path: str) -> bytes:
+    def read(self, connection: Line, paths: Sequence[str]) -> list[bytes]:
+        return [self._read(connection, path) for path in paths]
+
+    def _read(self, connection: Line, path: str) -> bytes:
         extras = self.hosts[connection.name].extras
         for kind in ("file", "certificate"):
             if (kind, path) in extras:

@@ -68,6 +68,7 @@ def test_an_unknown_kind_is_refused(box: FakeHost) -> None:
 def test_read_gives_the_bytes_and_follows_no_symlink(box: FakeHost) -> None:
     box.put("/etc/kubernetes/admin.conf", b"\x00secret", 0o600)
     box.path("/etc/link").symlink_to("kubernetes/admin.conf")
-    assert base64.b64decode(box.call("read", {"path": "/etc/kubernetes/admin.conf"})["content"]) == b"\x00secret"
-    assert "symbolic link" in box.call("read", {"path": "/etc/link"}, status=1)
-    assert "No such file" in box.call("read", {"path": "/etc/none"}, status=1)
+    (content,) = box.call("read", {"paths": ["/etc/kubernetes/admin.conf"]})["contents"]
+    assert base64.b64decode(content) == b"\x00secret"
+    assert "symbolic link" in box.call("read", {"paths": ["/etc/link"]}, status=1)
+    assert "No such file" in box.call("read", {"paths": ["/etc/kubernetes/admin.conf", "/etc/none"]}, status=1)

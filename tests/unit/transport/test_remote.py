@@ -24,9 +24,10 @@ def answering(monkeypatch: pytest.MonkeyPatch, rc: int, stdout: bytes = b"", std
     monkeypatch.setattr(Connection, "stream", lambda *a, **k: Completed(rc, stdout, stderr))
 
 
-def test_the_real_applier_reads_a_file(login: Login, tmp_path: Path) -> None:
+def test_the_real_applier_reads_files(login: Login, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\x00bytes")
-    assert remote.read(login(), str(tmp_path / "a")) == b"\x00bytes"
+    (tmp_path / "b").write_bytes(b"others")
+    assert remote.read(login(), [str(tmp_path / "b"), str(tmp_path / "a")]) == [b"others", b"\x00bytes"]
 
 
 def test_the_real_applier_observes_facts_and_states(login: Login, tmp_path: Path) -> None:
@@ -65,20 +66,20 @@ def test_a_program_behind_a_unix_socket_is_asked_on_the_host(login: Login) -> No
 def test_a_host_without_python_says_so(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, 127, stderr=b"bash: line 1: python3: command not found")
     with pytest.raises(Unreachable, match="cp1: applier read: there is no python3") as caught:
-        remote.read(login(), "/x")
+        remote.read(login(), ["/x"])
     assert (caught.value.code, "python3" in caught.value.hint) == ("no-python", True)
 
 
 def test_words_around_the_answer_are_shown(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, 0, stdout=b"Welcome to cp1!\n{}")
     with pytest.raises(Unreachable, match="cp1: applier read: the answer is not JSON: 'Welcome to cp1!"):
-        remote.read(login(), "/x")
+        remote.read(login(), ["/x"])
 
 
 def test_the_appliers_own_fault_is_its_last_line(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, 1, stderr=b"context\napplier: no space left\n")
     with pytest.raises(KubewrightError, match="cp1: applier read: exit 1: applier: no space left") as caught:
-        remote.read(login(), "/x")
+        remote.read(login(), ["/x"])
     assert caught.value.details == ("context",)
 
 
@@ -134,7 +135,7 @@ def test_store_of_nothing_asks_nobody(login: Login, monkeypatch: pytest.MonkeyPa
 def test_a_python_before_3_9_is_the_hosts_fault_and_not_ours(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, 1, stderr=b"too old: Python 3.7.3\n")
     with pytest.raises(Unreachable, match=r"cp1: applier read: Python 3\.7\.3 is too old; 3\.9 is needed") as caught:
-        remote.read(login(), "/x")
+        remote.read(login(), ["/x"])
     assert caught.value.code == "python-old"
 
 
