@@ -147,8 +147,8 @@ def _hears_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def until(look: Any, timeout: float, what: str, interval: float = 0.1) -> Any:
-    """Poll until `look` returns something true, and return it."""
+def until(look: Any, timeout: float, what: str, interval: float = 0.25) -> Any:
+    """Poll until `look` returns something true, and return it; each look takes its share of the nodes' processor."""
     end = time.monotonic() + timeout
     while True:
         found = look()
