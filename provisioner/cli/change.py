@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +26,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
 
     budget, limit = budget_of(intent.slo), Limit.parse(intent.max_unavailable)
     agreed = Agreed.before(context.inventory, intent.plan_file, intent.allow)
+    intent = replace(intent, allow=agreed.allowed)  # what the plan was allowed, whoever goes on with the run is too
     yes = yes or intent.plan_file is not None      # it was shown already
     context.enter_lab()
     from provisioner.orchestrate import aside, carry, engine, journal, lock, prober

@@ -16,6 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from provisioner.artifacts.lockfile import write_lock
+from provisioner.converge.results import HostResult
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan_document import plan_schema
@@ -205,7 +206,7 @@ def test_what_needs_a_word_is_named_by_plan_and_done_by_up_with_it_alone(
     assert built.hosts.log == []
 
 
-def test_a_saved_plan_keeps_what_was_allowed(
+def test_a_saved_plan_keeps_what_was_allowed_and_so_does_whoever_goes_on_with_its_run(
         built: World, run: Run, change: Change, tmp_path: Path) -> None:  # noqa: F811
     change({"api.virtual_router_id": 7})
     file = tmp_path / "plan.json"
@@ -213,7 +214,11 @@ def test_a_saved_plan_keeps_what_was_allowed(
     assert run("up", "--plan", str(file)).code == 15
     assert run("up", "--plan", str(file), "--allow", "virtual-router-changed").code == 64
     assert run("plan", "--allow", "virtual-router-changed", "--out", str(file)).code == 0
-    assert run("up", "--plan", str(file)).code == 0
+    built.hosts.results["cp1"] = HostResult("cp1", "failed", message="broke")
+    assert run("up", "--plan", str(file)).code == 13
+    built.hosts.results.clear()
+    ended = run("resume", "--yes")
+    assert ended.code == 0, ended.err
     assert run("plan").out.startswith("No changes."), "the record follows"
 
 
