@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from provisioner.compile import fields
@@ -20,6 +22,7 @@ from provisioner.operate.access import Access
 FIELD_MANAGER = "kubewright"
 OURS = "app.kubernetes.io/managed-by=kubewright"
 TIMEOUT = 10.0
+AT_ONCE = 4         # objects that are compared at the same time: each waits for two answers
 
 # (apiVersion, kind) -> (plural, namespaced): every kind that templates/manifests uses; an unknown one is our bug
 KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
@@ -66,7 +69,7 @@ def object_path(body: Mapping[str, Any], *, name: str | None = None) -> str:
 
 
 class Kube:
-    """A connection to one API server; not shared between threads."""
+    """A connection to one API server; `request` may be called by several threads at a time, as its pool allows."""
 
     def __init__(self, access: Access) -> None:
         from kubernetes import client
@@ -169,7 +172,9 @@ def compare_objects(kube: Kube | None, objects: Sequence[KubeObject]) -> tuple[O
     """
     if kube is None:
         return tuple(_change(o, "add", "no API yet", {}, o.body) for o in objects)
-    changes = [change for o in objects if o.certificate is None and (change := _compare_object(kube, o))]
+    compared = [o for o in objects if o.certificate is None]
+    with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="object") as executor:
+        changes = [change for change in executor.map(partial(_compare_object, kube), compared) if change]
     return (*changes, *_strays(kube, objects))
 
 

@@ -232,6 +232,28 @@ def test_what_was_applied_does_not_differ_although_the_server_adds_and_counts(ap
     assert compare_objects(kube, objects) == ()
 
 
+def test_objects_are_compared_side_by_side(api: MemoryApi) -> None:
+    together = threading.Barrier(2, timeout=30)
+
+    class Meeting(MemoryKube):
+        def find(self, path: str) -> dict[str, Any] | None:
+            together.wait()         # broken, where one is asked for after the other
+            return super().find(path)
+
+    assert len(compare_objects(Meeting(api), desired(manifest(name="a"), manifest(name="b")))) == 2
+
+
+def test_over_one_client_they_are_told_in_their_order_and_a_fault_of_one_ends_it(kube: Kube, server: Server) -> None:
+    bodies = [manifest(name=f"n{n:02}", data={"n": str(n)}) for n in range(20)]
+    for body in bodies[::2]:
+        kube.apply(body)
+    found = compare_objects(kube, desired(*bodies))
+    assert [c.identity for c in found] == [o.identity for o in desired(*bodies[1::2])]
+    server.api.refuse = 403
+    with pytest.raises(ApiFault, match="403"):
+        compare_objects(kube, desired(*bodies))
+
+
 def test_a_changed_object_names_the_fields_that_differ_as_deep_as_they_are(api: MemoryApi) -> None:
     kube = MemoryKube(api)
     kube.apply(manifest("Deployment", version="apps/v1", spec={"replicas": 2, "template": {"spec": {"nodeName": "a"}}}))
