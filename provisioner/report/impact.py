@@ -34,9 +34,9 @@ def _step_lines(step: Step) -> Iterator[str]:
 def _amount(step: Step) -> str:
     parts = []
     if step.changes:
-        parts.append(f"{_count(step.changes, 'change')} on {names(step.hosts)}")
+        parts.append(f"{count(step.changes, 'change')} on {names(step.hosts)}")
     if step.objects:
-        parts.append(_count(step.objects, "Kubernetes object"))
+        parts.append(count(step.objects, "Kubernetes object"))
     return ", ".join(parts)
 
 
@@ -54,7 +54,7 @@ def impact(plan: Plan, cluster: Cluster) -> Iterator[str]:
         yield "nothing that runs is restarted"
         return
     restarts, reloads = (sum(len(a.hosts) for a in acts if a.action == action) for action in ("restart", "reload"))
-    parts = [_count(n, noun) for n, noun in ((restarts, "restart"), (reloads, "reload")) if n]
+    parts = [count(n, noun) for n, noun in ((restarts, "restart"), (reloads, "reload")) if n]
     yield f"{' and '.join(parts)}, each turn proved before the next"
     restarted = {a.unit for a in acts if a.action == "restart"}
     if restarted & set(_RUNS_ON):
@@ -85,5 +85,6 @@ def names(hosts: Sequence[str]) -> str:
     return ", ".join(hosts[:_NAMED]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return `1 host`, `2 hosts`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,7 +10,7 @@ from typing import Any
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Artifact
 from provisioner.model.plan import NEEDS_FLAG, Change, ObjectChange, Plan
-from provisioner.report.impact import impact, impact_lines, names
+from provisioner.report.impact import count, impact, impact_lines, names
 
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~",
            "restore": "~"}
@@ -25,10 +25,11 @@ _ONE = {"sysctl": "kernel setting", "module": "kernel module", "swap": "swap dev
 def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:
     """Return the plan as text; `diff` adds the unified diffs and shows every line."""
     if plan.is_empty:
-        return "\n".join([f"No changes. {len(plan.desired.hosts)} hosts match the inventory "
+        hosts = len(plan.desired.hosts)
+        return "\n".join([f"No changes. {count(hosts, 'host')} {'match' if hosts > 1 else 'matches'} the inventory "
                           f"(checked {plan.checked} items in {seconds:.1f}s).", *_notes(plan)])
-    head = f"Cluster  {cluster.cluster}    {len(cluster.control_planes)} control planes, {len(cluster.workers)} " \
-        f"workers, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}"
+    head = f"Cluster  {cluster.cluster}    {count(len(cluster.control_planes), 'control plane')}, " \
+        f"{count(len(cluster.workers), 'worker')}, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}"
     return "\n".join([head, "", *_table(plan, cluster, diff=diff), "", *impact_lines(plan, cluster), *_notes(plan),
                       _totals(plan)])
 
@@ -43,12 +44,14 @@ def drift_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fal
     """Return what differs from what was last applied; the same table, without what a run would do about it."""
     hosts = len(plan.desired.hosts)
     if plan.is_empty:
-        return "\n".join([f"No drift. {hosts} hosts are what the last `up` made them "
+        return "\n".join([f"No drift. {count(hosts, 'host')} {'are' if hosts > 1 else 'is'} what the last `up` made "
+                          f"{'them' if hosts > 1 else 'it'} "
                           f"(checked {plan.checked} items in {seconds:.1f}s).", *_notes(plan)])
     changed = len({c.host for c in plan.changes})
     return "\n".join([f"Cluster  {cluster.cluster}    Kubernetes {cluster.kubernetes}, as last applied", "",
                       *_table(plan, cluster, diff=diff), "", *_notes(plan),
-                      f"Drift: {len(plan.changes) + len(plan.objects)} differences on {changed} of {hosts} hosts."])
+                      f"Drift: {count(len(plan.changes) + len(plan.objects), 'difference')} on {changed} of {hosts} "
+                      "hosts."])
 
 
 def _table(plan: Plan, cluster: Cluster, *, diff: bool) -> list[str]:
@@ -110,8 +113,8 @@ def _brief(change: Change) -> str:
 def _counted(changes: Sequence[Change]) -> str:
     """Say how many of each kind, most first: `24 files, 15 certificates`."""
     parts = []
-    for kind, count in Counter(c.kind for c in changes).most_common():
-        parts.append(f"{count} {_ONE.get(kind, kind) if count == 1 else _MANY.get(kind, f'{kind}s')}")
+    for kind, number in Counter(c.kind for c in changes).most_common():
+        parts.append(f"{number} {_ONE.get(kind, kind) if number == 1 else _MANY.get(kind, f'{kind}s')}")
     size = sum(c.item.size for c in changes if isinstance(c.item, Artifact) and c.action != "remove")
     return ", ".join(parts) + (f", {size / 1e6:.0f} MB" if size else "")
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from provisioner.model.run import PhaseSeen, Run, StepSeen
+from provisioner.report.impact import count
 
 _BAD = ("stale", "failed")
 
@@ -23,7 +24,7 @@ def runs_table(runs: Sequence[Run]) -> Iterable[str]:
 def run_text(run: Run) -> Iterable[str]:
     """Yield the run's head, its phases in order, what each host did in them, and what ended it."""
     yield (f"Run {run.id}   {run.origin.verb or 'verb unknown'} by {_who(run)}   {_when(run.began)}   "
-           f"{run.outcome}   {_seconds(run.seconds)} s   {run.changes} changes")
+           f"{run.outcome}   {_seconds(run.seconds)} s   {count(run.changes, 'change')}")
     if not run.here:
         yield "Known from the hosts only: phases that no host has a step of are not shown."
     steps: dict[str, list[StepSeen]] = {}
@@ -42,7 +43,7 @@ def run_text(run: Run) -> Iterable[str]:
 
 def done_so_far(run: Run) -> Iterable[str]:
     """Yield what a run that is gone on with had done, in a few lines."""
-    yield f"Run {run.id} by {_who(run)}, {_when(run.began)}: {run.outcome}, {run.changes} changes made"
+    yield f"Run {run.id} by {_who(run)}, {_when(run.began)}: {run.outcome}, {count(run.changes, 'change')} made"
     done = [p.name for p in run.phases if p.status in ("ok", "nothing-to-do")]
     done = done or list(dict.fromkeys(s.phase for s in run.steps if s.status == "done"))
     if done:
