@@ -10,7 +10,7 @@ import click
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
-    from provisioner.orchestrate.status import Status
+    from provisioner.orchestrate.status import HostStatus, Status
 
 NOT_HEALTHY = 13
 
@@ -32,13 +32,19 @@ def status(context: Context) -> int:
     return 0 if seen.healthy else NOT_HEALTHY
 
 
+def _seen(host: HostStatus) -> tuple[str, str]:
+    """Return how long its certificates last and how many differences it has; not seen is not none."""
+    if host.drift is None:
+        return "?", "?"
+    return "-" if host.certs_days is None else f"{host.certs_days}d", str(host.drift or "-")
+
+
 def _lines(seen: Status) -> Iterable[str]:
     health = "healthy" if seen.healthy else "needs attention"
     yield (f"Cluster {seen.cluster}   {health}   Kubernetes {seen.kubernetes}   API {seen.api} "
            f"(VIP on {seen.vip_holder})   checked in {seen.seconds:.1f}s")
     table = [("HOST", "ROLES", "VERSION", "API", "ETCD", "KUBELET", "CERTS", "DRIFT")]
-    table += [(h.host, h.roles, h.version, h.api, h.etcd, h.kubelet,
-               f"{h.certs_days}d" if h.certs_days is not None else "-", str(h.drift or "-")) for h in seen.hosts]
+    table += [(h.host, h.roles, h.version, h.api, h.etcd, h.kubelet, *_seen(h)) for h in seen.hosts]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

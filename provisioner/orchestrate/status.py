@@ -167,4 +167,7 @@ def _vip(session: Session) -> str:
     holders = [name for name, o in session.observed.items() if o.facts.interface_of(str(vip))]
     if len(holders) == 1:
         return holders[0]
+    unseen = [h.name for h in session.cluster.load_balancers if h.name in session.unreachable]
+    if unseen and not holders:
+        return f"!VIP {vip} is on no host that answers; not seen: {', '.join(unseen)}"
     return f"!VIP {vip} is on {', '.join(holders) or 'no host'}; it belongs on exactly one"
