@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -63,11 +65,22 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
 
 
 def readers(context: Context, session: Session, events: bool) -> Emit:
-    """Return who reads a run's events: its file, and the console or with `events` whoever reads stdout."""
-    from provisioner.report.console import Console, json_lines, to_all, to_file
+    """Return who reads a run's events: its file, and the console or with `events` whoever reads stdout.
 
-    reader = json_lines(sys.stdout) if events else Console(sys.stderr, verbose=context.verbose)
-    return to_all([to_file(session.run_dir / "events.jsonl"), reader])
+    When nobody reads any more (`up | head`) the run stops as at Ctrl-C, where nothing is half done.
+    """
+    from provisioner.report.console import Console, json_lines, to_all, to_file, while_read
+
+    stream = sys.stdout if events else sys.stderr
+    reader = json_lines(stream) if events else Console(stream, verbose=context.verbose)
+    return to_all([to_file(session.run_dir / "events.jsonl"), while_read(reader, lambda: _stop_unread(stream))])
+
+
+def _stop_unread(stream: TextIO) -> None:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())       # what stands in its buffer would be the next fault
+    os.close(nothing)
+    os.kill(os.getpid(), signal.SIGTERM)    # whichever thread tells this, the main one hears it
 
 
 def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:
@@ -90,12 +103,14 @@ def _agreed(session: Session) -> bool:
 
 
 def _end(context: Context, session: Session, seconds: float, plan: Plan) -> str:
+    from provisioner.report.impact import count
+
     cluster = context.inventory.cluster
     changed = len(plan.changes) + len(plan.objects)
     left = [f"Left out: {', '.join(session.unreachable)}"] if session.unreachable else []
     left += ["Not all of what differs was asked for: see the plan"] if session.narrowed else []
     return "\n".join([
-        f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {changed} changes, "
-        f"{len(session.answering(cluster.nodes))} nodes Ready, API https://{cluster.api_endpoint}", *left,
+        f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {count(changed, 'change')}, "
+        f"{count(len(session.answering(cluster.nodes)), 'node')} Ready, API https://{cluster.api_endpoint}", *left,
         f"For kubectl: {context.command('kubeconfig --output FILE')}  (your own kubeconfig is left alone)",
         f"Next: {context.command('plan' if left else 'status')} · {context.command('runs report')}"])

@@ -124,6 +124,7 @@ class Console:
     def _line(self, text: str, mark: str = "") -> None:
         """Write a line that stays."""
         self._clear()
+        text = _in_one_line(text)
         shown = f"  {self._painted(mark)} {text}" if mark else text
         self._stream.write(f"{shown.rstrip()}\n")
         self._stream.flush()
@@ -139,7 +140,7 @@ class Console:
             pending = "  " + " ".join(f"· {p}" for p in self._progress.pending)
             lines = [f"  {_SPINNER[self._turn % len(_SPINNER)]} {self._progress.status(now)}", pending.rstrip()]
             width = _width(self._stream)
-            shown = [line[:width - 1] for line in lines if line]
+            shown = [_in_one_line(line)[:width - 1] for line in lines if line]
             self._stream.write("\n".join(shown))
             self._stream.flush()
             self._drawn = len(shown)
@@ -158,6 +159,11 @@ class Console:
         return mark if self._plain or mark not in _COLOURS else f"{_COLOURS[mark]}{mark}\x1b[0m"
 
 
+def _in_one_line(text: str) -> str:
+    """Return what a host said so that it takes one line and moves nothing: drawing counts lines."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def _width(stream: TextIO) -> int:
     try:
         return os.get_terminal_size(stream.fileno()).columns
@@ -171,6 +177,24 @@ def json_lines(stream: TextIO) -> Emit:
     def write(event: Event) -> None:
         stream.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
         stream.flush()
+
+    return write
+
+
+def while_read(reader: Emit, gone: Callable[[], None]) -> Emit:
+    """Return a reader that, when what it writes can be written no more, calls `gone` and hears nothing from then on.
+
+    Whoever tells an event, often in the midst of a change, never meets the fault.
+    """
+    readers = [reader]
+
+    def write(event: Event) -> None:
+        try:
+            for one in readers:
+                one(event)
+        except OSError:
+            readers.clear()
+            gone()
 
     return write
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import signal
 import stat
@@ -16,7 +17,9 @@ import pytest
 import yaml
 
 from provisioner.cli import main as command
-from provisioner.model.events import Emit
+from provisioner.cli.change import readers
+from provisioner.cli.context import Context
+from provisioner.model.events import Emit, Event
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.orchestrate import engine, session
@@ -161,6 +164,25 @@ def test_up_that_fails_says_which_phase_and_what_was_not_started(built: World, r
     assert "error: " in ended.err and "connection refused" in ended.err
 
 
+@pytest.mark.parametrize("events", [False, True], ids=["console", "events"])
+def test_when_nobody_reads_a_run_it_is_asked_to_stop_and_writes_no_more(
+    built: World, monkeypatch: pytest.MonkeyPatch, events: bool,
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *sent: asked.append(sent))
+    with built.session() as opened, os.fdopen(write, "w") as stream:
+        monkeypatch.setattr(sys, "stdout" if events else "stderr", stream)
+        emit = readers(Context(), opened, events)
+        for number in (1, 2):
+            emit(Event("diagnostic", 1.0, message=str(number)))
+        monkeypatch.undo()
+        kept = (opened.run_dir / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    assert asked == [(os.getpid(), signal.SIGTERM)]
+    assert [json.loads(line)["message"] for line in kept] == ["1", "2"], "the run's own record goes on"
+
+
 def test_up_asks_on_a_terminal_and_no_means_no(built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from provisioner.cli import change as changing
 
@@ -233,7 +255,8 @@ def test_status_shows_all_that_can_be_seen_while_a_host_is_down(built: World, ru
     assert ended.code == 13
     table = {line.split()[0]: line.split() for line in ended.out.splitlines() if line.startswith(("cp", "w"))}
     assert list(table) == ["cp1", "cp2", "cp3", "w1", "w2"]
-    assert table["cp1"].count("?") == 2, "neither its API server nor its member was seen"
+    assert table["cp1"].count("?") == 4, "neither its API server, member, certificates nor differences were seen"
+    assert "VIP 10.77.0.10 is on no host that answers; not seen: cp1" in ended.out, "it may well have it"
     assert "ok" in table["cp2"] and "Ready" in table["w1"]
     assert "cp1: connecting: no route" in ended.out
     assert "Quorum   2 of 3, can lose 0" in ended.out

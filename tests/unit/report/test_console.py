@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.model.events import SCHEMA_VERSION, Event
-from provisioner.report.console import QUIET, Console, is_plain, json_lines, to_all, to_file
+from provisioner.report.console import QUIET, Console, is_plain, json_lines, to_all, to_file, while_read
 from tests.fakes.terminal import Terminal
 
 CASES = Path(__file__).parents[2] / "cases" / "runs"
@@ -278,3 +278,28 @@ def test_an_event_of_a_type_unknown_to_the_console_is_passed_over() -> None:
     stream = io.StringIO()
     Console(stream)(Event("something-new", time.time(), message="later"))
     assert stream.getvalue() == ""
+
+
+def test_a_reader_that_cannot_write_is_asked_no_more_and_nobody_who_tells_meets_the_fault() -> None:
+    heard: list[Event] = []
+    gone: list[str] = []
+
+    def reader(event: Event) -> None:
+        heard.append(event)
+        if len(heard) == 2:
+            raise BrokenPipeError
+
+    emit = while_read(reader, lambda: gone.append("left"))
+    for event in STORY[:4]:
+        emit(event)
+    assert (heard, gone) == (list(STORY[:2]), ["left"])
+
+
+def test_what_a_host_says_takes_one_line_and_moves_nothing_on_the_terminal() -> None:
+    terminal = Terminal()
+    events = (*STORY[:2], Event("waiting", 2.0, phase="pki", host="cp1", message="two\nlines\x1b[2J"),
+              Event("host-done", 3.0, phase="pki", host="cp1", status="failed", message="apt:\nno \x1b[31mroom"),
+              Event("run-end", 4.0, status="failed"))
+    replay(terminal, events)
+    assert [" ".join(line.split()) for line in terminal.screen] == [
+        "Run 20260101-000000-ab12", "cp1 failed apt: no [31mroom"]
