@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli.context import Context
+from provisioner.cli.group import Group
 
 if TYPE_CHECKING:
     from provisioner.model.run import Run
     from provisioner.report.story import Story
 
 
-@click.group("runs")
+@click.group("runs", cls=Group)
 def runs() -> None:
     """Look at what earlier runs did."""
 
@@ -90,9 +91,14 @@ def report(context: Context, run: str | None, target: Path | None) -> int:
 @click.pass_obj
 def diff(context: Context, first: str, second: str | None) -> int:
     """Say what SECOND, by default the newest run, did differently from FIRST."""
+    from provisioner.errors import UsageFault
     from provisioner.report.compare import compare, comparison_text
 
-    found = compare(_story(context, first), _story(context, second))
+    stories = _story(context, first), _story(context, second)
+    if stories[0].id == stories[1].id:
+        raise UsageFault(f"{stories[0].id}: there is no other run to compare it with" if second is None else
+                         f"{stories[0].id}: the same run twice", hint="kubewright runs list --here")
+    found = compare(*stories)
     if context.wants_json:
         context.print_json(found.to_json())
     else:
@@ -102,10 +108,16 @@ def diff(context: Context, first: str, second: str | None) -> int:
 
 def _story(context: Context, run: str | None) -> Story:
     """Read a run from this machine's copy of its events."""
+    from provisioner.errors import UsageFault
     from provisioner.orchestrate import journal
     from provisioner.report.story import story_of
 
-    chosen = journal.pick(journal.here(context.inventory), run)
+    try:
+        chosen = journal.pick(journal.here(context.inventory), run)
+    except UsageFault as fault:
+        fault.details = (*fault.details, "only runs of this machine have the events that are needed for this")
+        fault.hint = "kubewright runs list --here"
+        raise
     return story_of(chosen.id, journal.events(journal.place(context.inventory, chosen.id)), outcome=chosen.outcome)
 
 

@@ -75,4 +75,14 @@ def test_two_runs_are_compared_as_text_or_as_values(inventory: Path, capsys: pyt
 def test_a_run_that_is_not_there_is_a_usage_fault_that_says_how_to_list_them(
         inventory: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
     assert call(inventory, *words) == 64
-    assert "2027: no run is called so\nhint: kubewright runs list" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "error: 2027: no run is called so\nonly runs of this machine have the events that are needed for this\n"
+        f"hint: kubewright -i {inventory} runs list --here\n")
+
+
+@pytest.mark.parametrize(("words", "why"), [
+    ((RENEWED,), "there is no other run to compare it with"), ((FAILED, FAILED), "the same run twice")])
+def test_a_run_is_not_compared_with_itself(
+        inventory: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], why: str) -> None:
+    assert call(inventory, "diff", *words) == 64
+    assert capsys.readouterr().err.startswith(f"error: {words[0]}: {why}\n")

@@ -118,6 +118,13 @@ def test_what_was_not_started_is_told_once_also_where_the_screen_said_it_among_t
 def test_of_a_run_that_was_killed_the_page_says_so() -> None:
     text = report_html(story_of("r", small()[:6]))
     assert "events stop here: it was killed" in text and "unfinished" in text
+    assert "<pre>kubewright resume r</pre>" in text
+
+
+def test_of_a_run_that_did_not_end_well_the_page_never_says_that_nothing_was_changed() -> None:
+    begun = [e for e in small()[:6] if e["type"] != "changed"]      # a step that was begun may have ended on its host
+    text = report_html(story_of("r", begun))
+    assert "Nothing was changed" not in text and "events tell of no change." in text
 
 
 def test_a_run_that_ended_well_and_measured_nothing_has_no_empty_parts() -> None:
