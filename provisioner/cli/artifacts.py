@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from provisioner.cli.group import Group
+
 if TYPE_CHECKING:
     from provisioner.artifacts.catalogue import Catalogue
     from provisioner.model.artifact import ArtifactLock
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 _HOST_ARCH = "amd64"
 
 
-@click.group("artifacts")
+@click.group("artifacts", cls=Group)
 def artifacts() -> None:
     """The bytes that hosts run: list them, build them, check them."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli.context import Context
+from provisioner.cli.group import Group
 
 if TYPE_CHECKING:
     from provisioner.orchestrate.certificates import Report, Row
@@ -18,7 +19,7 @@ NOT_VALID = 13
 _HEADS = (("ca", "CA"), ("certificate", "CERTIFICATE"), ("kubeconfig", "KUBECONFIG"))
 
 
-@click.group("certs")
+@click.group("certs", cls=Group)
 def certs() -> None:
     """Look after certificates."""
 

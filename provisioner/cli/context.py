@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from provisioner.model.inventory import Inventory
 
+_NAME = "kubewright"
+
 
 @dataclass
 class Context:
@@ -41,13 +43,23 @@ class Context:
 
     def command(self, verb: str) -> str:
         """Return how to call a verb on this inventory, as this call was made: a hint that can be pasted."""
-        import shutil
-        import sys
+        import shlex
 
-        program = Path(sys.argv[0])
-        name = program.name if shutil.which(program.name) else os.path.relpath(program)
-        chosen = f" -i {self.directory}" if self.directory else ""
-        return f"{name}{chosen} {verb}"
+        chosen = f" -i {shlex.quote(self.directory)}" if self.directory else ""
+        return f"{_program()}{chosen} {verb}"
+
+    def pasted(self, hint: str) -> str:
+        """Return a hint with its commands called as this call was made; what names an inventory itself stays."""
+        import re
+
+        from provisioner.cli.verbs import existing_verbs
+
+        def called(found: re.Match[str]) -> str:
+            needs_none = found[1] in ("schema", "--help") or hint.endswith(" --help")
+            return f"{_program()} {found[1]}" if needs_none else self.command(found[1])
+
+        verbs = "|".join([*existing_verbs(), "--help"])
+        return re.sub(rf"(?<![\w/.-])kubewright ({verbs})(?![\w-])", called, hint)
 
     def enter_lab(self) -> None:
         """Enter the lab's own network if the inventory is a lab; call it before any thread or connection."""
@@ -63,3 +75,13 @@ class Context:
         import click
 
         click.echo(json.dumps({"schema_version": 1, **document}, indent=2, ensure_ascii=False))
+
+
+def _program() -> str:
+    """Return what to type to run us again from here: the file, where it is ours and no PATH leads to it."""
+    import shutil
+    import sys
+
+    program = Path(sys.argv[0])
+    direct = program.name == _NAME and os.access(program, os.X_OK) and not shutil.which(_NAME)
+    return os.path.relpath(program) if direct else _NAME

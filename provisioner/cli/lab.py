@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli.group import Group
+
 if TYPE_CHECKING:
     from provisioner.cli.context import Context
     from provisioner.lab.lifecycle import NodeStatus
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 NOT_HEALTHY = 13
 
 
-@click.group("lab")
+@click.group("lab", cls=Group)
 def lab() -> None:
     """Local nodes to try everything on: real machines to SSH, in a network of their own with no way out."""
 
@@ -106,7 +108,7 @@ def trust(obj: Context) -> None:
         click.echo(line)
 
 
-@lab.group("fault")
+@lab.group("fault", cls=Group)
 def fault() -> None:
     """Break a node on purpose, to see what the cluster makes of it; `undo` ends every fault."""
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -72,6 +73,7 @@ class Verbs(click.Group):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; only a bug of ours leaves as an exception."""
+    _open_closed_streams()
     _force_utf8()
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:   # under nohup it is
@@ -86,29 +88,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         code = done.exit_code
     except KubewrightError as err:
-        code = _tell(err)
+        code = _tell(context, err)
     except click.UsageError as err:
-        code = _tell(_usage_fault(err))
+        code = _tell(context, _usage_fault(err))
     except click.ClickException as err:
-        code = _tell(UsageFault(err.format_message()))
+        code = _tell(context, UsageFault(err.format_message()))
     except (KeyboardInterrupt, click.Abort):
-        code = _tell(Interrupted("Stopped."))
+        code = _tell(context, Interrupted("Stopped."))
     except BrokenPipeError:
         code = _reader_left()
     return code if isinstance(code, int) else 0
 
 
-def _tell(err: KubewrightError) -> int:
-    click.echo(failure_text(err), err=True)
+def _tell(context: Context, err: KubewrightError) -> int:
+    with suppress(BrokenPipeError):     # who has left needs no words
+        click.echo(failure_text(err, context.pasted), err=True)
     return err.exit_code
 
 
 def _usage_fault(err: click.UsageError) -> UsageFault:
-    message = err.format_message().rstrip(".")
+    message = err.format_message()
     path = err.ctx.command_path if err.ctx else PROG
     if isinstance(err, click.exceptions.NoArgsIsHelpError):
         return UsageFault("no verb given", details=message.splitlines(), hint=f"{path} --help")
-    return UsageFault(message[:1].lower() + message[1:], hint=f"{path} --help")
+    return UsageFault(message[:1].lower() + message[1:].rstrip("."), hint=f"{path} --help")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -126,8 +129,19 @@ def _hang_up(signum: int, frame: FrameType | None) -> None:
 
 def _reader_left() -> int:
     """Stop in silence when the reader of our output has gone (`| head`), as other commands do."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())      # else the flush at exit complains
     return 128 + signal.SIGPIPE
+
+
+def _open_closed_streams() -> None:
+    """Open to nothing what we were started without (`<&-`): else the next file or connection would be stderr."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _force_utf8() -> None:
@@ -142,11 +156,19 @@ def _common_options() -> list[click.Option]:
         click.Option(["-i", "--inventory"], metavar="DIR", expose_value=False, callback=_set("directory"),
                      help="Directory with cluster.yaml. Default: $KUBEWRIGHT_INVENTORY, else the only one in "
                           "inventories/."),
-        click.Option(["-o", "--output"], type=click.Choice(["text", "json"]), expose_value=False,
+        click.Option(["-o", "--output"], type=click.Choice(["text", "json"]), expose_value=False, is_eager=True,
                      callback=_set("output"), help="Form of the result on stdout. Default: text."),
         click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set("verbose"),
                      help="Show more of what is done."),
     ]
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Do what the verb `version` does, for those who look for an option."""
+    verb = cli.get_command(ctx, "version") if value else None
+    if verb is not None:
+        ctx.invoke(verb)
+        ctx.exit()
 
 
 def _set(name: str) -> Any:
@@ -175,7 +197,8 @@ def _accept_common_options(command: click.Command) -> None:
 
 cli = Verbs(
     PROG,
-    params=list(_common_options()),
+    params=[*_common_options(), click.Option(["--version"], is_flag=True, expose_value=False, callback=_print_version,
+                                             help="Print versions and exit.")],
     subcommand_metavar="VERB [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     help="Turn machines that answer SSH into a highly available Kubernetes cluster, and keep it healthy.",

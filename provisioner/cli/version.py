@@ -10,7 +10,7 @@ from provisioner.cli.context import Context
 @click.command()
 @click.pass_obj
 def version(context: Context) -> None:
-    """Print the versions of kubewright, of Python, and of the Kubernetes releases that can be installed."""
+    """Print the versions of kubewright, of Python, and of the Kubernetes releases that an inventory may name."""
     import platform
 
     from provisioner.model.validate import SUPPORTED_KUBERNETES

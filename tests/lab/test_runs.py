@@ -96,7 +96,8 @@ def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(cluster: L
     assert process.returncode == 130, said
     assert f"Stopping after {host} (safe point). Press again to stop at once." in said
     untouched = [h for h in CONTROL_PLANES if h != host]
-    assert f"Stopped. {', '.join(untouched)} not started." in said and f"Continue: kubewright resume {run}" in said
+    assert f"Stopped. {', '.join(untouched)} not started." in said
+    assert f"Continue: kubewright -i {mended.directory} resume {run}" in said
     assert [h for h in CONTROL_PLANES if after[h] != before[h]] == [host], said
 
     told = cluster.run("resume", "--yes").stderr
@@ -141,7 +142,7 @@ def test_a_worker_whose_cable_is_pulled_is_set_aside_and_retried_later(mended: L
         said, _ = process.communicate(timeout=500)
         assert process.returncode == 12, said
         assert "the run went on without: the other 4 hosts are done" in said
-        assert "hint: kubewright retry --host w1" in said
+        assert f"hint: kubewright -i {mended.directory} retry --host w1" in said
         refused = mended.run("up", "--yes", check=False)
         assert refused.returncode == 12 and "kubewright up --without w1" in refused.stderr
         assert "Left out: w1" in mended.run("up", "--yes", "--without", "w1").stdout

@@ -34,7 +34,7 @@ def test_a_unit_of_ours_is_found_by_its_short_name_and_a_mistyped_one_is_answere
     done = cluster.run("logs", "cp1", "ectd", check=False)
     assert done.returncode == 64
     assert "units of ours there: containerd etcd flanneld haproxy" in done.stderr
-    assert "hint: kubewright logs cp1 etcd" in done.stderr
+    assert f"hint: kubewright -i {cluster.directory} logs cp1 etcd" in done.stderr
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])

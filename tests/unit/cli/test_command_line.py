@@ -156,6 +156,58 @@ def test_version_is_readable_by_people_and_programs() -> None:
     assert {"schema_version", "kubewright", "python", "kubernetes"} <= set(document)
 
 
+@pytest.mark.parametrize(("words", "same"), [
+    (["--version"], ["version"]), (["-o", "json", "--version"], ["version", "-o", "json"]),
+    (["--version", "-o", "json"], ["version", "-o", "json"])])
+def test_the_option_version_prints_what_the_verb_prints(words: list[str], same: list[str]) -> None:
+    asked, verb = run(*words), run(*same)
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, verb.stdout, "")
+
+
+@pytest.mark.parametrize("group", ["lab", "runs", "certs", "artifacts"])
+def test_help_of_a_group_says_whole_sentences(group: str) -> None:
+    said = run(group, "--help", COLUMNS="60").stdout
+    assert "\n  Commands" not in said and "Commands:\n" in said
+    assert ".." not in said.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(("hint", "pasted"), [
+    ("kubewright up", "bin/kubewright -i 'my lab' up"),
+    ("kubewright plan, then kubewright up --yes",
+     "bin/kubewright -i 'my lab' plan, then bin/kubewright -i 'my lab' up --yes"),
+    ("reinstalled? `kubewright trust cp1`", "reinstalled? `bin/kubewright -i 'my lab' trust cp1`"),
+    ("kubewright -i other lab down", "kubewright -i other lab down"),
+    ("bin/kubewright -i 'my lab' up", "bin/kubewright -i 'my lab' up"),
+    ("kubewright plan --help", "bin/kubewright plan --help"),
+    ("kubewright --help", "bin/kubewright --help"),
+    ("kubewright schema", "bin/kubewright schema"),
+    ("rm /srv/kubewright/upper", "rm /srv/kubewright/upper")])
+def test_a_hint_can_be_pasted_where_we_were_called(
+    hint: str, pasted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = tmp_path / "bin" / "kubewright"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    assert Context(directory="my lab").pasted(hint) == pasted
+
+
+def test_a_refusal_hints_at_a_command_for_the_inventory_that_was_meant() -> None:
+    done = run("-i", "inventories/example", "rollback", "cp9")
+    assert done.stderr.endswith("\nhint: kubewright -i inventories/example status\n")
+
+
+def test_what_is_opened_later_never_stands_in_for_a_closed_standard_stream(tmp_path: Path) -> None:
+    code = ("import os, sys; from provisioner.cli.main import main; code = main(['validate', '-i', sys.argv[1]])\n"
+            "print('to nobody'); print('to nobody', file=sys.stderr); sys.stdin.read()\n"
+            "with open(sys.argv[2], 'w') as file: file.write(f'{code} {file.fileno() > 2}')")
+    words = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code, str(EXAMPLE), str(tmp_path / "said")]
+    assert subprocess.run(words, cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert (tmp_path / "said").read_text(encoding="utf-8") == "0 True"
+
+
 def test_schema_prints_what_is_committed() -> None:
     committed = (ROOT / "docs/reference/cluster.schema.json").read_text(encoding="utf-8")
     assert run("schema").stdout == committed
@@ -180,6 +232,16 @@ def test_the_reader_may_leave_early() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("word", ["aplly", "schema"])
+def test_the_reader_of_both_streams_may_leave_early(word: str) -> None:
+    code = f"import sys; from provisioner.cli.main import main; sys.exit(main(['{word}']))"
+    read, write = os.pipe()
+    os.close(read)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=write, stderr=write, cwd=ROOT) as process:
+        os.close(write)
+        assert process.wait(timeout=60) in (64, 128 + signal.SIGPIPE)
 
 
 def test_check_marks_are_printed_where_the_locale_is_ascii() -> None:

@@ -81,5 +81,5 @@ def test_ctrl_c_is_the_end_of_a_log_that_is_followed_and_an_interruption_of_any_
 def test_an_unknown_host_is_told_with_those_that_there_are(run: Run, asked: list[dict[str, Any]]) -> None:
     code, _, err = run("cp9", "etcd")
     assert (code, asked) == (64, [])
-    assert err == ("error: the inventory has no host cp9\nhosts: cp1 cp2 cp3 w1 w2\n"
-                   "hint: kubewright logs cp1 etcd\n")
+    assert err.startswith("error: the inventory has no host cp9\nhosts: cp1 cp2 cp3 w1 w2\nhint: kubewright -i ")
+    assert err.endswith(" logs cp1 etcd\n")

@@ -105,7 +105,7 @@ def test_up_refuses_a_plan_with_16_naming_what_came_or_went(
     assert ended.code == 16
     assert "2 things have moved since this plan was made; nothing was changed" in ended.err
     assert all(re.search(pattern, ended.err) for pattern in words)
-    assert f"hint: kubewright plan --out {file}" in ended.err
+    assert f"hint: kubewright -i {built.inventory.path} plan --out {file}" in ended.err
     assert built.hosts.log == []
 
 
@@ -201,7 +201,7 @@ def test_what_needs_a_word_is_named_by_plan_and_done_by_up_with_it_alone(
     assert shown.code == 0 and "`up` wants --allow vip-changed" in shown.out
     refused = run("up")
     assert refused.code == 15
-    assert "hint: kubewright up --allow vip-changed" in refused.err
+    assert f"hint: kubewright -i {built.inventory.path} up --allow vip-changed" in refused.err
     assert run("up", "--allow", "vip-change").code == 64
     assert built.hosts.log == []
 

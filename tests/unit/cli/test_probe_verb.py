@@ -63,7 +63,7 @@ def test_a_cluster_that_does_not_know_the_prober_is_told_how_to_learn_it(built: 
     del built.api.objects["/api/v1/namespaces/kubewright-prober/serviceaccounts/prober"]
     ended = run("probe")
     assert ended.code == 13
-    assert "hint: kubewright up" in ended.err
+    assert f"hint: kubewright -i {built.inventory.path} up" in ended.err
 
 
 @pytest.mark.parametrize("words", [["--for", "10"], ["--for", "0s"], ["--slo", "failures"], ["--slo", "gap=1"]])

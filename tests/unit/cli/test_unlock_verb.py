@@ -26,7 +26,7 @@ def test_up_while_another_run_works_does_nothing_and_exits_14(built: World, run:
         assert len(held(built)) == 3
     assert ended.code == 14
     assert ended.err.startswith("error: cp1, cp2, cp3: taking the lock: held by ")
-    assert "hint: kubewright unlock" in ended.err
+    assert f"hint: kubewright -i {built.inventory.path} unlock" in ended.err
     assert built.hosts.log == []
 
 

@@ -76,7 +76,7 @@ def test_up_refuses_with_every_finding_of_every_host_and_changes_nothing(
         "    on cp1, cp2: systemctl disable --now nginx.service",
         "w2: cluster: k0s is there (/var/lib/k0s); it is left alone",
         "    take another machine, or on w2, if nobody needs it any more: k0s reset",
-        "hint: kubewright check"]
+        f"hint: kubewright -i {world.inventory.path} check"]
     assert (states(world), world.hosts.log, world.api.log) == (before, [], [])
     assert not world.inventory.secrets_dir.exists(), "not even secrets were made"
 

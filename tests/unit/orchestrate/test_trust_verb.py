@@ -65,7 +65,7 @@ def test_without_a_terminal_and_without_yes_keys_are_shown_and_not_pinned(
     out, err = capsys.readouterr()
     assert out.split()[:3] == ["cp1", f"127.0.0.1:{sshd.port}", "ssh-ed25519"]
     assert "SHA256:" in out and "not pinned yet" in out
-    assert "nothing was pinned" in err and "kubewright trust --yes" in err
+    assert "nothing was pinned" in err and f"kubewright -i {site} trust --yes" in err
     assert not (site / "known_hosts").exists()
 
 
@@ -86,7 +86,7 @@ def test_a_changed_key_is_refused_even_with_yes_until_it_is_replaced(
     assert run(site, "trust", "--yes") == 12
     assert (site / "known_hosts").read_text() == forged
     err = capsys.readouterr().err
-    assert "not the key that is pinned" in err and "kubewright trust cp1 --replace" in err
+    assert "not the key that is pinned" in err and f"kubewright -i {site} trust cp1 --replace" in err
     assert run(site, "trust", "cp1", "--replace", "--yes") == 0
     assert (site / "known_hosts").read_text() == sshd.known_hosts
 
