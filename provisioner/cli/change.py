@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from provisioner.cli.context import Context
+from provisioner.errors import Interrupted
 
 if TYPE_CHECKING:
     from provisioner.model.events import Emit
@@ -73,14 +73,29 @@ def readers(context: Context, session: Session, events: bool) -> Emit:
 
     stream = sys.stdout if events else sys.stderr
     reader = json_lines(stream) if events else Console(stream, verbose=context.verbose)
-    return to_all([to_file(session.run_dir / "events.jsonl"), while_read(reader, lambda: _stop_unread(stream))])
+    unread = _Unread(stream)
+    session.safe_points.append(unread.check)
+    return to_all([to_file(session.run_dir / "events.jsonl"), while_read(reader, unread.found)])
 
 
-def _stop_unread(stream: TextIO) -> None:
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, stream.fileno())       # what stands in its buffer would be the next fault
-    os.close(nothing)
-    os.kill(os.getpid(), signal.SIGTERM)    # whichever thread tells this, the main one hears it
+class _Unread:
+    """Whether nobody reads what we write any more; no signal, for at Ctrl-C `| tee` leaves too and that is one wish."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_so = False
+
+    def found(self) -> None:
+        """Write to nothing from now on: what stands in the stream's buffer would be the next fault."""
+        self._is_so = True
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self._stream.fileno())
+        os.close(nothing)
+
+    def check(self) -> None:
+        """Raise Interrupted when it is so: called where nothing is half done."""
+        if self._is_so:
+            raise Interrupted("Stopped.")
 
 
 def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:

@@ -19,10 +19,12 @@ import yaml
 from provisioner.cli import main as command
 from provisioner.cli.change import readers
 from provisioner.cli.context import Context
-from provisioner.model.events import Emit, Event
+from provisioner.errors import Interrupted
+from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.orchestrate import engine, session
+from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.survey import create_secrets, survey
 from provisioner.orchestrate.verbs import UP
 from tests.fakes.api import node
@@ -165,22 +167,31 @@ def test_up_that_fails_says_which_phase_and_what_was_not_started(built: World, r
 
 
 @pytest.mark.parametrize("events", [False, True], ids=["console", "events"])
-def test_when_nobody_reads_a_run_it_is_asked_to_stop_and_writes_no_more(
+def test_a_run_that_nobody_reads_any_more_ends_what_was_begun_and_stops(
     built: World, monkeypatch: pytest.MonkeyPatch, events: bool,
 ) -> None:
     read, write = os.pipe()
-    os.close(read)
-    asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *sent: asked.append(sent))
+    acted: list[str] = []
+
+    def acts(name: str) -> Phase:
+        def act(opened: session.Session) -> str:
+            os.close(read)
+            for number in range(3):
+                opened.tell("diagnostic", message=f"{name} {number}")
+            acted.append(name)
+            return "1 host"
+
+        return Phase(name, f"does {name}", act)
+
     with built.session() as opened, os.fdopen(write, "w") as stream:
-        monkeypatch.setattr(sys, "stdout" if events else "stderr", stream)
-        emit = readers(Context(), opened, events)
-        for number in (1, 2):
-            emit(Event("diagnostic", 1.0, message=str(number)))
-        monkeypatch.undo()
-        kept = (opened.run_dir / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    assert asked == [(os.getpid(), signal.SIGTERM)]
-    assert [json.loads(line)["message"] for line in kept] == ["1", "2"], "the run's own record goes on"
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout" if events else "stderr", stream)
+            opened.emit = readers(Context(), opened, events)
+            with pytest.raises(Interrupted) as stopped:
+                engine.run(opened, [acts("one"), acts("two")])
+        kept = (opened.run_dir / "events.jsonl").read_text(encoding="utf-8")
+    assert acted == ["one"] and stopped.value.details[0] == "not started: two"
+    assert all(f'"one {number}"' in kept for number in range(3)) and '"run-end"' in kept, "its own record goes on"
 
 
 def test_up_asks_on_a_terminal_and_no_means_no(built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

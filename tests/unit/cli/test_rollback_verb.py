@@ -125,7 +125,7 @@ def test_a_way_back_that_is_stopped_says_how_to_go_on_with_that_very_one(
         patch.setattr("provisioner.converge.runner.apply", asked_to_stop)
         ended = run("rollback", "cp1", "--component", "kubelet", "--yes")
     assert ended.code == 130
-    assert f"Continue: kubewright rollback cp1 --component kubelet --run {was}\n" in ended.err
+    assert f"Continue: kubewright -i {built.inventory.path} rollback cp1 --component kubelet --run {was}\n" in ended.err
     assert run("rollback", "cp1", "--component", "kubelet", "--run", was, "--yes").code == 0
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 
 import pytest
 
 from provisioner.errors import GateFailed, Interrupted
-from provisioner.model.events import Event
 from provisioner.orchestrate import engine
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
-from provisioner.report.console import to_all, while_read
 from tests.fakes.session import World
 
 
@@ -132,21 +129,6 @@ def test_the_first_ctrl_c_lets_the_phase_end_and_stops_before_the_next(world: Wo
     assert told.message == "Stopping after phase zero (safe point). Press again to stop at once."
     ended = [s for s in story(world) if s[0] != "stopping"]        # which another thread tells, at its own time
     assert ended[-2:] == [("phase-done", "zero", "ok"), ("run-end", "one", "interrupted")]
-
-
-def test_a_run_that_nobody_reads_any_more_stops_at_the_next_safe_point(world: World) -> None:
-    done: list[str] = []
-
-    def leaves(event: Event) -> None:
-        if event.type == "waiting":
-            raise BrokenPipeError
-
-    session = world.session()
-    session.emit = to_all([world.events.append, while_read(leaves, lambda: os.kill(os.getpid(), signal.SIGINT))])
-    with pytest.raises(Interrupted):
-        engine.run(session, [with_act("zero", lambda s: s.tell("waiting", message="etcd")), *phases(done)])
-    assert done == []
-    assert ("phase-done", "zero", "ok") in story(world), "what was begun is brought to its end"
 
 
 def test_the_second_ctrl_c_stops_at_once_and_names_the_steps_that_go_on(world: World) -> None:
