@@ -16,6 +16,7 @@ from tests.lab.walk.walking import again, converged, kill, left, told
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 IN_APT = 4.0        # seconds into the phase
 LEGS = {leg.phase: leg for leg in EMPTY}
+BUILDS = (EMPTY[:3], EMPTY[3:6], EMPTY[6:9], EMPTY[9:])
 
 
 def name(leg: Leg, moment: str) -> str:
@@ -42,23 +43,25 @@ def test_killed_with_its_group_in_apt_and_alone_at_the_api_server_a_plain_rerun_
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("leg", EMPTY, ids=str)
-def test_killed_before_inside_and_after_a_phase_of_its_first_run_a_plain_rerun_converges(
-    empty_lab: Lab, leg: Leg,
+@pytest.mark.parametrize("legs", BUILDS, ids=lambda legs: f"{legs[0]}-to-{legs[-1]}")
+def test_killed_before_inside_and_after_each_phase_of_its_first_run_a_plain_rerun_converges(
+    empty_lab: Lab, legs: tuple[Leg, ...],
 ) -> None:
-    """Three kills in one build: each next run gets past the last kill, and the last run to the end."""
-    WALK.skip_walked(*(name(leg, moment) for moment in leg.moments))
+    """Many kills in one build: each next run gets past the last kill, and the last run to the end."""
+    points = [(leg, moment) for leg in legs for moment in leg.moments]
+    WALK.skip_walked(*(name(leg, moment) for leg, moment in points))
     empty_lab.reset()
-    struck = {moment: kill(empty_lab, leg, moment, alone=leg.is_alone(moment)) for moment in leg.moments}
+    struck = [kill(empty_lab, leg, moment, alone=leg.is_alone(moment)) for leg, moment in points]
     rerun = again(empty_lab)
     rerun["temporary_left"] = left(empty_lab)
-    after = disk.look(empty_lab, leg.host, artifacts=leg.phase == "stage").states
-    torn = {moment: disk.torn({}, struck[moment].states, after) for moment in leg.moments}
-    for moment in leg.moments:
-        last = moment == leg.moments[-1]
-        row = told(leg, moment, struck[moment]) | {
-            "half_written": torn[moment], "rerun": rerun if last else "got past this point and was killed at the next"}
-        WALK.keep(name(leg, moment), row, passed=converged(rerun) and not torn[moment])
+    torn: dict[str, list[str]] = {}
+    for (leg, moment), there in zip(points, struck, strict=True):
+        after = disk.look(empty_lab, leg.host, artifacts=leg.phase == "stage").states
+        point, half = name(leg, moment), disk.torn({}, there.states, after)
+        row = told(leg, moment, there) | {"half_written": half, "rerun": rerun if (leg, moment) == points[-1] else (
+            "got past this point and was killed at the next")}
+        WALK.keep(point, row, passed=converged(rerun) and not half and not rerun["temporary_left"])
+        torn |= {point: half} if half else {}
     assert converged(rerun), rerun
     assert rerun["temporary_left"] == []
-    assert torn == {moment: [] for moment in leg.moments}
+    assert torn == {}
