@@ -120,6 +120,31 @@ def test_prepare_with_nothing_to_do_does_nothing(tmp_path: Path) -> None:
     assert "WARNING" not in done.stderr
 
 
+@pytest.mark.parametrize(("dpkg", "asked"), [
+    ("exit 0", "present, may remove"),
+    ("echo 'dependency problems - leaving unconfigured' >&2; exit 1", "fixed, removes nothing"),
+])
+def test_what_dpkg_cannot_finish_for_want_of_a_dependency_is_left_to_apt(tmp_path: Path, dpkg: str, asked: str) -> None:
+    program = tmp_path / "bin" / "dpkg"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{dpkg}\n")
+    program.chmod(0o755)
+    (book,) = yaml.safe_load((ROOT / "playbooks/prepare.yml").read_text())
+    book["environment"]["PATH"] = f"{program.parent}:/usr/bin:/bin"
+    (install,) = (t for task in book["tasks"] for t in task.get("block", ()) if "ansible.builtin.apt" in t)
+    apt = install.pop("ansible.builtin.apt")
+    keeps = apt["fail_on_autoremove"].strip("{ }")
+    install["ansible.builtin.debug"] = {
+        "msg": apt["state"] + f", {{{{ 'removes nothing' if {keeps} else 'may remove' }}}}"}
+    (tmp_path / "prepare.yml").write_text(yaml.safe_dump([book]))
+    item = Package(path="nope", phase="p")
+    write_prepare(tmp_path / "bundles", {"here": [
+        Change("here", "p", item.kind, item.path, "add", "missing", "absent", item.want(), item)]})
+    done = play(tmp_path / "prepare.yml", tmp_path, tmp_path / "bundles")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f'"msg": "{asked}"' in done.stdout
+
+
 def test_prepare_in_check_mode_shows_and_changes_nothing(tmp_path: Path) -> None:
     items = [User(path="kubewright-nobody", phase="p"), Sysctl(path="vm.swappiness", value="1", phase="p"),
              KernelModule(path="nope", phase="p"), SwapOff(path="swap", phase="p"), Package(path="nope", phase="p")]
