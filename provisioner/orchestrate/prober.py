@@ -35,6 +35,7 @@ RATES = {"vip": 10.0, "read": 2.0, "write": 2.0, "update": 2.0, "watch": 2.0, "s
 TIMEOUT = 5.0               # seconds; an attempt that takes longer has failed
 TOKEN_LIFE = 2 * DURATION   # a channel begins with a token that is younger than DURATION, and lasts DURATION
 STARTING = 15.0             # seconds in which the first host must have told something
+UNSEEN = 15.0               # seconds without a word of the host that asks the API, after which no budget is kept
 
 
 def composed(cluster: Cluster, hosts: Sequence[str], bearer: str, run: str) -> dict[str, list[Series]]:
@@ -132,15 +133,23 @@ class Prober:
                             began=round(self._began_at, 3), timeline=timeline)
 
     def check(self) -> None:
-        """Raise GateFailed when the budget is spent."""
+        """Raise GateFailed when the budget is spent, or nobody could tell."""
         self.judge(self.look())
 
     def judge(self, seen: Availability) -> None:
-        """Raise GateFailed, with what was seen, when it is beyond the budget."""
+        """Raise GateFailed, with what was seen, when it is beyond the budget, or too little was seen to say so."""
         spent = self._budget.spent(seen)
         if spent:
             raise GateFailed(f"the prober's budget is spent: {'; '.join(spent)}", details=report.details(seen),
                              hint="kubewright status", code="slo-spent")
+        front = _front(self._session.cluster, self._hosts)
+        unseen = self._sampling.longest_unseen[front]
+        if self._budget.is_given and unseen > UNSEEN:
+            why = self._sampling.faults.get(front, f"{front}: no word")
+            raise GateFailed(
+                f"a budget is given and cannot be measured: nothing was heard of {front} for {unseen:.0f} s",
+                details=[why, f"{front} asks the API for all; what was seen is within the budget"],
+                hint="kubewright status", code="slo-not-measured")
 
     def stop(self, *, verify: bool = True) -> Availability:
         """End, look for every acknowledged write in the cluster, and remove them; `verify` off leaves this out."""

@@ -39,6 +39,7 @@ class Sampling:
         self._began = 0.0
         self._seen_until: dict[str, float] = {}
         self._missed = dict.fromkeys(hosts, 0.0)
+        self._longest = dict.fromkeys(hosts, 0.0)       # of the times without a word that are over
         self._ended: set[str] = set()
         self._threads = [threading.Thread(target=self._watch, args=(h,), name=f"sample-{h}", daemon=True)
                          for h in hosts]
@@ -60,7 +61,9 @@ class Sampling:
             thread.join(max(0.0, limit - time.monotonic()))
         with self._lock:
             for host in self._missed.keys() - self._ended:
-                self._missed[host] += time.monotonic() - self._seen_until.get(host, self._began)
+                silent = self._silent(host)
+                self._missed[host] += silent
+                self._longest[host] = max(self._longest[host], silent)
             self._ended |= self._missed.keys()
 
     @property
@@ -68,6 +71,15 @@ class Sampling:
         """Return for each host the seconds of which nothing is known, up to its last word or the end."""
         with self._lock:
             return dict(self._missed)
+
+    @property
+    def longest_unseen(self) -> dict[str, float]:
+        """Return for each host the longest time of which nothing is known, also one that goes on now."""
+        with self._lock:
+            return {h: max(over, 0.0 if h in self._ended else self._silent(h)) for h, over in self._longest.items()}
+
+    def _silent(self, host: str) -> float:
+        return time.monotonic() - self._seen_until.get(host, self._began)
 
     @property
     def seen(self) -> frozenset[str]:
@@ -102,9 +114,9 @@ class Sampling:
                 return          # too late: the end has been counted already
             before = self._seen_until.get(host)
             began = now - batch.until
-            if before is not None and began > before:
-                self._missed[host] += began - before
-            self._missed[host] += batch.blind
+            lost = began - before if before is not None and began > before else 0.0
+            self._missed[host] += lost + batch.blind
+            self._longest[host] = max(self._longest[host], lost, batch.blind)
             self._seen_until[host] = now
             if batch.last and self._stop.is_set():
                 self._ended.add(host)

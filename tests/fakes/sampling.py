@@ -41,6 +41,7 @@ class FakeSampling:
         self.samples, self.hosts, self.compose, self.take = samples, hosts, compose, take
         self.faults: dict[str, str] = {}
         self.not_seen = dict.fromkeys(hosts, 0.0)
+        self.longest_unseen = dict.fromkeys(hosts, 0.0)
         self.seen: frozenset[str] = frozenset()
 
     def start(self, patience: float = 0.0) -> None:

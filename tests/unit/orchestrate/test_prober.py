@@ -148,6 +148,24 @@ def test_a_host_that_does_not_answer_is_not_seen_and_no_failure(built: World) ->
     assert seen.data and seen.data["details"] == ["cp3: not seen for 7.0 s: cp3: connecting: no route"]
 
 
+def test_a_budget_is_not_kept_by_a_prober_that_hears_nothing_any_more(built: World) -> None:
+    def falls_silent(session: object) -> str:
+        (sampling,) = built.samples.running
+        sampling.longest_unseen["w1"], sampling.faults["w1"] = 16.0, "w1: connecting: no route"
+        sampling.longest_unseen["cp3"] = 600.0      # one that asks only for itself says nothing of the others
+        return ""
+
+    phases = [Phase("one", "", falls_silent), Phase("two", "")]
+    with restarting(built) as session, pytest.raises(GateFailed, match="nothing was heard of w1 for 16 s") as stopped:
+        engine.run(session, phases, during(session, STRICT))
+    assert (stopped.value.exit_code, stopped.value.code) == (13, "slo-not-measured")
+    assert "w1: connecting: no route" in stopped.value.details
+    assert [e.phase for e in built.events if e.type == "phase-start"] == ["one"]
+    with restarting(built) as session:
+        engine.run(session, phases, during(session, Budget()))
+    assert built.events[-1].status == "ok", "without a budget nothing that happens to the prober ends a run"
+
+
 def test_a_cluster_that_does_not_know_the_prober_yet_learns_it_from_the_plan(built: World) -> None:
     account = "/api/v1/namespaces/kubewright-prober/serviceaccounts/prober"
     del built.api.objects[account]

@@ -72,6 +72,7 @@ def test_a_lost_channel_is_not_seen_and_opened_again_with_other_numbers(
             pool.connection("cp1").close()
             taken.wait(lambda batches: batches[-1].channel == 1)
         assert 0.3 < run.not_seen["cp1"] < 15
+    assert 0.3 < run.longest_unseen["cp1"] <= run.not_seen["cp1"]
     assert "connection was lost" in run.faults["cp1"]
     assert min(a.number or 0 for b in taken.batches if b.channel for a in b.attempts) == 5 + sampling.NUMBERS
 
@@ -82,9 +83,11 @@ def test_a_host_that_never_answers_is_not_seen_from_the_beginning_to_the_end(
         run = Sampling(pool, ["cp1", "cp2"], lambda host: REFUSED, taken)
         run.start(patience=1.0)
         taken.wait(bool)
+        assert run.longest_unseen["cp2"] >= 1.0, "a silence that goes on counts already"
         run.stop()
     assert run.seen == {"cp1"}
     assert run.not_seen["cp2"] >= 1.0
+    assert run.longest_unseen["cp2"] == run.not_seen["cp2"], "and does not grow after the end"
     assert "refused" in run.faults["cp2"]
 
 
