@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from provisioner.errors import Interrupted, KubewrightError
-from provisioner.orchestrate import aside, interrupt, journal, record
+from provisioner.orchestrate import aside, interrupt, journal, record, way_back
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
 
@@ -58,7 +58,7 @@ def _run_phase(session: Session, phase: Phase) -> None:
     session.tell("phase-start", phase=phase.name, message=phase.doc, data={"hosts": hosts} if hosts else None)
     try:
         done = phase.act(session)
-        phase.gate(session)
+        way_back.hold(session, phase.gate)
     except (KeyboardInterrupt, Exception) as stop:
         session.tell("phase-done", phase=phase.name, status=_status(stop), message=_message(stop),
                      seconds=time.monotonic() - began)

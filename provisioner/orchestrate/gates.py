@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from provisioner.compile import pki as table
 from provisioner.compile.network import CNI_CONFIG
-from provisioner.errors import GateFailed, KubewrightError
+from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.ports import (
     APISERVER,
@@ -98,8 +98,32 @@ def hosts_hold(
     wanted = {h: p for h, p in probes.items() if p and h not in session.unreachable}
     outcomes = session.pool.map(lambda c: _prove(session, c, wanted[c.name], what, deadline, when), wanted)
     failed = {host: outcome for host, outcome in outcomes.items() if isinstance(outcome, KubewrightError)}
-    if failed and not (when == "after" and aside.give_up(session, failed, proof=True)):
-        raise next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(outcomes))
+    failed = _not_given_up(session, failed) if when == "after" else failed
+    if not failed:
+        return
+    fault = next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(outcomes))
+    if when == "before" and isinstance(fault, GateFailed):
+        fault.details = (*fault.details, kept_there(failed))
+    raise fault
+
+
+def kept_there(hosts: Iterable[str] = ("HOST",)) -> str:
+    """Say how hosts go back from what was changed there before: by an earlier run, or proved by this one."""
+    commands = "; ".join(f"kubewright rollback {host}" for host in hosts)
+    return f"if its last change is to blame, what ran before it is kept there: {commands}"
+
+
+def _not_given_up(session: Session, failed: dict[str, KubewrightError]) -> dict[str, KubewrightError]:
+    """Return the failed proofs that end the run: none where it goes on without these hosts.
+
+    It goes on without the silent ones alone as well: a host that answers and does not hold must not pass for one that
+    cannot be reached, for it can be put back.
+    """
+    silent = {host: fault for host, fault in failed.items() if isinstance(fault, Unreachable)}
+    for faults in (failed, silent):
+        if faults and aside.give_up(session, faults, proof=True):
+            return {host: fault for host, fault in failed.items() if host not in faults}
+    return failed
 
 
 def _prove(
@@ -157,6 +181,17 @@ def not_so(session: Session, phases: Mapping[str, Sequence[str]]) -> dict[str, s
     moment = MOMENT if len(probes) > 1 else 0.1
     now = session.pool.map(lambda c: remote.probe(c, probes[c.name], moment), [h for h, p in probes.items() if p])
     return {h: _blamed(probes[h], answer["results"]) for h, answer in now.items()
+            if not isinstance(answer, KubewrightError) and not answer["ok"]}
+
+
+def down(session: Session, phase: str, hosts: Sequence[str]) -> dict[str, str]:
+    """Return those of `hosts` where something of a phase does not serve now, each with the first reason.
+
+    With which inputs it runs is not asked: hosts whose turn has not come are not what is desired yet.
+    """
+    probes = {h: [{k: p[k] for k in p.keys() - {"current"}} for p in host_probes(session, h, phase)] for h in hosts}
+    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], MOMENT), [h for h, p in probes.items() if p])
+    return {h: _unmet(answer).partition("; ")[0] for h, answer in now.items()
             if not isinstance(answer, KubewrightError) and not answer["ok"]}
 
 
@@ -219,9 +254,14 @@ def etcd_is_one_cluster(session: Session) -> None:
 def other_members_serve(session: Session, hosts: Sequence[str]) -> None:
     """Prove that every member but those of `hosts`, which are about to be restarted, is in good health."""
     others = [h.name for h in session.cluster.etcd_hosts if h.name not in hosts]
-    if others:
+    if not others:
+        return
+    try:
         wait_until(session, "etcd", lambda: _etcd_faults(session, others), when="before",
                    proof=f"the other etcd members serve: {', '.join(others)}")
+    except GateFailed as fault:
+        fault.details = (*fault.details, kept_there())
+        raise
 
 
 def _etcd_faults(session: Session, asked: Sequence[str]) -> str:

@@ -94,8 +94,13 @@ def components(desired: HostDesired) -> list[str]:
 
 def _back(desired: HostDesired, rows: Sequence[Kept], acts: Sequence[Change]) -> Back:
     rows = [row for row in rows if row.was != row.now and row.path not in _STAY]
-    stay = tuple(row.path for row in rows if not row.can_go_back)
-    rows = [row for row in rows if row.can_go_back]
+    phases = {(item.kind, item.path): item.phase for item in desired.items}
+
+    def can_go(row: Kept) -> bool:      # a step made by hand names no phase, nor does what is no longer desired
+        return row.can_go_back and ((row.kind, row.path) in phases or row.phase in PHASES)
+
+    stay = tuple(row.path for row in rows if not can_go(row))
+    rows = [row for row in rows if can_go(row)]
     new = [c.path for c in acts if c.action != "stop" and _is_new(c.path, rows)]
     if not rows:
         return Back(why_not="nothing that it reads was changed, or nothing of it is kept", stay=stay)
@@ -106,7 +111,6 @@ def _back(desired: HostDesired, rows: Sequence[Kept], acts: Sequence[Change]) ->
         return Back(why_not=refused, stay=stay)
     order = {(item.kind, item.path): number for number, item in enumerate(desired.items)}
     rows = sorted(rows, key=lambda row: order.get((row.kind, row.path), len(order)))
-    phases = {(item.kind, item.path): item.phase for item in desired.items}
     files = [Change(host=desired.name, phase=phases.get((r.kind, r.path), r.phase), kind=r.kind, path=r.path,
                     action=RESTORE, reason=r.reason, expect=r.now, want=r.was, diff=r.diff) for r in rows]
     first = [c for c in acts if c.action == "stop"]

@@ -15,6 +15,7 @@ from provisioner.model.plan import Plan
 from provisioner.orchestrate import previous
 from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.phase import Phase
+from provisioner.orchestrate.phases import load_balancer
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP
@@ -35,7 +36,8 @@ def look(session: Session, host: str, wish: Wish) -> Plan:
 
     From here on every host counts as it is: its own list says what its units read, and no change of the inventory that
     was not applied yet is wanted. Other hosts may be out of reach. Raises UsageFault where nothing is kept of what is
-    asked for, RefusedForSafety where the way back would lead to nothing that ever ran.
+    asked for, RefusedForSafety where the way back would lead to nothing that ever ran. API servers that a killed run
+    left out of service stay in the plan: this run must not end with what it put back still drained.
     """
     plan = survey(session, partial=True)
     if host in session.unreachable:
@@ -51,14 +53,14 @@ def look(session: Session, host: str, wish: Wish) -> Plan:
                                details=["nothing was changed"], hint=f"kubewright runs show {rows[0].run}")
     session.gone_back |= set(plan.desired.hosts)
     session.go_on = _again(host, wish, rows)
-    plan = replace(plan, changes=previous.in_phases(back), objects=(), left_out={}, verdicts=(), strangers=())
+    plan = replace(plan, changes=previous.in_phases(back), objects=(), verdicts=(), strangers=())
     session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
     return session.plan
 
 
 def phases(plan: Plan) -> tuple[Phase, ...]:
     """Return the phases of `up` that the way back leads through; each proves the one host that it changes."""
-    wanted = {change.phase for change in plan.changes}
+    wanted = {change.phase for change in plan.changes} | ({load_balancer.NAME} if plan.left_out else set())
     return tuple(Phase(p.name, p.doc, p.act) for p in UP if p.name in wanted)
 
 

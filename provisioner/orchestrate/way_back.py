@@ -38,6 +38,18 @@ def apply_and_prove(session: Session, step: str, changes: Changes, prove: Callab
         raise _gone_back(session, step, changes, prove, failed) from failed
 
 
+def hold(session: Session, gate: Callable[[Session], None]) -> None:
+    """Call the gate of a whole phase; it does not know whose change is to blame, so nothing goes back, and says so."""
+    try:
+        gate(session)
+    except GateFailed as failed:
+        if session.plan is not None and not session.plan.bootstrap and not session.gone_back:
+            changed = [h.name for h in session.cluster.machines if h.name in session.written]
+            stays = f"nothing was put back: this asks all hosts together; this run changed {', '.join(changed)}"
+            failed.details = (*failed.details, *([stays] if changed else []), gates.kept_there())
+        raise
+
+
 def step(session: Session, name: str, hosts: Iterable[str]) -> str:
     """Return a step's name: one that goes back says so, and so is no change that a person would go back from."""
     return f"{name}{BACK}" if session.gone_back & set(hosts) else name
@@ -57,11 +69,12 @@ def _gone_back(
     seconds = time.monotonic() - began
     told = [_told(host, back, outcome, seconds) for host, back in backs.items()]
     for host, line in zip(backs, told, strict=True):
-        session.tell("put-back", host=host, phase=changes[host][0].phase, message=line, seconds=seconds,
+        session.tell("put-back", host=host, phase=step.partition(".")[0], message=line, seconds=seconds,
                      status="ok" if backs[host].changes and not outcome else "failed")
     if session.gone_back:
         session.go_on = "kubewright plan"       # to go on would be to make the same change again
-    details = [*failed.details, *said, *told, _still_fine(session, changes), "`up` would make the same change again"]
+    again = ["`up` would make the same change again"] if any(back.changes for back in backs.values()) else []
+    details = [*failed.details, *said, *told, *_beside(session, step, changes), *again]
     return GateFailed(failed.message, details=details, hint=failed.hint, code=failed.code)
 
 
@@ -108,10 +121,18 @@ def _told(host: str, back: Back, outcome: str, seconds: float) -> str:
     return f"{host}: put back as it was: {paths}; {units} started again, {proof}{stays}"
 
 
-def _still_fine(session: Session, changes: Changes) -> str:
-    """Say what this run did not touch, what it did and proved, and who answers."""
-    hosts = [h.name for h in session.cluster.machines]
-    proved = [h for h in hosts if h in session.written and h not in changes]
+def _beside(session: Session, step: str, changes: Changes) -> Sequence[str]:
+    """Say of the other hosts which are well, and which are not: what a killed run left is in no plan any more."""
+    others = [h for h in session.answering(session.cluster.machines) if h not in changes]
+    down = gates.down(session, step.partition(".")[0], others)
+    told = [f"{host}: not well either, untouched by this turn: {why}; {gates.kept_there([host])}"
+            for host, why in down.items()]
+    return (*told, _still_fine(session, [h for h in others if h not in down]))
+
+
+def _still_fine(session: Session, hosts: Sequence[str]) -> str:
+    """Say of hosts which this run did not touch, which it did and proved, and who answers."""
+    proved = [h for h in hosts if h in session.written]
     untouched = [h for h in hosts if h not in session.written]
     serving = gates.api_servers_that_serve(session, [h.name for h in session.cluster.control_planes])
     parts = [f"{', '.join(untouched)} not touched by this run" if untouched else "",

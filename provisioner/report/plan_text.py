@@ -37,7 +37,9 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
 def back_text(plan: Plan, cluster: Cluster, host: str) -> str:
     """Return what going back does to one host, every line and diff, and what that means for those who are served."""
     head = f"{host}  {cluster.hosts[host].address}  goes back:"
-    return "\n".join([head, *_host_lines(plan.changes, diff=True), *impact_lines(plan, cluster)])
+    out = [f"{server} is left out of service in the HAProxy of {', '.join(hosts)}: put back as well"
+           for server, hosts in plan.left_out.items()]
+    return "\n".join([head, *_host_lines(plan.changes, diff=True), *impact_lines(plan, cluster), *out])
 
 
 def drift_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:

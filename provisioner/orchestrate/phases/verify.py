@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from provisioner.errors import GateFailed
 from provisioner.model.applied import Applied
 from provisioner.operate import nodes
 from provisioner.orchestrate import applied, gates, record
 from provisioner.orchestrate.carry import apply_batch
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
-
-_GO_BACK = "what ran on a host before its last change is kept there: kubewright rollback HOST"
 
 
 def label_roles(session: Session) -> str:
@@ -37,10 +34,7 @@ def cluster_is_healthy(session: Session) -> None:
     for host in [h for h in session.cluster.nodes if h.name in probes]:
         if session.cluster.network.plugin != "none":
             probes[host.name].append(_dns(session))
-    try:
-        gates.hosts_hold(session, probes, "verify")
-    except GateFailed as fault:     # no change of this run's, or one that was proved: nothing is put back by itself
-        raise GateFailed(fault.message, details=[*fault.details, _GO_BACK], hint=fault.hint, code=fault.code) from fault
+    gates.hosts_hold(session, probes, "verify")
     gates.vip_answers(session)
     gates.leaders_act(session)
     gates.nodes_are_ready(session)

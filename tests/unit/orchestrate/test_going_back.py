@@ -9,11 +9,11 @@ import pytest
 
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.errors import GateFailed, KubewrightError
+from provisioner.errors import GateFailed, Interrupted, KubewrightError, Unreachable
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Unit
 from provisioner.operate import logs
-from provisioner.orchestrate import engine, gates, way_back
+from provisioner.orchestrate import engine, gates, rollback, rotation, way_back
 from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP, VERIFY
@@ -180,7 +180,8 @@ def test_the_gate_of_what_went_back_asks_by_the_host_s_own_list_and_counts_no_ex
     asked: list[bool] = []
 
     def probe(connection: Any, probes: Any, *rest: Any, **more: Any) -> Any:
-        asked.extend(bool(p.get("listed")) for p in probes if p["name"] == "kubelet.service")
+        asked.extend(bool(p.get("listed")) for p in probes
+                     if (connection.name, p["name"]) == ("cp1", "kubelet.service"))
         return built.hosts.probe(connection, probes, *rest, **more)
 
     monkeypatch.setattr(remote, "probe", probe)
@@ -207,6 +208,100 @@ def test_what_a_killed_run_had_written_and_no_unit_had_read_goes_back_as_well(bu
     failed = failed_up(built)
     assert any("put back as it was" in line and "green" in line for line in failed.details)
     assert snapshot(built)["cp1"] == before
+
+
+def killed_before_the_way_back(world: World, unit: str) -> None:
+    """Let a run die between cp1's failed gate and its way back; the unit exits and is started again and again."""
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(way_back, "_gone_back", dies)
+        up(world)
+    world.hosts.hosts["cp1"].states["unit", unit] = "activating enabled current"
+    world.forget()
+
+
+def by_hand(world: World, host: str) -> None:
+    with world.session() as session:
+        engine.run(session, rollback.phases(rollback.look(session, host, rollback.Wish())))
+
+
+def test_after_a_run_that_died_before_the_way_back_the_next_says_which_host_it_left_and_how_that_goes_back(
+        built: World) -> None:
+    before = snapshot(built)
+    configure(built, CONFIG[KUBELET])
+    killed_before_the_way_back(built, "kubelet.service")
+    failed = failed_up(built)
+    assert failed.message.startswith("cp2: gate after node")
+    said = [line for line in failed.details if line.startswith("cp1: not well either")]
+    assert len(said) == 1 and "exited 2 times" in said[0] and said[0].endswith("kubewright rollback cp1")
+    assert any(line.startswith("still fine: cp3, w1, w2 not touched by this run;") for line in failed.details)
+    by_hand(built, "cp1")
+    assert snapshot(built) == before
+
+
+def test_an_api_server_that_such_a_run_left_drained_is_named_and_back_in_service_after_the_rollback(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = snapshot(built)
+    configure(built, CONFIG[APISERVER])
+    with monkeypatch.context() as patch:
+        patch.setattr(rotation._Balancers, "put_back", lambda *_: None)      # it died: nobody puts it back
+        killed_before_the_way_back(built, "kube-apiserver.service")
+    built.hosts.broken = {"cp1: kube-apiserver /readyz": "connection refused"}
+    failed = failed_up(built)
+    assert failed.message.startswith("cp1: gate before control-plane")
+    assert any(line.endswith("kubewright rollback cp1") for line in failed.details)
+    for balancer in built.hosts.balancers.values():
+        balancer.states["cp1"] = "drain"    # as after the kill itself
+    built.hosts.broken = {}
+    built.forget()
+    by_hand(built, "cp1")
+    assert snapshot(built) == before
+    assert "cp1 ready" in story(built)
+
+
+def test_a_gate_of_all_hosts_together_puts_nothing_back_and_says_so_with_what_does(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(built, {"kubelet": {"kubelet": {"maxPods": 77}}})
+    built.hosts.poison = ""
+
+    def not_ready(*_: object) -> None:
+        raise GateFailed("gate after network: not so after 120 s: w1: NotReady", hint="kubewright status")
+
+    monkeypatch.setattr(gates, "nodes_are_ready", not_ready)
+    failed = failed_up(built)
+    assert list(failed.details) == [
+        "nothing was put back: this asks all hosts together; this run changed cp1, cp2, cp3, w1, w2",
+        "if its last change is to blame, what ran before it is kept there: kubewright rollback HOST"]
+    assert failed.hint.startswith("kubewright status")
+
+
+def test_of_workers_changed_together_one_that_falls_silent_does_not_keep_the_other_from_going_back(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(built, CONFIG[KUBELET])
+    built.hosts.poison = ""
+    built.hosts.broken = {"w2: kubelet": "connection refused"}
+
+    def probe(connection: Any, *rest: Any, **more: Any) -> Any:
+        if connection.name == "w1" and any(e[1] == "node.3" for e in built.hosts.log if e[0] == "apply"):
+            raise Unreachable("w1: connecting: no route")
+        return built.hosts.probe(connection, *rest, **more)
+
+    monkeypatch.setattr(remote, "probe", probe)
+    failed = failed_up(built, workers=2)
+    assert failed.exit_code == 13
+    assert [e[1:] for e in built.hosts.log if e[0] == "apply"][-1] == ("node.3.back", ("w2",))
+
+
+def test_where_nothing_is_put_back_nobody_is_told_that_the_change_comes_again(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "kept", lambda *_: [])
+    configure(built, CONFIG["etcd"])
+    failed = failed_up(built)
+    assert any("not put back" in line for line in failed.details)
+    assert "`up` would make the same change again" not in failed.details
+    assert [(e.host, e.phase) for e in built.events if e.type == "put-back"] == [("cp2", "etcd")]
 
 
 def test_what_the_host_does_not_tell_is_not_put_back_and_the_error_says_so(

@@ -116,6 +116,11 @@ def test_marks_of_the_cluster_and_what_the_host_cannot_make_again_stay() -> None
     assert back.stay == ("/pki/x.crt",)
 
 
+def test_what_a_bundle_by_hand_wrote_and_nothing_here_desires_any_more_stays() -> None:
+    back = previous.of_rows([row(CONF), row("/etc/gone.conf", "20260302-091401-7f3a")], HOST, observed())
+    assert (back.stay, [c.path for c in previous.in_phases(back)]) == (("/etc/gone.conf",), [CONF, "x.service"])
+
+
 def test_by_hand_the_changes_stand_in_the_order_of_their_phases() -> None:
     rows = [row(CONF), row("/pki/x.crt", "run2.pki.0"), row(ETCD, "run2.etcd.0")]
     back = previous.of_rows(rows, HOST, observed())
