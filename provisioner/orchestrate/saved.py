@@ -40,7 +40,7 @@ def read(file: Path, inventory: Inventory) -> PlanDocument:
         raise UsageFault(f"{file}: reading the plan: {getattr(fault, 'strerror', None) or fault}",
                          hint=f"kubewright plan --out {file}") from None
     except ValueError as fault:
-        raise UsageFault(f"{file}: not a plan of ours: {fault}", hint=f"kubewright plan --out {file}") from None
+        raise UsageFault(f"{file}: not a plan of ours: {fault}", hint="kubewright plan --out FILE") from None
     if saved.cluster != inventory.cluster.cluster:
         raise UsageFault(f"{file}: a plan for the cluster {saved.cluster}, not for {inventory.cluster.cluster}")
     made_from = ((inventory.file, saved.inventory_digest, digest(inventory.cluster)),

@@ -136,6 +136,7 @@ def test_what_is_no_plan_is_a_usage_fault(built: World, run: Run, tmp_path: Path
     file.write_text(text)
     ended = run("up", "--plan", str(file))
     assert ended.code == 64 and "not a plan of ours" in ended.err
+    assert ended.err.endswith("plan --out FILE\n"), "the hint would write over the file"
     assert run("up", "--plan", str(tmp_path / "none")).code == 64
 
 
