@@ -8,10 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from provisioner.model.run import INTERRUPTED
 from provisioner.report.graph import graph_of, ticks
@@ -46,16 +47,22 @@ class Row:
 
 def report_html(story: Story) -> str:
     """Return the page; equal stories give equal pages."""
-    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    style = environment.get_template("run.css").render()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    environment.filters |= {"seconds": seconds_text, "symbol": lambda action: _SYMBOLS.get(action, "·")}
-    return environment.get_template("run.html.j2").render(
+    template, digest = _template()
+    return template.render(
         story=story, policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
         when=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(story.began)), rows=_rows(story),
         ticks=ticks(story.seconds), table=_table(story), proofs=_proofs(story), made=_made(story),
         graph=graph_of(story.availability, story.began, story.seconds), tone=_tone(story))
+
+
+@cache
+def _template() -> tuple[Template, str]:
+    """Return the page's template and the digest of its style; to compile them takes longer than to fill them."""
+    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"seconds": seconds_text, "symbol": lambda action: _SYMBOLS.get(action, "·")}
+    digest = hashlib.sha256(environment.get_template("run.css").render().encode()).digest()
+    return environment.get_template("run.html.j2"), base64.b64encode(digest).decode()
 
 
 def seconds_text(seconds: float) -> str:
