@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -31,7 +30,7 @@ class MemoryApi:
     token: str = "of-the-prober"
     now: str = "2099-01-01T00:00:00Z"
     refuse: int = 0                # an HTTP status that everything is answered with
-    _versions: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _versions: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))     # a count cannot be pickled
 
     def put(self, path: str, body: Mapping[str, Any]) -> None:
         self.objects[path] = {**body}

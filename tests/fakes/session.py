@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+import stat
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +20,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
 from provisioner.model.inventory import Inventory
+from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
-from provisioner.orchestrate import prober
+from provisioner.orchestrate import engine, prober
 from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.survey import create_secrets, survey
+from provisioner.orchestrate.verbs import UP
 from provisioner.transport.pool import Pool
 from tests.fakes.api import MemoryApi, MemoryKube, node
 from tests.fakes.hosts import FakeHost, FakeHosts, FakePool
@@ -73,16 +80,32 @@ class World:
     def make(cls, directory: Path, patch: pytest.MonkeyPatch, **changes: Any) -> World:
         """Make the lab's five hosts, empty; `changes` replace top-level fields of the inventory."""
         key = directory / "id_ed25519"
-        text = yaml.safe_load(LAB) | {"lab": False, "operators": [operator_key(key)],
-                                      "ssh": {"user": "admin", "key": str(key)}} | changes
-        (directory / "cluster.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
-        cluster = Cluster.model_validate(text)
-        hosts = FakeHosts({n: FakeHost(n, f, {("swap", "swap"): "off"}) for n, f in facts_of(cluster).items()}, lock())
-        hosts.install(patch)
+        inventory = write_inventory(directory, operator_key(key), key=key, **changes)
+        hosts = FakeHosts({n: FakeHost(n, f, {("swap", "swap"): "off"})
+                           for n, f in facts_of(inventory.cluster).items()}, lock())
         api = MemoryApi()
-        samples = Samples(api)
-        patch.setattr(prober, "Sampling", samples)
-        return cls(Inventory(directory, cluster, directory / "cluster.yaml"), hosts, api, key, samples)
+        return cls(inventory, hosts, api, key, Samples(api)).install(patch)
+
+    def build(self, patch: pytest.MonkeyPatch) -> World:
+        """Let this world be as after a first `up`, its logs emptied: a copy of the one built once in this process."""
+        files, frozen = first_up()
+        directory = self.inventory.path
+        for name, (mode, content) in files.items():
+            path = directory / name
+            path.mkdir() if content is None else path.write_bytes(content)
+            path.chmod(mode)
+        built: World = pickle.loads(frozen)     # noqa: S301 (what first_up made)
+        built.key = self.key
+        built.inventory = write_inventory(directory, *built.inventory.operators, key=self.key)
+        vars(self).update(vars(built))
+        return self.install(patch)
+
+    def install(self, patch: pytest.MonkeyPatch) -> World:
+        """Put this world in the place of hosts, API and prober; one RSA key signs in every world (it takes long)."""
+        self.hosts.install(patch)
+        patch.setattr(prober, "Sampling", self.samples)
+        patch.setattr(pki, "new_signing_key", signing_key)
+        return self
 
     def session(self, emit: Callable[[Event], None] | None = None, *, run: bool = True) -> FakeSession:
         """Open a session with a fresh run directory."""
@@ -115,6 +138,34 @@ class World:
             host.notes.clear()
             host.steps.clear()
         self.api.log.clear()
+
+
+def write_inventory(directory: Path, operator: str, *, key: Path, **changes: Any) -> Inventory:
+    """Write and return the lab's inventory for one operator, who logs in with `key`."""
+    text = yaml.safe_load(LAB) | {"lab": False, "operators": [operator],
+                                  "ssh": {"user": "admin", "key": str(key)}} | changes
+    (directory / "cluster.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
+    return Inventory(directory, Cluster.model_validate(text), directory / "cluster.yaml")
+
+
+@cache
+def first_up() -> tuple[dict[Path, tuple[int, bytes | None]], bytes]:
+    """Build a world; return what is in its directory (mode, and bytes where it is a file), and the rest pickled."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        directory = Path(name)
+        instant(patch)
+        world = World.make(directory, patch)
+        with world.session() as session:
+            survey(session)
+            create_secrets(session)
+            engine.run(session, UP)
+        world.forget()
+        files = {p.relative_to(directory): (stat.S_IMODE(p.stat().st_mode), p.read_bytes() if p.is_file() else None)
+                 for p in sorted(directory.rglob("*"))}
+        return files, pickle.dumps(world)
+
+
+signing_key = cache(pki.new_signing_key)
 
 
 def instant(patch: pytest.MonkeyPatch) -> list[float]:

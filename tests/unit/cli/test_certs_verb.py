@@ -16,9 +16,8 @@ from provisioner.cli import main as command
 from provisioner.compile import pki as table
 from provisioner.model.desired import Certificate
 from provisioner.operate import pki
-from provisioner.orchestrate import engine, session
-from provisioner.orchestrate.survey import create_secrets, survey
-from provisioner.orchestrate.verbs import UP
+from provisioner.orchestrate import session
+from provisioner.orchestrate.survey import survey
 from tests.fakes.session import FakeSession, World, instant
 
 SCHEDULER = table.SCHEDULER.path
@@ -35,12 +34,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 @pytest.fixture
-def built(world: World) -> World:
-    with world.session() as opened:
-        survey(opened)
-        create_secrets(opened)
-        engine.run(opened, UP)
-    return world
+def built(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    return world.build(monkeypatch)
 
 
 @pytest.fixture

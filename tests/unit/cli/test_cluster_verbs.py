@@ -25,8 +25,6 @@ from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.orchestrate import engine, session
 from provisioner.orchestrate.phase import Phase
-from provisioner.orchestrate.survey import create_secrets, survey
-from provisioner.orchestrate.verbs import UP
 from tests.fakes.api import node
 from tests.fakes.session import World, instant
 
@@ -62,13 +60,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 @pytest.fixture
-def built(world: World) -> World:
-    with world.session() as opened:
-        survey(opened)
-        create_secrets(opened)
-        engine.run(opened, UP)
-    world.forget()
-    return world
+def built(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    return world.build(monkeypatch)
 
 
 @pytest.fixture

@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.orchestrate import engine
-from provisioner.orchestrate.survey import create_secrets, survey
-from provisioner.orchestrate.verbs import UP
 from tests.fakes.session import World, instant
 
 
@@ -21,9 +18,4 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def built(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """Return the world after a first `up`, its logs emptied."""
     instant(monkeypatch)
-    with world.session() as session:
-        survey(session)
-        create_secrets(session)
-        engine.run(session, UP)
-    world.forget()
-    return world
+    return world.build(monkeypatch)
