@@ -1,33 +1,40 @@
 """A systemd of one file: enough of systemctl and systemd-run for the applier's tests, its state in one directory.
 
 Units live in units.json, calls in log; starting a unit runs the real stamp program, as ExecStartPre would.
+It is started hundreds of times, so it imports little.
 """
 
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
-HOME = Path(os.environ["FAKE_SYSTEMD"])
+HOME = os.environ["FAKE_SYSTEMD"]
 ROOT = os.environ["FAKE_ROOT"]
 DEFAULT = {"LoadState": "loaded", "ActiveState": "inactive", "SubState": "dead", "UnitFileState": "disabled",
            "NRestarts": "0", "InvocationID": "", "NeedDaemonReload": "no"}
 
 
+def read(path: str) -> str:
+    with open(path) as stream:
+        return stream.read()
+
+
+def write(name: str, text: str) -> None:
+    with open(f"{HOME}/{name}", "w") as stream:
+        stream.write(text)
+
+
 def load() -> dict:
-    path = HOME / "units.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def save(units: dict) -> None:
-    (HOME / "units.json").write_text(json.dumps(units))
+    try:
+        return json.loads(read(f"{HOME}/units.json"))
+    except FileNotFoundError:
+        return {}
 
 
 def running(unit: str) -> bool:
     try:
-        pid = int((HOME / f"{unit}.pid").read_text())
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        pid = int(read(f"{HOME}/{unit}.pid"))
+        return read(f"/proc/{pid}/stat").rpartition(")")[2].split()[0] != "Z"
     except (OSError, ValueError):
         return False
 
@@ -37,12 +44,12 @@ def properties(units: dict, name: str) -> dict:
         return DEFAULT | {"ActiveState": "active" if running(name) else "inactive"}
     if name in units:
         return DEFAULT | units[name]
-    there = Path(f"{ROOT}/etc/systemd/system/{name}").exists()
+    there = os.path.exists(f"{ROOT}/etc/systemd/system/{name}")
     return DEFAULT | ({} if there else {"LoadState": "not-found", "UnitFileState": ""})
 
 
 def start(units: dict, name: str) -> None:
-    subprocess.run(["sh", os.environ["FAKE_STAMP"], name], env={**os.environ, "STAMP_ROOT": ROOT}, check=False)
+    os.spawnvpe(os.P_WAIT, "sh", ["sh", os.environ["FAKE_STAMP"], name], {**os.environ, "STAMP_ROOT": ROOT})
     count = int(units.get("#starts", 0)) + 1
     units["#starts"] = count
     units[name] = properties(units, name) | {"LoadState": "loaded", "ActiveState": "active", "SubState": "running",
@@ -61,7 +68,7 @@ def systemctl(argv: list) -> int:
             blocks.append("\n".join(f"{key}={seen[key]}" for key in wanted if key in seen))
         print("\n\n".join(blocks))
         return 0
-    with (HOME / "log").open("a") as log:
+    with open(f"{HOME}/log", "a") as log:
         log.write(" ".join([verb, *names]) + "\n")
     if verb in ("restart", "reload-or-restart") and names:
         if properties(units, names[0])["LoadState"] == "not-found":
@@ -75,7 +82,7 @@ def systemctl(argv: list) -> int:
     elif verb in ("enable", "disable"):
         change = {"UnitFileState": verb + "d"} | ({"ActiveState": "inactive"} if "--now" in argv else {})
         units[names[0]] = properties(units, names[0]) | change
-    save(units)
+    write("units.json", json.dumps(units))
     return 0
 
 
@@ -84,11 +91,13 @@ def systemd_run(argv: list) -> int:
     if running(unit):
         print(f"Unit {unit} already exists.", file=sys.stderr)
         return 1
-    (HOME / f"{unit}.argv").write_text(json.dumps(argv))
-    with (HOME / f"{unit}.err").open("a") as errors:
+    import subprocess
+
+    write(f"{unit}.argv", json.dumps(argv))
+    with open(f"{HOME}/{unit}.err", "a") as errors:
         child = subprocess.Popen(argv[argv.index("--") + 1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                  stderr=errors, start_new_session=True)
-    (HOME / f"{unit}.pid").write_text(str(child.pid))
+    write(f"{unit}.pid", str(child.pid))
     return 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import grp
 import hashlib
+import io
 import json
 import os
 import pwd
@@ -14,11 +16,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from provisioner.applier import package
+from provisioner.applier import main, package
 from provisioner.applier.host import Host
 from provisioner.model.paths import data_dir
 
@@ -63,10 +66,23 @@ class FakeHost:
         subprocess.run(["sh", str(STAMP), unit], env={**os.environ, "STAMP_ROOT": str(self.root)}, check=True)
 
     def call(self, command: str, request: dict[str, Any], more: bytes = b"", *, status: int = 0) -> Any:
+        """Run a command through the program's entry in this process: its options, request, answer and exit status."""
+        out, err = io.StringIO(), io.StringIO()
+        stdin = io.TextIOWrapper(io.BytesIO(json.dumps(request).encode() + b"\n" + more))
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.setattr(sys, "stdin", stdin)
+            code = main.main(["--root", str(self.root), command])
+        return self._told(code, out.getvalue(), err.getvalue(), status)
+
+    def send(self, command: str, request: dict[str, Any], more: bytes = b"", *, status: int = 0) -> Any:
         """Run a command of the real zipapp in a process of its own, as over SSH."""
         done = self.run(command, package.frame(request) + more)
-        assert done.returncode == status, done.stderr.decode()
-        return json.loads(done.stdout) if done.stdout else done.stderr.decode()
+        return self._told(done.returncode, done.stdout.decode(), done.stderr.decode(), status)
+
+    @staticmethod
+    def _told(code: int, out: str, err: str, status: int) -> Any:
+        assert code == status, err
+        return json.loads(out) if out else err
 
     def run(self, command: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
         argv = package.argv(command)

@@ -188,7 +188,7 @@ def test_a_pair_that_a_killed_step_left_half_made_is_not_what_was_there_before(
 
 
 def test_as_a_step_of_its_own_it_survives_its_caller_and_writes_its_result(changed: FakeHost, pairs: Any) -> None:
-    answer = changed.call("apply", {"step": "run1.undo", "timeout": 30, "changes": restores(changed, "run1.a")})
+    answer = changed.send("apply", {"step": "run1.undo", "timeout": 30, "changes": restores(changed, "run1.a")})
     assert answer["status"] == "done"
     assert_is_old(changed, pairs)
     assert changed.path("/var/lib/kubewright/steps/run1.undo/result.json").exists()

@@ -191,7 +191,7 @@ def test_the_real_zipapp_killed_after_any_delay_converges_when_apply_is_simply_c
             except ProcessLookupError:
                 steps_done += 1
         scene.assert_nothing_is_half()
-    answer = box.call("apply", {"step": "s", "changes": bundle, "timeout": 20})
+    answer = box.send("apply", {"step": "s", "changes": bundle, "timeout": 20})
     assert answer["status"] == "done"
     scene.assert_converged()
     assert len([c for c in box.calls() if c.startswith("restart")]) == 1

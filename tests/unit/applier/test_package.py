@@ -33,6 +33,17 @@ def test_every_module_is_python_3_9_and_imports_the_standard_library_only() -> N
                 assert (node.module or "").partition(".")[0] in {*sys.stdlib_module_names, "__future__"}, path
 
 
+def test_every_module_and_so_every_command_runs_from_the_zipapp_without_the_site_s_packages(tmp_path: Path) -> None:
+    zipapp = tmp_path / "applier.pyz"
+    zipapp.write_bytes(package.build_zipapp())
+    modules = [f"applier.{p.stem}" for p in APPLIER.glob("*.py") if p.stem not in ("__init__", "package")]
+    program = "import sys; sys.path.insert(0, sys.argv[1]); [__import__(name) for name in sys.argv[2:]]"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program, str(zipapp), *modules], capture_output=True,
+                          check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(modules) > 20
+
+
 def test_a_module_in_the_working_directory_is_never_run_as_root(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('taken from the working directory')")
     done = subprocess.run([sys.executable, "-c", package.BOOTSTRAP, "observe"], cwd=tmp_path,

@@ -33,7 +33,7 @@ def request(step: str, *changes: dict, **more: object) -> dict:
 def test_a_step_runs_as_a_unit_of_its_own_and_its_result_is_the_answer(box: FakeHost) -> None:
     box.put("/etc/kubewright/inputs/x.service", "/etc/x.conf\n")
     box.set_units(x={"ActiveState": "active"})
-    answer = box.call("apply", request("run1-etcd.a", file_change("/etc/x.conf", "1"),
+    answer = box.send("apply", request("run1-etcd.a", file_change("/etc/x.conf", "1"),
                                        unit_change("x.service", ["/etc/x.conf"])))
     assert answer["status"] == "done"
     assert [c["result"] for c in answer["changes"]] == ["done", "done"]
@@ -213,8 +213,8 @@ def test_results_are_read_through_the_command(box: FakeHost) -> None:
 
 
 def test_the_program_is_kept_once_under_its_digest(box: FakeHost) -> None:
-    box.call("apply", request("a", file_change("/etc/a", "1")))
-    box.call("apply", request("b", file_change("/etc/b", "1")))
+    box.send("apply", request("a", file_change("/etc/a", "1")))
+    box.send("apply", request("b", file_change("/etc/b", "1")))
     programs = list(box.path("/var/lib/kubewright/applier").iterdir())
     assert [p.read_bytes() for p in programs] == [package.build_zipapp()]
 

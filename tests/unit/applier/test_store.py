@@ -23,7 +23,7 @@ A, B = os.urandom(3_000_000), b"small"
 def test_artifacts_arrive_whole_with_their_mode_and_are_hashed_once(
         box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = [entry("/opt/kubewright/etcd/3/etcd", A), entry("/opt/kubewright/cni/1/ptp", B, mode=0o644)]
-    assert box.call("store", {"artifacts": wanted}, A + B) == {"stored": [w["path"] for w in wanted]}
+    assert box.send("store", {"artifacts": wanted}, A + B) == {"stored": [w["path"] for w in wanted]}
     assert box.path(wanted[0]["path"]).read_bytes() == A
     assert [box.path(w["path"]).stat().st_mode & 0o777 for w in wanted] == [0o755, 0o644]
     assert not box.leftovers()
