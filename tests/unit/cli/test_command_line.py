@@ -1,5 +1,7 @@
 """The contract of the command line: exit codes, streams, and what a verb may cost before it runs."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -24,14 +26,32 @@ VERB_NAMES = [verb.name for verbs in SECTIONS.values() for verb in verbs]
 
 
 def run(*args: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in this process, as it would run in a directory and an environment of its own."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        keep_hooks(patch)
+        patch.chdir(cwd)
+        for name, value in {"KUBEWRIGHT_INVENTORY": "", **environ}.items():
+            patch.setenv(name, value)
+        code = command.main(args)
+    texts = (stream.buffer.getvalue().decode() for stream in (out, err))    # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(args, code, *texts)
+
+
+def command_line(*args: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a process of its own."""
     return python("import sys; from provisioner.cli.main import main; sys.exit(main())", *args, cwd=cwd, **environ)
 
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_hooks(monkeypatch)
+
+
+def keep_hooks(patch: pytest.MonkeyPatch) -> None:
     """Let main() run inside the test without leaving its hooks behind."""
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    patch.setattr(sys, "excepthook", sys.excepthook)
+    patch.setattr(signal, "signal", lambda *_: None)
 
 
 def python(code: str, *args: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -108,7 +128,8 @@ def test_a_verb_that_has_not_come_yet_is_never_suggested() -> None:
 
 
 def test_the_suggestion_reaches_the_screen() -> None:
-    done = run("valdate")
+    done = command_line("valdate")
+    assert done.returncode == 64
     assert done.stderr == ("error: there is no verb `valdate`; did you mean `validate`?\n"
                            "hint: kubewright validate --help\n")
 
@@ -131,7 +152,7 @@ def test_common_options_may_stand_before_or_behind_the_verb() -> None:
 def test_validate_refuses_with_every_fault_on_stderr_and_10(tmp_path: Path) -> None:
     faulty = (ROOT / "tests/invalid/all-faults-at-once.yaml").read_text(encoding="utf-8")
     (tmp_path / "cluster.yaml").write_text(faulty, encoding="utf-8")
-    done = run("-i", ".", "validate", cwd=tmp_path)
+    done = command_line("-i", ".", "validate", cwd=tmp_path)
     assert done.returncode == 10
     assert done.stdout == ""
     assert done.stderr == (ROOT / "tests/invalid/all-faults-at-once.expected").read_text(encoding="utf-8")
@@ -221,7 +242,7 @@ def test_completion_prints_a_script_that_calls_us(shell: str) -> None:
 
 
 def test_completing_offers_verbs() -> None:
-    done = run(_KUBEWRIGHT_COMPLETE="bash_complete", COMP_WORDS="kubewright va", COMP_CWORD="1")
+    done = command_line(_KUBEWRIGHT_COMPLETE="bash_complete", COMP_WORDS="kubewright va", COMP_CWORD="1")
     assert done.stdout.split() == ["plain,validate"]
 
 
