@@ -24,17 +24,19 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
          "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--allow-file-access-from-files")
 DARK, LIGHT = "--blink-settings=preferredColorScheme=0", "--blink-settings=preferredColorScheme=1"
-# Measures the page in a frame of its own: in the page no script may run.
-MEASURE = """<!doctype html><body><iframe id="frame" src="page.html" width="WIDTH" height="900"></iframe><script>
-frame.onload = () => {
+# Measures the page in frames of their own, one narrow and one wide: in the page no script may run.
+MEASURE = """<!doctype html><body>
+<iframe src="page.html" width="400" height="900"></iframe><iframe src="page.html" width="1280" height="900"></iframe>
+<script>
+onload = () => { document.body.dataset.seen = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {
   const page = frame.contentDocument, style = frame.contentWindow.getComputedStyle(page.body);
   const seen = (words) => [...page.querySelectorAll(words)].filter(e => e.getBoundingClientRect().width > 0).length;
-  document.body.dataset.seen = JSON.stringify({
+  return {
     title: page.title, width: page.documentElement.clientWidth, needs: page.documentElement.scrollWidth,
     ink: style.color, paper: style.backgroundColor, bars: seen(".lane rect"), labels: seen(".lane text"),
     curves: seen(".curve polyline"), left: [...page.querySelectorAll(".chart > svg")]
-      .map(e => Math.round(e.getBoundingClientRect().left))});
-};</script>"""
+      .map(e => Math.round(e.getBoundingClientRect().left))};
+}))};</script>"""
 
 
 class Browser:
@@ -61,15 +63,15 @@ class Browser:
     def dom(self, *flags: str) -> subprocess.CompletedProcess[str]:
         return self.run(self.page, "--dump-dom", *flags)
 
-    def seen(self, width: int, *flags: str) -> dict[str, Any]:
-        """Return what is seen of the page in a frame so wide."""
+    def seen(self, *flags: str) -> dict[int, dict[str, Any]]:
+        """Return what is seen of the page in a frame so wide, by its width."""
         frame = self.directory / "frame.html"
-        frame.write_text(MEASURE.replace("WIDTH", str(width)), encoding="utf-8")
-        dom = self.run(frame, "--dump-dom", f"--window-size={width + 40},1000", *flags).stdout
+        frame.write_text(MEASURE, encoding="utf-8")
+        dom = self.run(frame, "--dump-dom", "--window-size=1320,2000", *flags).stdout
         found = re.search(r'data-seen="([^"]*)"', dom)
         assert found, dom[-2000:]
-        values: dict[str, Any] = json.loads(found[1].replace("&quot;", '"'))
-        return values
+        narrow, wide = json.loads(found[1].replace("&quot;", '"'))
+        return {400: narrow, 1280: wide}
 
     def requests(self) -> list[str]:
         """Return what the last call asked the network for; what Chromium asks its maker for is its own (and vain)."""
@@ -83,7 +85,16 @@ class Browser:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Browser:
-    one = Browser(tmp_path)
+    return opened(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def in_the_light(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+    return opened(tmp_path_factory.mktemp("light")).seen(LIGHT)
+
+
+def opened(directory: Path) -> Browser:
+    one = Browser(directory)
     one.page.write_text(report_html(recorded("rolling-change")), encoding="utf-8")
     return one
 
@@ -114,16 +125,17 @@ def test_even_a_script_that_somebody_put_into_the_file_does_not_run(browser: Bro
 
 
 @pytest.mark.parametrize("width", [400, 1280])
-def test_the_page_fits_and_its_drawings_stand_in_one_frame(browser: Browser, width: int) -> None:
-    seen = browser.seen(width)
+def test_the_page_fits_and_its_drawings_stand_in_one_frame(in_the_light: dict[int, Any], width: int) -> None:
+    seen = in_the_light[width]
     assert seen["needs"] <= seen["width"], "nothing sticks out to the side"
     assert seen["bars"] >= 13 + 8
     assert (seen["labels"] > 0) == (width > 640), "names in bars only where there is room"
     assert len(set(seen["left"])) == 1
 
 
-def test_in_the_dark_it_is_dark_and_in_the_light_it_is_light(browser: Browser) -> None:
-    light, dark = browser.seen(1280, LIGHT), browser.seen(1280, DARK)
+def test_in_the_dark_it_is_dark_and_in_the_light_it_is_light(
+        browser: Browser, in_the_light: dict[int, Any]) -> None:
+    light, dark = in_the_light[1280], browser.seen(DARK)[1280]
     assert brightness(light["paper"]) > 200 > 100 > brightness(light["ink"])
     assert brightness(dark["ink"]) > 200 > 100 > brightness(dark["paper"])
 

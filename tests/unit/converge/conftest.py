@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.inventory import Inventory
 from tests.fakes.sshd import SSHD, Sshd, run_sshd
 
-ADDRESSES = {"cp1": "127.0.0.1", "cp2": "127.0.0.2", "w1": "127.0.0.3", "w2": "127.0.0.4"}
+ADDRESSES = {"cp1": "127.0.0.1", "cp2": "127.0.0.2", "w1": "127.0.0.3", "w2": "127.0.0.4", "w3": "127.0.0.5",
+             "w4": "127.0.0.6"}
 
 # Reads what the real bootstrap reads, keeps the request, and does what the step's name says.
 APPLIER = """#!{python} -IS
@@ -64,6 +66,13 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
+    with rig_in(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def rig_in(tmp_path: Path) -> Iterator[Rig]:
+    """Make a rig in an empty directory, with an sshd of its own."""
     if not SSHD.exists():
         pytest.skip("openssh-server is not installed")
     directory = tmp_path / "a rig"          # a blank: ssh splits option values once more

@@ -8,17 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.errors import GateFailed, PlanStale, Unreachable
+from provisioner.errors import GateFailed, LockHeld, PlanStale, Unreachable
 from provisioner.model.events import Event
 from tests.fakes.sshd import keygen
-from tests.unit.converge.conftest import ADDRESSES, Rig
+from tests.unit.converge.conftest import ADDRESSES, Rig, rig_in
 
 
 def apply(rig: Rig, hosts: list[str], **options: object) -> dict[str, HostResult]:
@@ -49,42 +49,51 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
-def test_every_hosts_outcome_is_kept(rig: Rig) -> None:
-    rig.bundle(cp1="done-1", cp2="stale-1", w1="fault-1", w2="done-2")
-    known = rig.directory / "known_hosts"
-    known.write_text("".join(line for line in known.open() if ADDRESSES["w2"] not in line))
-    results = apply(rig, ["cp1", "cp2", "w1", "w2"])
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, dict[str, HostResult]]]:
+    """One run in which six hosts end in six ways: the key of w2 is not pinned, w4 has another than the pinned one."""
+    steps = {"cp1": "done-1", "cp2": "stale-1", "w1": "fault-1", "w2": "done-2", "w3": "fenced-1", "w4": "done-4"}
+    with rig_in(tmp_path_factory.mktemp("played")) as rig, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MY_TOKEN", "canary-environment")
+        patch.setenv("ANSIBLE_STDOUT_CALLBACK", "canary-environment")
+        rig.bundle(**steps)
+        known = rig.directory / "known_hosts"
+        kind, blob, *_ = keygen(tmp_path_factory.mktemp("key") / "other").split()
+        lines = [line for line in known.read_text().splitlines() if not any(ADDRESSES[h] in line for h in ("w2", "w4"))]
+        known.write_text("\n".join([*lines, f"[{ADDRESSES['w4']}]:{rig.sshd.port} {kind} {blob}", ""]))
+        yield rig, apply(rig, list(steps))
+
+
+Played = tuple[Rig, dict[str, HostResult]]
+
+
+def test_every_hosts_outcome_is_kept(played: Played) -> None:
+    rig, results = played
     assert {h: r.status for h, r in results.items()} == {
-        "cp1": "done", "cp2": "stale", "w1": "failed", "w2": "unreachable"}
+        "cp1": "done", "cp2": "stale", "w1": "failed", "w2": "unreachable", "w3": "fenced", "w4": "unreachable"}
     assert results["cp1"].written == 1 and results["cp1"].fault() is None
     kinds = {h: type(r.fault()) for h, r in results.items() if not r.ok}
-    assert kinds == {"cp2": PlanStale, "w1": GateFailed, "w2": Unreachable}
+    assert kinds == {"cp2": PlanStale, "w1": GateFailed, "w2": Unreachable, "w3": LockHeld, "w4": Unreachable}
     assert "the disk is full" in results["w1"].message
     assert "Host key verification failed" in results["w2"].message
     assert rig.saw("done-2") is None, "a host whose key is not pinned got no byte"
 
 
-def test_a_host_that_takes_no_orders_of_an_older_run_is_a_lost_lock(rig: Rig) -> None:
-    rig.bundle(cp1="fenced-1")
-    result = apply(rig, ["cp1"])["cp1"]
-    fault = result.fault()
-    assert result.status == "fenced" and fault is not None
+def test_a_host_that_takes_no_orders_of_an_older_run_is_a_lost_lock(played: Played) -> None:
+    fault = played[1]["w3"].fault()
+    assert fault is not None
     assert (fault.exit_code, fault.code) == (14, "lock-lost")
 
 
-def test_a_changed_host_key_is_refused_although_ansible_runner_would_not_check(rig: Rig, tmp_path: Path) -> None:
-    rig.bundle(cp1="done-1")
-    kind, blob, *_ = keygen(tmp_path / "other").split()
-    (rig.directory / "known_hosts").write_text(f"[127.0.0.1]:{rig.sshd.port} {kind} {blob}\n")
-    assert apply(rig, ["cp1"])["cp1"].status == "unreachable"
-    assert rig.saw("done-1") is None
+def test_a_changed_host_key_is_refused_although_ansible_runner_would_not_check(played: Played) -> None:
+    rig, results = played
+    assert results["w4"].status == "unreachable"
+    assert rig.saw("done-4") is None
 
 
-def test_no_secret_is_left_on_our_side(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_TOKEN", "canary-environment")
-    monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "canary-environment")
-    rig.bundle(cp1="done-1")
-    assert apply(rig, ["cp1"])["cp1"].ok
+def test_no_secret_is_left_on_our_side(played: Played) -> None:
+    rig, results = played
+    assert results["cp1"].ok
     request = rig.saw("done-1")
     assert request is not None and base64.b64decode(request["changes"][0]["content"]) == b"canary-secret"
     left = [f for f in (rig.directory / "run").rglob("*") if f.is_file()]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.errors import InventoryRefused
@@ -117,6 +117,7 @@ def test_an_ampersand_in_a_comment_is_no_anchor() -> None:
     assert isinstance(load_cluster("# a & b * c\n" + SMALL, "cluster.yaml"), Cluster)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_at_all_makes_the_loader_fail_otherwise_than_by_refusing(text: str) -> None:
     with pytest.raises(InventoryRefused):
