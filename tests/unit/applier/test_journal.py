@@ -89,7 +89,7 @@ def test_a_log_that_is_followed_ends_on_the_host_when_its_reader_goes(box: FakeH
 
 
 def wait_for(path: Path) -> str:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not (path.exists() and path.read_text().strip()):
         assert time.monotonic() < end
         time.sleep(0.01)

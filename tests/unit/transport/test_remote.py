@@ -197,7 +197,7 @@ def test_a_journal_that_is_followed_ends_on_the_host_when_we_are_interrupted(
     with pytest.raises(KeyboardInterrupt):
         remote.journal(login(), {"unit": "x.service", "follow": True}, interrupted)
     pid = int((tmp_path / "pid").read_text())
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < end, "journalctl outlives its reader"
         time.sleep(0.02)
