@@ -24,4 +24,5 @@ def test_the_run_that_built_the_cluster_is_reported_with_every_host_and_gate(clu
             assert work in lanes[host], f"{host}: {work}"
     assert "one etcd cluster of cp1, cp2, cp3 with one agreed leader" in html
     assert "PRIVATE KEY" not in html
-    assert "the same" in cluster.run("runs", "diff", built["id"], built["id"]).stdout
+    refused = cluster.run("runs", "diff", built["id"], built["id"], check=False)
+    assert (refused.returncode, "the same run twice" in refused.stderr) == (64, True), refused.stderr

@@ -97,7 +97,7 @@ def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(cluster: L
     assert f"Stopping after {host} (safe point). Press again to stop at once." in said
     untouched = [h for h in CONTROL_PLANES if h != host]
     assert f"Stopped. {', '.join(untouched)} not started." in said
-    assert f"Continue: kubewright -i {mended.directory} resume {run}" in said
+    assert f"Continue: kubewright -i {cluster.directory} resume {run}" in said
     assert [h for h in CONTROL_PLANES if after[h] != before[h]] == [host], said
 
     told = cluster.run("resume", "--yes").stderr
