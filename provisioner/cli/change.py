@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from provisioner.cli.context import Context
+from provisioner.cli.streams import to_nothing
 from provisioner.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ class _Unread:
     def found(self) -> None:
         """Write to nothing from now on: what stands in the stream's buffer would be the next fault."""
         self._is_so = True
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, self._stream.fileno())
-        os.close(nothing)
+        to_nothing(self._stream.fileno())
 
     def check(self) -> None:
         """Raise Interrupted when it is so: called where nothing is half done."""

@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem, shell_complete
 from provisioner.cli import bug
 from provisioner.cli.context import Context
 from provisioner.cli.failure import failure_text
+from provisioner.cli.streams import to_nothing
 from provisioner.cli.verbs import SECTIONS, existing_verbs, suggest
 from provisioner.errors import Interrupted, KubewrightError, UsageFault
 
@@ -123,14 +124,14 @@ def _hang_up(signum: int, frame: FrameType | None) -> None:
     """Stop as at Ctrl-C when the terminal is gone, writing no more to it: each word there would be an error."""
     for descriptor in (1, 2):
         if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+            to_nothing(descriptor)
     raise KeyboardInterrupt
 
 
 def _reader_left() -> int:
     """Stop in silence when the reader of our output has gone (`| head`), as other commands do."""
     for stream in (sys.stdout, sys.stderr):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())      # else the flush at exit complains
+        to_nothing(stream.fileno())
     return 128 + signal.SIGPIPE
 
 
