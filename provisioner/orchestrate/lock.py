@@ -46,17 +46,16 @@ def _records(outcomes: Mapping[str, dict[str, Any] | KubewrightError]) -> dict[s
     return {h: Record.of_answer(a) for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
 
 
-def _some(outcomes: Mapping[str, dict[str, Any] | KubewrightError]) -> dict[str, dict[str, Any]]:
-    answers = {h: a for h, a in outcomes.items() if not isinstance(a, KubewrightError)}
-    return answers or raise_all(outcomes)
-
-
 def holders(session: Session) -> list[Record]:
     """Return one record of every run that has the lock or is left in it, the freshest of each.
 
     Raises one error with all control planes when none of them answers.
     """
-    return _freshest(_records(_some(_ask_all(session, _names(session)))))
+    outcomes = _ask_all(session, _names(session))
+    records = _records(outcomes)
+    if not records:
+        raise_all(outcomes)
+    return _freshest(records)
 
 
 def alive(session: Session) -> frozenset[str]:
