@@ -35,22 +35,30 @@ def descendants(root: int) -> list[int]:
 
 
 def kill_all(*_: object) -> None:
-    """Kill every descendant, again until none is left, then end."""
+    """Kill every descendant, again until none is left, then end.
+
+    A process may start another between our look and its death, and that one is ours only then: it is never waited for
+    before it was killed as well.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    while True:
-        alive = descendants(os.getpid())
+    while alive := descendants(os.getpid()):
         for pid in alive:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        try:
-            while os.waitpid(-1, 0 if alive else os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
+        reap()
+    os._exit(143)
+
+
+def reap() -> None:
+    """Wait for the first of our children to end, and take those that have ended as well."""
+    try:
+        os.waitpid(-1, 0)
+        while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-        if not alive:
-            os._exit(143)
+    except ChildProcessError:
+        pass
 
 
 def main(argv: list[str]) -> int:

@@ -83,3 +83,34 @@ def test_nothing_starts_when_the_parent_is_gone_already(tmp_path: Path) -> None:
     command[4] = "1" if os.getpid() != 1 else "2"
     assert subprocess.run(command, timeout=20, check=False).returncode == 143
     assert not (tmp_path / "started").exists()
+
+
+# Ends the tree as the leash does; its child starts another one after the leash has looked and before it kills.
+LATE = """
+import ctypes, os, runpy, signal, subprocess, sys, time
+leash = runpy.run_path(sys.argv[1])
+ctypes.CDLL(None).prctl(leash['PR_SET_CHILD_SUBREAPER'], 1, 0, 0, 0)
+late = sys.argv[2] + '/late'
+child = subprocess.Popen(['sh', '-c', f'trap "sleep 60 & echo $! >{late}.new; mv {late}.new {late}" USR1; '
+                          f'touch {late}.ready; while :; do sleep 0.05; done'], start_new_session=True)
+while not os.path.exists(late + '.ready'):
+    time.sleep(0.01)
+look = leash['descendants']
+
+def once_too_early(root):
+    found = look(root)
+    if not os.path.exists(late):
+        os.kill(child.pid, signal.SIGUSR1)
+        while not os.path.exists(late):
+            time.sleep(0.01)
+    return found
+
+leash['kill_all'].__globals__['descendants'] = once_too_early
+leash['kill_all']()
+"""
+
+
+def test_what_is_started_between_the_look_and_the_kill_dies_too(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", LATE, leash.__file__, str(tmp_path)], timeout=20, check=False)
+    assert ended.returncode == 143
+    assert not alive(tmp_path / "late")
