@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from socket import gethostname
 from typing import Any
@@ -25,12 +25,16 @@ NOT_SEEN = "lock-unseen"
 def look(session: Session) -> ClusterLock:
     """Return the lock of a run that is about to look at the cluster; raises LockHeld when another run has it.
 
-    What is seen from now on holds if nobody takes the lock before `held` does. Takes nothing. Hosts that do not
+    Takes nothing: `held` takes the lock as it was seen here, so that a plan made in between holds. Hosts that do not
     answer are for the survey to tell.
     """
-    lock = ClusterLock(session)
-    lock.look()
-    return lock
+    session.tell("lock-asked")
+    names = _names(session)
+    seen = read(session, names)
+    decision = lock_rules.decide(seen, [names], process.is_dead)
+    if decision.holder is not None:
+        raise _held(seen, decision.holder)
+    return ClusterLock(session, seen)
 
 
 def read(session: Session, hosts: Iterable[str]) -> dict[str, Record]:
@@ -107,26 +111,17 @@ def _names(session: Session) -> list[str]:
 
 
 class ClusterLock:
-    """The lock as one run sees it; `held` is the only way to have it."""
+    """The lock as one run saw it; `held` is the only way to have it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, seen: Mapping[str, Record]) -> None:
         self._session = session
+        self._seen = seen
         self._groups: Groups = [_names(session)]
-        self._looked: dict[str, int] | None = None
         self._claim: Claim = (session.run_id, 0)
         self._yes: dict[str, float] = {}    # when each host was last asked and said yes, by our boot clock
         self._no: dict[str, Record] = {}    # what hosts have that said no: they say so for good
         self._tried: set[str] = set()       # where a record may be ours
         self._stop = threading.Event()
-
-    def look(self) -> None:
-        """See whether the lock is free, and remember what was seen."""
-        self._session.tell("lock-asked")
-        seen = read(self._session, self._hosts)
-        decision = lock_rules.decide(seen, self._groups, process.is_dead)
-        if decision.holder is not None:
-            raise _held(seen, decision.holder)
-        self._looked = {host: record.version for host, record in seen.items()}
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -189,11 +184,15 @@ class ClusterLock:
         return sorted({host for group in self._groups for host in group} & set(self._session.cluster.hosts))
 
     def _take(self) -> None:
-        """Take the lock from the first host in name order on: whoever loses that one stops, so one of two gets it."""
+        """Take the lock from the first host in name order on: whoever loses that one stops, so one of two gets it.
+
+        Hosts that answered before are not asked again what they have: they refuse if it is not that any more.
+        """
         session = self._session
         session.tell("lock-asked")
-        outcomes = _ask_all(session, self._hosts)
-        seen = _records(outcomes)
+        outcomes = _ask_all(session, [host for host in self._hosts if host not in self._seen])
+        late = _records(outcomes)
+        seen = {**self._seen, **late}
         faults = [o.message for o in outcomes.values() if isinstance(o, KubewrightError)]
         decision = lock_rules.decide(seen, self._groups, process.is_dead)
         if decision.holder is not None:
@@ -204,7 +203,15 @@ class ClusterLock:
             session.tell("diagnostic", status="failed", message=f"{fault}; the others' word on the lock is enough")
         epoch = max([decision.epoch, *(observed.epoch + 1 for observed in session.observed.values())])
         self._claim = (session.run_id, epoch)
-        began, refused = _clock(), None
+        began = _clock()
+        mine = self._take_each(seen)
+        _refuse_moved([late[host] for host in mine & late.keys() if late[host].version])
+        self._yes = dict.fromkeys(mine, began)
+        for record in decision.left:
+            session.tell("diagnostic", message=f"the lock was left by {told(record)}; that run is over")
+
+    def _take_each(self, seen: Mapping[str, Record]) -> set[str]:
+        """Return the hosts that gave us the lock, a majority; raise the error of the one that did not."""
         mine: set[str] = set()
         for host in sorted(seen):
             self._tried.add(host)
@@ -216,30 +223,18 @@ class ClusterLock:
                 continue
             self._tried.remove(host)
             if not has_majority(mine, self._groups):
-                refused = Record.of_answer(answer)
-                break
+                there = Record.of_answer(answer)
+                _refuse_moved([there] if not there.held else [])
+                raise _held({host: there}, there)
         if not has_majority(mine, self._groups):
-            raise _held(seen, refused) if refused else _no_majority(mine, self._hosts)
-        self._yes = dict.fromkeys(mine, began)
-        self._refuse_moved(seen, mine)
-        for record in decision.left:
-            session.tell("diagnostic", message=f"the lock was left by {told(record)}; that run is over")
+            raise _no_majority(mine, self._hosts)
+        return mine
 
     def _ask(self, host: str, version: int) -> Mapping[str, Any] | None:
         request = {"do": "take", "seen": version, "run": self._claim[0], "epoch": self._claim[1],
                    "owner": getpass.getuser(), "machine": gethostname(), "process": process.me(), "since": time.time()}
         answer = self._session.pool.map(lambda c: remote.lock(c, request), [host], patient=False)[host]
         return None if isinstance(answer, KubewrightError) else answer
-
-    def _refuse_moved(self, seen: Mapping[str, Record], mine: Iterable[str]) -> None:
-        """Refuse a plan that was made before somebody else's run: what it says of batches and phases may be wrong."""
-        if self._looked is None:
-            return
-        moved = [seen[h] for h in mine if seen[h].version != self._looked.get(h, 0)]
-        if moved:
-            last = max(moved, key=lambda record: record.epoch)
-            raise PlanStale(f"the plan was made before another run: {told(last)}", code="plan-overtaken",
-                            details=["nothing was changed by this one"], hint="kubewright up")
 
     def _fence(self) -> None:
         """Install the epoch everywhere, each host when its running step has ended; a newer one there means we lost."""
@@ -296,6 +291,14 @@ def _memberships(session: Session) -> Groups:
     known = [*applied.on_hosts(session), *([own] if own else [])]
     names = [tuple(sorted(h.name for h in one.cluster.control_planes)) for one in known]
     return list(dict.fromkeys([*names, tuple(_names(session))]))
+
+
+def _refuse_moved(records: Collection[Record]) -> None:
+    """Refuse a plan that was made before somebody else's run: what it says of batches and phases may be wrong."""
+    if records:
+        last = max(records, key=lambda record: record.epoch)
+        raise PlanStale(f"the plan was made before another run: {told(last)}", code="plan-overtaken",
+                        details=["nothing was changed by this one"], hint="kubewright up")
 
 
 def _clock() -> float:

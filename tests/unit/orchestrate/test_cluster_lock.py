@@ -16,7 +16,6 @@ import pytest
 
 from provisioner.errors import KubewrightError, LockHeld, PlanStale, Unreachable
 from provisioner.orchestrate import engine, lock, process
-from provisioner.orchestrate.lock import ClusterLock
 from provisioner.orchestrate.lock_rules import TTL
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP
@@ -73,14 +72,40 @@ def test_an_epoch_that_any_host_knows_is_not_used_again(world: World) -> None:
 
 
 def test_the_second_is_refused_with_owner_machine_and_since(world: World) -> None:
-    with lock.look(world.session()).held():
-        for act in (lambda: lock.look(world.session()), lambda: ClusterLock(world.session()).held().__enter__()):
-            with pytest.raises(LockHeld, match=r"cp1, cp2, cp3: taking the lock: held by \S+ on \S+ since "
+    first, second = lock.look(world.session()), lock.look(world.session())
+    with first.held():
+        for where, act in (("cp1, cp2, cp3", lambda: lock.look(world.session())), ("cp1", second.held().__enter__)):
+            with pytest.raises(LockHeld, match=where + r": taking the lock: held by \S+ on \S+ since "
                                r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(run run1\)") as refused:
                 act()
             assert refused.value.exit_code == 14
             assert "kubewright unlock" in refused.value.hint
     assert all(r["run"] == "run1" for r in records(world))
+
+
+def test_who_comes_too_late_asks_one_host_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = lock.look(world.session()), lock.look(world.session())
+    asked: list[tuple[str, str]] = []
+    real = world.hosts.lock_record
+
+    def counted(connection: Line, request: Any) -> dict[str, Any]:
+        asked.append((connection.name, request["do"]))
+        return real(connection, request)
+
+    with first.held():
+        monkeypatch.setattr(remote, "lock", counted)
+        with pytest.raises(LockHeld), second.held():
+            pass
+        monkeypatch.setattr(remote, "lock", real)
+    assert asked == [("cp1", "take")]
+
+
+def test_a_control_plane_that_was_away_at_the_look_is_asked_before_it_is_taken(world: World) -> None:
+    world.hosts.hosts["cp1"].down = True
+    mine = lock.look(world.session())
+    world.hosts.hosts["cp1"].down = False
+    with mine.held():
+        assert [r["run"] for r in records(world)] == ["run1"] * 3
 
 
 def test_a_plan_made_before_another_s_run_is_refused(world: World) -> None:
@@ -329,7 +354,7 @@ def raced(world: World, patch: pytest.MonkeyPatch, seed: int, number: int, cut: 
 
     def racer(session: FakeSession) -> None:
         try:
-            stack.enter_context(ClusterLock(session).held())        # it holds it until all others have tried
+            stack.enter_context(lock.look(session).held())      # it holds it until all others have tried
             won.append(session.run_id)
         except (LockHeld, Unreachable):
             pass
