@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import click
 
@@ -24,7 +25,6 @@ def probe(context: Context, span: str, slo: tuple[str, ...]) -> int:
     result until then.
     """
     import sys
-    import threading
 
     from provisioner.model.availability import budget_of
 
@@ -42,7 +42,7 @@ def probe(context: Context, span: str, slo: tuple[str, ...]) -> int:
         prober.start()
         early = False
         try:
-            threading.Event().wait(seconds)
+            time.sleep(seconds)
         except KeyboardInterrupt:
             early = True
         seen = prober.stop()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,11 @@ REFUSED = Attempt("vip", 1.0, 0.0, "connection refused")
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: False)
+    sleeping(monkeypatch, lambda seconds: None)
+
+
+def sleeping(monkeypatch: pytest.MonkeyPatch, sleep: Callable[[float], None]) -> None:
+    monkeypatch.setattr("provisioner.cli.probe.time", SimpleNamespace(sleep=sleep))
 
 
 def test_a_cluster_that_serves_is_told_by_series_with_exit_0(built: World, run: Run) -> None:
@@ -49,10 +54,10 @@ def test_the_result_as_json_is_one_document_also_when_it_failed(built: World, ru
 
 def test_ctrl_c_prints_what_was_measured_and_takes_the_keys_away(
         built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(self: threading.Event, timeout: float | None = None) -> bool:
+    def stop(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Event, "wait", stop)
+    sleeping(monkeypatch, stop)
     ended = run("probe", "--for", "10m")
     assert ended.code == 130
     assert "0 of 16 attempts failed" in ended.out
