@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MAIN = "import sys; from provisioner.cli.main import main; sys.exit(main())"
+MAIN = "from provisioner.cli.main import run; run()"
 COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
     "help": [sys.executable, "-c", MAIN, "--help"],

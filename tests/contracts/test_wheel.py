@@ -115,4 +115,4 @@ def test_the_installed_wheel_compiles_the_same_files_as_the_checkout(installed: 
 
 def test_the_installed_command_is_called_kubewright(installed: Path) -> None:
     (points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "kubewright = provisioner.cli.main:main" in points.read_text()
+    assert "kubewright = provisioner.cli.main:run" in points.read_text()

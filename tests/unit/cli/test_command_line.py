@@ -40,7 +40,7 @@ def run(*args: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedPro
 
 def command_line(*args: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command line in a process of its own."""
-    return python("import sys; from provisioner.cli.main import main; sys.exit(main())", *args, cwd=cwd, **environ)
+    return python("from provisioner.cli.main import run; run()", *args, cwd=cwd, **environ)
 
 
 @pytest.fixture
@@ -246,8 +246,26 @@ def test_completing_offers_verbs() -> None:
     assert done.stdout.split() == ["plain,validate"]
 
 
+@pytest.mark.parametrize(("word", "code"), [("version", 0), ("aplly", 64)])
+def test_the_program_is_over_once_its_work_is_done(word: str, code: int) -> None:
+    text = ("import atexit, sys; from provisioner.cli.main import run\n"
+            "class Kept:\n    def __del__(self): print('taken apart', file=sys.stderr)\n"
+            "kept = Kept(); kept.itself = kept; atexit.register(print, 'registered'); run()")
+    done = python(text, word)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (code, "registered")
+    assert "taken apart" not in done.stderr
+
+
+def test_ctrl_c_when_all_is_done_changes_nothing() -> None:
+    text = ("import os, signal, threading, time; from provisioner.cli import main\n"
+            "def late(): time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT); time.sleep(300)\n"
+            "work = main.main; main.main = lambda: (work(), threading.Thread(target=late).start())[0]; main.run()")
+    done = python(text, "version")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_reader_may_leave_early() -> None:
-    code = "import sys; from provisioner.cli.main import main; sys.exit(main(['schema']))"
+    code = "import sys; from provisioner.cli.main import run; sys.argv[1:] = ['schema']; run()"
     with start(code) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
@@ -257,7 +275,7 @@ def test_the_reader_may_leave_early() -> None:
 
 @pytest.mark.parametrize("word", ["aplly", "schema"])
 def test_the_reader_of_both_streams_may_leave_early(word: str) -> None:
-    code = f"import sys; from provisioner.cli.main import main; sys.exit(main(['{word}']))"
+    code = f"import sys; from provisioner.cli.main import run; sys.argv[1:] = ['{word}']; run()"
     read, write = os.pipe()
     os.close(read)
     with subprocess.Popen([sys.executable, "-c", code], stdout=write, stderr=write, cwd=ROOT) as process:
