@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import takewhile
 
 from provisioner.errors import Interrupted, KubewrightError
-from provisioner.orchestrate import aside, interrupt, journal, record, way_back
+from provisioner.orchestrate import aside, gates, interrupt, journal, record, way_back
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.session import Session
 
@@ -24,15 +26,15 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     began = time.monotonic()
     session.tell("run-start", message=session.run_id, data=record.what_begins(session, [p.name for p in phases]))
     number = started = 0
-    walked = False
+    walked, lull = False, _Lull()
     try:
         with interrupt.patient(session), beside:
             journal.begin(session, [p.name for p in phases])
-            for number, phase in enumerate(phases):
+            for number in range(len(phases)):
                 if number:
                     session.safe_point()
                 started = number + 1
-                _run_phase(session, phase)
+                _run_phase(session, lull, phases[number:])
         walked = True
         aside.raise_failed(session)
     except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
@@ -51,14 +53,38 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     session.tell("run-end", status="ok", seconds=time.monotonic() - began)
 
 
-def _run_phase(session: Session, phase: Phase) -> None:
+@dataclass
+class _Lull:
+    """Phases in a row with nothing to do: what their gates ask of hosts is asked once for all of them."""
+
+    left: int = 0
+    proved: dict[str, list[gates.Probe]] = field(default_factory=dict)
+
+    def prove(self, session: Session, done: str, phases: Sequence[Phase]) -> None:
+        """Hold the gate of the first of `phases`, whose act said what was `done`; the others are still to come."""
+        if done:
+            self.left = 0
+        elif not self.left:
+            idle = list(takewhile(lambda phase: session.plan and not session.changes(phase.name), phases))
+            self.left = len(idle)
+            self.proved = gates.look_ahead(session, [phase.name for phase in idle]) if len(idle) > 1 else {}
+        session.proved = self.proved if self.left else {}
+        self.left = max(0, self.left - 1)
+        try:
+            way_back.hold(session, phases[0].gate)
+        finally:
+            session.proved = {}       # what is done next is proved anew
+
+
+def _run_phase(session: Session, lull: _Lull, phases: Sequence[Phase]) -> None:
+    phase = phases[0]
     began = time.monotonic()
     session.turn(f"phase {phase.name}")
     hosts = len(session.changes(phase.name)) if session.plan else 0
     session.tell("phase-start", phase=phase.name, message=phase.doc, data={"hosts": hosts} if hosts else None)
     try:
         done = phase.act(session)
-        way_back.hold(session, phase.gate)
+        lull.prove(session, done, phases)
     except (KeyboardInterrupt, Exception) as stop:
         session.tell("phase-done", phase=phase.name, status=_status(stop), message=_message(stop),
                      seconds=time.monotonic() - began)

@@ -29,6 +29,7 @@ DEADLINE = 120.0   # seconds; an API server behind a slow disk needs tens of the
 STOP = 120.0       # seconds an API server may take to stop: TimeoutStopSec of its unit
 INTERVAL = 0.25
 MOMENT = 5.0       # seconds in which what serves answers, also on a busy host: its first attempt may take 2 in vain
+ONE_LOOK = 0.1     # seconds: no host looks twice
 TELL = 5.0         # seconds between two words on what a gate still waits for
 Probe = dict[str, Any]
 
@@ -96,15 +97,41 @@ def hosts_hold(
 ) -> None:
     """Let every host poll its probes at once; GateFailed holds each host's last reasons."""
     wanted = {h: p for h, p in probes.items() if p and h not in session.unreachable}
-    outcomes = session.pool.map(lambda c: _prove(session, c, wanted[c.name], what, deadline, when), wanted)
+    asked = [h for h, p in wanted.items() if not _is_proved(session, h, p, what, when)]
+    outcomes = session.pool.map(lambda c: _prove(session, c, wanted[c.name], what, deadline, when), asked)
     failed = {host: outcome for host, outcome in outcomes.items() if isinstance(outcome, KubewrightError)}
     failed = _not_given_up(session, failed) if when == "after" else failed
     if not failed:
         return
-    fault = next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(outcomes))
+    fault = next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(wanted))
     if when == "before" and isinstance(fault, GateFailed):
         fault.details = (*fault.details, kept_there(failed))
     raise fault
+
+
+def look_ahead(session: Session, phases: Sequence[str]) -> dict[str, list[Probe]]:
+    """Ask every host once for all of these phases, and return the probes that hold there now.
+
+    For phases with nothing to do between their gates: each gate that asks in a round of its own costs all hosts a login
+    to sudo and a start of Python.
+    """
+    probes = {h: [p for phase in phases for p in host_probes(session, h, phase)] for h in session.the_plan.desired.hosts
+              if h not in session.unreachable}
+    if "control-plane" in phases:
+        for host, probe in vip_probes(session).items():
+            probes.get(host, []).extend(probe)
+    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], ONE_LOOK), [h for h, p in probes.items() if p])
+    return {h: [p for p, result in zip(probes[h], answer["results"], strict=True) if result["ok"]]
+            for h, answer in now.items() if not isinstance(answer, KubewrightError)}
+
+
+def _is_proved(session: Session, host: str, probes: Sequence[Probe], what: str, when: str) -> bool:
+    """Say, and tell, whether all of this was seen to hold since anything was done."""
+    there = session.proved.get(host, ())
+    if when != "after" or not all(probe in there for probe in probes):
+        return False
+    record.of_gate(session, what, when, host=host, proved=[p["name"] for p in probes], seconds=0.0)
+    return True
 
 
 def kept_there(hosts: Iterable[str] = ("HOST",)) -> str:
@@ -178,7 +205,7 @@ def not_so(session: Session, phases: Mapping[str, Sequence[str]]) -> dict[str, s
     One host is looked at once; where there are several, those that are well get a moment to say so.
     """
     probes = {h: [p for phase in of_host for p in host_probes(session, h, phase)] for h, of_host in phases.items()}
-    moment = MOMENT if len(probes) > 1 else 0.1
+    moment = MOMENT if len(probes) > 1 else ONE_LOOK
     now = session.pool.map(lambda c: remote.probe(c, probes[c.name], moment), [h for h, p in probes.items() if p])
     return {h: _blamed(probes[h], answer["results"]) for h, answer in now.items()
             if not isinstance(answer, KubewrightError) and not answer["ok"]}
@@ -335,10 +362,15 @@ def balancer_serves(session: Session, host: str) -> bool:
 
 def vip_answers(session: Session, *, when: str = "after") -> None:
     """Prove from every load balancer that the API answers at the VIP."""
+    hosts_hold(session, vip_probes(session), "control-plane", 30.0, when=when)
+
+
+def vip_probes(session: Session) -> dict[str, list[Probe]]:
+    """Return for every load balancer the probe that asks the API at the VIP; nothing where there is none."""
     api = session.cluster.api
-    if api.vip is not None:
-        probe = _https("API at the VIP", str(api.vip), api.port)
-        hosts_hold(session, {h.name: [probe] for h in session.cluster.load_balancers}, "control-plane", 30.0, when=when)
+    if api.vip is None:
+        return {}
+    return {h.name: [_https("API at the VIP", str(api.vip), api.port)] for h in session.cluster.load_balancers}
 
 
 def leaders_act(session: Session) -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import pki as table
@@ -60,7 +60,8 @@ class Session:
     and not what is desired.
     Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`. `narrowed` says that
     not all of what differs is in the plan; `made` counts the changes that were made, and `noting` says that control
-    planes are told of this run (journal.py).
+    planes are told of this run (journal.py). `proved` are the gates' probes that were seen to hold on each host since
+    anything was done.
     """
 
     inventory: Inventory
@@ -88,6 +89,7 @@ class Session:
     still_ours: Callable[[], None] = lambda: None
     failed: dict[str, KubewrightError] = field(default_factory=dict)
     narrowed: bool = False
+    proved: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     made: int = 0
     noting: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)

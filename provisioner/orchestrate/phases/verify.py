@@ -34,8 +34,9 @@ def cluster_is_healthy(session: Session) -> None:
     for host in [h for h in session.cluster.nodes if h.name in probes]:
         if session.cluster.network.plugin != "none":
             probes[host.name].append(_dns(session))
+    for name, probe in gates.vip_probes(session).items():
+        probes[name] += probe
     gates.hosts_hold(session, probes, "verify")
-    gates.vip_answers(session)
     gates.leaders_act(session)
     gates.nodes_are_ready(session)
 

@@ -98,9 +98,10 @@ def test_verify_asks_every_unit_of_every_host_in_one_round_and_dns_from_every_no
     cluster_is_healthy(session)
     rounds = built.hosts.probed
     assert [host for host, _ in rounds[:5]] == ["cp1", "cp2", "cp3", "w1", "w2"]
-    assert all("cluster DNS" in names for _, names in rounds[:5])
+    assert len(rounds) == 5
+    assert all("cluster DNS" in names for _, names in rounds)
     assert {"etcd.service", "kube-apiserver.service", "kubelet.service", "flanneld.service"} <= set(rounds[0][1])
-    assert rounds[5:] == [(h, ["API at the VIP"]) for h in ("cp1", "cp2", "cp3")]
+    assert [h for h, names in rounds if "API at the VIP" in names] == ["cp1", "cp2", "cp3"]
 
 
 def test_a_shut_gate_names_the_host_the_reason_and_the_command_that_shows_more(built: World) -> None:

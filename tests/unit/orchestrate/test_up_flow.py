@@ -132,6 +132,32 @@ def test_one_file_changed_by_hand_is_put_back_there_alone_and_restarts_its_unit_
         assert survey(session).is_empty
 
 
+def test_phases_with_nothing_to_do_ask_each_host_once_together_and_what_changed_is_asked_anew(built: World) -> None:
+    host = built.hosts.hosts["w1"]
+    host.edit(KUBELET_CONFIG[1], "file sha256:by-hand 0600 root:root", "maxPods: 5\n", unit="kubelet.service")
+    built.hosts.probed.clear()
+    built.events.clear()
+    up(built)
+    asked = {h: [names for of_host, names in built.hosts.probed if of_host == h] for h in ("cp1", "w1")}
+    assert {"containerd.service", "etcd /readyz", "haproxy", "kube-apiserver /readyz", "API at the VIP",
+            "kube-scheduler.service"} <= set(asked["cp1"][0])
+    of_phase = ["node", "network", "verify"]
+    assert ["kubelet" in names for names in asked["cp1"]] == [False, True, False, True]
+    assert ["kubelet" in names for names in asked["w1"]] == [False, True, True, False, True], "its batch and its phase"
+    proved = [e for e in built.events if e.type == "gate" and e.host == "cp1"]
+    assert [e.phase for e in proved] == [
+        "runtime", "etcd", "load-balancer", "control-plane", "control-plane", "controllers", *of_phase]
+    assert all(e.status == "ok" and e.data and e.data["proved"] for e in proved)
+
+
+def test_a_host_that_does_not_hold_while_nothing_is_done_is_named_by_the_gate_of_its_phase(built: World) -> None:
+    built.hosts.hosts["w1"].edit(KUBELET_CONFIG[1], "file sha256:by-hand 0600 root:root", "maxPods: 5\n")
+    built.hosts.broken = {"cp2: kube-scheduler.service": "failed"}
+    with pytest.raises(GateFailed, match=r"cp2: gate after controllers: .* kube-scheduler.service: failed"):
+        up(built)
+    assert built.hosts.log == []
+
+
 def test_one_file_changed_by_hand_and_never_read_is_put_back_and_nothing_restarts(built: World) -> None:
     host = built.hosts.hosts["w1"]
     host.edit(KUBELET_CONFIG[1], "file sha256:by-hand 0600 root:root", "maxPods: 5\n")

@@ -175,7 +175,7 @@ def test_a_status_line_is_never_wider_than_the_terminal() -> None:
 
 
 def test_a_run_keeps_itself_alive_until_its_end_and_no_longer() -> None:
-    terminal = Terminal()
+    terminal, others = Terminal(), threading.enumerate()        # other tests' runs may not have ended yet
     console = Console(terminal)
     for event in STORY[:4]:
         console(event)
@@ -184,7 +184,7 @@ def test_a_run_keeps_itself_alive_until_its_end_and_no_longer() -> None:
         threading.Event().wait(0.01)
     assert len(terminal.getvalue()) > len(before), "the spinner turns by itself"
     console(STORY[-1])
-    (keeper,) = [t for t in threading.enumerate() if t.name == "console"] or [None]
+    (keeper,) = [t for t in threading.enumerate() if t.name == "console" and t not in others] or [None]
     if keeper is not None:
         keeper.join(30)
         assert not keeper.is_alive()
