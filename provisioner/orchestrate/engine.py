@@ -11,6 +11,7 @@ from itertools import takewhile
 from provisioner.errors import Interrupted, KubewrightError
 from provisioner.orchestrate import aside, gates, interrupt, journal, record, way_back
 from provisioner.orchestrate.phase import Phase
+from provisioner.orchestrate.probes import Probe
 from provisioner.orchestrate.session import Session
 
 _ALONE = nullcontext()
@@ -58,7 +59,7 @@ class _Lull:
     """Phases in a row with nothing to do: what their gates ask of hosts is asked once for all of them."""
 
     left: int = 0
-    proved: dict[str, list[gates.Probe]] = field(default_factory=dict)
+    proved: dict[str, list[Probe]] = field(default_factory=dict)
 
     def prove(self, session: Session, done: str, phases: Sequence[Phase]) -> None:
         """Hold the gate of the first of `phases`, whose act said what was `done`; the others are still to come."""

@@ -6,20 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from provisioner.compile import pki as table
-from provisioner.compile.network import CNI_CONFIG
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
-from provisioner.model.desired import HostDesired, Unit
-from provisioner.model.ports import (
-    APISERVER,
-    ETCD_METRICS,
-    KUBE_PROXY_HEALTH,
-    KUBELET_HEALTH,
-    LOCAL_API,
-)
+from provisioner.model.ports import LOCAL_API
 from provisioner.operate import etcd, kube
 from provisioner.operate.etcd import EtcdStatus
 from provisioner.orchestrate import aside, record
+from provisioner.orchestrate.probes import MEMBER_IS_READY, Probe, control_plane_probe, host_probes, https, vip_probes
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
@@ -31,64 +23,6 @@ INTERVAL = 0.25
 MOMENT = 5.0       # seconds in which what serves answers, also on a busy host: its first attempt may take 2 in vain
 ONE_LOOK = 0.1     # seconds: no host looks twice
 TELL = 5.0         # seconds between two words on what a gate still waits for
-Probe = dict[str, Any]
-
-
-def _https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
-    return {"name": name, "kind": "http", "url": f"https://{address}:{port}{path}", "ca": table.CA,
-            "cert": table.HAPROXY.path, "key": table.HAPROXY.key_path, "status": 200}
-
-
-def host_probes(session: Session, host: str, phase: str, *, again: bool = False) -> list[Probe]:
-    """Return what must hold on `host` after `phase`: each of its units current, active, staying up, and answering.
-
-    `again` is for what comes after the phases' own gates: where the run restarted anything, units may have exited since
-    with good reason (a leader that lost its lease), so exits no longer count.
-    """
-    desired: HostDesired = session.the_plan.desired.hosts[host]
-    units = [i for i in desired.of_phase(phase) if isinstance(i, Unit)]
-    probes = [_unit(session, host, u, again=again) for u in units]
-    if units:
-        extra = _EXTRA.get(phase)
-        probes += extra(session, host) if extra else []
-    return probes
-
-
-def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
-    """Return a unit's probe; `since_restarts` lets one that cannot stay up fail at once instead of at the deadline."""
-    probe: Probe = {"name": unit.path, "kind": "unit", "unit": unit.path, "current": True}
-    if host in session.gone_back:       # how often it exited before says nothing, and only its own list what it reads
-        return probe | {"listed": True}
-    probe["inputs"] = list(unit.inputs)
-    started, observed = session.the_plan.started, session.observed.get(host)
-    if not (again and started):
-        before = observed.extra("unit", unit.path).get("restarts", 0) if observed else 0
-        probe["since_restarts"] = 0 if (host, unit.path) in started else int(before)
-    return probe
-
-
-def control_plane_probe(session: Session, host: str) -> Probe:
-    """Return the probe of `host`'s own API server, past every load balancer."""
-    return _https("kube-apiserver /readyz", session.cluster.machine(host).address, APISERVER)
-
-
-def _control_plane(session: Session, host: str) -> list[Probe]:
-    return [control_plane_probe(session, host),
-            _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)]
-
-
-# A member that says so has just had a read confirmed by a majority.
-_MEMBER_IS_READY: Probe = {"name": "etcd /readyz", "kind": "http", "status": 200,
-                           "url": f"http://127.0.0.1:{ETCD_METRICS}/readyz"}
-_EXTRA: Mapping[str, Callable[[Session, str], list[Probe]]] = {
-    "etcd": lambda s, h: [_MEMBER_IS_READY],
-    "load-balancer": lambda s, h: [{"name": "haproxy", "kind": "tcp", "address": "127.0.0.1", "port": LOCAL_API}],
-    "control-plane": _control_plane,
-    "node": lambda s, h: [
-        {"name": "kubelet", "kind": "http", "url": f"http://127.0.0.1:{KUBELET_HEALTH}/healthz", "status": 200},
-        {"name": "kube-proxy", "kind": "http", "url": f"http://127.0.0.1:{KUBE_PROXY_HEALTH}/healthz", "status": 200}],
-    "network": lambda s, h: [{"name": "CNI configuration", "kind": "file", "path": CNI_CONFIG}],
-}
 
 
 def hosts_hold(
@@ -222,6 +156,25 @@ def down(session: Session, phase: str, hosts: Sequence[str]) -> dict[str, str]:
             if not isinstance(answer, KubewrightError) and not answer["ok"]}
 
 
+def others_serve(session: Session, phase: str, changed: Iterable[str]) -> None:
+    """Prove that a phase's hosts without changes serve, before others are interrupted in it.
+
+    One that an earlier run left broken would not stay the only one: it runs what it should, so it is in no plan. A host
+    that cannot be asked is another gate's matter.
+    """
+    began = time.monotonic()
+    out = down(session, phase, [h for h in session.the_plan.desired.hosts
+                                if h not in changed and h not in session.unreachable])
+    without = [f"or do without: kubewright up {' '.join(f'--without {host}' for host in out)}"]
+    fault = GateFailed(f"gate before {phase}: {'; '.join(f'{host}: {why}' for host, why in out.items())}",
+                       details=["nothing was changed in this phase", kept_there(out),
+                                *(without if set(out) <= set(session.workers) else [])], hint="kubewright status")
+    record.of_gate(session, phase, "before", proved=[f"hosts that have no changes in {phase} serve"],
+                   seconds=time.monotonic() - began, fault=fault if out else None)
+    if out:
+        raise fault
+
+
 def _journal(host: str, unit: str) -> str:
     """Return the command that shows why."""
     return f"kubewright logs {host} {unit.removesuffix('.service')}" if unit else "kubewright status"
@@ -322,7 +275,7 @@ def _that_serve(session: Session, probes: Mapping[str, Probe]) -> list[str]:
 
 def a_quorum_serves(session: Session) -> bool:
     """Say whether any member has a majority behind it; asked on their own hosts, where it takes no credentials."""
-    return bool(_that_serve(session, {h.name: _MEMBER_IS_READY for h in session.cluster.etcd_hosts}))
+    return bool(_that_serve(session, {h.name: MEMBER_IS_READY for h in session.cluster.etcd_hosts}))
 
 
 def api_servers_that_serve(session: Session, hosts: Sequence[str]) -> list[str]:
@@ -348,7 +301,7 @@ def balancers_answer(session: Session) -> None:
     A VIP that no host had when the run began is new or lost: nothing is taken away from it.
     """
     balancers = [h.name for h in session.cluster.load_balancers]
-    probe = _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)
+    probe = https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)
     hosts_hold(session, {h: [probe] for h in balancers}, "load-balancer", 30.0, when="before")
     vip = session.cluster.api.vip
     if vip is not None and any(o.facts.interface_of(str(vip)) for o in session.observed.values()):
@@ -357,20 +310,12 @@ def balancers_answer(session: Session) -> None:
 
 def balancer_serves(session: Session, host: str) -> bool:
     """Say whether the API is reached now through `host`'s own HAProxy."""
-    return bool(_that_serve(session, {host: _https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)}))
+    return bool(_that_serve(session, {host: https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)}))
 
 
 def vip_answers(session: Session, *, when: str = "after") -> None:
     """Prove from every load balancer that the API answers at the VIP."""
     hosts_hold(session, vip_probes(session), "control-plane", 30.0, when=when)
-
-
-def vip_probes(session: Session) -> dict[str, list[Probe]]:
-    """Return for every load balancer the probe that asks the API at the VIP; nothing where there is none."""
-    api = session.cluster.api
-    if api.vip is None:
-        return {}
-    return {h.name: [_https("API at the VIP", str(api.vip), api.port)] for h in session.cluster.load_balancers}
 
 
 def leaders_act(session: Session) -> None:

@@ -11,8 +11,9 @@ from provisioner.errors import KubewrightError
 from provisioner.model.cluster import Role
 from provisioner.model.desired import Unit
 from provisioner.operate import etcd, kube
-from provisioner.orchestrate import gates, lock
+from provisioner.orchestrate import lock
 from provisioner.orchestrate.phase import counted
+from provisioner.orchestrate.probes import control_plane_probe
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import read_certificates, survey
 from provisioner.transport import remote
@@ -114,7 +115,7 @@ def _certificates(session: Session, rows: Mapping[str, HostStatus]) -> None:
 
 def _api(session: Session, rows: Mapping[str, HostStatus]) -> list[str]:
     control_planes = session.reachable([h.name for h in session.cluster.control_planes])
-    probes = {host: gates.control_plane_probe(session, host) for host in control_planes}
+    probes = {host: control_plane_probe(session, host) for host in control_planes}
     outcomes = session.pool.map(lambda c: remote.probe(c, [probes[c.name]], 0.1), probes)
     faults = []
     for host, answer in outcomes.items():

@@ -19,6 +19,15 @@ CRASH = ('unit=$1; shift; pid=$(systemctl show -p MainPID --value "$unit"); [ "$
          'cut -d" " -f1 /proc/uptime; systemctl kill --kill-whom=main -s KILL "$unit"; '
          'while [ -e "/proc/$pid" ]; do sleep 0.02; done; "$@"; cut -d" " -f1 /proc/uptime')
 
+# Gives a host's HAProxy one command.
+TELL = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect("/run/haproxy/admin.sock")
+    s.sendall(sys.argv[1].encode() + b"\\n")
+    print(s.makefile().read())
+"""
+
 
 def ask(lab: Lab, host: str, command: str, request: Mapping[str, Any], *, timeout: float = 120) -> dict[str, Any]:
     """Run one read of the applier as root on `host` and return its answer."""
@@ -33,6 +42,19 @@ def remote(lab: Lab, host: str, command: Sequence[str], stdin: bytes = b"", *, t
     said = done.stdout.decode()
     assert done.returncode == 0, f"{host}: {command[0]}: {done.returncode}\n{said}\n{done.stderr.decode()}"
     return said
+
+
+def haproxy(lab: Lab, host: str, command: str) -> str:
+    """Give the HAProxy of `host` a command, and return its answer."""
+    return lab.on(host, "python3", "-c", TELL, command)
+
+
+def out_of_service(lab: Lab, host: str) -> set[str]:
+    """Return the API servers to which the HAProxy of `host` was told to send nobody."""
+    rows = [line.split() for line in haproxy(lab, host, "show servers state apiservers").splitlines()]
+    states = {row[3]: row[6] for row in rows if "apiservers" in row[1:2]}
+    assert states.keys() == {"cp1", "cp2", "cp3"}, states
+    return {name for name, state in states.items() if state != "0"}
 
 
 def crash_and_probe(lab: Lab, host: str, unit: str, probes: Sequence[Mapping[str, Any]], deadline: float,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 
 from provisioner.artifacts.cache import Cache
 from tests.lab import figures
-from tests.lab.conftest import Lab, unit_ids
+from tests.lab.conftest import Lab, unit_ids, until
+from tests.lab.hostside import out_of_service
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 GREEN_WITHIN = 60.0     # seconds from the failed gate to the one that holds again
@@ -143,6 +146,46 @@ def test_what_stays_up_and_is_never_ready_is_put_back_at_the_gate_s_deadline(men
                    limit=GREEN_WITHIN)
     assert 115 <= failed["seconds"] <= 130
     assert seconds <= GREEN_WITHIN
+
+
+@pytest.mark.full
+def test_killed_before_the_way_back_the_next_up_stops_at_that_host_and_rollback_puts_it_back(mended: Lab) -> None:
+    before, inventory = unit_ids(mended), mended.file.read_bytes()
+    a_flag_that_makes_the_api_server_exit(mended)
+    since = time.time()
+    up = mended.start("up", "--yes")
+    try:
+        until(lambda: up.poll() is not None or any(_is_failed_gate(e) for e in _events(mended, since)), 180,
+              "the gate fails", interval=0.01)
+    finally:
+        os.killpg(up.pid, signal.SIGKILL)
+        up.wait(30)
+    assert not any(e["type"] == "put-back" for e in _events(mended, since))
+    assert out_of_service(mended, "w1") == {"cp1"}
+
+    again = mended.run("up", "--yes", check=False)
+    assert again.returncode == 13 and "kubewright" in again.stderr and "rollback cp1" in again.stderr, again.stderr
+    print(again.stderr)
+    assert changed(before, unit_ids(mended)).keys() == {"cp1"}, "no other host was touched"
+
+    mended.run("rollback", "cp1", "--yes")
+    assert out_of_service(mended, "w1") == set()
+    mended.file.write_bytes(inventory)
+    after = unit_ids(mended)
+    mended.run("up", "--yes")
+    assert changed(after, unit_ids(mended)) == {}
+    assert mended.json("status")["healthy"]
+
+
+def _is_failed_gate(event: dict[str, Any]) -> bool:
+    return event["type"] == "gate" and event["status"] == "failed"
+
+
+def _events(lab: Lab, since: float) -> list[dict[str, Any]]:
+    """Return what the newest run has told, without a line that is half written."""
+    file = lab.newest_run(since)
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _files(lab: Lab) -> tuple[Path, Path]:

@@ -48,10 +48,13 @@ def apply_changes(
     """Apply `changes` in batches and prove each, in a first start each but the last, which the phase's own gate proves.
 
     What takes something away on a live cluster is left to `interrupt`, which also proves that it may be taken: what an
-    earlier run left half down is in no plan any more, so nothing else keeps this one from taking down the second.
+    earlier run left half down is in no plan any more, so nothing else keeps this one from taking down the second. Where
+    there is none, the hosts without changes must serve.
     """
     live = not session.the_plan.bootstrap
     harmful = [h for h in changes if interrupts(changes[h])] if live else []
+    if harmful and interrupt is None and not session.gone_back:
+        gates.others_serve(session, name, changes)
     standing = ask(session, harmful) if harmful else Standing()
     harmful = [h for h in harmful if h not in standing.down]
     groups = batches(name, changes, live=live, workers=session.workers, limit=session.at_once, standing=standing)

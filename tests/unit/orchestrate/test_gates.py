@@ -12,6 +12,7 @@ from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.operate.kube import object_path
 from provisioner.orchestrate import gates
 from provisioner.orchestrate.phases.verify import cluster_is_healthy, label_roles
+from provisioner.orchestrate.probes import host_probes
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
 from provisioner.transport import remote
@@ -31,7 +32,7 @@ def surveyed(world: World) -> Session:
 
 
 def test_every_unit_of_a_phase_must_be_current_and_answer(built: World) -> None:
-    probes = gates.host_probes(surveyed(built), "cp1", "node")
+    probes = host_probes(surveyed(built), "cp1", "node")
     assert [(p["name"], p["kind"]) for p in probes] == [
         ("kubelet.service", "unit"), ("kube-proxy.service", "unit"), ("kubelet", "http"), ("kube-proxy", "http")]
     assert all(p["current"] and p["inputs"] for p in probes if p["kind"] == "unit")
@@ -41,26 +42,26 @@ def test_the_applier_knows_every_probe_that_is_sent_to_it(built: World) -> None:
     session = surveyed(built)
     for host in session.the_plan.desired.hosts:
         for phase in PHASES:
-            for probe in gates.host_probes(session, host, phase):
+            for probe in host_probes(session, host, phase):
                 assert probe["kind"] in KINDS
                 assert probe["kind"] != "unit" or int(probe["since_restarts"]) >= 0
 
 
 def test_an_api_server_is_asked_directly_and_through_haproxy_with_a_verified_certificate(built: World) -> None:
-    probes = [p for p in gates.host_probes(surveyed(built), "cp2", "control-plane") if p["kind"] == "http"]
+    probes = [p for p in host_probes(surveyed(built), "cp2", "control-plane") if p["kind"] == "http"]
     assert [p["url"] for p in probes] == ["https://10.77.0.12:6443/readyz", "https://127.0.0.1:7443/readyz"]
     assert all(p["ca"] and p["cert"] and p["key"] for p in probes)
 
 
 def test_a_host_without_units_of_a_phase_is_asked_nothing(built: World) -> None:
     session = surveyed(built)
-    assert gates.host_probes(session, "w1", "etcd") == []
-    assert gates.host_probes(session, "w1", "control-plane") == []
+    assert host_probes(session, "w1", "etcd") == []
+    assert host_probes(session, "w1", "control-plane") == []
 
 
 def test_exits_of_a_unit_count_from_what_the_survey_saw(built: World) -> None:
     built.hosts.hosts["w1"].extras["unit", "kubelet.service"] = {"restarts": 7}
-    assert units_of(gates.host_probes(surveyed(built), "w1", "node")) == {
+    assert units_of(host_probes(surveyed(built), "w1", "node")) == {
         "kubelet.service": 7, "kube-proxy.service": 0}
 
 
@@ -70,8 +71,8 @@ def test_exits_of_a_unit_that_this_run_restarts_count_from_nothing_on_that_host_
     built.hosts.hosts["w1"].states["unit", "kubelet.service"] = "failed enabled current"
     session = surveyed(built)
     assert session.the_plan.started == {("w1", "kubelet.service")}
-    assert units_of(gates.host_probes(session, "w1", "node"))["kubelet.service"] == 0
-    assert units_of(gates.host_probes(session, "w2", "node"))["kubelet.service"] == 7
+    assert units_of(host_probes(session, "w1", "node"))["kubelet.service"] == 0
+    assert units_of(host_probes(session, "w2", "node"))["kubelet.service"] == 7
 
 
 def test_a_reload_does_not_make_systemd_count_anew(built: World) -> None:
@@ -80,16 +81,16 @@ def test_a_reload_does_not_make_systemd_count_anew(built: World) -> None:
                                  unit="haproxy.service")
     session = surveyed(built)
     assert [c.action for c in session.the_plan.changes if c.kind == "unit"] == ["reload"]
-    assert units_of(gates.host_probes(session, "w1", "load-balancer")) == {"haproxy.service": 3}
+    assert units_of(host_probes(session, "w1", "load-balancer")) == {"haproxy.service": 3}
 
 
 def test_after_a_run_that_restarted_anything_earlier_exits_no_longer_count(built: World) -> None:
     # A leader that lost its lease exits while API servers restart; it has passed its own gate since.
     quiet = surveyed(built)
-    assert set(units_of(gates.host_probes(quiet, "w1", "node", again=True)).values()) == {0}
+    assert set(units_of(host_probes(quiet, "w1", "node", again=True)).values()) == {0}
     built.hosts.hosts["cp1"].states["unit", "kube-apiserver.service"] = "inactive enabled current"
     busy = surveyed(built)
-    assert set(units_of(gates.host_probes(busy, "w1", "node", again=True)).values()) == {"-"}
+    assert set(units_of(host_probes(busy, "w1", "node", again=True)).values()) == {"-"}
 
 
 def test_verify_asks_every_unit_of_every_host_in_one_round_and_dns_from_every_node(built: World) -> None:
@@ -301,10 +302,10 @@ def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> No
 def test_a_network_of_one_s_own_is_not_waited_for(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World.make(tmp_path, monkeypatch, network={"hosts": ["10.77.0.0/24"], "plugin": "none"})
     session = surveyed(world)
-    assert not [p for h in session.the_plan.desired.hosts for p in gates.host_probes(session, h, "network")]
+    assert not [p for h in session.the_plan.desired.hosts for p in host_probes(session, h, "network")]
 
 
 def test_a_host_that_was_not_observed_counts_from_nothing(built: World) -> None:
     session = surveyed(built)
     session.observed = {h: o for h, o in session.observed.items() if h != "w1"}
-    assert set(units_of(gates.host_probes(session, "w1", "node")).values()) == {0}
+    assert set(units_of(host_probes(session, "w1", "node")).values()) == {0}

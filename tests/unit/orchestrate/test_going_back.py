@@ -13,8 +13,9 @@ from provisioner.errors import GateFailed, Interrupted, KubewrightError, Unreach
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Unit
 from provisioner.operate import logs
-from provisioner.orchestrate import engine, gates, rollback, rotation, way_back
+from provisioner.orchestrate import carry, engine, gates, rollback, rotation, way_back
 from provisioner.orchestrate.batches import Limit
+from provisioner.orchestrate.probes import host_probes
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import UP, VERIFY
 from provisioner.transport import remote
@@ -190,7 +191,7 @@ def test_the_gate_of_what_went_back_asks_by_the_host_s_own_list_and_counts_no_ex
     with built.session() as session:
         survey(session)
         session.gone_back.add("cp1")
-        back, other = (gates.host_probes(session, h, "controllers")[0] for h in ("cp1", "cp2"))
+        back, other = (host_probes(session, h, "controllers")[0] for h in ("cp1", "cp2"))
     assert back.get("listed") is True and not back.keys() & {"inputs", "since_restarts"}
     assert "listed" not in other and other.keys() >= {"inputs", "since_restarts"}
 
@@ -227,18 +228,36 @@ def by_hand(world: World, host: str) -> None:
         engine.run(session, rollback.phases(rollback.look(session, host, rollback.Wish())))
 
 
-def test_after_a_run_that_died_before_the_way_back_the_next_says_which_host_it_left_and_how_that_goes_back(
+def test_after_a_run_that_died_before_the_way_back_the_next_touches_no_other_host_and_says_how_that_one_goes_back(
         built: World) -> None:
     before = snapshot(built)
     configure(built, CONFIG[KUBELET])
     killed_before_the_way_back(built, "kubelet.service")
+    left, log = snapshot(built), list(built.hosts.log)
     failed = failed_up(built)
-    assert failed.message.startswith("cp2: gate after node")
-    said = [line for line in failed.details if line.startswith("cp1: not well either")]
-    assert len(said) == 1 and "exited 2 times" in said[0] and said[0].endswith("kubewright rollback cp1")
-    assert any(line.startswith("still fine: cp3, w1, w2 not touched by this run;") for line in failed.details)
+    assert failed.message == ("gate before node: cp1: kubelet.service: activating (auto-restart): exited 2 times, it "
+                              "does not stay up")
+    assert any(line.endswith("kept there: kubewright rollback cp1") for line in failed.details)
+    assert (snapshot(built), built.hosts.log) == (left, log)
     by_hand(built, "cp1")
     assert snapshot(built) == before
+
+
+def test_a_host_that_fell_ill_meanwhile_is_named_when_another_goes_back(built: World) -> None:
+    configure(built, CONFIG[KUBELET])
+    carried = carry.apply_batch
+
+    def apply_batch(*batch: Any) -> None:
+        carried(*batch)
+        built.hosts.broken = {"w2: kubelet": "connection refused"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(carry, "apply_batch", apply_batch)
+        failed = failed_up(built)
+    assert failed.message.startswith("cp1: gate after node")
+    said = [line for line in failed.details if line.startswith("w2: not well either")]
+    assert len(said) == 1 and said[0].endswith("kubewright rollback w2")
+    assert any(line.startswith("still fine: cp2, cp3, w1 not touched by this run;") for line in failed.details)
 
 
 def test_an_api_server_that_such_a_run_left_drained_is_named_and_back_in_service_after_the_rollback(
@@ -323,3 +342,25 @@ def test_the_same_change_is_planned_again_and_a_mended_inventory_has_nothing_to_
     built.inventory = inventory
     with built.session() as session:
         assert survey(session).changes == ()
+
+
+def test_a_host_that_an_earlier_run_left_broken_stops_the_next_before_it_touches_another(built: World) -> None:
+    configure(built, CONFIG[KUBELET])
+    built.hosts.poison = ""
+    up(built)                                       # w2 alone does not bear it, and no plan names it any more
+    before = snapshot(built)
+    for name in ("cp1", "w1"):
+        built.hosts.hosts[name].edit(KUBELET, "file sha256:by-hand 0600 root:root", "x: 1\n", unit="kubelet.service")
+    edited = snapshot(built)
+    built.hosts.broken = {"w2: kubelet": "connection refused"}
+    log = len(built.hosts.log)
+    failed = failed_up(built)
+    assert failed.message == "gate before node: w2: kubelet: connection refused"
+    assert list(failed.details) == [
+        "nothing was changed in this phase",
+        "if its last change is to blame, what ran before it is kept there: kubewright rollback w2",
+        "or do without: kubewright up --without w2"]
+    assert (snapshot(built), built.hosts.log[log:]) == (edited, [])
+    built.hosts.broken = {}
+    up(built)
+    assert snapshot(built) == before

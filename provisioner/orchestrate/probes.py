@@ -1,0 +1,86 @@
+"""What must hold on a host, as probes for its applier to poll: see `probe` in docs/reference/applier-protocol.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from provisioner.compile import pki as table
+from provisioner.compile.network import CNI_CONFIG
+from provisioner.model.desired import HostDesired, Unit
+from provisioner.model.ports import (
+    APISERVER,
+    ETCD_METRICS,
+    KUBE_PROXY_HEALTH,
+    KUBELET_HEALTH,
+    LOCAL_API,
+)
+from provisioner.orchestrate.session import Session
+
+Probe = dict[str, Any]
+
+
+def https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
+    """Return the probe that asks an API server, whose certificate is verified, with the health client's own."""
+    return {"name": name, "kind": "http", "url": f"https://{address}:{port}{path}", "ca": table.CA,
+            "cert": table.HAPROXY.path, "key": table.HAPROXY.key_path, "status": 200}
+
+
+def host_probes(session: Session, host: str, phase: str, *, again: bool = False) -> list[Probe]:
+    """Return what must hold on `host` after `phase`: each of its units current, active, staying up, and answering.
+
+    `again` is for what comes after the phases' own gates: where the run restarted anything, units may have exited since
+    with good reason (a leader that lost its lease), so exits no longer count.
+    """
+    desired: HostDesired = session.the_plan.desired.hosts[host]
+    units = [i for i in desired.of_phase(phase) if isinstance(i, Unit)]
+    probes = [_unit(session, host, u, again=again) for u in units]
+    if units:
+        extra = _EXTRA.get(phase)
+        probes += extra(session, host) if extra else []
+    return probes
+
+
+def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
+    """Return a unit's probe; `since_restarts` lets one that cannot stay up fail at once instead of at the deadline."""
+    probe: Probe = {"name": unit.path, "kind": "unit", "unit": unit.path, "current": True}
+    if host in session.gone_back:       # how often it exited before says nothing, and only its own list what it reads
+        return probe | {"listed": True}
+    probe["inputs"] = list(unit.inputs)
+    started, observed = session.the_plan.started, session.observed.get(host)
+    if not (again and started):
+        before = observed.extra("unit", unit.path).get("restarts", 0) if observed else 0
+        probe["since_restarts"] = 0 if (host, unit.path) in started else int(before)
+    return probe
+
+
+def control_plane_probe(session: Session, host: str) -> Probe:
+    """Return the probe of `host`'s own API server, past every load balancer."""
+    return https("kube-apiserver /readyz", session.cluster.machine(host).address, APISERVER)
+
+
+def _control_plane(session: Session, host: str) -> list[Probe]:
+    return [control_plane_probe(session, host),
+            https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)]
+
+
+# A member that says so has just had a read confirmed by a majority.
+MEMBER_IS_READY: Probe = {"name": "etcd /readyz", "kind": "http", "status": 200,
+                          "url": f"http://127.0.0.1:{ETCD_METRICS}/readyz"}
+_EXTRA: Mapping[str, Callable[[Session, str], list[Probe]]] = {
+    "etcd": lambda s, h: [MEMBER_IS_READY],
+    "load-balancer": lambda s, h: [{"name": "haproxy", "kind": "tcp", "address": "127.0.0.1", "port": LOCAL_API}],
+    "control-plane": _control_plane,
+    "node": lambda s, h: [
+        {"name": "kubelet", "kind": "http", "url": f"http://127.0.0.1:{KUBELET_HEALTH}/healthz", "status": 200},
+        {"name": "kube-proxy", "kind": "http", "url": f"http://127.0.0.1:{KUBE_PROXY_HEALTH}/healthz", "status": 200}],
+    "network": lambda s, h: [{"name": "CNI configuration", "kind": "file", "path": CNI_CONFIG}],
+}
+
+
+def vip_probes(session: Session) -> dict[str, list[Probe]]:
+    """Return for every load balancer the probe that asks the API at the VIP; nothing where there is none."""
+    api = session.cluster.api
+    if api.vip is None:
+        return {}
+    return {h.name: [https("API at the VIP", str(api.vip), api.port)] for h in session.cluster.load_balancers}
