@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
+from provisioner import swift_end
 from provisioner.cli import bug
 from provisioner.cli.context import Context
 from provisioner.cli.failure import failure_text
@@ -209,14 +210,8 @@ cli = Verbs(
 
 
 def run() -> NoReturn:
-    """Run the command line as a program of its own, which is over at once: a tenth of `plan` was Python's own end."""
-    code = main()
-    from provisioner.converge.swift_end import end
-
-    try:
-        end(code)
-    except KeyboardInterrupt:       # of what is over
-        os._exit(code)
+    """Run the command line as a program of its own, which is over once its work is."""
+    swift_end.end(main())
 
 
 if __name__ == "__main__":

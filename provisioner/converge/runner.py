@@ -23,7 +23,8 @@ from ansible_runner.runner import Runner
 from ansible_runner.utils import get_callback_dir
 
 import provisioner
-from provisioner.converge import leash, swift_end
+from provisioner import swift_end
+from provisioner.converge import leash
 from provisioner.converge.hosts import ansible_inventory
 from provisioner.converge.results import HostResult, begins, finished, of_event
 from provisioner.model.events import Emit, Event

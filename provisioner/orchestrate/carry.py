@@ -29,6 +29,7 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
     directory = session.run_dir / rundir.BUNDLES / step
     step_id = f"{session.run_id}.{step}"
     session.written |= set(changes)
+    session.proved.clear()
     try:
         bundle.write_bundles(directory, changes, session.secrets.resolve, mint(session), lambda host: step_id,
                              origin=session.origin, epoch=session.epoch)

@@ -31,11 +31,11 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     try:
         with interrupt.patient(session), beside:
             journal.begin(session, [p.name for p in phases])
-            for number in range(len(phases)):
+            for number, phase in enumerate(phases):
                 if number:
                     session.safe_point()
                 started = number + 1
-                _run_phase(session, lull, phases[number:])
+                _run_phase(session, lull, phase, phases[number + 1:])
         walked = True
         aside.raise_failed(session)
     except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
@@ -56,36 +56,38 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
 
 @dataclass
 class _Lull:
-    """Phases in a row with nothing to do: what their gates ask of hosts is asked once for all of them."""
+    """Phases in a row with nothing to do: what their gates ask of hosts is asked once for all of them.
+
+    Not so the last phase of a verb: it proves the cluster as it is in the end, however long the others waited.
+    """
 
     left: int = 0
     proved: dict[str, list[Probe]] = field(default_factory=dict)
 
-    def prove(self, session: Session, done: str, phases: Sequence[Phase]) -> None:
-        """Hold the gate of the first of `phases`, whose act said what was `done`; the others are still to come."""
+    def prove(self, session: Session, phase: Phase, done: str, later: Sequence[Phase]) -> None:
+        """Hold the gate of `phase`, whose act said what was `done`; `later` are the phases to come."""
         if done:
             self.left = 0
         elif not self.left:
-            idle = list(takewhile(lambda phase: session.plan and not session.changes(phase.name), phases))
+            idle = list(takewhile(lambda p: session.plan and not session.changes(p.name), (phase, *later)[:-1]))
             self.left = len(idle)
-            self.proved = gates.look_ahead(session, [phase.name for phase in idle]) if len(idle) > 1 else {}
+            self.proved = gates.look_ahead(session, [p.name for p in idle]) if len(idle) > 1 else {}
         session.proved = self.proved if self.left else {}
         self.left = max(0, self.left - 1)
         try:
-            way_back.hold(session, phases[0].gate)
+            way_back.hold(session, phase.gate)
         finally:
             session.proved = {}       # what is done next is proved anew
 
 
-def _run_phase(session: Session, lull: _Lull, phases: Sequence[Phase]) -> None:
-    phase = phases[0]
+def _run_phase(session: Session, lull: _Lull, phase: Phase, later: Sequence[Phase]) -> None:
     began = time.monotonic()
     session.turn(f"phase {phase.name}")
     hosts = len(session.changes(phase.name)) if session.plan else 0
     session.tell("phase-start", phase=phase.name, message=phase.doc, data={"hosts": hosts} if hosts else None)
     try:
         done = phase.act(session)
-        lull.prove(session, done, phases)
+        lull.prove(session, phase, done, later)
     except (KeyboardInterrupt, Exception) as stop:
         session.tell("phase-done", phase=phase.name, status=_status(stop), message=_message(stop),
                      seconds=time.monotonic() - began)

@@ -22,6 +22,7 @@ STOP = 120.0       # seconds an API server may take to stop: TimeoutStopSec of i
 INTERVAL = 0.25
 MOMENT = 5.0       # seconds in which what serves answers, also on a busy host: its first attempt may take 2 in vain
 ONE_LOOK = 0.1     # seconds: no host looks twice
+AHEAD = 2.0        # seconds in which many probes are tried once, also on a busy host
 TELL = 5.0         # seconds between two words on what a gate still waits for
 
 
@@ -54,7 +55,8 @@ def look_ahead(session: Session, phases: Sequence[str]) -> dict[str, list[Probe]
     if "control-plane" in phases:
         for host, probe in vip_probes(session).items():
             probes.get(host, []).extend(probe)
-    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], ONE_LOOK), [h for h, p in probes.items() if p])
+    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], AHEAD), [h for h, p in probes.items() if p],
+                           patient=False)
     return {h: [p for p, result in zip(probes[h], answer["results"], strict=True) if result["ok"]]
             for h, answer in now.items() if not isinstance(answer, KubewrightError)}
 
@@ -100,8 +102,9 @@ def _prove(
     try:
         answer = _polled(session, connection, probes, what, deadline)
         if not answer["ok"]:
+            blamed = _blamed(probes, answer["results"], any_unit=what != "verify")
             raise GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {_unmet(answer)}",
-                             hint=_journal(host, _blamed(probes, answer["results"])))
+                             hint=_journal(host, blamed))
     except KubewrightError as fault:
         tell(fault)
         raise
@@ -126,11 +129,14 @@ def _unmet(answer: Mapping[str, Any]) -> str:
     return "; ".join(f"{r['name']}: {r['reason']}" for r in answer["results"] if not r["ok"])
 
 
-def _blamed(probes: Sequence[Probe], results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the unit that is not so, or the one that does not answer; nothing where no unit was asked for."""
+def _blamed(probes: Sequence[Probe], results: Sequence[Mapping[str, Any]], *, any_unit: bool = True) -> str:
+    """Return the unit that is not so, else, where all are of one phase (`any_unit`), the one that does not answer.
+
+    Nothing where there is none.
+    """
     units = [str(p["unit"]) for p in probes if p["kind"] == "unit"]
     down = [r["name"] for r in results if not r["ok"] and r["name"] in units]
-    return next(iter(down or units), "")
+    return next(iter(down or (units if any_unit else [])), "")
 
 
 def not_so(session: Session, phases: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -205,7 +205,8 @@ class ClusterLock:
         self._claim = (session.run_id, epoch)
         began = _clock()
         mine = self._take_each(seen)
-        _refuse_moved([late[host] for host in mine & late.keys() if late[host].version])
+        if not has_majority(mine & self._seen.keys(), self._groups):    # else nobody can have had it since the look
+            _refuse_moved([late[host] for host in mine & late.keys() if late[host].version])
         self._yes = dict.fromkeys(mine, began)
         for record in decision.left:
             session.tell("diagnostic", message=f"the lock was left by {told(record)}; that run is over")
@@ -224,7 +225,8 @@ class ClusterLock:
             self._tried.remove(host)
             if not has_majority(mine, self._groups):
                 there = Record.of_answer(answer)
-                _refuse_moved([there] if not there.held else [])
+                is_over = lock_rules.decide({host: there}, [[host]], process.is_dead).holder is None
+                _refuse_moved([there] if is_over else [])
                 raise _held({host: there}, there)
         if not has_majority(mine, self._groups):
             raise _no_majority(mine, self._hosts)

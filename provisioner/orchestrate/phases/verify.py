@@ -35,8 +35,8 @@ def cluster_is_healthy(session: Session) -> None:
     for host in [h for h in session.cluster.nodes if h.name in probes]:
         if session.cluster.network.plugin != "none":
             probes[host.name].append(_dns(session))
-    for name, probe in vip_probes(session).items():
-        probes[name] += probe
+    for balancer, probe in vip_probes(session).items():
+        probes.get(balancer, []).extend(probe)
     gates.hosts_hold(session, probes, "verify")
     gates.leaders_act(session)
     gates.nodes_are_ready(session)

@@ -101,11 +101,34 @@ def test_who_comes_too_late_asks_one_host_once(world: World, monkeypatch: pytest
 
 
 def test_a_control_plane_that_was_away_at_the_look_is_asked_before_it_is_taken(world: World) -> None:
+    with lock.look(world.session()).held():
+        pass
     world.hosts.hosts["cp1"].down = True
     mine = lock.look(world.session())
     world.hosts.hosts["cp1"].down = False
     with mine.held():
-        assert [r["run"] for r in records(world)] == ["run1"] * 3
+        assert [r["run"] for r in records(world)] == ["run2"] * 3
+
+
+def test_where_a_majority_was_away_at_the_look_anybody_may_have_had_it_since(world: World) -> None:
+    with lock.look(world.session()).held():
+        pass
+    world.hosts.hosts["cp1"].down = world.hosts.hosts["cp2"].down = True
+    mine = lock.look(world.session())
+    world.hosts.hosts["cp1"].down = world.hosts.hosts["cp2"].down = False
+    with pytest.raises(PlanStale, match="the plan was made before another run"), mine.held():
+        pass
+    assert not any(r["held"] for r in records(world))
+
+
+def test_a_plan_made_before_a_run_that_took_the_lock_and_died_is_refused_too(world: World) -> None:
+    mine = lock.look(world.session())
+    gone = {**process.me(), "start": "1"}       # the number is another's now
+    for host in CPS:
+        remote.lock(Line(host), {"do": "take", "seen": 0, "epoch": 4, "run": "old", "owner": "ann",
+                                 "machine": "here", "process": gone, "since": 5.0})
+    with pytest.raises(PlanStale, match="the plan was made before another run: ann on here"), mine.held():
+        pass
 
 
 def test_a_plan_made_before_another_s_run_is_refused(world: World) -> None:

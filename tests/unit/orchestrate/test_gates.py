@@ -126,6 +126,16 @@ def test_the_hint_of_a_probe_that_is_no_unit_is_still_a_command_that_runs(built:
     assert fault.value.hint == hint
 
 
+@pytest.mark.parametrize(("broken", "hint"), [
+    ("API at the VIP", "kubewright status"), ("cluster DNS", "kubewright status"),
+    ("kubelet.service", "kubewright logs cp1 kubelet")])
+def test_in_the_end_no_unit_is_blamed_for_what_many_have_a_part_in(built: World, broken: str, hint: str) -> None:
+    built.hosts.broken = {f"cp1: {broken}": "no answer"}
+    with pytest.raises(GateFailed) as fault:
+        cluster_is_healthy(surveyed(built))
+    assert fault.value.hint == hint
+
+
 def test_several_hosts_that_do_not_hold_are_one_error(built: World) -> None:
     built.hosts.broken = {"kubelet": "connection refused"}
     with pytest.raises(GateFailed) as fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,6 +149,25 @@ def test_phases_with_nothing_to_do_ask_each_host_once_together_and_what_changed_
     assert [e.phase for e in proved] == [
         "runtime", "etcd", "load-balancer", "control-plane", "control-plane", "controllers", *of_phase]
     assert all(e.status == "ok" and e.data and e.data["proved"] for e in proved)
+
+
+def test_what_is_done_in_the_midst_ends_what_was_asked_together(built: World) -> None:
+    del built.api.objects[next(path for path in built.api.objects if "/clusterrolebindings/" in path)]
+    built.hosts.probed.clear()
+    up(built)
+    asked = ["kubelet" in names for host, names in built.hosts.probed if host == "cp1"]
+    assert asked == [True, True, True], "together with all before it, anew after it, and in the end"
+
+
+def test_the_last_phase_asks_every_host_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    world = World.make(tmp_path, monkeypatch, network={"hosts": ["10.77.0.0/24"], "plugin": "none"})
+    up(world)
+    world.forget()
+    world.hosts.hosts["w1"].states["swap", "swap"] = "on"
+    up(world)
+    asked = ["containerd.service" in names for host, names in world.hosts.probed if host == "cp1"]
+    assert asked == [True, True]
 
 
 def test_a_host_that_does_not_hold_while_nothing_is_done_is_named_by_the_gate_of_its_phase(built: World) -> None:

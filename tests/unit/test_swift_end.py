@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.converge import swift_end
+from provisioner import swift_end
 
 KEPT = """
 import atexit, sys
