@@ -28,7 +28,7 @@ def status(context: Context) -> int:
     if context.wants_json:
         context.print_json(seen.to_json())
     else:
-        click.echo("\n".join(_lines(seen)))
+        click.echo(context.pasted("\n".join(_lines(seen))))
     return 0 if seen.healthy else NOT_HEALTHY
 
 

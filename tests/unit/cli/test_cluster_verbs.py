@@ -237,7 +237,8 @@ def test_status_names_everything_that_is_not_well_and_exits_13(built: World, run
     ended = run("status")
     assert ended.code == 13
     attention = ended.out.split("Attention\n")[1]
-    for words in ("cp2: etcd.service is not running", "w1: 1 difference from the inventory: kubewright plan",
+    for words in ("cp2: etcd.service is not running",
+                  f"w1: 1 difference from the inventory: kubewright -i {built.inventory.path} plan",
                   "cp3: API: 503: etcd failed", "w2: kubelet: cni is not initialized", "2 of 3 members answer",
                   "VIP 10.77.0.10 is on no host"):
         assert words in attention

@@ -14,6 +14,7 @@ import pytest
 
 from provisioner.cli import main as command
 from provisioner.cli.context import Context
+from provisioner.cli.failure import failure_text
 from provisioner.cli.verbs import ALIASES, SECTIONS, Verb, suggest
 from provisioner.errors import GateFailed
 
@@ -213,6 +214,13 @@ def test_a_hint_can_be_pasted_where_we_were_called(
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sys, "argv", [str(program)])
     assert Context(directory="my lab").pasted(hint) == pasted
+
+
+def test_commands_in_the_details_of_a_failure_can_be_pasted_too() -> None:
+    fault = GateFailed("w1: down", details=["it is kept there: kubewright rollback w1"], hint="kubewright status")
+    said = failure_text(fault, Context(directory="lab").pasted)
+    assert said == ("error: w1: down\nit is kept there: kubewright -i lab rollback w1\n"
+                    "hint: kubewright -i lab status")
 
 
 def test_a_refusal_hints_at_a_command_for_the_inventory_that_was_meant() -> None:
