@@ -37,13 +37,15 @@ def end(code: int) -> NoReturn:
 
     Ctrl-C ends the waiting; nothing that goes wrong from here on changes how the work ended.
     """
-    with suppress(KeyboardInterrupt):
-        threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
-    os._exit(code)
+    try:
+        with suppress(KeyboardInterrupt):
+            threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ STOP = 120.0       # seconds an API server may take to stop: TimeoutStopSec of i
 INTERVAL = 0.25
 MOMENT = 5.0       # seconds in which what serves answers, also on a busy host: its first attempt may take 2 in vain
 ONE_LOOK = 0.1     # seconds: no host looks twice
-AHEAD = 2.0        # seconds in which many probes are tried once, also on a busy host
+AHEAD = 2.0        # seconds for many probes together, also on a busy host; its gate waits for what does not hold
 TELL = 5.0         # seconds between two words on what a gate still waits for
 
 
@@ -163,22 +163,29 @@ def down(session: Session, phase: str, hosts: Sequence[str]) -> dict[str, str]:
 
 
 def others_serve(session: Session, phase: str, changed: Iterable[str]) -> None:
-    """Prove that a phase's hosts without changes serve, before others are interrupted in it.
+    """Prove that a phase's hosts without changes are not ill, before any that serves is interrupted in it.
 
     One that an earlier run left broken would not stay the only one: it runs what it should, so it is in no plan. A host
-    that cannot be asked is another gate's matter.
+    that cannot be asked is for the gate after the change.
     """
     began = time.monotonic()
-    out = down(session, phase, [h for h in session.the_plan.desired.hosts
-                                if h not in changed and h not in session.unreachable])
-    without = [f"or do without: kubewright up {' '.join(f'--without {host}' for host in out)}"]
-    fault = GateFailed(f"gate before {phase}: {'; '.join(f'{host}: {why}' for host, why in out.items())}",
-                       details=["nothing was changed in this phase", kept_there(out),
-                                *(without if set(out) <= set(session.workers) else [])], hint="kubewright status")
-    record.of_gate(session, phase, "before", proved=[f"hosts that have no changes in {phase} serve"],
-                   seconds=time.monotonic() - began, fault=fault if out else None)
-    if out:
+    asked = [h for h in session.the_plan.desired.hosts
+             if h not in changed and h not in session.unreachable and host_probes(session, h, phase)]
+    ill = down(session, phase, asked)
+    fault = _ill_beside(session, phase, ill) if ill else None
+    if asked:
+        record.of_gate(session, phase, "before", proved=[f"without changes and not ill: {', '.join(asked)}"],
+                       seconds=time.monotonic() - began, fault=fault)
+    if fault is not None:
         raise fault
+
+
+def _ill_beside(session: Session, phase: str, ill: Mapping[str, str]) -> GateFailed:
+    out = [*(h for h in session.workers if h in session.unreachable), *ill]
+    without = [f"or do without: kubewright up {' '.join(f'--without {host}' for host in out)}"]
+    return GateFailed(f"gate before {phase}: {'; '.join(f'{host}: {why}' for host, why in ill.items())}",
+                      details=["no host that serves was changed in this phase", kept_there(ill),
+                               *(without if set(ill) <= set(session.workers) else [])], hint="kubewright status")
 
 
 def _journal(host: str, unit: str) -> str:

@@ -285,7 +285,8 @@ class FakeHosts:
             if one["kind"] == "unit" and not reason:
                 unit = Unit(path=one["unit"], phase="", inputs=tuple(host.inputs(one)))
                 state = host.observe(unit).state
-                reason = "" if state == "active enabled current" else f"is {state}"
+                held = state == "active enabled current" if one.get("current") else state.startswith("active ")
+                reason = "" if held else f"is {state}"
                 if self.poison and any(self.poison in str(host.extras.get(("file", p), {})) for p in unit.inputs):
                     reason = "activating (auto-restart): exited 2 times, it does not stay up"
             results.append({"name": one["name"], "ok": not reason, "reason": reason})

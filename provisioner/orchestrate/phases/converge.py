@@ -29,14 +29,21 @@ def _nothing_asked(session: Session, hosts: Sequence[str]) -> Standing:
     return Standing()
 
 
-def phase(name: str, interrupt: Interrupt | None = None, ask: Ask = _nothing_asked) -> Act:
-    """Return the act that applies all changes of phase `name`, batch by batch, each batch gated before the next."""
+def phase(name: str, interrupt: Interrupt | None = None, ask: Ask | None = None) -> Act:
+    """Return the act that applies all changes of phase `name`, batch by batch, each batch gated before the next.
+
+    Where nothing else is asked, a host that says itself that it does not serve is repaired before others are touched.
+    """
 
     def prove(session: Session, hosts: Sequence[str]) -> None:
         gates.phase_holds(session, name, hosts)
 
+    def serves(session: Session, hosts: Sequence[str]) -> Standing:
+        return Standing(down=frozenset(gates.down(session, name, hosts)))
+
     def act(session: Session) -> str:
-        return apply_changes(session, name, session.changes(name), prove, interrupt, ask)
+        asked = ask or (_nothing_asked if interrupt else serves)
+        return apply_changes(session, name, session.changes(name), prove, interrupt, asked)
 
     return act
 
@@ -49,15 +56,14 @@ def apply_changes(
 
     What takes something away on a live cluster is left to `interrupt`, which also proves that it may be taken: what an
     earlier run left half down is in no plan any more, so nothing else keeps this one from taking down the second. Where
-    there is none, the hosts without changes must serve.
+    there is none, the hosts without changes must not be ill.
     """
     live = not session.the_plan.bootstrap
     harmful = [h for h in changes if interrupts(changes[h])] if live else []
-    if harmful and interrupt is None and not session.gone_back:
-        gates.others_serve(session, name, changes)
     standing = ask(session, harmful) if harmful else Standing()
     harmful = [h for h in harmful if h not in standing.down]
     groups = batches(name, changes, live=live, workers=session.workers, limit=session.at_once, standing=standing)
+    first = next((hosts for hosts in groups if set(hosts) & set(harmful)), ())
     for number, hosts in enumerate(groups):
         if number:
             session.safe_point()
@@ -66,6 +72,8 @@ def apply_changes(
         if interrupt and set(hosts) & set(harmful):
             interrupt(session, step, of_hosts)
             continue
+        if hosts == first and not session.gone_back:
+            gates.others_serve(session, name, changes)
         if live or number < len(groups) - 1:
             way_back.apply_and_prove(session, step, of_hosts, partial(prove, session, hosts))
         else:

@@ -13,7 +13,7 @@ from provisioner.errors import GateFailed, Interrupted, KubewrightError, Unreach
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Unit
 from provisioner.operate import logs
-from provisioner.orchestrate import carry, engine, gates, rollback, rotation, way_back
+from provisioner.orchestrate import aside, carry, engine, gates, rollback, rotation, way_back
 from provisioner.orchestrate.batches import Limit
 from provisioner.orchestrate.probes import host_probes
 from provisioner.orchestrate.survey import survey
@@ -49,6 +49,18 @@ def failed_up(world: World, workers: int = 1) -> GateFailed:
     with pytest.raises(GateFailed) as failed:
         up(world, workers)
     return failed.value
+
+
+def falls_ill(patch: pytest.MonkeyPatch, world: World, host: str, when: str) -> None:
+    """Let the kubelet of `host` not answer any more once a batch with `when` was carried."""
+    carried = carry.apply_batch
+
+    def apply_batch(session: Any, step: str, changes: Any) -> None:
+        carried(session, step, changes)
+        if when in changes:
+            world.hosts.broken = {f"{host}: kubelet": "connection refused"}
+
+    patch.setattr(carry, "apply_batch", apply_batch)
 
 
 def snapshot(world: World) -> dict[str, dict[tuple[str, str], str]]:
@@ -123,10 +135,11 @@ def test_a_member_goes_back_between_its_api_server_s_stop_and_start(
                     ("kube-apiserver.service", "start")]
 
 
-def test_of_workers_changed_together_only_those_that_fail_go_back(built: World) -> None:
+def test_of_workers_changed_together_only_those_that_fail_go_back(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(built, CONFIG[KUBELET])
     built.hosts.poison = ""
-    built.hosts.broken = {"w2: kubelet": "connection refused"}
+    falls_ill(monkeypatch, built, "w2", when="w2")
     failed = failed_up(built, workers=2)
     assert [e[1:] for e in built.hosts.log if e[0] == "apply"][-2:] == [
         ("node.3", ("w1", "w2")), ("node.3.back", ("w2",))]
@@ -243,17 +256,11 @@ def test_after_a_run_that_died_before_the_way_back_the_next_touches_no_other_hos
     assert snapshot(built) == before
 
 
-def test_a_host_that_fell_ill_meanwhile_is_named_when_another_goes_back(built: World) -> None:
+def test_a_host_that_fell_ill_meanwhile_is_named_when_another_goes_back(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(built, CONFIG[KUBELET])
-    carried = carry.apply_batch
-
-    def apply_batch(*batch: Any) -> None:
-        carried(*batch)
-        built.hosts.broken = {"w2: kubelet": "connection refused"}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(carry, "apply_batch", apply_batch)
-        failed = failed_up(built)
+    falls_ill(monkeypatch, built, "w2", when="cp1")
+    failed = failed_up(built)
     assert failed.message.startswith("cp1: gate after node")
     said = [line for line in failed.details if line.startswith("w2: not well either")]
     assert len(said) == 1 and said[0].endswith("kubewright rollback w2")
@@ -300,7 +307,7 @@ def test_of_workers_changed_together_one_that_falls_silent_does_not_keep_the_oth
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(built, CONFIG[KUBELET])
     built.hosts.poison = ""
-    built.hosts.broken = {"w2: kubelet": "connection refused"}
+    falls_ill(monkeypatch, built, "w2", when="w2")
 
     def probe(connection: Any, *rest: Any, **more: Any) -> Any:
         if connection.name == "w1" and any(e[1] == "node.3" for e in built.hosts.log if e[0] == "apply"):
@@ -357,10 +364,57 @@ def test_a_host_that_an_earlier_run_left_broken_stops_the_next_before_it_touches
     failed = failed_up(built)
     assert failed.message == "gate before node: w2: kubelet: connection refused"
     assert list(failed.details) == [
-        "nothing was changed in this phase",
+        "no host that serves was changed in this phase",
         "if its last change is to blame, what ran before it is kept there: kubewright rollback w2",
         "or do without: kubewright up --without w2"]
     assert (snapshot(built), built.hosts.log[log:]) == (edited, [])
     built.hosts.broken = {}
     up(built)
     assert snapshot(built) == before
+
+
+def edited_on(world: World, *names: str) -> None:
+    """Let the kubelet of these hosts run with a file that a hand has edited."""
+    for name in names:
+        world.hosts.hosts[name].edit(KUBELET, "file sha256:by-hand 0600 root:root", "x: 1\n", unit="kubelet.service")
+
+
+def test_a_host_that_is_ill_itself_is_repaired_first_and_with_nothing_asked_of_the_others(built: World) -> None:
+    edited_on(built, "cp1", "w2")
+    built.hosts.broken = {"w2: kubelet": "connection refused", "cp3: kubelet": "connection refused"}
+    failed = failed_up(built)
+    assert failed.message.startswith("w2: gate after node"), "it was restarted, though cp3 is ill too, and is ill still"
+    assert next(entry[2] for entry in built.hosts.log if entry[0] == "apply") == ("w2",)
+    built.hosts.broken = {"cp3: kubelet": "connection refused"}
+    edited_on(built, "w2")
+    failed = failed_up(built)
+    assert failed.message == "gate before node: cp3: kubelet: connection refused"
+    assert not any("--without" in line for line in failed.details), "a control plane cannot be left out"
+
+
+def test_going_back_by_hand_is_not_held_up_by_another_host_that_is_ill(built: World) -> None:
+    before = snapshot(built)
+    configure(built, CONFIG[KUBELET])
+    killed_before_the_way_back(built, "kubelet.service")
+    built.hosts.broken = {"w2: kubelet": "connection refused"}
+    by_hand(built, "cp1")
+    assert snapshot(built) == before
+
+
+def test_an_ill_host_that_is_left_out_holds_up_nobody(built: World) -> None:
+    edited_on(built, "w1")
+    built.hosts.broken = {"w2: kubelet": "connection refused"}
+    with built.session() as session:
+        aside.leave_out(session, ["w2"])
+        survey(session)
+        engine.run(session, UP)
+    assert built.hosts.log == [("apply", "node.0", ("w1",))]
+
+
+def test_a_haproxy_that_is_ill_keeps_the_others_from_being_reloaded(built: World) -> None:
+    config = "/etc/haproxy/haproxy.cfg"
+    built.hosts.hosts["w1"].edit(config, "file sha256:by-hand 0640 root:haproxy", "x\n", unit="haproxy.service")
+    built.hosts.broken = {"w2: haproxy": "connection refused"}
+    failed = failed_up(built)
+    assert failed.message == "gate before load-balancer: w2: haproxy: connection refused"
+    assert built.hosts.log == []

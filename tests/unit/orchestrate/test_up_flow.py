@@ -144,7 +144,7 @@ def test_phases_with_nothing_to_do_ask_each_host_once_together_and_what_changed_
             "kube-scheduler.service"} <= set(asked["cp1"][0])
     of_phase = ["node", "network", "verify"]
     assert ["kubelet" in names for names in asked["cp1"]] == [False, True, True, False, True], "before, after, verify"
-    assert ["kubelet" in names for names in asked["w1"]] == [False, True, True, False, True], "its batch and its phase"
+    assert ["kubelet" in names for names in asked["w1"]] == [False, True, True, True, False, True], "its batch as well"
     proved = [e for e in built.events if e.type == "gate" and e.host == "cp1"]
     assert [e.phase for e in proved] == [
         "runtime", "etcd", "load-balancer", "control-plane", "control-plane", "controllers", *of_phase]
