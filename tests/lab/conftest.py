@@ -128,6 +128,11 @@ class Lab:
         runs = sorted((self.directory / ".kubewright" / "runs").glob("*/events.jsonl"))
         return next((r for r in reversed(runs) if r.stat().st_mtime >= after), None)
 
+    def events(self, after: float = 0) -> list[dict[str, Any]]:
+        """Return what the newest run told so far, nothing where none told anything since `after`."""
+        file = self.newest_run(after)
+        return events_of(file) if file else []
+
     def wait_for_phase(self, phase: str, process: subprocess.Popen[str], began: float, timeout: float = 300) -> None:
         """Wait until the run that `process` is has started `phase`."""
         until(lambda: self._phase_started(phase, began) or process.poll() is not None, timeout, f"phase {phase}")
@@ -135,11 +140,13 @@ class Lab:
             raise AssertionError(f"the run ended before {phase}: {process.communicate()[0]}")
 
     def _phase_started(self, phase: str, began: float) -> bool:
-        events = self.newest_run(began)
-        if events is None:
-            return False
-        wanted = ('"phase-start"', f'"phase": "{phase}"')
-        return any(all(w in line for w in wanted) for line in events.read_text(encoding="utf-8").splitlines())
+        return any(e["type"] == "phase-start" and e["phase"] == phase for e in self.events(began))
+
+
+def events_of(file: Path) -> list[dict[str, Any]]:
+    """Return the events in a run's file; a line that is half written is left out."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _hears_ctrl_c() -> None:

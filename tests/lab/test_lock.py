@@ -9,14 +9,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from provisioner.applier.package import argv, frame
 from tests.lab import figures
-from tests.lab.conftest import NODES, ROOTS, Lab, until
+from tests.lab.conftest import NODES, ROOTS, Lab, events_of, until
 from tests.lab.hostside import ask
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -49,17 +48,6 @@ def mended(cluster: Lab, has_failed: Callable[[], bool]) -> Iterator[Lab]:
         cluster.run("up", "--yes")
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def newest(lab: Lab, after: float = 0) -> list[dict[str, Any]]:
-    """Return what the newest run told so far, nothing where none began since `after`."""
-    path = lab.newest_run(after)
-    return read(path) if path else []
-
-
 def locked(events: list[dict[str, Any]]) -> bool:
     return any(e["type"] == "lock-held" for e in events)
 
@@ -79,7 +67,7 @@ def race(lab: Lab, number: int) -> tuple[float, list[str]]:
     wrong = [] if codes == [0, 14] else [f"exit codes {codes}: {said}"]
     loser = next((pid for pid, (code, _) in said.items() if code == 14), racers[0].pid)
     files = (lab.directory / ".kubewright" / "runs").glob("*/events.jsonl")
-    runs = [read(file) for file in files if file.stat().st_mtime >= began]
+    runs = [events_of(file) for file in files if file.stat().st_mtime >= began]
     wrong += [] if sum(locked(run) for run in runs) == 1 else ["not exactly one had the lock"]
     asked = [e["t"] for run in runs if not locked(run) for e in run if e["type"] == "lock-asked"]
     took = ended[loser] - max(asked) if asked else float("inf")
@@ -106,7 +94,7 @@ def started(lab: Lab) -> subprocess.Popen[str]:
     began = time.time()
     process = lab.start("up", "--yes")
     try:
-        until(lambda: locked(newest(lab, began)) or process.poll() is not None, 60, "the run has the lock", 0.02)
+        until(lambda: locked(lab.events(began)) or process.poll() is not None, 60, "the run has the lock", 0.02)
         assert process.poll() is None, process.communicate()[0]
     except BaseException:
         process.kill()
@@ -122,7 +110,7 @@ def test_the_lock_of_a_run_that_was_killed_here_is_taken_over_at_once(mended: La
     assert ask(mended, "cp1", "lock", {"do": "read"})["record"]["held"], "it could not give it back"
     mended.run("up", "--yes")
     process.wait(30)
-    events = newest(mended)
+    events = mended.events()
     after = next(e["t"] for e in events if e["type"] == "lock-held") - killed
     figures.record("a dead run's lock: from the kill to the next run's", [after], unit="s", limit=TTL)
     assert any("the lock was left by " in e.get("message", "") for e in events)
@@ -158,7 +146,7 @@ def test_the_lock_of_another_machine_is_free_after_its_ttl_by_the_hosts_clocks_a
     for host in CONTROL_PLANES[:2]:                                     # a majority is enough
         mended.on(host, "python3", "-c", AGE, RECORD, "60")
     mended.run("up", "--yes")
-    assert any("the lock was left by ann on desk" in e.get("message", "") for e in newest(mended))
+    assert any("the lock was left by ann on desk" in e.get("message", "") for e in mended.events())
     assert edited(mended) == "podPidsLimit: 4096"
     mended.run("unlock", "--yes")                                       # the third's record is not old enough yet
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,15 +23,9 @@ LINE = re.compile(r"^  kube-scheduler: .*\n", re.MULTILINE)
 IDS = ("systemctl", "show", "-p", "InvocationID", "--value", "kube-scheduler")
 
 
-def events(lab: Lab, since: float) -> list[dict[str, Any]]:
-    file = lab.newest_run(since)
-    lines = file.read_text(encoding="utf-8").splitlines() if file else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
-
-
 def first_host(lab: Lab, since: float, kind: str) -> str:
     """Return the first host of the phase that such an event tells of, "" while there is none."""
-    return next((str(e["host"]) for e in events(lab, since) if e["type"] == kind and e["phase"] == PHASE), "")
+    return next((str(e["host"]) for e in lab.events(since) if e["type"] == kind and e["phase"] == PHASE), "")
 
 
 def roll(lab: Lab, number: int) -> None:
@@ -111,7 +103,7 @@ def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(cluster: L
 def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(mended: Lab, tmp_path: Path) -> None:
     process, host, since = rolling(mended, 2)
     process.send_signal(signal.SIGINT)
-    until(lambda: any(e["type"] == "stopping" for e in events(mended, since)), 10, "the first Ctrl-C is heard")
+    until(lambda: any(e["type"] == "stopping" for e in mended.events(since)), 10, "the first Ctrl-C is heard")
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
@@ -137,7 +129,7 @@ def test_a_worker_whose_cable_is_pulled_is_set_aside_and_retried_later(mended: L
         pods(mended, host, 4)
     since = time.time()
     process = mended.start("up", "--yes")
-    until(lambda: any(e["type"] == "phase-start" and e["phase"] == "node" for e in events(mended, since)), 120, "node")
+    until(lambda: any(e["type"] == "phase-start" and e["phase"] == "node" for e in mended.events(since)), 120, "node")
     with faults.cut_off(mended.inventory, "w1"):
         said, _ = process.communicate(timeout=500)
         assert process.returncode == 12, said

@@ -49,13 +49,6 @@ def drained(lab: Lab, host: str, since: float) -> dict[str, list[float]]:
     return found
 
 
-def told(lab: Lab, since: float) -> list[dict[str, Any]]:
-    """Return the events of the newest run."""
-    events = lab.newest_run(since)
-    assert events is not None
-    return [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
-
-
 def issued(events: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
     """Return the certificates that a run issued, each with its reason."""
     rows = [(e["host"], c) for e in events if e["type"] == "changed" for c in e["data"].get("changes", ())]
@@ -80,7 +73,7 @@ def test_changed_flags_and_a_new_name_are_rolled_over_the_control_planes_and_nob
                                  "  kube-apiserver: {flags: {event-ttl: 2h0m0s}}\n")
     configure(cluster, "api", f"  extra_sans: [{NAME}]\n")
     cluster.run("up", "--yes")
-    events = told(cluster, since)
+    events = cluster.events(since)
     seen = next(e["data"] for e in events if e["type"] == "availability")
 
     servers = {h: down(cluster, h, "kube-apiserver.service", since) for h in CONTROL_PLANES}

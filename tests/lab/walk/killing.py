@@ -5,16 +5,13 @@ Nothing in the product knows of it. Nodes are containers, so their processes can
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from provisioner.lab import cgroups
 from tests.lab.conftest import Lab, until
@@ -54,13 +51,7 @@ class Up:
             raise AssertionError(f"`up` ended before {kind} of {phase}: {self.process.communicate()[0]}")
 
     def _has_told(self, kind: str, phase: str) -> bool:
-        return any(e["type"] == kind and e.get("phase") == phase for e in self.events())
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        file = self._lab.newest_run(self._began)
-        for line in file.read_text(encoding="utf-8").splitlines() if file else ():
-            with suppress(ValueError):      # half of it is written
-                yield json.loads(line)
+        return any(e["type"] == kind and e.get("phase") == phase for e in self._lab.events(self._began))
 
     def kill(self, *, alone: bool = False) -> None:
         """SIGKILL it with all of its process group, or alone: then what it started has to notice."""
