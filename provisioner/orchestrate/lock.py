@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from socket import gethostname
 from typing import Any
@@ -206,7 +206,9 @@ class ClusterLock:
         began = _clock()
         mine = self._take_each(seen)
         if not has_majority(mine & self._seen.keys(), self._groups):    # else nobody can have had it since the look
-            _refuse_moved([late[host] for host in mine & late.keys() if late[host].version])
+            moved = [late[host] for host in mine & late.keys() if late[host].version]
+            if moved:
+                raise _overtaken(max(moved, key=lambda record: record.epoch))
         self._yes = dict.fromkeys(mine, began)
         for record in decision.left:
             session.tell("diagnostic", message=f"the lock was left by {told(record)}; that run is over")
@@ -226,8 +228,7 @@ class ClusterLock:
             if not has_majority(mine, self._groups):
                 there = Record.of_answer(answer)
                 is_over = lock_rules.decide({host: there}, [[host]], process.is_dead).holder is None
-                _refuse_moved([there] if is_over else [])
-                raise _held({host: there}, there)
+                raise _overtaken(there) if is_over else _held({host: there}, there)
         if not has_majority(mine, self._groups):
             raise _no_majority(mine, self._hosts)
         return mine
@@ -295,14 +296,6 @@ def _memberships(session: Session) -> Groups:
     return list(dict.fromkeys([*names, tuple(_names(session))]))
 
 
-def _refuse_moved(records: Collection[Record]) -> None:
-    """Refuse a plan that was made before somebody else's run: what it says of batches and phases may be wrong."""
-    if records:
-        last = max(records, key=lambda record: record.epoch)
-        raise PlanStale(f"the plan was made before another run: {told(last)}", code="plan-overtaken",
-                        details=["nothing was changed by this one"], hint="kubewright up")
-
-
 def _clock() -> float:
     """Return seconds that also pass while this machine sleeps, as they do for the hosts."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -315,6 +308,12 @@ def _held(seen: Mapping[str, Record], record: Record) -> LockHeld:
         details.append(f"not renewed as it should be: free by itself {max(0.0, TTL - record.age):.0f} s from now")
     return LockHeld(f"{', '.join(where)}: taking the lock: held by {told(record)}", details=details,
                     hint="kubewright unlock    # only if you are sure that this run is over")
+
+
+def _overtaken(record: Record) -> PlanStale:
+    """Return the refusal of a plan made before that run: what it says of batches and phases may be wrong."""
+    return PlanStale(f"the plan was made before another run: {told(record)}", code="plan-overtaken",
+                     details=["nothing was changed by this one"], hint="kubewright up")
 
 
 def _no_majority(there: Iterable[str], hosts: Sequence[str], faults: Sequence[str] = ()) -> Unreachable:
