@@ -26,6 +26,12 @@ def leave_out(session: Session, hosts: Sequence[str]) -> None:
     session.unreachable |= {h: Unreachable(f"{h}: left out, as asked") for h in hosts}
 
 
+def without(session: Session, hosts: Sequence[str]) -> str:
+    """Return the command that goes on without these hosts, "" where one of them cannot be missed."""
+    missable = set(hosts) <= set(session.workers)
+    return f"kubewright up {' '.join(f'--without {host}' for host in hosts)}" if missable else ""
+
+
 def give_up(session: Session, faults: Mapping[str, KubewrightError], *, proof: bool = False) -> bool:
     """Go on without the hosts of `faults` where that is safe, tell it, and say whether it is; else nothing is done."""
     if not session.doing:       # a verb that only looks must see what there is

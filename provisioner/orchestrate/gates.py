@@ -11,7 +11,15 @@ from provisioner.model.ports import LOCAL_API
 from provisioner.operate import etcd, kube
 from provisioner.operate.etcd import EtcdStatus
 from provisioner.orchestrate import aside, record
-from provisioner.orchestrate.probes import MEMBER_IS_READY, Probe, control_plane_probe, host_probes, https, vip_probes
+from provisioner.orchestrate.probes import (
+    MEMBER_IS_READY,
+    Probe,
+    control_plane_probe,
+    host_probes,
+    https,
+    probes_of,
+    vip_probes,
+)
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
@@ -50,13 +58,8 @@ def look_ahead(session: Session, phases: Sequence[str]) -> dict[str, list[Probe]
     For phases with nothing to do between their gates: each gate that asks in a round of its own costs all hosts a login
     to sudo and a start of Python.
     """
-    probes = {h: [p for phase in phases for p in host_probes(session, h, phase)] for h in session.the_plan.desired.hosts
-              if h not in session.unreachable}
-    if "control-plane" in phases:
-        for host, probe in vip_probes(session).items():
-            probes.get(host, []).extend(probe)
-    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], AHEAD), [h for h, p in probes.items() if p],
-                           patient=False)
+    probes = {h: p for h, p in probes_of(session, phases).items() if p and h not in session.unreachable}
+    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], AHEAD), probes, patient=False)
     return {h: [p for p, result in zip(probes[h], answer["results"], strict=True) if result["ok"]]
             for h, answer in now.items() if not isinstance(answer, KubewrightError)}
 
@@ -166,8 +169,10 @@ def others_serve(session: Session, phase: str, changed: Iterable[str]) -> None:
     """Prove that a phase's hosts without changes are not ill, before any that serves is interrupted in it.
 
     One that an earlier run left broken would not stay the only one: it runs what it should, so it is in no plan. A host
-    that cannot be asked is for the gate after the change.
+    that cannot be asked is for the gate after the change. Whoever goes back is held up by nobody.
     """
+    if session.gone_back:
+        return
     began = time.monotonic()
     asked = [h for h in session.the_plan.desired.hosts
              if h not in changed and h not in session.unreachable and host_probes(session, h, phase)]
@@ -181,11 +186,10 @@ def others_serve(session: Session, phase: str, changed: Iterable[str]) -> None:
 
 
 def _ill_beside(session: Session, phase: str, ill: Mapping[str, str]) -> GateFailed:
-    out = [*(h for h in session.workers if h in session.unreachable), *ill]
-    without = [f"or do without: kubewright up {' '.join(f'--without {host}' for host in out)}"]
+    without = aside.without(session, [*(h for h in session.workers if h in session.unreachable), *ill])
     return GateFailed(f"gate before {phase}: {'; '.join(f'{host}: {why}' for host, why in ill.items())}",
                       details=["no host that serves was changed in this phase", kept_there(ill),
-                               *(without if set(ill) <= set(session.workers) else [])], hint="kubewright status")
+                               *([f"or do without: {without}"] if without else [])], hint="kubewright status")
 
 
 def _journal(host: str, unit: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from provisioner.compile import pki as table
@@ -39,6 +39,15 @@ def host_probes(session: Session, host: str, phase: str, *, again: bool = False)
         extra = _EXTRA.get(phase)
         probes += extra(session, host) if extra else []
     return probes
+
+
+def probes_of(session: Session, phases: Collection[str], *, again: bool = False) -> dict[str, list[Probe]]:
+    """Return what must hold on every host after these phases; with `control-plane` among them, at the VIP too."""
+    found = {host: [p for phase in phases for p in host_probes(session, host, phase, again=again)]
+             for host in session.the_plan.desired.hosts}
+    for host, probe in vip_probes(session).items() if "control-plane" in phases else ():
+        found.get(host, []).extend(probe)
+    return found
 
 
 def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:

@@ -20,6 +20,7 @@ from provisioner.operate import haproxy, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.nodes import label_changes
 from provisioner.operate.tls_secrets import compare_tls_secrets
+from provisioner.orchestrate import aside
 from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
@@ -76,9 +77,9 @@ def _all(session: Session, outcomes: Mapping[str, HostObserved | KubewrightError
     try:
         return raise_all(outcomes)
     except Unreachable as fault:
-        if set(silent) <= set(session.workers):
-            without = " ".join(f"--without {host}" for host in silent)
-            fault.details = (*fault.details, f"to go on without: kubewright up {without}")
+        without = aside.without(session, silent)
+        if without:
+            fault.details = (*fault.details, f"to go on without: {without}")
         raise
 
 

@@ -72,7 +72,7 @@ def apply_changes(
         if interrupt and set(hosts) & set(harmful):
             interrupt(session, step, of_hosts)
             continue
-        if hosts == first and not session.gone_back:
+        if hosts == first:
             gates.others_serve(session, name, changes)
         if live or number < len(groups) - 1:
             way_back.apply_and_prove(session, step, of_hosts, partial(prove, session, hosts))

@@ -24,8 +24,7 @@ def _change(session: Session, step: str, changes: Changes) -> None:
     """Interrupt balancers that lead to the API only while the VIP and every other balancer do."""
     if any(gates.balancer_serves(session, host) for host in changes):
         gates.balancers_answer(session)
-        if not session.gone_back:
-            gates.others_serve(session, NAME, session.changes(NAME))
+        gates.others_serve(session, NAME, session.changes(NAME))
     way_back.apply_and_prove(session, step, changes, lambda: gates.phase_holds(session, NAME, list(changes)))
 
 

@@ -9,7 +9,7 @@ from provisioner.operate import nodes
 from provisioner.orchestrate import applied, gates, record
 from provisioner.orchestrate.carry import apply_batch
 from provisioner.orchestrate.phase import counted
-from provisioner.orchestrate.probes import host_probes, vip_probes
+from provisioner.orchestrate.probes import probes_of
 from provisioner.orchestrate.session import Session
 
 
@@ -29,14 +29,10 @@ def cluster_is_healthy(session: Session) -> None:
     """Prove in one round per host that every unit is current and answers, then the cluster as a whole."""
     plan = session.the_plan
     phases = tuple(dict.fromkeys(item.phase for host in plan.desired.hosts.values() for item in host.items))
-    probes: dict[str, list[dict[str, Any]]] = {
-        host: [p for phase in phases for p in host_probes(session, host, phase, again=True)]
-        for host in plan.desired.hosts}
+    probes = probes_of(session, phases, again=True)
     for host in [h for h in session.cluster.nodes if h.name in probes]:
         if session.cluster.network.plugin != "none":
             probes[host.name].append(_dns(session))
-    for balancer, probe in vip_probes(session).items():
-        probes.get(balancer, []).extend(probe)
     gates.hosts_hold(session, probes, "verify")
     gates.leaders_act(session)
     gates.nodes_are_ready(session)
