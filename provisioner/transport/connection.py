@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import shlex
 import threading
@@ -141,7 +142,7 @@ class Connection:
             raise e.cause from None
         except TimeoutError as e:
             raise HostFault(self.name, doing, f"no answer within {timeout:.0f} s", code="command-timeout") from e
-        except (paramiko.SSHException, OSError, EOFError) as e:
+        except faults.BROKEN as e:
             if sender is not None and sender.stalled:
                 saw = f"no byte was accepted for {STALL_TIMEOUT:.0f} s"
                 raise HostFault(self.name, doing, saw, code="command-timeout") from e
@@ -149,7 +150,7 @@ class Connection:
             raise HostFault(self.name, doing, saw, code=LOST) from e
         finally:
             if channel is not None:
-                channel.close()
+                leave(channel)
             if sender is not None:
                 sender.finish()
 
@@ -189,18 +190,20 @@ class _Sender(threading.Thread):
             for chunk in self._chunks:
                 if not self._send(chunk):
                     return
-            self._channel.shutdown_write()
         except OSError as e:    # the source of the chunks failed: a local file
             self._fault = e
-            self._channel.close()
+            leave(self._channel)
+            return
+        with contextlib.suppress(*faults.BROKEN):
+            self._channel.shutdown_write()
 
     def _send(self, chunk: bytes) -> bool:
         try:
             self._channel.sendall(chunk)
         except TimeoutError:
             self.stalled = True
-            self._channel.close()
-        except (OSError, EOFError, paramiko.SSHException):
+            leave(self._channel)
+        except faults.BROKEN:
             return False    # the command ended before it read everything: its exit status tells why
         return not self.stalled
 
@@ -210,6 +213,12 @@ class _Sender(threading.Thread):
             self.join(STALL_TIMEOUT)
         if self._fault is not None:
             raise self._fault
+
+
+def leave(channel: paramiko.Channel) -> None:
+    """Close a channel; where its connection has just broken there is nobody left to tell, and paramiko raises."""
+    with contextlib.suppress(*faults.BROKEN):
+        channel.close()
 
 
 def _drain(channel: paramiko.Channel, deadline: float, sink: Sink | None) -> Completed:

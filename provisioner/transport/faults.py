@@ -13,6 +13,8 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from provisioner.errors import Unreachable
 from provisioner.transport.target import Hop
 
+BROKEN = (paramiko.SSHException, OSError, EOFError)     # what paramiko raises where a connection breaks, in any call
+
 
 class UnknownHostKey(paramiko.SSHException):
     """The place showed a key and none is pinned; raised before anything about us is sent."""

@@ -62,7 +62,7 @@ def login(target: Target, hop: Hop, gateway: fabric.Connection | None, host: str
         try:
             connection.open()
             return connection
-        except (paramiko.SSHException, OSError, EOFError) as e:
+        except faults.BROKEN as e:
             connection.client.close()
             if attempt == TRIES or not faults.is_drop(e):
                 raise faults.connect_fault(host, hop, e, via=hop == target.jump) from e

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import paramiko
 from paramiko.hostkeys import HostKeyEntry
 from paramiko.transport import Transport
 
@@ -58,7 +57,7 @@ def _shown(host: str, hop: Hop, connect: Callable[[], Any], *, via: bool = False
         transport.banner_timeout = CONNECT_TIMEOUT
         transport.start_client(timeout=CONNECT_TIMEOUT)
         key = transport.get_remote_server_key()
-    except (paramiko.SSHException, OSError, EOFError) as e:
+    except faults.BROKEN as e:
         raise faults.connect_fault(host, hop, e, via=via) from e
     finally:
         if transport is not None:

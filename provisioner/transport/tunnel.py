@@ -10,7 +10,8 @@ from types import TracebackType
 
 import paramiko
 
-from provisioner.transport.connection import Connection
+from provisioner.transport import faults
+from provisioner.transport.connection import Connection, leave
 from provisioner.transport.login import CHANNEL_TIMEOUT
 
 _CHUNK = 1 << 16
@@ -73,16 +74,18 @@ class Tunnel:
             try:
                 channel = self._connection.transport.open_channel(
                     "direct-tcpip", self._far, client.getpeername(), timeout=CHANNEL_TIMEOUT)
-            except (paramiko.SSHException, OSError, EOFError):
+            except faults.BROKEN:
                 return          # the client sees its socket closed, as it would without a tunnel
-            with contextlib.closing(channel):
+            try:
                 self._pump(client, channel)
+            finally:
+                leave(channel)
 
     def _pump(self, client: socket.socket, channel: paramiko.Channel) -> None:
         poller = self._poller(client.fileno(), channel.fileno())
         channel.settimeout(CHANNEL_TIMEOUT)
         client.settimeout(CHANNEL_TIMEOUT)
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(*faults.BROKEN):
             while self._end.fileno() not in (ready := _ready(poller)):
                 if client.fileno() in ready:
                     data = client.recv(_CHUNK)

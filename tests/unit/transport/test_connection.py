@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from provisioner.errors import Unreachable
@@ -133,6 +134,18 @@ def test_a_lost_connection_names_the_host_and_reopens(login: Login) -> None:
         connection.run(["sh", "-c", "kill -9 $PPID; sleep 5"])
     assert caught.value.code == "connection-lost"
     assert connection.run(["true"]).rc == 0
+
+
+def test_a_connection_that_breaks_while_its_channel_is_closed_is_told_as_lost(
+        login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = paramiko.Channel.close
+
+    def close(channel: paramiko.Channel) -> None:
+        real(channel)
+        raise EOFError      # what paramiko does until its own thread has seen that the peer is gone
+    monkeypatch.setattr(paramiko.Channel, "close", close)
+    with pytest.raises(Unreachable, match="connection was lost"):
+        login().run(["sh", "-c", "kill -9 $PPID; sleep 5"])
 
 
 def test_a_jump_host_is_logged_in_to_with_its_own_pinned_key(login: Login, sshd: Sshd) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import paramiko
 import pytest
 
 from provisioner.transport.tunnel import Tunnel
@@ -84,3 +85,22 @@ def test_leaving_ends_threads_and_clients(login: Login, echo: int) -> None:
 def test_a_closed_port_on_the_far_side_closes_the_client(login: Login) -> None:
     with Tunnel(login(), "127.0.0.1", free_port()) as way, socket.create_connection(way.address, 10) as client:
         assert client.recv(1) == b""
+
+
+def test_a_connection_that_breaks_in_mid_stream_closes_the_client_and_says_nothing(
+        login: Login, echo: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    real = paramiko.Channel.close
+
+    def close(channel: paramiko.Channel) -> None:
+        real(channel)
+        raise EOFError      # what paramiko does until its own thread has seen that the peer is gone
+    monkeypatch.setattr(paramiko.Channel, "close", close)
+    connection = login()
+    with Tunnel(connection, "127.0.0.1", echo) as way, socket.create_connection(way.address, 10) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        connection.transport.close()
+        assert client.recv(1) == b""
+    assert said == []
