@@ -12,6 +12,7 @@ from provisioner.model.cluster import Role
 from provisioner.model.desired import Unit
 from provisioner.operate import etcd, kube
 from provisioner.orchestrate import lock
+from provisioner.orchestrate.gates import MOMENT
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.probes import control_plane_probe
 from provisioner.orchestrate.session import Session
@@ -116,7 +117,7 @@ def _certificates(session: Session, rows: Mapping[str, HostStatus]) -> None:
 def _api(session: Session, rows: Mapping[str, HostStatus]) -> list[str]:
     control_planes = session.reachable([h.name for h in session.cluster.control_planes])
     probes = {host: control_plane_probe(session, host) for host in control_planes}
-    outcomes = session.pool.map(lambda c: remote.probe(c, [probes[c.name]], 0.1), probes)
+    outcomes = session.pool.map(lambda c: remote.probe(c, [probes[c.name]], MOMENT), probes)
     faults = []
     for host, answer in outcomes.items():
         good = not isinstance(answer, KubewrightError) and bool(answer["ok"])

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / "inventories" / "lab"
 NODES = ("cp1", "cp2", "cp3", "w1", "w2")
+UNITS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "haproxy", "keepalived",
+         "containerd", "kubewright-images", "kubelet", "kube-proxy", "flanneld")
 # What root finds after a login: nothing of whoever runs the tests.
 ROOTS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
@@ -167,9 +169,7 @@ def until(look: Any, timeout: float, what: str, interval: float = 0.25) -> Any:
 
 def unit_ids(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
     """Return the InvocationID of every unit of ours on every host: equal means not restarted."""
-    units = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "haproxy", "keepalived",
-             "containerd", "kubewright-images", "kubelet", "kube-proxy", "flanneld")
-    return {host: lab.on(host, "systemctl", "show", "-p", "InvocationID", "-p", "Id", *units) for host in hosts}
+    return {host: lab.on(host, "systemctl", "show", "-p", "InvocationID", "-p", "Id", *UNITS) for host in hosts}
 
 
 def managed_mtimes(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:

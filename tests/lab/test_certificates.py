@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,20 @@ def sorted_lines(text: str) -> list[str]:
     return [value for block in blocks for value in (block["Id"], block["InvocationID"])]
 
 
-def test_an_inventory_with_another_ca_is_refused_and_nothing_is_changed(reissued: Reissue, tmp_path: Path) -> None:
-    lab = reissued.lab
-    other = Lab(tmp_path / "other", lab.inventory.cluster.cluster)
-    shutil.copy(lab.file, other.file)
-    (other.directory / ".kubewright").mkdir(mode=0o700)
+@pytest.fixture
+def other(cluster: Lab, tmp_path: Path) -> Iterator[Lab]:
+    """Another inventory of the same machines, with the operator's key and without the cluster's secrets."""
+    lab = Lab(tmp_path / "other", cluster.inventory.cluster.cluster)
+    shutil.copy(cluster.file, lab.file)
+    (lab.directory / ".kubewright").mkdir(mode=0o700)
     for name in ("known_hosts", "id_ed25519", "id_ed25519.pub"):
-        shutil.copy(lab.directory / ".kubewright" / name, other.directory / ".kubewright")
+        shutil.copy(cluster.directory / ".kubewright" / name, lab.directory / ".kubewright")
+    yield lab
+    shutil.rmtree(lab.directory)        # the search for secrets would find the copy of the key
+
+
+def test_an_inventory_with_another_ca_is_refused_and_nothing_is_changed(reissued: Reissue, other: Lab) -> None:
+    lab = reissued.lab
     units, files = unit_ids(lab), managed_mtimes(lab)
     for secrets in ("none", "fresh"):
         if secrets == "fresh":
@@ -84,7 +92,6 @@ def test_an_inventory_with_another_ca_is_refused_and_nothing_is_changed(reissued
     told = other.run("certs", "check", check=False)
     assert told.returncode == 13
     assert all(f"  {host}: {table.CA}: not this inventory's CA\n" in told.stdout for host in NODES)
-    shutil.rmtree(other.directory)      # a copy of the operator's key, which the search for secrets would find
 
 
 @pytest.mark.full

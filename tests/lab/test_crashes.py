@@ -42,7 +42,7 @@ def test_a_killed_api_server_costs_at_most_one_new_connection(cluster: Lab, time
     for host in itertools.islice(itertools.cycle(CONTROL_PLANES), times):
         api_servers_are_ready(cluster)
         with Load(cluster, "w1", [reads(VIP)]) as load:
-            load.run_until(BEFORE)
+            load.run_until_brisk(VIP, BEFORE)
             crash(cluster, host, "kube-apiserver.service")
             load.run_until(load.seconds() + AFTER)
         failed.append(load.failed(VIP))

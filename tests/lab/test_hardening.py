@@ -46,6 +46,8 @@ def roles(host: Host) -> list[str]:
 
 def test_every_host_holds_what_the_benchmark_asks_for(cluster: Lab) -> None:
     hosts = {h.name: h for h in load_cluster(cluster.file.read_text(), cluster.file.name).machines}
+    for name in hosts:      # an earlier test has booted one
+        until(partial(cluster.on, name, "pgrep", "-x", "kubelet", check=False), 60, f"{name}: its kubelet runs")
     rows = {name: cis.rows_of(roles(host)) for name, host in hosts.items()}
     seen = everywhere(cluster, "onhost_read.py", {name: cis.to_read(rows[name]) for name in hosts})
     faults = [f"{name}: {fault}" for name in hosts for fault in cis.faults(rows[name], seen[name])]

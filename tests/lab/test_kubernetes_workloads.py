@@ -147,15 +147,19 @@ def test_a_deployment_is_scaled_by_hand(web: Lab) -> None:
 def test_a_services_address_stays_while_its_pods_die_and_only_ready_pods_of_its_selector_get_traffic(web: Lab) -> None:
     before, first = address(web), set(pods(web))
     web.kubectl("delete", "pod", "--force", *first)
-    until(lambda: len(ready(web)) == 2 and not ready(web) & first, 60, "other Pods get the traffic")
-    unready, serving = sorted(ready(web))
+    unready, serving = until(lambda: two_others(ready(web), first), 60, "two other Pods get the traffic")
     web.kubectl("exec", unready, "--", "rm", "/www/ready")
     until(lambda: ready(web) == {serving}, 30, "the unready one gets none")
     assert address(web) == before
-    assert set(ask(web, before, times=20)) == {serving}, "neither the unready one nor `pair`, which listens as well"
+    until(lambda: set(ask(web, before, times=20)) == {serving}, 30,
+          "neither the unready one answers nor `pair`, which listens as well")
     web.kubectl("exec", unready, "--", "touch", "/www/ready")
     rolled_out(web)
     until(lambda: ready(web) == {unready, serving}, 30, "it is back")
+
+
+def two_others(now: set[str], first: set[str]) -> list[str]:
+    return sorted(now) if len(now) == 2 and not now & first else []
 
 
 def test_a_rolling_update_fails_no_request_and_a_rollback_brings_the_old_version_back(
@@ -169,12 +173,15 @@ def test_a_rolling_update_fails_no_request_and_a_rollback_brings_the_old_version
 
 
 def test_the_use_of_every_node_and_pod_is_measured(web: Lab) -> None:
-    api = get(web, "apiservice", "v1beta1.metrics.k8s.io")
-    assert api["status"]["conditions"][0]["status"] == "True"
+    api = until(lambda: _available(get(web, "apiservice", "v1beta1.metrics.k8s.io")), 60, "the API of metrics")
     assert "caBundle" in api["spec"]
     rows = until(lambda: _all_measured(web.kubectl("top", "nodes", "--no-headers", check=False)), 60, "five nodes")
     assert all(int(cpu.removesuffix("m")) > 0 for cpu in rows.values())
-    assert "busy-" in web.kubectl("top", "pods", "--no-headers")
+    until(lambda: "busy-" in web.kubectl("top", "pods", "--no-headers", check=False), 60, "the Pods are measured")
+
+
+def _available(api: dict[str, Any]) -> dict[str, Any]:
+    return api if api["status"]["conditions"][0]["status"] == "True" else {}
 
 
 def _all_measured(table: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -196,7 +197,8 @@ def test_a_run_that_stood_still_while_another_came_writes_nothing_any_more(mende
         os.killpg(old.pid, signal.SIGCONT)
         said = old.communicate(timeout=120)[0]
     finally:
-        old.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(old.pid, signal.SIGKILL)
     assert old.returncode == 14, said
     assert edited(mended) == "podPidsLimit: 45"
     edit(mended, 4096)

@@ -12,7 +12,7 @@ import pytest
 
 from provisioner.lab import faults
 from provisioner.model.ports import LOCAL_API
-from tests.lab.conftest import NODES, Lab, until
+from tests.lab.conftest import NODES, UNITS, Lab, until
 from tests.lab.figures import record
 from tests.lab.witness import Api, Attempts, Holders, admin
 
@@ -44,12 +44,14 @@ def everything_to(lab: Lab, vip: Api, host: str) -> None:
     """Make one host hold whatever one of three holds: etcd's leadership, the VIP, both controllers' leases."""
     for name in others(host):
         lab.on(name, "systemctl", "stop", "keepalived", *LEADERS)
-    for unit in LEADERS:
-        until(partial(has_lease, vip, host, unit), 40, f"{host} has the lease of {unit}")
     with Holders(lab, CONTROL_PLANES) as holders:
-        assert holders.one() == host
-        for name in others(host):
-            lab.on(name, "systemctl", "start", "keepalived", *LEADERS)
+        try:
+            for unit in LEADERS:
+                until(partial(has_lease, vip, host, unit), 40, f"{host} has the lease of {unit}")
+            assert holders.one() == host
+        finally:
+            for name in others(host):
+                lab.on(name, "systemctl", "start", "keepalived", *LEADERS)
     status = {name: etcd_status(lab, name) for name in CONTROL_PLANES}
     wanted, leader = status[host]["header"]["member_id"], status[host]["leader"]
     now = next(name for name, one in status.items() if one["header"]["member_id"] == leader)
@@ -96,8 +98,6 @@ def acting_again(vip: Api, name: str, since: float) -> dict[str, float]:
     made(vip, DEPLOYMENTS, {"metadata": {"name": name},
                             "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}})
     until(done, 60, "a Pod was made for the Deployment, and a Pod was given a node")
-    vip.ask("DELETE", alone)
-    vip.ask("DELETE", f"{DEPLOYMENTS}/{name}")
     return found
 
 
@@ -108,7 +108,9 @@ def made(vip: Api, path: str, wanted: dict[str, Any]) -> None:
 
 
 def has_rejoined(lab: Lab, vip: Api, host: str, since: str) -> bool:
-    """Say whether the host's member, API server and kubelet all work again, each seen on the host or by its lease."""
+    """Say whether all units run, and member, API server and kubelet work again, each seen there or by its lease."""
+    if set(lab.on(host, "systemctl", "is-active", *UNITS, check=False).split()) != {"active"}:
+        return False
     healthy = lab.on(host, *ETCDCTL, "endpoint", "health", "-w", "json", check=False)
     url = f"https://{lab.inventory.cluster.hosts[host].address}:6443/readyz"
     ready = lab.on(host, "curl", "-sk", "--max-time", "2", url, check=False)
@@ -123,6 +125,21 @@ def has_rejoined(lab: Lab, vip: Api, host: str, since: str) -> bool:
 def lose(lab: Lab, vip: Api, victim: str) -> dict[str, float]:
     """Kill the node that holds everything and give its power back; return what was measured."""
     everything_to(lab, vip, victim)
+    try:
+        found = while_it_is_down(lab, vip, victim)
+    finally:        # in any case: the tests that follow need it
+        since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+        powered = time.monotonic()
+        faults.come_back(lab.inventory, victim)
+    until(lambda: has_rejoined(lab, vip, victim, since), 120, f"{victim} has rejoined", 0.5)
+    rejoined = time.monotonic() - powered
+    lab.kubectl("delete", "configmaps", "-l", "witness=yes")
+    lab.kubectl("delete", "--ignore-not-found", f"pod/after-{victim}-alone", f"deployment/after-{victim}")
+    return {**found, "rejoined": rejoined}
+
+
+def while_it_is_down(lab: Lab, vip: Api, victim: str) -> dict[str, float]:
+    """Kill the node and return for how long what was silent, how much failed, and when the controllers acted again."""
     survivors = others(victim, NODES)
     with ExitStack() as stack:
         tls = admin(lab)
@@ -138,12 +155,7 @@ def lose(lab: Lab, vip: Api, victim: str) -> dict[str, float]:
                    "API through the worst loopback port": max(a.longest_silence(began) for a in local)}
         failed = {"failed at the VIP": len(front.failed(began)), "failed writes": len(writes.failed(began)),
                   "failed at loopback ports": sum(len(a.failed(began)) for a in local)}
-    vip.ask("DELETE", f"{CONFIGMAPS}?labelSelector=witness%3Dyes")
-    since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-    powered = time.monotonic()
-    faults.come_back(lab.inventory, victim)
-    until(lambda: has_rejoined(lab, vip, victim, since), 120, f"{victim} has rejoined", 0.5)
-    return {**silence, **acted, **failed, "rejoined": time.monotonic() - powered}
+    return {**silence, **acted, **failed}
 
 
 def prove(victims: list[str], found: list[dict[str, float]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab.conftest import Lab, managed_mtimes, unit_ids, until
+from tests.lab.walk.killing import playbooks
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -62,6 +63,7 @@ def test_killed_between_write_and_restart_the_rerun_restarts_exactly_once(cluste
     finally:
         process.kill()
         process.wait(30)
+        until(lambda: not playbooks(cluster), 30, "what would start the step again has ended")
         cluster.on("w2", "rm", "-f", trap, "/run/trapped")
     assert starts_of(cluster, "w2", "kubelet.service") == starts
     assert "registryPullQPS: 6" in cluster.on("w2", "cat", "/var/lib/kubelet/config.yaml")

@@ -31,7 +31,7 @@ CA = "/etc/kubernetes/pki/ca.crt"
 
 # Each unit of ours on one host, so that the hosts can be worked on at the same time.
 UNITS = {
-    "etcd": "cp1", "kube-apiserver": "cp1",
+    "kube-apiserver": "cp1", "etcd": "cp1",     # in this order: a member that catches up slows its API server's start
     "kube-controller-manager": "cp2", "kube-scheduler": "cp2",
     "haproxy": "cp3", "keepalived": "cp3",
     "containerd": "w1", "kubelet": "w1",
@@ -122,11 +122,13 @@ spec:
   - {name: two, image: kubewright.local/busybox:1, imagePullPolicy: Never, command: [sleep, '100000']}
 """
 
-# Every container and every Pod's sandbox that the runtime knows, with process id and start time (clock ticks).
+# That Pod's containers and its sandbox, with process id and start time (clock ticks).
 CONTAINERS = (
     "t='{{.info.pid}}'; "
-    "{ for c in $(crictl ps -q); do echo $c $(crictl inspect -o go-template --template $t $c); done; "
-    "for p in $(crictl pods -q -s ready); do echo $p $(crictl inspectp -o go-template --template $t $p); done; } | "
+    "{ for c in $(crictl ps -q --label io.kubernetes.pod.name=steady); do "
+    "echo $c $(crictl inspect -o go-template --template $t $c); done; "
+    "for p in $(crictl pods -q -s ready --name '^steady$'); do "
+    "echo $p $(crictl inspectp -o go-template --template $t $p); done; } | "
     "while read -r id pid; do echo \"$id $pid $(sed 's/.*) //' /proc/$pid/stat | cut -d' ' -f20)\"; done | sort")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -27,10 +28,11 @@ def talker(empty_lab: Lab) -> Iterator[Lab]:
 
 def test_a_unit_of_ours_is_found_by_its_short_name_and_a_mistyped_one_is_answered_with_ours(cluster: Lab) -> None:
     lines = cluster.run("logs", "cp1", "etcd", "-n", "3").stdout.splitlines()
-    assert len([line for line in lines if " etcd[" in line]) == 3
+    assert len([line for line in lines if re.search(r" (etcd|systemd)\[", line)]) == 3
     documents = cluster.run("-o", "json", "logs", "cp1", "etcd", "-n", "3").stdout.splitlines()
     rows = [json.loads(line) for line in documents]
-    assert [(row["schema_version"], row["host"], row["process"]) for row in rows] == [(1, "cp1", "etcd")] * 3
+    assert [(row["schema_version"], row["host"]) for row in rows] == [(1, "cp1")] * 3
+    assert {row["process"] for row in rows} <= {"etcd", "systemd"}, "what the unit says, and what is said of it"
     done = cluster.run("logs", "cp1", "ectd", check=False)
     assert done.returncode == 64
     assert "units of ours there: containerd etcd flanneld haproxy" in done.stderr
@@ -45,7 +47,7 @@ def test_what_is_followed_comes_at_once_and_leaves_no_process_on_the_host(talker
         assert any(line.endswith("]: first\n") for line in process.stdout)
         assert journal_readers(talker) == 1
         talker.on("w1", "touch", "/run/talk")
-        assert process.stdout.readline().endswith("]: second\n")
+        assert any(line.endswith("]: second\n") for line in process.stdout)
     finally:
         os.killpg(process.pid, end)
     assert process.wait(10) == (0 if end == signal.SIGINT else -end)

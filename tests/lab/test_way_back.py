@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import os
 import re
 import signal
@@ -18,6 +20,7 @@ from tests.lab.conftest import Lab, unit_ids, until
 from tests.lab.hostside import out_of_service
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+LEADERS = ("kube-scheduler", "kube-controller-manager")
 GREEN_WITHIN = 60.0     # seconds from the failed gate to the one that holds again
 EXITS = "#!/bin/sh\n# A kube-apiserver that does not work.\nexit 1\n"
 
@@ -73,6 +76,17 @@ def green_after(events: list[dict[str, Any]], host: str) -> float:
     return float(back["t"] - failed["t"])
 
 
+def controllers_have_their_leases(lab: Lab) -> None:
+    """Wait until both were renewed: whoever lost the API in an earlier test has ended by then, or has it again."""
+    since = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def renewed() -> bool:
+        leases = json.loads(lab.kubectl("get", "leases", "-n", "kube-system", *LEADERS, "-o", "json"))["items"]
+        return all(lease["spec"]["renewTime"] > since for lease in leases)
+
+    until(renewed, 60, "both controllers have renewed their leases")
+
+
 def changed(before: dict[str, str], after: dict[str, str]) -> dict[str, set[str]]:
     """Return by host the units that were restarted."""
 
@@ -91,6 +105,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> dict[str, set[str]
 ], ids=lambda value: getattr(value, "__name__", value))
 def test_a_change_that_does_not_start_is_put_back_on_the_first_host_and_nobody_notices(
         mended: Lab, break_it: Any, unit: str) -> None:
+    controllers_have_their_leases(mended)
     before, inventory = unit_ids(mended), {p: p.read_bytes() for p in _files(mended)}
     break_it(mended)
     said, events = failing_up(mended)
@@ -102,7 +117,7 @@ def test_a_change_that_does_not_start_is_put_back_on_the_first_host_and_nobody_n
     assert (seen["failures"], seen["cuts"], seen["lost"]) == (0, 0, 0), seen
     after = unit_ids(mended)
     assert changed(before, after) == {"cp1": {f"{unit}.service"}}
-    assert f"{unit}.service" in said and "exited 2 times, it does not stay up" in said
+    assert f"{unit}.service" in said and re.search(r"exited \d+ times, it does not stay up", said)
     assert "cp2, cp3, w1, w2 not touched by this run; API servers ready: cp1, cp2, cp3" in said
 
     for path, content in inventory.items():

@@ -39,13 +39,15 @@ def down(lab: Lab, host: str, unit: str, since: float) -> tuple[float, float]:
 def drained(lab: Lab, host: str, since: float) -> dict[str, list[float]]:
     """Return for every API server when this host's HAProxy took it out of service and back in."""
     found: dict[str, list[float]] = {}
+    out: dict[str, bool] = {}
     words = r"Server apiservers/(\w+) (enters drain state|is (UP|DOWN).* \(leaving forced drain\))"
     for at, line in moments(lab, host, "haproxy.service", words, since=since):
         server = re.search(words, line)
         assert server
-        found.setdefault(server[1], [])
-        if not found[server[1]] or at - found[server[1]][-1] > 0.05:      # it says everything to two logs
-            found[server[1]].append(at)
+        enters = server[2].startswith("enters")
+        if out.get(server[1]) is not enters:        # it says everything to two logs
+            out[server[1]] = enters
+            found.setdefault(server[1], []).append(at)
     return found
 
 
