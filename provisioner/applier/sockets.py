@@ -14,13 +14,14 @@ LIMIT = 4 << 20
 
 
 def rounds(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask all lines once, or again every `every` seconds until `for` seconds have passed between first and last."""
+    """Ask all lines once, or again every `every` seconds until `for` seconds lie between first and last."""
     path, lines = request["path"], request["lines"]
     span, every = float(request.get("for", 0)), float(request.get("every", 0.25))
-    began = time.monotonic()
     answers = [[ask(host, path, line) for line in lines]]
-    while time.monotonic() - began < span and not caller_gone():
+    began = asked = time.monotonic()
+    while asked - began < span and not caller_gone():
         time.sleep(max(0.0, min(every, began + span - time.monotonic())))
+        asked = time.monotonic()
         answers.append([ask(host, path, line) for line in lines])
     return {"rounds": answers, "seconds": round(time.monotonic() - began, 3)}
 

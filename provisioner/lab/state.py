@@ -98,8 +98,8 @@ def each(names: Iterable[str], act: Callable[[str], None], doing: str, stopping:
     if not listed:
         return
     with ThreadPoolExecutor(max_workers=len(listed)) as pool:
-        futures = {name: pool.submit(act, name) for name in listed}
         try:
+            futures = {name: pool.submit(act, name) for name in listed}
             wait(futures.values())
         except KeyboardInterrupt:
             if stopping is not None:

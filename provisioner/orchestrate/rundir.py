@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets as random
 import shutil
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -20,22 +22,31 @@ BUNDLES = "bundles"
 LOCK = "lock"
 
 
-def make(inventory: Inventory, run_id: str) -> tuple[Path, TextIO]:
-    """Make the directory and return it with the lock that says that its run lives; first sweep what dead runs left.
+def make(inventory: Inventory) -> tuple[Path, TextIO]:
+    """Make a run's directory, named as the run, and the lock that says that it lives; first sweep what dead runs left.
 
     Raises UsageFault where this user may not write there.
     """
-    run_dir = inventory.runs_dir / run_id
     try:
-        for directory in (inventory.state_dir, inventory.runs_dir, run_dir):
+        for directory in (inventory.state_dir, inventory.runs_dir):
             directory.mkdir(mode=0o700, exist_ok=True)
         sweep(inventory.runs_dir)
+        run_dir = _new(inventory.runs_dir)
         lock = _open(run_dir / LOCK)
     except OSError as fault:
         raise UsageFault(f"{fault.filename}: keeping the run beside its inventory: {fault.strerror}",
                          details=["nothing was changed"], hint=f"ls -ld {fault.filename}") from None
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return run_dir, lock
+
+
+def _new(runs_dir: Path) -> Path:
+    """Make a directory that nobody has: two runs of one second may draw the same name."""
+    while True:
+        run_dir = runs_dir / (time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + random.token_hex(2))
+        with contextlib.suppress(FileExistsError):
+            run_dir.mkdir(mode=0o700)
+            return run_dir
 
 
 def sweep(runs_dir: Path) -> None:

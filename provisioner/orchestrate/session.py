@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import secrets as random
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -250,9 +249,8 @@ def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:
     Raises InventoryRefused for a missing or wrong artifacts.lock; contacts no host yet.
     """
     lock = load_lock(inventory.artifacts_lock_path)
-    run_id = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + random.token_hex(2)
-    run_dir, alive = rundir.make(inventory, run_id)
-    session = Session(inventory, emit, run_id, run_dir, Pool(targets_of(inventory)), open_store(inventory), lock)
+    run_dir, alive = rundir.make(inventory)
+    session = Session(inventory, emit, run_dir.name, run_dir, Pool(targets_of(inventory)), open_store(inventory), lock)
     session._stack.callback(alive.close)
     if not run:
         session._stack.callback(shutil.rmtree, run_dir, ignore_errors=True)

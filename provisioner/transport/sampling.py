@@ -38,6 +38,7 @@ class Sampling:
         self._lock = threading.Lock()
         self._began = 0.0
         self._seen_until: dict[str, float] = {}
+        self._channel: dict[str, int] = {}
         self._missed = dict.fromkeys(hosts, 0.0)
         self._longest = dict.fromkeys(hosts, 0.0)       # of the times without a word that are over
         self._ended: set[str] = set()
@@ -112,15 +113,19 @@ class Sampling:
         with self._lock:
             if host in self._ended:
                 return          # too late: the end has been counted already
-            before = self._seen_until.get(host)
-            began = now - batch.until
-            lost = began - before if before is not None and began > before else 0.0
+            lost = self._lost_before(host, channel, now - batch.until)
             self._missed[host] += lost + batch.blind
             self._longest[host] = max(self._longest[host], lost, batch.blind)
             self._seen_until[host] = now
             if batch.last and self._stop.is_set():
                 self._ended.add(host)
             self._take(batch)
+
+    def _lost_before(self, host: str, channel: int, began: float) -> float:
+        """Return the seconds between a host's last word and the beginning of a new channel; in one nothing is lost."""
+        before, last = self._seen_until.get(host), self._channel.get(host)
+        self._channel[host] = channel
+        return 0.0 if before is None or channel == last else max(0.0, began - before)
 
 
 def _numbered(one: Series, channel: int) -> Series:

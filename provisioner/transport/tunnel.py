@@ -93,9 +93,10 @@ class Tunnel:
                         poller.unregister(client)
                         channel.shutdown_write()
                     channel.sendall(data)
+                ended = channel.eof_received or channel.closed      # asked first: what came before the end is there
                 if channel.recv_ready():
                     client.sendall(channel.recv(_CHUNK))
-                elif channel.eof_received or channel.closed:
+                elif ended:
                     return
 
 

@@ -171,7 +171,7 @@ signing_key = cache(pki.new_signing_key)
 def instant(patch: pytest.MonkeyPatch) -> list[float]:
     """Let waiting take no time: every sleep moves the monotonic clock on; return the sleeps."""
     sleeps: list[float] = []
-    real = time.monotonic
+    start = time.monotonic()
     patch.setattr(time, "sleep", sleeps.append)
-    patch.setattr(time, "monotonic", lambda: real() + sum(sleeps))
+    patch.setattr(time, "monotonic", lambda: start + sum(sleeps))
     return sleeps

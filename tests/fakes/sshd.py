@@ -16,9 +16,16 @@ SSHD = Path("/usr/sbin/sshd")
 
 def free_port() -> int:
     """Return a loopback port that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different loopback ports that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in held]
 
 
 def keygen(path: Path) -> str:
@@ -53,33 +60,37 @@ class Sshd:
 
 @contextlib.contextmanager
 def run_sshd(directory: Path, *options: str, addresses: tuple[str, ...] = ("127.0.0.1",)) -> Iterator[Sshd]:
-    """Start sshd, wait until it answers, and end it in the end."""
+    """Start sshd, wait until it listens, and end it in the end."""
     directory.mkdir(parents=True, exist_ok=True)
     host_key, public = keygen(directory / "host"), keygen(directory / "id")
     (directory / "authorized").write_text(public + "\n")
-    port = free_port()
     lines = [
-        f"Port {port}", *(f"ListenAddress {a}" for a in addresses), f"HostKey {directory}/host",
+        *(f"ListenAddress {a}" for a in addresses), f"HostKey {directory}/host",
         f"PidFile {directory}/pid", f"AuthorizedKeysFile {directory}/authorized", "StrictModes no", "UsePAM no",
         "PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin yes",
         "LogLevel VERBOSE", *options]
-    (directory / "config").write_text("\n".join(lines) + "\n")
     if getpass.getuser() == "root":
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)      # privilege separation: sshd insists on it
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(directory / "config")], stderr=log)
+    port, process = _listening(directory, lines, addresses)
     try:
-        _await(port, process)
         yield Sshd(directory, port, directory / "id", host_key, process)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.02)
-    raise RuntimeError("sshd did not start")
+def _listening(directory: Path, lines: list[str], addresses: tuple[str, ...]) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start sshd at a free port, at another one where somebody was faster."""
+    log = directory / "log"
+    for port in free_ports(3):
+        (directory / "config").write_text("\n".join([f"Port {port}", *lines]) + "\n")
+        with log.open("wb") as output:
+            process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(directory / "config")], stderr=output)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and "Bind to port" not in log.read_text() and time.monotonic() < deadline:
+            if all(f"Server listening on {address} port {port}" in log.read_text() for address in addresses):
+                return port, process
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    raise RuntimeError(f"sshd did not start: {log.read_text()}")

@@ -20,8 +20,9 @@ def read(path: str) -> str:
 
 
 def write(name: str, text: str) -> None:
-    with open(f"{HOME}/{name}", "w") as stream:
+    with open(f"{HOME}/{name}.{os.getpid()}", "w") as stream:
         stream.write(text)
+    os.replace(stream.name, f"{HOME}/{name}")
 
 
 def load() -> dict:

@@ -51,7 +51,7 @@ def on_its_port(server, monkeypatch):
 
 
 def ask():
-    return dns.ask("127.0.0.1", "kubernetes.default.svc.cluster.local", 2.0)
+    return dns.ask("127.0.0.1", "kubernetes.default.svc.cluster.local", 20.0)
 
 
 def test_an_answer_gives_its_addresses(server):

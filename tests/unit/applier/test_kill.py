@@ -176,7 +176,7 @@ def test_the_real_zipapp_killed_after_any_delay_converges_when_apply_is_simply_c
         client = subprocess.Popen([sys.executable, *package.argv("apply")[1:-1], "--root", str(box.root), "apply"],
                                   stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         assert client.stdin
-        client.stdin.write(package.frame({"step": "s", "changes": bundle, "timeout": 20}))
+        client.stdin.write(package.frame({"step": "s", "changes": bundle, "timeout": 50}))
         client.stdin.close()
         deadline = time.monotonic() + 60
         while client.poll() is None and not (pid_file.exists() and pid_file.read_text()):
@@ -187,11 +187,11 @@ def test_the_real_zipapp_killed_after_any_delay_converges_when_apply_is_simply_c
         client.wait()
         if pid_file.exists():
             try:
-                os.kill(int(pid_file.read_text()), signal.SIGKILL)
+                os.killpg(int(pid_file.read_text()), signal.SIGKILL)    # as systemd does: with what it started
             except ProcessLookupError:
                 steps_done += 1
         scene.assert_nothing_is_half()
-    answer = box.send("apply", {"step": "s", "changes": bundle, "timeout": 20})
+    answer = box.send("apply", {"step": "s", "changes": bundle, "timeout": 50})
     assert answer["status"] == "done"
     scene.assert_converged()
     assert len([c for c in box.calls() if c.startswith("restart")]) == 1

@@ -266,7 +266,9 @@ def test_the_program_is_over_once_its_work_is_done(word: str, code: int) -> None
 
 def test_ctrl_c_when_all_is_done_changes_nothing() -> None:
     text = ("import atexit, os, signal, threading, time; from provisioner.cli import main\n"
-            "def late(): time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT); time.sleep(300)\n"
+            "def late():\n"
+            "    while threading.main_thread().is_alive(): time.sleep(0.01)\n"
+            "    time.sleep(0.1); os.kill(os.getpid(), signal.SIGINT); time.sleep(300)\n"
             "work = main.main; main.main = lambda: (work(), threading.Thread(target=late).start())[0]\n"
             "atexit.register(print, 'registered'); main.run()")
     done = python(text, "version")

@@ -31,7 +31,7 @@ def leashed(tmp_path: Path, *command: str) -> list[str]:
     return [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(tmp_path / "pid"), *command]
 
 
-def until(holds: Callable[[], bool], seconds: float = 10) -> bool:
+def until(holds: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if holds():
@@ -42,8 +42,8 @@ def until(holds: Callable[[], bool], seconds: float = 10) -> bool:
 
 def alive(pid_file: Path) -> bool:
     try:
-        status = Path(f"/proc/{pid_file.read_text()}/stat").read_text()
-    except FileNotFoundError:
+        status = Path(f"/proc/{int(pid_file.read_text())}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
 
@@ -91,7 +91,7 @@ import ctypes, os, runpy, signal, subprocess, sys, time
 leash = runpy.run_path(sys.argv[1])
 ctypes.CDLL(None).prctl(leash['PR_SET_CHILD_SUBREAPER'], 1, 0, 0, 0)
 late = sys.argv[2] + '/late'
-child = subprocess.Popen(['sh', '-c', f'trap "sleep 60 & echo $! >{late}.new; mv {late}.new {late}" USR1; '
+child = subprocess.Popen(['sh', '-c', f'trap "sleep 60 & echo \\\\$! >{late}.new; mv {late}.new {late}" USR1; '
                           f'touch {late}.ready; while :; do sleep 0.05; done'], start_new_session=True)
 while not os.path.exists(late + '.ready'):
     time.sleep(0.01)

@@ -28,7 +28,7 @@ def apply(rig: Rig, hosts: list[str], **options: object) -> dict[str, HostResult
                         **options)  # type: ignore[arg-type]
 
 
-def until(holds: Callable[[], bool], seconds: float = 15) -> bool:
+def until(holds: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if holds():

@@ -124,6 +124,7 @@ def test_no_text_at_all_makes_the_loader_fail_otherwise_than_by_refusing(text: s
         load_cluster(text, "cluster.yaml")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2000), st.sampled_from(list(":-[]{}#\"'&*!|>\n\t 0aé,?%@")))
 def test_one_wrong_character_is_read_or_refused_never_more(place: int, character: str) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")

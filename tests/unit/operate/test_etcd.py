@@ -28,7 +28,7 @@ from provisioner.operate.etcd import (
     status,
     successor_of,
 )
-from tests.fakes.sshd import free_port
+from tests.fakes.sshd import free_port, free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES = yaml.safe_load((ROOT / "tests" / "cases" / "etcd_agreement.yaml").read_text())
@@ -94,14 +94,16 @@ def running(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Access]
     (directory / "ca.crt").write_bytes(ca.certificate)
     server = leaf(directory, ca, "cp1", dns_names=("localhost",), ip_addresses=("127.0.0.1",), server=True, client=True)
     client = leaf(directory, ca, "health", client=True)
-    ports = {name: (free_port(), free_port()) for name in names}
+    free = iter(free_ports(2 * len(names)))
+    ports = {name: (next(free), next(free)) for name in names}
     initial = ",".join(f"{name}=https://127.0.0.1:{peer}" for name, (_, peer) in ports.items())
     cert, key, trusted = f"={server[0]}", f"={server[1]}", f"={directory / 'ca.crt'}"
     with ExitStack() as stack:
         found: dict[str, Access] = {}
         for name, (port, peer) in ports.items():
             argv = [str(binary), f"--name={name}", f"--data-dir={directory / name}", "--log-level=error",
-                    "--unsafe-no-fsync", f"--listen-client-urls=https://127.0.0.1:{port}",
+                    "--unsafe-no-fsync", "--election-timeout=5000",     # a member that has to wait starts no election
+                    f"--listen-client-urls=https://127.0.0.1:{port}",
                     f"--advertise-client-urls=https://127.0.0.1:{port}",
                     f"--listen-peer-urls=https://127.0.0.1:{peer}",
                     f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}", f"--initial-cluster={initial}",
@@ -125,7 +127,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
 
 
 def wait_for(access: Access, etcd: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while True:
         try:
             if status(access).leader_id:
@@ -137,7 +139,7 @@ def wait_for(access: Access, etcd: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_a_real_member_tells_version_leader_and_membership_over_mutual_tls(member: Access) -> None:
-    seen = status(member)
+    seen = status(member, timeout=20)
     assert seen.version.startswith("3.6.")
     assert seen.is_leader
     assert [(m.id, m.name) for m in seen.members] == [(seen.member_id, "cp1")]
@@ -173,15 +175,15 @@ def test_a_port_where_nobody_listens_is_a_fault_with_the_reason(tmp_path: Path) 
 
 def test_a_real_leader_hands_over_and_any_other_member_refuses_to(tmp_path: Path) -> None:
     with running(tmp_path, ["cp1", "cp2", "cp3"]) as access:
-        statuses = {name: status(way) for name, way in access.items()}
+        statuses = {name: status(way, timeout=20) for name, way in access.items()}
         leader = next(name for name, s in statuses.items() if s.is_leader)
         others = [s for name, s in statuses.items() if name != leader]
         successor = successor_of(statuses[leader], others)
         assert successor is not None
         follower = next(name for name in access if name != leader)
         with pytest.raises(EtcdFault, match=r"moving the leadership: .*not leader"):
-            move_leader(access[follower], successor)
-        move_leader(access[leader], successor)
-        after = status(access[leader])
+            move_leader(access[follower], successor, timeout=20)
+        move_leader(access[leader], successor, timeout=20)
+        after = status(access[leader], timeout=20)
         assert (after.is_leader, after.leader_id) == (False, successor)
         assert after.raft_term == statuses[leader].raft_term + 1, "one term, no election beside it"

@@ -57,7 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         data = self.rfile.read(length)
         if "slow" in self.path:
-            time.sleep(1.5)
+            time.sleep(20)
         peer = dict(pair[0] for pair in self.connection.getpeercert()["subject"])   # type: ignore[attr-defined]
         self.server.seen.append((self.command, self.path, self.headers["Content-Type"], peer["commonName"]))  # type: ignore[attr-defined]
         status, document = api.answer(self.command, self.path, json.loads(data) if data else None)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,10 +138,13 @@ def test_the_secrets_of_a_run_that_lives_are_left_alone(world: World) -> None:
             assert all(f.is_file() for f in files)
 
 
-def test_two_runs_of_the_same_second_do_not_share_a_directory(world: World) -> None:
+def test_two_runs_of_the_same_second_do_not_share_a_directory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(("aaaa", "aaaa", "bbbb"))
+    monkeypatch.setattr(rundir.random, "token_hex", lambda size: next(drawn))
+    monkeypatch.setattr(rundir, "time", SimpleNamespace(gmtime=time.gmtime, strftime=lambda *now: "20260101-000000-"))
     lock_beside(world)
-    ids = {open_session(world.inventory, lambda e: None, run=True).run_id for _ in range(8)}
-    assert len(ids) == 8
+    ids = [open_session(world.inventory, lambda e: None, run=True).run_id for _ in range(2)]
+    assert ids == ["20260101-000000-aaaa", "20260101-000000-bbbb"]
 
 
 def test_without_a_lock_file_no_session_opens_and_no_directory_is_made(world: World) -> None:

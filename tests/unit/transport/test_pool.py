@@ -58,6 +58,8 @@ def test_hosts_are_worked_on_at_the_same_time(target: MakeTarget) -> None:
 def test_the_jump_host_greets_us_once(target: MakeTarget, sshd: Sshd) -> None:
     jump = Hop(getpass.getuser(), "localhost", sshd.port)
     known = sshd.known_hosts + sshd.pinned_at("localhost")
+    with Pool({"own": target("own")}) as pool:
+        pool.connection("own").run(["true"])        # of the logins before this one each has been written down by now
     before = sshd.log.count("Accepted publickey")
     first = target("0", jump=jump, known_hosts=known)
     with Pool({str(n): dataclasses.replace(first, name=str(n)) for n in range(12)}) as pool:

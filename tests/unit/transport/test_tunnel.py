@@ -104,3 +104,40 @@ def test_a_connection_that_breaks_in_mid_stream_closes_the_client_and_says_nothi
         connection.transport.close()
         assert client.recv(1) == b""
     assert said == []
+
+
+class Ending:
+    """A channel whose last bytes and end arrive right after the first look at it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._looks, self._data = descriptor, 0, b"last"
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def settimeout(self, seconds: float) -> None:
+        pass
+
+    def _arrived(self) -> bool:
+        self._looks += 1
+        return self._looks > 1
+
+    closed = False
+    eof_received = property(lambda self: self._arrived())
+
+    def recv_ready(self) -> bool:
+        return self._arrived() and bool(self._data)
+
+    def recv(self, size: int) -> bytes:
+        data, self._data = self._data, b""
+        return data
+
+
+def test_the_last_bytes_are_passed_on_that_come_with_the_end() -> None:
+    readable, other = socket.socketpair()
+    here, client = socket.socketpair()
+    with readable, other, here, client:
+        other.sendall(b"x")
+        Tunnel(None, "127.0.0.1", 1)._pump(client, Ending(readable.fileno()))  # type: ignore[arg-type]
+        here.settimeout(10)
+        assert here.recv(10) == b"last"
