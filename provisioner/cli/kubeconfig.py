@@ -25,6 +25,8 @@ def kubeconfig(context: Context, target: Path | None) -> int:
     """Fetch kubernetes-admin's credentials from a control plane; your own kubeconfig is not touched."""
     import yaml
 
+    if target is not None:
+        private.check(target, "the credentials")
     context.enter_lab()
     from provisioner.orchestrate.session import open_session
 

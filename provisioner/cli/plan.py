@@ -24,8 +24,11 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
 
     known_flags(allow)
     judge_here(context.inventory)
+    from provisioner.orchestrate import private, saved
+
+    if file is not None:
+        private.check(file, "the plan")
     context.enter_lab()
-    from provisioner.orchestrate import saved
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import survey
     from provisioner.report.plan_text import plan_json, plan_text

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from provisioner.artifacts.cache import write_atomic
 from provisioner.errors import UsageFault
+
+
+def check(file: Path, what: str) -> None:
+    """See that a file can be written, before the work whose result it shall hold.
+
+    Raises UsageFault, which says that `what` could not be written there, and that no host was asked.
+    """
+    place = file.parent
+    why = ("there is no such directory" if not place.is_dir() else
+           "not writable" if not os.access(place, os.W_OK | os.X_OK) else "")
+    if why:
+        raise UsageFault(f"{file}: writing {what}: {place}: {why}", details=["no host was asked"])
 
 
 def write(file: Path, text: str, what: str) -> None:
