@@ -80,7 +80,7 @@ def report(context: Context, run: str | None, target: Path | None) -> int:
 
     story = _story(context, run)
     target = target or journal.place(context.inventory, story.id) / "report.html"
-    private.write(target, report_html(story), "the report")
+    private.write(target, report_html(story, context.pasted), "the report")
     click.echo(str(target))
     return 0
 

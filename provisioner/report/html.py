@@ -45,11 +45,15 @@ class Row:
     words: str      # the same for those who cannot see it
 
 
-def report_html(story: Story) -> str:
-    """Return the page; equal stories give equal pages."""
+def report_html(story: Story, pasted: Callable[[str], str] = str) -> str:
+    """Return the page; equal stories give equal pages.
+
+    `pasted` makes the commands of details and hint such that they can be pasted where the page was asked for.
+    """
     template, digest = _template()
     return template.render(
-        story=story, policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        story=story, pasted=pasted,
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
         when=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(story.began)), rows=_rows(story),
         ticks=ticks(story.seconds), table=_table(story), proofs=_proofs(story), made=_made(story),
         graph=graph_of(story.availability, story.began, story.seconds), tone=_tone(story))

@@ -54,6 +54,14 @@ def test_any_run_is_reported_wherever_one_wants_and_an_older_report_is_replaced(
     assert "kube-scheduler.service: active (running): exited 59 times" in target.read_text(encoding="utf-8")
 
 
+def test_what_helps_can_be_pasted(inventory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = inventory / ".kubewright" / "runs" / FAILED / "events.jsonl"
+    events.write_text("".join(events.read_text().splitlines(keepends=True)[:5]))        # as where it was killed
+    assert call(inventory, "report", FAILED) == 0
+    page = Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
+    assert f"<pre>kubewright -i {inventory} resume {FAILED}</pre>" in page
+
+
 def test_where_nothing_can_be_written_the_place_is_named(inventory: Path, tmp_path: Path,
                                                          capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "not-there" / "x.html"
