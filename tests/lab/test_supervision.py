@@ -31,7 +31,7 @@ CA = "/etc/kubernetes/pki/ca.crt"
 
 # Each unit of ours on one host, so that the hosts can be worked on at the same time.
 UNITS = {
-    "kube-apiserver": "cp1", "etcd": "cp1",     # in this order: a member that catches up slows its API server's start
+    "etcd": "cp1", "kube-apiserver": "cp1",
     "kube-controller-manager": "cp2", "kube-scheduler": "cp2",
     "haproxy": "cp3", "keepalived": "cp3",
     "containerd": "w1", "kubelet": "w1",
@@ -72,12 +72,16 @@ def units_of(host: str) -> list[str]:
 
 
 def test_every_unit_is_ready_again_10_seconds_after_kill_9(cluster: Lab) -> None:
-    def crash_all(host: str) -> dict[str, tuple[float, list[str]]]:
-        return {u: crash_and_probe(cluster, host, f"{u}.service", probes(u), 3 * READY) for u in units_of(host)}
+    def crash(unit: str) -> tuple[float, list[str]]:
+        return crash_and_probe(cluster, UNITS[unit], f"{unit}.service", probes(unit), 3 * READY)
 
-    hosts = dict.fromkeys(UNITS.values())
-    outcomes = at_once({host: partial(crash_all, host) for host in hosts})
-    took = {unit: outcome for of_host in outcomes.values() for unit, outcome in of_host.items()}
+    def crash_others(host: str) -> dict[str, tuple[float, list[str]]]:
+        return {unit: crash(unit) for unit in units_of(host) if unit != "kube-apiserver"}
+
+    # Alone, as on a machine of its own: to start, it needs a processor for seconds, and the five nodes share two.
+    took = {"kube-apiserver": crash("kube-apiserver")}
+    outcomes = at_once({host: partial(crash_others, host) for host in dict.fromkeys(UNITS.values())})
+    took |= {unit: outcome for of_host in outcomes.values() for unit, outcome in of_host.items()}
     assert took.keys() == UNITS.keys()
     record("a unit is ready again after kill -9", [s for s, _ in took.values()], unit="s", limit=READY,
            units={unit: s for unit, (s, _) in took.items()})
