@@ -21,13 +21,15 @@ def compile_(context: Context, out: Path) -> int:
 
     Reads the hosts, changes nothing there. The bundles hold secrets: the directory is 0700, its files 0600.
     """
+    from provisioner.orchestrate import private
+
+    private.make_directory(out, "the files")
     context.enter_lab()
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import survey
 
     with open_session(context.inventory, lambda event: None, run=False) as session:
         plan = survey(session)
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = _write_tree(session, out)
         bundles = _write_bundles(session, out)
     click.echo(f"Wrote {files} files for {len(plan.desired.hosts)} hosts to {out}", err=True)

@@ -21,6 +21,17 @@ def check(file: Path, what: str) -> None:
         raise UsageFault(f"{file}: writing {what}: {place}: {why}", details=["no host was asked"])
 
 
+def make_directory(place: Path, what: str) -> None:
+    """Make a directory and those above it, 0700; one that is there stays as it is.
+
+    Raises UsageFault, which says that `what` could not be written there, and that no host was asked.
+    """
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as fault:
+        raise UsageFault(f"{place}: writing {what}: {fault.strerror}", details=["no host was asked"]) from None
+
+
 def write(file: Path, text: str, what: str) -> None:
     """Write a file whole or not at all, 0600 from its first moment; an old one is replaced.
 

@@ -150,7 +150,7 @@ class Connection:
             raise HostFault(self.name, doing, saw, code=LOST) from e
         finally:
             if channel is not None:
-                leave(channel)
+                close_channel(channel)
             if sender is not None:
                 sender.finish()
 
@@ -192,7 +192,7 @@ class _Sender(threading.Thread):
                     return
         except OSError as e:    # the source of the chunks failed: a local file
             self._fault = e
-            leave(self._channel)
+            close_channel(self._channel)
             return
         with contextlib.suppress(*faults.BROKEN):
             self._channel.shutdown_write()
@@ -202,7 +202,7 @@ class _Sender(threading.Thread):
             self._channel.sendall(chunk)
         except TimeoutError:
             self.stalled = True
-            leave(self._channel)
+            close_channel(self._channel)
         except faults.BROKEN:
             return False    # the command ended before it read everything: its exit status tells why
         return not self.stalled
@@ -215,7 +215,7 @@ class _Sender(threading.Thread):
             raise self._fault
 
 
-def leave(channel: paramiko.Channel) -> None:
+def close_channel(channel: paramiko.Channel) -> None:
     """Close a channel; where its connection has just broken there is nobody left to tell, and paramiko raises."""
     with contextlib.suppress(*faults.BROKEN):
         channel.close()

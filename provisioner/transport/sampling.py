@@ -19,6 +19,7 @@ from provisioner.transport.pool import Pool
 DURATION = 3600.0       # seconds of one channel; then the next begins, with credentials that are new
 RETRY = 1.0             # seconds between two tries to reach a host
 NUMBERS = 1_000_000     # each channel numbers its attempts from a multiple of this, so no number comes twice
+LATE = 1.0              # seconds by which the last word of a channel may come late on a busy machine
 ENDING = 10.0           # seconds in which attempts under way come to their end
 Series = Mapping[str, Any]
 Compose = Callable[[str], Sequence[Series]]
@@ -38,7 +39,7 @@ class Sampling:
         self._lock = threading.Lock()
         self._began = 0.0
         self._seen_until: dict[str, float] = {}
-        self._channel: dict[str, int] = {}
+        self._opened: dict[str, tuple[int, float]] = {}     # each host's channel, and when it began at the latest
         self._missed = dict.fromkeys(hosts, 0.0)
         self._longest = dict.fromkeys(hosts, 0.0)       # of the times without a word that are over
         self._ended: set[str] = set()
@@ -62,10 +63,7 @@ class Sampling:
             thread.join(max(0.0, limit - time.monotonic()))
         with self._lock:
             for host in self._missed.keys() - self._ended:
-                silent = self._silent(host)
-                self._missed[host] += silent
-                self._longest[host] = max(self._longest[host], silent)
-            self._ended |= self._missed.keys()
+                self._end(host)
 
     @property
     def not_seen(self) -> dict[str, float]:
@@ -113,19 +111,26 @@ class Sampling:
         with self._lock:
             if host in self._ended:
                 return          # too late: the end has been counted already
-            lost = self._lost_before(host, channel, now - batch.until)
+            before, began = self._seen_until.get(host), now - batch.until
+            last, opened = self._opened.get(host, (-1, began))
+            if channel == last:
+                began = min(began, opened)
+            lost = max(0.0, began - before) if channel != last and before is not None else 0.0
+            self._opened[host] = (channel, began)
             self._missed[host] += lost + batch.blind
             self._longest[host] = max(self._longest[host], lost, batch.blind)
-            self._seen_until[host] = now
+            self._seen_until[host] = began + batch.until        # a line that comes late tells of no more than this
             if batch.last and self._stop.is_set():
-                self._ended.add(host)
+                self._end(host, LATE)
             self._take(batch)
 
-    def _lost_before(self, host: str, channel: int, began: float) -> float:
-        """Return the seconds between a host's last word and the beginning of a new channel; in one nothing is lost."""
-        before, last = self._seen_until.get(host), self._channel.get(host)
-        self._channel[host] = channel
-        return 0.0 if before is None or channel == last else max(0.0, began - before)
+    def _end(self, host: str, late: float = 0.0) -> None:
+        """Count what was not seen up to now, where it is more than `late` seconds; nothing is counted after it."""
+        silent = self._silent(host)
+        if silent > late:
+            self._missed[host] += silent
+            self._longest[host] = max(self._longest[host], silent)
+        self._ended.add(host)
 
 
 def _numbered(one: Series, channel: int) -> Series:

@@ -11,7 +11,7 @@ from types import TracebackType
 import paramiko
 
 from provisioner.transport import faults
-from provisioner.transport.connection import Connection, leave
+from provisioner.transport.connection import Connection, close_channel
 from provisioner.transport.login import CHANNEL_TIMEOUT
 
 _CHUNK = 1 << 16
@@ -79,7 +79,7 @@ class Tunnel:
             try:
                 self._pump(client, channel)
             finally:
-                leave(channel)
+                close_channel(channel)
 
     def _pump(self, client: socket.socket, channel: paramiko.Channel) -> None:
         poller = self._poller(client.fileno(), channel.fileno())

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / "inventories" / "lab"
 NODES = ("cp1", "cp2", "cp3", "w1", "w2")
+LEADERS = ("kube-scheduler", "kube-controller-manager")        # of each, one acts at a time
 UNITS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "haproxy", "keepalived",
          "containerd", "kubewright-images", "kubelet", "kube-proxy", "flanneld")
 # What root finds after a login: nothing of whoever runs the tests.

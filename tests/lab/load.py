@@ -73,12 +73,9 @@ class Load:
         assert not self._ended(), self._failure()
 
     def run_until_brisk(self, name: str, seconds: float) -> None:
-        """Let it run for `seconds` at least, and until ten attempts of a series in a row were answered in 0.1 s each.
-
-        Where requests overlap, as on a machine that starts something else, HAProxy sends the next one to the server
-        with the fewest, which the dead one is as well: a second one may fail that no promise is about. After 20 s it
-        is as it is.
-        """
+        """Let it run for `seconds`, and for 20 s more at most until ten attempts in a row were answered in 0.1 s."""
+        # Where requests overlap, HAProxy sends the next one to the server with the fewest, which a dead one is as well:
+        # a second one may fail that no promise is about.
         self.run_until(seconds)
         end = time.monotonic() + 20
 

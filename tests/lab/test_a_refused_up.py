@@ -54,7 +54,7 @@ def test_up_on_unfit_nodes_tells_all_and_changes_nothing_and_goes_on_once_cured(
     assert two.json("check")["fit"]
 
 
-def test_sudo_with_a_password_is_named_in_three_seconds_and_never_hangs(two: Lab) -> None:
+def test_sudo_with_a_password_is_named_and_nothing_hangs(two: Lab) -> None:
     two.on("w1", "rm", "/etc/sudoers.d/90-lab")
     done = two.run("check", check=False, timeout=60)
     assert done.returncode == 11

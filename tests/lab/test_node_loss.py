@@ -12,13 +12,12 @@ import pytest
 
 from provisioner.lab import faults
 from provisioner.model.ports import LOCAL_API
-from tests.lab.conftest import NODES, UNITS, Lab, until
+from tests.lab.conftest import LEADERS, NODES, UNITS, Lab, until
 from tests.lab.figures import record
 from tests.lab.witness import Api, Attempts, Holders, admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 CONTROL_PLANES = ("cp1", "cp2", "cp3")
-LEADERS = ("kube-scheduler", "kube-controller-manager")
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces"
 PODS = "/api/v1/namespaces/default/pods"
@@ -133,7 +132,7 @@ def lose(lab: Lab, vip: Api, victim: str) -> dict[str, float]:
         faults.come_back(lab.inventory, victim)
     until(lambda: has_rejoined(lab, vip, victim, since), 120, f"{victim} has rejoined", 0.5)
     rejoined = time.monotonic() - powered
-    lab.kubectl("delete", "configmaps", "-l", "witness=yes")
+    lab.kubectl("delete", "configmaps", "-l", "witness=yes", "--wait=false")
     lab.kubectl("delete", "--ignore-not-found", f"pod/after-{victim}-alone", f"deployment/after-{victim}")
     return {**found, "rejoined": rejoined}
 

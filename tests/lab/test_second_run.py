@@ -63,8 +63,10 @@ def test_killed_between_write_and_restart_the_rerun_restarts_exactly_once(cluste
     finally:
         process.kill()
         process.wait(30)
-        until(lambda: not playbooks(cluster), 30, "what would start the step again has ended")
-        cluster.on("w2", "rm", "-f", trap, "/run/trapped")
+        try:
+            until(lambda: not playbooks(cluster), 30, "what would start the step again has ended")
+        finally:
+            cluster.on("w2", "rm", "-f", trap, "/run/trapped")
     assert starts_of(cluster, "w2", "kubelet.service") == starts
     assert "registryPullQPS: 6" in cluster.on("w2", "cat", "/var/lib/kubelet/config.yaml")
     cluster.run("up", "--yes")

@@ -40,7 +40,7 @@ def test_a_unit_of_ours_is_found_by_its_short_name_and_a_mistyped_one_is_answere
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_what_is_followed_comes_at_once_and_leaves_no_process_on_the_host(talker: Lab, end: signal.Signals) -> None:
+def test_what_is_followed_comes_and_leaves_no_process_on_the_host(talker: Lab, end: signal.Signals) -> None:
     process = talker.start("logs", "w1", TALKER, "--follow")
     assert process.stdout is not None
     try:

@@ -16,11 +16,10 @@ import pytest
 
 from provisioner.artifacts.cache import Cache
 from tests.lab import figures
-from tests.lab.conftest import Lab, unit_ids, until
+from tests.lab.conftest import LEADERS, Lab, unit_ids, until
 from tests.lab.hostside import out_of_service
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-LEADERS = ("kube-scheduler", "kube-controller-manager")
 GREEN_WITHIN = 60.0     # seconds from the failed gate to the one that holds again
 EXITS = "#!/bin/sh\n# A kube-apiserver that does not work.\nexit 1\n"
 

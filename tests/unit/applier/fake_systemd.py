@@ -4,6 +4,7 @@ Units live in units.json, calls in log; starting a unit runs the real stamp prog
 It is started hundreds of times, so it imports little.
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -59,6 +60,10 @@ def start(units: dict, name: str) -> None:
 
 def systemctl(argv: list) -> int:
     verb = next(word for word in argv if not word.startswith("-"))
+    if verb != "show":
+        os.setsid()     # systemd does the work, so it goes on when whoever asked for it is killed with its group
+    lock = os.open(f"{HOME}/lock", os.O_RDWR | os.O_CREAT)      # systemd does one thing after the other
+    fcntl.flock(lock, fcntl.LOCK_EX)
     names = argv[argv.index("--") + 1:] if "--" in argv else []
     units = load()
     if verb == "show":

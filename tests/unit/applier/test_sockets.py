@@ -72,7 +72,7 @@ def test_a_series_lasts_at_least_as_long_as_was_asked(program: Program) -> None:
 
 
 def test_a_first_round_that_takes_long_is_not_the_last(program: Program) -> None:
-    """What counts between the two, as whether a drained server still gets sessions, would be nothing else."""
+    """Counts are compared between the first and the last round, so one round would compare nothing."""
     program.answer = lambda line: [time.sleep(0.3) or b"slow"]      # type: ignore[func-returns-value]
     answer = sockets.rounds(program.host, {"path": "/s", "lines": ["x"], "for": 0.1, "every": 0.05})
     assert len(answer["rounds"]) >= 2

@@ -120,14 +120,19 @@ def test_up_refuses_a_plan_whose_file_was_changed_by_hand_once_more(
     assert built.hosts.log == []
 
 
-@pytest.mark.parametrize("words", [("plan", "--out"), ("kubeconfig", "--output")])
+@pytest.mark.parametrize(("words", "place", "why"), [
+    (("plan", "--out"), "none/file", "none: there is no such directory"),
+    (("kubeconfig", "--output"), "none/file", "none: there is no such directory"),
+    (("compile", "--out"), "cluster.yaml/below", "cluster.yaml/below: writing the files: Not a directory"),
+])
 def test_a_place_that_takes_no_file_is_refused_before_any_host_is_asked(
-        built: World, run: Run, tmp_path: Path, words: tuple[str, str]) -> None:  # noqa: F811
+        built: World, run: Run, tmp_path: Path, words: tuple[str, str], place: str, why: str) -> None:  # noqa: F811
     for host in built.hosts.hosts.values():
         host.down = True        # would be 12 if they were asked
-    done = run(*words, str(tmp_path / "none" / "file"))
+    (tmp_path / "cluster.yaml").touch()
+    done = run(*words, str(tmp_path / place))
     assert done.code == 64
-    assert f"{tmp_path}/none: there is no such directory" in done.err
+    assert f"{tmp_path}/{why}" in done.err
 
 
 def test_a_plan_made_from_another_inventory_is_refused_before_any_host_is_asked(

@@ -6,7 +6,6 @@ import http.server
 import json
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -57,7 +56,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         data = self.rfile.read(length)
         if "slow" in self.path:
-            time.sleep(20)
+            self.server.over.wait(20)       # type: ignore[attr-defined]
+            return
         peer = dict(pair[0] for pair in self.connection.getpeercert()["subject"])   # type: ignore[attr-defined]
         self.server.seen.append((self.command, self.path, self.headers["Content-Type"], peer["commonName"]))  # type: ignore[attr-defined]
         status, document = api.answer(self.command, self.path, json.loads(data) if data else None)
@@ -89,6 +89,7 @@ class Server:
         context.verify_mode = ssl.CERT_REQUIRED
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
+        self.http.over = threading.Event()              # type: ignore[attr-defined]
         self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
         self.http.api, self.http.seen = self.api, []    # type: ignore[attr-defined]
         self.seen: list[tuple[str, str, str, str]] = self.http.seen  # type: ignore[attr-defined]
@@ -109,6 +110,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     thread = threading.Thread(target=running.http.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield running
+    running.http.over.set()             # type: ignore[attr-defined]
     running.http.shutdown()
     running.http.server_close()
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import getpass
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from provisioner.transport.connection import Connection
@@ -41,3 +43,24 @@ def login(target: Callable[..., Target]) -> Iterator[Login]:
     yield connect
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture
+def breaks_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let a call of a channel do its work and raise what paramiko does until it has seen that the peer is gone."""
+    def let(call: str) -> None:
+        real = getattr(paramiko.Channel, call)
+
+        def broken(channel: paramiko.Channel) -> None:
+            real(channel)
+            raise EOFError
+        monkeypatch.setattr(paramiko.Channel, call, broken)
+    return let
+
+
+@pytest.fixture
+def said_by_threads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Collect what threads would print as they end by an exception."""
+    said: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    return said

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import paramiko
 import pytest
 
 from provisioner.errors import Unreachable
@@ -140,15 +139,17 @@ def test_a_lost_connection_names_the_host_and_reopens(login: Login) -> None:
 
 
 def test_a_connection_that_breaks_while_its_channel_is_closed_is_told_as_lost(
-        login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = paramiko.Channel.close
-
-    def close(channel: paramiko.Channel) -> None:
-        real(channel)
-        raise EOFError      # what paramiko does until its own thread has seen that the peer is gone
-    monkeypatch.setattr(paramiko.Channel, "close", close)
+        login: Login, breaks_in: Callable[[str], None]) -> None:
+    breaks_in("close")
     with pytest.raises(Unreachable, match="connection was lost"):
         login().run(["sh", "-c", "kill -9 $PPID; sleep 5"])
+
+
+def test_a_connection_that_breaks_at_the_end_of_the_input_prints_no_traceback(
+        login: Login, breaks_in: Callable[[str], None], said_by_threads: list[object]) -> None:
+    breaks_in("shutdown_write")
+    assert login().run(["cat"], b"x").stdout == b"x"
+    assert said_by_threads == []
 
 
 def test_a_jump_host_is_logged_in_to_with_its_own_pinned_key(login: Login, sshd: Sshd) -> None:

@@ -122,15 +122,28 @@ def test_stopping_takes_no_longer_than_what_is_under_way(target: Callable[..., T
     assert time.monotonic() - began < sampling.ENDING
 
 
-def test_a_line_that_comes_late_is_not_lost_and_what_lies_before_a_new_channel_is(
+@pytest.mark.parametrize(("lines", "lost"), [
+    pytest.param([(100.0, 0, 0.5), (104.0, 0, 1.0), (104.1, 0, 4.5), (104.6, 0, 5.0)], 0.0, id="a late line"),
+    pytest.param([(100.0, 0, 0.5), (104.0, 0, 1.0), (110.0, 1, 0.5)], 9.0, id="a late line, then another channel"),
+    pytest.param([(100.0, 0, 0.5), (110.0, 0, 1.0), (120.0, 1, 0.5)], 19.0, id="a machine that slept, clock and all"),
+])
+def test_what_no_line_tells_of_is_not_seen_and_what_a_late_one_does_is(
+        taken: Taken, monkeypatch: pytest.MonkeyPatch, lines: list[tuple[float, int, float]], lost: float) -> None:
+    now = [0.0]
+    monkeypatch.setattr(sampling, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    run = Sampling(Pool({}), ["cp1"], lambda host: REFUSED, taken)
+    for now[0], channel, until in lines:
+        run._heard("cp1", channel, {"until": until, "attempts": []})
+    assert run.not_seen == {"cp1": pytest.approx(lost)}
+
+
+def test_what_a_machine_slept_is_not_seen_although_its_channel_ends_in_order(
         taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(sampling, "time", SimpleNamespace(monotonic=lambda: now))
+    now = [100.0]
+    monkeypatch.setattr(sampling, "time", SimpleNamespace(monotonic=lambda: now[0]))
     run = Sampling(Pool({}), ["cp1"], lambda host: REFUSED, taken)
     run._heard("cp1", 0, {"until": 0.5, "attempts": []})
-    now = 104.0
-    run._heard("cp1", 0, {"until": 1.0, "attempts": []})
-    assert run.not_seen == {"cp1": 0.0}
-    now = 110.0
-    run._heard("cp1", 1, {"until": 0.5, "attempts": []})
-    assert run.not_seen == {"cp1": 5.5}
+    run._stop.set()
+    now[0] = 110.0
+    run._heard("cp1", 0, {"until": 1.0, "attempts": [], "end": "asked"})
+    assert run.not_seen == run.longest_unseen == {"cp1": pytest.approx(9.5)}

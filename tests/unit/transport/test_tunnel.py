@@ -6,9 +6,8 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import paramiko
 import pytest
 
 from provisioner.transport.tunnel import Tunnel
@@ -88,22 +87,15 @@ def test_a_closed_port_on_the_far_side_closes_the_client(login: Login) -> None:
 
 
 def test_a_connection_that_breaks_in_mid_stream_closes_the_client_and_says_nothing(
-        login: Login, echo: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", said.append)
-    real = paramiko.Channel.close
-
-    def close(channel: paramiko.Channel) -> None:
-        real(channel)
-        raise EOFError      # what paramiko does until its own thread has seen that the peer is gone
-    monkeypatch.setattr(paramiko.Channel, "close", close)
+        login: Login, echo: int, breaks_in: Callable[[str], None], said_by_threads: list[object]) -> None:
+    breaks_in("close")
     connection = login()
     with Tunnel(connection, "127.0.0.1", echo) as way, socket.create_connection(way.address, 10) as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
         connection.transport.close()
         assert client.recv(1) == b""
-    assert said == []
+    assert said_by_threads == []
 
 
 class Ending:
