@@ -20,12 +20,11 @@ from provisioner.cli.context import Context
 @click.pass_obj
 def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...], detailed_exitcode: bool) -> int:
     """Show what `up` would change on each host and in the cluster; reads only."""
+    from provisioner.orchestrate import private, saved
     from provisioner.orchestrate.applied import judge_here, judge_hosts, known_flags
 
     known_flags(allow)
     judge_here(context.inventory)
-    from provisioner.orchestrate import private, saved
-
     if file is not None:
         private.check(file, "the plan")
     context.enter_lab()

@@ -111,11 +111,12 @@ class Sampling:
         with self._lock:
             if host in self._ended:
                 return          # too late: the end has been counted already
-            before, began = self._seen_until.get(host), now - batch.until
-            last, opened = self._opened.get(host, (-1, began))
+            began, lost = now - batch.until, 0.0
+            last, opened = self._opened.get(host, (channel, began))
             if channel == last:
                 began = min(began, opened)
-            lost = max(0.0, began - before) if channel != last and before is not None else 0.0
+            else:
+                lost = max(0.0, began - self._seen_until[host])
             self._opened[host] = (channel, began)
             self._missed[host] += lost + batch.blind
             self._longest[host] = max(self._longest[host], lost, batch.blind)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from provisioner.applier import package
+from provisioner.lab.processes import wait_until
 from tests.unit.applier.support import FakeHost, pair
 
 TOKEN = "canary-7f3a"
@@ -68,9 +69,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def _wait_for(self, requests: int) -> None:
-        deadline = time.monotonic() + 30
-        while len(self.server.asked) < requests and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: len(self.server.asked) >= requests, 30, 0.01)
 
     def _lines(self) -> None:
         self.send_response(200)
@@ -122,7 +121,7 @@ def records(box: FakeHost, *series: dict[str, Any], duration: float = 0.4) -> li
     return [a for line in lines for a in line["attempts"]]
 
 
-def until(
+def records_until(
         box: FakeHost, enough: Callable[[list[dict[str, Any]]], bool], *series: dict[str, Any]) -> list[dict[str, Any]]:
     """Let the series run until what they told is enough, and return all that they told."""
     found: list[dict[str, Any]] = []
@@ -140,15 +139,15 @@ def url(web: Web, path: str) -> str:
 
 
 def test_every_attempt_is_a_connection_of_its_own_with_a_time_and_no_reason(box: FakeHost, web: Web) -> None:
-    found = until(box, lambda found: len(found) >= 5, {"kind": "http", "url": url(web, "/"), "rate": 20})
+    found = records_until(box, lambda found: len(found) >= 5, {"kind": "http", "url": url(web, "/"), "rate": 20})
     assert len(found) == web.connections
     assert all(a.keys() - {"blind"} == {"s", "at", "took"} and a["s"] == "s0" for a in found)
     assert len({a["at"] for a in found}) == len(found)
 
 
 def test_a_slow_attempt_does_not_delay_the_next(box: FakeHost, web: Web) -> None:
-    found = until(box, lambda found: len(found) >= 6,
-                  {"kind": "http", "url": url(web, "/together"), "rate": 20, "timeout": 60})
+    found = records_until(box, lambda found: len(found) >= 6,
+                          {"kind": "http", "url": url(web, "/together"), "rate": 20, "timeout": 60})
     assert not any("why" in a for a in found)
     ends = sorted(a["at"] + a["took"] for a in found)
     assert sum(a["at"] < ends[0] for a in found) >= 6, "six were under way at once: none is answered before"
@@ -207,8 +206,8 @@ def test_tls_is_verified_and_its_settings_are_made_once(box: FakeHost, web: Web)
 
 def test_a_stream_tells_its_lines_and_how_each_end_was(box: FakeHost, web: Web) -> None:
     for kind in ("closed", "cut"):
-        found = until(box, lambda found: sum("line" not in a for a in found) > 2,
-                      {"kind": "stream", "url": url(web, f"/lines/{kind}"), "rate": 1})
+        found = records_until(box, lambda found: sum("line" not in a for a in found) > 2,
+                              {"kind": "stream", "url": url(web, f"/lines/{kind}"), "rate": 1})
         openings = [a for a in found if "line" not in a]
         assert "end" not in openings[0]
         assert all(a["end"] == kind and "why" not in a for a in openings[1:]), "opened again in time: no failure"

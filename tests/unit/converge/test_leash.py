@@ -6,11 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from provisioner.converge import leash
+from provisioner.lab.processes import wait_until
 
 # A child that leaves the session, and a grandchild that lost its parent, as Ansible's workers and ssh's masters do.
 TREE = """
@@ -29,15 +28,6 @@ time.sleep(60)
 
 def leashed(tmp_path: Path, *command: str) -> list[str]:
     return [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(tmp_path / "pid"), *command]
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return holds()
 
 
 def alive(pid_file: Path) -> bool:
@@ -61,18 +51,18 @@ def test_everything_dies_when_the_parent_is_killed(tmp_path: Path) -> None:
     program = program.replace(f"'{os.getpid()}'", "str(os.getpid())")
     parent = subprocess.Popen([sys.executable, "-c", program])
     try:
-        assert until(lambda: written(tmp_path))
+        assert wait_until(lambda: written(tmp_path), 60)
         assert alive(tmp_path / "orphan") and alive(tmp_path / "session")
     finally:
         parent.kill()
         parent.wait()
-    assert until(lambda: not alive(tmp_path / "orphan") and not alive(tmp_path / "session"))
-    assert until(lambda: not alive(tmp_path / "pid"))
+    assert wait_until(lambda: not alive(tmp_path / "orphan") and not alive(tmp_path / "session"), 60)
+    assert wait_until(lambda: not alive(tmp_path / "pid"), 60)
 
 
 def test_everything_dies_on_sigterm(tmp_path: Path) -> None:
     process = subprocess.Popen(leashed(tmp_path, sys.executable, "-c", TREE, str(tmp_path)))
-    assert until(lambda: written(tmp_path))
+    assert wait_until(lambda: written(tmp_path), 60)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 143
     assert not alive(tmp_path / "orphan") and not alive(tmp_path / "session")

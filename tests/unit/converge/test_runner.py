@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, LockHeld, PlanStale, Unreachable
+from provisioner.lab.processes import wait_until
 from provisioner.model.events import Event
 from tests.fakes.sshd import keygen
 from tests.unit.converge.conftest import ADDRESSES, Rig, rig_in
@@ -26,15 +27,6 @@ def apply(rig: Rig, hosts: list[str], **options: object) -> dict[str, HostResult
     events: list[Event] = []
     return runner.apply(rig.inventory, rig.directory / "bundles", hosts, run_dir=run_dir, emit=events.append,
                         **options)  # type: ignore[arg-type]
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return holds()
 
 
 def processes_of(directory: Path) -> list[int]:
@@ -110,7 +102,7 @@ def test_a_cancelled_run_ends_its_processes_and_says_so(rig: Rig) -> None:
     results = apply(rig, ["cp1", "cp2"], cancel=lambda: None not in (rig.saw("sleep-1"), rig.saw("done-2")))
     assert results["cp1"].status == "canceled"
     assert results["cp2"].status in ("done", "canceled")
-    assert until(lambda: not processes_of(rig.directory / "run"))
+    assert wait_until(lambda: not processes_of(rig.directory / "run"), 60)
 
 
 def test_a_run_past_its_deadline_is_ended(rig: Rig) -> None:
@@ -135,13 +127,13 @@ runner.apply(Inventory(path=directory, cluster=cluster, file=directory / "cluste
 """
     us = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     try:
-        assert until(lambda: rig.saw("sleep-1") is not None)
+        assert wait_until(lambda: rig.saw("sleep-1") is not None, 60)
         assert any(b"ansible-playbook" in Path(f"/proc/{p}/cmdline").read_bytes()
                    for p in processes_of(rig.directory / "run"))
     finally:
         us.send_signal(signal.SIGKILL)
         us.wait()
-    assert until(lambda: not processes_of(rig.directory / "run"))
+    assert wait_until(lambda: not processes_of(rig.directory / "run"), 60)
 
 
 def test_shared_logins_are_closed_on_leaving(rig: Rig) -> None:
@@ -153,7 +145,7 @@ def test_shared_logins_are_closed_on_leaving(rig: Rig) -> None:
     runner.close_masters(directory)
     runner.control_dir.cache_clear()
     assert not directory.exists()
-    assert until(lambda: not processes_of(directory))
+    assert wait_until(lambda: not processes_of(directory), 60)
 
 
 def test_what_a_killed_process_left_is_swept_and_a_living_ones_kept(

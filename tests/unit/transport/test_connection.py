@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import Unreachable
+from provisioner.lab.processes import wait_until
 from provisioner.transport import connection as connection_module
 from provisioner.transport.connection import Connection
 from provisioner.transport.target import Hop, Target
@@ -132,9 +133,7 @@ def test_a_lost_connection_names_the_host_and_reopens(login: Login) -> None:
     with pytest.raises(Unreachable, match=r"cp1: running sh -c .*connection was lost") as caught:
         connection.run(["sh", "-c", "kill -9 $PPID; sleep 5"])
     assert caught.value.code == "connection-lost"
-    deadline = time.monotonic() + 60
-    while connection.is_open and time.monotonic() < deadline:       # paramiko's own thread has to see it too
-        time.sleep(0.01)
+    assert wait_until(lambda: not connection.is_open, 60), "paramiko's own thread has to see it too"
     assert connection.run(["true"]).rc == 0
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from provisioner.errors import KubewrightError
+from provisioner.lab.processes import wait_until
 from provisioner.model.availability import Batch, batch_of
 from provisioner.transport import remote, sampling
 from provisioner.transport.pool import Pool
@@ -100,9 +101,7 @@ def test_credentials_that_cannot_be_had_are_not_seen_either(target: Callable[...
     with Pool({"cp1": target()}) as pool:
         run = Sampling(pool, ["cp1"], compose, taken)
         run.start()
-        deadline = time.monotonic() + 60
-        while not run.faults and time.monotonic() < deadline:
-            time.sleep(0.01)
+        assert wait_until(lambda: bool(run.faults), 60)
         run.stop()
     assert (run.seen, run.faults) == (frozenset(), {"cp1": "no token"})
 
