@@ -243,6 +243,7 @@ def empty_lab() -> Iterator[Lab]:
     if "KUBEWRIGHT_TEST_KEEP" not in os.environ:
         lab.run("lab", "down")
         shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
+        (lab.directory / "kubeconfig").unlink(missing_ok=True)      # of an earlier session's cluster
     lab.run("lab", "up")
     yield lab
     if "KUBEWRIGHT_TEST_KEEP" not in os.environ:
