@@ -53,6 +53,8 @@ def flags(ctx: HostContext) -> dict[str, object]:
         "cert-file": pki.ETCD_SERVER.read_at,
         "key-file": pki.ETCD_SERVER.key_read_at,
         "peer-client-cert-auth": True,
+        # The name that members' certificates have in common: those of clients, which the same CA signs, do not join.
+        "peer-cert-allowed-hostname": pki.MEMBER_NAME,
         "peer-trusted-ca-file": pki.ETCD_CA,
         "peer-cert-file": pki.ETCD_PEER.read_at,
         "peer-key-file": pki.ETCD_PEER.key_read_at,

@@ -13,11 +13,10 @@ from provisioner.model.desired import File, Item
 from provisioner.model.ports import FLANNEL_HEALTH
 
 NET_CONF = "/etc/kube-flannel/net-conf.json"
-KUBECONFIG = "/etc/kubernetes/flannel.conf"
 SUBNET_ENV = "/run/flannel/subnet.env"
 WRITE_CNI_CONFIG = "/opt/kubewright/bin/write-cni-config"
 CNI_CONFIG = "/etc/cni/net.d/10-kubewright.conflist"
-INPUTS = (NET_CONF, KUBECONFIG, pki.CA, pki.FLANNEL.path, WRITE_CNI_CONFIG, f"{BIN_DIR}/flanneld")
+INPUTS = (NET_CONF, pki.FLANNEL_KUBECONFIG, pki.CA, pki.KUBELET_CLIENT.path, WRITE_CNI_CONFIG, f"{BIN_DIR}/flanneld")
 
 
 def items(ctx: HostContext) -> Iterator[Item]:
@@ -41,7 +40,7 @@ def flags(ctx: HostContext) -> dict[str, object]:
     """Return flanneld's flags."""
     return {
         "kube-subnet-mgr": True,
-        "kubeconfig-file": KUBECONFIG,
+        "kubeconfig-file": pki.FLANNEL_KUBECONFIG,
         "net-config-path": NET_CONF,
         "subnet-file": SUBNET_ENV,
         "iface": ctx.address,

@@ -29,7 +29,7 @@ def objects(site: ClusterContext, arches: Sequence[str]) -> tuple[KubeObject, ..
 def _access(site: ClusterContext) -> Iterator[KubeObject]:
     yield from _managed("access", "access.yaml", admin_group=pki.ADMIN_GROUP, kubelet_user=pki.KUBELET_CLIENT_USER)
     if site.cluster.network.plugin == "flannel":
-        yield from _managed("access", "flannel.yaml", user=pki.FLANNEL_USER)
+        yield from _managed("access", "flannel.yaml", group=pki.NODES_GROUP)
     yield from _managed("access", "prober.yaml", namespace=PROBER_NAMESPACE, account=PROBER)
 
 

@@ -26,7 +26,10 @@ ENCRYPTION_CONFIG = "/etc/kubernetes/encryption-config.yaml"
 HAPROXY_HEALTH = "/etc/haproxy/health.crt"
 ADMIN_GROUP = "kubewright:cluster-admins"
 KUBELET_CLIENT_USER = "kube-apiserver-kubelet-client"
-FLANNEL_USER = "kubewright:flannel"
+NODES_GROUP = "system:nodes"
+# Common to all members of etcd and to nobody else: a client that comes through a tunnel asks for it, and members know
+# each other by it.
+MEMBER_NAME = "etcd"
 
 # The units that run as users of their own.
 ETCD_UNIT = "etcd.service"
@@ -67,8 +70,7 @@ def _host_sans(ctx: HostContext) -> tuple[str, ...]:
 
 
 def _etcd_sans(ctx: HostContext) -> tuple[str, ...]:
-    # `etcd` is the name common to all members: a client that comes through a tunnel can ask for it.
-    return "etcd", ctx.name, "localhost", ctx.address, "127.0.0.1"
+    return MEMBER_NAME, ctx.name, "localhost", ctx.address, "127.0.0.1"
 
 
 def _apiserver_sans(ctx: HostContext) -> tuple[str, ...]:
@@ -139,11 +141,10 @@ SCHEDULER = Leaf(f"{PKI}/scheduler.crt", "cluster", "system:kube-scheduler", _co
                  unit=SCHEDULER_UNIT, phase="controllers")
 ADMIN = Leaf(f"{PKI}/admin.crt", "cluster", "kubernetes-admin", _control_plane, organization=ADMIN_GROUP, client=True)
 KUBELET_CLIENT = Leaf(f"{PKI}/kubelet-client.crt", "cluster", "system:node:{host}", _node,
-                      organization="system:nodes", client=True)
+                      organization=NODES_GROUP, client=True)
 KUBELET_SERVING = Leaf(f"{PKI}/kubelet.crt", "cluster", "system:node:{host}", _node, _host_sans,
-                       organization="system:nodes", server=True)
+                       organization=NODES_GROUP, server=True)
 KUBE_PROXY = Leaf(f"{PKI}/kube-proxy.crt", "cluster", "system:kube-proxy", _node, client=True)
-FLANNEL = Leaf(f"{PKI}/flannel.crt", "cluster", FLANNEL_USER, _flannel, client=True)
 # No group and no binding: it may ask /readyz, which every authenticated user may. HAProxy looks for X's key in X.key.
 HAPROXY = Leaf(HAPROXY_HEALTH, "cluster", "kubewright:haproxy", _used, client=True, key=f"{HAPROXY_HEALTH}.key")
 
@@ -151,7 +152,7 @@ TABLE = (
     ETCD_SERVER, ETCD_PEER, ETCD_HEALTH,
     APISERVER, APISERVER_ETCD, APISERVER_KUBELET, FRONT_PROXY,
     CONTROLLER_MANAGER, SCHEDULER, ADMIN,
-    KUBELET_CLIENT, KUBELET_SERVING, KUBE_PROXY, FLANNEL, HAPROXY,
+    KUBELET_CLIENT, KUBELET_SERVING, KUBE_PROXY, HAPROXY,
 )
 
 # A leaf in the cluster: a Secret holds it. The API servers ask for this name (kube-aggregator: SERVICE.NAMESPACE.svc).
@@ -167,8 +168,10 @@ KUBECONFIGS = {
     "/etc/kubernetes/scheduler.conf": SCHEDULER,
     "/etc/kubernetes/kubelet.conf": KUBELET_CLIENT,
     "/etc/kubernetes/kube-proxy.conf": KUBE_PROXY,
-    "/etc/kubernetes/flannel.conf": FLANNEL,
 }
+# flannel writes to its Node's status. It does so as the node itself, which the API server lets touch that Node alone: a
+# name common to all nodes would let root on any of them relabel or redirect every other.
+FLANNEL_KUBECONFIG = "/etc/kubernetes/flannel.conf"
 
 
 def items(ctx: HostContext) -> Iterator[Item]:
@@ -185,6 +188,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
         yield from _control_plane_files(ctx)
     yield from (_certificate(leaf, ctx) for leaf in TABLE if leaf.where(ctx))
     yield from (_kubeconfig(path, leaf, ctx) for path, leaf in KUBECONFIGS.items() if leaf.where(ctx))
+    if _flannel(ctx):
+        yield _kubeconfig(FLANNEL_KUBECONFIG, KUBELET_CLIENT, ctx)
 
 
 def _control_plane_files(ctx: HostContext) -> Iterator[Item]:

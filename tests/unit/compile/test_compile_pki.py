@@ -8,7 +8,7 @@ from compile_fixture import compiled, facts_of, inventory
 from provisioner.compile import pki
 from provisioner.compile.diff import compare
 from provisioner.model.certificate import CertificateSeen
-from provisioner.model.desired import Certificate
+from provisioner.model.desired import Certificate, File
 from provisioner.model.observed import HostObserved, ObservedItem
 
 NOW = 1_800_000_000.0
@@ -29,10 +29,9 @@ READERS = {
     pki.CONTROLLER_MANAGER: ["restart kube-controller-manager.service"],
     pki.SCHEDULER: ["restart kube-scheduler.service"],
     pki.ADMIN: [],
-    pki.KUBELET_CLIENT: ["restart kubelet.service"],
+    pki.KUBELET_CLIENT: ["restart kubelet.service", "restart flanneld.service"],
     pki.KUBELET_SERVING: ["restart kubelet.service"],
     pki.KUBE_PROXY: ["restart kube-proxy.service"],
-    pki.FLANNEL: ["restart flanneld.service"],
     pki.HAPROXY: ["reload haproxy.service"],
 }
 
@@ -68,3 +67,20 @@ def test_every_certificate_of_the_table_has_its_readers_here() -> None:
 @pytest.mark.parametrize("leaf", READERS, ids=lambda leaf: leaf.path.rpartition("/")[2])
 def test_a_renewal_restarts_exactly_the_units_that_read_the_certificate(leaf: pki.Leaf) -> None:
     assert plan_when_old(leaf.path) == [("cp1", f"change {leaf.path}"), *(("cp1", act) for act in READERS[leaf])]
+
+
+def test_what_we_allow_a_name_that_nodes_have_in_common_is_to_read() -> None:
+    by_name = {o.body["metadata"]["name"]: o.body for o in DESIRED.objects if o.body["kind"] == "ClusterRole"}
+    control_planes = {pki.ADMIN_GROUP, pki.KUBELET_CLIENT_USER}
+    verbs = {verb for o in DESIRED.objects if o.body["kind"] == "ClusterRoleBinding"
+             for subject in o.body["subjects"]
+             if subject["kind"] != "ServiceAccount" and subject["name"] not in control_planes
+             for rule in by_name[o.body["roleRef"]["name"]]["rules"] for verb in rule["verbs"]}
+    assert verbs == {"get", "list", "watch"}
+
+
+def test_flannel_writes_to_the_api_as_its_own_node() -> None:
+    for host in DESIRED.hosts.values():
+        item = next(i for i in host.items if i.path == pki.FLANNEL_KUBECONFIG)
+        assert isinstance(item, File) and f"system:node:{host.name}" in item.content
+        assert pki.KUBELET_CLIENT.path in item.content

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ import yaml
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.supply import held
+from provisioner.compile.pki import MEMBER_NAME
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Certificate
 from provisioner.operate import pki
@@ -92,7 +95,8 @@ def running(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Access]
     binary.chmod(0o755)
     ca = pki.new_ca("etcd-ca of test")
     (directory / "ca.crt").write_bytes(ca.certificate)
-    server = leaf(directory, ca, "cp1", dns_names=("localhost",), ip_addresses=("127.0.0.1",), server=True, client=True)
+    server = leaf(directory, ca, "cp1", dns_names=(MEMBER_NAME, "localhost"), ip_addresses=("127.0.0.1",), server=True,
+                  client=True)
     client = leaf(directory, ca, "health", client=True)
     free = iter(free_ports(2 * len(names)))
     ports = {name: (next(free), next(free)) for name in names}
@@ -107,7 +111,8 @@ def running(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Access]
                     f"--advertise-client-urls=https://127.0.0.1:{port}",
                     f"--listen-peer-urls=https://127.0.0.1:{peer}",
                     f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}", f"--initial-cluster={initial}",
-                    "--client-cert-auth", "--peer-client-cert-auth", f"--cert-file{cert}", f"--key-file{key}",
+                    "--client-cert-auth", "--peer-client-cert-auth", f"--peer-cert-allowed-hostname={MEMBER_NAME}",
+                    f"--cert-file{cert}", f"--key-file{key}",
                     f"--trusted-ca-file{trusted}", f"--peer-cert-file{cert}", f"--peer-key-file{key}",
                     f"--peer-trusted-ca-file{trusted}"]
             log = stack.enter_context((directory / f"{name}.log").open("wb"))
@@ -171,6 +176,25 @@ def test_a_port_where_nobody_listens_is_a_fault_with_the_reason(tmp_path: Path) 
         status(access, timeout=2.0)
     assert fault.value.exit_code == 13
     assert "status: " in fault.value.message and not fault.value.message.endswith("status: ")
+
+
+def test_a_client_of_etcd_does_not_pass_for_a_member_of_it(tmp_path: Path) -> None:
+    with running(tmp_path, ["cp1"]) as access:
+        way = access["cp1"]
+        port = int(status(way, timeout=20).members[0].peer_urls[0].rpartition(":")[2])
+        assert b"200 OK" in said_to_peer(port, way.ca_file, (tmp_path / "cp1.crt", tmp_path / "cp1.key"))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            said_to_peer(port, way.ca_file, (way.cert_file, way.key_file))
+
+
+def said_to_peer(port: int, ca: Path, own: tuple[Path, Path]) -> bytes:
+    """Return what a member's peer port answers; the TLS error of one who may not speak there."""
+    context = ssl.create_default_context(cafile=ca)
+    context.load_cert_chain(*own)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, \
+            context.wrap_socket(plain, server_hostname="localhost") as tls:
+        tls.sendall(b"GET /version HTTP/1.0\r\n\r\n")
+        return tls.recv(4096)
 
 
 def test_a_real_leader_hands_over_and_any_other_member_refuses_to(tmp_path: Path) -> None:
