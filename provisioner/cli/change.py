@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from provisioner.cli.consent import agreed, can_ask
 from provisioner.cli.context import Context
 from provisioner.cli.streams import to_nothing
 from provisioner.errors import Interrupted
@@ -27,8 +28,8 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
     from provisioner.orchestrate.batches import Limit
 
     budget, limit = budget_of(intent.slo), Limit.parse(intent.max_unavailable)
-    agreed = Agreed.before(context.inventory, intent.plan_file, intent.allow)
-    intent = replace(intent, allow=agreed.allowed)  # what the plan was allowed, whoever goes on with the run is too
+    held_to = Agreed.before(context.inventory, intent.plan_file, intent.allow)
+    intent = replace(intent, allow=held_to.allowed)  # what the plan was allowed, whoever goes on with the run is too
     yes = yes or intent.plan_file is not None      # it was shown already
     context.enter_lab()
     from provisioner.orchestrate import aside, carry, engine, journal, lock, prober
@@ -45,11 +46,12 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
         session.origin, session.options = journal.origin(session, intent.verb), intent.to_json()
         aside.leave_out(session, intent.without)
         locked = lock.look(session)
-        plan = intent.narrow(session, agreed.hold(session, fit_survey(session, intent.skip)), UP)
+        plan = intent.narrow(session, held_to.hold(session, fit_survey(session, intent.skip)), UP)
         carry.open_secrets(session)
-        if not events:
-            _show(context, plan, time.monotonic() - began, whole=_asks(session, yes))
-        if not plan.is_empty and _asks(session, yes) and not _agreed(session):
+        asks = plan.has_work and not yes
+        if not events or asks:
+            _show(context, plan, time.monotonic() - began, whole=asks and can_ask())
+        if asks and not _agreed(context, session):
             click.echo("Nothing was changed.", err=True)
             return 0
         if not plan.has_work:
@@ -57,7 +59,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
         else:
             with locked.held():
                 if not session.secrets.exists:
-                    plan = intent.narrow(session, agreed.hold_generated(create_secrets(session)), UP)
+                    plan = intent.narrow(session, held_to.hold_generated(create_secrets(session)), UP)
                 engine.run(session, intent.phases(UP), prober.during(session, budget))
     if not events:
         click.echo(_end(context, session, time.monotonic() - began, plan))
@@ -105,14 +107,9 @@ def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:
     click.echo(text if whole else text.splitlines()[-1], err=True)
 
 
-def _asks(session: Session, yes: bool) -> bool:
-    """Say whether a person is there to ask; without one a run goes on: all it does is what the inventory says."""
-    return not yes and not session.cluster.lab and sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _agreed(session: Session) -> bool:
-    verb = "Build" if session.the_plan.bootstrap else "Change"
-    return click.confirm(f"{verb} cluster {session.cluster.cluster}?", err=True)
+def _agreed(context: Context, session: Session) -> bool:
+    verb, cluster = "Build" if session.the_plan.bootstrap else "Change", session.cluster.cluster
+    return agreed(context, f"{verb} cluster {cluster}?", f"{verb.lower()} cluster {cluster}", yes=False)
 
 
 def _end(context: Context, session: Session, seconds: float, plan: Plan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ class Context:
     directory: str | None = None
     output: str = "text"
     verbose: bool = False
+    words: Sequence[str] = ()       # of the command line, behind the program
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -47,6 +48,12 @@ class Context:
 
         chosen = f" -i {shlex.quote(self.directory)}" if self.directory else ""
         return f"{_program()}{chosen} {verb}"
+
+    def again(self, *more: str) -> str:
+        """Return this very call with more words behind it, to be pasted."""
+        import shlex
+
+        return shlex.join([_program(), *self.words, *more])
 
     def pasted(self, hint: str) -> str:
         """Return a hint with its commands called as this call was made; what names an inventory itself stays."""

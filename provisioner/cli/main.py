@@ -82,10 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGHUP, _hang_up)
     if COMPLETE_VAR in os.environ:
         return shell_complete(cli, {}, PROG, COMPLETE_VAR, os.environ[COMPLETE_VAR])
-    context = Context()
+    words = list(sys.argv[1:] if argv is None else argv)
+    context = Context(words=words)
     sys.excepthook = bug.reporter(context)
     try:
-        with cli.make_context(PROG, list(sys.argv[1:] if argv is None else argv), obj=context) as ctx:
+        with cli.make_context(PROG, list(words), obj=context) as ctx:
             code = cli.invoke(ctx)
     except click.exceptions.Exit as done:
         code = done.exit_code

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
 
+from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
 
 
@@ -25,7 +25,7 @@ def rollback(context: Context, host: str, component: str, run_id: str, step: str
     and certificates go back; packages, kernel settings and data do not, nor etcd to an earlier minor. The inventory
     still says what it says: `plan` shows the change again afterwards.
     """
-    from provisioner.errors import RefusedForSafety, UsageFault
+    from provisioner.errors import UsageFault
 
     if run_id and step:
         raise UsageFault("--run and --step say two things", hint="kubewright rollback --help")
@@ -46,10 +46,7 @@ def rollback(context: Context, host: str, component: str, run_id: str, step: str
         locked = lock.look(session)
         plan = look(session, host, Wish(component, run_id, step))
         click.echo(back_text(plan, context.inventory.cluster, host), err=True)
-        if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise RefusedForSafety(f"{host}: going back: nobody is there to ask; nothing was changed",
-                                   code="needs-yes", hint=f"kubewright rollback {host} --yes")
-        if not yes and not click.confirm(f"Put this back on {host}?", err=True):
+        if not agreed(context, f"Put this back on {host}?", f"{host}: going back", yes=yes):
             click.echo("Nothing was changed.", err=True)
             return 0
         with locked.held():

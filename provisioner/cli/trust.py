@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
 from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable, UsageFault
 
@@ -98,15 +98,13 @@ class _Enrolment:
             raise_all({**dict.fromkeys((s.host for s in self._shown), None), **self._faults})
 
     def _agreed(self, new: Sequence[Shown]) -> bool:
-        if self._yes:
-            return True
-        if self._context.wants_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        try:
+            return agreed(self._context, "Are these the keys of your machines?",
+                          f"{', '.join(s.host for s in new)}: pinning keys", yes=self._yes,
+                          may_ask=not self._context.wants_json, first="compare the fingerprints, then: ")
+        except RefusedForSafety:
             self._document()
-            raise RefusedForSafety(
-                f"{', '.join(s.host for s in new)}: pinning keys: nobody has agreed to them, and there is no terminal "
-                "to ask at", details=["nothing was pinned"], code="needs-yes",
-                hint="compare the fingerprints, then: kubewright trust --yes")
-        return click.confirm("Are these the keys of your machines?", err=True)
+            raise
 
     def _print(self, shown: Sequence[Shown]) -> None:
         if self._context.wants_json or not shown:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ def unlock(context: Context, yes: bool) -> int:
     machine one minute after its last sign of life. A run that still works stops at its next safe point, and the
     hosts take no more orders of it once the next run has begun.
     """
-    from provisioner.errors import RefusedForSafety
-
     context.enter_lab()
     from provisioner.orchestrate import lock
     from provisioner.orchestrate.session import open_session
@@ -36,10 +34,7 @@ def unlock(context: Context, yes: bool) -> int:
             return 0
         for record in held:
             click.echo(f"Cluster {name} is locked by {lock.told(record)}.\n  {_state(record)}", err=True)
-        if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise RefusedForSafety(f"unlocking cluster {name}: nobody is there to ask; it stays locked",
-                                   code="needs-yes", hint=context.command("unlock --yes"))
-        if not yes and not click.confirm(f"Unlock cluster {name}?", err=True):
+        if not agreed(context, f"Unlock cluster {name}?", f"unlock cluster {name}", yes=yes):
             click.echo("It stays locked.", err=True)
             return 0
         for fault in lock.unlock(session, held).values():

@@ -117,7 +117,7 @@ def test_another_machine_sees_a_killed_run_on_the_hosts_and_goes_on_with_it(mend
     rows = {row["id"]: row for row in other.json("runs", "list")["runs"]}
     assert (rows[run]["outcome"], rows[run]["here"], rows[run]["origin"]["verb"]) == ("unfinished", False, "up")
     assert done_in(other, run) == [host]
-    told = other.run("resume").stderr
+    told = other.run("resume", "--yes").stderr
     assert f"Run {run} by " in told and "unfinished" in told
     assert other.json("plan")["changes"] == []
     assert other.json("runs", "list")["runs"][0]["outcome"] == "done"
@@ -139,7 +139,7 @@ def test_a_worker_whose_cable_is_pulled_is_set_aside_and_retried_later(mended: L
         assert refused.returncode == 12 and f"kubewright -i {mended.directory} up --without w1" in refused.stderr
         assert "Left out: w1" in mended.run("up", "--yes", "--without", "w1").stdout
     assert {c["host"] for c in mended.json("plan")["changes"]} == {"w1", "cp1", "cp2", "cp3"}, "and the record of it"
-    mended.run("retry", "--host", "w1")
+    mended.run("retry", "--yes", "--host", "w1")
     mended.run("up", "--yes")
     assert mended.json("plan")["changes"] == []
 

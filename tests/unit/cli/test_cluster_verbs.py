@@ -116,12 +116,12 @@ def test_plan_as_json_is_one_document_with_its_schema_version(built: World, run:
 
 
 def test_up_builds_and_a_second_one_only_verifies(world: World, run: Run) -> None:
-    first = run("up")
+    first = run("up", "--yes")
     assert first.code == 0
     assert first.out.startswith("Cluster lab is ready in ") and "5 nodes Ready" in first.out
     assert "  ✓ etcd " in first.err and first.err.splitlines()[0].startswith("Plan: ")
     world.forget()
-    second = run("up")
+    second = run("up", "--yes")
     assert second.code == 0
     assert second.err.startswith("No changes.")
     phases = [line.split()[1] for line in second.err.splitlines() if line.startswith("  ")]
@@ -131,7 +131,7 @@ def test_up_builds_and_a_second_one_only_verifies(world: World, run: Run) -> Non
 
 
 def test_up_tells_its_events_as_json_lines_and_nothing_else_on_stdout(built: World, run: Run) -> None:
-    ended = run("up", "--events")
+    ended = run("up", "--yes", "--events")
     rows = [json.loads(line) for line in ended.out.splitlines()]
     frame = [r["type"] for r in rows if r["type"].startswith(("run-", "phase-"))]
     assert frame == ["run-start", "phase-start", "phase-done", "run-end"]
@@ -142,7 +142,7 @@ def test_up_tells_its_events_as_json_lines_and_nothing_else_on_stdout(built: Wor
 
 def test_up_refuses_another_s_cluster_with_15_and_says_what_is_still_fine(built: World, run: Run) -> None:
     shutil.rmtree(built.inventory.secrets_dir)
-    ended = run("up")
+    ended = run("up", "--yes")
     assert ended.code == 15
     assert "nothing was changed; the cluster keeps running" in ended.err
     assert "hint: " in ended.err
@@ -152,7 +152,7 @@ def test_up_refuses_another_s_cluster_with_15_and_says_what_is_still_fine(built:
 def test_up_that_fails_says_which_phase_and_what_was_not_started(built: World, run: Run) -> None:
     drift(built)
     built.hosts.broken = {"kubelet": "connection refused"}
-    ended = run("up")
+    ended = run("up", "--yes")
     assert ended.code == 13
     assert "  ✗ node " in ended.err
     assert "not started: network, addons, verify" in ended.err
@@ -188,21 +188,16 @@ def test_a_run_that_nobody_reads_any_more_ends_what_was_begun_and_stops(
 
 
 def test_up_asks_on_a_terminal_and_no_means_no(built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from provisioner.cli import change as changing
-
     drift(built)
     asked: list[str] = []
-
-    def agreed(opened: session.Session) -> bool:
-        asked.append(opened.cluster.cluster)
-        return False
-
-    monkeypatch.setattr(changing, "_asks", lambda opened, yes: not yes)
-    monkeypatch.setattr(changing, "_agreed", agreed)
-    ended = run("up")
-    assert (ended.code, asked) == (0, ["lab"])
-    assert f"~ {KUBELET}" in ended.err, "who is asked sees the whole plan first"
-    assert "Nothing was changed." in ended.err
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", lambda question, **_: bool(asked.append(question)))
+    for words in (["up"], ["up", "--events"]):
+        ended = run(*words)
+        assert (ended.code, asked.pop()) == (0, "Change cluster lab?")
+        assert f"~ {KUBELET}" in ended.err, "who is asked sees the whole plan first"
+        assert "Nothing was changed." in ended.err
     assert built.hosts.log == []
     assert run("up", "--yes").code == 0
     assert built.hosts.log == [("apply", "node.0", ("w1",))]
@@ -210,7 +205,7 @@ def test_up_asks_on_a_terminal_and_no_means_no(built: World, run: Run, monkeypat
 
 def test_credentials_and_bundles_do_not_outlive_their_run(built: World, run: Run) -> None:
     drift(built)
-    assert run("up").code == 0
+    assert run("up", "--yes").code == 0
     for run_dir in built.inventory.runs_dir.iterdir():
         assert not (run_dir / "credentials").exists()
         assert not list(run_dir.glob("bundles/*/w1.json"))

@@ -76,10 +76,7 @@ def test_a_saved_plan_is_private_holds_no_text_of_a_file_and_names_the_command(
 
 
 def test_up_applies_a_saved_plan_exactly_and_asks_nobody(
-        built: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    from provisioner.cli import change as changing
-
-    monkeypatch.setattr(changing, "_asks", lambda opened, yes: not yes)
+        built: World, run: Run, tmp_path: Path) -> None:  # noqa: F811
     drift(built)
     assert run("up", "--plan", str(kept(tmp_path, run))).code == 0
     assert applied_steps(built) == [("node.0", ("w1",))]
@@ -192,7 +189,7 @@ def test_what_a_live_cluster_cannot_be_given_is_refused_with_15_before_any_host_
 
 def test_all_refused_changes_are_told_together(built: World, run: Run, change: Change) -> None:  # noqa: F811
     change({"network.pods": ["10.245.0.0/16"], "cluster": "other"})
-    ended = run("up")
+    ended = run("up", "--yes")
     assert ended.code == 15 and "2 changes are refused" in ended.err
     assert "cluster-renamed" in ended.err and "pod-range-changed" in ended.err
 
@@ -201,7 +198,7 @@ def test_another_machine_s_checkout_is_judged_by_what_the_hosts_know(
         built: World, run: Run, change: Change) -> None:  # noqa: F811
     built.inventory.applied_path.unlink()
     change({"network.pods": ["10.245.0.0/16"]})
-    ended = run("up")
+    ended = run("up", "--yes")
     assert ended.code == 15
     assert f"compared with {HOST_PATH} on the hosts; nothing was changed" in ended.err
     assert built.hosts.log == []
@@ -215,10 +212,10 @@ def test_what_needs_a_word_is_named_by_plan_and_done_by_up_with_it_alone(
     change({"api.vip": "10.77.0.9"})
     shown = run("plan")
     assert shown.code == 0 and "`up` wants --allow vip-changed" in shown.out
-    refused = run("up")
+    refused = run("up", "--yes")
     assert refused.code == 15
     assert f"hint: kubewright -i {built.inventory.path} up --allow vip-changed" in refused.err
-    assert run("up", "--allow", "vip-change").code == 64
+    assert run("up", "--yes", "--allow", "vip-change").code == 64
     assert built.hosts.log == []
 
 
@@ -242,21 +239,21 @@ def test_a_worker_that_left_is_named_and_left_alone(built: World, run: Run, chan
     change({"hosts.w2": None})
     ended = run("plan")
     assert ended.code == 0 and "hosts.w2: in the inventory → not there" in ended.out
-    done = run("up")
+    done = run("up", "--yes")
     assert done.code == 0 and "! hosts.w2: in the inventory → not there" in done.err
     assert all("w2" not in hosts for _, _, hosts in built.hosts.log)
 
 
 def test_a_record_here_that_is_no_record_is_refused_and_the_way_on_named(built: World, run: Run) -> None:  # noqa: F811
     built.inventory.applied_path.write_text("by hand")
-    ended = run("up")
+    ended = run("up", "--yes")
     assert ended.code == 15 and f"hint: rm {built.inventory.applied_path}" in ended.err
 
 
 def test_a_record_on_a_host_that_was_edited_is_drift_and_judges_nobody(built: World, run: Run) -> None:  # noqa: F811
     built.hosts.hosts["cp2"].states["file", HOST_PATH] = "file sha256:x 0600 root:root"
     built.hosts.hosts["cp2"].extras["file", HOST_PATH] = {"text": "cluster: other"}
-    assert run("up").code == 0
+    assert run("up", "--yes").code == 0
     assert applied_steps(built) == [("verify.0", ("cp2",))]
 
 
@@ -315,7 +312,7 @@ def test_what_up_did_is_told_in_the_plan_s_own_words(built: World, run: Run) -> 
     drift(built)
     with built.session() as session:
         plan = survey(session)
-    assert run("up").code == 0
+    assert run("up", "--yes").code == 0
     newest = max(built.inventory.runs_dir.glob("*/events.jsonl"), key=lambda f: f.stat().st_mtime)
     rows = [json.loads(line) for line in newest.read_text().splitlines()]
     did = [(r["host"], c["kind"], c["path"], c["reason"], c["result"]) for r in rows if r["type"] == "changed"
@@ -327,7 +324,7 @@ def test_a_first_up_tells_every_change_and_object_of_its_plan(world: World, run:
     with world.session() as session:
         plan = survey(session)
     world.events.clear()
-    assert run("up").code == 0
+    assert run("up", "--yes").code == 0
     newest = max(world.inventory.runs_dir.glob("*/events.jsonl"), key=lambda f: f.stat().st_mtime)
     told = [json.loads(line) for line in newest.read_text().splitlines()]
     changes = {(r["host"], c["kind"], c["path"]) for r in told if r["type"] == "changed"

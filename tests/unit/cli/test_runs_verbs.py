@@ -23,7 +23,7 @@ def fail(world: World, run: Run, host: str = "w1") -> str:  # noqa: F811 - fixtu
     """Let a run end with `host` set aside, and return its id."""
     drift(world, host)
     world.hosts.results[host] = HostResult(host, "failed", message="broke")  # type: ignore[arg-type]
-    assert run("up").code == 13
+    assert run("up", "--yes").code == 13
     world.hosts.results.clear()
     return str(json.loads(run("-o", "json", "runs", "list", "--here").out)["runs"][0]["id"])
 
@@ -36,7 +36,7 @@ def test_before_any_run_there_is_none(world: World, run: Run) -> None:  # noqa: 
 
 def test_the_list_has_every_run_with_its_verb_and_outcome_newest_first(built: World, run: Run) -> None:  # noqa: F811
     fail(built, run)
-    assert run("up").code == 0
+    assert run("up", "--yes").code == 0
     rows = run("runs", "list").out.splitlines()
     assert rows[0].split() == ["RUN", "WHEN", "VERB", "WHO", "OUTCOME", "SECONDS", "CHANGES"]
     assert [next(w for w in ("done", "failed") if f" {w} " in row) for row in rows[1:3]] == ["done", "failed"]
@@ -56,13 +56,13 @@ def test_resume_does_what_is_left_with_the_options_of_the_run(built: World, run:
     drift(built, "w1")
     drift(built, "w2")
     built.hosts.results = {h: HostResult(h, "failed", message="broke") for h in ("w1", "w2")}
-    assert run("up", "--max-unavailable", "2").code == 13
+    assert run("up", "--yes", "--max-unavailable", "2").code == 13
     built.hosts.results.clear()
     built.forget()
-    ended = run("resume")
+    ended = run("resume", "--yes")
     assert ended.code == 0 and "failed, 0 changes made" in ended.err
     assert built.hosts.log == [("apply", "node.0", ("w1", "w2"))], "two at a time, as that run was told"
-    assert "Nothing to resume" in run("resume").err
+    assert "Nothing to resume" in run("resume", "--yes").err
 
 
 def test_resume_on_a_machine_that_knows_nothing_rebuilds_the_run_from_the_hosts(built: World, run: Run,  # noqa: F811
@@ -70,7 +70,7 @@ def test_resume_on_a_machine_that_knows_nothing_rebuilds_the_run_from_the_hosts(
     name = fail(built, run)
     shutil.rmtree(built.inventory.runs_dir)
     assert f"{name} *" in run("runs", "list").out
-    ended = run("resume")
+    ended = run("resume", "--yes")
     assert ended.code == 0 and f"Run {name} by " in ended.err
     assert built.hosts.hosts["w1"].states["file", KUBELET] != "file sha256:by-hand 0600 root:root"
 
@@ -87,7 +87,7 @@ def test_resume_without_the_secrets_that_it_needs_changes_nothing(
     built.hosts.hosts["w1"].states["certificate", "/etc/kubernetes/pki/kubelet.crt"] = "absent"
     lose(built.inventory.secrets_dir, built.key)
     built.forget()
-    ended = run("resume", name)
+    ended = run("resume", "--yes", name)
     assert (ended.code, said in ended.err, "nothing was changed" in ended.err) == (code, True, True), ended.err
     assert built.hosts.log == []
 
@@ -110,11 +110,11 @@ def test_when_no_control_plane_answers_only_this_machines_runs_are_told(built: W
 
 
 def test_retry_needs_a_host_that_exists(built: World, run: Run) -> None:  # noqa: F811
-    assert run("retry").code == 64
-    assert run("retry", "--host", "w9").code == 64
+    assert run("retry", "--yes").code == 64
+    assert run("retry", "--yes", "--host", "w9").code == 64
     fail(built, run)
     drift(built, "w2")
-    assert run("retry", "--host", "w1").code == 0
+    assert run("retry", "--yes", "--host", "w1").code == 0
     assert ("apply", "node.0", ("w1",)) in built.hosts.log
     assert not any("w2" in entry[2] for entry in built.hosts.log if entry[0] == "apply")
 
@@ -122,6 +122,6 @@ def test_retry_needs_a_host_that_exists(built: World, run: Run) -> None:  # noqa
 def test_a_worker_can_be_left_out_and_the_end_says_so(built: World, run: Run) -> None:  # noqa: F811
     drift(built, "w1")
     built.hosts.hosts["w2"].down = True
-    assert f"kubewright -i {built.inventory.path} up --without w2" in run("up").err
-    ended = run("up", "--without", "w2")
+    assert f"kubewright -i {built.inventory.path} up --without w2" in run("up", "--yes").err
+    ended = run("up", "--yes", "--without", "w2")
     assert ended.code == 0 and "Left out: w2" in ended.out

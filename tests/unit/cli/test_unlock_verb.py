@@ -36,14 +36,14 @@ def test_up_holds_the_lock_while_it_changes_something_and_gives_it_back(built: W
     real = built.hosts.apply
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("provisioner.converge.runner.apply", lambda *a, **k: (seen.append(held(built)), real(*a, **k))[1])
-        assert run("up").code == 0
+        assert run("up", "--yes").code == 0
     assert seen and all(len(names) == 3 for names in seen)
     assert held(built) == []
 
 
 def test_up_that_has_nothing_to_do_takes_no_lock(built: World, run: Run) -> None:
     before = [dict(built.hosts.hosts[name].record) for name in CPS]
-    assert run("up").code == 0
+    assert run("up", "--yes").code == 0
     assert [built.hosts.hosts[name].record for name in CPS] == before
 
 
@@ -96,7 +96,7 @@ def test_unlock_with_a_control_plane_down_is_done_and_says_so(built: World, run:
         assert "cp3" in ended.err and "what is left there binds nobody" in ended.err
         drift(built)
         built.hosts.hosts["cp3"].down = False
-        assert run("up").code == 0
+        assert run("up", "--yes").code == 0
 
 
 def test_unlock_that_reaches_a_minority_only_is_not_done(built: World, run: Run) -> None:

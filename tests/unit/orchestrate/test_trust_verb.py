@@ -65,7 +65,7 @@ def test_without_a_terminal_and_without_yes_keys_are_shown_and_not_pinned(
     out, err = capsys.readouterr()
     assert out.split()[:3] == ["cp1", f"127.0.0.1:{sshd.port}", "ssh-ed25519"]
     assert "SHA256:" in out and "not pinned yet" in out
-    assert "nothing was pinned" in err and f"kubewright -i {site} trust --yes" in err
+    assert "nothing was changed" in err and f"kubewright -i {site} trust --yes" in err
     assert not (site / "known_hosts").exists()
 
 

@@ -1,0 +1,134 @@
+"""Nothing is changed unasked: every verb that changes something has a `--yes`, and refuses where nobody can answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+
+from provisioner.cli.main import cli
+from provisioner.cli.verbs import existing_verbs
+from provisioner.orchestrate import journal, lock
+from provisioner.orchestrate import trust as trusting
+from provisioner.orchestrate.trust import Shown
+from provisioner.transport.trust import HostKey
+from tests.fakes.session import World
+from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world
+
+__all__ = ["built", "run", "world"]
+
+
+class Asks(NamedTuple):
+    """How a verb that changes hosts is called, and what makes that it has something to do."""
+
+    words: tuple[str, ...]
+    prepare: Callable[[World, Run, pytest.MonkeyPatch, ExitStack], None]
+
+
+def differs(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    drift(world)
+
+
+def failed(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    patch.setattr(journal, "made_from", lambda cluster, lock: "same")
+    patch.setattr(journal, "load_lock", lambda path: world.hosts.lock)
+    drift(world)
+    world.hosts.broken["w1: kubelet.service"] = "it does not stay up"
+    assert run("up", "--yes").code == 13
+    world.hosts.broken.clear()
+
+
+def changed(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    drift(world)
+    assert run("up", "--yes").code == 0
+
+
+def locked(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    stack.enter_context(lock.look(world.session()).held())
+
+
+def unpinned(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    key = HostKey("w1", "ssh-ed25519", "SHA256:a-key", "w1 ssh-ed25519 AAAA")
+    patch.setattr(trusting, "pin", lambda file, new: file.write_text("pinned"))
+    patch.setattr(trusting, "jump_hosts", lambda targets: [])
+    patch.setattr(trusting, "machines", lambda targets: [Shown("w1", "10.77.0.21", key, "new")])
+
+
+ASKS = {
+    "up": Asks(("up",), differs),
+    "resume": Asks(("resume",), failed),
+    "retry": Asks(("retry", "--host", "w1"), differs),
+    "rollback": Asks(("rollback", "w1"), changed),
+    "unlock": Asks(("unlock",), locked),
+    "trust": Asks(("trust",), unpinned),
+}
+# What leaves every host of a real cluster as it is: reads, what writes here alone, and what makes or breaks the lab's
+# nodes, which are there to be thrown away (decisions.md).
+NEVER_ASKS = {
+    "validate", "schema", "check", "plan", "drift", "status", "ready", "kubeconfig", "compile", "version", "completion",
+    "certs check", "logs", "probe", "runs list", "runs show", "runs report", "runs diff",
+    "lab up", "lab down", "lab reset", "lab status", "lab exec", "lab ssh", "lab trust", "lab fault kill",
+    "lab fault cut", "lab fault drop", "lab fault pause", "lab fault undo",
+    "artifacts list", "artifacts build", "artifacts verify",
+}
+
+
+def commands(group: click.Group, *above: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, with its whole name."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, *above, name)
+        else:
+            yield " ".join([*above, name]), command
+
+
+def state(world: World) -> list[object]:
+    """Return all that a verb may change: hosts, their locks, the cluster's objects, pinned keys, secrets."""
+    here = sorted(p.name for p in world.inventory.path.iterdir())
+    return [[(dict(h.states), h.record.get("held")) for h in world.hosts.hosts.values()], list(world.hosts.log),
+            list(world.api.log), here]
+
+
+def test_every_verb_is_known_to_ask_or_to_change_nothing() -> None:
+    assert {name for name, _ in commands(cli)} == ASKS.keys() | NEVER_ASKS
+    assert {name.partition(" ")[0] for name in ASKS.keys() | NEVER_ASKS} == existing_verbs().keys()
+
+
+def test_what_asks_takes_yes() -> None:
+    for name, command in commands(cli):
+        if name in ASKS:
+            assert any("--yes" in param.opts for param in command.params), name
+
+
+@pytest.mark.parametrize("ends", [(), ("stdin",), ("stderr",)], ids=["no terminal", "stdin is one", "stderr is one"])
+@pytest.mark.parametrize("verb", ASKS)
+def test_where_nobody_can_answer_nothing_is_changed_and_the_refusal_says_how_it_is_meant(
+        built: World, run: Run, monkeypatch: pytest.MonkeyPatch, verb: str, ends: tuple[str, ...]) -> None:
+    with ExitStack() as stack:
+        ASKS[verb].prepare(built, run, monkeypatch, stack)
+        for stream in ("stdin", "stderr"):
+            monkeypatch.setattr(getattr(sys, stream), "isatty", lambda is_one=stream in ends: is_one, raising=False)
+        before = state(built)
+        ended = run(*ASKS[verb].words)
+        assert (ended.code, state(built)) == (15, before), ended.err
+        assert "nobody is there to ask; nothing was changed" in ended.err
+        assert f"kubewright -i {built.inventory.path} {' '.join(ASKS[verb].words)} --yes" in ended.err
+
+
+def test_an_empty_plan_needs_no_answer(built: World, run: Run) -> None:
+    assert run("up").code == 0
+
+
+def test_what_is_to_be_pinned_is_shown_before_it_is_refused(
+        built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpinned(built, run, monkeypatch, ExitStack())
+    assert "not pinned yet" in run("trust").out
+    assert not Path(built.inventory.known_hosts_path).exists()
