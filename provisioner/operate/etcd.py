@@ -83,7 +83,7 @@ def _client(access: Access, timeout: float, doing: str) -> Iterator[tuple[Any, A
     try:
         yield client, etcd3.etcdrpc
     except (etcd3.exceptions.Etcd3Exception, grpc.RpcError) as error:
-        raise EtcdFault(f"etcd: {doing}: {_said(error)}") from error
+        raise access.blame(EtcdFault(f"etcd: {doing}: {_said(error)}")) from error
     finally:
         client.close()
 

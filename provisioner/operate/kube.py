@@ -82,6 +82,7 @@ class Kube:
         configuration.retries = 0
         configuration.proxy = None
         self._host = configuration.host
+        self._access = access
         self._client = client.ApiClient(configuration)
 
     def close(self) -> None:
@@ -102,9 +103,11 @@ class Kube:
                 method, self._host + path, header_params=headers, body=body, _request_timeout=timeout)
             data = bytes(response.read())  # type: ignore[no-untyped-call]
         except ApiException as error:
-            raise ApiFault(f"{method} {path}", f"{error.status} {_said(error.body)}", int(error.status or 0)) from error
+            said = f"{error.status} {_said(error.body)}" if error.status else str(error.reason)
+            fault = ApiFault(f"{method} {path}", said, int(error.status or 0))
+            raise (fault if error.status else self._access.blame(fault)) from error
         except HTTPError as error:
-            raise ApiFault(f"{method} {path}", str(error)) from error
+            raise self._access.blame(ApiFault(f"{method} {path}", str(error))) from error
         # The client does not raise for every status; the number decides here, in one place.
         if response.status >= 400:
             raise ApiFault(f"{method} {path}", f"{response.status} {_said(data)}", int(response.status))

@@ -33,9 +33,10 @@ from provisioner.orchestrate import rundir
 from provisioner.orchestrate.batches import Limit
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
-from provisioner.transport.pool import Pool
+from provisioner.transport.faults import FORBIDDEN
+from provisioner.transport.pool import Pool, raise_all
 from provisioner.transport.target import targets_of
-from provisioner.transport.tunnel import Tunnel
+from provisioner.transport.tunnel import Tunnel, require_forwarding
 
 NO_ACCESS = "no-api"
 BREAK_GLASS_LIFE = dt.timedelta(minutes=10)
@@ -200,14 +201,19 @@ class Session:
         connection = self.pool.connection(host)
         if connection not in self._tunnels:
             self._tunnels[connection] = self._stack.enter_context(Tunnel(connection, "127.0.0.1", ETCD_CLIENT))
-        return Access(self._tunnels[connection].address, *files)
+        way = self._tunnels[connection]
+        return Access(way.address, *files, way.refusal)
 
     def _open_kube(self, files: Files, hosts: Sequence[str]) -> Kube:
-        tunnel = self._on_first(hosts, lambda host: self._stack.enter_context(
-            Tunnel(self.pool.connection(host), "127.0.0.1", LOCAL_API)))
-        kube = Kube(Access(tunnel.address, *files))
+        way = self._on_first(hosts, self._api_way)
+        kube = Kube(Access(way.address, *files, way.refusal))
         self._stack.callback(kube.close)
         return kube
+
+    def _api_way(self, host: str) -> Tunnel:
+        connection = self.pool.connection(host)
+        require_forwarding(connection, LOCAL_API)
+        return self._stack.enter_context(Tunnel(connection, "127.0.0.1", LOCAL_API))
 
     def _fetch_credentials(self, name: str, ca: str, cert: str, key: str, hosts: Sequence[str]) -> Files:
         files = self._credential_files(name)
@@ -232,13 +238,16 @@ class Session:
 
     def _on_first(self, hosts: Sequence[str], act: Callable[[str], T]) -> T:
         """Do something on the first host where it works; one error holds every refusal."""
-        faults: list[str] = []
+        faults: dict[str, KubewrightError] = {}
         for host in hosts:
             try:
                 return act(host)
             except KubewrightError as fault:
-                faults.append(fault.message)
-        raise GateFailed("no control plane gives access to the cluster", details=faults, code=NO_ACCESS)
+                faults[host] = fault
+        if any(fault.code == FORBIDDEN for fault in faults.values()):
+            raise_all(faults)       # that we cannot look does not mean that there is no cluster
+        raise GateFailed("no control plane gives access to the cluster",
+                         details=[fault.message for fault in faults.values()], code=NO_ACCESS)
 
 
 def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:

@@ -22,7 +22,6 @@ from provisioner.transport.target import Target
 
 STALL_TIMEOUT = 60.0          # a stream that moves no byte for this long is dead
 PATIENCE = 75.0               # seconds to log in again where we were logged in: a minute's cut, and a bit
-LOST = "connection-lost"
 CHANNELS = 8                  # sshd's default MaxSessions is 10
 READ_SIZE = 1 << 18
 RETRY = 0.5                   # seconds between two tries to log in again
@@ -146,8 +145,7 @@ class Connection:
             if sender is not None and sender.stalled:
                 saw = f"no byte was accepted for {STALL_TIMEOUT:.0f} s"
                 raise HostFault(self.name, doing, saw, code="command-timeout") from e
-            saw = f"the connection was lost ({e})" if str(e) else "the connection was lost"
-            raise HostFault(self.name, doing, saw, code=LOST) from e
+            raise faults.lost(self.name, doing, e) from e
         finally:
             if channel is not None:
                 close_channel(channel)

@@ -15,6 +15,13 @@ from provisioner.transport.target import Hop
 
 BROKEN = (paramiko.SSHException, OSError, EOFError)     # what paramiko raises where a connection breaks, in any call
 
+PROHIBITED = 1                                          # RFC 4254: a channel that is administratively prohibited
+LOST = "connection-lost"
+FORBIDDEN = "forwarding-forbidden"
+FORBIDS = "sshd forbids forwarding (AllowTcpForwarding/DisableForwarding/PermitOpen)"
+PERMIT = ("sudo sshd -T | grep -iE 'forwarding|permitopen', then set `AllowTcpForwarding local`, "
+          "`DisableForwarding no` and `PermitOpen any` in sshd_config, at least for this user; systemctl reload ssh")
+
 
 class UnknownHostKey(paramiko.SSHException):
     """The place showed a key and none is pinned; raised before anything about us is sent."""
@@ -86,6 +93,7 @@ CONNECT_FAULTS = (
     Row("no-route", _errno(errno.EHOSTUNREACH, errno.ENETUNREACH), _text("no route to the host")),
     Row("timeout", _is(TimeoutError), _text("no answer (timeout)"),
         "is the machine up, and does a firewall let us through?"),
+    Row(FORBIDDEN, lambda e: is_forbidden(e), _text(f"the jump host's {FORBIDS}"), f"there: {PERMIT}"),
     Row("jump-refused", _is(paramiko.ChannelException), _text("the jump host could not connect onwards")),
     Row("ssh-dropped", _says("banner"), _text("the connection was dropped before sshd greeted us"),
         "sshd's MaxStartups may be too low for this many logins at once"),
@@ -114,6 +122,23 @@ def connect_fault(host: str, hop: Hop, e: BaseException, *, via: bool = False) -
     row = row_of(e)
     doing = f"connecting as {hop}" + (" (jump host)" if via else "")
     return HostFault(host, doing, row.saw(e), code=row.code, hint=row.hint.format(host=host, at=hop))
+
+
+def is_forbidden(e: BaseException) -> bool:
+    """Say whether sshd opened no way onwards because it may not, which is not that nobody listens there."""
+    return isinstance(e, paramiko.ChannelException) and e.code == PROHIBITED
+
+
+def lost(host: str, doing: str, e: BaseException) -> HostFault:
+    """Tell that a connection which stood broke meanwhile: what was asked may be asked again on a new one."""
+    saw = f"the connection was lost ({e})" if str(e) else "the connection was lost"
+    return HostFault(host, doing, saw, code=LOST)
+
+
+def forwarding_fault(host: str) -> HostFault:
+    """Tell that etcd and the API of this host cannot be reached through its sshd."""
+    return HostFault(host, "reaching etcd and the API through SSH", FORBIDS, code=FORBIDDEN,
+                     hint=f"on {host}: {PERMIT}")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.kept import Kept
 from provisioner.model.observed import HostObserved, ObservedItem
-from provisioner.transport.connection import LOST, Completed, Connection
-from provisioner.transport.faults import HostFault
+from provisioner.transport.connection import Completed, Connection
+from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.pool import Pool, raise_all
 
 CHUNK = 1 << 20

@@ -1,4 +1,7 @@
-"""A local port that ends at a host's side: how API and etcd calls travel without a route of their own."""
+"""A local port that ends at a host's side: how API and etcd calls travel without a route of their own.
+
+Whoever speaks through it sees no more than a socket that closes, so a tunnel keeps the reason.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,25 @@ import paramiko
 
 from provisioner.transport import faults
 from provisioner.transport.connection import Connection, close_channel
+from provisioner.transport.faults import HostFault
 from provisioner.transport.login import CHANNEL_TIMEOUT
 
 _CHUNK = 1 << 16
+
+
+def require_forwarding(connection: Connection, port: int) -> None:
+    """Raise a HostFault where sshd lets nobody through to `port` of its own host; nobody need listen there."""
+    try:
+        _way(connection, ("127.0.0.1", port), ("127.0.0.1", 0)).close()
+    except faults.BROKEN as e:
+        if faults.is_forbidden(e):
+            raise faults.forwarding_fault(connection.name) from e
+        if not isinstance(e, paramiko.ChannelException):
+            raise faults.lost(connection.name, f"reaching port {port} through SSH", e) from e
+
+
+def _way(connection: Connection, far: tuple[str, int], near: tuple[str, int]) -> paramiko.Channel:
+    return connection.transport.open_channel("direct-tcpip", far, near, timeout=CHANNEL_TIMEOUT)
 
 
 class Tunnel:
@@ -27,12 +46,17 @@ class Tunnel:
         self._acceptor = threading.Thread(target=self._accept, name="ssh-tunnel", daemon=True)
         self._carriers: list[threading.Thread] = []
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._refusal: HostFault | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         """Return the local end, for clients."""
         host, port = self._listener.getsockname()
         return str(host), int(port)
+
+    def refusal(self) -> HostFault | None:
+        """Return why sshd did not let the last client through, None where it did or nobody tried."""
+        return self._refusal
 
     def __enter__(self) -> Tunnel:
         self._connection.open()
@@ -72,10 +96,14 @@ class Tunnel:
     def _carry(self, client: socket.socket) -> None:
         with contextlib.closing(client):
             try:
-                channel = self._connection.transport.open_channel(
-                    "direct-tcpip", self._far, client.getpeername(), timeout=CHANNEL_TIMEOUT)
-            except faults.BROKEN:
+                channel = _way(self._connection, self._far, client.getpeername())
+            except HostFault as fault:          # the connection was lost, and the host does not answer any more
+                self._refusal = fault
+                return
+            except faults.BROKEN as e:
+                self._refusal = faults.forwarding_fault(self._connection.name) if faults.is_forbidden(e) else None
                 return          # the client sees its socket closed, as it would without a tunnel
+            self._refusal = None
             try:
                 self._pump(client, channel)
             finally:

@@ -31,6 +31,7 @@ from provisioner.operate.etcd import (
     status,
     successor_of,
 )
+from provisioner.transport.faults import HostFault, forwarding_fault
 from tests.fakes.sshd import free_port, free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -195,6 +196,15 @@ def said_to_peer(port: int, ca: Path, own: tuple[Path, Path]) -> bytes:
             context.wrap_socket(plain, server_hostname="localhost") as tls:
         tls.sendall(b"GET /version HTTP/1.0\r\n\r\n")
         return tls.recv(4096)
+
+
+def test_a_way_that_sshd_has_closed_is_told_instead_of_the_socket_that_closes(tmp_path: Path) -> None:
+    ca = pki.new_ca("etcd-ca of test")
+    (tmp_path / "ca.crt").write_bytes(ca.certificate)
+    access = Access(("127.0.0.1", free_port()), tmp_path / "ca.crt", *leaf(tmp_path, ca, "health", client=True),
+                    lambda: forwarding_fault("cp1"))
+    with pytest.raises(HostFault, match=r"cp1: .*sshd forbids forwarding"):
+        status(access, timeout=2.0)
 
 
 def test_a_real_leader_hands_over_and_any_other_member_refuses_to(tmp_path: Path) -> None:

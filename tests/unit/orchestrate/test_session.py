@@ -15,11 +15,12 @@ import pytest
 from cryptography import x509
 
 from provisioner.compile import pki as table
-from provisioner.errors import GateFailed, InventoryRefused, KubewrightError, UsageFault
+from provisioner.errors import GateFailed, InventoryRefused, KubewrightError, Unreachable, UsageFault
 from provisioner.operate import pki
 from provisioner.orchestrate import rundir
 from provisioner.orchestrate import session as module
 from provisioner.orchestrate.session import Session, open_session
+from provisioner.transport.faults import HostFault, forwarding_fault
 from tests.fakes.session import World
 
 
@@ -84,6 +85,40 @@ def test_where_no_control_plane_gives_access_one_error_holds_every_refusal(world
         session.admin_files()
     assert fault.value.code == "no-api"
     assert len(fault.value.details) == 3
+
+
+class Ways:
+    """Stands for tunnels: sshd of `hard` hosts forbids forwarding."""
+
+    def __init__(self, *hard: str) -> None:
+        self.hard = hard
+        self.opened: list[str] = []
+
+    def __call__(self, host: str) -> Any:
+        if host in self.hard:
+            raise forwarding_fault(host)
+        self.opened.append(host)
+        return SimpleNamespace(address=("127.0.0.1", 1), refusal=lambda: forwarding_fault(host))
+
+
+def test_the_api_is_asked_through_a_control_plane_whose_sshd_forwards(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = Ways("cp1")
+    monkeypatch.setattr(module.Session, "_api_way", lambda s, host: ways(host))
+    with built.session() as session:
+        client = Session.kube(session)
+        assert ways.opened == ["cp2"]
+        with pytest.raises(HostFault, match=r"cp2: .*sshd forbids forwarding"):       # not: SSLEOFError
+            client.nodes()
+
+
+def test_where_sshd_forbids_every_way_this_is_the_fault_and_not_that_there_is_no_api(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = Ways("cp1", "cp2", "cp3")
+    monkeypatch.setattr(module.Session, "_api_way", lambda s, host: ways(host))
+    with built.session() as session, pytest.raises(Unreachable, match="cp1, cp2, cp3: sshd forbids") as fault:
+        Session.kube(session)
+    assert fault.value.code == "forwarding-forbidden"
 
 
 def lock_beside(world: World) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from provisioner.transport import connection as module
 from provisioner.transport import remote
-from provisioner.transport.connection import LOST, Connection
-from provisioner.transport.faults import HostFault
+from provisioner.transport.connection import Connection
+from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.target import Target
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from provisioner.transport.tunnel import Tunnel
-from tests.fakes.sshd import free_port
+from provisioner.transport.connection import Connection
+from provisioner.transport.faults import HostFault
+from provisioner.transport.target import Hop, Target
+from provisioner.transport.tunnel import Tunnel, require_forwarding
+from tests.fakes.sshd import free_port, run_sshd
 from tests.unit.transport.conftest import Login
 
 
@@ -133,3 +138,36 @@ def test_the_last_bytes_are_passed_on_that_come_with_the_end() -> None:
         Tunnel(None, "127.0.0.1", 1)._pump(client, Ending(readable.fileno()))  # type: ignore[arg-type]
         here.settimeout(10)
         assert here.recv(10) == b"last"
+
+
+@pytest.mark.parametrize("option", ["AllowTcpForwarding no", "DisableForwarding yes", "PermitOpen 127.0.0.1:1"])
+def test_an_sshd_that_forbids_forwarding_is_told_to_whoever_uses_the_tunnel(
+        option: str, target: Callable[..., Target], tmp_path: Path, echo: int) -> None:
+    with run_sshd(tmp_path / "hard", option) as hard, Connection(
+            target(known_hosts=hard.known_hosts, port=hard.port, key=hard.key)) as connection:
+        with Tunnel(connection, "127.0.0.1", echo) as way:
+            assert exchange(way.address, b"") == b""
+            refusal = way.refusal()
+        assert refusal is not None
+        assert (refusal.code, refusal.exit_code) == ("forwarding-forbidden", 12)
+        assert refusal.saw == "sshd forbids forwarding (AllowTcpForwarding/DisableForwarding/PermitOpen)"
+        assert "AllowTcpForwarding local" in refusal.hint
+        with pytest.raises(HostFault, match="sshd forbids forwarding"):
+            require_forwarding(connection, echo)
+
+
+def test_a_port_where_nobody_listens_is_not_a_forbidden_one(login: Login) -> None:
+    connection = login()
+    with Tunnel(connection, "127.0.0.1", free_port()) as way:
+        assert exchange(way.address, b"") == b""
+        assert way.refusal() is None
+    require_forwarding(connection, free_port())
+
+
+def test_a_jump_host_that_forbids_forwarding_is_told_as_that(target: Callable[..., Target], tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "hard", "AllowTcpForwarding no") as hard:
+        base = target(known_hosts=hard.known_hosts, key=hard.key, port=free_port(),
+                      jump=Hop(getpass.getuser(), "127.0.0.1", hard.port))
+        with pytest.raises(HostFault, match="the jump host's sshd forbids forwarding") as caught:
+            Connection(base).open()
+    assert caught.value.code == "forwarding-forbidden"
