@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -16,16 +17,53 @@ Flags = Mapping[str, Any]
 
 # The C parser where PyYAML has it: five hundred hosts have five hundred kubelet configurations.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_PLAIN_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+# What no reader takes for anything but text: PyYAML knows YAML 1.1 only, and Kubernetes' reader also 1e3 and 0o17.
+_PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.:-]*[A-Za-z0-9/_.-]")
+_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})
+
+
+class _Dumper(_PLAIN_DUMPER):  # type: ignore[misc]
+    """Writes text so that a reader of YAML 1.1 and one of 1.2 see the same text."""
+
+
+def _represent_text(dumper: Any, value: str) -> Any:
+    plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS and ": " not in value
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     # No autoescape: these are configuration files, not HTML. StrictUndefined: a misspelt name must stop the run.
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(data_dir("templates")), undefined=StrictUndefined, autoescape=False,  # noqa: S701
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         auto_reload=False)      # else every rendering asks the disk whether its template has changed
+    environment.filters |= {"text": _text, "number": _number, "word": _word}
+    return environment
+
+
+def _text(value: object) -> str:
+    """Return `value` in double quotes, as YAML, JSON and TOML all read it: `on`, `123` and `~` stay text."""
+    return json.dumps(str(value))
+
+
+def _number(value: object) -> str:
+    """Return a whole number; ValueError for anything else, for it would be something else to a reader too."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a whole number")
+    return str(value)
+
+
+def _word(value: object) -> str:
+    """Return `value` where a format has no quotes; ValueError where it would end there before its end."""
+    text = str(value)
+    if not text.isprintable() or not text or set(text) & set(" {}\"'\\#"):
+        raise ValueError(f"{text!r} is not one word")
+    return text
 
 
 def render(path: str, **values: Any) -> str:
@@ -49,7 +87,7 @@ def _merged(text: str, overrides: str, form: str) -> str:
     body = overlay(yaml.load(text, Loader=_LOADER), json.loads(overrides))  # noqa: S506 - a safe loader
     if form == "json":
         return json.dumps(body, indent=2) + "\n"
-    return str(yaml.dump(body, Dumper=_DUMPER, sort_keys=False, default_flow_style=False))
+    return str(yaml.dump(body, Dumper=_Dumper, sort_keys=False, default_flow_style=False))
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
