@@ -26,12 +26,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from provisioner.converge.hosts import ansible_inventory  # noqa: E402
+from provisioner.converge.hosts import ansible_inventory, inventory_text  # noqa: E402
 from provisioner.converge.runner import JUMP_FORKS  # noqa: E402
 from provisioner.transport.target import Hop, Target  # noqa: E402
 from tests.fakes.sshd import Sshd, run_sshd  # noqa: E402
 
-RESULTS = ROOT / "benchmarks" / "results" / "action_plugin_100_hosts.json"
+RESULTS = ROOT / "benchmarks" / "results" / "action_plugin_100_hosts.yaml"
 PAYLOAD = 60_000        # bytes of changes a host: about a control plane's first bundle
 ANSWER = """#!{python} -IS
 import sys
@@ -134,7 +134,7 @@ def play(directory: Path, case: Case) -> dict[str, Any]:
                         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(control), "ANSIBLE_NOCOLOR": "1",
                         **({"ANSIBLE_FORKS": str(JUMP_FORKS)} if case.jump and not case.settings else {}),
                         **dict(case.settings)}
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(directory / "hosts.json"),
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(directory / "hosts.yaml"),
                str(ROOT / "playbooks/apply.yml"), "-e", f"bundles={bundles}"]
     start = time.monotonic()
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, check=False)
@@ -156,7 +156,7 @@ def sample(case: Case) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         with servers(directory, case) as (hosts, jump):
-            (directory / "hosts.json").write_text(json.dumps(inventory(directory, case, hosts, jump)))
+            (directory / "hosts.yaml").write_text(inventory_text(inventory(directory, case, hosts, jump)))
             load = os.getloadavg()[0]
             return {"load_before": round(load, 1), **play(directory, case)}
 

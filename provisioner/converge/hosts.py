@@ -8,12 +8,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from provisioner.transport.target import Target
 
 
-def ansible_inventory(targets: Mapping[str, Target]) -> dict[str, Any]:
-    """Return a static inventory of these hosts."""
-    return {"all": {"hosts": {name: ansible_vars(target) for name, target in targets.items()}}}
+def ansible_inventory(targets: Mapping[str, Target], **common: str) -> dict[str, Any]:
+    """Return a static inventory of these hosts, with the variables `common` to all of them."""
+    return {"all": {"hosts": {name: ansible_vars(target) for name, target in targets.items()}, "vars": common}}
+
+
+def inventory_text(inventory: Mapping[str, Any]) -> str:
+    """Return an inventory as the YAML file that Ansible reads.
+
+    Every text in it is marked `!unsafe`, or Ansible would run the template in the name of a key or a directory.
+    """
+    return yaml.dump(_marked(inventory), Dumper=_Dumper, width=10_000)
+
+
+class _Text(str):
+    """A text that is no template."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes such texts so that Ansible knows."""
+
+
+_Dumper.add_representer(_Text, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"'))
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _marked(one) for name, one in value.items()}
+    return _Text(value) if isinstance(value, str) else value
 
 
 def ansible_vars(target: Target) -> dict[str, Any]:

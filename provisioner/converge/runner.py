@@ -25,7 +25,7 @@ from ansible_runner.utils import get_callback_dir
 import provisioner
 from provisioner import swift_end
 from provisioner.converge import leash
-from provisioner.converge.hosts import ansible_inventory
+from provisioner.converge.hosts import ansible_inventory, inventory_text
 from provisioner.converge.results import HostResult, begins, finished, of_event
 from provisioner.model.events import Emit, Event
 from provisioner.model.inventory import Inventory
@@ -67,11 +67,12 @@ def _play(
     if not hosts:
         return {}
     private = _private_dir(run_dir, Path(playbook).stem)
-    static = private / "hosts.json"
+    static = private / "hosts.yaml"
     targets = {host: target for host, target in targets_of(inventory).items() if host in hosts}
-    static.write_text(json.dumps(ansible_inventory(targets)), encoding="utf-8")
+    hosts_inventory = ansible_inventory(targets, bundles=str(bundles_dir.resolve()))
+    static.write_text(inventory_text(hosts_inventory), encoding="utf-8")
     watch = _Watch(emit, time.monotonic() + timeout, cancel, private / "leash.pid", tasks=playbook == PREPARE)
-    config = _config(private, playbook, static, bundles_dir)
+    config = _config(private, playbook, static)
     config.env["ANSIBLE_FORKS"] = str(forks(targets))
     runner = Runner(config=config, event_handler=watch.event, cancel_callback=watch.poll)
     try:
@@ -94,11 +95,11 @@ def _private_dir(run_dir: Path, name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
 
 
-def _config(private: Path, playbook: str, static: Path, bundles_dir: Path) -> RunnerConfig:
+def _config(private: Path, playbook: str, static: Path) -> RunnerConfig:
     playbooks = data_dir("playbooks")
     config = RunnerConfig(
         private_data_dir=str(private), ident="run", project_dir=str(playbooks), host_cwd=str(private),
-        playbook=str(playbooks / playbook), inventory=str(static), extravars={"bundles": str(bundles_dir.resolve())},
+        playbook=str(playbooks / playbook), inventory=str(static),
         suppress_ansible_output=True, suppress_env_files=True, quiet=True, fact_cache_type="",
         envvars=_settings(private, playbooks))
     config.prepare()

@@ -71,11 +71,11 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 @contextmanager
-def rig_in(tmp_path: Path) -> Iterator[Rig]:
+def rig_in(tmp_path: Path, name: str = "a rig") -> Iterator[Rig]:     # a blank: ssh splits option values once more
     """Make a rig in an empty directory, with an sshd of its own."""
     if not SSHD.exists():
         pytest.skip("openssh-server is not installed")
-    directory = tmp_path / "a rig"          # a blank: ssh splits option values once more
+    directory = tmp_path / name
     (directory / "seen").mkdir(parents=True)
     binaries = tmp_path / "bin"             # none here: sshd splits as well
     binaries.mkdir()
@@ -87,8 +87,9 @@ def rig_in(tmp_path: Path) -> Iterator[Rig]:
     force = f'ForceCommand PATH={binaries}:/usr/bin:/bin exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"'
     with run_sshd(tmp_path / "sshd", force, addresses=tuple(ADDRESSES.values())) as sshd:
         (directory / "known_hosts").write_text("".join(sshd.pinned_at(a) for a in ADDRESSES.values()))
+        key = sshd.key.rename(directory / "id_ed25519")
         cluster = Cluster.model_validate({
             "version": 1, "cluster": "rig", "kubernetes": "1.36.3", "network": {"hosts": ["127.0.0.0/8"]}, "api": {},
-            "ssh": {"user": getpass.getuser(), "port": sshd.port, "become": "none", "key": str(sshd.key)},
+            "ssh": {"user": getpass.getuser(), "port": sshd.port, "become": "none", "key": str(key)},
             "hosts": {name: {"address": a, "roles": []} for name, a in ADDRESSES.items()}})
         yield Rig(sshd, Inventory(path=directory, cluster=cluster, file=directory / "cluster.yaml"), directory)

@@ -97,6 +97,14 @@ def test_no_secret_is_left_on_our_side(played: Played) -> None:
     assert (rig.directory / "run/ansible").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_template_in_the_name_of_a_directory_or_a_key_is_a_name(tmp_path: Path) -> None:
+    with rig_in(tmp_path, "{{ lookup('pipe', 'touch ran') }}") as rig:
+        rig.bundle(cp1="done-1")
+        outcome = apply(rig, ["cp1"])["cp1"]
+    assert list(tmp_path.rglob("ran")) == []
+    assert outcome.ok, outcome.message
+
+
 def test_a_cancelled_run_ends_its_processes_and_says_so(rig: Rig) -> None:
     rig.bundle(cp1="sleep-1", cp2="done-2")
     results = apply(rig, ["cp1", "cp2"], cancel=lambda: None not in (rig.saw("sleep-1"), rig.saw("done-2")))
