@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from provisioner.artifacts.cache import write_atomic
 from provisioner.artifacts.catalogue import ARCHES, Digest, FileName, Version
@@ -21,6 +21,12 @@ _HEADER = """\
 _HINT = "kubewright artifacts build --write-lock"
 
 
+# name[:tag][@digest], as containerd reads it; and what `go version` says. Both reach hosts or people as they are.
+Reference = Annotated[str, StringConstraints(
+    pattern=r"^([a-z0-9]([a-z0-9._:/-]*[a-z0-9])?(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?)?$")]
+Toolchain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.,:+~= _-]*$")]
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -32,8 +38,8 @@ class _Entry(BaseModel):
     source: Literal["go", "debian", "release", "oci"]
     sha256: Digest
     size: int = Field(gt=0)
-    image: str = ""
-    toolchain: str = ""
+    image: Reference = ""
+    toolchain: Toolchain = ""
 
 
 class _File(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from provisioner.model.paths import data_dir
 
 Flags = Mapping[str, Any]
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 
 # The C parser where PyYAML has it: five hundred hosts have five hundred kubelet configurations.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -42,13 +44,18 @@ def _environment() -> Environment:
         loader=FileSystemLoader(data_dir("templates")), undefined=StrictUndefined, autoescape=False,  # noqa: S701
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         auto_reload=False)      # else every rendering asks the disk whether its template has changed
-    environment.filters |= {"text": _text, "number": _number, "word": _word}
+    environment.filters |= {"text": _text, "number": _number, "word": _word, "sh": _sh}
     return environment
 
 
 def _text(value: object) -> str:
     """Return `value` in double quotes, as YAML, JSON and TOML all read it: `on`, `123` and `~` stay text."""
     return json.dumps(str(value))
+
+
+def _sh(value: object) -> str:
+    """Return `value` as one word for a shell."""
+    return shlex.quote(str(value))
 
 
 def _number(value: object) -> str:
@@ -123,8 +130,9 @@ def _flag_value(value: Any) -> str:
 
 
 def systemd_word(word: str) -> str:
-    """Return `word` so that systemd reads exactly it: no specifier, no variable, no splitting."""
-    safe = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace("\n", "\\n")
+    """Return `word` so that systemd reads exactly it: no specifier, no variable, no splitting, no end of the line."""
+    safe = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
+    safe = _CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", safe)
     if any(c in safe for c in " \t\"';") or safe != word:
         safe = '"' + safe.replace('"', '\\"') + '"'
     return safe

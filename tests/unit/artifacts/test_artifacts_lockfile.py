@@ -56,6 +56,14 @@ def test_all_faults_are_named_at_once_with_the_artifact(tmp_path: Path) -> None:
     assert "artifacts.0.from (etcd)" in told
 
 
+@pytest.mark.parametrize("text", ["busybox:1; touch /PWNED #", "a b", "x:$(id)", "x:1\\n", "{{ x }}", "X", "-x", "x:"])
+def test_the_name_of_an_image_is_a_name_and_no_program(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "artifacts.lock"
+    write_lock(path, ArtifactLock((IMAGE,)))
+    told = refusal_of(path, path.read_text().replace(IMAGE.image, f'"{text}"')).details
+    assert len(told) and all("artifacts.0.image" in line and "pause.tar" in line for line in told)
+
+
 def test_a_file_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "artifacts.lock"
     write_lock(path, ArtifactLock((BINARY, BINARY)))

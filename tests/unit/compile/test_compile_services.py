@@ -243,7 +243,8 @@ def test_a_flag_of_the_inventory_replaces_ours_and_null_takes_it_away() -> None:
     ('say "x"', '"--f=say \\"x\\""'),
     ("a;b", '"--f=a;b"'),
     ("back\\slash", '"--f=back\\\\slash"'),
-    ("two\nlines", '"--f=two\\nlines"'),
+    ("two\nlines", '"--f=two\\x0alines"'),
+    ("end\rExecStartPre=/x", '"--f=end\\x0dExecStartPre=/x"'),
 ])
 def test_systemd_reads_a_flag_as_it_was_written(value: str, word: str) -> None:
     assert systemd_word(f"--f={value}") == word

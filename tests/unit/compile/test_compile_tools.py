@@ -74,6 +74,19 @@ def test_the_shell_takes_every_script(host: HostDesired, tmp_path: Path) -> None
         assert item.mode == 0o755
 
 
+def test_a_value_in_a_script_is_one_word_of_it_whatever_it_says(tmp_path: Path) -> None:
+    evil = f"x; touch {tmp_path}/ran #$(touch {tmp_path}/ran)"
+    for path, values in {
+        "/opt/kubewright/bin/import-images": {"archives": [(evil, evil)]},
+        "/opt/kubewright/bin/may-hold-vip": {"health_port": 1, "api_port": 1, "peers": [evil], "ca": evil},
+        "/opt/kubewright/bin/write-cni-config": {"subnet_env": evil, "cni_config": evil},
+    }.items():
+        script = tmp_path / "script"
+        script.write_text(render(path, **values).replace("/usr/local/bin/ctr", "true").replace("/usr/bin/curl", "true"))
+        run("sh", script)
+        assert not (tmp_path / "ran").exists(), path
+
+
 @pytest.fixture
 def cni(tmp_path: Path) -> tuple[Path, Path, Path]:
     """Return the CNI script with its input and output below tmp_path."""
