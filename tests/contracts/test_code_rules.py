@@ -28,7 +28,7 @@ HOMES = {
     "click": {"cli"},
     # What reads and writes documents stands where the documents are.
     "pydantic": {"model", "artifacts"}, "pydantic_core": {"model", "artifacts"},
-    "yaml": {"model", "artifacts", "compile", "cli"},
+    "yaml": {"model", "artifacts", "compile", "converge", "cli"},
 }
 # A fault of any kind becomes a result in these two places, and nowhere else.
 CATCH_ALL = {"transport/pool.py", "orchestrate/engine.py"}
