@@ -59,14 +59,14 @@ class Lab:
     def run(self, *arguments: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a kubewright verb; its whole output is in the failure when it should have succeeded."""
         done = subprocess.run(self.argv(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-                              check=False)
+                              errors="surrogateescape", check=False)
         assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a verb as the leader of a process group of its own; it hears Ctrl-C as at a terminal."""
         return subprocess.Popen(self.argv(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True, start_new_session=True, preexec_fn=_hears_ctrl_c)
+                                text=True, errors="surrogateescape", start_new_session=True, preexec_fn=_hears_ctrl_c)
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run("-o", "json", *arguments).stdout)
@@ -90,7 +90,7 @@ class Lab:
     def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
         """Run a command as root in a node, also in one whose network is cut, and return what it printed."""
         done = subprocess.run(self.entered(host, *command), capture_output=True, text=True, timeout=timeout,
-                              check=False, env=ROOTS)
+                              errors="surrogateescape", check=False, env=ROOTS)
         assert not check or done.returncode == 0, f"{host}: {command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -108,7 +108,7 @@ class Lab:
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 120) -> str:
         """Run kubectl and return what it printed."""
         done = subprocess.run(self.kubectl_call(*arguments), cwd=ROOT, input=stdin, capture_output=True, text=True,
-                              timeout=timeout, check=False)
+                              errors="surrogateescape", timeout=timeout, check=False)
         assert not check or done.returncode == 0, f"kubectl {arguments}: {done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -36,11 +36,14 @@ def ask(lab: Lab, host: str, command: str, request: Mapping[str, Any], *, timeou
 
 
 def remote(lab: Lab, host: str, command: Sequence[str], stdin: bytes = b"", *, timeout: float = 120) -> str:
-    """Run a command as root on `host` with bytes for its stdin, and return what it printed."""
+    """Run a command as root on `host` with bytes for its stdin, and return what it printed.
+
+    What is no UTF-8 (a journal's export has any bytes) comes back as the same bytes by `surrogateescape`.
+    """
     done = subprocess.run(lab.entered(host, *command), input=stdin, capture_output=True, timeout=timeout, check=False,
                           env=ROOTS)
-    said = done.stdout.decode()
-    assert done.returncode == 0, f"{host}: {command[0]}: {done.returncode}\n{said}\n{done.stderr.decode()}"
+    said, wrong = (stream.decode(errors="surrogateescape") for stream in (done.stdout, done.stderr))
+    assert done.returncode == 0, f"{host}: {command[0]}: {done.returncode}\n{said!a}\n{wrong!a}"
     return said
 
 

@@ -107,7 +107,8 @@ class Load:
 
     def _failure(self) -> str:
         assert self._process.stderr is not None
-        return f"the load ended: {self._process.returncode}: {self._process.stderr.read().decode()}"
+        said = self._process.stderr.read().decode(errors="replace")
+        return f"the load ended: {self._process.returncode}: {said}"
 
     def of(self, name: str) -> list[Attempt]:
         """Return the attempts of one series."""

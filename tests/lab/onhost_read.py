@@ -21,7 +21,7 @@ def owner_and_mode(path):
 def command_line(program):
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().decode().split("\0")
+            words = path.read_bytes().decode(errors="surrogateescape").split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue        # it ended meanwhile
         if Path(words[0]).name == program:

@@ -63,7 +63,7 @@ def reissue(lab: Lab, directory: Path) -> Reissue:
     processes, trace = Processes(), Trace(directory / "strace")
     with processes.watched():
         up = subprocess.run(trace.of(lab.argv("up", "--yes", "-v")), cwd=ROOT, capture_output=True, text=True,
-                            timeout=500, check=False)
+                            errors="surrogateescape", timeout=500, check=False)
     shown["up"] = _all(up)
     assert up.returncode == 0, shown["up"]
     needles = Needles(secrets | {f"{name} (new)": key for name, key in keys_on_hosts(lab).items()})
