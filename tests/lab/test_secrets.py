@@ -56,7 +56,8 @@ def test_no_secret_is_in_what_the_verbs_print(reissued: Reissue, tmp_path: Path)
     for words in (["up", "--yes", "--events"], ["check"], ["compile", "--out", str(tmp_path / "out")]):
         done[" ".join(words)] = lab.run(*words)
     shown |= {words: one.stdout + one.stderr for words, one in done.items()}
-    assert {verb: found for verb, text in shown.items() if (found := reissued.needles.within(text.encode(errors="surrogateescape")))} == {}
+    printed = {verb: text.encode(errors="surrogateescape") for verb, text in shown.items()}
+    assert {verb: found for verb, data in printed.items() if (found := reissued.needles.within(data))} == {}
     assert table.SCHEDULER.path in shown["plan"] and "cp2" in shown["up"], "there was something to print"
 
 
