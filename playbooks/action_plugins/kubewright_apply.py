@@ -15,7 +15,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 if (_CHECKOUT / "provisioner" / "applier").is_dir() and str(_CHECKOUT) not in sys.path:
     sys.path.append(str(_CHECKOUT))  # a checkout that is not installed; an installed kubewright is found first
 
-from provisioner.applier.package import argv, frame  # noqa: E402
+from provisioner.applier.package import answer_of, argv, frame  # noqa: E402
 
 
 class ActionModule(ActionBase):
@@ -47,13 +47,11 @@ class ActionModule(ActionBase):
 
 
 def _answer(done: dict[str, Any]) -> dict[str, Any]:
+    answer = answer_of(done["stdout"])
+    if done["rc"] in (0, 14, 16) and answer is not None:
+        return answer
     if done["rc"] in (0, 14, 16):
-        try:
-            answer = json.loads(done["stdout"])
-        except ValueError:
-            raise AnsibleActionFail(f"the answer is not JSON: {done['stdout'][:120]!r}") from None
-        if isinstance(answer, dict):
-            return answer
+        raise AnsibleActionFail(f"the answer is not JSON: {done['stdout'][:120]!r}")
     words = (done.get("stderr") or done.get("stdout") or "no words").strip().splitlines()
     raise AnsibleActionFail(f"applier apply: exit {done['rc']}: {words[-1] if words else 'no words'}")
 

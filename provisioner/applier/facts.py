@@ -36,6 +36,8 @@ def gather(host: Host) -> dict[str, Any]:
         "epoch": time.time(),
         "interfaces": _interfaces(host),
         "kernel_modules": {name: kernel.has_module(host, name) for name in kernel.FACTS},
+        "uid": os.geteuid(),
+        "systemd": os.path.isdir(host.at("/run/systemd/system")),  # sd_booted(3)
     }
 
 

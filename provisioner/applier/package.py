@@ -60,3 +60,17 @@ def frame(request: Mapping[str, Any]) -> bytes:
     """
     zipapp = build_zipapp()
     return b"%d\n" % len(zipapp) + zipapp + json.dumps(request).encode() + b"\n"
+
+
+def answer_of(text: bytes | str) -> dict[str, Any] | None:
+    """Return the applier's answer in what a command printed, None where there is none.
+
+    It is the last line: a login script may have printed before it.
+    """
+    data = text.encode(errors="replace") if isinstance(text, str) else text
+    line = data.strip().rpartition(b"\n")[2]
+    try:
+        answer = json.loads(line[max(0, line.find(b"{")):])
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None

@@ -12,14 +12,15 @@ from provisioner.cli.context import Context
 if TYPE_CHECKING:
     from provisioner.orchestrate.preflight import Report
 
-NOT_FIT = 11
-
 
 @click.command()
 @click.option("--skip", multiple=True, metavar="CHECK", help="Leave out a check; may be repeated.")
 @click.pass_obj
 def check(context: Context, skip: tuple[str, ...]) -> int:
-    """Run every check on every host and tell all findings with their cures; exit 11 when one is an error."""
+    """Run every check on every host and tell all findings with their cures; exit 11 when one is an error.
+
+    `-` stands where a question could be asked of nobody. Exit 12 when no host lets us in.
+    """
     context.enter_lab()
     from provisioner.orchestrate.preflight import known_checks, look
     from provisioner.orchestrate.session import open_session
@@ -29,9 +30,9 @@ def check(context: Context, skip: tuple[str, ...]) -> int:
         report = look(session, skip)
     if context.wants_json:
         context.print_json({"cluster": context.inventory.cluster.cluster, **report.to_json()})
-        return NOT_FIT if report.errors else 0
+        return report.exit_code
     click.echo("\n".join(_text(report)))
-    report.refuse()
+    report.refuse(hint="")
     return 0
 
 
@@ -50,12 +51,12 @@ def _text(report: Report) -> Iterable[str]:
     for group in grouped(report.warnings):
         first, *cures = lines(group)
         yield from (f"warning: {first}", *cures)
-    if not report.errors:
+    if not report.errors and report.beside is None:
         yield f"All {report.hosts} hosts are fit." if report.hosts > 1 else "The host is fit."
 
 
 def _count(report: Report, check: str) -> str:
-    asked = report.asked(check)
+    asked = report.answered[check]
     if report.result(check)[0] == "skipped":
         return "-"
     return str(asked) if asked == report.hosts else f"{asked} of {report.hosts}"

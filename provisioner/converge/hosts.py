@@ -45,12 +45,11 @@ def _marked(value: Any) -> Any:
 
 def ansible_vars(target: Target) -> dict[str, Any]:
     """Return the variables that make Ansible's ssh log in exactly as transport does: same key, same pinned hosts."""
-    become = target.become == "sudo" and target.user != "root"
     values: dict[str, Any] = {
         "ansible_host": target.address,
         "ansible_port": target.port,
         "ansible_user": target.user,
-        "ansible_become": become,
+        "ansible_become": target.elevates,
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_control_path": f"%(directory)s/{_socket_name(target)}",
         "ansible_ssh_common_args": shlex.join(_ssh_options(target) + _proxy(target)),

@@ -38,7 +38,8 @@ PREPARE = "prepare.yml"
 JUMP_FORKS = 8          # sshd's default MaxStartups 10:30:100 drops at random from the eleventh stranger on
 Cancel = Callable[[], bool]
 # What ansible-playbook needs of our environment; the rest (and what secrets it may hold) stays here.
-ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TERM", "TMPDIR", "TZ", "SSH_AUTH_SOCK")
+ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "TERM", "TMPDIR", "TZ", "SSH_AUTH_SOCK")
+LOCALE = "C.UTF-8"      # every libc has it; Ansible does not start under one that this machine lacks
 
 
 def apply(
@@ -118,6 +119,7 @@ def _environment(private: Path, playbooks: Path, artifacts: str) -> dict[str, st
         "ANSIBLE_CALLBACK_PLUGINS": str(get_callback_dir()),
         "ANSIBLE_STDOUT_CALLBACK": "awx_display",   # ansible-runner's: it writes the events that we read
         "AWX_ISOLATED_DATA_DIR": artifacts,
+        "LC_ALL": LOCALE,
         "PYTHONPATH": str(Path(provisioner.__file__).parent.parent),
     }
 

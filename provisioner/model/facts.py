@@ -35,6 +35,8 @@ class Facts:
     epoch: float                    # the host's clock, seconds since 1970, when it answered
     interfaces: tuple[Interface, ...] = ()
     kernel_modules: Mapping[str, bool] = field(default_factory=dict)
+    uid: int = 0                    # of the user that we are there, after sudo
+    systemd: bool = True            # is it the init that runs there?
 
     def interface_of(self, address: str) -> str | None:
         """Return the name of the interface that carries `address` (without prefix), or None."""

@@ -204,6 +204,18 @@ def _logins(cluster: Cluster) -> Faults:
         yield from _login(("hosts", name, "ssh"), spec.ssh)
 
 
+def _becomes_root(cluster: Cluster) -> Faults:
+    """Refuse a login that can change nothing there; told where it is written, once for all hosts that inherit it."""
+    told: set[Path] = set()
+    for name, spec in cluster.hosts.items():
+        ssh = cluster.ssh_of(name)
+        own = spec.ssh.become is not None or spec.ssh.user is not None
+        path: Path = ("hosts", name, "ssh") if own else ("ssh", "become")
+        if ssh.become == "none" and ssh.user != "root" and path not in told:
+            told.add(path)
+            yield path, f"become: none is for root itself; {ssh.user} needs `become: sudo`, without a password"
+
+
 def _login(path: Path, ssh: Ssh | SshOverride) -> Faults:
     if ssh.user is not None and not _USER.fullmatch(ssh.user):
         yield (*path, "user"), f"`{ssh.user}` is not a user name"
@@ -276,7 +288,7 @@ Rule = Callable[[Cluster], Faults]
 _ALWAYS: tuple[Rule, ...] = (
     _supported_version, _ranges_apart, _ranges_usable, _range_sizes, _addresses, _vip, _host_names, _roles_once,
     _labels_and_taints, _load_balancer_needs_vip, _api_port_free, _external_syntax, _extra_sans, _operators,
-    _components, _logins, _lab_is_private, _lab_size,
+    _components, _logins, _becomes_root, _lab_is_private, _lab_size,
 )
 _WHOLE: tuple[Rule, ...] = (
     _control_plane_exists, _one_api_address, _etcd_is_stacked, _etcd_is_odd, _operators_exist,

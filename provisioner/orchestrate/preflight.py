@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from provisioner.errors import KubewrightError, PreflightRefused, Unreachable, UsageFault
+from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
 from provisioner.model.inspection import Inspection
@@ -20,17 +20,26 @@ from provisioner.operate.checks.finding import Finding, Group, HostSeen, Seen, g
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
 from provisioner.transport import remote
+from provisioner.transport.pool import raise_all
 
 MIB = 1 << 20
+UNASKED = "-"                   # the word for a question that nobody was asked: it is not ok
 
 
 @dataclass(frozen=True)
 class Report:
-    """What all checks found; fit means that no finding is an error."""
+    """What all checks found; fit means that no finding is an error.
+
+    `answered` says how many hosts each check could be asked of, `beside` what no host's finding is: why there is no
+    plan. Faults of hosts, not their findings, decide the exit code where there is nothing else.
+    """
 
     hosts: int
     findings: tuple[Finding, ...]
+    answered: Mapping[str, int]
     skipped: frozenset[str] = field(default_factory=frozenset)
+    faults: Mapping[str, KubewrightError] = field(default_factory=dict)
+    beside: KubewrightError | None = None
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -41,35 +50,55 @@ class Report:
         return tuple(f for f in self.findings if f.severity == "warning")
 
     def result(self, check: str) -> tuple[str, tuple[str, ...]]:
-        """Return the worst word for one check (ok, warning, error, skipped), and the hosts that it is about."""
+        """Return the worst word for one check, and the hosts that it is about.
+
+        It is ok, warning, error, skipped, or `-` where nobody could be asked.
+        """
         if check in self.skipped:
             return "skipped", ()
         for word, findings in (("error", self.errors), ("warning", self.warnings)):
             hosts = tuple(dict.fromkeys(f.host for f in findings if f.check == check))
             if hosts:
                 return word, hosts
-        return "ok", ()
-
-    def asked(self, check: str) -> int:
-        """Return how many hosts could be asked: one that we cannot log in to is judged by nothing else."""
-        names = [c.name for c in table.CHECKS]
-        earlier = set(table.REACHING) & set(names[:names.index(check)])
-        return self.hosts - len({f.host for f in self.errors if f.check in earlier})
+        return ("ok" if self.answered[check] else UNASKED), ()
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the report as plain values."""
-        checks = [{"name": c.name, "doc": c.doc, "result": self.result(c.name)[0]} for c in table.CHECKS]
-        return {"fit": not self.errors, "hosts": self.hosts, "checks": checks,
+        checks = [{"name": c.name, "doc": c.doc, "result": self.result(c.name)[0], "asked": self.answered[c.name]}
+                  for c in table.CHECKS]
+        return {"fit": not self.errors and self.beside is None, "hosts": self.hosts, "checks": checks,
                 "findings": [f.to_json() for f in self.findings]}
 
-    def refuse(self) -> None:
-        """Raise PreflightRefused with every error of every host, those of one cause in one line."""
-        if self.errors:
-            hosts = len({f.host for f in self.errors})
-            groups = grouped(self.errors)
-            raise PreflightRefused(
-                f"{hosts} of {self.hosts} hosts {'is' if hosts == 1 else 'are'} not fit; nothing was changed anywhere",
-                details=[line for group in groups for line in lines(group)], hint="kubewright check")
+    @property
+    def exit_code(self) -> int:
+        """Return how a command ends that has found this; 0 where every host is fit."""
+        fault = self._fault("")
+        return fault.exit_code if fault else 0
+
+    def refuse(self, hint: str = "kubewright check") -> None:
+        """Raise every error of every host, those of one cause in one line.
+
+        It is PreflightRefused, Unreachable where no host lets us in at all, LockHeld where runs at work are all that is
+        in the way.
+        """
+        fault = self._fault(hint)
+        if fault:
+            raise fault
+
+    def _fault(self, hint: str) -> KubewrightError | None:
+        if not self.errors:
+            return self.beside
+        hosts = {f.host for f in self.errors}
+        details = [line for group in grouped(self.errors) for line in lines(group)]
+        if self.beside is not None:
+            details.append(self.beside.message)
+        kind: type[KubewrightError] = PreflightRefused
+        if {f.check for f in self.errors} == {"idle"}:
+            kind = LockHeld
+        elif len(self.faults) == self.hosts and all(isinstance(f, Unreachable) for f in self.faults.values()):
+            kind = Unreachable
+        return kind(f"{len(hosts)} of {self.hosts} hosts {'is' if len(hosts) == 1 else 'are'} not fit; "
+                    "nothing was changed anywhere", details=details, hint=hint)
 
 
 def lines(group: Group) -> Iterable[str]:
@@ -89,12 +118,22 @@ def known_checks(names: Collection[str]) -> None:
 def look(session: Session, skip: Collection[str] = ()) -> Report:
     """Run every check on every host and return all that was found; reads only.
 
-    Hosts that do not answer are findings. A step that still runs on one raises LockHeld: what it is about to change
-    cannot be judged.
+    What fails on one host is a finding of that host, and hides nothing of the others.
     """
     faults = _meet(session)
-    plan = None if faults or _report(session).errors else survey(session)
-    return _report(session, skip, faults, _inspect(session, session.observed), plan)
+    plan, beside = (None, None) if faults or _report(session).errors else _plan(session)
+    inspections, failed = _inspect_each(session)
+    return _report(session, skip, {**faults, **failed}, inspections, plan, beside)
+
+
+def _plan(session: Session) -> tuple[Plan | None, KubewrightError | None]:
+    """Return the plan, which says what is missing on each host, or why there is none."""
+    observed = session.observed
+    try:
+        return survey(session), None
+    except KubewrightError as fault:
+        session.observed = observed
+        return None, fault
 
 
 def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
@@ -122,25 +161,36 @@ def _meet(session: Session) -> dict[str, KubewrightError]:
     """Observe every host, set `session.observed` to those that answered, and return why the others did not."""
     outcomes = remote.observe_each(session.pool, {h.name: () for h in session.cluster.machines})
     session.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
-    faults = {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)}
-    for fault in faults.values():
-        if not isinstance(fault, Unreachable):
-            raise fault
-    return faults
+    return {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)}
+
+
+def _inspect_each(session: Session) -> tuple[dict[str, Inspection], dict[str, KubewrightError]]:
+    """Inspect every host that could be met as root, and keep every host's outcome."""
+    unfit = {f.host for f in _report(session).errors if f.check in table.REACHING}
+    outcomes = remote.inspect_each(session.pool, [h for h in session.observed if h not in unfit], _question(session))
+    return ({n: o for n, o in outcomes.items() if isinstance(o, Inspection)},
+            {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)})
 
 
 def _inspect(session: Session, hosts: Iterable[str]) -> dict[str, Inspection]:
-    return remote.inspect(session.pool, hosts, ports=occupied.ports_to_ask(session.cluster),
-                          paths=tuple(occupied.EVIDENCE), directories=machine.DIRECTORIES)
+    return raise_all(remote.inspect_each(session.pool, hosts, _question(session)))
+
+
+def _question(session: Session) -> dict[str, Any]:
+    return {"ports": list(occupied.ports_to_ask(session.cluster)), "paths": list(occupied.EVIDENCE),
+            "directories": list(machine.DIRECTORIES)}
 
 
 def _report(
     session: Session, skip: Collection[str] = (), faults: Mapping[str, KubewrightError] | None = None,
     inspections: Mapping[str, Inspection] | None = None, plan: Plan | None = None,
+    beside: KubewrightError | None = None,
 ) -> Report:
     hosts = {name: _seen(session, name, (inspections or {}).get(name), plan) for name in session.observed}
     seen = Seen(session.cluster, session.lock, hosts, faults or {})
-    return Report(len(session.cluster.hosts), tuple(table.run(seen, skip)), frozenset(skip))
+    findings = tuple(table.run(seen, skip))
+    return Report(len(session.cluster.hosts), findings, table.asked(seen, findings), frozenset(skip), faults or {},
+                  beside)
 
 
 def _seen(session: Session, name: str, inspection: Inspection | None, plan: Plan | None) -> HostSeen:

@@ -24,6 +24,7 @@ STALL_TIMEOUT = 60.0          # a stream that moves no byte for this long is dea
 PATIENCE = 75.0               # seconds to log in again where we were logged in: a minute's cut, and a bit
 CHANNELS = 8                  # sshd's default MaxSessions is 10
 READ_SIZE = 1 << 18
+ENGLISH = ("env", "LC_ALL=C")  # whatever language the host speaks: what sudo says must be known to us
 RETRY = 0.5                   # seconds between two tries to log in again
 Sink = Callable[[bytes], object]
 """Takes a command's output as it comes."""
@@ -114,8 +115,8 @@ class Connection:
         With a `sink`, stdout goes there as it comes and is empty in the answer; what it raises ends the command's
         channel and is passed on.
         """
-        elevated = sudo and self.target.become == "sudo" and self.target.user != "root"
-        words = ["sudo", "-n", "--", *argv] if elevated else list(argv)
+        elevated = sudo and self.target.elevates
+        words = [*ENGLISH, *(("sudo", "-n", "--") if elevated else ()), *argv]
         doing = f"running {_short(argv)}"
         with self._channels:
             done = self._exec(shlex.join(words), chunks, time.monotonic() + timeout, doing, timeout, sink)

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from provisioner.applier.package import argv, build_zipapp, frame
-from provisioner.errors import KubewrightError, LockHeld, Unreachable
+from provisioner.applier.package import answer_of, argv, build_zipapp, frame
+from provisioner.errors import KubewrightError, LockHeld
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection, Listener
@@ -21,15 +21,16 @@ from provisioner.model.observed import HostObserved, ObservedItem
 from provisioner.transport.connection import Completed, Connection
 from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.pool import Pool, raise_all
+from provisioner.transport.refusals import only_says, refusal
 
 CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
 OBSERVE_WAIT = 120
+STALE = 16                      # its exit status where a host is not what the plan saw
 FENCED = 14                     # the applier's exit status for a request of an older epoch
 LOCK_TIMEOUT = 15.0             # seconds for a look at the lock's record; a host without an answer does not vote
 ALIVE = 1.0                     # seconds between two signs of life of ours to a host that samples
 STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken line, not a slow one
-TOO_OLD = "too old"              # how the applier's bootstrap begins when it cannot run there
 LOG_LINE = b'"__REALTIME_TIMESTAMP"'   # what every line of journald's JSON has, and no answer of ours
 LOG_WAIT = 7 * 86400.0          # seconds after which a log that is followed ends
 ATTACHES = 3                    # times that a command is asked whose connection is lost
@@ -63,7 +64,7 @@ def attached(connection: Connection, ask: Callable[[], T]) -> T:
 
 def _answer(connection: Connection, command: str, done: Completed) -> dict[str, Any]:
     _raise_failed(connection, command, done)
-    answer = _object(connection, command, done.stdout)
+    answer = _object(connection, command, done)
     if done.rc == FENCED:
         raise LockHeld(f"{connection.name}: applier {command}: {answer.get('message')}", code="lock-lost",
                        details=["nothing was done there"], hint="kubewright status")
@@ -71,29 +72,14 @@ def _answer(connection: Connection, command: str, done: Completed) -> dict[str, 
 
 
 def _raise_failed(connection: Connection, command: str, done: Completed) -> None:
-    host, doing = connection.name, f"applier {command}"
-    text = done.stderr.decode(errors="replace").strip()
-    if done.rc not in (0, FENCED, 16):
-        if b"python3" in done.stderr and (b"not found" in done.stderr or b"No such file" in done.stderr):
-            raise HostFault(host, doing, "there is no python3 on the host", code="no-python",
-                            hint=f"on {host}: apt-get install -y python3-minimal")
-        if text.startswith(TOO_OLD):
-            raise HostFault(host, doing, f"{text.removeprefix('too old: ')} is {TOO_OLD}; 3.9 is needed",
-                            code="python-old", hint=f"install a newer operating system on {host}")
-        raise KubewrightError(f"{host}: {doing}: exit {done.rc}: {text.splitlines()[-1] if text else 'no words'}",
-                              details=text.splitlines()[-20:-1], code="applier-failed")
+    if done.rc not in (0, FENCED, STALE):
+        raise refusal(connection.target, f"applier {command}", done)
 
 
-def _object(connection: Connection, command: str, text: bytes) -> dict[str, Any]:
-    host, doing = connection.name, f"applier {command}"
-    try:
-        answer = json.loads(text)
-    except ValueError:
-        start = text[:120].decode(errors="replace").strip()
-        raise Unreachable(f"{host}: {doing}: the answer is not JSON: {start!r}", code="not-json",
-                          hint=f"does a login script of {connection.target.user} print text on {host}?") from None
-    if not isinstance(answer, dict):
-        raise KubewrightError(f"{host}: {doing}: the answer is not an object")
+def _object(connection: Connection, command: str, done: Completed) -> dict[str, Any]:
+    answer = answer_of(done.stdout)
+    if answer is None:
+        raise only_says(connection.target, f"applier {command}", done)
     return answer
 
 
@@ -157,7 +143,7 @@ def fence(connection: Connection, epoch: int, *, wait: int = OBSERVE_WAIT) -> in
     """
     done = connection.run(argv("fence"), frame({"epoch": epoch, "wait": wait}), timeout=wait + SLACK)
     _raise_failed(connection, "fence", done)
-    answer = _object(connection, "fence", done.stdout)
+    answer = _object(connection, "fence", done)
     if "busy" in answer:
         raise _busy(connection.name, "installing an epoch", answer["busy"], wait)
     return int(answer["epoch"])
@@ -196,11 +182,13 @@ def _store_stream(artifacts: Sequence[tuple[Artifact, Path]], progress: Progress
                 progress(len(chunk))
 
 
-def inspect(pool: Pool, hosts: Iterable[str], *, ports: Sequence[int], paths: Sequence[str],
-            directories: Sequence[str]) -> dict[str, Inspection]:
-    """Ask hosts who listens on `ports`, which of `paths` exist, and how much room `directories` have."""
-    request = {"ports": list(ports), "paths": list(paths), "directories": list(directories)}
-    return raise_all(pool.map(lambda c: inspection_of(call(c, "inspect", request)), hosts))
+def inspect_each(pool: Pool, hosts: Iterable[str], question: Mapping[str, Any],
+                 ) -> dict[str, Inspection | KubewrightError]:
+    """Ask hosts what preflight wants to know before they are changed, and keep every host's outcome.
+
+    The question names `ports` (who listens?), `paths` (which exist?) and `directories` (how much room?).
+    """
+    return pool.map(lambda c: inspection_of(call(c, "inspect", question)), hosts)
 
 
 def inspection_of(answer: Mapping[str, Any]) -> Inspection:
@@ -234,7 +222,7 @@ def sample(connection: Connection, request: Mapping[str, Any], take: Callable[[d
         *whole, left = bytes(rest).split(b"\n")
         rest[:] = left
         for line in whole:
-            take(_object(connection, "sample", line))
+            take(_object(connection, "sample", Completed(0, line, b"")))
 
     done = connection.stream(argv("sample"), _alive(frame({**request, "duration": duration}), stop),
                              timeout=duration + SLACK, sink=lines)

@@ -56,6 +56,11 @@ class Target:
         """Return the place itself, without the way to it."""
         return Hop(self.user, self.address, self.port)
 
+    @property
+    def elevates(self) -> bool:
+        """Say whether commands go through sudo: root needs none."""
+        return self.become == "sudo" and self.user != "root"
+
 
 def targets_of(inventory: Inventory) -> dict[str, Target]:
     """Return a target for every machine, per-host `ssh` before the cluster's."""

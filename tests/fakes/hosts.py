@@ -206,7 +206,7 @@ class FakeHosts:
         """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
         patch.setattr(remote, "observe", self.observe)
         patch.setattr(remote, "observe_each", self.observe_each)
-        patch.setattr(remote, "inspect", lambda pool, hosts, **_: dict.fromkeys(hosts, ROOM))
+        patch.setattr(remote, "inspect_each", lambda pool, hosts, question: dict.fromkeys(hosts, ROOM))
         patch.setattr(remote, "probe", self.probe)
         patch.setattr(remote, "read", self.read)
         patch.setattr(remote, "kept", self.kept)

@@ -70,6 +70,7 @@ class Check:
     doc: str
     run: Callable[[Seen], Iterator[tuple[str, Found]]]
     needed: bool = False             # cannot be skipped: without it the host tells nothing, or no plan can be made
+    asked: Callable[[HostSeen], bool] = lambda host: True      # is it answered by what was asked of this host?
 
     def findings(self, seen: Seen) -> Iterator[Finding]:
         """Return what this check finds, host by host."""
@@ -86,6 +87,11 @@ def each(ask: Callable[[Seen, HostSeen], Iterator[Found]]) -> Callable[[Seen], I
                 yield name, found
 
     return run
+
+
+def inspected(host: HostSeen) -> bool:
+    """Say whether the host was asked for more than its facts."""
+    return host.inspection is not None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from provisioner.errors import KubewrightError
 from provisioner.operate.checks.finding import Found, HostSeen, Seen, Severity
 
-_PYTHON_FAULTS = ("no-python", "python-old")
+BUSY = "host-busy"
+_PYTHON_FAULTS = ("no-python", "python-old", "python-incomplete")
 # An unpinned key is one cause with one cure on all hosts, whatever each of them showed.
 _ONE_CAUSE = {"host-key-unknown": ("the host key is not pinned", "kubewright trust")}
 
@@ -15,7 +16,7 @@ _ONE_CAUSE = {"host-key-unknown": ("the host key is not pinned", "kubewright tru
 def answers(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Ask that we can log in: network, host key, our own key."""
     for host, fault in seen.faults.items():
-        if fault.code not in _PYTHON_FAULTS and not fault.code.startswith("sudo"):
+        if fault.code not in (*_PYTHON_FAULTS, BUSY) and not fault.code.startswith("sudo"):
             yield host, _told(host, fault)
 
 
@@ -23,6 +24,17 @@ def becomes_root(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Ask that sudo gives us root without a question."""
     for host, fault in seen.faults.items():
         if fault.code.startswith("sudo"):
+            yield host, _told(host, fault)
+    for name, seen_there in seen.hosts.items():
+        if seen_there.facts.uid:
+            yield name, ("error", f"we are user {seen_there.facts.uid} there, not root",
+                         "in cluster.yaml: ssh.become: sudo, or ssh.user: root")
+
+
+def is_idle(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that no step of a run is at work: what it is about to change cannot be judged."""
+    for host, fault in seen.faults.items():
+        if fault.code == BUSY:
             yield host, _told(host, fault)
 
 

@@ -35,6 +35,12 @@ def system(seen: Seen, host: HostSeen) -> Iterator[Found]:
         yield "error", f"{here} is not supported; supported is {', '.join(SUPPORTED_OS.values())}", _new_system(host)
 
 
+def init(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for systemd: everything of ours runs as its units."""
+    if not host.facts.systemd:
+        yield "error", "systemd does not run there (a container, or another init)", _new_system(host)
+
+
 def _new_system(host: HostSeen) -> str:
     return f"install {next(iter(SUPPORTED_OS.values()))} on {host.name}, or take another machine"
 

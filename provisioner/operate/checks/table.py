@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from provisioner.operate.checks import identity, machine, occupied
-from provisioner.operate.checks.finding import Check, Finding, Found, Seen, each
+from provisioner.operate.checks.finding import Check, Finding, Found, Seen, each, inspected
 
 
 def _python(seen: Seen) -> Iterator[tuple[str, Found]]:
@@ -17,25 +17,41 @@ CHECKS: tuple[Check, ...] = (
     Check("ssh", "we can log in", identity.answers, needed=True),
     Check("sudo", "we become root without a password", identity.becomes_root, needed=True),
     Check("python", "Python 3.9 or later", _python, needed=True),
+    Check("idle", "no step of a run is at work there", identity.is_idle, needed=True),
+    Check("init", "systemd is its init", each(machine.init), needed=True),
     Check("os", "a supported operating system", each(machine.system)),
     Check("arch", "artifacts.lock has binaries for it", each(machine.architecture), needed=True),
     Check("address", "an interface carries the inventory's address", each(identity.address), needed=True),
     Check("hostname", "no two hosts of one name", identity.hostname),
     Check("machine-id", "no two hosts from one cloned root", identity.machine_id),
-    Check("product", "no two hosts of one firmware UUID", identity.product),
+    Check("product", "no two hosts of one firmware UUID", identity.product, asked=inspected),
     Check("clock", "the clock agrees with this machine's", each(machine.clock)),
     Check("cpus", "enough CPUs for the roles", each(machine.cpus)),
     Check("memory", "enough memory for the roles", each(machine.memory)),
-    Check("disk", "room for artifacts, images and data", each(machine.disk)),
-    Check("swap", "no swap", each(machine.swap)),
+    Check("disk", "room for artifacts, images and data", each(machine.disk), asked=inspected),
+    Check("swap", "no swap", each(machine.swap), asked=inspected),
     Check("cgroup", "cgroups that the kubelet accepts", each(machine.cgroup)),
-    Check("ports", "nobody else on the ports we need", each(occupied.ports_free)),
-    Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster)),
+    Check("ports", "nobody else on the ports we need", each(occupied.ports_free), asked=inspected),
+    Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster), asked=inspected),
 )
-REACHING = ("ssh", "sudo", "python")     # a host that fails one of these is judged by nothing after it
+REACHING = ("ssh", "sudo", "python", "idle")     # a host that fails one of these is judged by nothing after it
 SKIPPABLE = tuple(check.name for check in CHECKS if not check.needed)
 
 
 def run(seen: Seen, skip: Collection[str] = ()) -> list[Finding]:
     """Return what all checks but those skipped find, check by check."""
     return [finding for check in CHECKS if check.name not in skip for finding in check.findings(seen)]
+
+
+def asked(seen: Seen, findings: Iterable[Finding]) -> dict[str, int]:
+    """Return of how many hosts each check could be asked: one that we cannot log in to is judged by nothing else."""
+    errors = [f for f in findings if f.severity == "error"]
+    answers = {}
+    for number, check in enumerate(CHECKS):
+        if check.name in REACHING:
+            earlier = {c.name for c in CHECKS[:number]}
+            lost = {f.host for f in errors if f.check in earlier}
+            answers[check.name] = len({*seen.hosts, *seen.faults} - lost)
+        else:
+            answers[check.name] = sum(check.asked(host) for host in seen.hosts.values())
+    return answers

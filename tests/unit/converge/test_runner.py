@@ -48,6 +48,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, dict
     with rig_in(tmp_path_factory.mktemp("played")) as rig, pytest.MonkeyPatch.context() as patch:
         patch.setenv("MY_TOKEN", "canary-environment")
         patch.setenv("ANSIBLE_STDOUT_CALLBACK", "canary-environment")
+        for name in ("LC_ALL", "LANG", "LC_MESSAGES"):
+            patch.setenv(name, "xx_XX.UTF-8")       # a locale that this machine does not have
         rig.bundle(**steps)
         known = rig.directory / "known_hosts"
         kind, blob, *_ = keygen(tmp_path_factory.mktemp("key") / "other").split()

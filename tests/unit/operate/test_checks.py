@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioner.errors import KubewrightError
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster
 from provisioner.model.facts import Interface
@@ -51,8 +52,9 @@ def inspection_of(seen: Case) -> Inspection:
 
 def seen_of(case: Case) -> Seen:
     cluster = cluster_of(case)
-    faults = {h: HostFault(h, "connecting", f["saw"], code=f["code"], hint=f["hint"])
-              for h, f in case.get("faults", {}).items()}
+    faults: dict[str, KubewrightError] = {
+        h: HostFault(h, "connecting", f["saw"], code=f["code"], hint=f["hint"])
+        for h, f in case.get("faults", {}).items()}
     return Seen(cluster, lock(), {n: host_of(cluster, n, a) for n, a in case["hosts"].items()}, faults)
 
 
@@ -69,6 +71,14 @@ def test_every_check_is_found_by_some_case() -> None:
     assert found == {check.name for check in table.CHECKS}
 
 
+def test_what_no_host_could_be_asked_is_not_answered() -> None:
+    seen = seen_of({"hosts": {"w1": {"inspection": None}, "w2": {}},
+                    "faults": {"cp1": {"saw": "x", "code": "refused", "hint": ""},
+                               "cp2": {"saw": "x", "code": "sudo-password", "hint": ""}}})
+    asked = table.asked(seen, table.run(seen))
+    assert [asked[name] for name in ("ssh", "sudo", "python", "idle", "os", "disk")] == [4, 3, 2, 2, 2, 1]
+
+
 def test_a_skipped_check_finds_nothing_and_the_others_still_do() -> None:
     seen = seen_of({"hosts": {"w1": {"facts": {"os_id": "arch", "cgroup": "v1"}}}})
     assert {f.check for f in table.run(seen)} == {"os", "cgroup"}
@@ -76,7 +86,7 @@ def test_a_skipped_check_finds_nothing_and_the_others_still_do() -> None:
 
 
 def test_what_no_plan_can_be_made_without_cannot_be_skipped() -> None:
-    assert {c.name for c in table.CHECKS} - set(table.SKIPPABLE) == {*table.REACHING, "arch", "address"}
+    assert {c.name for c in table.CHECKS} - set(table.SKIPPABLE) == {*table.REACHING, "init", "arch", "address"}
 
 
 def test_hosts_with_one_cause_share_a_line_and_a_cure() -> None:

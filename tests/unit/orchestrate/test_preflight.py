@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from provisioner.cli import main as command
-from provisioner.errors import LockHeld, PreflightRefused, UsageFault
+from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, RefusedForSafety, UsageFault
 from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.orchestrate import preflight, session
 from provisioner.transport import remote
@@ -29,10 +29,10 @@ class Asked:
     """Answers `inspect` from a table, and remembers who was asked."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Inspection] = {}
+        self.answers: dict[str, Inspection | KubewrightError] = {}
         self.calls: list[tuple[str, ...]] = []
 
-    def inspect(self, pool: object, hosts: Iterable[str], **_: Any) -> dict[str, Inspection]:
+    def inspect_each(self, pool: object, hosts: Iterable[str], question: object) -> dict[str, Any]:
         names = tuple(hosts)
         if names:
             self.calls.append(names)
@@ -42,7 +42,7 @@ class Asked:
 @pytest.fixture
 def asked(world: World, monkeypatch: pytest.MonkeyPatch) -> Asked:
     double = Asked()
-    monkeypatch.setattr(remote, "inspect", double.inspect)
+    monkeypatch.setattr(remote, "inspect_each", double.inspect_each)
 
     def observe_each(pool: object, items: Any) -> dict[str, Any]:
         up = {n: i for n, i in items.items() if not world.hosts.hosts[n].down}
@@ -167,11 +167,73 @@ def test_a_misspelt_check_is_refused_before_any_host_is_asked(world: World, aske
     assert asked.calls == []
 
 
-def test_a_step_that_still_runs_is_no_finding(world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    busy = LockHeld("cp1: observing: step x still runs after 120 s")
-    monkeypatch.setattr(remote, "observe_each", lambda pool, items: {"cp1": busy})
-    with world.session() as one, pytest.raises(LockHeld):
-        preflight.look(one)
+def told(world: World, monkeypatch: pytest.MonkeyPatch, **faults: KubewrightError) -> None:
+    """Let these hosts answer with faults, the others as they are."""
+    real = remote.observe_each
+    monkeypatch.setattr(remote, "observe_each", lambda pool, items: {
+        **real(pool, {n: i for n, i in items.items() if n not in faults}),
+        **{n: f for n, f in faults.items() if n in items}})
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split() for line in text.splitlines()}
+
+
+def test_a_step_that_still_runs_is_told_beside_what_the_others_have(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    told(world, monkeypatch, cp1=LockHeld("cp1: observing: step x still runs after 120 s", code="host-busy"))
+    assert run(world, monkeypatch, "check") == 14
+    asked.answers = {"cp2": NGINX}
+    assert run(world, monkeypatch, "check") == 11
+    err = capsys.readouterr().err
+    assert "cp1: idle: observing: step x still runs after 120 s" in err and "cp2: ports: port 6443" in err
+
+
+@pytest.mark.parametrize("fault", [
+    HostFault("cp1", "applier observe", "the login of root only says: go away", code="login-only-says"),
+    KubewrightError("cp1: applier observe: exit 1: applier: torn", code="applier-failed"),
+    KubewrightError("cp1: this is a bug: KeyError: 'x'")])
+def test_whatever_fails_on_one_host_is_its_finding_and_hides_no_other(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        fault: KubewrightError) -> None:
+    told(world, monkeypatch, cp1=fault)
+    asked.answers = {"cp2": NGINX, "w1": KubewrightError("w1: applier inspect: exit 1: applier: odd", code="x")}
+    assert run(world, monkeypatch, "check") == 11
+    out, err = capsys.readouterr()
+    assert rows_of(out)["ssh"][1:4] == ["error", "cp1,", "w1"]
+    assert [line.partition(": ")[0] for line in err.splitlines() if ": ssh: " in line or ": ports: " in line] == [
+        "cp1", "w1", "cp2"]
+    assert "hint: " not in err, "the command that would tell more is this one"
+
+
+def test_a_question_that_nobody_was_asked_is_not_answered_and_nobody_reachable_is_12(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for host in world.hosts.hosts.values():
+        host.down = True
+    assert run(world, monkeypatch, "check") == 12
+    rows = rows_of(capsys.readouterr().out)
+    assert {tuple(row[1:5]) for name, row in rows.items() if name not in ("CHECK", "ssh")} == {("-", "0", "of", "5")}
+    assert run(world, monkeypatch, "-o", "json", "check") == 12
+    document = json.loads(capsys.readouterr().out)
+    assert {(c["result"], c["asked"]) for c in document["checks"] if c["name"] != "ssh"} == {("-", 0)}
+    assert document["fit"] is False
+
+
+def test_why_there_is_no_plan_is_told_after_the_findings(
+        built: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.answers = {"cp2": NGINX}
+
+    def refused(session: object) -> None:
+        raise RefusedForSafety("the cluster on these hosts has another CA", code="foreign-ca")
+
+    monkeypatch.setattr(preflight, "survey", refused)
+    assert run(built, monkeypatch, "check") == 11
+    out, err = capsys.readouterr()
+    assert rows_of(out)["ports"][1:3] == ["error", "cp2"]
+    assert "cp2: ports: " in err and "another CA" in err
+    asked.answers = {}
+    assert run(built, monkeypatch, "check") == 15
+    assert "fit" not in capsys.readouterr().out
 
 
 def test_missing_bytes_are_the_plans_and_without_one_the_whole_lock_on_a_new_host(world: World, asked: Asked) -> None:

@@ -188,7 +188,7 @@ def test_root_needs_no_sudo_and_another_user_gets_it(
     base = target()
     for user in ("admin", "root"):
         Connection(Target(base.name, base.address, base.port, user, "sudo", None, base.known_hosts_file)).run(["id"])
-    assert seen == ["sudo -n -- id", "id"]
+    assert seen == ["env LC_ALL=C sudo -n -- id", "env LC_ALL=C id"], "what sudo says is known in English only"
 
 
 def test_sudo_that_asks_for_a_password_is_a_fault_with_a_hint(

@@ -14,6 +14,7 @@ import pytest
 
 from provisioner.errors import KubewrightError, LockHeld, Unreachable
 from provisioner.model.desired import Artifact, File
+from provisioner.model.inspection import Inspection
 from provisioner.transport import remote
 from provisioner.transport.connection import Completed, Connection
 from provisioner.transport.pool import Pool
@@ -70,10 +71,11 @@ def test_a_host_without_python_says_so(login: Login, monkeypatch: pytest.MonkeyP
     assert (caught.value.code, "python3" in caught.value.hint) == ("no-python", True)
 
 
-def test_words_around_the_answer_are_shown(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, 0, stdout=b"Welcome to cp1!\n{}")
-    with pytest.raises(Unreachable, match="cp1: applier read: the answer is not JSON: 'Welcome to cp1!"):
-        remote.read(login(), ["/x"])
+@pytest.mark.parametrize("words", [b"Welcome to cp1!\n", b"Welcome to cp1! ", b"{a brace}\n\xff\n"])
+def test_what_a_login_script_prints_before_the_answer_is_no_part_of_it(
+        login: Login, monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
+    answering(monkeypatch, 0, stdout=words + b'{"contents": ["YQ=="]}\n')
+    assert remote.read(login(), ["/x"]) == [b"a"]
 
 
 def test_the_appliers_own_fault_is_its_last_line(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +153,9 @@ def test_a_clock_of_this_very_machine_agrees_with_it(login: Login) -> None:
 def test_the_real_applier_is_asked_who_listens_and_what_is_there(login: Login, tmp_path: Path) -> None:
     line = login()
     with Pool({"cp1": line.target}) as pool:
-        seen = remote.inspect(pool, ["cp1"], ports=[line.target.port], paths=[str(tmp_path), f"{tmp_path}/x"],
-                              directories=["/var/lib"])["cp1"]
+        seen = remote.inspect_each(pool, ["cp1"], {
+            "ports": [line.target.port], "paths": [str(tmp_path), f"{tmp_path}/x"], "directories": ["/var/lib"]})["cp1"]
+    assert isinstance(seen, Inspection)
     assert [(one.port, one.is_loopback) for one in seen.listeners] == [(line.target.port, True)]
     assert seen.there == {str(tmp_path)}
     assert seen.disks[0].paths == ("/var/lib",)
