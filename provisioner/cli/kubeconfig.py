@@ -13,6 +13,7 @@ from provisioner.cli.context import Context
 from provisioner.orchestrate import private
 
 if TYPE_CHECKING:
+    from provisioner.model.cluster import Cluster
     from provisioner.model.inventory import Inventory
     from provisioner.orchestrate.session import Session
 
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--output", "target", type=click.Path(dir_okay=False, path_type=Path), default=None,
               help="File to write (0600); default: standard output.")
+@click.option("--shared", is_flag=True,
+              help="Fetch kubernetes-admin's credentials from a control plane, for who is no operator.")
 @click.pass_obj
-def kubeconfig(context: Context, target: Path | None) -> int:
-    """Fetch kubernetes-admin's credentials from a control plane; your own kubeconfig is not touched."""
+def kubeconfig(context: Context, target: Path | None, shared: bool) -> int:
+    """Issue an administrator's certificate to you; your own kubeconfig is not touched.
+
+    It bears your name, the comment of your key under `operators:`. So the API's audit log tells people apart, and who
+    is taken out of `operators:` is shut out by the next `up`. It lasts 90 days.
+    """
     import yaml
 
     if target is not None:
@@ -31,7 +38,7 @@ def kubeconfig(context: Context, target: Path | None) -> int:
     from provisioner.orchestrate.session import open_session
 
     with open_session(context.inventory, lambda event: None, run=False) as session:
-        text = yaml.safe_dump(_document(session), sort_keys=False)
+        text = yaml.safe_dump(_document(session.cluster, *_credentials(session, shared)), sort_keys=False)
     if target is None:
         click.echo(text, nl=False)
         return 0
@@ -41,9 +48,18 @@ def kubeconfig(context: Context, target: Path | None) -> int:
     return 0
 
 
-def _document(session: Session) -> dict[str, Any]:
-    cluster = session.cluster
-    ca, cert, key = (base64.b64encode(f.read_bytes()).decode() for f in session.admin_files())
+def _credentials(session: Session, shared: bool) -> tuple[bytes, bytes, bytes]:
+    """Return the CA's certificate, and a certificate with its key: a person's own, or the one that all can share."""
+    from provisioner.orchestrate import person
+
+    if not shared:
+        return person.credentials(session)
+    ca, certificate, key = (file.read_bytes() for file in session.admin_files())
+    return ca, certificate, key
+
+
+def _document(cluster: Cluster, *credentials: bytes) -> dict[str, Any]:
+    ca, cert, key = (base64.b64encode(text).decode() for text in credentials)
     name = f"kubewright-{cluster.cluster}"
     return {
         "apiVersion": "v1", "kind": "Config", "current-context": name,

@@ -13,6 +13,7 @@ from provisioner.compile.control_plane import TLS_MIN_VERSION
 from provisioner.compile.render import documents
 from provisioner.errors import InventoryRefused
 from provisioner.model.desired import KubeObject
+from provisioner.model.operators import user_names
 
 PROBER_NAMESPACE, PROBER = "kubewright-prober", "prober"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "kubewright"}
@@ -27,7 +28,8 @@ def objects(site: ClusterContext, arches: Sequence[str]) -> tuple[KubeObject, ..
 
 
 def _access(site: ClusterContext) -> Iterator[KubeObject]:
-    yield from _managed("access", "access.yaml", admin_group=pki.ADMIN_GROUP, kubelet_user=pki.KUBELET_CLIENT_USER)
+    yield from _managed("access", "access.yaml", admin_group=pki.ADMIN_GROUP, kubelet_user=pki.KUBELET_CLIENT_USER,
+                        operators=sorted(user_names(site.cluster.operators).values()))
     if site.cluster.network.plugin == "flannel":
         yield from _managed("access", "flannel.yaml", group=pki.NODES_GROUP)
     yield from _managed("access", "prober.yaml", namespace=PROBER_NAMESPACE, account=PROBER)

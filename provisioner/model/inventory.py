@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,8 @@ class Inventory:
         from provisioner.model.load import load_cluster  # pydantic costs 70 ms: only for those who read a file
 
         file = _file_of(Path(path))
-        return cls(path=file.parent, cluster=load_cluster(_text_of(file), _shown(file)), file=file)
+        read = cls(path=file.parent, cluster=load_cluster(_text_of(file), _shown(file)), file=file)
+        return replace(read, cluster=read.cluster.model_copy(update={"operators": read.operators}))
 
     @property
     def artifacts_lock_path(self) -> Path:

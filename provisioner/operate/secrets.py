@@ -15,7 +15,11 @@ import secrets as random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
 from provisioner.errors import InventoryRefused, RefusedForSafety
+from provisioner.model.operators import user_names
 from provisioner.model.secret import SecretRef
 from provisioner.operate import pki
 
@@ -103,6 +107,12 @@ class SecretStore:
         file = next(file for file, ca in PUBLIC_FILES.items() if ca == name)
         return pki.KeyPair((self._directory / file).read_bytes(), self.resolve(_KEY_OF_CA[name]))
 
+    def operator(self) -> str:
+        """Return the user name of the operator whose private key is at hand (operators.py), nothing without one."""
+        names = user_names(self._operators)
+        held = (_public_key(file) for file in self._identity_files if file.is_file())
+        return next((names[key] for key in held if key in names), "")
+
     def _recipients(self) -> list[object]:
         from pyrage import RecipientError, ssh
 
@@ -136,6 +146,17 @@ class SecretStore:
             f"secret {path.name}: none of your keys opens it (tried {', '.join(tried) or 'none'})",
             hint="name the private key of one of the `operators:` as ssh.key in cluster.yaml",
             code="secret-not-yours")
+
+
+def _public_key(identity: Path) -> str:
+    """Return the public half of a private key without a passphrase, nothing where the file is none."""
+    for load in (serialization.load_ssh_private_key, serialization.load_pem_private_key):
+        try:
+            public = load(identity.read_bytes(), password=None).public_key()
+            return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+            continue
+    return ""
 
 
 def _encrypt(value: bytes, recipients: Sequence[object]) -> bytes:

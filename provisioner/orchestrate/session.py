@@ -179,6 +179,11 @@ class Session:
         return self._fetch_credentials("admin", table.CA, table.ADMIN.path, table.ADMIN.key_path,
                                        self.answering(self.cluster.control_planes))
 
+    def cluster_ca(self) -> bytes:
+        """Return the cluster CA's certificate as a control plane has it; GateFailed where none does."""
+        hosts = self.answering(self.cluster.control_planes)
+        return self._on_first(hosts, lambda host: remote.read(self.pool.connection(host), (table.CA,)))[0]
+
     def forget_credentials(self) -> None:
         """Let the next use fetch them from the hosts anew: this run replaces those that no longer let us in."""
         self._kube = None

@@ -37,3 +37,23 @@ def test_anonymous_requests_see_health_and_nothing_else(cluster: Lab) -> None:
 def test_exactly_one_host_holds_the_vip(cluster: Lab) -> None:
     holders = [h for h in ("cp1", "cp2", "cp3") if "10.77.0.10/" in cluster.on(h, "ip", "-4", "addr", "show")]
     assert len(holders) == 1
+
+
+def test_an_administrator_is_known_to_the_api_by_their_own_name(cluster: Lab) -> None:
+    seen = json.loads(cluster.kubectl("auth", "whoami", "-o", "json"))
+    assert seen["status"]["userInfo"]["username"] == "operator:kubewright-lab"
+
+
+def test_flannel_on_a_node_may_write_to_the_node_itself_and_to_no_other(cluster: Lab) -> None:
+    pki = "/etc/kubernetes/pki"
+
+    def patched(node: str) -> str:
+        body = json.dumps({"metadata": {"annotations": {"example.org/who": "w1"}}})
+        return cluster.on(
+            "w1", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PATCH", "--cacert", f"{pki}/ca.crt",
+            "--cert", f"{pki}/kubelet-client.crt", "--key", f"{pki}/kubelet-client.key", "-d", body,
+            "-H", "Content-Type: application/merge-patch+json",
+            f"https://127.0.0.1:7443/api/v1/nodes/{node}/status")
+
+    assert f"{pki}/kubelet-client.crt" in cluster.on("w1", "cat", "/etc/kubernetes/flannel.conf")
+    assert (patched("w1"), patched("w2")) == ("200", "403")

@@ -190,7 +190,7 @@ def written(built: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_a_kubeconfig_written_here_is_listed_while_it_is_there(check: Check, written: Path) -> None:
     code, text = check("-v")
     (row,) = rows(text, str(written))
-    assert code == 0 and row[0] == "here" and row[3] == "364d"
+    assert code == 0 and row[0] == "here" and row[3] == "89d"
     written.unlink()
     assert rows(check("-v")[1], str(written)) == []
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,12 @@ from provisioner.errors import Interrupted
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
+from provisioner.operate import pki
 from provisioner.orchestrate import engine, session
 from provisioner.orchestrate.phase import Phase
+from provisioner.orchestrate.survey import survey
 from tests.fakes.api import node
-from tests.fakes.session import World, instant
+from tests.fakes.session import World, instant, operator_key
 
 KUBELET = "/var/lib/kubelet/config.yaml"
 
@@ -305,7 +308,13 @@ def test_kubeconfig_holds_everything_and_is_private_from_its_creation(
     pem = base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode()
     assert pem == built.secrets().public()["ca.crt"]
     assert b"CERTIFICATE" in base64.b64decode(user["user"]["client-certificate-data"])
-    assert b"admin.key" in base64.b64decode(user["user"]["client-key-data"])
+    seen = pki.read(base64.b64decode(user["user"]["client-certificate-data"]).decode(),
+                    built.secrets().ca_certificates())
+    assert seen is not None and (seen.issued_by, seen.common_name, seen.client) == ("cluster", "operator:lab", True)
+    assert seen.organization == "", "rights come by the name, which `up` binds, and by no group"
+    assert 89 < (seen.not_after - time.time()) / 86400 < 91
+    assert pki.is_pair(base64.b64decode(user["user"]["client-certificate-data"]).decode(),
+                       base64.b64decode(user["user"]["client-key-data"]).decode())
     assert document["current-context"] == document["contexts"][0]["name"] == "kubewright-lab"
     assert [p.name for p in tmp_path.glob(".admin.conf*")] == []
 
@@ -325,9 +334,26 @@ def test_kubeconfig_goes_to_stdout_where_no_file_is_named(built: World, run: Run
     assert ended.err == ""
 
 
-def test_kubeconfig_is_fetched_from_another_control_plane_when_the_first_has_none(built: World, run: Run) -> None:
+def test_each_operator_is_an_administrator_by_a_name_of_their_own_and_no_other_is(built: World) -> None:
+    with built.session() as opened:
+        objects = survey(opened).desired.objects
+    binding = next(o.body for o in objects if o.body["metadata"]["name"] == "kubewright:cluster-admins")
+    assert {(s["kind"], s["name"]) for s in binding["subjects"]} == {
+        ("Group", "kubewright:cluster-admins"), ("User", "operator:lab")}
+
+
+def test_who_is_no_operator_is_told_of_the_shared_credentials(built: World, run: Run) -> None:
+    operator_key(built.key)
+    ended = run("kubeconfig")
+    assert (ended.code, ended.out) == (10, "")
+    assert "none of your keys is that of one of the `operators:`" in ended.err
+    assert "kubeconfig --shared" in ended.err
+
+
+def test_the_shared_kubeconfig_is_fetched_from_another_control_plane_when_the_first_has_none(
+        built: World, run: Run) -> None:
     del built.hosts.hosts["cp1"].states["key", "/etc/kubernetes/pki/admin.key"]
-    document = yaml.safe_load(run("kubeconfig").out)
+    document = yaml.safe_load(run("kubeconfig", "--shared").out)
     assert b"of cp2" in base64.b64decode(document["users"][0]["user"]["client-key-data"])
 
 
