@@ -8,7 +8,8 @@ from . import files, locks
 from .host import Host
 
 FILE = "epoch.json"
-FENCED = "fenced"
+OWNER = "cluster.json"
+FENCED, FOREIGN = "fenced", "foreign"
 
 
 def installed(host: Host) -> int:
@@ -29,12 +30,33 @@ def refusal(host: Host, request: Mapping[str, Any]) -> Optional[dict[str, Any]]:
             "message": f"epoch {epoch} is over: a newer run (epoch {there}) owns this host"}
 
 
+def owner(host: Host) -> dict[str, Any]:
+    """Return the cluster that this host belongs to as its runs recorded it, empty where none ever did."""
+    return files.known(host.own(OWNER))
+
+
+def _another(host: Host, request: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+    """Return the answer to a run of a cluster that this host does not belong to, None where it does or to none yet.
+
+    `instead_of` is what that run saw here and takes over from: with anything else here another was quicker.
+    """
+    there, asked = owner(host), request.get("owner")
+    if asked is None or there in ({}, asked, request.get("instead_of")):
+        return None
+    return {"status": FOREIGN, "owner": there, "message": f"this host belongs to cluster {there.get('cluster')}"}
+
+
 def fence(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Install an epoch, only upward, when no step runs: whatever an older run began has ended when this answers."""
+    """Install an epoch, only upward, when no step runs: whatever an older run began has ended when this answers.
+
+    With `owner`, the host is recorded as that cluster's too, or the request is refused where it is another's.
+    """
     epoch = int(request["epoch"])
     try:
         with locks.exclusive(host, f"fence-{epoch}", float(request.get("wait", 120))):
-            refused = refusal(host, request)
+            refused = refusal(host, request) or _another(host, request)
+            if refused is None and request.get("owner") not in (None, owner(host)):
+                files.write_json(host.own(OWNER), request["owner"])
             if refused is None and epoch > installed(host):
                 files.write_json(host.own(FILE), {"epoch": epoch})
     except locks.Busy as busy:

@@ -23,6 +23,7 @@ def observe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     if request.get("facts"):
         answer["facts"] = facts.gather(host)
         answer["epoch"] = fence.installed(host)
+        answer["owner"] = fence.owner(host)
     return answer
 
 

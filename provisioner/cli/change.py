@@ -32,7 +32,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
     intent = replace(intent, allow=held_to.allowed)  # what the plan was allowed, whoever goes on with the run is too
     yes = yes or intent.plan_file is not None      # it was shown already
     context.enter_lab()
-    from provisioner.orchestrate import aside, carry, engine, journal, lock, prober
+    from provisioner.orchestrate import aside, carry, engine, journal, lock, owner, prober
     from provisioner.orchestrate.preflight import fit_survey, known_checks
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import create_secrets
@@ -44,6 +44,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
     with open_session(context.inventory, lambda event: None, run=True) as session:
         session.emit, session.max_unavailable = readers(context, session, events), limit
         session.origin, session.options = journal.origin(session, intent.verb), intent.to_json()
+        session.allowed = held_to.allowed
         aside.leave_out(session, intent.without)
         locked = lock.look(session)
         plan = intent.narrow(session, held_to.hold(session, fit_survey(session, intent.skip)), UP)
@@ -60,6 +61,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
             with locked.held():
                 if not session.secrets.exists:
                     plan = intent.narrow(session, held_to.hold_generated(create_secrets(session)), UP)
+                owner.claim(session)
                 engine.run(session, intent.phases(UP), prober.during(session, budget))
     if not events:
         click.echo(_end(context, session, time.monotonic() - began, plan))

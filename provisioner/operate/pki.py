@@ -147,6 +147,12 @@ def is_another(pem: str, ours: str) -> bool:
     return seen is not None and seen != _load(ours)
 
 
+def common_name(pem: str) -> str:
+    """Return the name that a certificate is issued to, "" for what is no certificate."""
+    certificate = _load(pem)
+    return _attribute(certificate.subject, NameOID.COMMON_NAME) if certificate else ""
+
+
 def is_pair(pem: str, key: str) -> bool:
     """Say whether `key` is the private key of the certificate `pem`."""
     certificate = _load(pem)

@@ -15,18 +15,20 @@ from provisioner.model.desired import File
 from provisioner.model.inventory import Inventory
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import NEEDS_FLAG, REFUSED, Plan, Verdict
+from provisioner.orchestrate import owner
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 
+FLAGS = rules.FLAGS | {owner.TAKE}
 _ITEM = File(path=HOST_PATH, phase="verify")
 
 
 def known_flags(allowed: Collection[str]) -> None:
     """Refuse words after `--allow` that no rule has: a misspelt one would allow nothing, in silence."""
-    unknown = sorted(set(allowed) - rules.FLAGS)
+    unknown = sorted(set(allowed) - FLAGS)
     if unknown:
         raise UsageFault(f"there is nothing called {', '.join(unknown)} that can be allowed",
-                         details=[f"can be allowed: {' '.join(sorted(rules.FLAGS))}"], hint="kubewright up --help")
+                         details=[f"can be allowed: {' '.join(sorted(FLAGS))}"], hint="kubewright up --help")
 
 
 def here(inventory: Inventory) -> Applied | None:

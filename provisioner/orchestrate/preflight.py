@@ -127,13 +127,13 @@ def look(session: Session, skip: Collection[str] = ()) -> Report:
 
 
 def _plan(session: Session) -> tuple[Plan | None, KubewrightError | None]:
-    """Return the plan, which says what is missing on each host, or why there is none."""
+    """Return the plan, which says what is missing on each host, or why there is none that is no finding."""
     observed = session.observed
     try:
         return survey(session), None
     except KubewrightError as fault:
         session.observed = observed
-        return None, fault
+        return None, None if session.foreign else fault
 
 
 def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
@@ -196,7 +196,8 @@ def _report(
 def _seen(session: Session, name: str, inspection: Inspection | None, plan: Plan | None) -> HostSeen:
     observed = session.observed[name]
     return HostSeen(session.cluster.machine(name), observed.facts, observed.clock_off, inspection,
-                    missing_mib(name, observed.facts.arch, session.lock, inspection, plan))
+                    missing_mib(name, observed.facts.arch, session.lock, inspection, plan),
+                    session.foreign.get(name))
 
 
 def missing_mib(host: str, arch: str, lock: ArtifactLock, inspection: Inspection | None, plan: Plan | None) -> int:

@@ -7,33 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from provisioner.compile import pki as table
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, compare
-from provisioner.compile.etcd import BOOTSTRAP_ENV, DATA_DIR
-from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety, Unreachable
+from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.applied import digest
-from provisioner.model.desired import Desired, Directory, File, HostDesired, Item, Unit
+from provisioner.model.desired import Desired, File, HostDesired, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import haproxy, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.nodes import label_changes
 from provisioner.operate.tls_secrets import compare_tls_secrets
-from provisioner.orchestrate import aside
+from provisioner.orchestrate import aside, owner
 from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
-# Written after the first etcd gate: from then on no member may ever be started as part of a new cluster.
-BOOTSTRAPPED = "/var/lib/kubewright/etcd/bootstrapped"
-MEMBER_DATA = f"{DATA_DIR}/member"
+BOOTSTRAPPED, MEMBER_DATA = owner.BOOTSTRAP_MARK.path, owner.MEMBER.path
 # Looked at beside what is desired: they decide whether there is a cluster yet.
 _EVIDENCE: tuple[Item, ...] = (
-    File(path=BOOTSTRAPPED, phase="etcd"),
+    owner.BOOTSTRAP_MARK,
     File(path=BOOTSTRAP_ENV, phase="etcd"),
-    Directory(path=MEMBER_DATA, phase="etcd"),
+    owner.MEMBER,
     haproxy.STATES,
 )
 
@@ -43,10 +40,17 @@ def survey(session: Session, admit: Callable[[], None] = lambda: None, *, partia
 
     Read-only. `admit` may refuse once the facts are known, before anything is compiled from them. Raises Unreachable
     with every host that did not answer (with `partial` only when none did; `session.unreachable` then holds the
-    others), RefusedForSafety where this inventory's CA is not the cluster's.
+    others), RefusedForSafety where a host is another cluster's.
     """
-    desired = observe(session, lambda host: (*host.items, *_EVIDENCE), admit, partial=partial)
+    desired = observe(session, _looked_at, admit, partial=partial)
+    owner.refuse_foreign(session, bootstrap=not is_bootstrapped(session.observed))
     return _decide(session, desired)
+
+
+def _looked_at(host: HostDesired) -> tuple[Item, ...]:
+    """Return what is desired on a host, what decides whether there is a cluster, and the CAs that say whose it is."""
+    there = {item.path for item in host.items}
+    return (*host.items, *_EVIDENCE, *(ca for ca in owner.CAS if ca.path not in there))
 
 
 def observe(
@@ -96,8 +100,6 @@ def _compile(session: Session) -> Desired:
 
 def _decide(session: Session, desired: Desired) -> Plan:
     bootstrap = not is_bootstrapped(session.observed)
-    if not bootstrap:
-        _refuse_foreign(session)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
     nodes = _nodes(session)
     labels = [c for c in label_changes(session.cluster, nodes) if c.identity.split()[-1] not in session.unreachable]
@@ -142,19 +144,6 @@ def read_certificates(session: Session) -> Certificates:
                 if certificate is not None:
                     seen[host, path] = certificate
     return seen
-
-
-def _refuse_foreign(session: Session) -> None:
-    """Refuse an inventory any CA of which is not the cluster's: its certificates would shut out the live members."""
-    ours = session.secrets.public()
-    foreign = [h for h, o in session.observed.items()
-               if any(pki.is_another(str(o.extra("file", path).get("text", "")), ours[name])
-                      for path, name in table.CAS.items())]
-    if not session.secrets.exists or foreign:
-        raise RefusedForSafety(
-            f"the cluster on these hosts has another CA than this inventory ({', '.join(foreign) or 'no CA here'})",
-            details=["nothing was changed; the cluster keeps running"], code="foreign-ca",
-            hint=f"use the inventory that built it; its secrets belong into {session.inventory.secrets_dir}")
 
 
 def _object_changes(session: Session, desired: Desired) -> tuple[ObjectChange, ...]:

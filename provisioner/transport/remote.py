@@ -7,17 +7,17 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from provisioner.applier.package import answer_of, argv, build_zipapp, frame
-from provisioner.errors import KubewrightError, LockHeld
+from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.kept import Kept
-from provisioner.model.observed import HostObserved, ObservedItem
+from provisioner.model.observed import HostObserved, ObservedItem, Owner
 from provisioner.transport.connection import Completed, Connection
 from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.pool import Pool, raise_all
@@ -105,7 +105,8 @@ def observe_host(connection: Connection, items: Sequence[Item], *, wait: int = O
         raise _busy(connection.name, "observing", answer["busy"], wait)
     facts = facts_of(answer["facts"])
     off = clock_off(facts.epoch, asked, answered)
-    return HostObserved(connection.name, facts, items_of(answer["items"]), off, int(answer["epoch"]))
+    return HostObserved(connection.name, facts, items_of(answer["items"]), off, int(answer["epoch"]),
+                        Owner.of_answer(answer.get("owner")))
 
 
 def clock_off(epoch: float, asked: float, answered: float) -> float:
@@ -136,16 +137,22 @@ def lock(connection: Connection, request: Mapping[str, Any]) -> dict[str, Any]:
     return _answer(connection, "lock", done)
 
 
-def fence(connection: Connection, epoch: int, *, wait: int = OBSERVE_WAIT) -> int:
+def fence(connection: Connection, epoch: int, *, wait: int = OBSERVE_WAIT, owner: Owner | None = None,
+          instead_of: Owner | None = None) -> int:
     """Let the host refuse epochs before this one, once its running step has ended; return the epoch it now has.
 
-    It is higher than asked for where a newer one is installed. A step that still runs after `wait` s is LockHeld.
+    It is higher than asked for where a newer one is installed. With `owner`, it is recorded as that cluster's, in place
+    of what was seen there; RefusedForSafety where it is another's. A step that still runs after `wait` s is LockHeld.
     """
-    done = connection.run(argv("fence"), frame({"epoch": epoch, "wait": wait}), timeout=wait + SLACK)
+    whose = {k: asdict(v) for k, v in (("owner", owner), ("instead_of", instead_of)) if v is not None}
+    done = connection.run(argv("fence"), frame({"epoch": epoch, "wait": wait, **whose}), timeout=wait + SLACK)
     _raise_failed(connection, "fence", done)
     answer = _object(connection, "fence", done)
     if "busy" in answer:
         raise _busy(connection.name, "installing an epoch", answer["busy"], wait)
+    if answer["status"] == "foreign":
+        raise RefusedForSafety(f"{connection.name}: taking it for this cluster: {answer['message']}",
+                               details=["nothing was changed there"], code="foreign-host", hint="kubewright check")
     return int(answer["epoch"])
 
 

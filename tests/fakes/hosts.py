@@ -21,13 +21,13 @@ from provisioner.applier import record
 from provisioner.compile.parts import INPUTS_DIR
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.errors import KubewrightError, Unreachable
+from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact, Item, KernelModule, Package, Socket, SwapOff, Sysctl, Unit, User
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection
 from provisioner.model.kept import Kept
-from provisioner.model.observed import ABSENT, HostObserved, ObservedItem
+from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen
 from provisioner.orchestrate.phases import stage
@@ -61,6 +61,7 @@ class FakeHost:
     down: bool = False
     record: dict[str, Any] = field(default_factory=dict)    # the lock's
     epoch: int = 0
+    owner: Owner | None = None
     kept: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)   # what was there before the last change
     steps: list[dict[str, Any]] = field(default_factory=list)       # results, newest first
     running: list[str] = field(default_factory=list)
@@ -235,7 +236,7 @@ class FakeHosts:
             seen = {(i.kind, i.path): self._socket(name, i) if isinstance(i, Socket) else host.observe(i)
                     for i in of_host}
             outcomes[name] = Unreachable(f"{name}: connecting: no route") if host.down else HostObserved(
-                name, self.facts(host), seen, epoch=host.epoch)
+                name, self.facts(host), seen, epoch=host.epoch, owner=host.owner)
         return outcomes
 
     def lock_record(self, connection: Line, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,8 +249,13 @@ class FakeHosts:
         told = {**host.record, "age": record.age(host.record, "boot", self.now)} if host.record else {}
         return {"done": made is not None or request["do"] == "read", "record": told, "busy": "", "epoch": host.epoch}
 
-    def fence(self, connection: Line, epoch: int, *, wait: int = 120) -> int:
+    def fence(self, connection: Line, epoch: int, *, wait: int = 120, owner: Owner | None = None,
+              instead_of: Owner | None = None) -> int:
         host = self.hosts[connection.name]
+        if owner is not None and host.owner not in (None, owner, instead_of):
+            raise RefusedForSafety(f"{host.name}: taking it for this cluster: it belongs to another",
+                                   code="foreign-host")
+        host.owner = owner or host.owner
         host.epoch = max(host.epoch, epoch)
         return host.epoch
 

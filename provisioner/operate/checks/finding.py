@@ -19,7 +19,8 @@ Severity = Literal["error", "warning"]
 class HostSeen:
     """One host that answered; `inspection` is None where nothing is going to be changed.
 
-    `missing_mib` is how much the host still has to get of what artifacts.lock pins.
+    `missing_mib` is how much the host still has to get of what artifacts.lock pins, `foreign` which other cluster of
+    ours it belongs to, and what to do about it.
     """
 
     host: Host
@@ -27,6 +28,7 @@ class HostSeen:
     clock_off: float = 0.0
     inspection: Inspection | None = None
     missing_mib: int = 0
+    foreign: tuple[str, str] | None = None
 
     @property
     def name(self) -> str:

@@ -35,7 +35,7 @@ _NODE = (
 _FLANNEL = (Use(ports.FLANNEL_HEALTH, "flanneld.service", loopback=True),)
 
 # What a cluster leaves, whose it is, and how its own tool removes it. Files, not empty directories that a package
-# brings. Only read on hosts where we never were: the first rows are ours too.
+# brings. What is in OURS is left by our own runs as well, and says something only where we never were.
 EVIDENCE: dict[str, tuple[str, str]] = {
     pki.CA: ("a Kubernetes cluster", "kubeadm reset"),
     "/etc/kubernetes/kubelet.conf": ("a node of a Kubernetes cluster", "kubeadm reset"),
@@ -46,6 +46,8 @@ EVIDENCE: dict[str, tuple[str, str]] = {
     "/var/lib/k0s": ("k0s", "k0s reset"),
     "/var/snap/microk8s": ("MicroK8s", "snap remove --purge microk8s"),
 }
+
+OURS = frozenset({pki.CA, "/etc/kubernetes/kubelet.conf", f"{DATA_DIR}/member"})
 
 
 def uses(cluster: Cluster, host: Host) -> tuple[Use, ...]:
@@ -94,10 +96,13 @@ def _stop(host: HostSeen, listener: Listener) -> str:
 
 
 def no_other_cluster(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    """Refuse a host on which another cluster lives; nothing of it is ever touched."""
-    if host.inspection is None or host.inspection.prepared:
+    """Refuse a host on which another cluster lives, ours or not; nothing of it is ever touched."""
+    if host.foreign:
+        yield ("error", *host.foreign)
+    if host.inspection is None or host.foreign:
         return
-    there = [path for path in EVIDENCE if path in host.inspection.there]
+    there = [path for path in EVIDENCE if path in host.inspection.there
+             and not (host.inspection.prepared and path in OURS)]
     if there:
         whose, cure = EVIDENCE[there[0]]
         yield ("error", f"{whose} is there ({', '.join(there)}); it is left alone",

@@ -168,3 +168,17 @@ def test_a_step_that_waited_while_a_newer_run_came_does_nothing(box: FakeHost) -
     step.join()
     assert json.loads((place / "result.json").read_text())["status"] == "fenced"
     assert not box.path("/etc/a").exists()
+
+
+def test_a_host_remembers_whose_it_is_and_takes_no_orders_of_another_cluster(box: FakeHost) -> None:
+    a, b = {"cluster": "a", "ca": "sha256:1"}, {"cluster": "b", "ca": "sha256:2"}
+    assert fence.owner(box.host) == {}
+    assert fence.fence(box.host, {"epoch": 5, "owner": a})["status"] == "done"
+    refused = fence.fence(box.host, {"epoch": 6, "owner": b})
+    assert (refused["status"], refused["owner"], fence.installed(box.host)) == ("foreign", a, 5)
+    assert fence.fence(box.host, {"epoch": 6, "owner": b, "instead_of": {**a, "ca": "sha256:0"}})["status"] == "foreign"
+    assert box.call("observe", {"facts": True})["owner"] == a
+    assert fence.fence(box.host, {"epoch": 6, "owner": b, "instead_of": a})["status"] == "done"
+    assert fence.owner(box.host) == b
+    assert fence.fence(box.host, {"epoch": 7})["status"] == "done", "whoever says nothing of it changes nothing of it"
+    assert fence.owner(box.host) == b
