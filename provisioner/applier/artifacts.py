@@ -7,12 +7,14 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 from typing import Any, BinaryIO, Iterator, Mapping
 
 from . import fence, files
 from .host import Fault, Host
 
 CHUNK = 1 << 20
+STORE = "/opt/kubewright"      # a directory of its own in the plan; those below it come with what is streamed
 
 
 class Known:
@@ -29,11 +31,7 @@ class Known:
         entry = self._known.get(path)
         if isinstance(entry, dict) and entry.get("mark") == _mark(status):
             return str(entry.get("sha256"))
-        digest = hashlib.sha256()
-        with open(self._host.at(path), "rb") as stream:
-            for chunk in iter(lambda: stream.read(CHUNK), b""):
-                digest.update(chunk)
-        return digest.hexdigest()
+        return _digest(self._host.at(path))
 
     def remember(self, digests: Mapping[str, str]) -> None:
         """Add digests and drop files that are gone; a lost memory costs one hash, never a wrong answer."""
@@ -45,6 +43,32 @@ class Known:
             for path, digest in digests.items():
                 merged[path] = {"sha256": digest, "mark": _mark(os.stat(self._host.at(path)))}
             files.write_json(self._path, {p: e for p, e in merged.items() if os.path.exists(self._host.at(p))})
+
+
+def _digest(place: str) -> str:
+    digest = hashlib.sha256()
+    with open(place, "rb") as stream:
+        for chunk in iter(lambda: stream.read(CHUNK), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def odd_parents(host: Host, path: str) -> list[tuple[str, os.stat_result]]:
+    """Return the directories of our store above `path` in which not only we can put another file in its place."""
+    odd = []
+    place = os.path.dirname(path)
+    while place.startswith(STORE + "/"):
+        status = os.stat(host.at(place))
+        if stat.S_IMODE(status.st_mode) & 0o022 or status.st_uid != os.geteuid():
+            odd.append((place, status))
+        place = os.path.dirname(place)
+    return odd
+
+
+def _close_parents(host: Host, path: str) -> None:
+    """Make the directories of our store ours again; what is streamed into them after this is as it was sent."""
+    for place, _ in odd_parents(host, path):
+        files.directory(host.at(place), 0o755, os.geteuid(), os.getegid())
 
 
 def _mark(status: os.stat_result) -> list[int]:
@@ -62,8 +86,11 @@ def store(host: Host, stream: BinaryIO) -> dict[str, Any]:
     refused: list[str] = []
     for entry in wanted:
         path = host.at(entry["path"])
-        with _temporary(path) as (temp, out):
-            digest = _receive(entry, stream, out)
+        files.make_parents(path)
+        _close_parents(host, entry["path"])
+        with _temporary(path) as (temp, fd):
+            _receive(entry, stream, fd)
+            digest = _digest(temp)      # of what is in the file now, not of what was sent
             if digest != entry["sha256"]:
                 refused.append(f"{entry['path']}: sha256 {digest}, expected {entry['sha256']}")
                 continue
@@ -75,36 +102,34 @@ def store(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return {"stored": list(stored)}
 
 
-def _receive(entry: Mapping[str, Any], stream: BinaryIO, out: BinaryIO) -> str:
-    """Copy one artifact of the stream, synced and with its mode, and return its SHA-256."""
-    digest = hashlib.sha256()
+def _receive(entry: Mapping[str, Any], stream: BinaryIO, fd: int) -> None:
+    """Copy one artifact of the stream, whole and synced, ours and with its mode."""
     left = int(entry["size"])
     while left:
         chunk = stream.read(min(CHUNK, left))
         if not chunk:
             raise Fault(f"{entry['path']}: the stream ended {left} bytes early")
-        digest.update(chunk)
-        out.write(chunk)
+        files.write_all(fd, chunk)
         left -= len(chunk)
-    os.fchmod(out.fileno(), int(entry.get("mode", 0o755)))
-    os.fsync(out.fileno())
-    return digest.hexdigest()
+    os.fchown(fd, os.geteuid(), os.getegid())       # a directory's setgid bit has no say in it
+    os.fchmod(fd, int(entry.get("mode", 0o755)))
+    files.settle(fd, int(entry["size"]))
 
 
 @contextlib.contextmanager
-def _temporary(path: str) -> Iterator[tuple[str, BinaryIO]]:
+def _temporary(path: str) -> Iterator[tuple[str, int]]:
     """Make a file beside `path` that is gone at the end unless it was renamed.
 
     Two operators may stream the same file at once: each has a name of its own, and holds its lock while it lives.
     """
-    files.make_parents(path)
     _sweep(path)
     temp = f"{files.temp_of(path)}.{os.getpid()}"
-    with open(_locked(temp), "wb", buffering=0) as out:
-        try:
-            yield temp, out
-        finally:
-            files.remove(temp)
+    fd = _locked(temp)
+    try:
+        yield temp, fd
+    finally:
+        files.remove(temp)
+        os.close(fd)
 
 
 def _locked(temp: str) -> int:

@@ -60,7 +60,8 @@ def resolved(host: Host, change: Change) -> Change:
     record = generations.find(host, path, want)
     if record is None or record.get("kind") != kind:
         raise Fault(f"{kind} {path}: nothing is kept here that is {want!r}")
-    made = {"kind": kind, "path": path, "expect": change.get("expect"), "want": want, "action": "change"}
+    made = {"kind": kind, "path": path, "expect": change.get("expect"), "want": states.plain(want),
+            "action": "change"}
     made.update({name: record[name] for name in ("hmac_key", "key_path") if name in record})
     if want == states.ABSENT:
         return {**made, "action": "remove"}

@@ -110,7 +110,7 @@ def _certificate(host: Host, change: Change, uid: int, gid: int) -> None:
     """Have both files complete before either gets its name; a kill between the renames shows as key-mismatch."""
     certificate, key = host.at(change["path"]), host.at(change["key_path"])
     new_key = files.prepare(key, _bytes(change, "key"), _mode(change), uid, gid)
-    new_certificate = files.prepare(certificate, _bytes(change, "certificate"), 0o644, uid, gid)
+    new_certificate = files.prepare(certificate, _bytes(change, "certificate"), states.PUBLIC, uid, gid)
     files.finish(new_key, key)
     files.finish(new_certificate, certificate)
 

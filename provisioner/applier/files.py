@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import json
 import os
@@ -34,13 +35,32 @@ def prepare(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> 
     temp = temp_of(path)
     remove(temp)
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as stream:
-        stream.write(data)
-        stream.flush()
+    try:
+        write_all(fd, data)
         os.fchown(fd, uid, gid)
         os.fchmod(fd, mode)
-        os.fsync(fd)
+        settle(fd, len(data))
+    except OSError:
+        remove(temp)  # the disk is full, say: what was there keeps its name and its bytes
+        raise
+    finally:
+        os.close(fd)
     return temp
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of the bytes: one call may take only some of them, and does where a disk is about to be full."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
+
+
+def settle(fd: int, size: int) -> None:
+    """Make a file durable that has been written, and raise OSError where it is not of this size."""
+    os.fsync(fd)
+    found = os.fstat(fd).st_size
+    if found != size:
+        raise OSError(errno.EIO, f"{found} of {size} bytes were written")
 
 
 def finish(temp: str, path: str) -> None:

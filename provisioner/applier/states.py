@@ -13,6 +13,8 @@ from . import artifacts, files, kernel, stamps, units
 from .host import Fault, Host
 
 ABSENT = "absent"
+BUT = " but "           # in a state: what is odd beside what is said before it
+PUBLIC = 0o644          # the mode of a certificate's own file; its state has the key's
 TEXT_LIMIT = 64 * 1024
 Spec = Mapping[str, Any]
 Seen = tuple[str, dict[str, Any]]
@@ -99,7 +101,7 @@ def _directory(look: Look, spec: Spec) -> Seen:
         return ABSENT, {}
     if not stat.S_ISDIR(status.st_mode):
         return _other(status), {}
-    return f"dir {stat.S_IMODE(status.st_mode):04o} {files.owner_of(status)}", {}
+    return f"dir {_owned(status)}", {}
 
 
 def _symlink(look: Look, spec: Spec) -> Seen:
@@ -108,7 +110,8 @@ def _symlink(look: Look, spec: Spec) -> Seen:
         return ABSENT, {}
     if not stat.S_ISLNK(status.st_mode):
         return _other(status), {}
-    return f"link {os.readlink(look.host.at(spec['path']))}", {}
+    own = status.st_uid == os.geteuid()
+    return f"link {os.readlink(look.host.at(spec['path']))}" + ("" if own else f"{BUT}{files.owner_of(status)}"), {}
 
 
 def _artifact(look: Look, spec: Spec) -> Seen:
@@ -118,8 +121,10 @@ def _artifact(look: Look, spec: Spec) -> Seen:
     if not stat.S_ISREG(status.st_mode):
         return _other(status), {}
     if "size" in spec and status.st_size != spec["size"]:
-        return f"artifact size:{status.st_size}", {}  # wrong already: no need to read 100 MB
-    return f"artifact sha256:{look.known_artifacts.digest(spec['path'], status)}", {}
+        return f"artifact size:{status.st_size} {_owned(status)}", {}  # wrong already: no need to read 100 MB
+    digest = look.known_artifacts.digest(spec["path"], status)
+    odd = [f"{place} {_owned(of)}" for place, of in artifacts.odd_parents(look.host, spec["path"])]
+    return f"artifact sha256:{digest} {_owned(status)}" + (BUT + ", ".join(odd) if odd else ""), {}
 
 
 def _certificate(look: Look, spec: Spec) -> Seen:
@@ -136,7 +141,18 @@ def _certificate(look: Look, spec: Spec) -> Seen:
     if key is None or not stat.S_ISREG(key.st_mode):
         return f"certificate sha256:{digest} key-missing", extra
     match = "key-ok" if look.pair_matches(spec["path"], spec["key_path"]) else "key-mismatch"
-    return f"certificate sha256:{digest} {match} {stat.S_IMODE(key.st_mode):04o} {files.owner_of(key)}", extra
+    wished = f"{PUBLIC:04o} {files.owner_of(key)}"
+    odd = "" if _owned(status) == wished else f"{BUT}{_owned(status)}"
+    return f"certificate sha256:{digest} {match} {_owned(key)}{odd}", extra
+
+
+def plain(state: str) -> str:
+    """Return a state without what is odd: what a change makes of it that puts its bytes there."""
+    return state.partition(BUT)[0]
+
+
+def _owned(status: os.stat_result) -> str:
+    return f"{stat.S_IMODE(status.st_mode):04o} {files.owner_of(status)}"
 
 
 def _unit(look: Look, spec: Spec) -> Seen:

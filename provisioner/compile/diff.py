@@ -9,7 +9,7 @@ from typing import NamedTuple
 from provisioner.compile import fields
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, Desired, File, HostDesired, Item, Symlink, Unit
-from provisioner.model.observed import ABSENT, HostObserved
+from provisioner.model.observed import ABSENT, BUT, HostObserved
 from provisioner.model.plan import Change
 
 RENEW_BELOW = 0.30  # of its life: a year's certificate is renewed in its last 110 days, whenever `up` runs
@@ -85,7 +85,7 @@ def stamp_line(state: str) -> str:
     if kind in ("file", "certificate") and digest.startswith("sha256:"):
         return f"file {digest.removeprefix('sha256:')}"
     if kind == "link":
-        return state
+        return state.partition(BUT)[0]
     return "none -" if state == ABSENT else ""
 
 
@@ -123,10 +123,13 @@ def _compare_state(host: str, item: Item, observed: HostObserved) -> Change | No
 
 def _difference(state: str, want: str, inside: str = "") -> str:
     """Say in words which parts of two state strings differ, and for a text which fields `inside` it."""
+    if state.startswith(want + BUT):
+        return "is " + state.removeprefix(want + BUT)
     seen, wished = state.split(), want.split()
     if len(seen) != len(wished) or seen[0] != wished[0]:
         return f"is {state}, should be {want}"
-    names = {"file": ("", "content", "mode", "owner"), "dir": ("", "mode", "owner")}.get(seen[0], ())
+    names = {"file": ("", "content", "mode", "owner"), "dir": ("", "mode", "owner"),
+             "artifact": ("", "", "mode", "owner")}.get(seen[0], ())
     parts = []
     for index, (was, is_) in enumerate(zip(seen, wished, strict=True)):
         if was != is_:
@@ -187,6 +190,7 @@ def why_issue(item: Certificate, state: str, seen: CertificateSeen | None, now: 
          "names differ: " + _names_difference(item, seen)),
         ((seen.server, seen.client) == (item.server, item.client), "key usage differs"),
         (seen.life_left(now) >= RENEW_BELOW, f"{seen.when(now)}: below {RENEW_BELOW * 100:.0f} % of its life"),
+        (BUT not in state, f"its file is {state.partition(BUT)[2]}"),
         (state.endswith(f"{item.key_mode:04o} {item.owner}:{item.group}"), "mode or owner of its key"),
     )
     return next((text for good, text in checks if not good), "")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.applier.host import STATE_DIR
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import STAMP, directories, rendered
 from provisioner.compile.render import verbatim
 from provisioner.model.applied import HOST_PATH
-from provisioner.model.desired import File, Item, KernelModule, Package, SwapOff, Sysctl, User
+from provisioner.model.desired import Directory, File, Item, KernelModule, Package, SwapOff, Sysctl, User
 
 NODE_PACKAGES = (
     "runc",        # what containerd starts containers with
@@ -49,6 +50,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
     if ctx.is_node or not ctx.is_used:
         yield from _kernel(ctx)
     if ctx.is_used:
+        yield Directory(path=STATE_DIR, phase="runtime", mode=0o700)
         yield from directories(
             ["/etc/kubewright", "/etc/kubewright/inputs", "/opt/kubewright", "/opt/kubewright/bin"], "runtime")
         yield File(path=STAMP, phase="runtime", mode=0o755, content=verbatim(STAMP))

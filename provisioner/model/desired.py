@@ -97,7 +97,7 @@ class Artifact(Item):
     mode: int = 0o755
 
     def want(self) -> str:
-        return f"artifact sha256:{self.sha256}"
+        return f"artifact sha256:{self.sha256} {self.mode:04o} root:root"
 
     def spec(self) -> dict[str, Any]:
         return {"kind": self.kind, "path": self.path, "sha256": self.sha256, "size": self.size}

@@ -9,6 +9,7 @@ from typing import Any
 from provisioner.model.facts import Facts
 
 ABSENT = "absent"
+BUT = " but "       # in a state: what is odd beside what is said before it
 
 
 @dataclass(frozen=True)

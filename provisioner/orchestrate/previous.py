@@ -26,7 +26,7 @@ RESTORE = "restore"
 BACK = ".back"      # how the ids of steps end that go back
 _STAY = frozenset({HOST_PATH, BOOTSTRAPPED, BOOTSTRAP_ENV})
 _RAN = ("active ", "reloading ")
-_ETCD = re.compile(r"link /opt/kubewright/etcd/(\d+\.\d+\.\d+)-[^/]+/etcd$")
+_ETCD = re.compile(r"link /opt/kubewright/etcd/(\d+\.\d+\.\d+)-[^/]+/etcd(?: but |$)")
 
 
 @dataclass(frozen=True)

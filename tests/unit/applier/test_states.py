@@ -82,7 +82,42 @@ def test_a_certificate_tells_whether_its_key_belongs_to_it(box: FakeHost) -> Non
 def test_an_artifact_of_the_wrong_size_is_wrong_without_being_read(box: FakeHost) -> None:
     box.put("/opt/x", "trunc")
     spec = {"kind": "artifact", "path": "/opt/x", "sha256": "0" * 64, "size": 100}
-    assert states.Look(box.host).see(spec)[0] == "artifact size:5"
+    assert states.Look(box.host).see(spec)[0] == f"artifact size:5 0644 {ME}:{US}"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o644, 0o4755])
+def test_who_may_write_and_run_a_binary_is_part_of_its_state(box: FakeHost, mode: int) -> None:
+    item = d.Artifact(path="/opt/kubewright/x/1/x", sha256="ab", size=6, name="x", version="1", phase="p")
+    box.put(item.path, "binary").chmod(mode)
+    assert see(box, item)[0].split()[2:] == [f"{mode:04o}", f"{ME}:{US}"]
+
+
+@pytest.mark.parametrize("place", ["/opt/kubewright/x", "/opt/kubewright/x/1"])
+def test_a_directory_of_the_store_that_others_may_write_into_is_part_of_the_state_of_what_lies_there(
+        box: FakeHost, place: str) -> None:
+    item = d.Artifact(path="/opt/kubewright/x/1/x", sha256="ab", size=6, name="x", version="1", phase="p")
+    box.put(item.path, "binary", 0o755)
+    clean = see(box, item)[0]
+    box.path(place).chmod(0o777)
+    assert see(box, item)[0] == f"{clean} but {place} 0777 {ME}:{US}"
+
+
+def test_a_certificate_that_others_may_write_is_not_as_it_was_made(box: FakeHost) -> None:
+    certificate, key = pair()
+    spec = {"kind": "certificate", "path": "/pki/x.crt", "key_path": "/pki/x.key"}
+    box.put("/pki/x.crt", certificate)
+    box.put("/pki/x.key", key, 0o600)
+    clean = states.Look(box.host).see(spec)[0]
+    box.path("/pki/x.crt").chmod(0o666)
+    assert states.Look(box.host).see(spec)[0] == f"{clean} but 0666 {ME}:{US}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a link away")
+def test_a_link_of_another_owner_is_not_ours(box: FakeHost) -> None:
+    box.path("/etc").mkdir()
+    box.path("/etc/link").symlink_to("/t")
+    os.lchown(box.path("/etc/link"), 12345, 12345)
+    assert states.Look(box.host).see({"kind": "symlink", "path": "/etc/link"})[0] == "link /t but 12345:12345"
 
 
 def test_kernel_settings_fold_their_blanks_and_names_may_hold_dots(box: FakeHost) -> None:

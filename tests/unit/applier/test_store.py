@@ -5,16 +5,23 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from provisioner.applier import artifacts, states
-from tests.unit.applier.support import FakeHost
+from provisioner.applier import artifacts, files, states
+from tests.unit.applier.support import ME, US, FakeHost
 
 
 def entry(path: str, data: bytes, **more: object) -> dict:
     return {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "mode": 0o755, **more}
+
+
+def state(wanted: dict[str, Any]) -> str:
+    return f"artifact sha256:{wanted['sha256']} {wanted['mode']:04o} {ME}:{US}"
 
 
 A, B = os.urandom(3_000_000), b"small"
@@ -29,7 +36,7 @@ def test_artifacts_arrive_whole_with_their_mode_and_are_hashed_once(
     assert not box.leftovers()
     monkeypatch.setattr(artifacts, "CHUNK", None)  # reading the file now would fail
     for w in wanted:
-        assert states.Look(box.host).see({"kind": "artifact", **w})[0] == f"artifact sha256:{w['sha256']}"
+        assert states.Look(box.host).see({"kind": "artifact", **w})[0] == state(w)
 
 
 def test_an_artifact_changed_behind_our_back_is_hashed_again(box: FakeHost) -> None:
@@ -39,7 +46,7 @@ def test_an_artifact_changed_behind_our_back_is_hashed_again(box: FakeHost) -> N
     box.path("/opt/x").write_bytes(b"SMALL")
     os.utime(box.path("/opt/x"), ns=(status.st_atime_ns, status.st_mtime_ns))
     assert states.Look(box.host).see({"kind": "artifact", **wanted})[0] == (
-        "artifact sha256:" + hashlib.sha256(b"SMALL").hexdigest())
+        state(entry("/opt/x", b"SMALL")))
 
 
 def test_bad_bytes_never_get_the_name_and_the_others_are_stored(box: FakeHost) -> None:
@@ -50,6 +57,62 @@ def test_bad_bytes_never_get_the_name_and_the_others_are_stored(box: FakeHost) -
     assert box.path("/opt/bad").read_text() == "the old one"
     assert box.path("/opt/good").read_bytes() == B
     assert not box.leftovers()
+
+
+def short(monkeypatch: pytest.MonkeyPatch, accepts: int = 4097) -> None:
+    """Let every write take only a part of what it is given, as the kernel does where a disk is about to be full."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:accepts])))
+
+
+def test_a_disk_that_takes_only_a_part_at_a_time_gets_the_whole_file(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    short(monkeypatch)
+    box.call("store", {"artifacts": [entry("/opt/x", A)]}, A)
+    assert box.path("/opt/x").read_bytes() == A
+    files.write(str(box.path("/etc/y")), A)
+    assert box.path("/etc/y").read_bytes() == A
+
+
+def test_bytes_that_did_not_reach_the_file_never_get_its_name(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where the kernel lies about how much it took, nor where other bytes come back than were written."""
+    write = os.write
+    for lie in (lambda fd, data: write(fd, bytes(data[:-1])) + 1, lambda fd, data: write(fd, bytes(len(data)))):
+        monkeypatch.setattr(os, "write", lie)
+        box.call("store", {"artifacts": [entry("/opt/x", A)]}, A, status=1)
+        assert not box.path("/opt/x").exists()
+        assert not box.leftovers()
+
+
+@pytest.fixture
+def tight(box: FakeHost) -> Iterator[Path]:
+    """Give the box a store with less room than an artifact needs, and more than a MiB less."""
+    place = box.path("/opt/kubewright")
+    place.mkdir(parents=True)
+    size = f"size={len(A) - 300_000}"
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(place)], check=False, timeout=30)
+    if done.returncode:
+        pytest.skip("only root mounts a small file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True, timeout=30)
+
+
+def test_a_disk_that_is_full_within_the_last_mib_of_a_file_keeps_nothing_of_it_and_says_so(
+        box: FakeHost, tight: Path) -> None:
+    said = box.send("store", {"artifacts": [entry("/opt/kubewright/x", A)]}, A, status=1)
+    assert "No space left on device" in said
+    assert list(tight.iterdir()) == []
+    with pytest.raises(OSError, match="No space left"):
+        files.write(str(tight / "y"), A)
+    assert list(tight.iterdir()) == []
+
+
+def test_a_binary_and_its_directories_are_ours_again_once_it_is_streamed_anew(box: FakeHost) -> None:
+    wanted = entry("/opt/kubewright/x/1/x", B)
+    box.put(wanted["path"], B, 0o777)
+    box.path("/opt/kubewright/x").chmod(0o777)
+    box.call("store", {"artifacts": [wanted]}, B)
+    assert states.Look(box.host).see({"kind": "artifact", **wanted})[0] == state(wanted)
 
 
 def test_a_stream_that_ends_early_leaves_nothing(box: FakeHost) -> None:
@@ -91,6 +154,6 @@ def test_a_torn_memory_of_digests_only_costs_reading_again(box: FakeHost) -> Non
     wanted = entry("/opt/x", B)
     box.call("store", {"artifacts": [wanted]}, B)
     box.path("/var/lib/kubewright/artifacts.json").write_text('{"/opt/x": ')
-    assert states.Look(box.host).see({"kind": "artifact", **wanted})[0] == f"artifact sha256:{wanted['sha256']}"
+    assert states.Look(box.host).see({"kind": "artifact", **wanted})[0] == state(wanted)
     box.call("store", {"artifacts": [entry("/opt/y", B)]}, B)
     assert list(json.loads(box.path("/var/lib/kubewright/artifacts.json").read_text())) == ["/opt/y"]

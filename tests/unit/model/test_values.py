@@ -109,7 +109,7 @@ def test_only_what_is_generated_on_apply_has_no_state_to_want() -> None:
     (File(path="/f", phase="p"), "file sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 "
                                  "0644 root:root"),
     (Symlink(path="/l", phase="p", target="/t"), "link /t"),
-    (Artifact(path="/a", phase="p", sha256="ab", size=1, name="a", version="1"), "artifact sha256:ab"),
+    (Artifact(path="/a", phase="p", sha256="ab", size=1, name="a", version="1"), "artifact sha256:ab 0755 root:root"),
     (Unit(path="a.service", phase="p"), "active enabled current")])
 def test_a_state_is_written_as_the_applier_writes_it(item: Item, state: str) -> None:
     assert item.want() == state

@@ -195,6 +195,18 @@ def test_only_missing_artifacts_are_streamed_and_only_to_the_hosts_that_lack_the
     assert len(gone) == 2
 
 
+def test_a_kubelet_that_anybody_may_write_or_nobody_may_run_is_a_change_and_is_streamed_anew(built: World) -> None:
+    states = built.hosts.hosts["w2"].states
+    (key,) = [k for k in states if k[0] == "artifact" and k[1].endswith("/kubelet")]
+    for mode in ("0777", "0644"):
+        states[key] = states[key].replace(" 0755 ", f" {mode} ")
+        session = surveyed(built)
+        assert [(c.host, c.path, c.reason) for c in session.the_plan.changes] == [
+            ("w2", key[1], f"mode {mode} → 0755")]
+        stage.stage(session)
+        assert surveyed(built).the_plan.is_empty
+
+
 def test_sending_tells_how_far_it_is_and_which_host_has_all(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session, sleeps = surveyed(world), instant(monkeypatch)
