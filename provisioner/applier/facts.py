@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from . import kernel
+from . import kernel, resolver
 from .host import Fault, Host
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
@@ -38,6 +38,7 @@ def gather(host: Host) -> dict[str, Any]:
         "kernel_modules": {name: kernel.has_module(host, name) for name in kernel.FACTS},
         "uid": os.geteuid(),
         "systemd": os.path.isdir(host.at("/run/systemd/system")),  # sd_booted(3)
+        "resolv_conf": resolver.resolv_conf(host),
     }
 
 

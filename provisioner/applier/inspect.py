@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from . import kernel
+from . import kernel, network
 from .host import STATE_DIR, Host
 
 LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
@@ -25,6 +25,7 @@ def inspect(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
         "disks": _disks(host, request.get("directories", ())),
         "swap": kernel.swap(host),
         "product": _product(host),
+        "forward_drops": network.forward_drops(host, request.get("pods", ())),
     }
 
 

@@ -10,7 +10,7 @@ import time
 from typing import Any, Callable, Mapping
 from urllib.parse import urlsplit
 
-from . import dns, stamps, units
+from . import dns, network, stamps, units
 from .host import Fault, Host, caller_gone
 
 ATTEMPT = 2.0
@@ -154,4 +154,6 @@ def _context(host: Host, one: Probe) -> ssl.SSLContext:
 
 KINDS: dict[str, Callable[[_Units, Probe, float], str | None]] = {
     "unit": _unit, "tcp": _tcp, "file": _file, "http": _http, "dns": _dns,
+    "rules": lambda look, one, timeout: network.rules(look.host, one, timeout),
+    "ways": lambda look, one, timeout: network.ways(look.host, one, timeout),
 }

@@ -144,15 +144,20 @@ class HostContext:
 
     def config(self, component: str) -> dict[str, Any]:
         """Return the fields that the inventory sets for `component` here, the host's own on top of the cluster's."""
-        both = overlay(self.cluster.config.get(component, {}), self.host.spec.config.get(component, {}))
-        both.pop("flags", None)
-        return both
+        return config_of(self.cluster, self.host, component)
 
     def flags(self, component: str, flags: Mapping[str, Any]) -> dict[str, Any]:
         """Return `flags` with the inventory's `flags` of `component` on top; null takes one away."""
         cluster_wide = self.cluster.config.get(component, {}).get("flags") or {}
         here = self.host.spec.config.get(component, {}).get("flags") or {}
         return overlay(flags, {**cluster_wide, **here})
+
+
+def config_of(cluster: Cluster, host: Host, component: str) -> dict[str, Any]:
+    """Return the fields that the inventory sets for a component on a host, the host's own on top of the cluster's."""
+    both = overlay(cluster.config.get(component, {}), host.spec.config.get(component, {}))
+    both.pop("flags", None)
+    return both
 
 
 def config_faults(cluster: Cluster) -> list[str]:

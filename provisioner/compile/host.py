@@ -15,6 +15,7 @@ from provisioner.compile import (
     proxy,
     runtime,
     system,
+    upkeep,
 )
 from provisioner.compile.context import HostContext
 from provisioner.model.desired import HostDesired, Item
@@ -30,7 +31,7 @@ PHASES = (
     "controllers",    # kube-controller-manager, kube-scheduler
     "access",         # objects: who may do what
     "node",           # kubelet, kube-proxy
-    "network",        # flannel
+    "network",        # flannel, and what looks after the rules and routes
     "addons",         # objects: CoreDNS, metrics-server
     "verify",
 )
@@ -46,6 +47,7 @@ PARTS: tuple[Callable[[HostContext], Iterable[Item]], ...] = (
     kubelet.items,
     proxy.items,
     network.items,
+    upkeep.items,
 )
 
 _ORDER = {phase: number for number, phase in enumerate(PHASES)}

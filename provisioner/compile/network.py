@@ -9,6 +9,7 @@ from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.compile.render import command_line, merged, render
+from provisioner.model.cluster import Cluster
 from provisioner.model.desired import File, Item
 from provisioner.model.ports import FLANNEL_HEALTH
 
@@ -16,6 +17,7 @@ NET_CONF = "/etc/kube-flannel/net-conf.json"
 SUBNET_ENV = "/run/flannel/subnet.env"
 WRITE_CNI_CONFIG = "/opt/kubewright/bin/write-cni-config"
 CNI_CONFIG = "/etc/cni/net.d/10-kubewright.conflist"
+UNIT = "flanneld.service"
 INPUTS = (NET_CONF, pki.FLANNEL_KUBECONFIG, pki.CA, pki.KUBELET_CLIENT.path, WRITE_CNI_CONFIG, f"{BIN_DIR}/flanneld")
 
 
@@ -31,9 +33,15 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield rendered(WRITE_CNI_CONFIG, "network", component="flannel", mode=0o755,
                    subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG)
     yield from service(
-        "flanneld.service", "network", INPUTS, component="flannel", node=ctx.name, write_cni_config=WRITE_CNI_CONFIG,
+        UNIT, "network", INPUTS, component="flannel", node=ctx.name, write_cni_config=WRITE_CNI_CONFIG,
         cni_config_dir=str(PurePosixPath(CNI_CONFIG).parent),
         command=command_line(f"{BIN_DIR}/flanneld", ctx.flags("flannel", flags(ctx))))
+
+
+def rules(cluster: Cluster) -> tuple[tuple[str, str], ...]:
+    """Return (chain, words of a rule in it): what flannel writes when it starts and never again."""
+    return (("ip flannel-ipv4 postrtg", "masquerade"),
+            ("ip flannel-ipv4 forward", f"ip saddr {cluster.network.pods[0]} accept"))
 
 
 def flags(ctx: HostContext) -> dict[str, object]:

@@ -13,6 +13,14 @@ from provisioner.model.ports import KUBE_PROXY_HEALTH, KUBE_PROXY_METRICS
 
 CONFIG = "/etc/kubernetes/kube-proxy.yaml"
 KUBECONFIG = "/etc/kubernetes/kube-proxy.conf"
+# (chain, words of a rule in it): what kube-proxy writes once and looks after no more until an hour has passed.
+RULES = (
+    ("ip kube-proxy nat-prerouting", "jump services"),
+    ("ip kube-proxy nat-output", "jump services"),
+    ("ip kube-proxy nat-postrouting", "jump masquerading"),
+    ("ip kube-proxy services", "@service-ips"),
+)
+UNIT = "kube-proxy.service"
 INPUTS = (CONFIG, KUBECONFIG, pki.CA, pki.KUBE_PROXY.path, f"{BIN_DIR}/kube-proxy")
 
 
@@ -27,5 +35,5 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield File(path=CONFIG, phase="node", component="kube-proxy", mode=0o600,
                content=merged(text, ctx.config("kube-proxy")))
     flags = ctx.flags("kube-proxy", {"config": CONFIG})
-    yield from service("kube-proxy.service", "node", INPUTS, component="kube-proxy",
+    yield from service(UNIT, "node", INPUTS, component="kube-proxy",
                        command=command_line(f"{BIN_DIR}/kube-proxy", flags))

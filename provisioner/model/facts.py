@@ -37,6 +37,7 @@ class Facts:
     kernel_modules: Mapping[str, bool] = field(default_factory=dict)
     uid: int = 0                    # of the user that we are there, after sudo
     systemd: bool = True            # is it the init that runs there?
+    resolv_conf: str = "/etc/resolv.conf"   # the file that names DNS servers which Pods reach; empty: none does
 
     def interface_of(self, address: str) -> str | None:
         """Return the name of the interface that carries `address` (without prefix), or None."""

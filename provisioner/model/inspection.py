@@ -49,4 +49,5 @@ class Inspection:
     there: frozenset[str] = frozenset()
     disks: tuple[Disk, ...] = ()
     swap: str = "off"                # the state string of the item `swap`
+    forward_drops: tuple[str, ...] = ()  # chains of others that drop what is forwarded for Pods, each with why
     product: str = ""                # the machine's own UUID; empty in a container, where it is the machine's below

@@ -178,7 +178,7 @@ def _inspect(session: Session, hosts: Iterable[str]) -> dict[str, Inspection]:
 
 def _question(session: Session) -> dict[str, Any]:
     return {"ports": list(occupied.ports_to_ask(session.cluster)), "paths": list(occupied.EVIDENCE),
-            "directories": list(machine.DIRECTORIES)}
+            "directories": list(machine.DIRECTORIES), "pods": [str(pods) for pods in session.cluster.network.pods]}
 
 
 def _report(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from provisioner.compile import network, proxy, upkeep
 from provisioner.compile import pki as table
-from provisioner.compile.network import CNI_CONFIG
+from provisioner.compile.context import CLUSTER_DOMAIN
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.ports import (
     APISERVER,
@@ -18,6 +19,7 @@ from provisioner.model.ports import (
 from provisioner.orchestrate.session import Session
 
 Probe = dict[str, Any]
+DNS = "cluster DNS"
 
 
 def https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
@@ -82,9 +84,42 @@ _EXTRA: Mapping[str, Callable[[Session, str], list[Probe]]] = {
     "control-plane": _control_plane,
     "node": lambda s, h: [
         {"name": "kubelet", "kind": "http", "url": f"http://127.0.0.1:{KUBELET_HEALTH}/healthz", "status": 200},
-        {"name": "kube-proxy", "kind": "http", "url": f"http://127.0.0.1:{KUBE_PROXY_HEALTH}/healthz", "status": 200}],
-    "network": lambda s, h: [{"name": "CNI configuration", "kind": "file", "path": CNI_CONFIG}],
+        {"name": "kube-proxy", "kind": "http", "url": f"http://127.0.0.1:{KUBE_PROXY_HEALTH}/healthz", "status": 200},
+        *_rules(s, h, proxy.UNIT)],
+    "network": lambda s, h: [*_cni(s), *_rules(s, h, network.UNIT)],
 }
+
+
+def node_probes(session: Session, host: str) -> list[Probe]:
+    """Return what only the cluster as a whole makes true on a node: ways to all others, Services, and names.
+
+    Nothing of it is asked in the gates of single phases: other hosts may be what it lacks.
+    """
+    cluster = session.cluster
+    service = str(cluster.kubernetes_service_ip)
+    found = [https(f"Service address {service}", service, 443)]
+    if cluster.network.plugin == "none":
+        return found
+    device = upkeep.overlay_device(cluster, cluster.machine(host))
+    peers = {h.name: h.address for h in cluster.nodes if h.name not in (host, *session.unreachable)}
+    if device:
+        found.append({"name": "Pod network", "kind": "ways", "device": device, "peers": peers})
+    return [*found, {"name": DNS, "kind": "dns", "server": cluster.dns_ip, "answer": service,
+                     "query": f"kubernetes.default.svc.{CLUSTER_DOMAIN}"}]
+
+
+def _rules(session: Session, host: str, unit: str) -> list[Probe]:
+    """Return the probe of the packet rules that a unit writes, where it writes any."""
+    rules = [{"chain": r.chain, "has": r.has} for r in upkeep.rules(session.cluster, session.cluster.machine(host))
+             if r.unit == unit]
+    name = f"packet rules of {unit.removesuffix('.service')}"
+    return [{"name": name, "kind": "rules", "rules": rules}] if rules else []
+
+
+def _cni(session: Session) -> list[Probe]:
+    if session.cluster.network.plugin == "none":
+        return []
+    return [{"name": "CNI configuration", "kind": "file", "path": network.CNI_CONFIG}]
 
 
 def vip_probes(session: Session) -> dict[str, list[Probe]]:

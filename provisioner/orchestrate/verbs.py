@@ -14,8 +14,8 @@ def _holds(name: str) -> Phase:
 
 
 def _network_holds(session: Session) -> None:
+    gates.phase_holds(session, "network")
     if session.cluster.network.plugin != "none":
-        gates.phase_holds(session, "network")
         gates.nodes_are_ready(session)
 
 

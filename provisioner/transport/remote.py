@@ -193,7 +193,8 @@ def inspect_each(pool: Pool, hosts: Iterable[str], question: Mapping[str, Any],
                  ) -> dict[str, Inspection | KubewrightError]:
     """Ask hosts what preflight wants to know before they are changed, and keep every host's outcome.
 
-    The question names `ports` (who listens?), `paths` (which exist?) and `directories` (how much room?).
+    The question names `ports` (who listens?), `paths` (which exist?), `directories` (how much room?) and `pods` (the
+    Pods' ranges: does anything drop what is forwarded for them?).
     """
     return pool.map(lambda c: inspection_of(call(c, "inspect", question)), hosts)
 
@@ -206,7 +207,7 @@ def inspection_of(answer: Mapping[str, Any]) -> Inspection:
                         for x in answer["listeners"]),
         there=frozenset(answer["there"]),
         disks=tuple(Disk(tuple(d["paths"]), d["free_mib"]) for d in answer["disks"]),
-        swap=str(answer["swap"]), product=str(answer["product"]))
+        swap=str(answer["swap"]), forward_drops=tuple(answer["forward_drops"]), product=str(answer["product"]))
 
 
 def probe(connection: Connection, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2,

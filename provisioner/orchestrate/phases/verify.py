@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from provisioner.model.applied import Applied
 from provisioner.operate import nodes
 from provisioner.orchestrate import applied, gates, record
 from provisioner.orchestrate.carry import apply_batch
 from provisioner.orchestrate.phase import counted
-from provisioner.orchestrate.probes import probes_of
+from provisioner.orchestrate.probes import node_probes, probes_of
 from provisioner.orchestrate.session import Session
 
 
@@ -31,8 +29,7 @@ def cluster_is_healthy(session: Session) -> None:
     phases = tuple(dict.fromkeys(item.phase for host in plan.desired.hosts.values() for item in host.items))
     probes = probes_of(session, phases, again=True)
     for host in [h for h in session.cluster.nodes if h.name in probes]:
-        if session.cluster.network.plugin != "none":
-            probes[host.name].append(_dns(session))
+        probes[host.name] += node_probes(session, host.name)
     gates.hosts_hold(session, probes, "verify")
     gates.leaders_act(session)
     gates.nodes_are_ready(session)
@@ -50,8 +47,3 @@ def prove_and_record(session: Session) -> None:
     if changes:
         apply_batch(session, "verify.0", changes)
     applied.keep(session.inventory, Applied(session.cluster, session.lock))
-
-
-def _dns(session: Session) -> dict[str, Any]:
-    return {"name": "cluster DNS", "kind": "dns", "server": session.cluster.dns_ip,
-            "query": "kubernetes.default.svc.cluster.local", "answer": session.cluster.kubernetes_service_ip}

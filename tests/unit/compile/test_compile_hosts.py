@@ -192,10 +192,11 @@ def test_a_host_without_roles_is_only_prepared() -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [
     ("cp1", {"containerd", "kubewright-images", "haproxy", "kube-apiserver", "kube-controller-manager",
-             "kube-scheduler", "kubelet", "kube-proxy", "flanneld"}),
+             "kube-scheduler", "kubelet", "kube-proxy", "flanneld", "kubewright-network-watch"}),
     ("e1", {"etcd", "haproxy"}),
     ("lb1", {"haproxy", "keepalived"}),
-    ("w1", {"containerd", "kubewright-images", "haproxy", "kubelet", "kube-proxy", "flanneld"}),
+    ("w1", {"containerd", "kubewright-images", "haproxy", "kubelet", "kube-proxy", "flanneld",
+            "kubewright-network-watch"}),
 ])
 def test_a_host_runs_what_its_roles_need_and_no_more(name: str, expected: set[str]) -> None:
     host = compiled(SPREAD).hosts[name]

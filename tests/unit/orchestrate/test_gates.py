@@ -12,7 +12,7 @@ from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.operate.kube import object_path
 from provisioner.orchestrate import gates
 from provisioner.orchestrate.phases.verify import cluster_is_healthy, label_roles
-from provisioner.orchestrate.probes import host_probes
+from provisioner.orchestrate.probes import host_probes, node_probes
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
 from provisioner.transport import remote
@@ -34,7 +34,8 @@ def surveyed(world: World) -> Session:
 def test_every_unit_of_a_phase_must_be_current_and_answer(built: World) -> None:
     probes = host_probes(surveyed(built), "cp1", "node")
     assert [(p["name"], p["kind"]) for p in probes] == [
-        ("kubelet.service", "unit"), ("kube-proxy.service", "unit"), ("kubelet", "http"), ("kube-proxy", "http")]
+        ("kubelet.service", "unit"), ("kube-proxy.service", "unit"), ("kubelet", "http"), ("kube-proxy", "http"),
+        ("packet rules of kube-proxy", "rules")]
     assert all(p["current"] and p["inputs"] for p in probes if p["kind"] == "unit")
 
 
@@ -163,7 +164,8 @@ def test_every_host_s_gate_is_told_with_what_was_proved_and_when_it_held(built: 
     built.hosts.broken = {"w2: kubelet": "connection refused"}
     with pytest.raises(GateFailed):
         gates.phase_holds(session, "node", ["w1", "w2"])
-    proved = {"when": "after", "proved": ["kubelet.service", "kube-proxy.service", "kubelet", "kube-proxy"]}
+    proved = {"when": "after", "proved": [
+        "kubelet.service", "kube-proxy.service", "kubelet", "kube-proxy", "packet rules of kube-proxy"]}
     assert told(built, "gate") == [("node", "w1", "ok", proved), ("node", "w2", "failed", proved)]
     assert all(e.seconds is not None for e in built.events if e.type == "gate")
     assert "connection refused" in built.events[-1].message
@@ -312,7 +314,27 @@ def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> No
 def test_a_network_of_one_s_own_is_not_waited_for(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World.make(tmp_path, monkeypatch, network={"hosts": ["10.77.0.0/24"], "plugin": "none"})
     session = surveyed(world)
-    assert not [p for h in session.the_plan.desired.hosts for p in host_probes(session, h, "network")]
+    assert {p["name"] for h in session.the_plan.desired.hosts for p in host_probes(session, h, "network")} == {
+        "kubewright-network-watch.service"}
+    assert [p["name"] for p in node_probes(session, "w1")] == ["Service address 10.96.0.1"]
+
+
+def test_every_node_is_asked_for_its_rules_its_ways_to_all_others_a_service_and_dns(built: World) -> None:
+    session = surveyed(built)
+    rules = next(p for p in host_probes(session, "w1", "network") if p["kind"] == "rules")
+    assert (rules["name"], [r["chain"] for r in rules["rules"]]) == (
+        "packet rules of flanneld", ["ip flannel-ipv4 postrtg", "ip flannel-ipv4 forward"])
+    service, ways, names = node_probes(session, "w1")
+    assert (service["url"], service["status"]) == ("https://10.96.0.1:443/readyz", 200)
+    assert (ways["device"], set(ways["peers"])) == ("flannel.1", {"cp1", "cp2", "cp3", "w2"})
+    assert (names["server"], names["answer"]) == ("10.96.0.10", "10.96.0.1")
+    assert {p["kind"] for p in (rules, service, ways, names)} <= set(KINDS)
+
+
+def test_no_way_is_asked_for_to_a_node_that_the_run_does_without(built: World) -> None:
+    session = surveyed(built)
+    session.unreachable["w2"] = Unreachable("w2: no route to host")
+    assert "w2" not in node_probes(session, "w1")[1]["peers"]
 
 
 def test_a_host_that_was_not_observed_counts_from_nothing(built: World) -> None:
