@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 CASES = ("as-desired", "edited", "empty")
 LIMIT_SECONDS, LIMIT_MB = 5.0, 500.0
 NOW = 1_800_000_000.0
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFGB3U+Y+jZZa/sEufP5KnIMdPnOnNS1LKkx7aRXXH7A"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 
 
 def inventory_text(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ class Context:
     directory: str | None = None
     output: str = "text"
     verbose: bool = False
+    identity: str | None = None
     words: Sequence[str] = ()       # of the command line, behind the program
 
     @cached_property
@@ -29,7 +30,9 @@ class Context:
         """Find and open the inventory; a missing one is a usage fault, a wrong one is refused with all its faults."""
         from provisioner.model.inventory import Inventory, find_inventory
 
-        return Inventory.open(find_inventory(self.directory, os.environ, Path.cwd()))
+        named = self.identity or os.environ.get("KUBEWRIGHT_IDENTITY")
+        opened = Inventory.open(find_inventory(self.directory, os.environ, Path.cwd()))
+        return replace(opened, identity=Path(named).expanduser().absolute()) if named else opened
 
     @property
     def opened(self) -> Inventory | None:
@@ -47,6 +50,7 @@ class Context:
         import shlex
 
         chosen = f" -i {shlex.quote(self.directory)}" if self.directory else ""
+        chosen += f" --identity {shlex.quote(self.identity)}" if self.identity else ""
         return f"{_program()}{chosen} {verb}"
 
     def again(self, *more: str) -> str:

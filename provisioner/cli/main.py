@@ -159,6 +159,9 @@ def _common_options() -> list[click.Option]:
         click.Option(["-i", "--inventory"], metavar="DIR", expose_value=False, callback=_set("directory"),
                      help="Directory with cluster.yaml. Default: $KUBEWRIGHT_INVENTORY, else the only one in "
                           "inventories/."),
+        click.Option(["--identity"], metavar="FILE", expose_value=False, callback=_set("identity"),
+                     help="Private key of an operator, to open secrets with. Default: $KUBEWRIGHT_IDENTITY, else "
+                          "ssh.key of the inventory and your usual keys."),
         click.Option(["-o", "--output"], type=click.Choice(["text", "json"]), expose_value=False, is_eager=True,
                      callback=_set("output"), help="Form of the result on stdout. Default: text."),
         click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set("verbose"),

@@ -19,12 +19,14 @@ FILE_NAME = "cluster.yaml"
 class Inventory:
     """A validated cluster.yaml with the paths beside it; opening it contacts no host and creates nothing.
 
-    `path` is the directory (absolute), `file` the cluster.yaml in it.
+    `path` is the directory (absolute), `file` the cluster.yaml in it; `identity` the private key that opens secrets,
+    where it is not one that we log in with.
     """
 
     path: Path
     cluster: Cluster
     file: Path
+    identity: Path | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> Inventory:
@@ -77,6 +79,14 @@ class Inventory:
         if self.cluster.operators or not self.cluster.lab or not public.is_file():
             return self.cluster.operators
         return (public.read_text(encoding="utf-8").strip(),)
+
+    @property
+    def identity_files(self) -> tuple[Path, ...]:
+        """Return the private keys that may open secrets: the one that was named, else all that we may log in with."""
+        if self.identity is not None:
+            return (self.identity,)
+        usual = [Path.home() / ".ssh" / name for name in ("id_ed25519", "id_rsa")]
+        return (*((self.ssh_key_path,) if self.ssh_key_path else ()), *usual)
 
     def ssh_key_of(self, host: str) -> Path | None:
         """Return the private key for one host, which may differ from the cluster's."""

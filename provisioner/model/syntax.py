@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from ipaddress import ip_address
 
@@ -45,6 +46,11 @@ def san_fault(name: str) -> str:
     return ""
 
 
+# The keys of inventories/example, by their fingerprints: what is encrypted to them nobody can ever read.
+_EXAMPLES = frozenset({"SHA256:exobCqw19+LqFAbOHGUY0PWWvdjrXLN+ijvmbNurTgw",
+                       "SHA256:tsq0NQWwEL4tWUUtGhpSm6/l9PDayFp4+nUXC2/7mJE"})
+
+
 def operator_fault(key: str) -> str:
     """Return what is wrong with an operator's public key, or nothing; the types are those that age can encrypt to."""
     words = key.split(maxsplit=2)
@@ -60,7 +66,14 @@ def operator_fault(key: str) -> str:
     inner = kind.encode()
     if not blob.startswith(len(inner).to_bytes(4, "big") + inner) or not _complete(blob):
         return f"the text after {kind} is not such a key; was it cut?"
+    if fingerprint(blob) in _EXAMPLES:
+        return "a key of the example, and nobody has its private half: put your own ~/.ssh/id_ed25519.pub here"
     return ""
+
+
+def fingerprint(blob: bytes) -> str:
+    """Return the fingerprint of a public key as ssh-keygen prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 def _complete(blob: bytes) -> bool:

@@ -13,6 +13,7 @@ import json
 import os
 import secrets as random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -32,6 +33,10 @@ _KEY_OF_CA = {"cluster": "ca.key", "etcd": "etcd-ca.key", "front-proxy": "front-
 # What a plan shows before there is a CA: shaped like one, since compile reads fingerprints of it.
 _NOT_YET = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n".format(
     base64.b64encode(b"(made by the first `kubewright up`)").decode())
+
+_LOCKED = ("has a passphrase, and nobody is asked for it; give a copy without one: "
+           "cp KEY COPY && ssh-keygen -p -N '' -f COPY")
+_HOW = "give the private key of one of the `operators:`: --identity FILE, or ssh.key in cluster.yaml"
 
 
 class SecretStore:
@@ -55,6 +60,7 @@ class SecretStore:
         """
         if self.exists:
             return
+        self.prove()
         recipients = self._recipients()
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         cas = {name: pki.new_ca(f"{common_name} of {cluster}") for name, common_name in CAS.items()}
@@ -69,6 +75,17 @@ class SecretStore:
             _write(self._directory / f"{name}.age", _encrypt(value, recipients), 0o600)
             index[name] = _index_entry(value)
         _write(self._directory / "index.json", json.dumps({"version": 1, "secrets": index}, indent=1).encode(), 0o644)
+
+    def prove(self) -> None:
+        """See that a key of ours opens what will be encrypted to the operators; writes nothing.
+
+        InventoryRefused where none does: the cluster's CA would be lost with the process that made it.
+        """
+        probe = random.token_bytes(16)
+        if self._opened_with(_encrypt(probe, self._recipients())) != probe:
+            raise InventoryRefused(
+                "operators: none of your keys opens what would be encrypted to them", code="secret-not-yours",
+                details=[*self._tried(), "nothing was changed"], hint=_HOW)
 
     def refs(self) -> dict[str, SecretRef]:
         """Return a reference per secret; without a store the references match nothing on any host."""
@@ -128,24 +145,39 @@ class SecretStore:
         return recipients
 
     def _decrypt(self, path: Path) -> bytes:
-        import pyrage
 
         if not path.is_file():
             raise RefusedForSafety(f"secret {path.name}: not in {self._directory}", code="secret-missing",
                                    hint="restore the directory from your repository; it holds the cluster's CAs")
-        data, tried = path.read_bytes(), []
+        opened = self._opened_with(path.read_bytes())
+        if opened is None:
+            raise InventoryRefused(f"secret {path.name}: none of your keys opens it", details=self._tried(), hint=_HOW,
+                                   code="secret-not-yours")
+        return opened
+
+    def _opened_with(self, data: bytes) -> bytes | None:
+        import pyrage
+
         for file in self._identity_files:
-            if not file.is_file():
-                continue
-            tried.append(str(file))
-            try:
+            with suppress(OSError, pyrage.DecryptError, pyrage.IdentityError):
                 return bytes(pyrage.decrypt(data, [pyrage.ssh.Identity.from_buffer(file.read_bytes())]))
-            except (pyrage.DecryptError, pyrage.IdentityError):
-                continue
-        raise InventoryRefused(
-            f"secret {path.name}: none of your keys opens it (tried {', '.join(tried) or 'none'})",
-            hint="name the private key of one of the `operators:` as ssh.key in cluster.yaml",
-            code="secret-not-yours")
+        return None
+
+    def _tried(self) -> list[str]:
+        """Say of each key file why it opens nothing."""
+        import pyrage
+
+        told = []
+        for file in self._identity_files:
+            try:
+                pyrage.ssh.Identity.from_buffer(file.read_bytes())
+                why = "not the key of one of the `operators:`"
+            except OSError as fault:
+                why = str(fault.strerror).lower()
+            except pyrage.IdentityError as fault:
+                why = _LOCKED if "decrypted first" in str(fault) else f"cannot open secrets: {fault}"
+            told.append(f"{file}: {why}")
+        return told
 
 
 def _public_key(identity: Path) -> str:

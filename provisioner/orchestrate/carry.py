@@ -60,7 +60,8 @@ def _answers(session: Session, step: str, changes: Changes) -> Emit:
 def open_secrets(session: Session) -> None:
     """Open every secret that the plan's changes are made with, before the first of them is made.
 
-    So a key of ours that opens none is told while nothing is half done; an inventory without secrets makes them.
+    So a key of ours that opens none is told while nothing is half done. An inventory without secrets will make them,
+    and it is proved that they could be opened again.
     """
     plan = session.the_plan
     items = [c.item for c in plan.changes] + [o.object.certificate for o in plan.objects if o.object]
@@ -69,6 +70,7 @@ def open_secrets(session: Session) -> None:
     if any(o.phase == "access" for o in plan.objects):
         cas.add("cluster")      # for the certificate that lets us in before anybody is
     if not session.secrets.exists:
+        session.secrets.prove()
         return
     try:
         for ca in sorted(cas):

@@ -123,7 +123,17 @@ def look(session: Session, skip: Collection[str] = ()) -> Report:
     faults = _meet(session)
     plan, beside = (None, None) if faults or _report(session).errors else _plan(session)
     inspections, failed = _inspect_each(session)
-    return _report(session, skip, {**faults, **failed}, inspections, plan, beside)
+    return _report(session, skip, {**faults, **failed}, inspections, plan, beside or _unreadable(session))
+
+
+def _unreadable(session: Session) -> KubewrightError | None:
+    """Return why the secrets that a first `up` would make could not be opened again, None where they could."""
+    try:
+        if not session.secrets.exists:
+            session.secrets.prove()
+    except KubewrightError as fault:
+        return fault
+    return None
 
 
 def _plan(session: Session) -> tuple[Plan | None, KubewrightError | None]:

@@ -276,7 +276,5 @@ def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:
 
 
 def open_store(inventory: Inventory) -> SecretStore:
-    """Return the inventory's secrets, opened with the keys we log in with and the user's usual ones."""
-    own = [p for p in (inventory.ssh_key_path,) if p is not None]
-    usual = [Path.home() / ".ssh" / name for name in ("id_ed25519", "id_rsa")]
-    return SecretStore(inventory.secrets_dir, inventory.operators, [*own, *usual])
+    """Return the inventory's secrets, to be opened with the operator's own keys."""
+    return SecretStore(inventory.secrets_dir, inventory.operators, inventory.identity_files)

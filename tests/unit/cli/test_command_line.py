@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,12 +18,12 @@ from provisioner.cli.context import Context
 from provisioner.cli.failure import failure_text
 from provisioner.cli.verbs import ALIASES, SECTIONS, Verb, suggest
 from provisioner.errors import GateFailed
+from tests.fakes.example import copy
 
 ROOT = Path(__file__).parents[3]
-EXAMPLE = ROOT / "inventories" / "example"
 HEAVY = ("pydantic", "yaml", "paramiko", "fabric", "kubernetes", "ansible", "ansible_runner", "jinja2", "rich",
          "cryptography", "grpc")
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFGB3U+Y+jZZa/sEufP5KnIMdPnOnNS1LKkx7aRXXH7A"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 VERB_NAMES = [verb.name for verbs in SECTIONS.values() for verb in verbs]
 
 
@@ -135,16 +136,16 @@ def test_the_suggestion_reaches_the_screen() -> None:
                            "hint: kubewright validate --help\n")
 
 
-def test_validate_says_in_one_line_what_the_inventory_is() -> None:
-    done = run("-i", "inventories/example", "validate")
+def test_validate_says_in_one_line_what_the_inventory_is(tmp_path: Path) -> None:
+    done = run("-i", str(copy(tmp_path)), "validate")
     assert done.returncode == 0
     assert done.stdout == ("Cluster example is valid: Kubernetes 1.36.3, 4 hosts (3 control-plane, 3 etcd, "
                            "3 load-balancer, 1 worker), API 10.20.0.10:8443\n")
 
 
 def test_common_options_may_stand_before_or_behind_the_verb() -> None:
-    before = run("-i", "inventories/example", "-o", "json", "validate")
-    behind = run("validate", "-i", "inventories/example", "-o", "json")
+    before = run("-i", "inventories/vagrant", "-o", "json", "validate")
+    behind = run("validate", "-i", "inventories/vagrant", "-o", "json")
     assert before.stdout == behind.stdout
     assert json.loads(before.stdout)["schema_version"] == 1
     assert json.loads(before.stdout)["valid"] is True
@@ -168,8 +169,16 @@ def test_validate_gives_faults_to_a_program_as_values(tmp_path: Path) -> None:
     assert fault in document["faults"]
 
 
+def test_the_example_s_keys_are_refused_for_nobody_could_ever_read_the_secrets() -> None:
+    done = run("-i", "inventories/example", "validate")
+    assert done.returncode == 10
+    faults = [line for line in done.stderr.splitlines() if "a key of the example, and nobody has its" in line]
+    assert [re.sub(r".*?(operators\[\d\]).*", r"\1", line) for line in faults] == ["operators[0]", "operators[1]"]
+    assert "your own ~/.ssh/id_ed25519.pub" in faults[0]
+
+
 def test_the_environment_names_the_inventory() -> None:
-    assert run("validate", KUBEWRIGHT_INVENTORY="inventories/example").returncode == 0
+    assert run("validate", KUBEWRIGHT_INVENTORY="inventories/vagrant").returncode == 0
 
 
 def test_version_is_readable_by_people_and_programs() -> None:
@@ -224,15 +233,16 @@ def test_commands_in_the_details_of_a_failure_can_be_pasted_too() -> None:
 
 
 def test_a_refusal_hints_at_a_command_for_the_inventory_that_was_meant() -> None:
-    done = run("-i", "inventories/example", "rollback", "cp9")
-    assert done.stderr.endswith("\nhint: kubewright -i inventories/example status\n")
+    done = run("-i", "inventories/vagrant", "rollback", "cp9")
+    assert done.stderr.endswith("\nhint: kubewright -i inventories/vagrant status\n")
 
 
 def test_what_is_opened_later_never_stands_in_for_a_closed_standard_stream(tmp_path: Path) -> None:
     code = ("import os, sys; from provisioner.cli.main import main; code = main(['validate', '-i', sys.argv[1]])\n"
             "print('to nobody'); print('to nobody', file=sys.stderr); sys.stdin.read()\n"
             "with open(sys.argv[2], 'w') as file: file.write(f'{code} {file.fileno() > 2}')")
-    words = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code, str(EXAMPLE), str(tmp_path / "said")]
+    words = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code, str(copy(tmp_path)),
+             str(tmp_path / "said")]
     assert subprocess.run(words, cwd=ROOT, timeout=60, check=False).returncode == 0
     assert (tmp_path / "said").read_text(encoding="utf-8") == "0 True"
 
@@ -409,7 +419,7 @@ def test_a_bug_of_ours_is_1_with_its_traceback_in_a_file_and_not_on_the_screen(t
 
 
 def test_a_bug_leaves_its_traceback_beside_the_opened_inventory(tmp_path: Path) -> None:
-    (tmp_path / "cluster.yaml").write_text((EXAMPLE / "cluster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    copy(tmp_path)
     assert bug(tmp_path, "-i", str(tmp_path)).returncode == 1
     assert len(list((tmp_path / ".kubewright").glob("bug-*.txt"))) == 1
 
@@ -417,6 +427,6 @@ def test_a_bug_leaves_its_traceback_beside_the_opened_inventory(tmp_path: Path) 
 def test_validate_imports_nothing_that_only_ssh_or_a_cluster_needs() -> None:
     code = ("import sys; from provisioner.cli.main import main; code = main(sys.argv[1:4])\n"
             "print(sorted(set(sys.argv[4:]) & set(sys.modules)), file=sys.stderr); sys.exit(code)")
-    done = python(code, "-i", "inventories/example", "validate",
+    done = python(code, "-i", "inventories/vagrant", "validate",
                   "ansible", "ansible_runner", "etcd3", "fabric", "grpc", "kubernetes", "paramiko")
     assert (done.returncode, done.stderr.strip()) == (0, "[]")

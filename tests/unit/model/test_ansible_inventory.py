@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from provisioner.model.inventory import Inventory
+from tests.fakes.example import copy
 from tests.fakes.sshd import SSHD, Sshd, run_sshd
 
 ROOT = Path(__file__).parents[3]
-EXAMPLE = ROOT / "inventories" / "example" / "cluster.yaml"
 JUMP = """\
 version: 1
 cluster: shop
@@ -48,8 +48,13 @@ def plain(value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    done = ansible_inventory(EXAMPLE, tmp_path_factory.mktemp("ansible"))
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy(tmp_path_factory.mktemp("example"))
+
+
+@pytest.fixture(scope="module")
+def example(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    done = ansible_inventory(place / "cluster.yaml", tmp_path_factory.mktemp("ansible"))
     assert done.returncode == 0, done.stderr
     return plain(json.loads(done.stdout))
 
@@ -63,8 +68,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return directory, plain(json.loads(done.stdout))["_meta"]["hostvars"]
 
 
-def test_ansible_sees_exactly_the_hosts_of_the_file_with_their_addresses(example: Any) -> None:
-    ours = {host.name: host.address for host in Inventory.open(EXAMPLE).cluster.machines}
+def test_ansible_sees_exactly_the_hosts_of_the_file_with_their_addresses(example: Any, place: Path) -> None:
+    ours = {host.name: host.address for host in Inventory.open(place).cluster.machines}
     assert {name: values["ansible_host"] for name, values in example["_meta"]["hostvars"].items()} == ours
 
 
@@ -87,10 +92,10 @@ def options(arguments: str) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words[1::2])
 
 
-def test_only_pinned_host_keys_are_believed(example: Any) -> None:
+def test_only_pinned_host_keys_are_believed(example: Any, place: Path) -> None:
     seen = options(example["_meta"]["hostvars"]["cp1"]["ansible_ssh_common_args"])
     assert seen == {"StrictHostKeyChecking": "yes", "GlobalKnownHostsFile": "/dev/null",
-                    "UserKnownHostsFile": f'"{EXAMPLE.parent / "known_hosts"}"'}
+                    "UserKnownHostsFile": f'"{place / "known_hosts"}"'}
 
 
 def test_a_given_key_is_the_only_one_offered(lab: Any) -> None:

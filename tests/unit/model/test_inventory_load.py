@@ -1,6 +1,5 @@
 """Loading: what is read, what is refused, and how fast."""
 
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +8,7 @@ from hypothesis import strategies as st
 from provisioner.errors import InventoryRefused
 from provisioner.model.cluster import Cluster, Role
 from provisioner.model.load import FaultyInventory, load_cluster
-
-EXAMPLE = Path(__file__).parents[3] / "inventories" / "example" / "cluster.yaml"
+from tests.fakes import example
 
 SMALL = """\
 version: 1
@@ -37,7 +35,7 @@ def large(count: int) -> str:
     return head + "".join(rows)
 
 
-KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIFGB3U+Y+jZZa/sEufP5KnIMdPnOnNS1LKkx7aRXXH7A"
+KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 
 
 def test_the_smallest_inventory_needs_only_one_host() -> None:
@@ -127,7 +125,7 @@ def test_no_text_at_all_makes_the_loader_fail_otherwise_than_by_refusing(text: s
 @settings(deadline=None)
 @given(st.integers(0, 2000), st.sampled_from(list(":-[]{}#\"'&*!|>\n\t 0aé,?%@")))
 def test_one_wrong_character_is_read_or_refused_never_more(place: int, character: str) -> None:
-    text = EXAMPLE.read_text(encoding="utf-8")
+    text = example.text()
     start = text.index("version:") + place
     try:
         load_cluster(text[:start] + character + text[start + 1:], "cluster.yaml")

@@ -17,7 +17,7 @@ hosts:
   cp1: {address: 10.20.0.11, roles: [control-plane, worker]}
   w1: {address: 10.20.0.21, roles: [worker], ssh: {key: keys/w1}}
 """
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFGB3U+Y+jZZa/sEufP5KnIMdPnOnNS1LKkx7aRXXH7A"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 REAL = LAB.replace("lab: true", f"operators: [{KEY}]\nssh: {{key: ~/.ssh/shop}}")
 
 

@@ -15,7 +15,7 @@ def cluster(control_planes: int = 1, workers: int = 0, **sections: object) -> Cl
     return Cluster.model_validate({**data, **sections})
 
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFGB3U+Y+jZZa/sEufP5KnIMdPnOnNS1LKkx7aRXXH7A"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 
 
 def messages(value: Cluster) -> list[str]:

@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_someone_else_s_key_is_refused_with_what_to_do(
     with pytest.raises(InventoryRefused) as refused:
         opened(tmp_path, keys, "mallory").resolve("ca.key")
     assert (refused.value.code, refused.value.exit_code) == ("secret-not-yours", 10)
-    assert str(tmp_path / "mallory") in refused.value.message
+    assert refused.value.details == (f"{tmp_path / 'mallory'}: not the key of one of the `operators:`",)
     assert "operators" in refused.value.hint
 
 
@@ -208,3 +209,22 @@ def test_an_operator_s_line_that_is_no_key_is_named_before_anything_is_made(tmp_
 def test_the_index_tells_names_and_keyed_digests_only(store: SecretStore, tmp_path: Path) -> None:
     index = json.loads((tmp_path / "secrets" / "index.json").read_text())
     assert {tuple(sorted(entry)) for entry in index["secrets"].values()} == {("digest", "hmac_key", "stamp")}
+
+
+def test_what_no_key_of_ours_could_open_again_is_never_made(tmp_path: Path, keys: dict[str, str]) -> None:
+    files = [tmp_path / name for name in ("mallory", "not-there", "locked", "alice.pub")]
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", files[2]], check=True, timeout=60)
+    files[3].write_text(keys["alice"])
+    store = SecretStore(tmp_path / "secrets", [keys["alice"], files[2].with_suffix(".pub").read_text()], files)
+    for attempt in (store.prove, lambda: store.create("lab")):
+        with pytest.raises(InventoryRefused) as refused:
+            attempt()
+        assert (refused.value.code, refused.value.exit_code) == ("secret-not-yours", 10)
+        told = dict(line.split(": ", 1) for line in refused.value.details[:4])
+        assert told[str(files[0])] == "not the key of one of the `operators:`"
+        assert told[str(files[1])] == "no such file or directory"
+        assert told[str(files[2])].startswith("has a passphrase, and nobody is asked for it; give a copy without one")
+        assert told[str(files[3])] == "cannot open secrets: invalid SSH identity"
+        assert "--identity FILE" in refused.value.hint
+    assert not (tmp_path / "secrets").exists()
+    SecretStore(tmp_path / "secrets", [keys["alice"]], [*files, tmp_path / "alice"]).create("lab")

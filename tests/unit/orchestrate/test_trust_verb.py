@@ -39,7 +39,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 def site(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An inventory of one host: the test's sshd."""
     text = yaml.safe_load(LAB) | {
-        "lab": False, "operators": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFGB3U+Y+jZZa/sEufP5KnIMdPnOnNS1LKkx7aRXXH7A"],
+        "lab": False, "operators": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"],
         "network": {"hosts": ["127.0.0.0/8"]}, "api": {}, "ssh": {"port": sshd.port},
         "hosts": {"cp1": {"address": "127.0.0.1", "roles": ["control-plane"]}}}
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(text))
