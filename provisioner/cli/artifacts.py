@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,9 +31,8 @@ def list_(obj: Any) -> None:
 
     lock = load_lock(_inventory(obj).artifacts_lock_path)
     here = held(lock)
-    if getattr(obj, "output", "text") == "json":
-        rows = [{**_plain(a), "cached": a.sha256 in here} for a in lock.artifacts]
-        click.echo(json.dumps({"schema_version": 1, "artifacts": rows}))
+    if obj.wants_json:
+        obj.print_json({"artifacts": [{**_plain(a), "cached": a.sha256 in here} for a in lock.artifacts]})
         return
     for a in lock.artifacts:
         state = "cached" if a.sha256 in here else "absent"
@@ -77,7 +75,10 @@ def verify(obj: Any) -> None:
     if absent:
         raise PreflightRefused(f"this machine: verify artifacts: {len(absent)} of {len(lock.artifacts)} are absent",
                                code="artifact-absent", details=absent, hint="kubewright artifacts build")
-    click.echo(f"{len(lock.artifacts)} files are what artifacts.lock pins.")
+    if obj.wants_json:
+        obj.print_json({"verified": len(lock.artifacts)})
+    else:
+        click.echo(f"{len(lock.artifacts)} files are what artifacts.lock pins.")
 
 
 def _write_lock(inventory: Inventory, components: tuple[str, ...], arches: tuple[str, ...]) -> None:

@@ -24,6 +24,7 @@ class Context:
     verbose: bool = False
     identity: str | None = None
     words: Sequence[str] = ()       # of the command line, behind the program
+    answered: bool = False          # a JSON document was printed: a program gets one, whatever comes after
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -85,6 +86,7 @@ class Context:
 
         import click
 
+        self.answered = True
         click.echo(json.dumps({"schema_version": 1, **document}, indent=2, ensure_ascii=False))
 
 

@@ -8,7 +8,9 @@ from provisioner.errors import Interrupted, KubewrightError
 
 
 def failure_text(err: KubewrightError, pasted: Callable[[str], str] = str) -> str:
-    """Return `error: ...`, one line a detail, then the command that helps; who asked to stop met no error.
+    """Return `error: ...`, one line a detail, the command that helps, and the code by which the error is documented.
+
+    Who asked to stop met no error.
 
     `pasted` makes the commands of details and hint such that they can be pasted where we were called.
     """
@@ -16,4 +18,12 @@ def failure_text(err: KubewrightError, pasted: Callable[[str], str] = str) -> st
     if isinstance(err, Interrupted):
         return "\n".join([err.message, *details, *([f"Continue: {pasted(err.hint)}"] if err.hint else [])])
     hint = [f"hint: {pasted(err.hint)}"] if err.hint else []
-    return "\n".join([f"error: {err.message}", *details, *hint])
+    # A general code says no more than the exit code does.
+    code = [f"code: {err.code}"] if err.code != type(err).code else []
+    return "\n".join([f"error: {err.message}", *details, *hint, *code])
+
+
+def failure_document(err: KubewrightError, pasted: Callable[[str], str] = str) -> dict[str, object]:
+    """Return the same for programs: `code` is the anchor in docs/reference/errors.md."""
+    return {"error": {"code": err.code, "exit_code": err.exit_code, "message": err.message,
+                      "details": [pasted(line) for line in err.details], "hint": pasted(err.hint)}}

@@ -38,10 +38,13 @@ def logs(context: Context, host: str, unit: str, follow: bool, lines: int | None
                          hint=f"kubewright logs {next(iter(targets))} {unit}")
     if lines is None and not since:
         lines = LINES
-    show = _json if context.wants_json else _text
+    def show(line: Line) -> None:
+        (_json if context.wants_json else _text)(host, line)
+        context.answered = True         # a document behind lines would be none of them
+
     with Pool(targets) as pool:
         try:
-            read(pool.connection(host), unit, lambda line: show(host, line), lines=lines, since=since, follow=follow)
+            read(pool.connection(host), unit, show, lines=lines, since=since, follow=follow)
         except KeyboardInterrupt:
             if not follow:      # a log that is followed has no other end
                 raise

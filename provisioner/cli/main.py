@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem, shell_complete
 from provisioner import swift_end
 from provisioner.cli import bug
 from provisioner.cli.context import Context
-from provisioner.cli.failure import failure_text
+from provisioner.cli.failure import failure_document, failure_text
 from provisioner.cli.streams import to_nothing
 from provisioner.cli.verbs import SECTIONS, existing_verbs, suggest
 from provisioner.errors import Interrupted, KubewrightError, UsageFault
@@ -106,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(context: Context, err: KubewrightError) -> int:
     with suppress(BrokenPipeError):     # who has left needs no words
         click.echo(failure_text(err, context.pasted), err=True)
+        if context.wants_json and not context.answered:
+            context.print_json(failure_document(err, context.pasted))
     return err.exit_code
 
 

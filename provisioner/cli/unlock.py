@@ -30,8 +30,7 @@ def unlock(context: Context, yes: bool) -> int:
     with open_session(context.inventory, lambda event: None, run=False) as session:
         name, held = session.cluster.cluster, lock.holders(session)
         if not held:
-            click.echo(f"No run holds the lock of cluster {name}.")
-            return 0
+            return _told(context, f"No run holds the lock of cluster {name}.", unlocked=False)
         for record in held:
             click.echo(f"Cluster {name} is locked by {lock.told(record)}.\n  {_state(record)}", err=True)
         if not agreed(context, f"Unlock cluster {name}?", f"unlock cluster {name}", yes=yes):
@@ -39,7 +38,14 @@ def unlock(context: Context, yes: bool) -> int:
             return 0
         for fault in lock.unlock(session, held).values():
             click.echo(f"{fault.message}; what is left there binds nobody", err=True)
-    click.echo(f"Cluster {name} is unlocked.")
+    return _told(context, f"Cluster {name} is unlocked.", unlocked=True)
+
+
+def _told(context: Context, sentence: str, *, unlocked: bool) -> int:
+    if context.wants_json:
+        context.print_json({"cluster": context.inventory.cluster.cluster, "unlocked": unlocked})
+    else:
+        click.echo(sentence)
     return 0
 
 

@@ -232,6 +232,31 @@ def test_commands_in_the_details_of_a_failure_can_be_pasted_too() -> None:
                     "hint: kubewright -i lab status")
 
 
+def test_an_error_ends_with_the_code_that_documents_it_where_that_says_more_than_the_exit_code() -> None:
+    assert failure_text(GateFailed("w1: down", hint="kubewright status", code="prober-blind")).splitlines() == [
+        "error: w1: down", "hint: kubewright status", "code: prober-blind"]
+    assert "code:" not in failure_text(GateFailed("w1: down"))
+
+
+def test_every_code_that_an_error_can_have_is_on_the_page_of_errors() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    for code in ("host-busy", "etcd-member-lost", "secret-not-yours", "ssh-auth", "sudo-password", "lock-lost", "api"):
+        assert f'<a id="{code}"></a>`{code}` |' in page
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("words", [
+    "validate", "check", "plan", "up", "drift", "status", "ready", "kubeconfig", "certs check", "logs w1 etcd", "probe",
+    "runs list", "runs show", "resume", "retry --host w1", "rollback w1", "unlock", "trust", "lab status",
+    "artifacts list", "artifacts verify", "compile --out x"])
+def test_an_error_is_json_where_json_was_asked_for(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = command.main(["-o", "json", "-i", "nowhere", *words.split()])
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema_version"] == 1
+    assert (told["error"]["code"], told["error"]["exit_code"]) == ("inventory-missing", code)
+    assert "nowhere" in told["error"]["message"] and told["error"]["hint"].startswith("kubewright")
+
+
 def test_a_refusal_hints_at_a_command_for_the_inventory_that_was_meant() -> None:
     done = run("-i", "inventories/vagrant", "rollback", "cp9")
     assert done.stderr.endswith("\nhint: kubewright -i inventories/vagrant status\n")

@@ -85,7 +85,7 @@ def test_a_run_that_is_not_there_is_a_usage_fault_that_says_how_to_list_them(
     assert call(inventory, *words) == 64
     assert capsys.readouterr().err == (
         "error: 2027: no run is called so\nonly runs of this machine have the events that are needed for this\n"
-        f"hint: kubewright -i {inventory} runs list --here\n")
+        f"hint: kubewright -i {inventory} runs list --here\ncode: run-unknown\n")
 
 
 @pytest.mark.parametrize(("words", "why"), [
