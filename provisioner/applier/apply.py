@@ -76,7 +76,8 @@ class Run:
             return "stop" if units.runs(seen) else ""
         if change["action"] == "enable":
             return "enable" if units.wants_enable(seen) else ""
-        if units.settled(seen, current) and not causes and not units.wants_enable(seen):
+        if (units.settled(seen, current) and not causes and not units.wants_enable(seen)
+                and not units.is_of(seen, change)):
             return ""
         return f"{change['action']}{': ' if causes else ''}{', '.join(causes)}"
 
@@ -154,7 +155,7 @@ class Run:
         current, _ = stamps.compare(self.host, name, inputs, stamps.Sums(self.host))
         enable = units.wants_enable(seen)
         units.forget_exits(self.host, name, change["action"], seen)
-        settled = change["action"] == "enable" or units.settled(seen, current)
+        settled = change["action"] == "enable" or (units.settled(seen, current) and not units.is_of(seen, change))
         if settled and not enable:
             return ""
         self._reload()

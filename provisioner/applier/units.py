@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from . import files, stamps
 from .host import Fault, Host, check_unit
@@ -82,6 +82,11 @@ def settled(seen: Properties, current: bool) -> bool:
     """
     active = seen.get("ActiveState", "")
     return current and (active in ("active", "reloading") or (active == "activating" and has_job(seen)))
+
+
+def is_of(seen: Properties, change: Mapping[str, Any]) -> bool:
+    """Say whether the unit still is the very process that a change wants started anew, whatever its inputs."""
+    return bool(change.get("invocation")) and seen.get("InvocationID") == change["invocation"]
 
 
 def wants_enable(seen: Properties) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from provisioner.compile import fields
@@ -31,6 +31,40 @@ def compare(
         if host.name in observed:
             changes.extend(_compare_host(host, observed[host.name], certificates, now))
     return tuple(changes)
+
+
+def of_lost_nodes(
+    desired: Desired, observed: Mapping[str, HostObserved], planned: Iterable[Change], registered: Collection[str],
+    connected: Collection[str],
+) -> tuple[Change, ...]:
+    """Return the restarts that bring Nodes back: of hosts that the API does not have (`registered`), or cannot reach.
+
+    Only of units that run and are to run on as they are: what is `planned` to start or restart tells the API anyway.
+    """
+    busy = {(c.host, c.path) for c in planned if c.kind == Unit.kind}
+    changes = []
+    for host, item in ((h, i) for h in desired.hosts.values() for i in h.items if isinstance(i, Unit)):
+        reason = _why_again(host.name, item, registered, connected)
+        seen = observed.get(host.name)
+        if reason and seen and (host.name, item.path) not in busy:
+            state, extra = seen.state(item.kind, item.path), seen.extra(item.kind, item.path)
+            if state.startswith("active "):
+                changes.append(Change(
+                    host=host.name, phase=item.phase, kind=item.kind, path=item.path, action="restart", reason=reason,
+                    expect=state, want=item.want(), item=item, causes=(reason,),
+                    invocation=str(extra.get("invocation_id", ""))))
+    return tuple(changes)
+
+
+def _why_again(host: str, unit: Unit, registered: Collection[str], connected: Collection[str]) -> str:
+    """Say why a unit that tells the API of its host at its start, and never again, has to start anew."""
+    if unit.path not in ("kubelet.service", "flanneld.service"):
+        return ""
+    if host not in registered:
+        return "its Node is gone"
+    if unit.path == "flanneld.service" and host not in connected:
+        return "its Node does not say how its Pods are reached"
+    return ""
 
 
 def _compare_host(

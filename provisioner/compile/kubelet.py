@@ -8,15 +8,19 @@ from typing import Any
 from provisioner.compile import pki
 from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
 from provisioner.compile.control_plane import CIPHER_SUITES
-from provisioner.compile.parts import BIN_DIR, binary, service
+from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.compile.render import command_line, merged, render
 from provisioner.compile.runtime import CONTAINERD_SOCKET
-from provisioner.model.cluster import Role
+from provisioner.model.cluster import Host, Role, Taint
 from provisioner.model.desired import Directory, File, Item
 from provisioner.model.ports import KUBELET, KUBELET_HEALTH
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 KUBECONFIG = "/etc/kubernetes/kubelet.conf"
+# What a kubelet registers a new Node with. It never looks again, so this is no input that a restart is due for: Nodes
+# that exist get their labels and taints over the API (operate/nodes.py).
+REGISTRATION = "/etc/kubewright/kubelet/registration.env"
+ROLE_PREFIX = "node-role.kubernetes.io/"
 INPUTS = (CONFIG, KUBECONFIG, pki.CA, pki.KUBELET_CLIENT.path, pki.KUBELET_SERVING.path, f"{BIN_DIR}/kubelet")
 
 
@@ -29,29 +33,45 @@ def items(ctx: HostContext) -> Iterator[Item]:
     text = render(
         CONFIG, ca=pki.CA, certificate=pki.KUBELET_SERVING.path, key=pki.KUBELET_SERVING.key_path,
         ciphers=CIPHER_SUITES, dns_ip=ctx.cluster.dns_ip, domain=CLUSTER_DOMAIN, socket=CONTAINERD_SOCKET,
-        port=KUBELET, health_port=KUBELET_HEALTH, taints=taints(ctx))
+        port=KUBELET, health_port=KUBELET_HEALTH)
     yield File(path=CONFIG, phase="node", component="kubelet", mode=0o600,
                content=merged(text, ctx.config("kubelet")))
-    yield from service("kubelet.service", "node", INPUTS, component="kubelet",
+    yield from directories(["/etc/kubewright/kubelet"], "node")
+    yield rendered(REGISTRATION, "node", component="kubelet", flags=" ".join(registration(ctx.host)))
+    yield from service("kubelet.service", "node", INPUTS, component="kubelet", registration=REGISTRATION,
                        command=command_line(f"{BIN_DIR}/kubelet", ctx.flags("kubelet", flags(ctx))))
 
 
 def flags(ctx: HostContext) -> dict[str, Any]:
     """Return what the kubelet takes only as a flag."""
-    labels = [f"{key}={value}" for key, value in sorted(ctx.host.spec.labels.items())]
     return {
         "config": CONFIG,
         "kubeconfig": KUBECONFIG,
         "node-ip": ctx.address,
         # Only where it must be: an audit (CIS 4.2.7) takes the flag as a way to pose as another node.
         "hostname-override": ctx.name if ctx.facts.hostname != ctx.name else None,
-        "node-labels": labels or None,
     }
 
 
-def taints(ctx: HostContext) -> list[dict[str, str]]:
-    """Return the taints that the node registers with; a control plane that is also a worker takes every Pod."""
-    found = [taint.model_dump() for taint in ctx.host.spec.taints]
-    if ctx.is_control_plane and Role.WORKER not in ctx.host.roles:
-        found.insert(0, {"key": "node-role.kubernetes.io/control-plane", "value": "", "effect": "NoSchedule"})
-    return found
+def registration(host: Host) -> list[str]:
+    """Return the flags that a new Node gets its labels and taints by, from its first moment.
+
+    Not the labels of its roles: a kubelet may not set these itself (NodeRestriction).
+    """
+    labels = ",".join(f"{key}={value}" for key, value in sorted(host.spec.labels.items()))
+    marks = ",".join(f"{taint.key}={taint.value}:{taint.effect}" for taint in taints(host))
+    return [f"--{name}={value}" for name, value in (("node-labels", labels), ("register-with-taints", marks)) if value]
+
+
+def labels(host: Host) -> dict[str, str]:
+    """Return the labels of the host's Node: its own, and those of its roles, as kubectl shows them under ROLES."""
+    roles = host.roles & {Role.CONTROL_PLANE, Role.WORKER}
+    return {f"{ROLE_PREFIX}{role}": "" for role in sorted(roles)} | dict(sorted(host.spec.labels.items()))
+
+
+def taints(host: Host) -> tuple[Taint, ...]:
+    """Return the taints of the host's Node; a control plane that is also a worker takes every Pod."""
+    if Role.CONTROL_PLANE not in host.roles or Role.WORKER in host.roles:
+        return host.spec.taints
+    own = Taint(key=f"{ROLE_PREFIX}{Role.CONTROL_PLANE}", effect="NoSchedule")
+    return (own, *(t for t in host.spec.taints if (t.key, t.effect) != (own.key, own.effect)))

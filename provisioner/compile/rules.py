@@ -79,7 +79,11 @@ def _moved_member(change: Change) -> bool:
 
 
 def _role_gone(change: Change) -> bool:
-    return bool(set(change.before) - set(change.after))
+    """Say whether a role leaves that runs something: `worker` on a control plane is a taint and nothing else."""
+    gone = set(change.before) - set(change.after)
+    if Role.CONTROL_PLANE in set(change.before) & set(change.after):
+        gone -= {Role.WORKER}
+    return bool(gone)
 
 
 def _issuers(value: Any) -> list[str]:

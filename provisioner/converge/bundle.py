@@ -50,6 +50,8 @@ def change_request(change: Change, resolve: Resolve, mint: Mint) -> dict[str, An
     """Return one change as the applier reads it, with everything it needs to make it."""
     request: dict[str, Any] = {"kind": change.kind, "path": change.path, "action": change.action,
                                "expect": change.expect, "want": change.want}
+    if change.invocation:
+        request["invocation"] = change.invocation
     item = change.item
     if item is None:
         if change.action not in ("remove", "restore"):

@@ -73,7 +73,7 @@ class SshOverride(Section):
 
 
 class Taint(Section):
-    """A taint that the node registers with."""
+    """A taint of the Node."""
 
     key: str = Field(description="Key of the taint, with a prefix of your own: example.org/disk")
     value: str = Field(default="", description="Value of the taint")
@@ -86,8 +86,8 @@ class HostSpec(Section):
 
     address: IPv4Address = Field(description="Address that the cluster uses for this machine")
     roles: tuple[Role, ...] = Field(description="etcd, control-plane, load-balancer, worker; empty: only prepared")
-    labels: dict[str, str] = Field(default={}, description="Labels of the Node")
-    taints: tuple[Taint, ...] = Field(default=(), description="Taints of the Node")
+    labels: dict[str, str] = Field(default={}, description="Labels of the Node; those that others set there stay")
+    taints: tuple[Taint, ...] = Field(default=(), description="Taints of the Node; those that others set there stay")
     ssh: SshOverride = Field(default=SshOverride(), description="What differs from the cluster's ssh")
     config: dict[str, dict[str, Any]] = Field(
         default={}, description="Overrides per component for this host: fields of its config, extra flags")

@@ -24,8 +24,12 @@ _ITEM = File(path=HOST_PATH, phase="verify")
 
 
 def known_flags(allowed: Collection[str]) -> None:
-    """Refuse words after `--allow` that no rule has: a misspelt one would allow nothing, in silence."""
+    """Refuse words after `--allow` that allow nothing: a misspelt one, and what no word of anybody's allows."""
     unknown = sorted(set(allowed) - FLAGS)
+    never = [rule for rule in rules.TABLE if rule.code in unknown and rule.outcome == REFUSED]
+    if never:
+        raise UsageFault(f"--allow {never[0].code}: `up` never does that: {never[0].sentence}",
+                         details=[f"can be allowed: {' '.join(sorted(FLAGS))}"], hint="kubewright plan")
     if unknown:
         raise UsageFault(f"there is nothing called {', '.join(unknown)} that can be allowed",
                          details=[f"can be allowed: {' '.join(sorted(FLAGS))}"], hint="kubewright up --help")

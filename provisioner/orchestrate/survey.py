@@ -8,16 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from provisioner.compile.cluster import compile_cluster
-from provisioner.compile.diff import Certificates, compare
+from provisioner.compile.diff import Certificates, compare, of_lost_nodes
 from provisioner.compile.etcd import BOOTSTRAP_ENV
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.applied import digest
 from provisioner.model.desired import Desired, File, HostDesired, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import ObjectChange, Plan
-from provisioner.operate import haproxy, pki
+from provisioner.operate import haproxy, nodes, pki
 from provisioner.operate.kube import ApiFault, compare_objects
-from provisioner.operate.nodes import label_changes
 from provisioner.operate.tls_secrets import compare_tls_secrets
 from provisioner.orchestrate import aside, owner
 from provisioner.orchestrate.impact import steps
@@ -101,13 +100,18 @@ def _compile(session: Session) -> Desired:
 def _decide(session: Session, desired: Desired) -> Plan:
     bootstrap = not is_bootstrapped(session.observed)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
-    nodes = _nodes(session)
-    labels = [c for c in label_changes(session.cluster, nodes) if c.identity.split()[-1] not in session.unreachable]
-    objects = (*_object_changes(session, desired), *labels)
+    live, ours = _nodes(session)
+    if live is not None:
+        names = {str(n["metadata"]["name"]): n for n in live}
+        connected = {name for name, node in names.items() if nodes.is_connected(node)}
+        changes += of_lost_nodes(desired, session.observed, changes, names, connected)
+    marks = [change for change in nodes.node_changes(session.cluster, live, ours)
+             if change.identity.removeprefix(nodes.KIND) not in session.unreachable]
+    objects = (*_object_changes(session, desired), *marks)
     plan = Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
-        strangers=_strangers(session, nodes or ()), left_out=_left_out(session),
+        strangers=_strangers(session, live or ()), left_out=_left_out(session),
         inventory_digest=digest(session.cluster), lock_digest=digest(session.lock))
     session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
     return session.plan
@@ -170,15 +174,16 @@ def _api_runs(session: Session) -> bool:
                for h in session.cluster.control_planes if h.name in session.observed)
 
 
-def _nodes(session: Session) -> list[dict[str, Any]] | None:
-    """Return the Nodes that the API has, None while it cannot be asked."""
+def _nodes(session: Session) -> tuple[list[dict[str, Any]] | None, nodes.Owned]:
+    """Return the Nodes that the API has and what of their labels and taints is ours; None while it cannot be asked."""
     if not _api_runs(session):
-        return None
+        return None, {}
     try:
-        return session.kube().nodes()
+        kube = session.kube()
+        return kube.nodes(), nodes.owned(kube)
     except (ApiFault, GateFailed):
         session.forget_credentials()
-        return None
+        return None, {}
 
 
 def _strangers(session: Session, nodes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

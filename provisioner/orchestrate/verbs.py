@@ -40,8 +40,8 @@ UP: tuple[Phase, ...] = (
     _holds("node"),
     Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds),
     Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available),
-    Phase("verify", "role labels; every unit, the VIP, DNS and every node once more",
-          verify.label_roles, verify.prove_and_record),
+    Phase("verify", "labels and taints of nodes; every unit, the VIP, DNS and every node once more",
+          verify.mark_nodes, verify.prove_and_record),
 )
 
 # Nothing to change: only the proof.

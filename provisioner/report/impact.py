@@ -49,6 +49,11 @@ def _pace(step: Step, action: str, hosts: Collection[str]) -> str:
 
 def impact(plan: Plan, cluster: Cluster) -> Iterator[str]:
     """Yield what the plan means for whoever uses the cluster, a sentence each."""
+    yield from _units(plan, cluster)
+    yield from dict.fromkeys(change.impact for change in plan.objects if change.impact)
+
+
+def _units(plan: Plan, cluster: Cluster) -> Iterator[str]:
     acts = [act for step in plan.steps for act in step.acts if act.action in ("restart", "reload")]
     if not acts:
         yield "nothing that runs is restarted"

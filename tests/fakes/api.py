@@ -17,7 +17,8 @@ LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 def node(name: str, *, ready: bool = True, version: str = "v1.36.3", labels: Mapping[str, str] = {}) -> dict[str, Any]:
     """Return a Node as the API shows it."""
     condition = {"type": "Ready", "status": "True" if ready else "False", "message": "cni is not initialized"}
-    return {"metadata": {"name": name, "labels": dict(labels)},
+    return {"metadata": {"name": name, "labels": dict(labels), "resourceVersion": "1",
+                         "annotations": {"flannel.alpha.coreos.com/backend-data": "{}"}},
             "status": {"conditions": [condition], "nodeInfo": {"kubeletVersion": version}}}
 
 
@@ -62,8 +63,18 @@ class MemoryApi:
         self.log.append((method, parts.path))
         if method == "DELETE":
             return 200, self.objects.pop(parts.path)
-        self.objects[parts.path] = merged(self.objects[parts.path], body or {})
-        return 200, self.objects[parts.path]
+        return self._patch(parts.path, body or {})
+
+    def _patch(self, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Merge-patch an object; one that was written since the caller has read it is left as it is."""
+        old = self.objects[path]
+        expected = body.get("metadata", {}).get("resourceVersion")
+        if expected and expected != old["metadata"].get("resourceVersion"):
+            return 409, {"message": "the object has been modified"}
+        new = merge_patched(old, body)
+        new["metadata"] |= {"resourceVersion": str(next(self._versions) + 1)}
+        self.objects[path] = new
+        return 200, new
 
     def _list(self, path: str, query: Mapping[str, list[str]]) -> list[dict[str, Any]]:
         group, _, plural = path.rpartition("/")
@@ -93,7 +104,7 @@ class MemoryApi:
             new["spec"] = {"sessionAffinity": "None", **new["spec"]}         # a default, as the server sets them
         changed = old is None or _without_counts(old) != _without_counts(new)
         if changed:
-            new["metadata"] |= {"generation": new["metadata"]["generation"] + 1}
+            new["metadata"] |= {"generation": new["metadata"].get("generation", 0) + 1}
         new["metadata"] |= {"resourceVersion": str(next(self._versions)), "managedFields": [{"manager": "kubewright"}]}
         if body["kind"] == "Deployment" and not dry:
             replicas = new["spec"]["replicas"]
@@ -113,6 +124,17 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in new.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
         result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+    return result
+
+
+def merge_patched(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `old` with a merge patch applied: mapping by mapping, null takes a field away."""
+    result = copy.deepcopy(dict(old)) if isinstance(old, Mapping) else {}
+    for key, value in new.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge_patched(result.get(key), value) if isinstance(value, Mapping) else copy.deepcopy(value)
     return result
 
 

@@ -65,6 +65,8 @@ class FakeHost:
     kept: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)   # what was there before the last change
     steps: list[dict[str, Any]] = field(default_factory=list)       # results, newest first
     running: list[str] = field(default_factory=list)
+    registers: bool = False         # its kubelet has started since the API was last asked
+    starts: dict[str, int] = field(default_factory=dict)            # how often each unit was started
     notes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def edit(self, path: str, state: str, text: str | None = None, *, unit: str = "") -> None:
@@ -100,8 +102,18 @@ class FakeHost:
         if state != ABSENT:
             state = " ".join([*state.split()[:2], "due" if causes else "current"])
         started = {p: self.stamps.get(was[p], was[p]) for p in causes}
-        return ObservedItem("unit", unit.path, state, {"causes": causes, "started": started, "restarts": 0}
+        return ObservedItem("unit", unit.path, state, {"causes": causes, "started": started, "restarts": 0,
+                             "invocation_id": self._invocation(unit.path)}
                             | self.extras.get(("unit", unit.path), {}))
+
+    def _invocation(self, unit: str) -> str:
+        return f"{unit} {self.starts.get(unit, 0)}"
+
+    def _settled(self, change: Mapping[str, Any]) -> bool:
+        """Say whether a unit runs with its inputs, and is not the very start that is wanted anew."""
+        unit = Unit(path=change["path"], phase="", inputs=tuple(self.inputs(change)))
+        return (change.get("invocation") != self._invocation(unit.path)
+                and self.observe(unit).state == "active enabled current")
 
     def change(self, change: Mapping[str, Any], step: str = "") -> str:
         """Make one change as the applier would, what was there kept, and return its result."""
@@ -109,9 +121,13 @@ class FakeHost:
         if kind == "unit" and change["action"] == "stop":
             self.states[key] = "inactive enabled current"
             return "done"
+        if kind == "unit" and self._settled(change):
+            return "skipped"
         if kind == "unit":
             self.states[key] = "active enabled current"
             self.started[change["path"]] = {p: self.file(p) for p in self.inputs(change)}
+            self.registers |= change["path"] == "kubelet.service"
+            self.starts[change["path"]] = self.starts.get(change["path"], 0) + 1
             return "done"
         state = self.states.get(key, ABSENT)
         if state == change["want"]:

@@ -17,6 +17,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from provisioner.compile.kubelet import REGISTRATION
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
 from provisioner.model.inventory import Inventory
@@ -122,12 +123,13 @@ class World:
         return SecretStore(self.inventory.secrets_dir, self.inventory.operators, keys or (self.key,))
 
     def kube(self, session: Session) -> Kube:
-        """Answer as the API does: Nodes are there and Ready once their kubelet runs, leases once someone leads."""
+        """Answer as the API does: a kubelet that was started has registered and is Ready, leases once someone leads."""
         self.api.lead()
         for name, host in self.hosts.hosts.items():
             path = f"/api/v1/nodes/{name}"
-            if ("unit", "kubelet.service") in host.states and path not in self.api.objects:
-                self.api.put(path, node(name))
+            if host.registers and path not in self.api.objects:
+                self.api.put(path, registered(name, str(host.extras["file", REGISTRATION]["text"])))
+            host.registers = False
         return MemoryKube(self.api)
 
     def forget(self) -> None:
@@ -139,6 +141,16 @@ class World:
             host.notes.clear()
             host.steps.clear()
         self.api.log.clear()
+
+
+def registered(name: str, settings: str) -> dict[str, Any]:
+    """Return the Node that a kubelet registers, marked as the file says."""
+    line = settings.partition('KUBELET_REGISTRATION="')[2].partition('"')[0]
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in line.split())
+    labels = dict(label.split("=") for label in flags.get("node-labels", "").split(",") if label)
+    taints = [dict(zip(("key", "value", "effect"), (key, *rest.split(":")), strict=True))
+              for key, _, rest in (t.partition("=") for t in flags.get("register-with-taints", "").split(",") if t)]
+    return node(name, labels=labels) | {"spec": {"taints": taints}}
 
 
 def write_inventory(directory: Path, operator: str, *, key: Path, **changes: Any) -> Inventory:

@@ -11,14 +11,14 @@ from provisioner.orchestrate.probes import node_probes, probes_of
 from provisioner.orchestrate.session import Session
 
 
-def label_roles(session: Session) -> str:
-    """Label the Nodes with their roles, as the plan says; a kubelet may not do that itself (NodeRestriction)."""
+def mark_nodes(session: Session) -> str:
+    """Set the labels and taints of the Nodes that the plan names: a kubelet does so at its first registration only."""
     changes = [c for c in session.the_plan.objects if c.phase == nodes.PHASE]
     if not changes:
         return ""
     kube = session.kube()
     session.still_ours()
-    nodes.apply_labels(kube, session.cluster, changes)
+    nodes.apply_marks(kube, session.cluster, [c.identity.removeprefix(nodes.KIND) for c in changes])
     record.of_objects(session, changes)
     return f"{counted(len(changes), 'node')} labelled"
 

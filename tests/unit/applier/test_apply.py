@@ -253,6 +253,17 @@ def test_a_unit_whose_files_were_written_by_a_killed_run_is_restarted_by_the_nex
     assert started(box) == ["restart x.service"]
 
 
+def test_a_unit_that_must_start_anew_is_restarted_once_although_it_runs_with_its_inputs(box: FakeHost) -> None:
+    box.put("/etc/kubewright/inputs/x.service", "/etc/x.conf\n")
+    box.put("/etc/x.conf", "0")
+    box.set_units(x={"ActiveState": "active", "UnitFileState": "enabled", "InvocationID": "aa"})
+    box.stamp("x.service")
+    anew = unit_change("x.service", ["/etc/x.conf"]) | {"invocation": "aa"}
+    assert outcomes(perform(box, anew)) == ["done"]
+    assert outcomes(perform(box, anew)) == ["skipped"], "it is another start already"
+    assert started(box) == ["restart x.service"]
+
+
 def test_a_restart_that_a_killed_step_queued_is_not_queued_again(box: FakeHost) -> None:
     box.put("/etc/kubewright/inputs/x.service", "/etc/x.conf\n")
     box.put("/etc/x.conf", "1")

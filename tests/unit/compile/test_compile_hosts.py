@@ -12,6 +12,7 @@ from compile_fixture import SECRET_BYTES, compiled, facts_of, inventory
 
 from provisioner.compile import parts
 from provisioner.compile.host import PHASES
+from provisioner.compile.kubelet import REGISTRATION
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.desired import Certificate, Desired, Directory, File, HostDesired, Symlink, Unit
 from provisioner.model.paths import data_dir
@@ -217,7 +218,7 @@ def test_a_kubelet_is_told_its_name_only_where_the_machine_has_another() -> None
     facts["w1"] = dataclasses.replace(facts["w1"], hostname="ip-10-77-0-21")
     hosts = compiled(STACKED, facts).hosts
     path = "/etc/systemd/system/kubelet.service"
-    assert "--hostname-override=w1\n" in text(hosts["w1"], path)
+    assert "--hostname-override=w1 " in text(hosts["w1"], path)
     assert "--hostname-override" not in text(hosts["w2"], path)
     assert "hostnameOverride: w1\n" in text(hosts["w1"], "/etc/kubernetes/kube-proxy.yaml")
 
@@ -231,9 +232,23 @@ def test_only_a_machine_without_cap_sys_resource_restricts_oom_scores() -> None:
 
 def test_control_planes_take_no_pods_unless_they_are_workers_too() -> None:
     hosts = compiled(SPREAD).hosts
-    assert "node-role.kubernetes.io/control-plane" in text(hosts["cp1"], "/var/lib/kubelet/config.yaml")
-    assert "registerWithTaints" not in text(hosts["cp2"], "/var/lib/kubelet/config.yaml")
-    assert "--node-labels=zone=a" in text(hosts["w1"], "/etc/systemd/system/kubelet.service")
+    taint = "--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule"
+    assert taint in text(hosts["cp1"], REGISTRATION)
+    assert "--register-with-taints" not in text(hosts["cp2"], REGISTRATION)
+    assert "--node-labels=zone=a" in text(hosts["w1"], REGISTRATION)
+
+
+def test_labels_and_taints_are_no_reason_to_restart_a_kubelet() -> None:
+    taint = {"key": "a.b/c", "value": "d", "effect": "NoExecute"}
+    marked = HOSTS | {"w1": HOSTS["w1"] | {"labels": {"zone": "b"}, "taints": [taint]},
+                      "cp1": HOSTS["cp1"] | {"roles": ["control-plane", "worker"]}}
+    before, after = compiled(SPREAD).hosts, compiled(inventory(hosts=marked)).hosts
+    for name in ("w1", "cp1"):
+        unit = after[name].find("unit", "kubelet.service")
+        assert isinstance(unit, Unit)
+        differ = [i.path for i in after[name].items if i != before[name].find(i.kind, i.path) and i.phase != "verify"]
+        assert differ == [REGISTRATION] and not set(differ) & set(unit.inputs)
+    assert '"--node-labels=zone=b --register-with-taints=a.b/c=d:NoExecute"\n' in text(after["w1"], REGISTRATION)
 
 
 def test_desired_states_do_not_depend_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

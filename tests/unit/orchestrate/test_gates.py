@@ -11,7 +11,7 @@ from provisioner.compile.host import PHASES
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.operate.kube import object_path
 from provisioner.orchestrate import gates
-from provisioner.orchestrate.phases.verify import cluster_is_healthy, label_roles
+from provisioner.orchestrate.phases.verify import cluster_is_healthy, mark_nodes
 from provisioner.orchestrate.probes import host_probes, node_probes
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
@@ -302,9 +302,9 @@ def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> No
     del built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"]
     session = surveyed(built)
     assert [(o.phase, o.identity, o.action, o.reason) for o in session.the_plan.objects] == [
-        ("verify", "Node w1", "change", "+node-role.kubernetes.io/worker")]
-    assert label_roles(session) == "1 node labelled"
-    assert label_roles(surveyed(built)) == ""
+        ("verify", "Node w1", "change", "+label node-role.kubernetes.io/worker")]
+    assert mark_nodes(session) == "1 node labelled"
+    assert mark_nodes(surveyed(built)) == ""
     assert built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"] == {"node-role.kubernetes.io/worker": ""}
     assert built.api.objects["/api/v1/nodes/cp1"]["metadata"]["labels"] == {
         "node-role.kubernetes.io/control-plane": ""}

@@ -1,0 +1,96 @@
+"""Labels, taints, the role `worker` and Nodes that are gone, as people meet them, on hosts in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from provisioner.orchestrate.survey import survey
+from tests.fakes.session import World
+from tests.unit.cli.test_cluster_verbs import Run, built, run, world  # noqa: F401 - fixtures
+from tests.unit.cli.test_plan_verbs import Change, change, pinned  # noqa: F401 - fixtures
+
+NODES = "/api/v1/nodes/"
+TAINT = {"key": "example.org/dedicated", "value": "db", "effect": "NoExecute"}
+CONTROL_PLANE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+
+
+def started(world: World) -> dict[str, int]:  # noqa: F811
+    return {name: host.starts.get("kubelet.service", 0) for name, host in world.hosts.hosts.items()}
+
+
+def test_labels_and_taints_reach_nodes_that_live_both_ways_and_no_kubelet_restarts(
+        built: World, run: Run, change: Change) -> None:  # noqa: F811
+    before, w1 = started(built), built.api.objects[NODES + "w1"]
+    w1["metadata"]["labels"]["rack"], w1["spec"]["taints"] = "r7", [{"key": "theirs", "effect": "NoSchedule"}]
+    change({"hosts.w1.labels": {"example.org/disk": "ssd"}, "hosts.w1.taints": [TAINT],
+            "hosts.cp1.roles": ["etcd", "control-plane", "load-balancer", "worker"]})
+    told = run("plan").out
+    assert "Node w1" in told and "+label example.org/disk=ssd, +taint example.org/dedicated=db:NoExecute" in told
+    assert "-taint node-role.kubernetes.io/control-plane:NoSchedule" in told
+    assert "Pods on w1 that do not tolerate example.org/dedicated=db:NoExecute are evicted" in told
+    assert "nothing that runs is restarted" in told and "restarts: " not in told
+    assert run("up", "--yes").code == 0
+    w1, cp1 = (built.api.objects[NODES + name] for name in ("w1", "cp1"))
+    assert w1["metadata"]["labels"]["example.org/disk"] == "ssd" and TAINT in w1["spec"]["taints"]
+    assert cp1["spec"]["taints"] == [] and "node-role.kubernetes.io/worker" in cp1["metadata"]["labels"]
+    assert "No changes" in run("plan").out
+
+    change({"hosts.w1.labels": None, "hosts.w1.taints": None,
+            "hosts.cp1.roles": ["etcd", "control-plane", "load-balancer"]})
+    assert run("up", "--yes").code == 0
+    w1, cp1 = (built.api.objects[NODES + name] for name in ("w1", "cp1"))
+    assert w1["metadata"]["labels"] == {"node-role.kubernetes.io/worker": "", "rack": "r7"}
+    assert w1["spec"]["taints"] == [{"key": "theirs", "effect": "NoSchedule"}]
+    assert cp1["spec"]["taints"] == [CONTROL_PLANE]
+    assert "node-role.kubernetes.io/worker" not in cp1["metadata"]["labels"]
+    assert "No changes" in run("plan").out
+    assert started(built) == before
+
+
+def test_a_label_of_ours_that_somebody_took_off_is_in_the_plan(built: World, run: Run, change: Change) -> None:  # noqa: F811
+    change({"hosts.w1.labels": {"disk": "ssd"}})
+    assert run("up", "--yes").code == 0
+    del built.api.objects[NODES + "w1"]["metadata"]["labels"]["disk"]
+    assert "+label disk=ssd" in run("plan").out
+
+
+@pytest.mark.parametrize("unit", ["kubelet.service", "flanneld.service"])
+def test_a_deleted_node_comes_back_by_up_with_its_labels_and_taints(
+        built: World, run: Run, change: Change, unit: str) -> None:  # noqa: F811
+    change({"hosts.w2.labels": {"disk": "ssd"}, "hosts.w2.taints": [TAINT]})
+    assert run("up", "--yes").code == 0
+    before, running = started(built), built.hosts.hosts["w2"].starts[unit]
+    del built.api.objects[NODES + "w2"]
+    told = run("plan").out
+    assert f"unit {unit}" in told and "restarts: its Node is gone" in told and "on w2" in told
+    assert run("up", "--yes").code == 0
+    assert started(built) == before | {"w2": before["w2"] + 1}
+    assert built.hosts.hosts["w2"].starts[unit] == running + 1
+    w2 = built.api.objects[NODES + "w2"]
+    assert w2["metadata"]["labels"] == {"disk": "ssd", "node-role.kubernetes.io/worker": ""}
+    assert w2["spec"]["taints"] == [TAINT]
+    assert "No changes" in run("plan").out
+
+
+def test_a_node_that_lost_the_way_to_its_pods_gets_it_from_flannel_alone(built: World, run: Run) -> None:  # noqa: F811
+    del built.api.objects[NODES + "w2"]["metadata"]["annotations"]
+    told = run("plan").out
+    assert "restarts: its Node does not say how its Pods are reached" in told and "unit kubelet.service" not in told
+
+
+def test_nothing_is_restarted_for_a_node_while_the_api_cannot_be_asked(built: World, run: Run) -> None:  # noqa: F811
+    del built.api.objects[NODES + "w2"]
+    built.api.refuse = 503
+    with built.session(run=False) as session:
+        assert [c for c in survey(session).changes if c.kind == "unit"] == []
+
+
+def test_a_role_that_runs_something_is_not_taken_off_and_no_word_allows_it(
+        built: World, run: Run, change: Change) -> None:  # noqa: F811
+    change({"hosts.w1.roles": []})
+    refused: Any = run("plan")
+    assert refused.code == 15 and "role-removed" in refused.err
+    allowed: Any = run("plan", "--allow", "role-removed")
+    assert allowed.code == 64 and "`up` never does that: `up` takes nothing off a host" in allowed.err
