@@ -37,7 +37,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield File(path=CONFIG, phase="node", component="kubelet", mode=0o600,
                content=merged(text, ctx.config("kubelet")))
     yield from directories(["/etc/kubewright/kubelet"], "node")
-    yield rendered(REGISTRATION, "node", component="kubelet", flags=" ".join(registration(ctx.host)))
+    yield rendered(REGISTRATION, "node", component="kubelet", flags=registration(ctx.host))
     yield from service("kubelet.service", "node", INPUTS, component="kubelet", registration=REGISTRATION,
                        command=command_line(f"{BIN_DIR}/kubelet", ctx.flags("kubelet", flags(ctx))))
 

@@ -14,6 +14,7 @@ import yaml
 from compile_fixture import PUBLIC, SECRETS, compiled, facts_of, inventory, lock
 
 from provisioner.compile.cluster import compile_cluster
+from provisioner.compile.kubelet import REGISTRATION
 from provisioner.compile.render import merged, render
 from provisioner.model.desired import File, HostDesired
 from provisioner.model.paths import data_dir
@@ -60,14 +61,15 @@ def test_a_cluster_and_a_host_of_any_name_have_that_name_in_every_file(name: str
     base = inventory()
     spec = base.hosts["w1"].model_dump(mode="json") | {"taints": [{"key": name, "value": name, "effect": "NoExecute"}]}
     cluster = inventory(cluster=name, hosts={"cp1": base.hosts["cp1"].model_dump(mode="json"), name: spec})
-    read = {f.path: yaml.load(f.content, Loader=reader) for f in files(compiled(cluster).hosts[name])}  # noqa: S506
+    host = compiled(cluster).hosts[name]
+    read = {f.path: yaml.load(f.content, Loader=reader) for f in files(host)}  # noqa: S506
     kubeconfig = read["/etc/kubernetes/kubelet.conf"]
     assert kubeconfig["clusters"][0]["name"] == kubeconfig["contexts"][0]["context"]["cluster"] == name
     assert kubeconfig["current-context"] == name
     assert kubeconfig["users"][0]["name"] == f"system:node:{name}"
     assert read["/etc/kubernetes/kube-proxy.yaml"]["hostnameOverride"] == name
-    taint = {"key": name, "value": name, "effect": "NoExecute"}
-    assert taint in read["/var/lib/kubelet/config.yaml"]["registerWithTaints"]
+    registration = host.find("file", REGISTRATION)
+    assert isinstance(registration, File) and f"--register-with-taints={name}={name}:NoExecute" in registration.content
 
 
 def test_both_readers_see_the_same_in_every_file_of_the_lab() -> None:
