@@ -82,5 +82,6 @@ def _interfaces(host: Host) -> list[dict[str, Any]]:
         addresses = [f"{a['local']}/{a['prefixlen']}" for a in link.get("addr_info", ())
                      if "local" in a and a.get("scope") != "link"]
         if addresses or "link_netnsid" not in link:
-            found.append({"name": link["ifname"], "addresses": addresses, "mtu": link.get("mtu", 0)})
+            found.append({"name": link["ifname"], "addresses": addresses, "mtu": link.get("mtu", 0),
+                          "mac": link.get("address", "")})
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from . import kernel, network
+from . import arp, kernel, network, sources, sysctls
 from .host import STATE_DIR, Host
 
 LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
@@ -17,7 +18,18 @@ Socket = tuple[str, int, str]
 
 
 def inspect(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer who listens on the ports, which of the paths exist, and the room where the directories lie."""
+    """Answer who listens on the ports, which of the paths exist, and the room where the directories lie.
+
+    With them: which of our own directories are links, whether the packages can be had, what sets the kernel settings
+    at boot, and who says that the address `vip` is theirs.
+    """
+    interface, vip = request.get("vip") or ("", "")
+    with contextlib.closing(arp.Probe(interface, vip)) if vip else contextlib.nullcontext() as probe:
+        answer = _looked(host, request)
+        return {**answer, "holders": probe.heard() if probe else None}
+
+
+def _looked(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "prepared": os.path.isdir(host.at(STATE_DIR)),
         "listeners": listeners(host, request.get("ports", ())),
@@ -26,6 +38,9 @@ def inspect(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
         "swap": kernel.swap(host),
         "product": _product(host),
         "forward_drops": network.forward_drops(host, request.get("pods", ())),
+        "links": {path: os.readlink(host.at(path)) for path in request.get("own", ()) if os.path.islink(host.at(path))},
+        "packages": sources.look(host, request.get("packages", ())),
+        "sysctls": sysctls.lines(host, request.get("sysctls", ())),
     }
 
 

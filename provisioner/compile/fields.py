@@ -140,5 +140,5 @@ def _rest(line: str) -> str:
 _FORMS: tuple[tuple[str, Callable[[str], Any]], ...] = (
     (".service", _unit), ("50-kubewright.conf", _unit), (".yaml", _yaml), (".json", _yaml),
     (".toml", tomllib.loads),
-    (".env", _settings), ("90-kubewright.conf", _settings),
+    (".env", _settings), ("99-zz-kubewright.conf", _settings),
 )

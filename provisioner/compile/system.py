@@ -9,6 +9,7 @@ from provisioner.compile.context import HostContext
 from provisioner.compile.parts import STAMP, directories, rendered
 from provisioner.compile.render import verbatim
 from provisioner.model.applied import HOST_PATH
+from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import Directory, File, Item, KernelModule, Package, SwapOff, Sysctl, User
 
 NODE_PACKAGES = (
@@ -22,6 +23,8 @@ FLANNEL_PACKAGES = ("iptables",)
 # Each reads its own secrets only (LoadCredential= in its unit), and has no power over the host.
 CONTROL_PLANE_USERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
+# Read after Debian's 99-sysctl.conf and after what hardening roles write: what is forced now holds over a boot too.
+SYSCTL_FILE = "/etc/sysctl.d/99-zz-kubewright.conf"
 # The first six are what the kubelet writes itself when it starts; said here, so that the plan shows them.
 NODE_SYSCTLS = {
     "vm.overcommit_memory": "1",
@@ -34,6 +37,8 @@ NODE_SYSCTLS = {
     "fs.inotify.max_user_instances": "8192",
     "fs.inotify.max_user_watches": "524288",
 }
+# With protectKernelDefaults it does not write them, and does not start where one differs.
+KUBELET_SYSCTLS = tuple(NODE_SYSCTLS)[:6]
 
 # nf_tables is not here: the kernel loads it at the first use of nft, and as a built-in it shows nowhere.
 NODE_MODULES = ("overlay", "nf_conntrack")
@@ -42,7 +47,7 @@ FLANNEL_MODULES = ("vxlan",)
 
 def items(ctx: HostContext) -> Iterator[Item]:
     """Return what is installed and set before anything of ours runs."""
-    yield from (Package(path=name, phase="prepare") for name in packages(ctx))
+    yield from (Package(path=name, phase="prepare") for name in packages_of(ctx.cluster, ctx.host))
     if ctx.is_etcd:
         yield User(path="etcd", phase="prepare", component="etcd", home="/var/lib/etcd")
     if ctx.is_control_plane:
@@ -59,14 +64,15 @@ def items(ctx: HostContext) -> Iterator[Item]:
         yield File(path=HOST_PATH, phase="verify", mode=0o600, content=ctx.site.applied)
 
 
-def packages(ctx: HostContext) -> list[str]:
+def packages_of(cluster: Cluster, host: Host) -> list[str]:
     """Return the OS packages of the host; one without roles gets those of a node, to become one quickly."""
     names: list[str] = []
-    if ctx.is_node or not ctx.is_used:
-        names += NODE_PACKAGES + (FLANNEL_PACKAGES if ctx.cluster.network.plugin == "flannel" else ())
-    if ctx.is_used:
+    is_used = bool(host.roles) or host.name in {h.name for h in cluster.etcd_hosts}
+    if host.is_node or not is_used:
+        names += NODE_PACKAGES + (FLANNEL_PACKAGES if cluster.network.plugin == "flannel" else ())
+    if is_used:
         names.append("haproxy")
-    if ctx.holds_vip:
+    if cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}:
         names += ["keepalived", "curl"]  # curl: keepalived's health check
     return names
 
@@ -78,4 +84,4 @@ def _kernel(ctx: HostContext) -> Iterator[Item]:
     yield from (Sysctl(path=key, phase="prepare", value=value) for key, value in NODE_SYSCTLS.items())
     # What is in force now is prepare's; these two files keep it over a boot.
     yield rendered("/etc/modules-load.d/kubewright.conf", "runtime", modules=modules)
-    yield rendered("/etc/sysctl.d/90-kubewright.conf", "runtime", sysctls=NODE_SYSCTLS)
+    yield rendered(SYSCTL_FILE, "runtime", sysctls=NODE_SYSCTLS)

@@ -55,7 +55,7 @@ def ansible_vars(target: Target) -> dict[str, Any]:
         "ansible_ssh_common_args": shlex.join(_ssh_options(target) + _proxy(target)),
     }
     if target.key_file is not None:
-        values["ansible_ssh_private_key_file"] = str(target.key_file)
+        values["ansible_ssh_private_key_file"] = str(target.key_file).replace("%", "%%")
     return values
 
 
@@ -82,6 +82,7 @@ def _proxy(target: Target) -> list[str]:
     jump = target.jump
     command = ["ssh", "-F", "none", *_ssh_options(target), "-o", "BatchMode=yes", "-o", "ConnectTimeout=15"]
     if target.key_file is not None:
-        command += ["-i", str(target.key_file)]
+        command += _option("IdentityFile", target.key_file)
+    command = [word.replace("%", "%%") for word in command]     # expanded once more, as a part of ProxyCommand
     command += ["-p", str(jump.port), "-l", jump.user, "-W", "[%h]:%p", "--", jump.address]
     return ["-o", f"ProxyCommand={shlex.join(command)}"]

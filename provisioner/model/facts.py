@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface: addresses as `10.0.0.1/24`, MTU in bytes."""
+    """A network interface: addresses as `10.0.0.1/24`, MTU in bytes, and its hardware address where it has one."""
 
     name: str
     addresses: tuple[str, ...]
     mtu: int
+    mac: str = ""
 
 
 @dataclass(frozen=True)

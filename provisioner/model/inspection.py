@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Packages:
+    """The packages that a host lacks: do apt's lists know them all, and what is wrong with each site they come from?
+
+    Where the lists do not know them, the sites are those that the lists come from.
+    """
+
+    missing: tuple[str, ...] = ()
+    listed: bool = True
+    sites: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Inspection:
     """Everything one `inspect` call answered; `there` are those of the asked paths that exist."""
 
@@ -51,3 +64,7 @@ class Inspection:
     swap: str = "off"                # the state string of the item `swap`
     forward_drops: tuple[str, ...] = ()  # chains of others that drop what is forwarded for Pods, each with why
     product: str = ""                # the machine's own UUID; empty in a container, where it is the machine's below
+    links: Mapping[str, str] = field(default_factory=dict)      # those of our directories that are links -> where to
+    packages: Packages = field(default_factory=Packages)
+    sysctls: tuple[tuple[str, str, str], ...] = ()              # file, key, value: as they are read at boot
+    holders: tuple[str, ...] | None = None                      # who says that the VIP is theirs; None: not asked

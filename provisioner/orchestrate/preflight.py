@@ -6,21 +6,26 @@ be changed, so a second `up` pays nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
 from provisioner.model.inspection import Inspection
 from provisioner.model.plan import Plan
-from provisioner.operate.checks import machine, occupied, table
+from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
+from provisioner.operate.checks import machine, occupied, past, table
 from provisioner.operate.checks.finding import Finding, Group, HostSeen, Seen, grouped
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
 from provisioner.transport import remote
+from provisioner.transport.connection import Connection
+from provisioner.transport.faults import FORBIDDEN
 from provisioner.transport.pool import raise_all
+from provisioner.transport.tunnel import require_forwarding
 
 MIB = 1 << 20
 UNASKED = "-"                   # the word for a question that nobody was asked: it is not ok
@@ -122,8 +127,8 @@ def look(session: Session, skip: Collection[str] = ()) -> Report:
     """
     faults = _meet(session)
     plan, beside = (None, None) if faults or _report(session).errors else _plan(session)
-    inspections, failed = _inspect_each(session)
-    return _report(session, skip, {**faults, **failed}, inspections, plan, beside or _unreadable(session))
+    asked, failed = _ask_all(session)
+    return _report(session, skip, {**faults, **failed}, asked, plan, beside or _unreadable(session))
 
 
 def _unreadable(session: Session) -> KubewrightError | None:
@@ -143,7 +148,8 @@ def _plan(session: Session) -> tuple[Plan | None, KubewrightError | None]:
         return survey(session), None
     except KubewrightError as fault:
         session.observed = observed
-        return None, None if session.foreign else fault
+        known = session.foreign or fault.code == FORBIDDEN      # it is a finding of its host
+        return None, None if known else fault
 
 
 def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
@@ -153,7 +159,7 @@ def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
     """
     plan = survey(session, admit=lambda: _admit(session, skip))
     changed = dict.fromkeys(change.host for change in plan.changes)
-    report = _report(session, skip, inspections=_inspect(session, changed), plan=plan)
+    report = _report(session, skip, asked=raise_all(ask(session, changed)), plan=plan)
     report.refuse()
     for group in grouped(report.warnings) if not plan.is_empty else ():
         session.tell("diagnostic", message="; ".join(line.strip() for line in lines(group)),
@@ -164,7 +170,8 @@ def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
 def _admit(session: Session, skip: Collection[str]) -> None:
     """Refuse by facts alone, before a plan is tried; whoever is refused hears the other findings as well."""
     if _report(session, skip).errors:
-        _report(session, skip, inspections=_inspect(session, session.observed)).refuse()
+        asked, failed = _ask_all(session)
+        _report(session, skip, failed, asked).refuse()
 
 
 def _meet(session: Session) -> dict[str, KubewrightError]:
@@ -174,40 +181,64 @@ def _meet(session: Session) -> dict[str, KubewrightError]:
     return {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)}
 
 
-def _inspect_each(session: Session) -> tuple[dict[str, Inspection], dict[str, KubewrightError]]:
-    """Inspect every host that could be met as root, and keep every host's outcome."""
+Asked = tuple[Inspection, tuple[KubewrightError, ...]]
+"""What a host answered, and what else was tried there and did not go."""
+
+
+def ask(session: Session, hosts: Iterable[str]) -> dict[str, Asked | KubewrightError]:
+    """Ask each of these hosts for more than its facts, and try what else a run needs of its login."""
+    questions = {host: _question(session, host) for host in hosts}
+    return session.pool.map(lambda c: (remote.inspect(c, questions[c.name]), _tried(session, c)), questions)
+
+
+def _ask_all(session: Session) -> tuple[dict[str, Asked], dict[str, KubewrightError]]:
+    """Ask every host that could be met as root, and keep every host's outcome."""
     unfit = {f.host for f in _report(session).errors if f.check in table.REACHING}
-    outcomes = remote.inspect_each(session.pool, [h for h in session.observed if h not in unfit], _question(session))
-    return ({n: o for n, o in outcomes.items() if isinstance(o, Inspection)},
+    outcomes = ask(session, [h for h in session.observed if h not in unfit])
+    return ({n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)},
             {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)})
 
 
-def _inspect(session: Session, hosts: Iterable[str]) -> dict[str, Inspection]:
-    return raise_all(remote.inspect_each(session.pool, hosts, _question(session)))
-
-
-def _question(session: Session) -> dict[str, Any]:
+def _question(session: Session, host: str) -> dict[str, object]:
+    here, facts = session.cluster.machine(host), session.observed[host].facts
     return {"ports": list(occupied.ports_to_ask(session.cluster)), "paths": list(occupied.EVIDENCE),
-            "directories": list(machine.DIRECTORIES), "pods": [str(pods) for pods in session.cluster.network.pods]}
+            "directories": list(machine.DIRECTORIES), "pods": [str(pods) for pods in session.cluster.network.pods],
+            **past.question(session.cluster, here, facts.interface_of(here.address) or "")}
+
+
+def _tried(session: Session, connection: Connection) -> tuple[KubewrightError, ...]:
+    """Try the way through sshd to etcd and the API, and Ansible's own login; return what did not go."""
+    refused: list[KubewrightError] = []
+    acts: list[Callable[[], None]] = [lambda: login.prove(connection.target)]
+    if connection.name in {h.name for h in (*session.cluster.etcd_hosts, *session.cluster.control_planes)}:
+        acts += [lambda: require_forwarding(connection, ETCD_CLIENT), lambda: require_forwarding(connection, LOCAL_API)]
+    for act in acts:
+        try:
+            act()
+        except KubewrightError as fault:
+            if fault.message not in {f.message for f in refused}:
+                refused.append(fault)
+    return tuple(refused)
 
 
 def _report(
     session: Session, skip: Collection[str] = (), faults: Mapping[str, KubewrightError] | None = None,
-    inspections: Mapping[str, Inspection] | None = None, plan: Plan | None = None,
+    asked: Mapping[str, Asked] | None = None, plan: Plan | None = None,
     beside: KubewrightError | None = None,
 ) -> Report:
-    hosts = {name: _seen(session, name, (inspections or {}).get(name), plan) for name in session.observed}
+    hosts = {name: _seen(session, name, (asked or {}).get(name, (None, ())), plan) for name in session.observed}
     seen = Seen(session.cluster, session.lock, hosts, faults or {})
     findings = tuple(table.run(seen, skip))
     return Report(len(session.cluster.hosts), findings, table.asked(seen, findings), frozenset(skip), faults or {},
                   beside)
 
 
-def _seen(session: Session, name: str, inspection: Inspection | None, plan: Plan | None) -> HostSeen:
-    observed = session.observed[name]
+def _seen(session: Session, name: str, asked: tuple[Inspection | None, tuple[KubewrightError, ...]], plan: Plan | None,
+          ) -> HostSeen:
+    observed, (inspection, refused) = session.observed[name], asked
     return HostSeen(session.cluster.machine(name), observed.facts, observed.clock_off, inspection,
                     missing_mib(name, observed.facts.arch, session.lock, inspection, plan),
-                    session.foreign.get(name))
+                    session.foreign.get(name), refused)
 
 
 def missing_mib(host: str, arch: str, lock: ArtifactLock, inspection: Inspection | None, plan: Plan | None) -> int:

@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from provisioner.applier.package import answer_of, argv, build_zipapp, frame
 from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.facts import Facts, Interface
-from provisioner.model.inspection import Disk, Inspection, Listener
+from provisioner.model.inspection import Disk, Inspection, Listener, Packages
 from provisioner.model.kept import Kept
 from provisioner.model.observed import HostObserved, ObservedItem, Owner
 from provisioner.transport.connection import Completed, Connection
@@ -117,8 +117,8 @@ def clock_off(epoch: float, asked: float, answered: float) -> float:
 def facts_of(values: Mapping[str, Any]) -> Facts:
     """Make Facts of the applier's answer."""
     known = {name: values[name] for name in Facts.__dataclass_fields__ if name in values}
-    known["interfaces"] = tuple(
-        Interface(i["name"], tuple(i["addresses"]), int(i["mtu"])) for i in values.get("interfaces", ()))
+    known["interfaces"] = tuple(Interface(i["name"], tuple(i["addresses"]), int(i["mtu"]), str(i.get("mac", "")))
+                                for i in values.get("interfaces", ()))
     return Facts(**known)
 
 
@@ -189,14 +189,14 @@ def _store_stream(artifacts: Sequence[tuple[Artifact, Path]], progress: Progress
                 progress(len(chunk))
 
 
-def inspect_each(pool: Pool, hosts: Iterable[str], question: Mapping[str, Any],
-                 ) -> dict[str, Inspection | KubewrightError]:
-    """Ask hosts what preflight wants to know before they are changed, and keep every host's outcome.
+def inspect(connection: Connection, question: Mapping[str, Any]) -> Inspection:
+    """Ask a host what preflight wants to know before it is changed.
 
-    The question names `ports` (who listens?), `paths` (which exist?), `directories` (how much room?) and `pods` (the
-    Pods' ranges: does anything drop what is forwarded for them?).
+    The question names `ports` (who listens?), `paths` (which exist?), `directories` (how much room?), `pods` (the Pods'
+    ranges: does anything drop what is forwarded for them?), `own` (which are links?), `packages` (can they be had?),
+    `sysctls` (what sets them at boot?) and `vip` (interface and address: who has it?).
     """
-    return pool.map(lambda c: inspection_of(call(c, "inspect", question)), hosts)
+    return inspection_of(call(connection, "inspect", question))
 
 
 def inspection_of(answer: Mapping[str, Any]) -> Inspection:
@@ -207,7 +207,14 @@ def inspection_of(answer: Mapping[str, Any]) -> Inspection:
                         for x in answer["listeners"]),
         there=frozenset(answer["there"]),
         disks=tuple(Disk(tuple(d["paths"]), d["free_mib"]) for d in answer["disks"]),
-        swap=str(answer["swap"]), forward_drops=tuple(answer["forward_drops"]), product=str(answer["product"]))
+        swap=str(answer["swap"]), forward_drops=tuple(answer["forward_drops"]), product=str(answer["product"]),
+        links=dict(answer["links"]), packages=_packages_of(answer["packages"]),
+        sysctls=tuple((file, key, value) for file, key, value in answer["sysctls"]),
+        holders=None if answer["holders"] is None else tuple(answer["holders"]))
+
+
+def _packages_of(answer: Mapping[str, Any]) -> Packages:
+    return Packages(tuple(answer["missing"]), bool(answer["listed"]), dict(answer["sites"]))
 
 
 def probe(connection: Connection, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2,

@@ -30,6 +30,7 @@ from provisioner.model.kept import Kept
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen
+from provisioner.orchestrate import preflight
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.survey import MEMBER_DATA
 from provisioner.transport import remote
@@ -223,7 +224,7 @@ class FakeHosts:
         """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
         patch.setattr(remote, "observe", self.observe)
         patch.setattr(remote, "observe_each", self.observe_each)
-        patch.setattr(remote, "inspect_each", lambda pool, hosts, question: dict.fromkeys(hosts, ROOM))
+        patch.setattr(preflight, "ask", lambda session, hosts: dict.fromkeys(hosts, (ROOM, ())))
         patch.setattr(remote, "probe", self.probe)
         patch.setattr(remote, "read", self.read)
         patch.setattr(remote, "kept", self.kept)

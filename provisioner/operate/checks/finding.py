@@ -20,7 +20,7 @@ class HostSeen:
     """One host that answered; `inspection` is None where nothing is going to be changed.
 
     `missing_mib` is how much the host still has to get of what artifacts.lock pins, `foreign` which other cluster of
-    ours it belongs to, and what to do about it.
+    ours it belongs to, and what to do about it, `refused` what else was tried there and did not go.
     """
 
     host: Host
@@ -29,6 +29,7 @@ class HostSeen:
     inspection: Inspection | None = None
     missing_mib: int = 0
     foreign: tuple[str, str] | None = None
+    refused: tuple[KubewrightError, ...] = ()
 
     @property
     def name(self) -> str:

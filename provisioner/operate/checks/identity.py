@@ -8,6 +8,7 @@ from provisioner.errors import KubewrightError
 from provisioner.operate.checks.finding import Found, HostSeen, Seen, Severity
 
 BUSY = "host-busy"
+FORWARDING = "forwarding-forbidden"
 _PYTHON_FAULTS = ("no-python", "python-old", "python-incomplete")
 # An unpinned key is one cause with one cure on all hosts, whatever each of them showed.
 _ONE_CAUSE = {"host-key-unknown": ("the host key is not pinned", "kubewright trust")}
@@ -48,6 +49,23 @@ def has_python(seen: Seen) -> Iterator[tuple[str, Found]]:
 def _told(host: str, fault: KubewrightError) -> Found:
     saw = str(getattr(fault, "saw", fault.message.removeprefix(f"{host}: ")))
     return ("error", *_ONE_CAUSE.get(fault.code, (saw, fault.hint)))
+
+
+def forwards(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that sshd lets us through to etcd and the API: nothing can be proved without."""
+    return _refused(seen, lambda code: code == FORWARDING)
+
+
+def lets_ansible_in(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that Ansible's login, which is not ours, gets in and becomes root."""
+    return _refused(seen, lambda code: code != FORWARDING)
+
+
+def _refused(seen: Seen, of: Callable[[str], bool]) -> Iterator[tuple[str, Found]]:
+    for name, host in seen.hosts.items():
+        for fault in host.refused:
+            if of(fault.code):
+                yield name, _told(name, fault)
 
 
 def address(seen: Seen, host: HostSeen) -> Iterator[Found]:

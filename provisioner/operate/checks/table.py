@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from provisioner.operate.checks import identity, machine, occupied
+from provisioner.operate.checks import identity, machine, occupied, past
 from provisioner.operate.checks.finding import Check, Finding, Found, Seen, each, inspected
 
 
@@ -18,6 +18,8 @@ CHECKS: tuple[Check, ...] = (
     Check("sudo", "we become root without a password", identity.becomes_root, needed=True),
     Check("python", "Python 3.9 or later", _python, needed=True),
     Check("idle", "no step of a run is at work there", identity.is_idle, needed=True),
+    Check("ansible", "Ansible's own ssh logs in and becomes root", identity.lets_ansible_in, asked=inspected),
+    Check("forwarding", "sshd lets us through to etcd and the API", identity.forwards, asked=inspected),
     Check("init", "systemd is its init", each(machine.init), needed=True),
     Check("os", "a supported operating system", each(machine.system)),
     Check("arch", "artifacts.lock has binaries for it", each(machine.architecture), needed=True),
@@ -31,6 +33,11 @@ CHECKS: tuple[Check, ...] = (
     Check("disk", "room for artifacts, images and data", each(machine.disk), asked=inspected),
     Check("swap", "no swap", each(machine.swap), asked=inspected),
     Check("cgroup", "cgroups that the kubelet accepts", each(machine.cgroup)),
+    Check("directories", "our directories are no links", each(past.links), asked=inspected),
+    Check("sysctl", "no file sets the kernel otherwise at boot", each(past.sysctls), asked=inspected),
+    Check("packages", "missing packages can be had", each(past.packages), asked=inspected),
+    Check("firewall", "no firewall drops what is forwarded for Pods", each(past.firewall), asked=inspected),
+    Check("vip", "no other machine has the VIP", past.vip_is_free, asked=past.heard),
     Check("ports", "nobody else on the ports we need", each(occupied.ports_free), asked=inspected),
     Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster), asked=inspected),
 )

@@ -188,7 +188,7 @@ def test_a_host_without_roles_is_only_prepared() -> None:
     spare = compiled(SPREAD).hosts["spare"]
     assert {item.kind for item in spare.items} == {"package", "swap", "module", "sysctl", "file"}
     assert {item.path for item in spare.items if item.kind == "file"} == {
-        "/etc/modules-load.d/kubewright.conf", "/etc/sysctl.d/90-kubewright.conf"}
+        "/etc/modules-load.d/kubewright.conf", "/etc/sysctl.d/99-zz-kubewright.conf"}
 
 
 @pytest.mark.parametrize(("name", "expected"), [

@@ -13,7 +13,7 @@ from provisioner.errors import KubewrightError
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster
 from provisioner.model.facts import Interface
-from provisioner.model.inspection import Disk, Inspection, Listener
+from provisioner.model.inspection import Disk, Inspection, Listener, Packages
 from provisioner.operate.checks import occupied, table
 from provisioner.operate.checks.finding import Finding, HostSeen, Seen, grouped
 from provisioner.transport.faults import HostFault
@@ -37,17 +37,24 @@ def host_of(cluster: Cluster, name: str, answer: Case) -> HostSeen:
     machine = cluster.machine(name)
     changes: dict[str, Any] = {"cgroup": "v2"} | answer.get("facts", {})
     if "interfaces" in changes:
-        changes["interfaces"] = tuple(Interface(n, tuple(a), 1500) for n, a in changes["interfaces"])
+        changes["interfaces"] = tuple(Interface(n, tuple(a), 1500, *mac) for n, a, *mac in changes["interfaces"])
     seen = answer.get("inspection", {})
     return HostSeen(machine, facts(name, machine.address, **changes), answer.get("clock_off", 0.0),
-                    None if seen is None else inspection_of(seen), answer.get("missing_mib", 0))
+                    None if seen is None else inspection_of(seen), answer.get("missing_mib", 0),
+                    refused=tuple(HostFault(name, "trying", f["saw"], code=f["code"], hint=f["hint"])
+                          for f in answer.get("refused", ())))
 
 
 def inspection_of(seen: Case) -> Inspection:
     return Inspection(
-        seen.get("prepared", False), tuple(Listener(*row) for row in seen.get("listeners", ())),
-        frozenset(seen.get("there", ())), tuple(Disk(tuple(p), free) for p, free in seen.get("disks", FREE)),
-        seen.get("swap", "off"), seen.get("product", ""))
+        prepared=seen.get("prepared", False), listeners=tuple(Listener(*row) for row in seen.get("listeners", ())),
+        there=frozenset(seen.get("there", ())),
+        disks=tuple(Disk(tuple(p), free) for p, free in seen.get("disks", FREE)),
+        swap=seen.get("swap", "off"), product=seen.get("product", ""), links=seen.get("links", {}),
+        packages=Packages(*seen["packages"]) if "packages" in seen else Packages(),
+        sysctls=tuple((file, key, value) for file, key, value in seen.get("sysctls", ())),
+        holders=tuple(seen["holders"]) if "holders" in seen else None,
+        forward_drops=tuple(seen.get("forward_drops", ())))
 
 
 def seen_of(case: Case) -> Seen:

@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 
 from provisioner.cli import main as command
+from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, RefusedForSafety, UsageFault
 from provisioner.model.inspection import Disk, Inspection, Listener
+from provisioner.model.observed import HostObserved
 from provisioner.orchestrate import preflight, session
-from provisioner.transport import remote
+from provisioner.transport import faults, remote
+from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
+from provisioner.transport.pool import Pool
+from provisioner.transport.target import targets_of
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import lock
 
@@ -24,25 +29,30 @@ ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
 NGINX = replace(ROOM, listeners=(Listener(6443, "::", "nginx", 12, "nginx.service"),))
 FOREIGN = replace(ROOM, there=frozenset({"/var/lib/k0s"}))
 
+ASK = preflight.ask             # the fakes stand in its place
+
 
 class Asked:
     """Answers `inspect` from a table, and remembers who was asked."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Inspection | KubewrightError] = {}
+        self.refused: dict[str, tuple[KubewrightError, ...]] = {}
         self.calls: list[tuple[str, ...]] = []
 
-    def inspect_each(self, pool: object, hosts: Iterable[str], question: object) -> dict[str, Any]:
+    def ask(self, session: object, hosts: Iterable[str]) -> dict[str, Any]:
         names = tuple(hosts)
         if names:
             self.calls.append(names)
-        return {name: self.answers.get(name, ROOM) for name in names}
+        answers = {name: self.answers.get(name, ROOM) for name in names}
+        return {name: a if isinstance(a, KubewrightError) else (a, self.refused.get(name, ()))
+                for name, a in answers.items()}
 
 
 @pytest.fixture
 def asked(world: World, monkeypatch: pytest.MonkeyPatch) -> Asked:
     double = Asked()
-    monkeypatch.setattr(remote, "inspect_each", double.inspect_each)
+    monkeypatch.setattr(preflight, "ask", double.ask)
 
     def observe_each(pool: object, items: Any) -> dict[str, Any]:
         up = {n: i for n, i in items.items() if not world.hosts.hosts[n].down}
@@ -217,6 +227,44 @@ def test_a_question_that_nobody_was_asked_is_not_answered_and_nobody_reachable_i
     document = json.loads(capsys.readouterr().out)
     assert {(c["result"], c["asked"]) for c in document["checks"] if c["name"] != "ssh"} == {("-", 0)}
     assert document["fit"] is False
+
+
+def test_what_does_not_go_beside_the_questions_is_a_finding_of_that_host(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.refused = {"cp1": (faults.forwarding_fault("cp1"),),
+                     "w1": (HostFault("w1", "x", "others may read the key", code="ansible-login", hint="chmod 600 k"),)}
+    assert run(world, monkeypatch, "check") == 11
+    out, err = capsys.readouterr()
+    assert (rows_of(out)["forwarding"][1:3], rows_of(out)["ansible"][1:3]) == (["error", "cp1"], ["error", "w1"])
+    assert "cp1: forwarding: sshd forbids forwarding" in err and "    chmod 600 k" in err
+    assert run(world, monkeypatch, "up", "--yes") == 11
+    assert world.hosts.log == [], "found before the first change"
+
+
+def test_the_way_through_sshd_is_tried_where_etcd_and_the_api_are_and_ansible_s_login_everywhere(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, object]] = []
+
+    def forwarding(connection: Any, port: int) -> None:
+        tried.append((connection.name, port))
+        if connection.name == "cp2":
+            raise faults.forwarding_fault("cp2")
+
+    def ansible(target: Any) -> None:
+        tried.append((target.name, "ssh"))
+        raise HostFault(target.name, "x", "no", code="ansible-login")
+
+    monkeypatch.setattr(preflight, "require_forwarding", forwarding)
+    monkeypatch.setattr(login, "prove", ansible)
+    monkeypatch.setattr(remote, "inspect", lambda connection, question: ROOM)
+    monkeypatch.setattr(Connection, "open", lambda self, patient=False: None)
+    with world.session() as one:
+        one.observed = {name: HostObserved(name, host.facts, {}) for name, host in world.hosts.hosts.items()}
+        one.pool = Pool(targets_of(world.inventory))
+        answers = ASK(one, ["cp2", "w1"])
+    assert sorted(tried, key=str) == [("cp2", "ssh"), ("cp2", 2379), ("cp2", 7443), ("w1", "ssh")]
+    codes = {host: [f.code for f in answer[1]] for host, answer in answers.items() if isinstance(answer, tuple)}
+    assert codes == {"cp2": ["ansible-login", "forwarding-forbidden"], "w1": ["ansible-login"]}
 
 
 def test_why_there_is_no_plan_is_told_after_the_findings(

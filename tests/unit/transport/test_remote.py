@@ -14,7 +14,6 @@ import pytest
 
 from provisioner.errors import KubewrightError, LockHeld, Unreachable
 from provisioner.model.desired import Artifact, File
-from provisioner.model.inspection import Inspection
 from provisioner.transport import remote
 from provisioner.transport.connection import Completed, Connection
 from provisioner.transport.pool import Pool
@@ -152,10 +151,8 @@ def test_a_clock_of_this_very_machine_agrees_with_it(login: Login) -> None:
 
 def test_the_real_applier_is_asked_who_listens_and_what_is_there(login: Login, tmp_path: Path) -> None:
     line = login()
-    with Pool({"cp1": line.target}) as pool:
-        seen = remote.inspect_each(pool, ["cp1"], {
-            "ports": [line.target.port], "paths": [str(tmp_path), f"{tmp_path}/x"], "directories": ["/var/lib"]})["cp1"]
-    assert isinstance(seen, Inspection)
+    seen = remote.inspect(line, {
+        "ports": [line.target.port], "paths": [str(tmp_path), f"{tmp_path}/x"], "directories": ["/var/lib"]})
     assert [(one.port, one.is_loopback) for one in seen.listeners] == [(line.target.port, True)]
     assert seen.there == {str(tmp_path)}
     assert seen.disks[0].paths == ("/var/lib",)

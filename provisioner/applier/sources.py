@@ -1,0 +1,112 @@
+"""Can the packages that a host lacks be had there? Asked of apt's own lists and of the sites behind them; no change."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import Any, Optional, Sequence
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from .host import Fault, Host
+
+PORTS = {"http": 80, "https": 443, "ftp": 21}
+CONNECT_SECONDS = 3.0
+APT_SECONDS = 30.0
+INSTALL = ("apt-get", "-y", "--no-install-recommends", "--print-uris", "install")
+UPDATE = ("apt-get", "--print-uris", "update")
+
+
+def look(host: Host, names: Sequence[str]) -> dict[str, Any]:
+    """Answer which packages are missing, whether apt's lists know all of them, and what is wrong with their sites.
+
+    Where the lists do not know them, the sites are those that the lists come from.
+    """
+    missing = _missing(host, names)
+    if not missing:
+        return {"missing": [], "listed": True, "sites": {}}
+    needed = _uris(host, [*INSTALL, *missing])
+    places = needed if needed is not None else _uris(host, UPDATE) or []
+    return {"missing": missing, "listed": needed is not None, "sites": _judge(host, places)}
+
+
+def _missing(host: Host, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    form = "--showformat=${Package} ${db:Status-Status}\n"
+    text = host.run(["dpkg-query", "--show", form, "--", *names], check=False)
+    installed = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name not in installed]
+
+
+def _uris(host: Host, argv: Sequence[str]) -> Optional[list[str]]:
+    """Return what apt would fetch, None where it says that it cannot."""
+    try:
+        text = host.run(argv, timeout=APT_SECONDS)
+    except Fault:
+        return None
+    return uris(text)
+
+
+def uris(text: str) -> list[str]:
+    """Return the addresses of what `apt-get --print-uris` printed: each line begins with one, in quotes."""
+    return [line.split("'")[1] for line in text.splitlines() if line.startswith("'") and line.count("'") > 1]
+
+
+def _judge(host: Host, places: Sequence[str]) -> dict[str, str]:
+    """Return for each site what is wrong with it, empty where nothing is or we cannot tell."""
+    sites = {site_of(place): _split(place) for place in places}
+    if _proxied(host):
+        return {site: "" for site in sites}         # whoever goes through a proxy needs no way of its own
+    found: dict[str, str] = {site: f"no answer in {CONNECT_SECONDS:g} s" for site in sites}
+
+    def ask(site: str) -> None:
+        found[site] = _fault(host, sites[site])
+
+    threads = [threading.Thread(target=ask, args=(site,), daemon=True) for site in sites]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(CONNECT_SECONDS + 0.5)          # a resolver without an answer takes longer than any connection
+    return dict(found)
+
+
+def site_of(place: str) -> str:
+    """Return the part of an address that decides whether anybody answers."""
+    parts = _split(place)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else f"{parts.scheme}:"
+
+
+def _split(place: str) -> SplitResult:
+    try:
+        return urlsplit(place)
+    except ValueError:          # cdrom://[Debian GNU/Linux 12 _Bookworm_]/ has no host
+        return SplitResult(place.partition(":")[0], "", "", "", "")
+
+
+def _fault(host: Host, parts: SplitResult) -> str:
+    if parts.scheme == "cdrom":
+        return "a medium that somebody would have to put in"
+    if parts.scheme in ("file", "copy"):
+        return "" if os.path.exists(host.at(os.path.normpath(unquote(parts.path)))) else f"{parts.path} is not there"
+    if parts.scheme not in PORTS or not parts.hostname:
+        return ""
+    try:
+        socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), CONNECT_SECONDS).close()
+    except socket.gaierror:
+        return "the name does not resolve"
+    except OSError as error:
+        return (os.strerror(error.errno) if error.errno else f"no answer in {CONNECT_SECONDS:g} s").lower()
+    return ""
+
+
+def _proxied(host: Host) -> bool:
+    """Say whether apt goes through a proxy, by its configuration or its environment."""
+    try:
+        settings = host.run(["apt-config", "dump"], timeout=APT_SECONDS)
+    except Fault:
+        return False
+    lines = [line.rstrip(";").replace('"', "") for line in settings.splitlines()]
+    own = any("::proxy" in name.lower() and value.strip() not in ("", "DIRECT")
+              for name, _, value in (line.partition(" ") for line in lines))
+    return own or any(os.environ.get(name) for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"))

@@ -1,0 +1,113 @@
+"""What a machine brings from before: package sources, kernel settings, links, a neighbour with the VIP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from provisioner.compile import system
+from provisioner.compile.etcd import DATA_DIR
+from provisioner.model.cluster import Cluster, Host
+from provisioner.model.inspection import Packages
+from provisioner.operate.checks.finding import Found, HostSeen, Seen
+
+# Directories of ours; one that is a link is refused when it is made, since whoever can write there would lead us away.
+OWN = (DATA_DIR, "/etc/cni", "/etc/cni/net.d", "/etc/containerd", "/etc/haproxy", "/etc/keepalived",
+       "/etc/kube-flannel", "/etc/kubernetes", "/etc/kubernetes/pki", "/etc/kubernetes/pki/etcd", "/etc/kubewright",
+       "/opt/cni", "/opt/cni/bin", "/opt/kubewright", "/opt/kubewright/bin", "/var/lib/kubelet", "/var/lib/kubewright")
+_PACKAGED = ("/usr/lib/", "/lib/")      # defaults of packages are there to be overruled
+DEBIAN = "deb http://deb.debian.org/debian bookworm main"
+
+
+def question(cluster: Cluster, host: Host, interface: str) -> dict[str, object]:
+    """Return what one host is asked for the checks of this module."""
+    vip = cluster.api.vip if host.name in {h.name for h in cluster.load_balancers} else None
+    return {"own": list(OWN), "packages": system.packages_of(cluster, host),
+            "sysctls": list(system.NODE_SYSCTLS) if host.is_node or not host.roles else [],
+            "vip": [interface, str(vip)] if vip is not None and interface else None}
+
+
+def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that the packages which are missing can be had; sources that do not matter for them may be broken."""
+    asked = host.inspection.packages if host.inspection else Packages()
+    names = " ".join(asked.missing)
+    bad = {site: why for site, why in asked.sites.items() if why}
+    if asked.missing and not asked.listed and not asked.sites:
+        yield ("error", f"there is no package source; missing: {names}",
+               f"on {host.name}: echo '{DEBIAN}' >> /etc/apt/sources.list && apt-get update")
+    elif asked.missing and bad and (asked.listed or len(bad) == len(asked.sites)):
+        why = ", ".join(f"{site} {reason}" for site, reason in sorted(bad.items()))
+        yield ("error", f"missing packages cannot be had ({names}): {why}",
+               f"on {host.name}: apt-get update && apt-get install -y {names}")
+
+
+def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Say which files set the kernel otherwise at boot; where they win, the kubelet may not start any more."""
+    rows = host.inspection.sysctls if host.inspection else ()
+    last = {key: (file, value) for file, key, value in rows if file != system.SYSCTL_FILE}
+    for key, (file, value) in last.items():
+        want = system.NODE_SYSCTLS[key]
+        wins = _read_later(file, system.SYSCTL_FILE)
+        if value == want or (not wins and file.startswith(_PACKAGED)):
+            continue
+        sets, cure = f"{file} sets {key} = {value}", f"on {host.name}: take {key} out of {file}"
+        if not wins:
+            yield "warning", f"{sets}; the cluster needs {want}, and its own file is read later at boot", cure
+        elif key in system.KUBELET_SYSCTLS:
+            yield "error", f"{sets} after ours at boot; the kubelet does not start there without {want}", cure
+        else:
+            yield "warning", f"{sets} after ours at boot; the cluster needs {want}", cure
+
+
+def _read_later(file: str, than: str) -> bool:
+    """Files are read in the order of their names, whatever directory they lie in."""
+    return file.rpartition("/")[2] > than.rpartition("/")[2]
+
+
+def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that no chain of others drops what is forwarded for Pods: a chain of ours cannot overrule it.
+
+    A Pod network that is not ours may tell the firewall itself.
+    """
+    drops = host.inspection.forward_drops if host.inspection and host.host.is_node else ()
+    pods = ", ".join(str(network) for network in seen.cluster.network.pods)
+    for chain in drops:
+        yield ("error" if seen.cluster.network.plugin != "none" else "warning",
+               f"its firewall drops what is forwarded for Pods: {chain}",
+               f"on {host.name}: let {pods} through there, from and to, or: {_opened(chain)}")
+
+
+def _opened(chain: str) -> str:
+    family, table, name = chain.split()[:3] if not chain.startswith("iptables") else ("ip", "filter", "FORWARD")
+    if (family, table, name) == ("ip", "filter", "FORWARD"):
+        return "iptables -P FORWARD ACCEPT"
+    return f"nft list chain {family} {table} {name}"
+
+
+def links(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that no directory of ours is a link to somewhere else."""
+    there: Mapping[str, str] = host.inspection.links if host.inspection else {}
+    for path, target in there.items():
+        yield ("error", f"{path} is a link to {target}; it has to be a directory",
+               f"on {host.name}: rm {path} && mkdir {path} && echo '{target} {path} none bind 0 0' >> /etc/fstab "
+               f"&& mount {path}")
+
+
+def vip_is_free(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that no other machine has the VIP; our own holder is known by its hardware addresses.
+
+    Nothing is said while a load balancer of ours has not answered: the holder may be that one.
+    """
+    balancers = {h.name for h in seen.cluster.load_balancers}
+    ours = {i.mac for host in seen.hosts.values() for i in host.facts.interfaces}
+    vip = seen.cluster.api.vip
+    for name in sorted(balancers & set(seen.hosts)) if balancers <= set(seen.hosts) else ():
+        inspection = seen.hosts[name].inspection
+        others = [mac for mac in (inspection.holders or () if inspection else ()) if mac not in ours]
+        if others:
+            yield name, ("error", f"another machine has the VIP {vip} ({', '.join(others)} answers for it)",
+                         f"in cluster.yaml: api.vip, an address that nobody has; who has it: ip neigh show {vip}")
+
+
+def heard(host: HostSeen) -> bool:
+    """Say whether this host asked its segment who has the VIP."""
+    return host.inspection is not None and host.inspection.holders is not None
