@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from provisioner.model.desired import KubeObject
 from provisioner.model.operators import user_names
 
 PROBER_NAMESPACE, PROBER = "kubewright-prober", "prober"
+RECORD = "kubewright-objects-"      # and the phase
 MANAGED_BY = {"app.kubernetes.io/managed-by": "kubewright"}
 COREDNS_DEFAULTS: dict[str, Any] = {"replicas": 2, "upstreams": ["/etc/resolv.conf"]}
 METRICS_SERVER_DEFAULTS: dict[str, Any] = {"replicas": 2}
@@ -24,7 +25,31 @@ METRICS_SERVER_DEFAULTS: dict[str, Any] = {"replicas": 2}
 def objects(site: ClusterContext, arches: Sequence[str]) -> tuple[KubeObject, ...]:
     """Return the objects in the order in which they are applied; `arches` are those of the nodes."""
     addons = (*_coredns(site, arches), *_metrics_server(site, arches)) if arches else ()
-    return (*_access(site), *addons)
+    phases = [made for made in (tuple(_access(site)), addons) if made]
+    return tuple(one for made in phases for one in (*made, record(made)))
+
+
+def record(made: Sequence[KubeObject]) -> KubeObject:
+    """Return the object that remembers, in the cluster, what a phase applied: only what stands there is ever pruned.
+
+    It is applied last in its phase, after what is no longer desired was deleted.
+    """
+    lines = sorted(recorded_as(o.body) for o in made)
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"objects": "".join(f"{line}\n" for line in lines)},
+            "metadata": {"name": f"{RECORD}{made[0].phase}", "namespace": "kube-system", "labels": dict(MANAGED_BY)}}
+    return KubeObject(made[0].phase, body)
+
+
+def is_record(made: KubeObject) -> bool:
+    """Say whether an object is such a record."""
+    return made.identity.startswith(f"ConfigMap kube-system/{RECORD}")
+
+
+def recorded_as(body: Mapping[str, Any]) -> str:
+    """Return an object's line in the record: its apiVersion, its kind, and `namespace/name` or its name."""
+    meta = body["metadata"]
+    name = f"{meta['namespace']}/{meta['name']}" if "namespace" in meta else meta["name"]
+    return f"{body['apiVersion']} {body['kind']} {name}"
 
 
 def _access(site: ClusterContext) -> Iterator[KubeObject]:

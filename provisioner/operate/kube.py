@@ -14,13 +14,13 @@ from functools import partial
 from typing import Any
 
 from provisioner.compile import fields
+from provisioner.compile.objects import MANAGED_BY, is_record, recorded_as
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import KubeObject
 from provisioner.model.plan import ObjectChange
 from provisioner.operate.access import Access
 
 FIELD_MANAGER = "kubewright"
-OURS = "app.kubernetes.io/managed-by=kubewright"
 TIMEOUT = 10.0
 AT_ONCE = 4         # objects that are compared at the same time: each waits for two answers
 
@@ -134,9 +134,11 @@ class Kube:
                             content_type="application/apply-patch+yaml")
 
     def delete(self, body: Mapping[str, Any]) -> None:
-        """Delete the object; one that is gone already is fine."""
+        """Delete the object, that very one where its `uid` is given; one that is gone already is fine."""
+        uid = body["metadata"].get("uid")
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}} if uid else None
         try:
-            self.request("DELETE", object_path(body))
+            self.request("DELETE", object_path(body), options)
         except ApiFault as fault:
             if fault.status != 404:
                 raise
@@ -170,7 +172,7 @@ def compare_objects(kube: Kube | None, objects: Sequence[KubeObject]) -> tuple[O
     """Return what applying `objects` would change; without an API (None) all are to add.
 
     The server itself decides, by a dry run of server-side apply, so defaults and webhooks never show as changes.
-    Objects that carry our label and are desired no more are to remove. Secrets with a leaf of ours are not compared
+    What we applied, and only that, is removed when it is desired no more. Secrets with a leaf of ours are not compared
     here but in operate/tls_secrets.py: what is in them is not desired to the byte.
     """
     if kube is None:
@@ -178,7 +180,9 @@ def compare_objects(kube: Kube | None, objects: Sequence[KubeObject]) -> tuple[O
     compared = [o for o in objects if o.certificate is None]
     with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="object") as executor:
         changes = [change for change in executor.map(partial(_compare_object, kube), compared) if change]
-    return (*changes, *_strays(kube, objects))
+    records = {o.identity for o in objects if is_record(o)}
+    return (*(c for c in changes if c.identity not in records), *_strays(kube, objects),
+            *(c for c in changes if c.identity in records))
 
 
 def _compare_object(kube: Kube, desired: KubeObject) -> ObjectChange | None:
@@ -218,15 +222,37 @@ def _masked(change: fields.FieldChange) -> fields.FieldChange:
 
 
 def _strays(kube: Kube, objects: Sequence[KubeObject]) -> Iterator[ObjectChange]:
-    wanted = {o.identity for o in objects}
-    kinds = {(str(o.body["apiVersion"]), str(o.body["kind"])): o.phase for o in objects}
-    for (version, kind), phase in kinds.items():
-        collection = object_path({"apiVersion": version, "kind": kind, "metadata": {}}, name="")
-        for item in kube.get(f"{collection}?labelSelector={OURS}").get("items", ()):
-            stray = KubeObject(phase, {"apiVersion": version, "kind": kind, "metadata": {
-                k: item["metadata"][k] for k in ("name", "namespace") if k in item["metadata"]}})
-            if stray.identity not in wanted:
-                yield ObjectChange(phase, stray.identity, "remove", "no longer desired", stray)
+    """Yield what we once applied, by the records in the cluster, and desire no more, where it still is ours.
+
+    The label alone says nothing: a copied manifest has it too, and so has what was restored from a backup.
+    """
+    wanted = {recorded_as(o.body) for o in objects}
+    for record in filter(is_record, objects):
+        there = kube.find(object_path(record.body)) or {}
+        for line in str(there.get("data", {}).get("objects", "")).splitlines():
+            stray = None if line in wanted else _recorded(record.phase, line)
+            live = kube.find(object_path(stray.body)) if stray else None
+            if stray is not None and live is not None and _is_ours(live):
+                stray.body["metadata"]["uid"] = live["metadata"].get("uid")
+                yield ObjectChange(stray.phase, stray.identity, "remove", "no longer desired", stray)
+
+
+def _recorded(phase: str, line: str) -> KubeObject | None:
+    """Return the object that a record's line names; None for what is no such line."""
+    version, _, rest = line.partition(" ")
+    kind, _, name = rest.partition(" ")
+    namespace, _, last = name.rpartition("/")
+    if not last or KINDS.get((version, kind), ("", None))[1] is not bool(namespace):
+        return None
+    metadata = {"name": last} | ({"namespace": namespace} if namespace else {})
+    return KubeObject(phase, {"apiVersion": version, "kind": kind, "metadata": metadata})
+
+
+def _is_ours(live: Mapping[str, Any]) -> bool:
+    """Say whether we made the object that is there now: it has our label, and the server saw us write it."""
+    meta = live["metadata"]
+    ours = MANAGED_BY.items() <= meta.get("labels", {}).items()
+    return ours and any(field.get("manager") == FIELD_MANAGER for field in meta.get("managedFields", ()))
 
 
 def make_changes(kube: Kube, changes: Sequence[ObjectChange]) -> None:

@@ -19,7 +19,7 @@ from provisioner.orchestrate import owner
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 
-FLAGS = rules.FLAGS | {owner.TAKE}
+FLAGS = rules.FLAGS | {owner.TAKE, owner.NAMESPACE}
 _ITEM = File(path=HOST_PATH, phase="verify")
 
 
@@ -103,7 +103,7 @@ def judge_hosts(session: Session, plan: Plan) -> Plan:
            hint="kubewright drift")
     if len(said) == 1:
         keep(session.inventory, said[0])
-    session.plan = replace(plan, verdicts=tuple(verdicts))
+    session.plan = replace(plan, verdicts=(*plan.verdicts, *verdicts))
     return session.plan
 
 

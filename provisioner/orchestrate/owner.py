@@ -15,7 +15,9 @@ from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
-TAKE = "another-cluster"        # the word after `--allow`
+# Words after `--allow`.
+TAKE = "another-cluster"
+NAMESPACE = "namespace-removed"
 # Written after the first etcd gate: from then on no member may ever be started as part of a new cluster.
 BOOTSTRAP_MARK = File(path="/var/lib/kubewright/etcd/bootstrapped", phase="etcd")
 MEMBER = Directory(path=f"{DATA_DIR}/member", phase="etcd")

@@ -14,7 +14,7 @@ from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.applied import digest
 from provisioner.model.desired import Desired, File, HostDesired, Item, Unit
 from provisioner.model.observed import ABSENT, HostObserved
-from provisioner.model.plan import ObjectChange, Plan
+from provisioner.model.plan import NOTED, ObjectChange, Plan, Verdict
 from provisioner.operate import haproxy, nodes, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.tls_secrets import compare_tls_secrets
@@ -107,14 +107,26 @@ def _decide(session: Session, desired: Desired) -> Plan:
         changes += of_lost_nodes(desired, session.observed, changes, names, connected)
     marks = [change for change in nodes.node_changes(session.cluster, live, ours)
              if change.identity.removeprefix(nodes.KIND) not in session.unreachable]
-    objects = (*_object_changes(session, desired), *marks)
+    objects, kept = _without_namespaces(session, (*_object_changes(session, desired), *marks))
     plan = Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
         strangers=_strangers(session, live or ()), left_out=_left_out(session),
-        inventory_digest=digest(session.cluster), lock_digest=digest(session.lock))
+        verdicts=kept, inventory_digest=digest(session.cluster), lock_digest=digest(session.lock))
     session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
     return session.plan
+
+
+def _without_namespaces(session: Session, objects: Sequence[ObjectChange]) -> tuple[
+        tuple[ObjectChange, ...], tuple[Verdict, ...]]:
+    """Return the changes but for Namespaces to be removed, and what is said of these: with one goes all that is in it.
+    """
+    gone = [c for c in objects if c.action == "remove" and c.identity.startswith("Namespace ")]
+    if owner.NAMESPACE in session.allowed:
+        gone = []
+    why = f"it is left, with all that is in it; --allow {owner.NAMESPACE} deletes both"
+    told = tuple(Verdict(c.identity, owner.NAMESPACE, NOTED, why, "applied by us", "no longer desired") for c in gone)
+    return tuple(c for c in objects if c not in gone), told
 
 
 def is_bootstrapped(observed: Mapping[str, HostObserved]) -> bool:

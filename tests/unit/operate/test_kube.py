@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioner.compile.objects import record
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import Certificate, KubeObject
 from provisioner.model.plan import ObjectChange
@@ -283,20 +284,67 @@ def test_of_a_secret_only_the_names_of_its_fields_are_shown(api: MemoryApi) -> N
         assert not [v for v in ("T0xE", "TkVX", "TU9SRQ==") if v in shown]
 
 
-def test_an_object_with_our_label_that_is_no_longer_desired_is_removed_and_others_are_left(api: MemoryApi) -> None:
+def applied(api: MemoryApi, *bodies: dict[str, Any]) -> list[KubeObject]:
+    """Apply manifests with their record, as a run does, and return what was desired."""
+    made = desired(*bodies)
+    wanted = [*made, record(made)]
+    make_changes(MemoryKube(api), compare_objects(MemoryKube(api), wanted))
+    return wanted
+
+
+def test_what_we_applied_and_no_longer_desire_is_removed_before_the_record_forgets_it() -> None:
+    api = MemoryApi()
+    wanted = applied(api, manifest(name="kept"), manifest(name="stray"), manifest("ClusterRole", "role", namespace="",
+                     version="rbac.authorization.k8s.io/v1", rules=[]))
+    assert compare_objects(MemoryKube(api), wanted) == ()
+    made = desired(manifest(name="kept"))
+    changes = compare_objects(MemoryKube(api), [*made, record(made)])
+    assert [(c.identity, c.action) for c in changes] == [
+        ("ClusterRole role", "remove"), ("ConfigMap kube-system/stray", "remove"),
+        ("ConfigMap kube-system/kubewright-objects-addons", "change")]
+    api.log.clear()
+    make_changes(MemoryKube(api), changes)
+    assert [method for method, _ in api.log] == ["DELETE", "DELETE", "PATCH"]
+    assert compare_objects(MemoryKube(api), [*made, record(made)]) == ()
+
+
+def test_what_only_carries_our_label_is_left_alone() -> None:
+    api = MemoryApi()
     kube = MemoryKube(api)
-    for name in ("kept", "stray"):
-        kube.apply(manifest(name=name))
-    kube.apply(manifest(name="elsewhere", namespace="default"))
-    foreign = manifest(name="not-ours")
-    foreign["metadata"]["labels"] = {}
-    kube.apply(foreign)
-    changes = compare_objects(kube, desired(manifest(name="kept")))
-    assert [(c.identity, c.action, c.reason) for c in changes] == [
-        ("ConfigMap kube-system/stray", "remove", "no longer desired"),
-        ("ConfigMap default/elsewhere", "remove", "no longer desired")]
-    make_changes(kube, changes)
-    assert {p.rpartition("/")[2] for p in api.objects} == {"kept", "not-ours"}
+    wanted = applied(api, manifest(name="kept"), manifest(name="was-ours"))
+    kube.apply(manifest(name="copied"))                                     # a copied manifest
+    api.put("/api/v1/namespaces/shop", manifest("Namespace", "shop", namespace=""))
+    restored = dict(api.objects["/api/v1/namespaces/kube-system/configmaps/was-ours"])
+    restored["metadata"] = {**restored["metadata"], "managedFields": [{"manager": "restorer"}]}
+    api.put("/api/v1/namespaces/kube-system/configmaps/was-ours", restored)
+    assert compare_objects(kube, wanted) == ()
+    made = desired(manifest(name="kept"))
+    changes = compare_objects(kube, [*made, record(made)])
+    assert [(c.identity, c.action) for c in changes] == [("ConfigMap kube-system/kubewright-objects-addons", "change")]
+
+
+@pytest.mark.parametrize("line", ["", "v1", "v1 ConfigMap", "v1 ConfigMap a", "v9 Thing a/b", "v1 Namespace a/b",
+                                  "x" * 99])
+def test_a_line_of_the_record_that_is_none_of_ours_names_nothing(line: str) -> None:
+    api = MemoryApi()
+    made = desired(manifest(name="kept"))
+    wanted = [*made, record(made)]
+    applied(api, manifest(name="kept"))
+    api.objects[object_path(wanted[1].body)]["data"]["objects"] += f"{line}\n"
+    assert [c.action for c in compare_objects(MemoryKube(api), wanted)] == (["change"])
+
+
+def test_that_very_object_is_deleted_and_not_one_that_took_its_name() -> None:
+    api, asked = MemoryApi(), []
+    applied(api, manifest(name="kept"), manifest(name="stray"))
+    made = desired(manifest(name="kept"))
+    kube = MemoryKube(api)
+    changes = compare_objects(kube, [*made, record(made)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kube, "request", lambda method, path, body=None, **_: asked.append((method, body)) or {})
+        make_changes(kube, changes[:1])
+    uid = api.objects["/api/v1/namespaces/kube-system/configmaps/stray"]["metadata"]["uid"]
+    assert asked == [("DELETE", {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}})]
 
 
 def test_changes_are_made_in_their_order_and_only_the_listed_ones(api: MemoryApi) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from provisioner.compile.control_plane import AUTHENTICATION_CONFIG as AUTHENTICATION
 from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.compile.objects import MANAGED_BY
 from provisioner.compile.pki import ADMIN, CA, SA_KEY
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
@@ -18,7 +19,8 @@ from provisioner.model.desired import File
 from provisioner.model.observed import ABSENT
 from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault
-from provisioner.orchestrate import engine
+from provisioner.orchestrate import applied as last_applied
+from provisioner.orchestrate import engine, owner
 from provisioner.orchestrate.phases.etcd import NEW
 from provisioner.orchestrate.session import NO_ACCESS
 from provisioner.orchestrate.survey import BOOTSTRAPPED, create_secrets, is_bootstrapped, survey
@@ -378,3 +380,25 @@ def test_objects_are_all_to_add_while_the_api_says_it_cannot_answer(built: World
     built.api.refuse = 400
     with built.session() as session, pytest.raises(KubewrightError, match="400"):
         survey(session)
+
+
+def test_a_namespace_of_ours_that_is_no_longer_desired_is_left_and_named_until_its_end_is_asked_for(
+        built: World) -> None:
+    record = built.api.objects["/api/v1/namespaces/kube-system/configmaps/kubewright-objects-access"]
+    record["data"]["objects"] += "v1 Namespace old\n"
+    built.api.put("/api/v1/namespaces/old", {"kind": "Namespace", "metadata": {
+        "name": "old", "uid": "1", "labels": MANAGED_BY, "managedFields": [{"manager": "kubewright"}]}})
+    with built.session() as session:
+        plan = last_applied.judge_hosts(session, survey(session))
+        assert not [c for c in plan.objects if c.action == "remove"]
+        assert [(v.path, v.code) for v in plan.verdicts] == [("Namespace old", owner.NAMESPACE)]
+    with built.session() as session:
+        session.allowed = (owner.NAMESPACE,)
+        assert [c.identity for c in survey(session).objects if c.action == "remove"] == ["Namespace old"]
+
+
+def test_a_namespace_that_only_carries_our_label_is_no_business_of_ours(built: World) -> None:
+    built.api.put("/api/v1/namespaces/shop", {"kind": "Namespace", "metadata": {"name": "shop", "labels": MANAGED_BY}})
+    with built.session() as session:
+        session.allowed = (owner.NAMESPACE,)
+        assert survey(session).is_empty
