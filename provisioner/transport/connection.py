@@ -1,15 +1,17 @@
-"""One host: a Fabric connection with strict host keys, and commands whose streams never block each other."""
+"""One host: a Fabric connection with strict host keys, and commands whose waits all have an end.
+
+A login that stands but answers nothing (its process hangs, or the way behind a jump host is cut) is closed, and who
+asks again gets a new one.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import select
 import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 import fabric
 import paramiko
@@ -17,34 +19,34 @@ from paramiko.transport import Transport
 
 from provisioner.transport import faults
 from provisioner.transport.faults import HostFault
-from provisioner.transport.login import CHANNEL_TIMEOUT, Gateway, login
+from provisioner.transport.login import CHANNEL_TIMEOUT, FIRST_CHANNEL, LOCKED, Gateway, login
+from provisioner.transport.streams import (
+    ANSWER,
+    STALL_TIMEOUT,
+    Completed,
+    Sender,
+    Sink,
+    SinkFault,
+    TooLong,
+    drain,
+    end,
+    limited,
+    ping,
+)
 from provisioner.transport.target import Target
 
-STALL_TIMEOUT = 60.0          # a stream that moves no byte for this long is dead
 PATIENCE = 75.0               # seconds to log in again where we were logged in: a minute's cut, and a bit
 CHANNELS = 8                  # sshd's default MaxSessions is 10
-READ_SIZE = 1 << 18
+REFUSED = 2                   # RFC 4254: a channel that was not opened for another reason than that it is forbidden
+RETRY = 0.5                   # seconds between two tries to log in again
+FREED = 5.0                   # seconds in which sshd notices that a session has ended, on a busy host
 ENGLISH = ("env", "LC_ALL=C")  # whatever language the host speaks: what sudo says must be known to us
 RETRY = 0.5                   # seconds between two tries to log in again
-Sink = Callable[[bytes], object]
-"""Takes a command's output as it comes."""
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Completed:
-    """What a command left: its exit status and both streams, whole."""
-
-    rc: int
-    stdout: bytes
-    stderr: bytes
-
-
-class _SinkFault(Exception):
-    """Whoever takes the output failed with an OSError of its own (a closed pipe), which is no fault of the host."""
-
-    def __init__(self, cause: OSError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+class Silent(paramiko.SSHException):
+    """sshd did not answer in time; its login has been closed."""
 
 
 class Connection:
@@ -54,8 +56,13 @@ class Connection:
         self.target = target
         self._channels = threading.BoundedSemaphore(CHANNELS)
         self._lock = threading.Lock()
+        self._ping = threading.Lock()
         self._closed = threading.Event()
+        self._closes = 0
         self._stood = False
+        self._proved: Transport | None = None       # the login that has answered something
+        self._open: set[paramiko.Channel] = set()
+        self._more: Connection | None = None
         self._fabric: fabric.Connection | None = None
         self._own_gateway = Gateway(target) if target.jump is not None and gateway is None else None
         self._gateway = gateway or self._own_gateway
@@ -81,6 +88,8 @@ class Connection:
                 self._log_in()
                 return
             except HostFault as fault:
+                if self._gateway is not None and fault.code == "timeout":
+                    self._gateway.prove()
                 if fault.code not in faults.PASSING or time.monotonic() > limit or self._closed.wait(RETRY):
                     self._stood = self._stood and not patient
                     raise
@@ -89,10 +98,14 @@ class Connection:
         with self._lock:
             if self.is_open:
                 return
+            closed = self._closes
             self._close()
             through = self._gateway.open(self.name) if self._gateway is not None else None
             self._fabric = login(self.target, self.target.hop, through, self.name)
             self._stood = True
+            if self._closes != closed:
+                self._close()
+                raise faults.lost(self.name, "connecting", paramiko.SSHException("closed here"))
 
     @property
     def transport(self) -> Transport:
@@ -118,8 +131,13 @@ class Connection:
         elevated = sudo and self.target.elevates
         words = [*ENGLISH, *(("sudo", "-n", "--") if elevated else ()), *argv]
         doing = f"running {_short(argv)}"
-        with self._channels:
-            done = self._exec(shlex.join(words), chunks, time.monotonic() + timeout, doing, timeout, sink)
+        deadline = time.monotonic() + timeout
+        if not self._channels.acquire(timeout=timeout):
+            raise self._late(doing, timeout)
+        try:
+            done = self._exec(shlex.join(words), chunks, deadline, doing, timeout, sink)
+        finally:
+            self._channels.release()
         fault = faults.sudo_fault(self.name, self.target.user, done.stderr) if elevated and done.rc else None
         if fault is not None:
             raise fault
@@ -130,18 +148,20 @@ class Connection:
         sink: Sink | None,
     ) -> Completed:
         channel: paramiko.Channel | None = None
-        sender: _Sender | None = None
+        sender: Sender | None = None
         try:
-            channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT)
-            channel.settimeout(STALL_TIMEOUT)
-            channel.exec_command(command)
-            sender = _Sender(channel, chunks)
+            channel = self._begin(command, deadline)
+            transport = channel.get_transport()
+            sender = Sender(channel, chunks)
             sender.start()
-            return _drain(channel, deadline, sink)
-        except _SinkFault as e:
+            return drain(channel, sender, deadline, sink, lambda: self._silence(transport))
+        except SinkFault as e:
             raise e.cause from None
+        except TooLong as e:
+            saw = f"no answer, but more than {ANSWER >> 20} MiB of words"
+            raise HostFault(self.name, doing, saw, code="answer-too-long") from e
         except TimeoutError as e:
-            raise HostFault(self.name, doing, f"no answer within {timeout:.0f} s", code="command-timeout") from e
+            raise self._late(doing, timeout) from e
         except faults.BROKEN as e:
             if sender is not None and sender.stalled:
                 saw = f"no byte was accepted for {STALL_TIMEOUT:.0f} s"
@@ -149,17 +169,90 @@ class Connection:
             raise faults.lost(self.name, doing, e) from e
         finally:
             if channel is not None:
-                close_channel(channel)
-            if sender is not None:
-                sender.finish()
+                self._forget(channel)
+                end(channel, sender)
+
+    def _late(self, doing: str, timeout: float) -> HostFault:
+        return HostFault(self.name, doing, f"no answer within {timeout:.0f} s", code="command-timeout")
+
+    def _begin(self, command: str, deadline: float) -> paramiko.Channel:
+        """Return a channel in which the command runs; where sshd opens no more in this login, one of another login."""
+
+        def ask(transport: Transport) -> paramiko.Channel:
+            channel = _session(transport)
+            channel.settimeout(STALL_TIMEOUT)
+            channel.exec_command(command)
+            return channel
+
+        limit = time.monotonic() + FREED
+        while True:
+            try:
+                channel = self._answered(deadline - time.monotonic(), ask)
+                self._open.add(channel)
+                return channel
+            except paramiko.ChannelException as e:
+                if self._open:
+                    return self._beside()._begin(command, deadline)
+                if time.monotonic() > limit or self._closed.wait(RETRY / 5):
+                    raise faults.session_fault(self.name) from e
+
+    def _beside(self) -> Connection:
+        """Return another login on this host: MaxSessions of its sshd lets in fewer commands at a time than we have."""
+        with self._ping:
+            if self._more is None:
+                self._more = Connection(self.target, self._gateway)
+            return self._more
+
+    def _forget(self, channel: paramiko.Channel) -> None:
+        self._open.discard(channel)
+        if self._more is not None:
+            self._more._forget(channel)
+
+    def forward(self, far: tuple[str, int], near: tuple[str, int]) -> paramiko.Channel:
+        """Open a channel to an address as the host sees it; what paramiko raises says why there is none."""
+        return self._answered(2 * FIRST_CHANNEL, lambda transport: transport.open_channel(
+            "direct-tcpip", far, near, timeout=2 * FIRST_CHANNEL))
+
+    def _answered(self, seconds: float, ask: Callable[[Transport], T]) -> T:
+        """Return what sshd answers; TimeoutError after `seconds`, Silent where it should have answered long ago.
+
+        Then the login is closed. The first answer may take longer: sshd opens the session of a login before it.
+        """
+        transport = self.transport
+        patience = CHANNEL_TIMEOUT if transport is self._proved else FIRST_CHANNEL
+        limit, began = min(seconds, patience), time.monotonic()
+        try:
+            with limited(limit, transport):
+                answer = ask(transport)
+        except paramiko.ChannelException:       # a refusal is an answer
+            self._proved = transport
+            raise
+        except faults.BROKEN as e:
+            if time.monotonic() - began < limit:
+                raise
+            if seconds <= patience:
+                raise TimeoutError from e
+            raise Silent(f"no answer for {limit:.0f} s") from e
+        self._proved = transport
+        return answer
+
+    def _silence(self, transport: Transport) -> None:
+        with self._ping:        # paramiko knows one question at a time
+            ping(transport)
 
     def close(self) -> None:
         """Close the connection; commands that still run on the host are not ended by this."""
+        self._closes += 1
         self._closed.set()      # whoever tries to log in again gives up
-        with self._lock:
-            self._close()
-            if self._own_gateway is not None:
-                self._own_gateway.close()
+        if self._more is not None:
+            self._more.close()
+        if self._own_gateway is not None:
+            self._own_gateway.close()
+        if self._lock.acquire(timeout=LOCKED):      # else somebody logs in just now, and will see that it is closed
+            try:
+                self._close()
+            finally:
+                self._lock.release()
 
     def _close(self) -> None:
         if self._fabric is not None:
@@ -174,84 +267,16 @@ class Connection:
         self.close()
 
 
-class _Sender(threading.Thread):
-    """Feeds a command's stdin, so that its output can be read at the same time."""
-
-    def __init__(self, channel: paramiko.Channel, chunks: Iterable[bytes]) -> None:
-        super().__init__(name="ssh-stdin", daemon=True)
-        self._channel = channel
-        self._chunks = chunks
-        self._fault: OSError | None = None
-        self.stalled = False
-
-    def run(self) -> None:
-        try:
-            for chunk in self._chunks:
-                if not self._send(chunk):
-                    return
-        except OSError as e:    # the source of the chunks failed: a local file
-            self._fault = e
-            close_channel(self._channel)
-            return
-        with contextlib.suppress(*faults.BROKEN):
-            self._channel.shutdown_write()
-
-    def _send(self, chunk: bytes) -> bool:
-        try:
-            self._channel.sendall(chunk)
-        except TimeoutError:
-            self.stalled = True
-            close_channel(self._channel)
-        except faults.BROKEN:
-            return False    # the command ended before it read everything: its exit status tells why
-        return not self.stalled
-
-    def finish(self) -> None:
-        """Wait for the thread (its channel is closed by now) and pass on a fault of the chunks' source."""
-        if self.ident is not None:
-            self.join(STALL_TIMEOUT)
-        if self._fault is not None:
-            raise self._fault
-
-
-def close_channel(channel: paramiko.Channel) -> None:
-    """Close a channel; where its connection has just broken there is nobody left to tell, and paramiko raises."""
-    with contextlib.suppress(*faults.BROKEN):
-        channel.close()
-
-
-def _drain(channel: paramiko.Channel, deadline: float, sink: Sink | None) -> Completed:
-    """Read both streams to their end, then the exit status; TimeoutError when the deadline passes first."""
-    out, err = bytearray(), bytearray()
-    take = out.extend if sink is None else _guarded(sink)
-    poller = select.poll()
-    poller.register(channel.fileno(), select.POLLIN)
-    while True:
-        if channel.recv_ready():
-            take(channel.recv(READ_SIZE))
-        if channel.recv_stderr_ready():
-            err += channel.recv_stderr(READ_SIZE)
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        ended = channel.eof_received or channel.closed
-        if ended and not channel.recv_ready() and not channel.recv_stderr_ready():
-            break
-        poller.poll(min(1000.0, max(1.0, (deadline - time.monotonic()) * 1000)))
-    if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
-        raise TimeoutError
-    rc = channel.recv_exit_status()
-    if rc < 0:
-        raise paramiko.SSHException("no exit status")
-    return Completed(rc, bytes(out), bytes(err))
-
-
-def _guarded(sink: Sink) -> Sink:
-    def take(data: bytes) -> None:
-        try:
-            sink(data)
-        except OSError as e:
-            raise _SinkFault(e) from e
-    return take
+def _session(transport: Transport) -> paramiko.Channel:
+    try:
+        return transport.open_session(timeout=2 * FIRST_CHANNEL)
+    except paramiko.ChannelException:
+        raise
+    except paramiko.SSHException as e:
+        if not transport.is_active():
+            raise
+        # paramiko keeps one reason for all channels, and another thread has taken ours
+        raise paramiko.ChannelException(REFUSED, str(e)) from e
 
 
 def _short(argv: Sequence[str]) -> str:

@@ -135,6 +135,13 @@ def lost(host: str, doing: str, e: BaseException) -> HostFault:
     return HostFault(host, doing, saw, code=LOST)
 
 
+def session_fault(host: str) -> HostFault:
+    """Tell that sshd opens not even one session to run a command in."""
+    return HostFault(host, "opening a session", "sshd opens none (MaxSessions)", code="no-session",
+                     hint=f"on {host}: set `MaxSessions 10` in sshd_config, at least for this user; "
+                          "systemctl reload ssh")
+
+
 def forwarding_fault(host: str) -> HostFault:
     """Tell that etcd and the API of this host cannot be reached through its sshd."""
     return HostFault(host, "reaching etcd and the API through SSH", FORBIDS, code=FORBIDDEN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import socket
@@ -13,11 +14,13 @@ import fabric
 import paramiko
 from paramiko.transport import Transport
 
-from provisioner.transport import faults, hostkeys
+from provisioner.transport import faults, hostkeys, streams
 from provisioner.transport.target import Hop, Target
 
 CONNECT_TIMEOUT = 15.0
 CHANNEL_TIMEOUT = 15.0
+FIRST_CHANNEL = 60.0          # seconds, as Ansible's `timeout`: PAM modules may take long to open a login's session
+LOCKED = 0.5                  # seconds that closing waits for who is logging in
 KEEPALIVE = 10                # seconds between two words of ours while we wait: so a dead peer is noticed
 DEAD_PEER_MS = 30_000         # unacknowledged bytes for this long: the kernel gives the connection up
 TRIES = 6                     # sshd's default MaxStartups 10:30:100 drops strangers at random
@@ -34,20 +37,37 @@ class Gateway:
         self._target = target
         self._lock = threading.Lock()
         self._fabric: fabric.Connection | None = None
+        self._closes = 0
 
     def open(self, host: str) -> fabric.Connection:
         """Return the open login; its faults are told for `host`, which is why we go there."""
         with self._lock:
+            closed = self._closes
             if self._fabric is None or not self._fabric.is_connected:
                 assert self._target.jump is not None  # noqa: S101 - a Gateway is made for targets with a jump only
                 self._close()
                 self._fabric = login(self._target, self._target.jump, None, host)
+            if self._closes != closed:
+                self._close()
+                raise faults.lost(host, "connecting", paramiko.SSHException("closed here"))
             return self._fabric
+
+    def prove(self) -> None:
+        """Close the login if nobody answers there: what is behind it may be silent because of it."""
+        with self._lock:
+            if self._fabric is None or not self._fabric.is_connected:
+                return
+            with contextlib.suppress(*faults.BROKEN), streams.limited(CHANNEL_TIMEOUT, self._fabric.transport):
+                self._fabric.transport.open_session(timeout=2 * CHANNEL_TIMEOUT).close()     # a refusal is an answer
 
     def close(self) -> None:
         """Close the login, and with it every connection through it."""
-        with self._lock:
-            self._close()
+        self._closes += 1
+        if self._lock.acquire(timeout=LOCKED):      # else somebody logs in just now, and will see that it is closed
+            try:
+                self._close()
+            finally:
+                self._lock.release()
 
     def _close(self) -> None:
         if self._fabric is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from signal import Signals, valid_signals
 
 from provisioner.errors import KubewrightError
-from provisioner.transport.connection import Completed
 from provisioner.transport.faults import HostFault
+from provisioner.transport.streams import Completed
 from provisioner.transport.target import Target
 
 TOO_OLD = "too old"             # how the applier's bootstrap begins when it cannot run there

@@ -18,10 +18,11 @@ from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Inspection, Listener, Packages
 from provisioner.model.kept import Kept
 from provisioner.model.observed import HostObserved, ObservedItem, Owner
-from provisioner.transport.connection import Completed, Connection
+from provisioner.transport.connection import Connection
 from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.pool import Pool, raise_all
 from provisioner.transport.refusals import only_says, refusal
+from provisioner.transport.streams import ANSWER, Completed, Lines
 
 CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
@@ -230,13 +231,10 @@ def sample(connection: Connection, request: Mapping[str, Any], take: Callable[[d
 
     Returns when the host has told the last one; a lost connection is a HostFault.
     """
-    rest = bytearray()
+    cut = Lines()
 
     def lines(data: bytes) -> None:
-        rest.extend(data)
-        *whole, left = bytes(rest).split(b"\n")
-        rest[:] = left
-        for line in whole:
+        for line in cut.cut(data):
             take(_object(connection, "sample", Completed(0, line, b"")))
 
     done = connection.stream(argv("sample"), _alive(frame({**request, "duration": duration}), stop),
@@ -293,16 +291,15 @@ def journal(
 
     The host ends its half when our channel closes, so an interrupt here leaves nothing running there.
     """
-    rest, answer = b"", b""
+    cut, answer = Lines(), b""
 
     def sink(data: bytes) -> None:
-        nonlocal rest, answer
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
+        nonlocal answer
+        for line in cut.cut(data):
             if LOG_LINE in line:
                 take(json.loads(line))
             else:
-                answer += line
+                answer = (answer + line)[:ANSWER]
 
     done = connection.stream(argv("journal"), (frame(dict(request)),), timeout=LOG_WAIT, sink=sink)
-    return _answer(connection, "journal", replace(done, stdout=answer + rest))
+    return _answer(connection, "journal", replace(done, stdout=answer + cut.rest))

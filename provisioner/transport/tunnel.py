@@ -9,14 +9,16 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from types import TracebackType
 
 import paramiko
 
 from provisioner.transport import faults
-from provisioner.transport.connection import Connection, close_channel
+from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
 from provisioner.transport.login import CHANNEL_TIMEOUT
+from provisioner.transport.streams import close_channel
 
 _CHUNK = 1 << 16
 
@@ -24,16 +26,13 @@ _CHUNK = 1 << 16
 def require_forwarding(connection: Connection, port: int) -> None:
     """Raise a HostFault where sshd lets nobody through to `port` of its own host; nobody need listen there."""
     try:
-        _way(connection, ("127.0.0.1", port), ("127.0.0.1", 0)).close()
+        connection.forward(("127.0.0.1", port), ("127.0.0.1", 0)).close()
     except faults.BROKEN as e:
         if faults.is_forbidden(e):
             raise faults.forwarding_fault(connection.name) from e
         if not isinstance(e, paramiko.ChannelException):
             raise faults.lost(connection.name, f"reaching port {port} through SSH", e) from e
 
-
-def _way(connection: Connection, far: tuple[str, int], near: tuple[str, int]) -> paramiko.Channel:
-    return connection.transport.open_channel("direct-tcpip", far, near, timeout=CHANNEL_TIMEOUT)
 
 
 class Tunnel:
@@ -69,8 +68,9 @@ class Tunnel:
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self._leave.close()
         self._acceptor.join()               # from then on no carrier begins
+        limit = time.monotonic() + CHANNEL_TIMEOUT
         for carrier in self._carriers:
-            carrier.join(CHANNEL_TIMEOUT + 1)
+            carrier.join(max(0.0, limit - time.monotonic()))
         self._listener.close()
         self._end.close()
 
@@ -96,12 +96,14 @@ class Tunnel:
     def _carry(self, client: socket.socket) -> None:
         with contextlib.closing(client):
             try:
-                channel = _way(self._connection, self._far, client.getpeername())
+                channel = self._connection.forward(self._far, client.getpeername())
             except HostFault as fault:          # the connection was lost, and the host does not answer any more
                 self._refusal = fault
                 return
-            except faults.BROKEN as e:
+            except paramiko.ChannelException as e:
                 self._refusal = faults.forwarding_fault(self._connection.name) if faults.is_forbidden(e) else None
+                return
+            except faults.BROKEN:
                 return          # the client sees its socket closed, as it would without a tunnel
             self._refusal = None
             try:
