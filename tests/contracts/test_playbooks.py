@@ -128,29 +128,58 @@ def test_prepare_with_nothing_to_do_does_nothing_and_apply_skips_a_host_without_
     assert "WARNING" not in done.stderr
 
 
-@pytest.mark.parametrize(("dpkg", "asked"), [
-    ("exit 0", "present, may remove"),
-    ("echo 'dependency problems - leaving unconfigured' >&2; exit 1", "fixed, removes nothing"),
-])
-def test_what_dpkg_cannot_finish_for_want_of_a_dependency_is_left_to_apt(tmp_path: Path, dpkg: str, asked: str) -> None:
-    program = tmp_path / "bin" / "dpkg"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n{dpkg}\n")
-    program.chmod(0o755)
+def prepare_with(directory: Path, **programs: str) -> subprocess.CompletedProcess[str]:
+    """Play prepare.yml for one package with stand-ins for dpkg and apt-get; the last task tells what it would ask."""
+    for name, script in programs.items():
+        program = directory / "bin" / name.replace("_", "-")
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho \"$0 $*\" >> {directory}/calls\n{script}\n")
+        program.chmod(0o755)
     (book,) = yaml.safe_load((ROOT / "playbooks/prepare.yml").read_text())
-    book["environment"]["PATH"] = f"{program.parent}:/usr/bin:/bin"
+    book["environment"]["PATH"] = f"{directory / 'bin'}:/usr/bin:/bin"
     (install,) = (t for task in book["tasks"] for t in task.get("block", ()) if "ansible.builtin.apt" in t)
     apt = install.pop("ansible.builtin.apt")
+    assert apt["update_cache"] is False, "Ansible's own update fails for any broken source, and takes minutes for it"
     keeps = apt["fail_on_autoremove"].strip("{ }")
     install["ansible.builtin.debug"] = {
         "msg": apt["state"] + f", {{{{ 'removes nothing' if {keeps} else 'may remove' }}}}"}
-    (tmp_path / "prepare.yml").write_text(yaml.safe_dump([book]))
+    (directory / "prepare.yml").write_text(yaml.safe_dump([book]))
     item = Package(path="nope", phase="p")
-    write_prepare(tmp_path / "bundles", {"here": [
+    write_prepare(directory / "bundles", {"here": [
         Change("here", "p", item.kind, item.path, "add", "missing", "absent", item.want(), item)]})
-    done = play([tmp_path / "prepare.yml"], tmp_path, tmp_path / "bundles")
+    return play([directory / "prepare.yml"], directory, directory / "bundles")
+
+
+@pytest.mark.parametrize(("dpkg", "fetches", "asked"), [
+    ("exit 0", "exit 0", "present, may remove"),
+    ("echo 'dependency problems - leaving unconfigured' >&2; exit 1", "exit 100", "fixed, removes nothing"),
+])
+def test_what_dpkg_cannot_finish_for_want_of_a_dependency_is_left_to_apt(
+        tmp_path: Path, dpkg: str, fetches: str, asked: str) -> None:
+    done = prepare_with(tmp_path, dpkg=dpkg, apt_get=fetches)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f'"msg": "{asked}"' in done.stdout
+
+
+BROKEN = "echo \"E: The repository 'cdrom://[x] bookworm Release' does not have a Release file.\" >&2; exit 100"
+
+
+def test_a_broken_source_that_the_packages_do_not_come_from_stops_nothing(tmp_path: Path) -> None:
+    done = prepare_with(tmp_path, dpkg="exit 0", apt_get=f'case "$*" in *update*) {BROKEN};; esac')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"msg": "present, may remove"' in done.stdout
+    updates, fetches = [line for line in (tmp_path / "calls").read_text().splitlines() if "apt-get" in line]
+    assert updates.endswith("update") and fetches.endswith("--download-only install nope")
+    assert all("Acquire::Retries=1" in line and "Acquire::http::Timeout=15" in line for line in (updates, fetches))
+
+
+def test_packages_that_cannot_be_had_are_told_with_the_source_that_failed(tmp_path: Path) -> None:
+    missing = "echo 'E: Unable to locate package nope' >&2; exit 100"
+    done = prepare_with(tmp_path, dpkg="exit 0", apt_get=f'case "$*" in *update*) {BROKEN};; *) {missing};; esac')
+    assert done.returncode == 2
+    assert "E: Unable to locate package nope (E: The repository 'cdrom://[x]" in done.stdout
+    alone = prepare_with(tmp_path, dpkg="exit 0", apt_get=f'case "$*" in *update*) exit 0;; *) {missing};; esac')
+    assert alone.returncode == 2 and "E: Unable to locate package nope" in told(alone.stdout, "Fetch the packages")
 
 
 def test_in_check_mode_prepare_and_apply_show_what_they_would_do_and_change_nothing(tmp_path: Path) -> None:

@@ -393,8 +393,10 @@ class FakeHosts:
         return HostResult(host, "done", tuple(rows))
 
     def prepare(self, inventory: object, directory: Path, hosts: Sequence[str], *, run_dir: Path, emit: object,
-                ) -> dict[str, HostResult]:
+                cancel: Callable[[], bool]) -> dict[str, HostResult]:
         self.log.append(("prepare", tuple(hosts)))
+        if cancel():
+            return {h: HostResult(h, "canceled", message="stopped on request") for h in hosts}
         for name in hosts:
             host, wanted = self.hosts[name], json.loads((directory / f"{name}.prepare.json").read_text())
             done: list[Item] = [Package(path=p, phase="") for p in wanted["packages"]]

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from provisioner.converge import bundle, runner
+from provisioner.errors import KubewrightError
 from provisioner.model.desired import File
 from provisioner.model.plan import Change
 from provisioner.orchestrate import carry, gates, record, rundir, way_back
@@ -100,14 +101,24 @@ def prepare(session: Session) -> str:
     bundle.write_prepare(directory, changes)
     session.still_ours()        # apt asks no fence
     results = carried(session, list(changes), lambda hosts: runner.prepare(
-        session.inventory, directory, hosts, run_dir=session.run_dir,
+        session.inventory, directory, hosts, run_dir=session.run_dir, cancel=lambda: _asked_to_stop(session),
         emit=record.begun(session, "prepare", {h: changes[h] for h in hosts})))
     for host in changes:
         if results[host].ok:
             record.of_changes(session, host, changes[host])
+    session.safe_point()        # whoever asked to stop has cut the playbook short, which is no fault of a host
     carry.raise_faults(session, results)
     _expect_package_files(session, session.changes("prepare"))
     return summary(changes)
+
+
+def _asked_to_stop(session: Session) -> bool:
+    """Say whether the run is to end: packages may take minutes, and may be cut anywhere, since apt outlives us."""
+    try:
+        session.safe_point()
+    except KubewrightError:
+        return True
+    return False
 
 
 def _expect_package_files(session: Session, prepared: Changes) -> None:

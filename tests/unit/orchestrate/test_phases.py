@@ -15,7 +15,7 @@ import pytest
 from provisioner.compile.etcd import BOOTSTRAP_ENV
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.errors import GateFailed, KubewrightError
+from provisioner.errors import GateFailed, Interrupted, KubewrightError
 from provisioner.model.desired import File
 from provisioner.model.events import Event
 from provisioner.model.observed import ABSENT
@@ -182,6 +182,19 @@ def test_a_host_that_could_not_be_prepared_stops_the_run(world: World) -> None:
     world.hosts.results = {"cp2": HostResult("cp2", "failed", message="apt: no such package")}
     with pytest.raises(GateFailed, match="cp2"):
         converge.prepare(session)
+
+
+def test_whoever_asks_to_stop_need_not_wait_for_the_packages(world: World) -> None:
+    session = surveyed(world)
+
+    def stop() -> None:
+        raise Interrupted("Stopped.")
+
+    session.safe_points.append(stop)
+    with pytest.raises(Interrupted):
+        converge.prepare(session)
+    assert [entry[0] for entry in world.hosts.log] == ["prepare"]
+    assert world.hosts.hosts["w1"].states.get(("package", "runc")) is None
 
 
 def test_only_missing_artifacts_are_streamed_and_only_to_the_hosts_that_lack_them(built: World) -> None:
