@@ -31,6 +31,8 @@ def validate(context: Context) -> int:
         context.print_json(_document(inventory))
     else:
         click.echo(_summary(inventory))
+        for warning in _warnings(inventory):
+            click.echo(f"warning: {warning['path']}: {warning['message']}", err=True)
     return 0
 
 
@@ -47,7 +49,15 @@ def _document(inventory: Inventory) -> dict[str, object]:
     cluster = inventory.cluster
     hosts = {host.name: {"address": host.address, "roles": sorted(host.roles)} for host in cluster.machines}
     return {"valid": True, "file": str(inventory.file), "cluster": cluster.cluster, "lab": cluster.lab,
-            "kubernetes": cluster.kubernetes, "api": cluster.api_endpoint, "hosts": hosts, "faults": []}
+            "kubernetes": cluster.kubernetes, "api": cluster.api_endpoint, "hosts": hosts, "faults": [],
+            "warnings": _warnings(inventory)}
+
+
+def _warnings(inventory: Inventory) -> list[dict[str, str]]:
+    from provisioner.model.advice import advice
+    from provisioner.model.document import show_path
+
+    return [{"path": show_path(path), "message": message} for path, message in advice(inventory.cluster)]
 
 
 def _faults(err: FaultyInventory) -> list[dict[str, object]]:

@@ -34,9 +34,14 @@ def compile_cluster(
 
 
 def _refuse(cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock) -> None:
-    faults = [*config_faults(cluster), *versions.lock_faults(cluster.kubernetes, lock)]
+    faults = config_faults(cluster)
     if faults:
-        raise InventoryRefused("the inventory asks for what we cannot make", details=faults, code="inventory-config")
+        raise InventoryRefused("the inventory asks for what we cannot make", details=faults, code="inventory-config",
+                               hint="kubewright validate")
+    faults = versions.lock_faults(cluster.kubernetes, lock)
+    if faults:
+        raise InventoryRefused("the inventory and artifacts.lock do not go together", details=faults,
+                               code="inventory-config", hint="kubewright artifacts build --write-lock")
     lost = [f"{host.name}: no interface carries {host.address}" for host in cluster.machines
             if host.name in facts and facts[host.name].interface_of(host.address) is None]
     if lost:

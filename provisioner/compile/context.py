@@ -12,27 +12,17 @@ from provisioner.errors import InventoryRefused
 from provisioner.model.applied import Applied
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.components import TABLE
 from provisioner.model.facts import Facts
 from provisioner.model.secret import SecretRef
 
 CLUSTER_DOMAIN = "cluster.local"
 
-# The fields that `config:` of the inventory may set for each component that model.validate knows. None: `flags`, and
-# any field of the component's own configuration.
+# What compile reads of `config:` for each component, any field where it is merged into the component's own file. What
+# the values may be, `validate` has judged.
 COMPONENT_FIELDS: Mapping[str, frozenset[str] | None] = {
-    "kubelet": None,
-    "kube-proxy": None,
-    "flannel": None,
-    "kube-apiserver": frozenset({"flags"}),
-    "kube-controller-manager": frozenset({"flags"}),
-    "kube-scheduler": frozenset({"flags"}),
-    "etcd": frozenset({"flags"}),
-    "haproxy": frozenset({"maxconn", "inter"}),
-    "keepalived": frozenset(),
-    "containerd": frozenset(),
-    "coredns": frozenset({"replicas", "upstreams"}),
-    "metrics-server": frozenset({"replicas"}),
-}
+    row.name: None if row.type else frozenset({*(row.fields or ()), *(("flags",) if row.has_flags else ())})
+    for row in TABLE}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+# A host is called by a label or by a full name, as its Node will be.
+HostName = Annotated[str, StringConstraints(
+    pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")]
 KubernetesVersion = Annotated[str, StringConstraints(pattern=r"^1\.\d+\.\d+$")]
 
 
@@ -128,7 +131,8 @@ class Cluster(Section):
         description="SSH public keys (ssh-ed25519, ssh-rsa) that may read the cluster's secrets; a lab makes its own")
     config: dict[str, dict[str, Any]] = Field(
         default={}, description="Overrides per component: fields of its config, `flags` for extra flags")
-    hosts: dict[Name, HostSpec] = Field(min_length=1, description="The machines by name, which is their hostname too")
+    hosts: dict[HostName, HostSpec] = Field(
+        min_length=1, description="The machines by name, which is their hostname and their Node's name too")
 
     @property
     def machines(self) -> tuple[Host, ...]:

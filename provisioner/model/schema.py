@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from provisioner.model.cluster import Cluster
+from provisioner.model.components import RELEASES
 
 
 def cluster_schema() -> dict[str, Any]:
     """Return the schema; every key has a description, and a default unless it is required."""
     schema = Cluster.model_json_schema(ref_template="#/definitions/{model}")
+    schema["properties"]["kubernetes"]["enum"] = list(RELEASES)     # the pattern alone would offer what cannot be had
     definitions = schema.pop("$defs")
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -11,11 +11,19 @@ from ipaddress import ip_address
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DNS = re.compile(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*")
+HOST_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
+HOST_AND_PORT = rf"{HOST_PATTERN}:(?P<port>\d{{1,5}})"
 _KUBERNETES = ("kubernetes.io", "k8s.io")
 # What a kubelet may say of itself; all else under kubernetes.io and k8s.io the API server refuses (NodeRestriction).
 _SELF_PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _SELF_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone")
 _OPERATOR_KEYS = ("ssh-ed25519", "ssh-rsa")
+
+
+def matches_with_port(pattern: re.Pattern[str], text: str) -> bool:
+    """Match the whole text, with a port that exists; so nothing that begins with `-` ever reaches an ssh command."""
+    found = pattern.fullmatch(text)
+    return found is not None and (found["port"] is None or 1 <= int(found["port"]) <= 65535)
 
 
 def label_fault(key: str, value: str) -> str:

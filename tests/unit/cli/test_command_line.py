@@ -455,3 +455,16 @@ def test_validate_imports_nothing_that_only_ssh_or_a_cluster_needs() -> None:
     done = python(code, "-i", "inventories/vagrant", "validate",
                   "ansible", "ansible_runner", "etcd3", "fabric", "grpc", "kubernetes", "paramiko")
     assert (done.returncode, done.stderr.strip()) == (0, "[]")
+
+
+def test_validate_warns_of_what_is_allowed_and_yet_a_risk(tmp_path: Path) -> None:
+    text = (ROOT / "inventories/vagrant/cluster.yaml").read_text(encoding="utf-8")
+    for address in ("12", "13"):
+        line = f"{address}, roles: [etcd, control-plane"
+        text = text.replace(f"{line}, load-balancer", line)
+    (tmp_path / "cluster.yaml").write_text(text, encoding="utf-8")
+    done = run("-i", str(tmp_path), "validate")
+    assert done.returncode == 0
+    assert "is valid" in done.stdout
+    assert "warning: api.vip: only cp1 can hold 192.168.56.10" in done.stderr
+    assert json.loads(run("-i", str(tmp_path), "-o", "json", "validate").stdout)["warnings"][0]["path"] == "api.vip"

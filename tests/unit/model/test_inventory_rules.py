@@ -4,7 +4,7 @@ import pytest
 
 from provisioner.model.cluster import Cluster
 from provisioner.model.syntax import label_fault, operator_fault, san_fault
-from provisioner.model.validate import validate
+from provisioner.model.validate import SUPPORTED_KUBERNETES, validate
 
 
 def cluster(control_planes: int = 1, workers: int = 0, **sections: object) -> Cluster:
@@ -37,12 +37,12 @@ def test_more_than_seven_etcd_members_are_refused() -> None:
     assert "at most 7" in messages(cluster(9))[0]
 
 
-@pytest.mark.parametrize("minor", [34, 35, 36, 37])
-def test_supported_kubernetes_releases_pass(minor: int) -> None:
-    assert messages(cluster(kubernetes=f"1.{minor}.1")) == []
+@pytest.mark.parametrize("version", SUPPORTED_KUBERNETES)
+def test_supported_kubernetes_releases_pass(version: str) -> None:
+    assert messages(cluster(kubernetes=version)) == []
 
 
-@pytest.mark.parametrize("version", ["1.33.9", "1.38.0", "1.3.4"])
+@pytest.mark.parametrize("version", ["1.33.9", "1.38.0", "1.3.4", "1.35.0", "1.36.99", "1.37.0", "1.36.03"])
 def test_other_kubernetes_releases_are_refused(version: str) -> None:
     assert "is not supported" in messages(cluster(kubernetes=version))[0]
 
@@ -128,3 +128,38 @@ def test_operator_keys_that_could_not_decrypt_are_refused(key: str) -> None:
 @pytest.mark.parametrize("comment", ["", " alice", " alice at home"])
 def test_an_operator_key_may_carry_any_comment(comment: str) -> None:
     assert operator_fault(KEY + comment) == ""
+
+
+def test_balancers_of_their_own_may_take_the_port_of_the_api_servers() -> None:
+    hosts = {"cp": {"address": "10.20.3.2", "roles": ["control-plane"]},
+             "lb": {"address": "10.20.3.3", "roles": ["load-balancer"]},
+             "lb2": {"address": "10.20.3.4", "roles": ["load-balancer"]}}
+    assert messages(cluster(hosts=hosts, api={"vip": "10.20.0.10", "port": 6443})) == []
+    taken = messages(cluster(hosts=hosts, api={"vip": "10.20.0.10", "port": 7443}))
+    assert "taken on these hosts (local api)" in taken[0]
+
+
+def test_a_port_that_a_node_has_is_taken_where_a_balancer_is_a_node_too() -> None:
+    hosts = {"cp": {"address": "10.20.3.2", "roles": ["control-plane"]},
+             "lb": {"address": "10.20.3.3", "roles": ["load-balancer", "worker"]}}
+    assert "(kubelet)" in messages(cluster(hosts=hosts, api={"vip": "10.20.0.10", "port": 10250}))[0]
+    assert messages(cluster(hosts=hosts, api={"vip": "10.20.0.10", "port": 6443})) == []
+
+
+@pytest.mark.parametrize("external", [
+    "127.0.0.1:6443", "0.0.0.0:6443", "localhost:6443", "a.localhost:1", "224.0.0.1:1", "169.254.1.1:6443",
+    "10.20.0.300:6443", "lb..example.org:6443"])
+def test_an_external_address_that_reaches_nobody_is_refused(external: str) -> None:
+    assert len(messages(cluster(3, api={"external": external}))) == 1
+
+
+def test_one_control_plane_may_be_reached_at_its_own_address_and_several_not_at_one_of_theirs() -> None:
+    own = str(cluster(1).machines[0].address)
+    assert messages(cluster(1, api={"external": f"{own}:6443"})) == []
+    assert "one of 3 control planes" in messages(cluster(3, api={"external": f"{own}:6443"}))[0]
+
+
+def test_the_vip_lies_in_the_network_of_whoever_holds_it() -> None:
+    networks = {"hosts": ["10.20.0.0/16", "192.168.7.0/24"]}
+    assert messages(cluster(3, network=networks)) == []
+    assert "nobody would find it there" in messages(cluster(3, network=networks, api={"vip": "192.168.7.10"}))[0]

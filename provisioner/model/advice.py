@@ -1,0 +1,20 @@
+"""What an inventory may well say and yet is a risk: told by `validate` as warnings, refused by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.model.cluster import Cluster, Role
+from provisioner.model.document import Path
+
+
+def advice(cluster: Cluster) -> Iterator[tuple[Path, str]]:
+    """Yield each warning with the place that it is about."""
+    balancers = cluster.load_balancers
+    if cluster.api.vip is not None and len(balancers) == 1 and len(cluster.hosts) > 1:
+        yield ("api", "vip"), f"only {balancers[0].name} can hold {cluster.api.vip}: when it fails, the API is gone " \
+            "for everybody outside; give a second host the role load-balancer"
+    takers = [host for host in cluster.nodes if Role.WORKER in host.roles]
+    if not takers:
+        yield ("hosts",), "no host has the role worker: the control planes take no Pods but those of the cluster " \
+            "itself; add the role worker to one of them, or a host"

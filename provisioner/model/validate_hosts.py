@@ -1,0 +1,106 @@
+"""Rules for names, roles, labels and taints, and for how many there must be of what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.model.cluster import Cluster, Role
+from provisioner.model.document import Path
+from provisioner.model.syntax import label_fault, taint_fault
+
+Faults = Iterator[tuple[Path, str]]
+
+RESERVED_NAMES = frozenset({"all", "ungrouped", "localhost", *Role})
+LAB_HOSTS = 15
+MOST_ETCD_MEMBERS = 7
+# A certificate's common name has at most 64 characters; these are the longest that are made of a name.
+_COMMON_NAME = 64
+LONGEST_HOST = _COMMON_NAME - len("system:node:")
+LONGEST_CLUSTER = _COMMON_NAME - len("front-proxy-ca of ")
+
+
+def cluster_name(cluster: Cluster) -> Faults:
+    """A name that does not fit into the names of the cluster's CAs."""
+    if len(cluster.cluster) > LONGEST_CLUSTER:
+        yield ("cluster",), f"{len(cluster.cluster)} characters are too many: a certificate says `front-proxy-ca of " \
+            f"NAME` in {_COMMON_NAME}, so a cluster's name has at most {LONGEST_CLUSTER}"
+
+
+def host_names(cluster: Cluster) -> Faults:
+    """A name that a host cannot have: a group's, an address, or one that does not fit into its certificate."""
+    for name in cluster.hosts:
+        fault = _name_fault(name)
+        if fault:
+            yield ("hosts", name), fault
+
+
+def _name_fault(name: str) -> str:
+    if name in RESERVED_NAMES:
+        return f"`{name}` is the name of a group; a host must be called something else"
+    if len(name) > LONGEST_HOST:
+        return f"{len(name)} characters are too many: a node's certificate says `system:node:NAME` in " \
+            f"{_COMMON_NAME}, so a host's name has at most {LONGEST_HOST}"
+    if "." in name and name.rpartition(".")[2].isdigit():
+        return f"`{name}` ends like an address; a host has a name, and its address stands under `address`"
+    return ""
+
+
+def roles_once(cluster: Cluster) -> Faults:
+    """A role that stands there twice."""
+    for name, spec in cluster.hosts.items():
+        for index, role in enumerate(spec.roles):
+            if role in spec.roles[:index]:
+                yield ("hosts", name, "roles", index), f"{role} is in the list twice"
+
+
+def labels_and_taints(cluster: Cluster) -> Faults:
+    """A label or taint that no Node can have."""
+    for name, spec in cluster.hosts.items():
+        for key, value in spec.labels.items():
+            fault = label_fault(key, value)
+            if fault:
+                yield ("hosts", name, "labels", key), fault
+        for index, taint in enumerate(spec.taints):
+            fault = taint_fault(taint.key, taint.value)
+            if not fault and any(t.key == taint.key and t.effect == taint.effect for t in spec.taints[:index]):
+                fault = f"{taint.key} with {taint.effect} is in the list twice"
+            if fault:
+                yield ("hosts", name, "taints", index), fault
+
+
+def lab_size(cluster: Cluster) -> Faults:
+    """More hosts than one machine should boot."""
+    if cluster.lab and len(cluster.hosts) > LAB_HOSTS:
+        yield ("hosts",), f"a lab has at most {LAB_HOSTS} hosts on one machine, this one has {len(cluster.hosts)}"
+
+
+def control_plane_exists(cluster: Cluster) -> Faults:
+    """No control plane at all."""
+    if not cluster.control_planes:
+        yield ("hosts",), "no host has the role control-plane; at least one is needed"
+
+
+def etcd_is_stacked(cluster: Cluster) -> Faults:
+    """etcd elsewhere than on exactly the control planes: said once, at the first such host."""
+    if not cluster.with_role(Role.ETCD):
+        return
+    alone = [h.name for h in cluster.machines if Role.ETCD in h.roles and Role.CONTROL_PLANE not in h.roles]
+    without = [h.name for h in cluster.machines if Role.CONTROL_PLANE in h.roles and Role.ETCD not in h.roles]
+    said = [f"{what} on {', '.join(names)}" for what, names in (
+        ("etcd without control-plane", alone), ("control-plane without etcd", without)) if names]
+    if said:
+        first = next(name for name in cluster.hosts if name in (*alone, *without))
+        yield ("hosts", first, "roles"), f"{'; '.join(said)}: hosts of its own for etcd are not supported yet; for " \
+            "now etcd runs on exactly the control planes"
+
+
+def etcd_is_odd(cluster: Cluster) -> Faults:
+    """An even number of members, or too many."""
+    count = len(cluster.etcd_hosts)
+    if count > MOST_ETCD_MEMBERS:
+        yield ("hosts",), f"{count} etcd members are too many: each write waits for a majority; " \
+            f"at most {MOST_ETCD_MEMBERS}"
+    elif count and count % 2 == 0:
+        loss = f"the loss of {(count - 1) // 2}" if count > 2 else "no loss"
+        yield ("hosts",), f"{count} etcd members survive {loss}, just as {count - 1} would, and one more can fail; " \
+            f"use {count - 1} or {count + 1}"

@@ -1,0 +1,69 @@
+"""Whatever compile sets on a command line or in a file either belongs to others too, and is refused, or is free."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from compile_fixture import compiled, inventory
+
+from provisioner.model.components import COMPONENTS, takes
+from provisioner.model.desired import File
+from provisioner.model.owned import owned
+
+# Nobody but the program itself reads these: an inventory may set them to what the program takes.
+FREE = {
+    "etcd": {"tls-min-version", "heartbeat-interval", "election-timeout", "quota-backend-bytes",
+             "watch-progress-notify-interval", "feature-gates"},
+    "kube-apiserver": {
+        "allow-privileged", "admission-control-config-file", "audit-policy-file", "audit-log-maxage",
+        "audit-log-maxbackup", "audit-log-maxsize", "enable-aggregator-routing", "kubelet-preferred-address-types",
+        "service-account-issuer", "service-account-extend-token-expiration", "tls-min-version", "tls-cipher-suites",
+        "profiling", "shutdown-send-retry-after", "shutdown-watch-termination-grace-period", "goaway-chance"},
+    "kube-controller-manager": {"profiling", "tls-min-version", "tls-cipher-suites", "node-cidr-mask-size",
+                                "use-service-account-credentials", "terminated-pod-gc-threshold"},
+    "kube-scheduler": {"profiling", "tls-min-version", "tls-cipher-suites"},
+    "kubelet": {
+        "readOnlyPort", "authentication", "tlsMinVersion", "tlsCipherSuites", "protectKernelDefaults",
+        "seccompDefault", "podPidsLimit", "makeIPTablesUtilChains", "enableProfilingHandler",
+        "enableDebugFlagsHandler", "streamingConnectionIdleTimeout", "eventRecordQPS", "failCgroupV1", "authorization",
+        "resolvConf"},
+    "kube-proxy": {"clientConnection", "conntrack"},
+    "flannel": set(),
+}
+UNITS = {"flannel": "flanneld"}
+
+
+def flags_of(component: str) -> Iterator[str]:
+    for host in compiled().hosts.values():
+        item = host.find("file", f"/etc/systemd/system/{UNITS.get(component, component)}.service")
+        if isinstance(item, File) and item.content:
+            command = item.content.partition("ExecStart=")[2].replace("\\\n", " ").partition("\n")[0]
+            yield from re.findall(r"[ \"]--([a-z-]+)=", command)
+
+
+@pytest.mark.parametrize("component", FREE)
+def test_every_flag_that_we_set_is_ours_or_said_to_be_free(component: str) -> None:
+    names = set(flags_of(component))
+    assert names, component
+    taken = {name for name in names if owned(component, f"flags.{name}", "odd", inventory())}
+    assert names - taken - FREE[component] == set()
+    assert taken & FREE[component] == set()
+
+
+@pytest.mark.parametrize(("component", "path"), [
+    ("kubelet", "/var/lib/kubelet/config.yaml"), ("kube-proxy", "/etc/kubernetes/kube-proxy.yaml")])
+def test_every_field_that_we_set_is_ours_or_said_to_be_free(component: str, path: str) -> None:
+    item = compiled().hosts["w1"].find("file", path)
+    assert isinstance(item, File)
+    names = set(yaml.safe_load(item.content or ""))
+    taken = {name for name in names if owned(component, name, "odd", inventory())}
+    assert names - taken - FREE[component] == set()
+
+
+@pytest.mark.parametrize("component", [c for c in FREE if c != "flannel"])
+def test_what_we_set_is_what_the_version_takes(component: str) -> None:
+    known = takes(COMPONENTS[component].source, "1.36.3")["flags"][component]
+    assert set(flags_of(component)) <= known.keys()
