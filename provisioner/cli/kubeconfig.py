@@ -38,7 +38,7 @@ def kubeconfig(context: Context, target: Path | None, shared: bool) -> int:
     from provisioner.orchestrate.session import open_session
 
     with open_session(context.inventory, lambda event: None, run=False) as session:
-        text = yaml.safe_dump(_document(session.cluster, *_credentials(session, shared)), sort_keys=False)
+        text = yaml.safe_dump(_document(session.cluster, *_fetched(session, shared)), sort_keys=False)
     if target is None:
         click.echo(text, nl=False)
         return 0
@@ -46,6 +46,20 @@ def kubeconfig(context: Context, target: Path | None, shared: bool) -> int:
     _remember(context.inventory, target)
     click.echo(f"Wrote {target}. Next: kubectl --kubeconfig {target} get nodes", err=True)
     return 0
+
+
+def _fetched(session: Session, shared: bool) -> tuple[bytes, bytes, bytes]:
+    """Return the credentials; where there are none because there is no cluster yet, GateFailed says that."""
+    from provisioner.errors import GateFailed, KubewrightError
+    from provisioner.orchestrate.survey import is_built
+
+    try:
+        return _credentials(session, shared)
+    except KubewrightError as fault:
+        if is_built(session):
+            raise
+        raise GateFailed(f"cluster {session.cluster.cluster} is not built yet", hint="kubewright up",
+                         code="not-built") from fault
 
 
 def _credentials(session: Session, shared: bool) -> tuple[bytes, bytes, bytes]:

@@ -13,7 +13,13 @@ from provisioner.cli.context import Context
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait.")
 @click.pass_obj
 def ready(context: Context, timeout: float) -> int:
-    """Wait until every host, etcd, the API and all nodes are healthy; exit 13 when they are not in time."""
+    """Wait until every host, etcd, the API and all nodes are healthy; exit 13 when they are not in time.
+
+    It asks what `status` and the last gate of `up` ask. Where nothing is built yet and no run is at work, waiting would
+    change nothing: exit 13 at once.
+    """
+    if not timeout >= 0:        # nor is what is no number
+        raise click.BadParameter(f"{timeout} is no time to wait", param_hint="--timeout")
     context.enter_lab()
     from provisioner.errors import GateFailed, KubewrightError
     from provisioner.orchestrate.session import open_session
@@ -23,14 +29,18 @@ def ready(context: Context, timeout: float) -> int:
     while True:
         try:
             with open_session(context.inventory, lambda event: None, run=False) as session:
-                waiting = look(session).attention
+                seen = look(session)
+            waiting, hopeless = seen.attention, not seen.built and not seen.lock
         except KubewrightError as fault:
             if fault.exit_code in (10, 15, 64):
                 raise
-            waiting = [fault.message]
+            waiting, hopeless = [fault.message], False
         if not waiting:
             click.echo(f"Cluster {context.inventory.cluster.cluster} is healthy.")
             return 0
+        if hopeless:
+            raise GateFailed(f"cluster {context.inventory.cluster.cluster} is not built yet", hint="kubewright up",
+                             code="not-built", details=waiting[:-1])
         if time.monotonic() >= end:
             raise GateFailed(f"not healthy after {timeout:.0f} s", details=waiting, hint="kubewright status")
         time.sleep(1.0)

@@ -40,9 +40,16 @@ def _seen(host: HostStatus) -> tuple[str, str]:
 
 
 def _lines(seen: Status) -> Iterable[str]:
+    if not seen.built:
+        yield from (f"Cluster {seen.cluster}   {line}" for line in seen.attention[-1:])
+        yield from (f"  {line}" for line in seen.attention[:-1])
+        if seen.lock:
+            yield f"Lock     {seen.lock}"
+        return
     health = "healthy" if seen.healthy else "needs attention"
-    yield (f"Cluster {seen.cluster}   {health}   Kubernetes {seen.kubernetes}   API {seen.api} "
-           f"(VIP on {seen.vip_holder})   checked in {seen.seconds:.1f}s")
+    vip = "" if seen.vip_holder == "-" else f" (VIP on {seen.vip_holder})"
+    yield (f"Cluster {seen.cluster}   {health}   Kubernetes {seen.kubernetes}   API {seen.api}{vip}   "
+           f"checked in {seen.seconds:.1f}s")
     table = [("HOST", "ROLES", "VERSION", "API", "ETCD", "KUBELET", "CERTS", "DRIFT")]
     table += [(h.host, h.roles, h.version, h.api, h.etcd, h.kubelet, *_seen(h)) for h in seen.hosts]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
@@ -51,6 +58,7 @@ def _lines(seen: Status) -> Iterable[str]:
     yield f"Quorum   {seen.quorum}"
     if seen.lock:
         yield f"Lock     {seen.lock}"
-    if seen.attention:
-        yield "Attention"
-        yield from (f"  {line}" for line in seen.attention)
+    for heading, lines in (("Attention", seen.attention), ("Warning", seen.warnings)):
+        if lines:
+            yield heading
+            yield from (f"  {line}" for line in lines)

@@ -10,6 +10,7 @@ from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.compile.render import command_line
+from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Directory, EtcdMember, Item
 from provisioner.model.ports import ETCD_CLIENT, ETCD_METRICS
 
@@ -17,6 +18,11 @@ DATA_DIR = "/var/lib/etcd"
 INITIAL_ENV = "/etc/kubewright/etcd/initial.env"
 # Where the bootstrap step says `new`. In /run: after a boot it cannot start a second cluster beside the first.
 BOOTSTRAP_ENV = "/run/kubewright/etcd-bootstrap.env"
+
+# Eight GiB, the most that etcd recommends: at the default 2 GiB a busy cluster turns read-only.
+QUOTA = 8 * 1024**3
+_QUOTA_FLAG = "quota-backend-bytes"
+_ETCDS_QUOTA = 2 * 1024**3      # etcd's own, where the inventory takes the flag away or says 0
 
 UNIT = pki.ETCD_UNIT
 INPUTS = (pki.ETCD_CA, pki.ETCD_SERVER.path, pki.ETCD_PEER.path, f"{BIN_DIR}/etcd")
@@ -62,11 +68,19 @@ def flags(ctx: HostContext) -> dict[str, object]:
         # A dead leader is replaced in 1.3 s; larger values cost writes that long and buy nothing on a LAN.
         "heartbeat-interval": 100,
         "election-timeout": 1000,
-        # Eight GiB, the most that etcd recommends: at the default 2 GiB a busy cluster turns read-only.
-        "quota-backend-bytes": 8 * 1024**3,
+        _QUOTA_FLAG: QUOTA,
         "watch-progress-notify-interval": "5s",
         "feature-gates": "InitialCorruptCheck=true,CompactHashCheck=true",
     }
+
+
+def quota_of(cluster: Cluster, host: str) -> int:
+    """Return how many bytes `host`'s member may use by the inventory before it refuses writes; 0 where it may all."""
+    of_all, own = (config.get("etcd", {}).get("flags") or {} for config in (cluster.config, cluster.hosts[host].config))
+    said = str({_QUOTA_FLAG: QUOTA, **of_all, **own}[_QUOTA_FLAG])
+    if said.startswith("-"):
+        return 0
+    return (int(said) if said.isdigit() else 0) or _ETCDS_QUOTA
 
 
 def cluster_token(cluster: str, etcd_ca: str) -> str:

@@ -168,7 +168,9 @@ TABLE: tuple[Rule, ...] = (
     Rule("", ("kubernetes", "network.hosts", "api.extra_sans", "config", "config.*", "hosts.*", "hosts.*.roles",
               "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"), ALLOWED),
 )
-FLAGS = frozenset(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)
+# No rule about the inventory: to restart what serves although the cluster is ill (orchestrate/leave.py).
+CLUSTER_ILL = "cluster-ill"
+FLAGS = frozenset({CLUSTER_ILL, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)})
 
 
 def judge(old: Cluster, new: Cluster, verb: str = "up") -> tuple[Verdict, ...]:

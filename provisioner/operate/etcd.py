@@ -15,6 +15,7 @@ from provisioner.errors import KubewrightError
 from provisioner.operate.access import Access
 
 TIMEOUT = 3.0
+_ALARMS = {1: "NOSPACE", 2: "CORRUPT"}
 
 
 class EtcdFault(KubewrightError):
@@ -51,6 +52,14 @@ class EtcdStatus:
         return self.member_id == self.leader_id
 
 
+@dataclass(frozen=True)
+class Alarm:
+    """What a member has raised and nobody has ended yet: `NOSPACE`, `CORRUPT`, or the number of one we do not know."""
+
+    member_id: int
+    kind: str
+
+
 def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
     """Ask one member for its state and its view of the membership; EtcdFault holds the server's own words."""
     with _client(access, timeout, "asking a member for its status") as (client, rpc):
@@ -60,6 +69,18 @@ def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
         version=str(reply.version), db_size=int(reply.dbSize), leader_id=int(reply.leader),
         raft_index=int(reply.raftIndex), raft_term=int(reply.raftTerm), cluster_id=int(reply.header.cluster_id),
         member_id=int(reply.header.member_id), members=members)
+
+
+def alarms(access: Access, *, timeout: float = TIMEOUT) -> tuple[Alarm, ...]:
+    """Ask one member for the alarms of all; it takes a quorum, EtcdFault without one.
+
+    A member with an alarm says that it is ready, and its status says nothing of it.
+    """
+    with _client(access, timeout, "asking for alarms") as (client, rpc):
+        request = rpc.AlarmRequest(action=rpc.AlarmRequest.GET, memberID=0, alarm=rpc.NONE)
+        reply: Any = client.maintenancestub.Alarm(request, timeout, credentials=client.call_credentials)
+        # By number: the library's list of alarms ends before CORRUPT.
+        return tuple(Alarm(int(a.memberID), _ALARMS.get(int(a.alarm), str(int(a.alarm)))) for a in reply.alarms)
 
 
 def move_leader(access: Access, successor: int, *, timeout: float = TIMEOUT) -> None:

@@ -168,15 +168,17 @@ def _comparable(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in body.items() if k != "status"}, "metadata": metadata}
 
 
-def compare_objects(kube: Kube | None, objects: Sequence[KubeObject]) -> tuple[ObjectChange, ...]:
-    """Return what applying `objects` would change; without an API (None) all are to add.
+def compare_objects(
+    kube: Kube | None, objects: Sequence[KubeObject], *, unseen: str = "no API yet",
+) -> tuple[ObjectChange, ...]:
+    """Return what applying `objects` would change; without an API (None) all are to add, and `unseen` says why.
 
     The server itself decides, by a dry run of server-side apply, so defaults and webhooks never show as changes.
     What we applied, and only that, is removed when it is desired no more. Secrets with a leaf of ours are not compared
     here but in operate/tls_secrets.py: what is in them is not desired to the byte.
     """
     if kube is None:
-        return tuple(_change(o, "add", "no API yet", {}, o.body) for o in objects)
+        return tuple(_change(o, "add", unseen, {}, o.body) for o in objects)
     compared = [o for o in objects if o.certificate is None]
     with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="object") as executor:
         changes = [change for change in executor.map(partial(_compare_object, kube), compared) if change]

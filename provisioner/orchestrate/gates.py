@@ -8,7 +8,7 @@ from typing import Any
 
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.ports import LOCAL_API
-from provisioner.operate import etcd, kube
+from provisioner.operate import etcd, health
 from provisioner.operate.etcd import EtcdStatus
 from provisioner.orchestrate import aside, record
 from provisioner.orchestrate.probes import (
@@ -335,30 +335,13 @@ def vip_answers(session: Session, *, when: str = "after") -> None:
     hosts_hold(session, vip_probes(session), "control-plane", 30.0, when=when)
 
 
-def leaders_act(session: Session) -> None:
-    """Prove that a controller-manager and a scheduler hold their leases."""
-    names = ("kube-controller-manager", "kube-scheduler")
-
-    def look() -> str:
-        client = session.kube()
-        for name in names:
-            lease = client.find(f"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}")
-            if not lease or not lease["spec"].get("holderIdentity"):
-                return f"no {name} leads"
-        return ""
-
-    wait_until(session, "verify", look, proof=f"{' and '.join(names)} have a leader")
-
-
 def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> None:
     """Prove that every node of the inventory is Ready."""
     wanted = session.answering(session.cluster.nodes) if hosts is None else hosts
 
     def look() -> str:
         nodes = {str(n["metadata"]["name"]): n for n in session.kube().nodes()}
-        waiting = [f"{h}: {kube.why_not_ready(nodes[h]) if h in nodes else 'not registered'}"
-                   for h in wanted if h not in nodes or not kube.is_ready(nodes[h])]
-        return "; ".join(waiting)
+        return "; ".join(f"{f.host}: {f.saw.removeprefix('kubelet: ')}" for f in health.of_nodes(wanted, nodes))
 
     wait_until(session, "network", look, proof=f"Ready: {', '.join(wanted)}")
 
@@ -372,12 +355,6 @@ def deployment_is_available(session: Session, namespace: str, name: str) -> None
 
     def look() -> str:
         body = session.kube().get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
-        status, wanted = body.get("status", {}), body["spec"]["replicas"]
-        if status.get("observedGeneration", 0) < body["metadata"]["generation"]:
-            return f"{name}: not seen by the controller-manager yet"
-        updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-        if updated != wanted or available < (min(1, wanted) if missing else wanted):
-            return f"{name}: {available} of {wanted} replicas available"
-        return ""
+        return health.of_deployment(body, missing=missing)
 
     wait_until(session, "addons", look, proof=f"all replicas of {namespace}/{name} are available")

@@ -20,6 +20,7 @@ from provisioner.orchestrate.session import Session
 
 Probe = dict[str, Any]
 DNS = "cluster DNS"
+API_IS_READY = "kube-apiserver /readyz"
 
 
 def https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
@@ -67,7 +68,7 @@ def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
 
 def control_plane_probe(session: Session, host: str) -> Probe:
     """Return the probe of `host`'s own API server, past every load balancer."""
-    return https("kube-apiserver /readyz", session.cluster.machine(host).address, APISERVER)
+    return https(API_IS_READY, session.cluster.machine(host).address, APISERVER)
 
 
 def _control_plane(session: Session, host: str) -> list[Probe]:

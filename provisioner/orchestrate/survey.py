@@ -43,7 +43,7 @@ def survey(session: Session, admit: Callable[[], None] = lambda: None, *, partia
     """
     desired = observe(session, _looked_at, admit, partial=partial)
     owner.refuse_foreign(session, bootstrap=not is_bootstrapped(session.observed))
-    return _decide(session, desired)
+    return _decide(session, desired, partial=partial)
 
 
 def _looked_at(host: HostDesired) -> tuple[Item, ...]:
@@ -97,17 +97,18 @@ def _compile(session: Session) -> Desired:
     return compile_cluster(session.cluster, facts, session.lock, session.secrets.refs(), session.secrets.public())
 
 
-def _decide(session: Session, desired: Desired) -> Plan:
+def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Plan:
     bootstrap = not is_bootstrapped(session.observed)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
-    live, ours = _nodes(session)
+    live, ours = _nodes(session, partial=partial)
     if live is not None:
         names = {str(n["metadata"]["name"]): n for n in live}
         connected = {name for name, node in names.items() if nodes.is_connected(node)}
         changes += of_lost_nodes(desired, session.observed, changes, names, connected)
     marks = [change for change in nodes.node_changes(session.cluster, live, ours)
              if change.identity.removeprefix(nodes.KIND) not in session.unreachable]
-    objects, kept = _without_namespaces(session, (*_object_changes(session, desired), *marks))
+    found = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks)
+    objects, kept = _without_namespaces(session, found)
     plan = Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
@@ -132,6 +133,17 @@ def _without_namespaces(session: Session, objects: Sequence[ObjectChange]) -> tu
 def is_bootstrapped(observed: Mapping[str, HostObserved]) -> bool:
     """Say whether the etcd cluster was ever up: one host that remembers is enough."""
     return any(o.state("file", BOOTSTRAPPED) != ABSENT for o in observed.values())
+
+
+def is_built(session: Session) -> bool:
+    """Ask the etcd hosts whether the cluster was ever up; raises one error with those that do not answer.
+
+    Those that do are believed where one of them remembers.
+    """
+    marker = File(path=BOOTSTRAPPED, phase="etcd")
+    outcomes = remote.observe_each(session.pool, {h.name: (marker,) for h in session.cluster.etcd_hosts})
+    seen = {h: o for h, o in outcomes.items() if isinstance(o, HostObserved)}
+    return is_bootstrapped(seen) or is_bootstrapped(raise_all(outcomes))
 
 
 def lost_members(session: Session, hosts: Sequence[str]) -> list[str]:
@@ -162,8 +174,11 @@ def read_certificates(session: Session) -> Certificates:
     return seen
 
 
-def _object_changes(session: Session, desired: Desired) -> tuple[ObjectChange, ...]:
-    """Compare the Kubernetes objects; while no API server runs or we have no rights there yet, all are to add."""
+def _object_changes(session: Session, desired: Desired, *, live: bool, partial: bool) -> tuple[ObjectChange, ...]:
+    """Compare the Kubernetes objects; while no API server runs or we have no rights there yet, all are to add.
+
+    Where the way to the API is closed to us nothing is known of them: Unreachable, with `partial` none are told of.
+    """
     if not _api_runs(session):
         return compare_objects(None, desired.objects)
     try:
@@ -176,8 +191,12 @@ def _object_changes(session: Session, desired: Desired) -> tuple[ObjectChange, .
     except GateFailed as fault:
         if fault.code != NO_ACCESS:
             raise
+    except Unreachable:
+        if not partial:
+            raise
+        return ()
     session.forget_credentials()
-    return compare_objects(None, desired.objects)
+    return compare_objects(None, desired.objects, unseen="the API does not answer" if live else "no API yet")
 
 
 def _api_runs(session: Session) -> bool:
@@ -186,7 +205,7 @@ def _api_runs(session: Session) -> bool:
                for h in session.cluster.control_planes if h.name in session.observed)
 
 
-def _nodes(session: Session) -> tuple[list[dict[str, Any]] | None, nodes.Owned]:
+def _nodes(session: Session, *, partial: bool) -> tuple[list[dict[str, Any]] | None, nodes.Owned]:
     """Return the Nodes that the API has and what of their labels and taints is ours; None while it cannot be asked."""
     if not _api_runs(session):
         return None, {}
@@ -195,6 +214,10 @@ def _nodes(session: Session) -> tuple[list[dict[str, Any]] | None, nodes.Owned]:
         return kube.nodes(), nodes.owned(kube)
     except (ApiFault, GateFailed):
         session.forget_credentials()
+        return None, {}
+    except Unreachable:
+        if not partial:
+            raise
         return None, {}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from provisioner.operate.kube import KINDS, ApiFault, Kube
 
-PLURALS = frozenset(plural for plural, _ in KINDS.values())
+PLURALS = frozenset({"events", *(plural for plural, _ in KINDS.values())})
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
@@ -30,6 +32,7 @@ class MemoryApi:
     log: list[tuple[str, str]] = field(default_factory=list)
     token: str = "of-the-prober"
     now: str = "2099-01-01T00:00:00Z"
+    renewed: str = ""              # when every lease was renewed: now
     refuse: int = 0                # an HTTP status that everything is answered with
     _versions: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))     # a count cannot be pickled
 
@@ -38,7 +41,9 @@ class MemoryApi:
 
     def lead(self) -> None:
         for name in ("kube-controller-manager", "kube-scheduler"):
-            self.put(f"{LEASES}/{name}", {"metadata": {"name": name}, "spec": {"holderIdentity": "cp1"}})
+            now = dt.datetime.fromtimestamp(time.time(), dt.UTC).isoformat()
+            self.put(f"{LEASES}/{name}", {"metadata": {"name": name}, "spec": {
+                "holderIdentity": "cp1", "renewTime": self.renewed or now}})
 
     def answer(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]]:
         """Return status and document of one request."""

@@ -29,7 +29,7 @@ from provisioner.model.inspection import Disk, Inspection
 from provisioner.model.kept import Kept
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
 from provisioner.operate import etcd, haproxy
-from provisioner.operate.etcd import EtcdFault, EtcdStatus, MemberSeen
+from provisioner.operate.etcd import Alarm, EtcdFault, EtcdStatus, MemberSeen
 from provisioner.orchestrate import preflight
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.survey import MEMBER_DATA
@@ -205,6 +205,9 @@ class FakeHosts:
     results: dict[str, HostResult] = field(default_factory=dict)    # what Ansible says of a host instead
     broken: dict[str, str] = field(default_factory=dict)            # (host: ) name of a probe -> why not
     leader: str = "cp1"
+    alarms: list[Alarm] = field(default_factory=list)               # that etcd's members have raised
+    size: int = 4_100_000                                           # bytes of every member's data
+    holders: set[str] = field(default_factory=set)                  # who has the VIP beside the first host
     silent: set[str] = field(default_factory=set)                   # whose etcd member does not answer
     lag: dict[str, int] = field(default_factory=dict)               # by how much a member's raft index is behind
     balancers: dict[str, FakeBalancer] = field(default_factory=dict)
@@ -241,6 +244,7 @@ class FakeHosts:
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
         patch.setattr(etcd, "status", self.etcd_status)
         patch.setattr(etcd, "move_leader", self.move_leader)
+        patch.setattr(etcd, "alarms", lambda access, *, timeout=3.0: tuple(self.alarms))
 
     def observe(self, pool: object, items: Mapping[str, Sequence[Item]], *, wait: int = 120) -> dict[str, HostObserved]:
         return raise_all(self.observe_each(pool, items))
@@ -292,7 +296,7 @@ class FakeHosts:
 
     def facts(self, host: FakeHost) -> Facts:
         up = host.states.get(("unit", "keepalived.service"), "").startswith("active")
-        if not (up and host.name == next(iter(self.hosts))):
+        if not (up and (host.name == next(iter(self.hosts)) or host.name in self.holders)):
             return host.facts
         return replace(host.facts, interfaces=(*host.facts.interfaces, Interface("vip0", ("10.77.0.10/32",), 1500)))
 
@@ -418,7 +422,7 @@ class FakeHosts:
         number = {name: i + 1 for i, name in enumerate(self.hosts)}
         members = tuple(MemberSeen(number[h], h, (f"https://{h}:2380",)) for h in running)
         index = 7 - self.lag.get(host, 0)
-        return EtcdStatus("3.6.16", 4_100_000, number[self.leader], index, 2, 99, number[host], members)
+        return EtcdStatus("3.6.16", self.size, number[self.leader], index, 2, 99, number[host], members)
 
     def move_leader(self, access: Any, successor: int, *, timeout: float = 3.0) -> None:
         """Let the member of that number lead; only the leader itself may be asked."""

@@ -12,7 +12,8 @@ from provisioner.model.cluster import Cluster, Host
 from provisioner.model.facts import Facts
 from provisioner.model.inspection import Inspection
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "unseen"]
+"""`unseen`: nobody could tell, which is neither well nor ill."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from provisioner.model.desired import KubeObject
-from provisioner.operate import pki
+from provisioner.operate import health, pki
 from provisioner.operate.kube import Kube, make_changes, object_path
 from provisioner.operate.tls_secrets import with_leaf
 from provisioner.orchestrate import gates, record
@@ -67,9 +67,6 @@ def _reached(session: Session, body: Mapping[str, Any]) -> Callable[[], str]:
     """Return what tells why the API servers do not reach an API that they hand on, or nothing when they do."""
 
     def look() -> str:
-        conditions = session.kube().get(object_path(body)).get("status", {}).get("conditions", ())
-        seen = next((c for c in conditions if c["type"] == "Available"), {"message": "not asked yet", "status": ""})
-        said = seen.get("message") or seen.get("reason")
-        return "" if seen["status"] == "True" else f"{body['metadata']['name']}: {said}"
+        return health.of_apiservice(session.kube().get(object_path(body)))
 
     return look

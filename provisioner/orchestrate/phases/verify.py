@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from provisioner.model.applied import Applied
 from provisioner.operate import nodes
-from provisioner.orchestrate import applied, gates, record
+from provisioner.orchestrate import applied, gates, health, record
 from provisioner.orchestrate.carry import apply_batch
 from provisioner.orchestrate.phase import counted
-from provisioner.orchestrate.probes import node_probes, probes_of
 from provisioner.orchestrate.session import Session
 
 
@@ -25,14 +24,9 @@ def mark_nodes(session: Session) -> str:
 
 def cluster_is_healthy(session: Session) -> None:
     """Prove in one round per host that every unit is current and answers, then the cluster as a whole."""
-    plan = session.the_plan
-    phases = tuple(dict.fromkeys(item.phase for host in plan.desired.hosts.values() for item in host.items))
-    probes = probes_of(session, phases, again=True)
-    for host in [h for h in session.cluster.nodes if h.name in probes]:
-        probes[host.name] += node_probes(session, host.name)
-    gates.hosts_hold(session, probes, "verify")
-    gates.leaders_act(session)
-    gates.nodes_are_ready(session)
+    gates.hosts_hold(session, {host: [p for probes in of_phase.values() for p in probes]
+                               for host, of_phase in health.probes_of_hosts(session).items()}, "verify")
+    health.holds(session)
 
 
 def prove_and_record(session: Session) -> None:

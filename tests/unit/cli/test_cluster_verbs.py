@@ -20,6 +20,7 @@ import yaml
 from provisioner.cli import main as command
 from provisioner.cli.change import readers
 from provisioner.cli.context import Context
+from provisioner.compile.pki import ADMIN
 from provisioner.errors import Interrupted
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
@@ -295,6 +296,44 @@ def test_ready_does_not_wait_for_what_waiting_cannot_change(built: World, run: R
     assert run("ready", "--timeout", "600").code == 15
 
 
+def test_before_the_first_up_status_says_one_sentence_and_asks_nobody_in_vain(world: World, run: Run) -> None:
+    ended = run("status")
+    assert (ended.code, ended.out) == (13, f"Cluster lab   not built yet: kubewright -i {world.inventory.path} up\n")
+    assert world.hosts.probed == []
+    told = json.loads(run("status", "-o", "json").out)
+    assert (told["healthy"], told["built"], told["attention"]) == (False, False, ["not built yet: kubewright up"])
+
+
+def test_before_the_first_up_ready_does_not_wait_and_kubeconfig_says_why_there_is_none(world: World, run: Run) -> None:
+    for words in (["ready", "--timeout", "600"], ["kubeconfig"]):
+        ended = run(*words)
+        assert (ended.code, ended.out) == (13, "")
+        assert ended.err == f"error: cluster lab is not built yet\nhint: kubewright -i {world.inventory.path} up\n"
+
+
+def test_ready_waits_while_a_run_builds_the_cluster(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("provisioner.orchestrate.lock.line", lambda session: "ops on here (run r1)")
+    ended = run("ready", "--timeout", "5")
+    assert ended.code == 13 and "not healthy after 5 s" in ended.err
+
+
+def test_while_an_etcd_host_is_not_seen_nobody_says_that_there_is_no_cluster(world: World, run: Run) -> None:
+    world.hosts.hosts["cp1"].down = True
+    assert "not built yet: " not in run("status").out.splitlines()[0]
+    assert "not built yet" not in run("kubeconfig").err
+
+
+def test_several_holders_of_the_vip_are_named_in_the_head_line(built: World, run: Run) -> None:
+    built.hosts.holders = {"cp2"}
+    ended = run("status")
+    assert ended.code == 13 and "API 10.77.0.10:8443 (VIP on cp1, cp2)" in ended.out.splitlines()[0]
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "soon"])
+def test_ready_takes_no_time_before_now(built: World, run: Run, value: str) -> None:
+    assert run("ready", "--timeout", value).code == 64
+
+
 def test_kubeconfig_holds_everything_and_is_private_from_its_creation(
         built: World, run: Run, tmp_path: Path) -> None:
     target = tmp_path / "admin.conf"
@@ -357,8 +396,10 @@ def test_the_shared_kubeconfig_is_fetched_from_another_control_plane_when_the_fi
     assert b"of cp2" in base64.b64decode(document["users"][0]["user"]["client-key-data"])
 
 
-def test_kubeconfig_of_a_cluster_that_is_not_there_names_every_host_it_asked(world: World, run: Run) -> None:
-    ended = run("kubeconfig")
+def test_kubeconfig_that_no_host_has_names_every_host_it_asked(built: World, run: Run) -> None:
+    for host in built.hosts.hosts.values():
+        host.extras.pop(("certificate", ADMIN.path), None)
+    ended = run("kubeconfig", "--shared")
     assert ended.code == 13
     assert all(f"{h}: reading" in ended.err for h in ("cp1", "cp2", "cp3"))
 

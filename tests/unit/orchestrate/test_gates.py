@@ -257,16 +257,6 @@ def test_nodes_are_ready_says_of_each_what_is_missing(built: World, monkeypatch:
     gates.nodes_are_ready(session, ["cp1", "cp2"])
 
 
-def test_leaders_act_names_who_does_not_lead(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    instant(monkeypatch)
-    session = surveyed(built)
-    gates.leaders_act(session)
-    monkeypatch.setattr(built.api, "lead", lambda: built.api.objects.pop(
-        "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler", None))
-    with pytest.raises(GateFailed, match="no kube-scheduler leads"):
-        gates.leaders_act(session)
-
-
 @pytest.mark.parametrize(("status", "reason"), [
     ({"observedGeneration": 0}, "not seen by the controller-manager yet"),
     ({"observedGeneration": 9, "updatedReplicas": 1, "availableReplicas": 2}, "2 of 2 replicas available"),

@@ -1,0 +1,217 @@
+"""What of a cluster is ill: judged from values that were seen, by the same rules for whoever asks.
+
+`status`, `ready`, the last gate of `up` and its leave to begin ask the same questions (orchestrate/health.py). What
+could not be seen is neither well nor ill: its findings are `unseen`, and a cluster with one is not healthy.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from provisioner.compile import pki
+from provisioner.errors import KubewrightError, Unreachable
+from provisioner.model.ports import ETCD_CLIENT
+from provisioner.operate import kube
+from provisioner.operate.checks.finding import Finding
+from provisioner.operate.etcd import Alarm, EtcdStatus
+
+FULL = 0.80             # of etcd's quota: the rest lasts until somebody has looked
+FRESH = 15.0            # seconds that a leader's lease lasts: an older one was not renewed in time
+LEADERS = ("kube-controller-manager", "kube-scheduler")
+SPACE = "docs/how-to/make-room-in-etcd.md"
+ETCDCTL = (f"etcdctl --endpoints=https://127.0.0.1:{ETCD_CLIENT} --cacert={pki.ETCD_CA} --cert={pki.ETCD_HEALTH.path} "
+           f"--key={pki.ETCD_HEALTH.key_path}")
+_CURES = {
+    "NOSPACE": f"make room as in {SPACE}, then on an etcd host, as root: {ETCDCTL} alarm disarm",
+    "CORRUPT": "its data is not what the others have: let it join anew with empty data",
+}
+
+
+def told(finding: Finding) -> str:
+    """Return a finding as one line: who, what was seen, and the cure."""
+    who = f"{finding.host}: " if finding.host else ""
+    return f"{who}{finding.saw}" + (f": {finding.cure}" if finding.cure else "")
+
+
+def is_unseen(fault: KubewrightError) -> bool:
+    """Say whether a fault tells nothing of what was asked for, because the way there is closed to us."""
+    return isinstance(fault, Unreachable)
+
+
+def failed(check: str, host: str, fault: KubewrightError, doing: str = "") -> Finding:
+    """Make a finding of a fault: nothing was seen where the way is closed, else what was asked is ill."""
+    saw = fault.message.removeprefix(f"{host}: ")
+    if is_unseen(fault):
+        return Finding("reach", host, "unseen", saw, fault.hint)
+    return Finding(check, host, "error", f"{doing}{saw}", "")
+
+
+def of_members(
+    names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError], disagreements: Sequence[str],
+) -> Iterator[Finding]:
+    """Judge etcd's members: each that was asked answers, and all are one cluster as far as they were seen."""
+    for host, answer in members.items():
+        if isinstance(answer, KubewrightError):
+            yield failed("etcd", host, answer)
+    if all(isinstance(members.get(n), KubewrightError) and is_unseen(members[n])  # type: ignore[arg-type]
+           for n in names):
+        return
+    for words in disagreements:
+        yield Finding("etcd", "", "error", f"etcd: {words}", "")
+
+
+def of_alarms(alarms: Sequence[Alarm], names: Mapping[int, str]) -> Iterator[Finding]:
+    """Judge etcd's alarms: with any of them the members refuse writes, though each says that it is ready."""
+    for alarm in alarms:
+        host = names.get(alarm.member_id, "")
+        said = {"NOSPACE": "etcd is out of space (alarm NOSPACE), every write is refused",
+                "CORRUPT": "etcd's data is damaged (alarm CORRUPT), every write is refused"}
+        yield Finding("etcd-alarms", host, "error", said.get(alarm.kind, f"etcd has the alarm {alarm.kind}"),
+                      _CURES.get(alarm.kind, ""))
+
+
+def of_room(members: Mapping[str, EtcdStatus | KubewrightError], quotas: Mapping[str, int]) -> Iterator[Finding]:
+    """Warn of members whose data is near the quota beyond which etcd refuses writes; a quota of 0 is none."""
+    for host, seen in members.items():
+        quota = quotas.get(host, 0)
+        if isinstance(seen, EtcdStatus) and quota > 0 and seen.db_size >= FULL * quota:
+            yield Finding("etcd-room", host, "warning",
+                          f"etcd uses {seen.db_size / 1e6:.1f} MB of the {quota / 1e6:.1f} MB that it may "
+                          f"({100 * seen.db_size // quota} %); beyond that it refuses writes", f"make room: {SPACE}")
+
+
+def quorum(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> str:
+    """Say in a few words how many members answer, and how many more may be lost; not seen is not lost."""
+    good = [n for n in names if isinstance(members.get(n), EtcdStatus)]
+    unseen = [n for n in names if n not in members or is_unseen_answer(members[n])]
+    if names and len(unseen) == len(names):
+        return "not seen"
+    text = f"{len(good)} of {len(names)}, can lose {max(0, len(good) - (len(names) // 2 + 1))}"
+    return text + (f"; not seen: {', '.join(unseen)}" if unseen else "")
+
+
+def is_unseen_answer(answer: EtcdStatus | KubewrightError) -> bool:
+    """Say whether an answer is none because the way is closed."""
+    return isinstance(answer, KubewrightError) and is_unseen(answer)
+
+
+def of_vip(vip: str, holders: Sequence[str], balancers: Sequence[str], unseen: Collection[str]) -> Iterator[Finding]:
+    """Judge who holds the VIP; `balancers` in the order of their priority, the one that goes first first.
+
+    Of two holders the lower in priority does not hear the other: it would give the VIP up at the first word.
+    """
+    order = [h for h in balancers if h in holders]
+    strange = [h for h in holders if h not in balancers]
+    if len(holders) > 1 or strange:
+        said = f"VIP {vip} is on {', '.join([*order, *strange])}; it belongs on exactly one"
+        if strange:
+            yield Finding("vip", "", "error", f"{said}: {', '.join(strange)} is no load balancer and has it too",
+                          f"on {', '.join(strange)}: ip address show")
+            return
+        deaf = [f"keepalived of {h} does not hear {', '.join(order[:n])}" for n, h in enumerate(order) if n]
+        yield Finding("vip", "", "error", f"{said}: {'; '.join(deaf)}",
+                      "let VRRP (IP protocol 112) through between the load balancers: "
+                      f"on {', '.join(order)}: nft list ruleset")
+    elif not holders:
+        silent = [h for h in balancers if h in unseen]
+        if silent:
+            yield Finding("vip", "", "unseen",
+                          f"VIP {vip} is on no host that answers; not seen: {', '.join(silent)}", "")
+        else:
+            yield Finding("vip", "", "error", f"VIP {vip} is on no host; it belongs on exactly one", "")
+
+
+def of_nodes(wanted: Sequence[str], nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Judge the Nodes: each of the inventory is registered and Ready."""
+    for host in wanted:
+        node = nodes.get(host)
+        if node is None or not kube.is_ready(node):
+            why = kube.why_not_ready(node) if node is not None else "not registered"
+            yield Finding("nodes", host, "error", f"kubelet: {why}", "")
+
+
+Renewals = Mapping[str, str]
+"""Name of a lease -> when it was renewed, as its holder wrote it."""
+
+
+def renewals(leases: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return when each lease that somebody holds was renewed."""
+    return {str(one["metadata"]["name"]): str(one["spec"].get("renewTime") or "") for one in leases
+            if one.get("spec", {}).get("holderIdentity")}
+
+
+def alive(before: Renewals, after: Renewals, now: float) -> frozenset[str]:
+    """Return the leases that are renewed: within the last seconds by our clock, or between the two looks.
+
+    The second holds whatever the clocks say: it is what tells where they differ.
+    """
+    return frozenset(name for name, at in after.items() if at and (
+        (name in before and before[name] != at) or abs(now - _seconds(at)) < FRESH))
+
+
+def _seconds(moment: str) -> float:
+    try:
+        return dt.datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def of_leases(renewed: Collection[str]) -> Iterator[Finding]:
+    """Judge by the leases in kube-system whether writes go through, and whether the controllers have a leader.
+
+    The API servers renew a lease each, so that nobody leads does not hide whether writes are accepted.
+    """
+    if not renewed:
+        yield Finding("writes", "", "error", "no write is seen to go through: no lease in kube-system is renewed", "")
+    for name in LEADERS:
+        if name not in renewed:
+            yield Finding("leaders", "", "error", f"{name}: nobody leads: its lease is not renewed", "")
+
+
+def of_deployment(body: Mapping[str, Any], *, missing: bool) -> str:
+    """Say why not all replicas of a Deployment's present generation are available, "" where they are.
+
+    While a node is `missing` one replica is enough: the others may have been there.
+    """
+    name, status, wanted = body["metadata"]["name"], body.get("status", {}), body["spec"]["replicas"]
+    if status.get("observedGeneration", 0) < body["metadata"]["generation"]:
+        return f"{name}: not seen by the controller-manager yet"
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    if updated != wanted or available < (min(1, wanted) if missing else wanted):
+        return f"{name}: {available} of {wanted} replicas available"
+    return ""
+
+
+def of_apiservice(body: Mapping[str, Any]) -> str:
+    """Say why the API servers do not reach an API that they hand on, "" where they do."""
+    conditions = body.get("status", {}).get("conditions", ())
+    seen = next((c for c in conditions if c["type"] == "Available"), {"message": "not asked yet", "status": ""})
+    said = seen.get("message") or seen.get("reason")
+    return "" if seen["status"] == "True" else f"{body['metadata']['name']}: {said}"
+
+
+def waiting_pods(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the uid of every Pod that waits for its sandbox on a host -> that host."""
+    found = {}
+    for pod in pods:
+        host = str(pod.get("spec", {}).get("nodeName") or "")
+        conditions = pod.get("status", {}).get("conditions", ())
+        if host and any(c["type"] == "PodReadyToStartContainers" and c["status"] == "False" for c in conditions):
+            found[str(pod["metadata"]["uid"])] = host
+    return found
+
+
+def of_pods(waiting: Mapping[str, str], events: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Judge whether Pods can start: no sandbox that is waited for was refused; one finding a host.
+
+    Only what the host itself refuses: that a volume or a ConfigMap is missing is the Pod's own affair.
+    """
+    said: dict[str, list[str]] = {}
+    for event in events:
+        host = waiting.get(str(event.get("involvedObject", {}).get("uid", "")))
+        if host is not None:
+            said.setdefault(host, []).append(" ".join(str(event.get("message", "")).split()))
+    for host, messages in sorted(said.items()):
+        yield Finding("pods", host, "error", f"Pods cannot start: {messages[-1][-300:]}", "")
