@@ -9,7 +9,7 @@ import pytest
 import yaml
 from compile_fixture import LAB, inventory
 
-from provisioner.compile.rules import FLAGS, TABLE, Change, find, judge
+from provisioner.compile.rules import CLUSTER_ILL, FLAGS, TABLE, Change, find, judge
 from provisioner.model.cluster import Cluster
 from provisioner.model.plan import ALLOWED, NEEDS_FLAG
 
@@ -48,7 +48,8 @@ def test_every_row_that_speaks_has_a_case() -> None:
 def test_a_code_says_one_thing() -> None:
     codes = [rule.code for rule in TABLE if rule.outcome != ALLOWED]
     assert len(codes) == len(set(codes))
-    assert {rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG} == FLAGS
+    assert CLUSTER_ILL not in codes
+    assert {CLUSTER_ILL, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)} == FLAGS
 
 
 def test_a_verdict_says_what_it_was_and_what_it_is() -> None:
