@@ -308,7 +308,8 @@ def test_before_the_first_up_ready_does_not_wait_and_kubeconfig_says_why_there_i
     for words in (["ready", "--timeout", "600"], ["kubeconfig"]):
         ended = run(*words)
         assert (ended.code, ended.out) == (13, "")
-        assert ended.err == f"error: cluster lab is not built yet\nhint: kubewright -i {world.inventory.path} up\n"
+        assert ended.err == ("error: cluster lab is not built yet\n"
+                             f"hint: kubewright -i {world.inventory.path} up\ncode: not-built\n")
 
 
 def test_ready_waits_while_a_run_builds_the_cluster(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
