@@ -21,7 +21,7 @@ from provisioner.cli import bug
 from provisioner.cli.context import Context
 from provisioner.cli.failure import failure_document, failure_text
 from provisioner.cli.streams import to_nothing
-from provisioner.cli.verbs import SECTIONS, existing_verbs, suggest
+from provisioner.cli.verbs import NOT_YET, SECTIONS, existing_verbs, suggest
 from provisioner.errors import Interrupted, KubewrightError, UsageFault
 
 PROG = "kubewright"
@@ -50,9 +50,10 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; for an unknown one say which was probably meant."""
         if args and args[0] not in existing_verbs():
-            meant = suggest(args[0], existing_verbs())
+            meant = "" if args[0] in NOT_YET else suggest(args[0], existing_verbs())
             raise UsageFault(
-                f"there is no verb `{args[0]}`" + (f"; did you mean `{meant}`?" if meant else ""),
+                f"there is no verb `{args[0]}`" + (f"; did you mean `{meant}`?" if meant else "")
+                + (f" yet; {NOT_YET[args[0]]}" if args[0] in NOT_YET else ""),
                 hint=f"{PROG} {meant} --help" if meant else f"{PROG} --help",
             )
         return super().resolve_command(ctx, args)

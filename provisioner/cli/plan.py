@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from provisioner.cli.context import Context
+from provisioner.cli.group import Group
 
 
-@click.command()
+@click.group(invoke_without_command=True, cls=Group, subcommand_metavar="[show FILE]")
 @click.option("--diff", is_flag=True, help="Show the text of every change; -v does the same.")
 @click.option("--out", "file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
               help="Keep the plan in FILE; `up --plan FILE` does exactly this or nothing.")
@@ -20,6 +21,8 @@ from provisioner.cli.context import Context
 @click.pass_obj
 def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...], detailed_exitcode: bool) -> int:
     """Show what `up` would change on each host and in the cluster; reads only."""
+    if click.get_current_context().invoked_subcommand:
+        return 0
     from provisioner.orchestrate import private, saved
     from provisioner.orchestrate.applied import judge_here, judge_hosts, known_flags
 
@@ -47,6 +50,27 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
         if not found.is_empty:
             click.echo(_next(context, file, diff))
     return 2 if detailed_exitcode and not found.is_empty else 0
+
+
+@plan.command("show")
+@click.option("--diff", is_flag=True, help="Show the text of every change; -v does the same.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.pass_obj
+def show(context: Context, file: Path, diff: bool) -> int:
+    """Show the plan that `plan --out FILE` kept, as it was made; asks no host."""
+    from provisioner.model.plan_document import as_plan
+    from provisioner.orchestrate import saved
+    from provisioner.report.plan_text import plan_text
+
+    document = saved.look_at(file, context.inventory)
+    changed = saved.changed_since(document, context.inventory)
+    if context.wants_json:
+        context.print_json({**document.model_dump(mode="json"), "changed_since": changed})
+        return 0
+    click.echo(plan_text(as_plan(document), context.inventory.cluster, seconds=0, diff=diff or context.verbose))
+    for sentence in changed:
+        click.echo(f"{sentence}: `up --plan` refuses it", err=True)
+    return 0
 
 
 def _next(context: Context, file: Path | None, diff: bool) -> str:

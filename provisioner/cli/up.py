@@ -8,6 +8,7 @@ import click
 
 from provisioner.cli.change import perform
 from provisioner.cli.context import Context
+from provisioner.model.phases import PHASES
 
 
 @click.command()
@@ -26,7 +27,7 @@ from provisioner.cli.context import Context
 @click.option("--without", multiple=True, metavar="HOST",
               help="Leave out a worker, for one that does not answer; may be repeated.")
 @click.option("--from", "start", default="", metavar="PHASE",
-              help="Begin at this phase; those before it are only proved.")
+              help=f"Begin at this phase; those before it are only proved. Phases: {', '.join(PHASES)}.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
 def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | None, allow: tuple[str, ...],

@@ -30,6 +30,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("kubeconfig", "provisioner.cli.kubeconfig:kubeconfig", "Fetch the credentials for kubectl."),
         Verb("compile", "provisioner.cli.compile:compile_", "Write every file of every host into a directory."),
         Verb("version", "provisioner.cli.version:version", "Print versions."),
+        Verb("help", "provisioner.cli.help:help_", "Explain a verb."),
         Verb("completion", "provisioner.cli.completion:completion", "Print the completion script for a shell."),
     ),
     "Day 2": (
@@ -46,7 +47,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     ),
     "Lab and supply": (
         Verb("lab", "provisioner.cli.lab:lab", "Local nodes to try everything on."),
-        Verb("artifacts", "provisioner.cli.artifacts:artifacts", "Build, fetch and pin what the hosts run."),
+        Verb("artifacts", "provisioner.cli.artifacts:artifacts", "Build, pin and check what the hosts run."),
     ),
 }
 
@@ -68,6 +69,18 @@ ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("continue", "recover"), ("resume",)),
     **dict.fromkeys(("history",), ("runs",)),
     **dict.fromkeys(("adopt", "enrol", "enroll"), ("trust",)),
+}
+
+
+# What people look for and there is not yet, with what does it meanwhile.
+NOT_YET: dict[str, str] = {
+    "init": "copy the directory inventories/example and write your machines into its cluster.yaml",
+    "upgrade": "one Kubernetes version is in the catalogue",
+    "node": "a new worker in cluster.yaml joins by `up`; removing and draining are done with kubectl",
+    "etcd": "etcdctl is on every control plane; `up` looks after the members",
+    "reset": "`lab reset` empties local nodes; real machines are installed anew",
+    "doctor": "`check`, `status` and `logs` tell what there is to know",
+    "operators": "`operators:` counts when the secrets are made",
 }
 
 

@@ -19,22 +19,7 @@ from provisioner.compile import (
 )
 from provisioner.compile.context import HostContext
 from provisioner.model.desired import HostDesired, Item
-
-PHASES = (
-    "prepare",        # packages, users, kernel settings
-    "stage",          # binaries and images under /opt/kubewright
-    "pki",            # certificates, keys, kubeconfigs
-    "runtime",        # containerd, images, the stamp program
-    "etcd",
-    "load-balancer",  # haproxy on every host, keepalived where the VIP may be
-    "control-plane",  # kube-apiserver
-    "controllers",    # kube-controller-manager, kube-scheduler
-    "access",         # objects: who may do what
-    "node",           # kubelet, kube-proxy
-    "network",        # flannel, and what looks after the rules and routes
-    "addons",         # objects: CoreDNS, metrics-server
-    "verify",
-)
+from provisioner.model.phases import PHASES
 
 PARTS: tuple[Callable[[HostContext], Iterable[Item]], ...] = (
     system.items,

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from provisioner.model.desired import Desired, HostDesired
+from provisioner.model.plan import Act, Change, ObjectChange, Plan, Step, Verdict
+
 SCHEMA_VERSION = 1
 
 
@@ -28,8 +31,7 @@ class ChangeDocument(_Part):
     expect: str = Field(description="State that was seen; the host writes only while it still is so")
     want: str = Field(description="State that it will have; empty where bytes are generated (certificates, keys)")
     about: str = Field(default="", description="Of a binary or image: name, version and source")
-    diff: str = Field(default="", description="Unified diff of a text; a secret's is `(secret, changed)`; not in a "
-                                              "saved plan")
+    diff: str = Field(default="", description="Unified diff of a text; a secret's is `(secret, changed)`")
     causes: tuple[str, ...] = Field(default=(), description="Of a restart: each input that causes it")
 
 
@@ -91,6 +93,20 @@ class PlanDocument(_Part):
     impact: tuple[str, ...] = Field(description="What it means for whoever uses the cluster, a sentence each")
     verdicts: tuple[VerdictDocument, ...] = Field(default=(), description="What the change rules say")
     allowed: tuple[str, ...] = Field(default=(), description="Rules that `--allow` was given for")
+
+
+def as_plan(document: PlanDocument) -> Plan:
+    """Return the document as a plan that can be shown; it has no bytes and cannot be carried out."""
+    return Plan(
+        cluster=document.cluster, desired=Desired({host: HostDesired(host, ()) for host in document.hosts}, ()),
+        changes=tuple(Change(c.host, c.phase, c.kind, c.path, c.action, ": ".join(filter(None, (c.reason, c.about))),
+                             c.expect, c.want, diff=c.diff, causes=c.causes) for c in document.changes),
+        objects=tuple(ObjectChange(o.phase, o.identity, o.action, o.reason, diff=o.diff) for o in document.objects),
+        bootstrap=document.bootstrap, checked=document.checked, strangers=document.strangers,
+        left_out=document.left_out, inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
+        steps=tuple(Step(s.phase, s.turns, s.changes, s.objects, tuple(Act(u.action, u.unit, u.hosts) for u in s.units))
+                    for s in document.steps),
+        verdicts=tuple(Verdict(**v.model_dump()) for v in document.verdicts))
 
 
 def plan_schema() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from provisioner.compile.host import PHASES
+from provisioner.model.phases import PHASES
 from provisioner.model.plan import Act, Change, Plan, Step
 from provisioner.orchestrate.batches import batches
 

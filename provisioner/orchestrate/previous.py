@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from provisioner.compile.diff import stamp_line
 from provisioner.compile.etcd import BOOTSTRAP_ENV
-from provisioner.compile.host import PHASES
 from provisioner.compile.parts import INPUTS_DIR, UNIT_DIR
 from provisioner.compile.versions import Version
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.kept import Kept
 from provisioner.model.observed import ABSENT, HostObserved
+from provisioner.model.phases import PHASES
 from provisioner.model.plan import Change
 from provisioner.orchestrate.survey import BOOTSTRAPPED
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,8 @@ _TIME_LEFT = re.compile(r"\b\d+ (days|hours|minutes|seconds)\b")
 
 
 def write(file: Path, document: Mapping[str, Any]) -> None:
-    """Write the plan that `document` is, without the files' texts; 0600 from its first moment, whole or not at all."""
-    changes = [{**change, "diff": ""} for change in document["changes"]]
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **document, "changes": changes}, indent=1, ensure_ascii=False)
+    """Write the plan that `document` is; 0600 from its first moment, whole or not at all."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=1, ensure_ascii=False)
     private.write(file, f"{text}\n", "the plan")
 
 
@@ -34,22 +34,32 @@ def read(file: Path, inventory: Inventory) -> PlanDocument:
     Raises UsageFault where the file is no plan or another cluster's, PlanStale where cluster.yaml or artifacts.lock has
     changed since.
     """
+    saved = look_at(file, inventory)
+    changed = changed_since(saved, inventory)
+    if changed:
+        raise _stale(file, changed)
+    return saved
+
+
+def look_at(file: Path, inventory: Inventory) -> PlanDocument:
+    """Return the saved plan of this cluster, however old; UsageFault where the file is none."""
     try:
         saved = read_plan(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as fault:
         raise UsageFault(f"{file}: reading the plan: {getattr(fault, 'strerror', None) or fault}",
-                         hint=f"kubewright plan --out {file}") from None
+                         hint=f"kubewright plan --out {shlex.quote(str(file))}") from None
     except ValueError as fault:
         raise UsageFault(f"{file}: not a plan of ours: {fault}", hint="kubewright plan --out FILE") from None
     if saved.cluster != inventory.cluster.cluster:
         raise UsageFault(f"{file}: a plan for the cluster {saved.cluster}, not for {inventory.cluster.cluster}")
+    return saved
+
+
+def changed_since(saved: PlanDocument, inventory: Inventory) -> list[str]:
+    """Return which of the files that a plan was made from have another meaning now, a sentence each."""
     made_from = ((inventory.file, saved.inventory_digest, digest(inventory.cluster)),
                  (inventory.artifacts_lock_path, saved.lock_digest, digest(load_lock(inventory.artifacts_lock_path))))
-    changed = [f"{os.path.relpath(path)}: changed since the plan was made"
-               for path, then, now in made_from if then != now]
-    if changed:
-        raise _stale(file, changed)
-    return saved
+    return [f"{os.path.relpath(path)}: changed since the plan was made" for path, then, now in made_from if then != now]
 
 
 def refuse_moved(file: Path, saved: PlanDocument, plan: Plan, *, generated: bool = False) -> None:
@@ -112,4 +122,4 @@ def _lasting(reason: str) -> str:
 def _stale(file: Path, found: Collection[str]) -> PlanStale:
     count = "1 thing has" if len(found) == 1 else f"{len(found)} things have"
     return PlanStale(f"{file}: {count} moved since this plan was made; nothing was changed", details=list(found),
-                     hint=f"kubewright plan --out {file}")
+                     hint=f"kubewright plan --out {shlex.quote(str(file))}")

@@ -64,7 +64,7 @@ def faults(verb: str, words: list[str]) -> list[str]:
     command = cli.get_command(context, verb)
     if command is None:
         return [f"there is no verb {verb}"]
-    while isinstance(command, click.Group) and words:
+    while isinstance(command, click.Group) and words and not (command.invoke_without_command and words[0][0] == "-"):
         inner = command.get_command(context, words[0])
         if inner is None:
             return [f"{verb} has no {words[0]}"]

@@ -16,8 +16,10 @@ import pytest
 from provisioner.cli import main as command
 from provisioner.cli.context import Context
 from provisioner.cli.failure import failure_text
-from provisioner.cli.verbs import ALIASES, SECTIONS, Verb, suggest
+from provisioner.cli.verbs import ALIASES, NOT_YET, SECTIONS, Verb, existing_verbs, suggest
 from provisioner.errors import GateFailed
+from provisioner.model.phases import PHASES
+from provisioner.orchestrate.verbs import UP
 from tests.fakes.example import copy
 
 ROOT = Path(__file__).parents[3]
@@ -134,6 +136,34 @@ def test_the_suggestion_reaches_the_screen() -> None:
     assert done.returncode == 64
     assert done.stderr == ("error: there is no verb `valdate`; did you mean `validate`?\n"
                            "hint: kubewright validate --help\n")
+
+
+def test_a_verb_that_people_look_for_and_there_is_not_yet_is_told_so() -> None:
+    done = command_line("upgrade")
+    assert done.returncode == 64
+    assert done.stderr.startswith("error: there is no verb `upgrade` yet; ")
+    assert not NOT_YET.keys() & existing_verbs().keys()
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("words", [(), ("up",), ("certs", "check"), ("lab", "fault", "kill"), ("plan", "show")])
+def test_help_as_a_verb_says_what_the_option_does(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["help", *words]) == 0
+    by_verb = capsys.readouterr().out
+    assert command.main([*words, "--help"]) == 0
+    assert by_verb == capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("words", [("valdate",), ("certs", "chekc"), ("up", "down")])
+def test_help_of_what_there_is_not_is_a_usage_fault(words: tuple[str, ...]) -> None:
+    assert command.main(["help", *words]) == 64
+
+
+def test_the_phases_that_a_run_can_begin_at_are_in_the_help_of_up_and_are_those_of_up() -> None:
+    assert tuple(phase.name for phase in UP) == PHASES
+    help_text = " ".join(command_line("up", "--help").stdout.split())
+    assert ", ".join(PHASES) in help_text
 
 
 def test_validate_says_in_one_line_what_the_inventory_is(tmp_path: Path) -> None:

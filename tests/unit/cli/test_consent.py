@@ -70,8 +70,8 @@ ASKS = {
 # What leaves every host of a real cluster as it is: reads, what writes here alone, and what makes or breaks the lab's
 # nodes, which are there to be thrown away (decisions.md).
 NEVER_ASKS = {
-    "validate", "schema", "check", "plan", "drift", "status", "ready", "kubeconfig", "compile", "version", "completion",
-    "certs check", "logs", "probe", "runs list", "runs show", "runs report", "runs diff",
+    "validate", "schema", "check", "plan", "plan show", "drift", "status", "ready", "kubeconfig", "compile", "version",
+    "completion", "help", "certs check", "logs", "probe", "runs list", "runs show", "runs report", "runs diff",
     "lab up", "lab down", "lab reset", "lab status", "lab exec", "lab ssh", "lab trust", "lab fault kill",
     "lab fault cut", "lab fault drop", "lab fault pause", "lab fault undo",
     "artifacts list", "artifacts build", "artifacts verify",
@@ -86,7 +86,7 @@ def commands(group: click.Group, *above: str) -> Iterator[tuple[str, click.Comma
         assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, *above, name)
-        else:
+        if not isinstance(command, click.Group) or command.invoke_without_command:
             yield " ".join([*above, name]), command
 
 

@@ -62,7 +62,7 @@ def applied_steps(world: World) -> list[Any]:  # noqa: F811
     return [entry[1:] for entry in world.hosts.log]
 
 
-def test_a_saved_plan_is_private_holds_no_text_of_a_file_and_names_the_command(
+def test_a_saved_plan_is_private_holds_what_a_reviewer_reads_and_names_the_command(
         built: World, run: Run, tmp_path: Path) -> None:  # noqa: F811
     drift(built)
     file = tmp_path / "plan.json"
@@ -71,8 +71,38 @@ def test_a_saved_plan_is_private_holds_no_text_of_a_file_and_names_the_command(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     document = json.loads(file.read_text())
     assert {c["path"] for c in document["changes"]} == {KUBELET, "kubelet.service"}
-    assert {c["diff"] for c in document["changes"]} == {""}
+    assert "+" in next(c["diff"] for c in document["changes"] if c["path"] == KUBELET)
     assert [p.name for p in tmp_path.glob(".plan.json*")] == []
+
+
+def test_a_saved_plan_is_shown_as_it_was_and_no_host_is_asked(
+        built: World, run: Run, tmp_path: Path) -> None:  # noqa: F811
+    drift(built)
+    file = tmp_path / "plan.json"
+    said = run("plan", "--out", str(file), "--diff").out
+    built.hosts.hosts.clear()
+    ended = run("plan", "show", str(file), "--diff")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.strip() == said[:said.index("Saved.")].strip()
+    assert json.loads(run("-o", "json", "plan", "show", str(file)).out)["changed_since"] == []
+
+
+def test_a_saved_plan_that_up_would_refuse_is_shown_and_told_so(
+        built: World, run: Run, tmp_path: Path) -> None:  # noqa: F811
+    drift(built)
+    file = tmp_path / "plan.json"
+    run("plan", "--out", str(file))
+    text = built.inventory.file.read_text().replace("10.77.0.22", "10.77.0.23")
+    built.inventory.file.write_text(text)
+    ended = run("plan", "show", str(file))
+    assert ended.code == 0 and "Plan: " in ended.out
+    assert "cluster.yaml: changed since the plan was made: `up --plan` refuses it" in ended.err
+
+
+def test_what_is_no_plan_is_not_shown(built: World, run: Run, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "x").write_text("{}")
+    assert run("plan", "show", str(tmp_path / "x")).code == 64
+    assert run("plan", "show", str(tmp_path / "none")).code == 64
 
 
 def test_up_applies_a_saved_plan_exactly_and_asks_nobody(

@@ -11,11 +11,11 @@ import pytest
 from compile_fixture import SECRET_BYTES, compiled, facts_of, inventory
 
 from provisioner.compile import parts
-from provisioner.compile.host import PHASES
 from provisioner.compile.kubelet import REGISTRATION
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.desired import Certificate, Desired, Directory, File, HostDesired, Symlink, Unit
 from provisioner.model.paths import data_dir
+from provisioner.model.phases import PHASES
 
 HOSTS = {
     "cp1": {"address": "10.77.0.11", "roles": ["control-plane"]},

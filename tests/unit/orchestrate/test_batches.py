@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.compile.host import PHASES
 from provisioner.errors import UsageFault
+from provisioner.model.phases import PHASES
 from provisioner.model.plan import Change
 from provisioner.orchestrate.batches import INTERRUPTING, Limit, Standing, batches, interrupts
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from provisioner.applier.probe import KINDS
-from provisioner.compile.host import PHASES
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.model.phases import PHASES
 from provisioner.operate.kube import object_path
 from provisioner.orchestrate import gates
 from provisioner.orchestrate.phases.verify import cluster_is_healthy, mark_nodes

@@ -1,0 +1,17 @@
+"""The phases of `up` in their order; a module of its own, so that help and completion know them at once."""
+
+PHASES = (
+    "prepare",        # packages, users, kernel settings
+    "stage",          # binaries and images under /opt/kubewright
+    "pki",            # certificates, keys, kubeconfigs
+    "runtime",        # containerd, images, the stamp program
+    "etcd",
+    "load-balancer",  # haproxy on every host, keepalived where the VIP may be
+    "control-plane",  # kube-apiserver
+    "controllers",    # kube-controller-manager, kube-scheduler
+    "access",         # objects: who may do what
+    "node",           # kubelet, kube-proxy
+    "network",        # flannel, and what looks after the rules and routes
+    "addons",         # objects: CoreDNS, metrics-server
+    "verify",
+)
