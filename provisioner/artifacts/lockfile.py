@@ -55,9 +55,15 @@ def load_lock(path: Path) -> ArtifactLock:
         raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InventoryRefused(f"{path}: there is no artifacts.lock yet", code="artifacts-lock", hint=_HINT) from None
+    except OSError as err:
+        raise InventoryRefused(f"{path}: reading artifacts.lock: {err.strerror}", code="artifacts-lock",
+                               hint=_HINT) from None
     except (yaml.YAMLError, UnicodeDecodeError) as fault:
         raise InventoryRefused(f"{path}: not valid YAML", code="artifacts-lock", hint=_HINT,
                                details=str(fault).splitlines()) from None
+    if not isinstance(raw, dict):
+        what = "the file is empty" if raw is None else "must be a mapping, with `version` and `artifacts`"
+        raise InventoryRefused(f"{path}: not a valid lock", code="artifacts-lock", hint=_HINT, details=[what])
     try:
         entries = _File.model_validate(raw).artifacts
     except ValidationError as fault:

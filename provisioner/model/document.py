@@ -6,11 +6,15 @@ Only the plain part of YAML is accepted: no anchors, no tags, no duplicate keys,
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import yaml
+
+from provisioner.model.characters import invisible, named
+from provisioner.model.yaml_faults import syntax_fault
 
 Path = tuple[str | int, ...]
 
@@ -20,6 +24,7 @@ _TAG = "tag:yaml.org,2002:"
 _PLAIN = {_TAG + name for name in ("str", "int", "float", "bool", "null")}
 _COLLECTIONS = {_TAG + name for name in ("map", "seq")}
 _DEEPEST = 20
+_NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d*)?([eE][-+]?\d+)?|[-+]?\.\d+")
 
 
 class Mark(NamedTuple):
@@ -42,9 +47,11 @@ class Document:
     """The values of one file; `faults` holds what YAML itself would have passed over silently."""
 
     data: Any = None
+    text: str = ""
     keys: dict[Path, Mark] = field(default_factory=dict)
     values: dict[Path, Mark] = field(default_factory=dict)
     raw: dict[Path, str] = field(default_factory=dict)
+    empty: set[Path] = field(default_factory=set)       # keys with nothing behind them; `null` is a word of its own
     faults: list[Fault] = field(default_factory=list)
 
     def mark(self, path: Path, *, key: bool = False) -> Mark:
@@ -62,15 +69,18 @@ class Document:
 
 def read_document(text: str) -> Document:
     """Parse `text`; syntax faults end it, all others are collected."""
-    document = Document()
+    document = Document(text=text)
+    document.faults += [Fault(Mark(line, column), (), _unseen(sign)) for line, column, sign in invisible(text)]
+    if document.faults:     # whatever else there is to say would be about what they are taken for
+        return document
     try:
         document.faults += [Fault(mark, (), message) for mark, message in _aliases(text)]
         if document.faults:  # an alias may refer to itself: nothing more is read
             return document
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as err:
-        seen = err.problem_mark or err.context_mark
-        document.faults.append(Fault(_mark(seen) if seen else Mark(1, 1), (), f"not YAML: {_reason(err)}"))
+        mark, reason = syntax_fault(text, err, _LOADER)
+        document.faults.append(Fault(Mark(*mark), (), f"not YAML: {reason}"))
         return document
     except yaml.reader.ReaderError as err:
         before = text[: err.position]
@@ -135,6 +145,8 @@ def _key_message(node: yaml.Node) -> str:
 
 def _scalar(document: Document, node: yaml.ScalarNode, path: Path) -> Any:
     document.raw[path] = node.value
+    if node.tag == _TAG + "null" and not node.value:
+        document.empty.add(path)
     if node.tag == _TAG + "timestamp":
         return _refuse(document, path, f'YAML reads this as a date: write "{node.value}"')
     if node.tag not in _PLAIN:
@@ -143,9 +155,25 @@ def _scalar(document: Document, node: yaml.ScalarNode, path: Path) -> Any:
         value = _CONSTRUCT.construct_object(node)
     except ValueError:
         return _refuse(document, path, f'not a number that can be read: write "{node.value}"')
+    odd = _odd_number(node, value)
+    if odd:
+        return _refuse(document, path, odd)
     if isinstance(value, float) and not math.isfinite(value):
         return _refuse(document, path, f'not a finite number: write "{node.value}" if it is text')
     return value
+
+
+def _odd_number(node: yaml.ScalarNode, value: Any) -> str:
+    """Say what YAML takes for another number than a person does: 1:30 is 90 to it, 010 is 8, 1_000 is 1000."""
+    if node.tag not in (_TAG + "int", _TAG + "float") or _NUMBER.fullmatch(node.value):
+        return ""
+    seen = f"{value:g}" if isinstance(value, float) else value
+    return "" if node.value.lower().endswith(("inf", "nan")) else \
+        f'YAML reads this as {seen}: write {seen} if you mean that, or "{node.value}" if it is text'
+
+
+def _unseen(sign: str) -> str:
+    return f"{named(sign)} is here, which looks like a blank, or like nothing, and is neither: take it out"
 
 
 def _tag_message(node: yaml.Node) -> str:
@@ -172,7 +200,3 @@ def _aliases(text: str) -> Iterator[tuple[Mark, str]]:
 
 def _mark(mark: Any) -> Mark:
     return Mark(mark.line + 1, mark.column + 1)
-
-
-def _reason(err: yaml.MarkedYAMLError) -> str:
-    return ", ".join(part for part in (err.context, err.problem) if part)

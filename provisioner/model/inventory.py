@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +113,7 @@ def find_inventory(argument: str | None, environ: Mapping[str, str], cwd: Path) 
     named = argument or environ.get("KUBEWRIGHT_INVENTORY")
     if named:
         return cwd / Path(named).expanduser()
-    found = sorted(file.parent for file in (cwd / "inventories").glob(f"*/{FILE_NAME}"))
+    found = _inventories(cwd)
     if len(found) == 1:
         return found[0]
     if found:
@@ -129,12 +131,46 @@ def find_inventory(argument: str | None, environ: Mapping[str, str], cwd: Path) 
 
 
 def _file_of(path: Path) -> Path:
-    if path.is_dir():
-        path = path / FILE_NAME
-    if not path.is_file():
-        raise InventoryRefused(f"{_shown(path)}: there is no such file", hint="kubewright -i DIR validate",
-                               code="inventory-missing")
-    return path.resolve()
+    """Return the cluster.yaml of `path`, or say what is there instead and which inventories there are."""
+    try:
+        file = path / FILE_NAME if path.is_dir() else path
+        kind = _what_is_there(file)
+    except OSError as err:      # a name that is too long, a directory that we may not enter
+        file, kind = path, f"looking for it: {err.strerror}"
+    if kind:
+        there = _inventories(Path.cwd())
+        raise InventoryRefused(
+            f"{_shown(file)}: {kind}", details=_near(file, there), code="inventory-missing",
+            hint=f"kubewright -i {_shown(there[0])} validate" if there else "kubewright schema")
+    return file.resolve()
+
+
+def _what_is_there(file: Path) -> str:
+    """Say what `file` is if it is no file that can be read as one; nothing if it is."""
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        return f"a link to {file.readlink()}, where there is nothing" if file.is_symlink() else "there is no such file"
+    except OSError as err:
+        if err.errno == errno.ELOOP:
+            return "a link that leads back to itself"
+        raise
+    if stat.S_ISREG(mode):
+        return ""
+    kinds = ((stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for is_it, name in kinds if is_it(mode)), "a device") + "; an inventory is a file"
+
+
+def _near(file: Path, there: Sequence[Path]) -> list[str]:
+    """Return what may have been meant, as lines: a file beside it, or the inventories that there are."""
+    other = file.with_suffix(".yml")
+    if file.name == FILE_NAME and other.is_file():
+        return [f"{_shown(other)} is there: an inventory is called {FILE_NAME}"]
+    return ["inventories here:", *(f"  {_shown(directory)}" for directory in there)] if there else []
+
+
+def _inventories(here: Path) -> list[Path]:
+    return sorted(file.parent for file in (here / "inventories").glob(f"*/{FILE_NAME}"))
 
 
 def _text_of(file: Path) -> str:

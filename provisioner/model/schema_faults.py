@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from ipaddress import IPv4Network
+from ipaddress import ip_interface
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from provisioner.model.characters import lookalike
 from provisioner.model.cluster import Cluster, HostSpec
 from provisioner.model.document import Document, Fault, Path
 
@@ -17,10 +18,20 @@ _KINDS = {dict: "a mapping", list: "a list", bool: "true or false", int: "a numb
 _WANTED = {"string_type": "text", "int_type": "a whole number", "bool_type": "true or false", "dict_type": "a mapping",
            "model_type": "a mapping", "model_attributes_type": "a mapping", "tuple_type": "a list",
            "int_from_float": "a whole number"}
+_NO_PASSWORDS = "keys, and sudo without a password, are the only way in"
+_PASSWORDS = {"password", "pass", "sudo_password", "become_password", "become_pass", "ansible_password",
+              "ansible_ssh_pass", "ansible_become_pass", "ansible_become_password"}
+_THEIR_KEYS = {"ansible_host": "address", "ansible_ssh_host": "address", "ip": "address", "access_ip": "address",
+               "ansible_user": "ssh.user", "ansible_ssh_user": "ssh.user", "ansible_port": "ssh.port",
+               "ansible_ssh_private_key_file": "ssh.key", "privateaddress": "address", "role": "roles"}
+_SSH_TARGETS = {"address", "host", "hostname"}
+_OWN_NETWORK = "; none is for a Pod network of your own, which you apply when `up` has ended"
 _FULL_VERSION = 'a full version in quotes, such as "1.36.3"'
 _PATTERNS = {
     "kubernetes": f"must be {_FULL_VERSION}",
     "name": "a name is lower-case letters, digits and `-`, at most 63, and begins and ends with a letter or digit",
+    "host": "a name is lower-case letters, digits and `-`, or several such with dots between them, each at most 63 and "
+            "with a letter or digit at both ends",
 }
 _LIMITS = {
     "too_short": ("min_length", "needs at least {limit}"),
@@ -45,8 +56,13 @@ def schema_faults(err: ValidationError, document: Document) -> list[Fault]:
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """Return `; did you mean ...?` for what other tools call it or for the closest known word, else nothing."""
+    """Return `; did you mean ...?` for what other tools call it or for the closest known word, else nothing.
+
+    Of a word with a letter that only looks like one of ours, say which.
+    """
     other = _OTHER_NAMES.get(word)
+    if lookalike(word):
+        return lookalike(word)      # what looks the same is no help
     close = [other] if other in known else get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`?" if close else ""
 
@@ -57,24 +73,32 @@ def _message(error: ErrorDetails, path: Path, document: Document) -> str:
         return _unknown_key(path)
     if kind == "missing":
         return "this key is missing"
-    if kind == "string_type" and path == ("kubernetes",):
+    if kind == "string_type" and path == ("kubernetes",) and value is not None:
         return f"YAML reads this as {_KINDS.get(type(value), 'something else')}: write {_FULL_VERSION}"
     if kind in _WANTED:
-        return _wrong_type(kind, value, document.raw.get(path))
+        return _wrong_type(kind, value, path, document.raw.get(path))
     if kind in ("literal_error", "enum"):
-        return _not_one_of(error, value, document.raw.get(path))
+        return _not_one_of(error, value, path, document.raw.get(path))
     if kind == "string_pattern_mismatch":
-        return _PATTERNS["kubernetes" if path == ("kubernetes",) else "name"]
+        which = "kubernetes" if path == ("kubernetes",) else "host" if path[:1] == ("hosts",) else "name"
+        return _PATTERNS[which] + lookalike(str(value))
     if kind == "value_error":
-        return _not_an_address(str(value))
+        return _not_an_address(str(value), path)
     if kind in _LIMITS:
         name, text = _LIMITS[kind]
-        return text.format(limit=error.get("ctx", {})[name], value=value)
+        limit = error.get("ctx", {})[name]
+        later = "; dual stack is not there yet" if kind == "too_long" and path[:1] == ("network",) else ""
+        return text.format(limit=limit, value=value) + later
     return error["msg"]
 
 
-def _wrong_type(kind: str, value: Any, raw: str | None) -> str:
+def _wrong_type(kind: str, value: Any, path: Path, raw: str | None) -> str:
     wanted, seen = _WANTED[kind], _KINDS.get(type(value), "something else")
+    if value is None:
+        return "is empty: a name is needed" if path == ("cluster",) else f"is empty: must be {wanted}"
+    if wanted == "text" and (path[-1:] in (("address",), ("vip",)) or path[:1] == ("network",)):
+        return f"`{raw if raw is not None else seen}` is not an IPv4 address" + (
+            " range such as 10.0.0.0/24" if path[:1] == ("network",) else "")
     if wanted == "text" and raw:
         return f'must be text, YAML reads it as {seen}: write "{raw}"'
     if wanted == "a list" and isinstance(value, str):
@@ -89,27 +113,46 @@ def _fits(wanted: str, value: str) -> bool:
     return value.isdigit() if wanted == "a whole number" else value in ("true", "false")
 
 
-def _not_one_of(error: ErrorDetails, value: Any, raw: str | None) -> str:
+def _not_one_of(error: ErrorDetails, value: Any, path: Path, raw: str | None) -> str:
     expected = str(error.get("ctx", {}).get("expected", ""))
     known = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
     seen = raw if raw is not None else _KINDS.get(type(value), "something else")
+    if isinstance(value, str) and known == [value]:
+        return f"must be the number {value}: write it without quotes"
     text = f"must be {known[0]}" if len(known) == 1 else f"must be one of {', '.join(known)}"
-    return f"{text}; is `{seen}`{did_you_mean(str(value), known)}"
+    if path[-1:] == ("become",):
+        return f"{text}; is `{seen}`: {_NO_PASSWORDS}"
+    close = did_you_mean(str(value), known)
+    return f"{text}; is `{seen}`{close or (_OWN_NETWORK if path == ('network', 'plugin') else '')}"
 
 
-def _not_an_address(value: str) -> str:
-    if "/" not in value:
-        return f"`{value}` is not an IPv4 address"
+def _not_an_address(value: str, path: Path) -> str:
+    ranged = path[:1] == ("network",)
     try:
-        network = IPv4Network(value, strict=False)
+        seen = ip_interface(value)
     except ValueError:
-        return f"`{value}` is not an IPv4 network such as 10.0.0.0/24"
-    return f"`{value}` has host bits set: write {network}"
+        kind = "network such as 10.0.0.0/24" if ranged and "/" in value else "address"
+        return f"`{value}` is not an IPv4 {kind}{lookalike(value)}"
+    if seen.version == 6:
+        return f"`{value}` is IPv6; IPv6 and dual stack are not there yet, and a cluster speaks IPv4"
+    if not ranged:
+        return f"`{value}` is an address with the length of its network: write {seen.ip}"
+    if "/" not in value:
+        return f"`{value}` is not an IPv4 network: write its length too, such as {value}/24"
+    return f"`{value}` has host bits set: write {seen.network}"
 
 
 def _unknown_key(path: Path) -> str:
-    known = _known_keys(path[:-1])
-    close = did_you_mean(str(path[-1]), known)
+    known, key = _known_keys(path[:-1]), str(path[-1])
+    on_host, in_ssh = len(path) == 3 and path[0] == "hosts", "ssh" in path[:-1]
+    if key.lower() in _PASSWORDS:
+        return f"unknown key; {_NO_PASSWORDS}"
+    if in_ssh and key in _SSH_TARGETS and key not in known:
+        return "unknown key; we log in at hosts.NAME.address, which is also what the cluster uses, or through `jump`"
+    theirs = _THEIR_KEYS.get(key.lower().replace("-", "_")) if on_host else None
+    if theirs:
+        return f"unknown key; did you mean `{theirs}`?"
+    close = did_you_mean(key, known)
     return f"unknown key{close}" if close else f"unknown key; known here: {', '.join(known)}"
 
 

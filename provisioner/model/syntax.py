@@ -61,6 +61,8 @@ _EXAMPLES = frozenset({"SHA256:exobCqw19+LqFAbOHGUY0PWWvdjrXLN+ijvmbNurTgw",
 
 def operator_fault(key: str) -> str:
     """Return what is wrong with an operator's public key, or nothing; the types are those that age can encrypt to."""
+    if "PRIVATE KEY" in key:
+        return "this is a PRIVATE key: take it out, and out of wherever this file has been; its public half stands here"
     words = key.split(maxsplit=2)
     if not key.isprintable() or len(words) < 2:
         return "not an SSH public key: TYPE BASE64 [COMMENT], one line of a .pub file"

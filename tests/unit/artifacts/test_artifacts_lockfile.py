@@ -79,3 +79,15 @@ def test_the_labs_committed_lock_is_what_the_catalogue_delivers() -> None:
         assert artifact.source != "go" or artifact.toolchain == catalogue.toolchain
         found.setdefault(artifact.component, set()).add(artifact.name)
     assert found == {name: set(catalogue.components[name].delivered) for name in catalogue.defaults(lab=True)}
+
+
+def test_an_empty_lock_and_a_directory_in_its_place_are_said_with_the_command_that_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "artifacts.lock"
+    for make, said in ((lambda: path.write_text("# nothing\n"), "the file is empty"),
+                       (lambda: path.write_text("- a\n"), "must be a mapping"),
+                       (lambda: (path.unlink(), path.mkdir()), "reading artifacts.lock: Is a directory")):
+        make()
+        with pytest.raises(InventoryRefused) as refused:
+            load_lock(path)
+        assert said in "; ".join((refused.value.message, *refused.value.details))
+        assert refused.value.hint == "kubewright artifacts build --write-lock"

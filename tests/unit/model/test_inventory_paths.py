@@ -1,5 +1,7 @@
 """Which inventory is taken, and where its things lie."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,44 @@ def test_opening_creates_nothing(tmp_path: Path) -> None:
     lab = inventory(tmp_path, LAB)
     _ = (lab.state_dir, lab.runs_dir, lab.secrets_dir, lab.known_hosts_path, lab.operators)
     assert [file.name for file in tmp_path.iterdir()] == ["cluster.yaml"]
+
+
+def refused_at(path: Path) -> InventoryRefused:
+    with pytest.raises(InventoryRefused) as refused:
+        Inventory.open(path)
+    assert refused.value.code == "inventory-missing"
+    return refused.value
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda file: file.mkdir(), "a directory; an inventory is a file"),
+    (lambda file: os.mkfifo(file), "a pipe; an inventory is a file"),
+    (lambda file: file.symlink_to("/dev/zero"), "a device; an inventory is a file"),
+    (lambda file: file.symlink_to(file.name), "a link that leads back to itself"),
+    (lambda file: file.symlink_to("gone.yaml"), "a link to gone.yaml, where there is nothing"),
+    (lambda file: None, "there is no such file"),
+], ids=["directory", "pipe", "device", "loop", "dangling", "nothing"])
+def test_what_stands_where_an_inventory_should_be_is_said(
+        tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
+    file = tmp_path / "cluster.yaml"
+    make(file)
+    assert refused_at(tmp_path).message.endswith(f"cluster.yaml: {said}")
+
+
+def test_an_inventory_with_the_other_ending_is_pointed_at(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yml").write_text("version: 1\n")
+    assert "cluster.yml is there: an inventory is called cluster.yaml" in refused_at(tmp_path).details[0]
+
+
+def test_a_directory_that_is_not_there_lists_those_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mine", "yours"):
+        (tmp_path / "inventories" / name).mkdir(parents=True)
+        (tmp_path / "inventories" / name / "cluster.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    fault = refused_at(tmp_path / "nothere")
+    assert fault.details == ("inventories here:", "  inventories/mine", "  inventories/yours")
+    assert fault.hint == "kubewright -i inventories/mine validate"
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    assert "too long" in refused_at(tmp_path / ("a" * 300)).message
