@@ -56,6 +56,11 @@ def newest(host: Host) -> Iterator[dict[str, Any]]:
             yield record
 
 
+def has(host: Host, path: str) -> bool:
+    """Say whether we ever changed a path here."""
+    return next(_records(_base(host, path)), None) is not None
+
+
 def find(host: Host, path: str, state: str) -> Optional[dict[str, Any]]:
     """Return the newest generation of a path that is in this state, with its bytes in `blobs`, or None."""
     base = _base(host, path)

@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from . import arp, kernel, network, sources, sysctls
+from . import arp, kernel, network, others, sources, sysctls
 from .host import STATE_DIR, Host
 
 LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
@@ -20,8 +20,9 @@ Socket = tuple[str, int, str]
 def inspect(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     """Answer who listens on the ports, which of the paths exist, and the room where the directories lie.
 
-    With them: which of our own directories are links, whether the packages can be had, what sets the kernel settings
-    at boot, and who says that the address `vip` is theirs.
+    With them: which of our own directories are links, whether the packages can be had and what they would remove, which
+    of the files that we write are somebody else's, what sets the kernel settings at boot, and who says that the address
+    `vip` is theirs.
     """
     interface, vip = request.get("vip") or ("", "")
     with contextlib.closing(arp.Probe(interface, vip)) if vip else contextlib.nullcontext() as probe:
@@ -40,6 +41,7 @@ def _looked(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
         "forward_drops": network.forward_drops(host, request.get("pods", ())),
         "links": {path: os.readlink(host.at(path)) for path in request.get("own", ()) if os.path.islink(host.at(path))},
         "packages": sources.look(host, request.get("packages", ())),
+        "others": others.look(host, request.get("files", ())),
         "sysctls": sysctls.lines(host, request.get("sysctls", ())),
     }
 

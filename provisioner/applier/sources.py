@@ -14,20 +14,29 @@ PORTS = {"http": 80, "https": 443, "ftp": 21}
 CONNECT_SECONDS = 3.0
 APT_SECONDS = 30.0
 INSTALL = ("apt-get", "-y", "--no-install-recommends", "--print-uris", "install")
+SIMULATE = ("apt-get", "-s", "-q", "-y", "-o", "Debug::NoLocking=1", "--no-install-recommends", "install")
 UPDATE = ("apt-get", "--print-uris", "update")
 
 
 def look(host: Host, names: Sequence[str]) -> dict[str, Any]:
     """Answer which packages are missing, whether apt's lists know all of them, and what is wrong with their sites.
 
+    `removes` are the packages that would go for them.
     Where the lists do not know them, the sites are those that the lists come from.
     """
     missing = _missing(host, names)
     if not missing:
-        return {"missing": [], "listed": True, "sites": {}}
+        return {"missing": [], "listed": True, "sites": {}, "removes": []}
     needed = _uris(host, [*INSTALL, *missing])
     places = needed if needed is not None else _uris(host, UPDATE) or []
-    return {"missing": missing, "listed": needed is not None, "sites": _judge(host, places)}
+    return {"missing": missing, "listed": needed is not None, "sites": _judge(host, places),
+            "removes": _removes(host, missing) if needed is not None else []}
+
+
+def _removes(host: Host, names: Sequence[str]) -> list[str]:
+    """Return what apt would remove to install these, by its own simulation."""
+    text = host.run([*SIMULATE, *names], timeout=APT_SECONDS, check=False)
+    return sorted({line.split()[1] for line in text.splitlines() if line.startswith(("Remv ", "Purg "))})
 
 
 def _missing(host: Host, names: Sequence[str]) -> list[str]:

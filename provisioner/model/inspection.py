@@ -45,12 +45,14 @@ class Disk:
 class Packages:
     """The packages that a host lacks: do apt's lists know them all, and what is wrong with each site they come from?
 
-    Where the lists do not know them, the sites are those that the lists come from.
+    Where the lists do not know them, the sites are those that the lists come from. `removes` are the packages
+    that would be removed for them.
     """
 
     missing: tuple[str, ...] = ()
     listed: bool = True
     sites: Mapping[str, str] = field(default_factory=dict)
+    removes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,5 +68,6 @@ class Inspection:
     product: str = ""                # the machine's own UUID; empty in a container, where it is the machine's below
     links: Mapping[str, str] = field(default_factory=dict)      # those of our directories that are links -> where to
     packages: Packages = field(default_factory=Packages)
+    others: Mapping[str, str] = field(default_factory=dict)     # files where ours go, that are not ours -> whose
     sysctls: tuple[tuple[str, str, str], ...] = ()              # file, key, value: as they are read at boot
     holders: tuple[str, ...] | None = None                      # who says that the VIP is theirs; None: not asked

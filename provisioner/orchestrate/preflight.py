@@ -13,7 +13,7 @@ from typing import Any
 from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
 from provisioner.model.artifact import ArtifactLock
-from provisioner.model.desired import Artifact
+from provisioner.model.desired import Artifact, File, Symlink
 from provisioner.model.inspection import Inspection
 from provisioner.model.plan import Plan
 from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
@@ -201,9 +201,18 @@ def _ask_all(session: Session) -> tuple[dict[str, Asked], dict[str, KubewrightEr
 
 def _question(session: Session, host: str) -> dict[str, object]:
     here, facts = session.cluster.machine(host), session.observed[host].facts
-    return {"ports": list(occupied.ports_to_ask(session.cluster)), "paths": list(occupied.EVIDENCE),
+    return {"ports": list(occupied.ports_to_ask(session.cluster)), "paths": list(occupied.PATHS),
+            "files": _files(session, host),
             "directories": list(machine.DIRECTORIES), "pods": [str(pods) for pods in session.cluster.network.pods],
             **past.question(session.cluster, here, facts.interface_of(here.address) or "")}
+
+
+def _files(session: Session, host: str) -> list[str]:
+    """Return the files that a run would overwrite on a host; without a plan those that others bring most often."""
+    if session.plan is None:
+        return list(occupied.FILES)
+    return [c.path for c in session.plan.changes
+            if c.host == host and c.kind in (File.kind, Symlink.kind) and c.action == "change"]
 
 
 def _tried(session: Session, connection: Connection) -> tuple[KubewrightError, ...]:

@@ -195,7 +195,7 @@ def inspect(connection: Connection, question: Mapping[str, Any]) -> Inspection:
 
     The question names `ports` (who listens?), `paths` (which exist?), `directories` (how much room?), `pods` (the Pods'
     ranges: does anything drop what is forwarded for them?), `own` (which are links?), `packages` (can they be had?),
-    `sysctls` (what sets them at boot?) and `vip` (interface and address: who has it?).
+    `files` (whose are they?), `sysctls` (what sets them at boot?) and `vip` (interface and address: who has it?).
     """
     return inspection_of(call(connection, "inspect", question))
 
@@ -210,12 +210,14 @@ def inspection_of(answer: Mapping[str, Any]) -> Inspection:
         disks=tuple(Disk(tuple(d["paths"]), d["free_mib"]) for d in answer["disks"]),
         swap=str(answer["swap"]), forward_drops=tuple(answer["forward_drops"]), product=str(answer["product"]),
         links=dict(answer["links"]), packages=_packages_of(answer["packages"]),
+        others=dict(answer["others"]),
         sysctls=tuple((file, key, value) for file, key, value in answer["sysctls"]),
         holders=None if answer["holders"] is None else tuple(answer["holders"]))
 
 
 def _packages_of(answer: Mapping[str, Any]) -> Packages:
-    return Packages(tuple(answer["missing"]), bool(answer["listed"]), dict(answer["sites"]))
+    return Packages(tuple(answer["missing"]), bool(answer["listed"]), dict(answer["sites"]),
+                    tuple(answer["removes"]))
 
 
 def probe(connection: Connection, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2,

@@ -47,6 +47,17 @@ EVIDENCE: dict[str, tuple[str, str]] = {
     "/var/snap/microk8s": ("MicroK8s", "snap remove --purge microk8s"),
 }
 
+# Services of our names that packages bring: ours would take their place.
+UNITS = ("containerd.service", "etcd.service", "kubelet.service", "kube-apiserver.service",
+         "kube-controller-manager.service", "kube-scheduler.service", "kube-proxy.service", "flanneld.service")
+PACKAGED = {f"{place}/systemd/system/{unit}": unit for unit in UNITS for place in ("/usr/lib", "/lib")}
+# What else runs containers: it may stay, and is better known about.
+RUNTIMES = {"/usr/bin/dockerd": "Docker", "/usr/bin/podman": "Podman", "/usr/bin/crio": "CRI-O"}
+# Files that packages or people bring too; asked about where there is no plan that names all of ours.
+FILES = ("/etc/haproxy/haproxy.cfg", "/etc/keepalived/keepalived.conf", "/etc/containerd/config.toml",
+         "/etc/crictl.yaml")
+PATHS = (*EVIDENCE, *PACKAGED, *RUNTIMES)
+
 OURS = frozenset({pki.CA, "/etc/kubernetes/kubelet.conf", f"{DATA_DIR}/member"})
 
 
@@ -107,3 +118,26 @@ def no_other_cluster(seen: Seen, host: HostSeen) -> Iterator[Found]:
         whose, cure = EVIDENCE[there[0]]
         yield ("error", f"{whose} is there ({', '.join(there)}); it is left alone",
                f"take another machine, or on {host.name}, if nobody needs it any more: {cure}")
+
+
+def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that no package brings a service of one of our names; name what else runs containers there."""
+    there = host.inspection.there if host.inspection else frozenset()
+    prepared = host.inspection is not None and host.inspection.prepared
+    found = {unit: path for path, unit in reversed(PACKAGED.items()) if path in there}
+    for unit, path in found.items():
+        yield ("warning" if prepared else "error",
+               f"a package has a {unit} of its own ({path}); ours takes its place",
+               f"on {host.name}: dpkg -S {path}    # remove that package if nobody needs it, or take another machine")
+    for path, name in RUNTIMES.items() if host.host.is_node else ():
+        if path in there:
+            yield ("warning", f"{name} is there ({path}); it stays, and its containers are none of the cluster's",
+                   f"on {host.name}: remove {name} if nobody needs it")
+
+
+def files(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that no file is somebody's where ours would be written; one as its package brought it is nobody's."""
+    for path, whose in (host.inspection.others if host.inspection else {}).items():
+        yield ("error", f"{path} is not ours: {whose}; it is not overwritten",
+               f"on {host.name}: mv {path} {path}.before    # if nobody needs it; `up --skip files` overwrites it, and "
+               "the host keeps what was there")

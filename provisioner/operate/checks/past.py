@@ -38,6 +38,10 @@ def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
         why = ", ".join(f"{site} {reason}" for site, reason in sorted(bad.items()))
         yield ("error", f"missing packages cannot be had ({names}): {why}",
                f"on {host.name}: apt-get update && apt-get install -y {names}")
+    if asked.removes:
+        gone = " ".join(asked.removes)
+        yield ("error", f"installing {names} would remove {gone}; nothing of others is ever removed",
+               f"take another machine, or on {host.name}, if nobody needs them any more: apt-get purge {gone}")
 
 
 def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -39,6 +39,8 @@ CHECKS: tuple[Check, ...] = (
     Check("firewall", "no firewall drops what is forwarded for Pods", each(past.firewall), asked=inspected),
     Check("vip", "no other machine has the VIP", past.vip_is_free, asked=past.heard),
     Check("ports", "nobody else on the ports we need", each(occupied.ports_free), asked=inspected),
+    Check("services", "no service of others under our names", each(occupied.services), asked=inspected),
+    Check("files", "no file of others where ours go", each(occupied.files), asked=inspected),
     Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster), asked=inspected),
 )
 REACHING = ("ssh", "sudo", "python", "idle")     # a host that fails one of these is judged by nothing after it

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from provisioner.applier import arp, sources, sysctls
+from provisioner.applier import arp, generations, others, sources, states, sysctls
 from provisioner.transport.remote import inspection_of
 from tests.unit.applier.support import FakeHost
 
+ROOT = Path(__file__).resolve().parents[3]
 RUNC = "'{0}/pool/r/runc_1.1.5_amd64.deb' runc_1.1.5_amd64.deb 2559000 SHA256:ab\n"
 IN_RELEASE = "'{0}/dists/bookworm/InRelease' x_InRelease 0 \n"
 
@@ -43,7 +47,8 @@ def site() -> str:
 
 
 def test_of_packages_that_are_there_no_source_is_asked(box: FakeHost, apt: Path) -> None:
-    assert sources.look(box.host, ["haproxy"]) == {"missing": [], "listed": True, "sites": {}}
+    assert sources.look(box.host, ["haproxy"]) == {
+        "missing": [], "listed": True, "sites": {}, "removes": []}
 
 
 def test_a_site_that_answers_and_one_that_does_not_are_told_apart(box: FakeHost, apt: Path) -> None:
@@ -51,7 +56,7 @@ def test_a_site_that_answers_and_one_that_does_not_are_told_apart(box: FakeHost,
         well, ill = f"http://127.0.0.1:{server.getsockname()[1]}", site()
         (apt / "install.says").write_text(RUNC.format(well) + RUNC.format(ill))
         assert sources.look(box.host, ["haproxy", "runc", "curl"]) == {
-            "missing": ["runc", "curl"], "listed": True, "sites": {well: "", ill: "connection refused"}}
+            "missing": ["runc", "curl"], "listed": True, "sites": {well: "", ill: "connection refused"}, "removes": []}
 
 
 def test_where_the_lists_do_not_know_a_package_the_sources_of_the_lists_are_asked(box: FakeHost, apt: Path) -> None:
@@ -131,3 +136,88 @@ def test_a_segment_that_cannot_be_asked_has_not_answered() -> None:
     probe = arp.Probe("no-such-nic", "10.77.0.10")
     assert probe.heard() is None
     probe.close()
+
+
+INSTALLED = """Package: {0}
+Status: install ok installed
+Version: 1.7.27-1
+Architecture: amd64
+Maintainer: nobody
+Description: of others
+{1}
+
+"""
+OF_DOCKER = INSTALLED.format("containerd.io", "Provides: containerd, runc\nConflicts: containerd, runc\n"
+                             "Replaces: containerd, runc") + INSTALLED.format("docker-ce", "Depends: containerd.io")
+RUNC_ENTRY = """Package: runc
+Version: 1.1.5
+Architecture: amd64
+Maintainer: nobody
+Filename: ./runc.deb
+Size: 3
+SHA256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
+Description: runs containers
+"""
+
+
+@pytest.fixture
+def real_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Apt and dpkg themselves, over a machine that has what `status` says and a source that has runc."""
+    repo, dpkg, lists, config = (tmp_path / name for name in ("repo", "dpkg", "lists", "apt.conf"))
+    for place in (repo, dpkg / "updates", dpkg / "info", lists / "partial", tmp_path / "cache/archives/partial"):
+        place.mkdir(parents=True)
+    (repo / "Packages").write_text(RUNC_ENTRY)
+    (tmp_path / "sources.list").write_text(f"deb [trusted=yes] file:{repo} ./\n")
+    (dpkg / "status").write_text("")
+    config.write_text(f"""APT::Architecture "amd64"; APT::Sandbox::User "root"; Acquire::Languages "none";
+Dir::Etc::sourcelist "{tmp_path}/sources.list"; Dir::Etc::sourceparts "/dev/null"; Dir::Etc::parts "/dev/null";
+Dir::State::lists "{lists}"; Dir::State::status "{dpkg}/status"; Dir::Cache "{tmp_path}/cache";
+Dir::State "{tmp_path}";
+""")
+    monkeypatch.setenv("APT_CONFIG", str(config))
+    monkeypatch.setenv("DPKG_ADMINDIR", str(dpkg))
+    subprocess.run(["apt-get", "-q", "update"], check=True, capture_output=True, timeout=60)
+    return dpkg / "status"
+
+
+def test_packages_of_others_that_would_have_to_go_are_named_by_apt_itself(box: FakeHost, real_apt: Path) -> None:
+    assert sources.look(box.host, ["runc"])["removes"] == []
+    real_apt.write_text(OF_DOCKER)
+    answer = sources.look(box.host, ["runc"])
+    assert (answer["missing"], answer["listed"]) == (["runc"], True)
+    assert answer["removes"] == ["containerd.io", "docker-ce"]
+
+
+def test_what_prepare_hands_to_apt_makes_it_refuse_to_remove(real_apt: Path) -> None:
+    install = ["apt-get", "-s", "-y", "--no-install-recommends", "install", "runc"]
+    real_apt.write_text(OF_DOCKER)
+    assert subprocess.run(install, capture_output=True, timeout=60, check=False).returncode == 0, "it would go ahead"
+    done = subprocess.run([*install, "--no-remove"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0 and "remove is disabled" in done.stderr
+    (book,) = yaml.safe_load((ROOT / "playbooks/prepare.yml").read_text())
+    tasks = [t["ansible.builtin.apt"] for task in book["tasks"] for t in task.get("block", ())
+             if "ansible.builtin.apt" in t]
+    assert [task["fail_on_autoremove"] for task in tasks] == [True], "Ansible's word for it"
+
+
+def test_a_file_is_ours_once_we_changed_it_a_package_s_as_it_came_and_else_somebody_s(
+        box: FakeHost, real_apt: Path) -> None:
+    config = "/etc/haproxy/haproxy.cfg"
+    files = {config: b"as it came\n", "/etc/crictl.yaml": b"mine\n"}
+    for path, data in files.items():
+        place = Path(box.host.at(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    real_apt.write_text(INSTALLED.format("haproxy", f"Conffiles:\n {config} {md5(files[config])}"))
+    asked = [*files, "/etc/keepalived/keepalived.conf"]
+    assert others.look(box.host, asked) == {"/etc/crictl.yaml": "somebody put it there"}
+    Path(box.host.at(config)).write_bytes(b"as it came\nfrontend mine\n")
+    assert others.look(box.host, asked)[config] == "somebody has changed what package haproxy put there"
+    for path in files:
+        spec = {"kind": "file", "path": path}
+        generations.save(box.host, "run.step", spec, states.Look(box.host).see(spec)[0])
+    assert others.look(box.host, asked) == {}
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()  # noqa: S324 - dpkg's own digest

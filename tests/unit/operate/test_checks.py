@@ -53,6 +53,7 @@ def inspection_of(seen: Case) -> Inspection:
         swap=seen.get("swap", "off"), product=seen.get("product", ""), links=seen.get("links", {}),
         packages=Packages(*seen["packages"]) if "packages" in seen else Packages(),
         sysctls=tuple((file, key, value) for file, key, value in seen.get("sysctls", ())),
+        others=seen.get("others", {}),
         holders=tuple(seen["holders"]) if "holders" in seen else None,
         forward_drops=tuple(seen.get("forward_drops", ())))
 

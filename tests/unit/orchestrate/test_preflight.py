@@ -17,6 +17,7 @@ from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Refu
 from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.observed import HostObserved
 from provisioner.orchestrate import preflight, session
+from provisioner.orchestrate.survey import survey
 from provisioner.transport import faults, remote
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
@@ -291,3 +292,24 @@ def test_missing_bytes_are_the_plans_and_without_one_the_whole_lock_on_a_new_hos
     assert preflight.missing_mib("w1", "amd64", lock(), ROOM, plan) == 1, "the fixture's artifacts are tiny"
     assert preflight.missing_mib("w1", "amd64", lock(), ROOM, None) == -(-total // preflight.MIB)
     assert preflight.missing_mib("w1", "amd64", lock(), replace(ROOM, prepared=True), None) == 0
+
+
+def test_a_run_asks_whose_the_files_are_that_it_would_overwrite(built: World) -> None:
+    built.hosts.hosts["w1"].edit("/etc/haproxy/haproxy.cfg", "file sha256:of-others 0644 root:root", "frontend mine")
+    with built.session() as one:
+        assert "/etc/haproxy/haproxy.cfg" in preflight._files(one, "w1"), "without a plan, what others bring most often"
+        survey(one)
+        assert preflight._files(one, "w1") == ["/etc/haproxy/haproxy.cfg"]
+        assert preflight._files(one, "w2") == []
+
+
+def test_up_overwrites_no_file_of_others_unless_that_is_skipped(
+        built: World, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "/etc/haproxy/haproxy.cfg"
+    theirs = "file sha256:of-others 0644 root:root"
+    built.hosts.hosts["w1"].edit(place, theirs, "frontend mine")
+    asked.answers = {"w1": replace(ROOM, others={place: "somebody put it there"})}
+    assert run(built, monkeypatch, "up", "--yes") == 11
+    assert (built.hosts.log, built.hosts.hosts["w1"].states["file", place]) == ([], theirs)
+    assert run(built, monkeypatch, "up", "--yes", "--skip", "files") == 0
+    assert built.hosts.hosts["w1"].states["file", place] != theirs
