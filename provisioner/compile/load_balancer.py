@@ -17,6 +17,7 @@ BACKEND = "apiservers"
 VIP_BACKEND = "apiservers-vip"      # on the load balancers: follows the other in all but its count of connections
 KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
 VIP_CHECK = "/opt/kubewright/bin/may-hold-vip"
+LEAVE_ILL = "/opt/kubewright/bin/leave-ill-servers.lua"      # a part of HAProxy
 
 HAPROXY_DEFAULTS: dict[str, Any] = {"maxconn": 4096, "inter": "1s"}
 
@@ -26,13 +27,16 @@ def items(ctx: HostContext) -> Iterator[Item]:
     if not ctx.is_used:
         return
     api = ctx.cluster.api
+    yield rendered(LEAVE_ILL, "load-balancer", component="haproxy", backend=BACKEND, vip_backend=VIP_BACKEND,
+                   health_port=BALANCER_HEALTH)
     yield rendered(
         HAPROXY_CONFIG, "load-balancer", component="haproxy", package="haproxy", socket=HAPROXY_SOCKET, backend=BACKEND,
         vip_backend=VIP_BACKEND, local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None,
         servers=ctx.site.control_planes, health_port=BALANCER_HEALTH, server_port=APISERVER, ca=pki.CA,
-        health=pki.HAPROXY_HEALTH, **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
+        health=pki.HAPROXY_HEALTH, leave=LEAVE_ILL, **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
     yield from distribution_service(
-        "haproxy.service", "load-balancer", [HAPROXY_CONFIG, pki.HAPROXY_HEALTH, pki.CA], component="haproxy")
+        "haproxy.service", "load-balancer", [HAPROXY_CONFIG, LEAVE_ILL, pki.HAPROXY_HEALTH, pki.CA],
+        component="haproxy")
     if ctx.holds_vip:
         yield from _keepalived(ctx)
 

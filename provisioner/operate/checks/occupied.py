@@ -66,10 +66,10 @@ def uses(cluster: Cluster, host: Host) -> tuple[Use, ...]:
     etcd = _ETCD if host.name in {h.name for h in cluster.etcd_hosts} else ()
     control_plane = _CONTROL_PLANE if Role.CONTROL_PLANE in host.roles else ()
     node = _NODE + (_FLANNEL if cluster.network.plugin == "flannel" else ()) if host.is_node else ()
-    local = (Use(ports.LOCAL_API, "haproxy.service", loopback=True),) if host.roles or etcd else ()
+    local = (Use(ports.LOCAL_API, "haproxy.service", loopback=True),
+             Use(ports.BALANCER_HEALTH, "haproxy.service", loopback=True)) if host.roles or etcd else ()
     holds_vip = cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}
-    front = (Use(cluster.api.port, "haproxy.service"),
-             Use(ports.BALANCER_HEALTH, "haproxy.service", loopback=True)) if holds_vip else ()
+    front = (Use(cluster.api.port, "haproxy.service"),) if holds_vip else ()
     return (*etcd, *control_plane, *front, *local, *node)
 
 

@@ -150,10 +150,18 @@ def test_a_server_s_line_itself_says_when_silence_ends_a_connection() -> None:
     assert len(servers) == 3 and all(" tcp-ut 4s " in line for line in servers)
 
 
+@pytest.mark.parametrize("maxconn", [4096, 100, 3])
+def test_each_of_haproxy_s_frontends_has_a_share_that_leaves_the_others_theirs(maxconn: int) -> None:
+    cluster = inventory(config={"haproxy": {"maxconn": maxconn}})
+    body = text(compiled(cluster).hosts["cp1"], "/etc/haproxy/haproxy.cfg")
+    found = [int(n) for n in re.findall(r"maxconn (\d+)", body)]
+    assert found[0] == maxconn and len(found) == 4 and sum(found[1:]) <= maxconn and min(found) >= 1
+
+
 def test_keepalived_s_check_is_answered_by_haproxy_on_the_vip_s_hosts_alone() -> None:
     hosts = compiled().hosts
-    assert "bind 127.0.0.1:7444" in text(hosts["cp1"], "/etc/haproxy/haproxy.cfg")
-    assert ":7444" not in text(hosts["w1"], "/etc/haproxy/haproxy.cfg")
+    assert "monitor-uri /reached" in text(hosts["cp1"], "/etc/haproxy/haproxy.cfg")
+    assert "/reached" not in text(hosts["w1"], "/etc/haproxy/haproxy.cfg")
     assert 'script "/opt/kubewright/bin/may-hold-vip"' in text(hosts["cp1"], "/etc/keepalived/keepalived.conf")
     found = hosts["cp1"].find("file", "/opt/kubewright/bin/may-hold-vip")
     assert isinstance(found, File) and found.mode == 0o755      # keepalived runs it as nobody

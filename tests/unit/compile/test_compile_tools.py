@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from compile_fixture import compiled
 
+from provisioner.compile.load_balancer import LEAVE_ILL
 from provisioner.compile.render import render
 from provisioner.model.desired import File, HostDesired, Unit
 
@@ -42,17 +43,17 @@ def test_systemd_takes_every_unit_without_a_word(host: HostDesired, tmp_path: Pa
 
 @every_host
 def test_haproxy_takes_its_configuration(host: HostDesired, tmp_path: Path) -> None:
-    if not shutil.which("haproxy"):
-        pytest.skip("haproxy is not on this machine")
     if not shutil.which("openssl"):
         pytest.skip("openssl is not on this machine")
     made = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                "-days", "1", "-subj", "/CN=test", 
                "-keyout", tmp_path / "health.crt.key", "-out", tmp_path / "health.crt")
     assert made.returncode == 0, made.stderr
-    item = host.find("file", "/etc/haproxy/haproxy.cfg")
-    assert isinstance(item, File)
-    body = item.content.replace("/etc/kubernetes/pki/ca.crt", str(tmp_path / "health.crt"))
+    item, leave = (host.find("file", path) for path in ("/etc/haproxy/haproxy.cfg", LEAVE_ILL))
+    assert isinstance(item, File) and isinstance(leave, File)
+    (tmp_path / "leave.lua").write_text(leave.content)
+    body = item.content.replace(LEAVE_ILL, str(tmp_path / "leave.lua"))
+    body = body.replace("/etc/kubernetes/pki/ca.crt", str(tmp_path / "health.crt"))
     body = body.replace("/etc/haproxy/", f"{tmp_path}/")
     body = re.sub(r"^    (chroot|user|group) .*\n", "", body, flags=re.M)  # this machine may lack the user
     config = tmp_path / "haproxy.cfg"
