@@ -9,9 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from provisioner.applier.package import argv, frame
+from provisioner.compile import pki
+from provisioner.model.ports import APISERVER
 from tests.lab.conftest import ROOTS, Lab
 
 T = TypeVar("T")
+
+CONTROL_PLANES = {"cp1": "10.77.0.11", "cp2": "10.77.0.12", "cp3": "10.77.0.13"}
+HEALTHY = 60.0      # seconds in which all must be well again before the next fault
 
 # Kills a unit's main process and waits until systemd has reaped it, so that no look can still see it alive.
 # `systemctl kill` and no number: a main process that ended meanwhile must not become somebody else's.
@@ -45,6 +50,14 @@ def remote(lab: Lab, host: str, command: Sequence[str], stdin: bytes = b"", *, t
     said, wrong = (stream.decode(errors="surrogateescape") for stream in (done.stdout, done.stderr))
     assert done.returncode == 0, f"{host}: {command[0]}: {done.returncode}\n{said!a}\n{wrong!a}"
     return said
+
+
+def api_servers_are_ready(lab: Lab) -> None:
+    """Wait until each API server says that it is."""
+    probes = [{"name": host, "kind": "http", "url": f"https://{address}:{APISERVER}/readyz", "ca": pki.CA,
+               "status": 200} for host, address in CONTROL_PLANES.items()]
+    answer = ask(lab, "w1", "probe", {"probes": probes, "deadline": HEALTHY})
+    assert answer["ok"], answer
 
 
 def haproxy(lab: Lab, host: str, command: str) -> str:

@@ -11,25 +11,16 @@ import pytest
 
 from provisioner.compile import pki
 from provisioner.lab import faults
-from provisioner.model.ports import APISERVER, ETCD_CLIENT
+from provisioner.model.ports import ETCD_CLIENT
 from tests.lab.conftest import Lab
 from tests.lab.figures import record
-from tests.lab.hostside import ask, remote
+from tests.lab.hostside import CONTROL_PLANES, api_servers_are_ready, remote
 from tests.lab.load import LEDGER, VIP, Load, longest_gap, lost_writes, reads, writes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
-CONTROL_PLANES = {"cp1": "10.77.0.11", "cp2": "10.77.0.12", "cp3": "10.77.0.13"}
 BEFORE = 2.0        # seconds of load before a fault
 AFTER = 10.0        # and after it: until the process is back in service
-HEALTHY = 60.0      # seconds in which all must be well again before the next fault
-
-
-def api_servers_are_ready(lab: Lab) -> None:
-    probes = [{"name": host, "kind": "http", "url": f"https://{address}:{APISERVER}/readyz", "ca": pki.CA,
-               "status": 200} for host, address in CONTROL_PLANES.items()]
-    answer = ask(lab, "w1", "probe", {"probes": probes, "deadline": HEALTHY})
-    assert answer["ok"], answer
 
 
 def crash(lab: Lab, host: str, unit: str) -> None:
