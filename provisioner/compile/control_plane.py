@@ -58,8 +58,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
 def etcd_servers(ctx: HostContext) -> list[str]:
     """Return the members an API server talks to: its own host's alone where there is one, else all.
 
-    A dead remote member would cost every API server 10 s and more per hung request; a dead local one takes out only
-    its own, and HAProxy sees that within a second.
+    A dead remote member would cost every API server 10 s and more per hung request; a dead local one makes only its own
+    ill, whose clients HAProxy moves to the others.
     """
     if ctx.is_etcd:
         return [f"https://127.0.0.1:{ETCD_CLIENT}"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
-from provisioner.compile.render import command_line
+from provisioner.compile.render import command_line, variables_unset
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Directory, EtcdMember, Item
 from provisioner.model.ports import ETCD_CLIENT, ETCD_METRICS
@@ -26,6 +26,9 @@ _ETCDS_QUOTA = 2 * 1024**3      # etcd's own, where the inventory takes the flag
 
 UNIT = pki.ETCD_UNIT
 INPUTS = (pki.ETCD_CA, pki.ETCD_SERVER.path, pki.ETCD_PEER.path, f"{BIN_DIR}/etcd")
+# What a variable could still set, and must not.
+FLAGS_NOT_GIVEN = ("config-file", "force-new-cluster", "discovery", "discovery-srv", "wal-dir", "auto-tls",
+                   "peer-auto-tls")
 
 
 def items(ctx: HostContext) -> Iterator[Item]:
@@ -38,10 +41,11 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield Directory(path=DATA_DIR, phase="etcd", component="etcd", mode=0o700, owner="etcd", group="etcd")
     yield rendered(INITIAL_ENV, "etcd", component="etcd", members=_members(ctx), me=_member(ctx),
                    token=cluster_token(ctx.cluster.cluster, ctx.public("etcd-ca.crt")))
+    given = ctx.flags("etcd", flags(ctx))
     yield from service(
         UNIT, "etcd", INPUTS, component="etcd", credentials=pki.credentials(UNIT), cluster=ctx.cluster.cluster,
         initial_env=INITIAL_ENV, bootstrap_env=BOOTSTRAP_ENV, data_dir=DATA_DIR,
-        command=command_line(f"{BIN_DIR}/etcd", ctx.flags("etcd", flags(ctx))))
+        unset=variables_unset("ETCD", [*given, *FLAGS_NOT_GIVEN]), command=command_line(f"{BIN_DIR}/etcd", given))
 
 
 def flags(ctx: HostContext) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
-from provisioner.compile.render import command_line, merged, render
+from provisioner.compile.render import command_line, merged, render, variables_unset
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import File, Item
 from provisioner.model.ports import FLANNEL_HEALTH
@@ -27,6 +27,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
         return
     yield from binary(ctx, "flanneld", "network")
     yield from directories(["/etc/kube-flannel"], "network")
+    given = ctx.flags("flannel", flags(ctx))
     text = render(NET_CONF, pods=ctx.cluster.network.pods[0])
     yield File(path=NET_CONF, phase="network", component="flannel",
                content=merged(text, ctx.config("flannel"), form="json"))
@@ -34,8 +35,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
                    subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG)
     yield from service(
         UNIT, "network", INPUTS, component="flannel", node=ctx.name, write_cni_config=WRITE_CNI_CONFIG,
-        cni_config_dir=str(PurePosixPath(CNI_CONFIG).parent),
-        command=command_line(f"{BIN_DIR}/flanneld", ctx.flags("flannel", flags(ctx))))
+        cni_config_dir=str(PurePosixPath(CNI_CONFIG).parent), unset=variables_unset("FLANNELD", given),
+        command=command_line(f"{BIN_DIR}/flanneld", given))
 
 
 def rules(cluster: Cluster) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -119,6 +119,12 @@ def command_line(program: str, flags: Flags) -> str:
     """Return `program` with `flags`, one a line, quoted for a systemd unit; a flag whose value is null is left out."""
     args = [systemd_word(f"--{name}={_flag_value(value)}") for name, value in flags.items() if value is not None]
     return " \\\n    ".join([program, *args])
+
+
+def variables_unset(prefix: str, flags: Iterable[str]) -> str:
+    """Return a unit's line that takes away the variables by which a program reads `flags` as well."""
+    names = " ".join(f"{prefix}_{flag.upper().replace('-', '_')}" for flag in flags)
+    return f"UnsetEnvironment={names}"
 
 
 def _flag_value(value: Any) -> str:

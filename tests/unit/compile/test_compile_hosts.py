@@ -152,7 +152,7 @@ def test_compile_is_deterministic() -> None:
 
 def test_every_template_is_used() -> None:
     everything = [item.path for host in CASES.values() for item in host.items if isinstance(item, File)]
-    shared = {"/etc/kubernetes/kubeconfig", "/fragments/confined"}
+    shared = {"/etc/kubernetes/kubeconfig", "/fragments/confined", "/fragments/environment"}
     root = data_dir("templates")
     for path in root.rglob("*"):
         relative = path.relative_to(root)

@@ -22,6 +22,7 @@ from provisioner.errors import InventoryRefused, PreflightRefused
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Certificate, File, HostDesired
+from provisioner.model.paths import data_dir
 from provisioner.model.validate import COMPONENTS as COMPONENTS_OF_THE_MODEL
 
 DEDICATED_ETCD = inventory(hosts={
@@ -140,7 +141,48 @@ def test_the_vip_stays_on_a_host_unless_another_one_does_better(tmp_path: Path, 
     check.write_text(body.replace("/usr/bin/curl", str(curl)))
     done = subprocess.run(["sh", str(check)], timeout=20, check=False)
     assert (done.returncode == 0) is may
+    assert all("--disable --noproxy * " in line for line in asked.read_text().splitlines())
     assert len(asked.read_text().splitlines()) == (1 if "7444" in reached else 3)
+
+
+def unset(body: str) -> set[str]:
+    """Return the variables that a unit does not hand to its program."""
+    return {name for line in re.findall(r"^UnsetEnvironment=(.*)$", body, re.M) for name in line.split()}
+
+
+def units_of(host: HostDesired) -> dict[str, str]:
+    return {item.path: item.content for item in host.items
+            if isinstance(item, File) and item.path.startswith("/etc/systemd/system/")}
+
+
+def test_no_unit_or_drop_in_hands_on_what_the_host_says_to_all_its_services() -> None:
+    proxies = {f"{which}_proxy" for which in ("http", "https", "no", "all")}
+    strangers = proxies | {name.upper() for name in proxies} | {
+        "GODEBUG", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_PRELOAD", "LD_LIBRARY_PATH", "KUBECONFIG"}
+    found = {path: unset(body) for host in compiled().hosts.values() for path, body in units_of(host).items()}
+    templates = data_dir("templates") / "etc" / "systemd" / "system"
+    assert set(found) == {f"/etc/systemd/system/{path.relative_to(templates).with_suffix('')}"
+                          for path in templates.rglob("*.j2")}
+    assert {path: strangers - names for path, names in found.items() if not strangers <= names} == {}
+
+
+def test_what_a_unit_sets_itself_it_does_not_take_away_again() -> None:
+    """UnsetEnvironment= comes last in systemd: it would win over the unit's own lines and files."""
+    host = compiled().hosts["cp1"]
+    for path, body in units_of(host).items():
+        own = {word.split("=")[0] for line in re.findall(r"^Environment=(.*)$", body, re.M) for word in line.split()}
+        assert not own & unset(body), path
+    own = set(re.findall(r"^(ETCD_\w+)=", text(host, "/etc/kubewright/etcd/initial.env"), re.M))
+    assert own and not own & unset(text(host, "/etc/systemd/system/etcd.service"))
+
+
+def test_no_variable_of_the_host_repeats_or_adds_a_flag_of_etcd_s_or_flannel_s() -> None:
+    """etcd does not start where a variable repeats a flag, and takes one that it was not given."""
+    cluster = inventory(config={"etcd": {"flags": {"snapshot-count": 9000}}, "kubelet": {"failCgroupV1": False}})
+    host = compiled(cluster).hosts["cp1"]
+    assert {"ETCD_NAME", "ETCD_DATA_DIR", "ETCD_SNAPSHOT_COUNT", "ETCD_CONFIG_FILE", "ETCD_FORCE_NEW_CLUSTER"} <= unset(
+        text(host, "/etc/systemd/system/etcd.service"))
+    assert {"FLANNELD_IFACE", "FLANNELD_KUBECONFIG_FILE"} <= unset(text(host, "/etc/systemd/system/flanneld.service"))
 
 
 def test_a_server_s_line_itself_says_when_silence_ends_a_connection() -> None:

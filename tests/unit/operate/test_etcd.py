@@ -153,6 +153,12 @@ def test_a_real_member_tells_version_leader_and_membership_over_mutual_tls(membe
     assert disagreements([seen], ["cp1"]) == []
 
 
+def test_a_proxy_of_the_operator_s_machine_is_not_asked(member: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    assert status(member, timeout=20).is_leader
+
+
 def test_a_client_that_the_etcd_ca_did_not_sign_is_a_fault_within_the_deadline(
         member: Access, tmp_path: Path) -> None:
     foreign = leaf(tmp_path, pki.new_ca("etcd-ca of test"), "health", client=True)

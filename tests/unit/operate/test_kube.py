@@ -122,6 +122,14 @@ def kube(server: Server) -> Iterator[Kube]:
         yield client
 
 
+def test_a_proxy_of_the_operator_s_machine_is_not_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for which in ("http", "https", "all"):
+        for name in (f"{which}_proxy", f"{which}_proxy".upper()):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    with closing(Kube(server.access())) as client:
+        assert client.request("GET", "/api/v1/nodes")["items"] == []
+
+
 @pytest.mark.parametrize(("body", "path"), [
     (manifest(), "/api/v1/namespaces/kube-system/configmaps/a"),
     (manifest("Node", "w1", namespace=""), "/api/v1/nodes/w1"),
