@@ -28,7 +28,8 @@ FREE = {
     "kubelet": {
         "readOnlyPort", "authentication", "tlsMinVersion", "tlsCipherSuites", "protectKernelDefaults",
         "seccompDefault", "podPidsLimit", "makeIPTablesUtilChains", "enableProfilingHandler",
-        "enableDebugFlagsHandler", "streamingConnectionIdleTimeout", "eventRecordQPS", "failCgroupV1", "authorization",
+        "enableDebugFlagsHandler", "streamingConnectionIdleTimeout", "eventRecordQPS", "nodeLeaseDurationSeconds",
+        "failCgroupV1", "authorization",
         "resolvConf"},
     "kube-proxy": {"clientConnection", "conntrack"},
     "flannel": set(),
