@@ -23,7 +23,7 @@ COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
     "help": [sys.executable, "-c", MAIN, "--help"],
     "validate": [sys.executable, "-c", MAIN,
-                 "-i", "inventories/example", "validate"],
+                 "-i", "inventories/lab", "validate"],
 }
 
 

@@ -14,6 +14,10 @@ def advice(cluster: Cluster) -> Iterator[tuple[Path, str]]:
     if cluster.api.vip is not None and len(balancers) == 1 and len(cluster.hosts) > 1:
         yield ("api", "vip"), f"only {balancers[0].name} can hold {cluster.api.vip}: when it fails, the API is gone " \
             "for everybody outside; give a second host the role load-balancer"
+    for host in cluster.machines:
+        if not host.is_node and (host.spec.labels or host.spec.taints):
+            yield ("hosts", host.name), f"{host.name} is no Node (it is neither a control plane nor a worker): " \
+                "nothing has its labels and taints"
     takers = [host for host in cluster.nodes if Role.WORKER in host.roles]
     if not takers:
         yield ("hosts",), "no host has the role worker: the control planes take no Pods but those of the cluster " \

@@ -7,6 +7,7 @@ from typing import Any
 
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import COMPONENTS, RELEASES, Component, takes, types_of, version_of
+from provisioner.model.config_pairs import beside_each_other, laid_over
 from provisioner.model.document import Path
 from provisioner.model.owned import owned
 from provisioner.model.schema_faults import did_you_mean
@@ -60,6 +61,15 @@ _WORDS: Mapping[tuple[str, str], str] = {
     ("kubelet", "logging.format"): "text,json", ("kube-proxy", "logging.format"): "text,json",
     ("kubelet", "memorySwap.swapBehavior"): "NoSwap,LimitedSwap",
     ("kube-proxy", "detectLocalMode"): "ClusterCIDR,NodeCIDR,BridgeInterface,InterfaceNamePrefix",
+    ("etcd", "flags.log-level"): "debug,info,warn,error,panic,fatal", ("etcd", "flags.logger"): "zap",
+    ("etcd", "flags.log-format"): "json,console", ("etcd", "flags.auto-compaction-mode"): "periodic,revision",
+    ("etcd", "flags.metrics"): "basic,extensive", ("etcd", "flags.backend-bbolt-freelist-type"): "array,map",
+    ("etcd", "flags.tls-min-version"): "TLS1.2,TLS1.3", ("etcd", "flags.tls-max-version"): "TLS1.2,TLS1.3,",
+    ("kube-apiserver", "flags.audit-log-format"): "legacy,json",
+    ("kube-apiserver", "flags.audit-log-mode"): "batch,blocking,blocking-strict",
+    ("kube-apiserver", "flags.storage-backend"): "etcd3",
+    **{(name, "flags.logging-format"): "text,json" for name in (
+        "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")},
 }
 _RESERVABLE = "cpu, memory, ephemeral-storage, pid"
 
@@ -103,6 +113,16 @@ def _place(cluster: Cluster, path: Path, config: Mapping[str, Any], host: Host |
             yield from _fields(cluster, component, place, values)
             yield from _flags(cluster, component, (*place, "flags"), values, host)
             yield from _pods_of_a_node(cluster, component, place, values)
+            yield from _pairs(cluster, name, place, values, host)
+
+
+def _pairs(cluster: Cluster, name: str, path: Path, values: Mapping[str, Any], host: Host | None) -> Faults:
+    """Judge values beside each other, a host's with what it has from the cluster, unless that is wrong by itself."""
+    above = cluster.config.get(name, {}) if host is not None else {}
+    known = set(beside_each_other(name, above))
+    for field, message in beside_each_other(name, laid_over(above, values)):
+        if (field, message) not in known:
+            yield (*path, *field), message
 
 
 def _nowhere(cluster: Cluster, component: Component, host: Host | None) -> str:
@@ -199,6 +219,8 @@ def _many(cluster: Cluster, component: Component, path: Path, name: str, kind: s
             yield (*path, key), fault
         else:
             yield from _field(cluster, component, (*path, key), name, _reserved_kind(name) or kind[2:], item)
+            if name == "tlsCipherSuites" and isinstance(item, str):
+                yield from _listed(cluster, component, (*path, key), "tls-cipher-suites", item)
             if name == "featureGates" and isinstance(item, bool):
                 yield from _locked(cluster, component, (*path, key), key, item)
 
@@ -215,7 +237,7 @@ def _reserved_kind(name: str) -> str:
 
 
 def _limit(component: Component, name: str, kind: str, value: Any) -> str:
-    if kind != "int":
+    if kind not in ("int", "count"):
         return ""
     least, most = _LIMITS.get((component.name, name), (0, _NO_MORE) if not name.startswith("flags.") else (None, None))
     if least is None or most is None:
@@ -246,13 +268,15 @@ def _flags(cluster: Cluster, component: Component, path: Path, values: Mapping[s
         elif host is not None and (component.name, name) in _EVERYWHERE:
             yield place, f"it must be the same on every control plane: write it under config.{component.name}.flags"
         elif value is not None:
-            fault = _never(value) or flag_fault(kind, value) or _limit(component, f"flags.{name}", kind, value)
+            words = _WORDS.get((component.name, f"flags.{name}"))
+            fault = _never(value) or flag_fault(f"enum:{words}" if words else kind, value) \
+                or _limit(component, f"flags.{name}", kind, value)
             if fault:
                 yield place, fault
             elif kind == "gates" or name == "feature-gates":
                 yield from _gates(cluster, component, place, value)
-            elif name.endswith("-admission-plugins"):
-                yield from _plugins(cluster, place, value)
+            elif name.endswith("-admission-plugins") or name == "tls-cipher-suites":
+                yield from _listed(cluster, component, place, name, value)
 
 
 def _never(value: Any) -> str:
@@ -305,12 +329,15 @@ def _locked(cluster: Cluster, component: Component, path: Path, name: str, value
         yield path, f"{name} is always {str(locked).lower()} in {component.name} {version}"
 
 
-def _plugins(cluster: Cluster, path: Path, value: Any) -> Faults:
-    known = takes("kubernetes", cluster.kubernetes)["admission"]
-    for name, _ in pairs(value):
-        if name not in known:
-            yield path, f"kube-apiserver {cluster.kubernetes} has no admission plugin {shown(name)}" \
-                f"{did_you_mean(name, known)}"
+def _listed(cluster: Cluster, component: Component, path: Path, name: str, value: Any) -> Faults:
+    """Judge a list of names of which the version has a table: admission plugins and cipher suites."""
+    if component.source != "kubernetes":
+        return
+    table, what = ("ciphers", "cipher suite") if name == "tls-cipher-suites" else ("admission", "admission plugin")
+    known = takes("kubernetes", cluster.kubernetes)[table]
+    for one, _ in pairs(value):
+        if one not in known:
+            yield path, f"{component.name} {cluster.kubernetes} has no {what} {shown(one)}{did_you_mean(one, known)}"
 
 
 def _pods_of_a_node(cluster: Cluster, component: Component, path: Path, values: Mapping[str, Any]) -> Faults:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.model.cluster import Cluster, Role
+from provisioner.model.cluster import Cluster, HostSpec, Role
 from provisioner.model.document import Path
 from provisioner.model.syntax import label_fault, taint_fault
 
@@ -17,6 +17,14 @@ MOST_ETCD_MEMBERS = 7
 _COMMON_NAME = 64
 LONGEST_HOST = _COMMON_NAME - len("system:node:")
 LONGEST_CLUSTER = _COMMON_NAME - len("front-proxy-ca of ")
+
+
+_OWN_TAINT = "node-role.kubernetes.io/control-plane"
+
+
+def _alone(spec: HostSpec) -> bool:
+    """Say whether a host is a control plane that takes no Pods."""
+    return Role.CONTROL_PLANE in spec.roles and Role.WORKER not in spec.roles
 
 
 def cluster_name(cluster: Cluster) -> Faults:
@@ -62,6 +70,8 @@ def labels_and_taints(cluster: Cluster) -> Faults:
                 yield ("hosts", name, "labels", key), fault
         for index, taint in enumerate(spec.taints):
             fault = taint_fault(taint.key, taint.value)
+            if not fault and taint.key == _OWN_TAINT and taint.effect == "NoSchedule" and _alone(spec):
+                fault = f"{name} has this taint already: control planes without the role worker have it"
             if not fault and any(t.key == taint.key and t.effect == taint.effect for t in spec.taints[:index]):
                 fault = f"{taint.key} with {taint.effect} is in the list twice"
             if fault:

@@ -152,6 +152,18 @@ def node_ports_free(cluster: Cluster) -> Faults:
         yield path, f"{', '.join(within)} {'is' if len(within) == 1 else 'are'} in it and taken on nodes"
 
 
+def sshd_ports(cluster: Cluster) -> Faults:
+    """A port of sshd that a program of ours has on the same host."""
+    told: set[Path] = set()
+    for host in cluster.machines:
+        port = cluster.ssh_of(host.name).port
+        path: Path = ("ssh", "port") if host.spec.ssh.port is None else ("hosts", host.name, "ssh", "port")
+        taken = _ports_of(cluster, host).get(port) if host.roles else None
+        if taken and path not in told:
+            told.add(path)
+            yield path, f"{port} is the port of {taken} on {host.name}; sshd must listen elsewhere"
+
+
 def _ports_of(cluster: Cluster, host: Host) -> dict[int, str]:
     """Return the ports that programs of ours have on `host`, with their names in words."""
     wanted = {"LOCAL_API", "BALANCER_HEALTH"}
@@ -173,7 +185,7 @@ def external(cluster: Cluster) -> Faults:
         yield ("api", "external"), f"`{value}` is not HOST:PORT, such as lb.example.org:6443"
         return
     host = value.rpartition(":")[0]
-    fault = san_fault(host) or _nobody_there(host) or _own(cluster, host)
+    fault = san_fault(host) or _nobody_there(host) or _own(cluster, host) or _within(cluster, host)
     if fault:
         yield ("api", "external"), fault
 
@@ -197,6 +209,14 @@ def _own(cluster: Cluster, host: str) -> str:
         return ""
     return f"{host} is {own.name}, one of {len(cluster.control_planes)} control planes: the API would be gone with " \
         "it; set api.vip instead, or the address of a load balancer before them"
+
+
+def _within(cluster: Cluster, host: str) -> str:
+    """Say why an address within the cluster's own ranges is none that people can reach."""
+    for path, network in _ranges(cluster):
+        if path[1] != "hosts" and host.replace(".", "").isdigit() and IPv4Address(host) in network:
+            return f"{host} is in {network} (network.{path[1]}), which exists within the cluster only"
+    return ""
 
 
 def extra_sans(cluster: Cluster) -> Faults:

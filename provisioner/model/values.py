@@ -1,7 +1,7 @@
 """Whether one value of `config:` is of the kind that a flag or a field takes; each fault says what it must be.
 
-Kinds are the words of provisioner/model/takes: `int`, `float`, `bool`, `duration`, `text`, `ip`, `list`, `pairs`,
-`ports`, `quantity`, `enum:A,B`.
+Kinds are the words of provisioner/model/takes: `int`, `count`, `float`, `bool`, `duration`, `text`, `ip`, `list`,
+`pairs`, `ports`, `quantity`, `enum:A,B`.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def pairs(value: Any) -> list[tuple[str, str]]:
     return [(name.strip(), text.strip()) for item in items for name, _, text in (str(item).partition("="),) if item]
 
 
-_WANTED = {"bool": "true or false", "int": "a whole number", "float": "a number", "duration": "a duration such as 30s",
+_WANTED = {"bool": "true or false", "int": "a whole number", "count": "a whole number, 0 or more",
+           "float": "a number", "duration": "a duration such as 30s",
            "text": "text", "ip": "an IP address", "list": "text or a list of texts", "ports": "FIRST-LAST, two ports",
            "pairs": "NAME=VALUE,NAME=VALUE", "gates": "GATE=true,GATE=false", "quantity": "a quantity such as 500Mi",
            "quantity-text": "a quantity in quotes such as \"500Mi\"",
@@ -141,6 +142,7 @@ _WANTED = {"bool": "true or false", "int": "a whole number", "float": "a number"
 _OF_TEXT: Mapping[str, Callable[[str], bool]] = {
     "bool": lambda text: text in ("true", "false"),
     "int": lambda text: re.fullmatch(r"-?\d+", text) is not None,
+    "count": lambda text: re.fullmatch(r"\d+", text) is not None,
     "float": _is_float,
     "duration": lambda text: _DURATION.fullmatch(text) is not None,
     "text": lambda text: True,

@@ -12,6 +12,7 @@ from compile_fixture import compiled, inventory
 from provisioner.model.components import COMPONENTS, takes
 from provisioner.model.desired import File
 from provisioner.model.owned import owned
+from provisioner.orchestrate.survey import MEMBER_DATA
 
 # Nobody but the program itself reads these: an inventory may set them to what the program takes.
 FREE = {
@@ -68,3 +69,11 @@ def test_every_field_that_we_set_is_ours_or_said_to_be_free(component: str, path
 def test_what_we_set_is_what_the_version_takes(component: str) -> None:
     known = takes(COMPONENTS[component].source, "1.36.3")["flags"][component]
     assert set(flags_of(component)) <= known.keys()
+
+
+def test_a_member_without_data_is_known_by_the_directory_that_etcd_is_given() -> None:
+    item = compiled().hosts["cp1"].find("file", "/etc/systemd/system/etcd.service")
+    assert isinstance(item, File)
+    given = re.findall(r"--data-dir=(\S+)", item.content or "")
+    assert [f"{directory}/member" for directory in given] == [MEMBER_DATA]
+    assert owned("etcd", "flags.data-dir", given[0], inventory())

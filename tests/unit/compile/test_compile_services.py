@@ -326,6 +326,7 @@ def test_a_lock_of_other_versions_is_refused() -> None:
         compile_with(lock=lock(kubernetes="1.36.2", etcd="3.6.13"))
     assert any("kubelet is 1.36.2, the inventory says 1.36.3" in d for d in refused.value.details)
     assert any("etcd 3.6.13 is older than 3.6.14" in d for d in refused.value.details)
+    assert refused.value.hint == "kubewright artifacts build --write-lock"
 
 
 @pytest.mark.parametrize("name", sorted(

@@ -26,7 +26,8 @@ CASES = yaml.safe_load((ROOT / "tests" / "cases" / "config.yaml").read_text(enco
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 
 
-def cluster(config: dict[str, Any] | None = None, host: str = "", network: dict[str, Any] | None = None) -> Cluster:
+def cluster(config: dict[str, Any] | None = None, host: str = "", network: dict[str, Any] | None = None,
+            above: dict[str, Any] | None = None) -> Cluster:
     hosts: dict[str, Any] = {f"cp{n}": {"address": f"10.20.0.1{n}", "roles": ["control-plane"]} for n in (1, 2, 3)}
     hosts["w1"] = {"address": "10.20.0.21", "roles": ["worker"]}
     if host:
@@ -34,13 +35,14 @@ def cluster(config: dict[str, Any] | None = None, host: str = "", network: dict[
     ranges = {"hosts": ["10.20.0.0/24"]} | (network or {})
     return Cluster.model_validate({
         "version": 1, "cluster": "shop", "kubernetes": "1.36.3", "network": ranges,
-        "api": {"vip": "10.20.0.10"}, "operators": [KEY], "hosts": hosts, "config": {} if host else config or {}})
+        "api": {"vip": "10.20.0.10"}, "operators": [KEY], "hosts": hosts,
+        "config": (above if host else config) or {}})
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"].replace(" ", "-"))
 def test_a_config_has_exactly_the_fault_it_should_have(case: dict[str, Any]) -> None:
     config = json.loads(json.dumps(case["config"]))
-    faults = list(validate(cluster(config, case.get("host", ""), case.get("network"))))
+    faults = list(validate(cluster(config, case.get("host", ""), case.get("network"), case.get("above"))))
     if "at" not in case:
         assert faults == []
         return

@@ -2,6 +2,7 @@
 
 import pytest
 
+from provisioner.model.advice import advice
 from provisioner.model.cluster import Cluster
 from provisioner.model.syntax import label_fault, operator_fault, san_fault
 from provisioner.model.validate import SUPPORTED_KUBERNETES, validate
@@ -163,3 +164,40 @@ def test_the_vip_lies_in_the_network_of_whoever_holds_it() -> None:
     networks = {"hosts": ["10.20.0.0/16", "192.168.7.0/24"]}
     assert messages(cluster(3, network=networks)) == []
     assert "nobody would find it there" in messages(cluster(3, network=networks, api={"vip": "192.168.7.10"}))[0]
+
+
+def test_an_external_address_within_the_clusters_own_ranges_is_refused() -> None:
+    assert "exists within the cluster only" in messages(cluster(3, api={"external": "10.96.0.1:443"}))[0]
+
+
+@pytest.mark.parametrize(("port", "refused"), [(22, False), (2222, False), (10250, True), (7443, True), (2379, True)])
+def test_sshd_has_a_port_of_its_own(port: int, refused: bool) -> None:
+    assert bool(messages(cluster(ssh={"port": port}, api={}))) is refused
+
+
+def test_the_taint_of_control_planes_is_theirs_already() -> None:
+    own = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+    for roles, count in ((["control-plane"], 1), (["control-plane", "worker"], 0)):
+        hosts = {"cp": {"address": "10.20.1.1", "roles": roles, "taints": [own]}}
+        assert len(messages(cluster(hosts=hosts, api={}))) == count
+
+
+def test_labels_of_a_host_that_is_no_node_are_warned_of() -> None:
+    hosts = {"cp": {"address": "10.20.1.1", "roles": ["control-plane", "worker"]},
+             "lb": {"address": "10.20.1.2", "roles": ["load-balancer"], "labels": {"a": "b"}},
+             "lb2": {"address": "10.20.1.3", "roles": ["load-balancer"]}}
+    (_, message), = advice(cluster(hosts=hosts))
+    assert message.startswith("lb is no Node")
+
+
+def test_a_name_of_any_shape_that_a_node_may_have_passes_and_others_are_refused() -> None:
+    def named(name: str) -> list[str]:
+        return messages(cluster(hosts={name: {"address": "10.20.1.1", "roles": ["control-plane"]}}, api={}))
+
+    for name in ("ip-10-1-1-1.eu-west-3.compute.internal", "a" * 52, "101", "on", "w1.example.org", "a.b.c"):
+        assert named(name) == [], name
+    for name in ("a" * 53, "1.2.3.4", "web.1"):
+        assert len(named(name)) == 1, name
+    for name in ("a..b", ".a", "a.", "A.b", "a_b", "-a.b", "a.-b", ("a" * 64) + ".b"):
+        with pytest.raises(ValueError, match="pattern"):
+            named(name)

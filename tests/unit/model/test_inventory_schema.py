@@ -43,6 +43,10 @@ def test_no_section_takes_unknown_keys() -> None:
     assert all(value["additionalProperties"] is False for value in SECTIONS.values())
 
 
+def test_the_schema_offers_the_releases_that_can_be_had_and_no_others() -> None:
+    assert SCHEMA["properties"]["kubernetes"]["enum"] == list(SUPPORTED_KUBERNETES)
+
+
 def test_a_ref_never_stands_beside_other_keys() -> None:
     def refs(value: Any) -> Iterator[dict[str, Any]]:
         for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():

@@ -18,8 +18,9 @@ from provisioner.errors import RefusedForSafety
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, Desired, HostDesired
 from provisioner.model.observed import HostObserved, ObservedItem
-from provisioner.operate import pki
-from tests.unit.compile.compile_fixture import compiled, facts
+from provisioner.model.validate import validate
+from provisioner.operate import pki, secrets
+from tests.unit.compile.compile_fixture import compiled, facts, inventory
 
 CAS = {name: pki.new_ca(f"{name} of test") for name in ("cluster", "etcd", "front-proxy")}
 PEMS = {name: pair.certificate.decode() for name, pair in CAS.items()}
@@ -143,3 +144,26 @@ def test_the_signing_key_is_rsa_2048_with_its_public_half() -> None:
     key = serialization.load_pem_private_key(pair.key, None)
     assert isinstance(key, rsa.RSAPrivateKey) and key.key_size == 2048
     assert serialization.load_pem_public_key(pair.certificate) == key.public_key()
+
+
+def accepted(cluster_name: str, host: str) -> bool:
+    spec = {"address": "10.77.0.11", "roles": ["control-plane", "worker"]}
+    try:
+        return not list(validate(inventory(cluster=cluster_name, hosts={host: spec}, api={})))
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("cluster_name", ["a", "123", "a" * 46, "a" * 47, "a" * 63])
+@pytest.mark.parametrize("host", ["w", "on", "b" * 52, "b" * 53, "b" * 40 + ".example.org", "b" * 41 + ".example.org"])
+def test_every_name_that_validate_accepts_can_be_issued_and_no_longer_one(cluster_name: str, host: str) -> None:
+    hosts = {host: {"address": "10.77.0.11", "roles": ["control-plane", "worker"]}}
+    try:
+        cas = {name: pki.new_ca(f"{common} of {cluster_name}") for name, common in secrets.CAS.items()}
+        items = compiled(inventory(cluster=cluster_name, hosts=hosts, api={})).hosts[host].items
+        issued = [pki.issue(item, cas[item.ca]) for item in items if isinstance(item, Certificate)]
+    except ValueError:
+        assert not accepted(cluster_name, host)
+    else:
+        assert accepted(cluster_name, host)
+        assert len(issued) > 10
