@@ -54,7 +54,8 @@ def load_lock(path: Path) -> ArtifactLock:
     try:
         raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InventoryRefused(f"{path}: there is no artifacts.lock yet", code="artifacts-lock", hint=_HINT) from None
+        raise InventoryRefused(f"{path}: there is no artifacts.lock yet", code="artifacts-lock",
+                               hint="kubewright artifacts lock") from None
     except OSError as err:
         raise InventoryRefused(f"{path}: reading artifacts.lock: {err.strerror}", code="artifacts-lock",
                                hint=_HINT) from None

@@ -9,16 +9,36 @@ from pathlib import Path
 from provisioner.artifacts.builder import Builder
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.catalogue import Catalogue, load_catalogue
+from provisioner.artifacts.lockfile import load_lock
 from provisioner.errors import RefusedForSafety
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.events import Emit
 
 _HASHERS = 4
+# What the versions of the catalogue come out as; a test holds it equal to the lab's committed lock.
+KNOWN = Path(__file__).with_name("known.lock")
 
 
 def default_versions(kubernetes: str, *, lab: bool, catalogue: Catalogue | None = None) -> dict[str, str]:
     """Return component -> version for a fresh lock: the inventory's Kubernetes, the catalogue's rest."""
     return (catalogue or load_catalogue()).defaults(lab=lab) | {"kubernetes": kubernetes}
+
+
+def known_lock(versions: Mapping[str, str], arches: Sequence[str]) -> ArtifactLock:
+    """Return the lock of these versions from digests that are known already, since builds give the same bytes again.
+
+    RefusedForSafety where one of them was never built for the architecture: only a build can tell its digest.
+    """
+    known = load_lock(KNOWN)
+    found = tuple(a for arch in arches for name, version in versions.items()
+                  for a in known.artifacts if (a.component, a.version, a.arch) == (name, version, arch))
+    missing = sorted({f"{name} {version} for {arch}" for arch in arches for name, version in versions.items()}
+                     - {f"{a.component} {a.version} for {a.arch}" for a in found})
+    if missing:
+        raise RefusedForSafety(f"this machine: pin artifacts: no digest is known of {', '.join(missing)}",
+                               code="digest-unknown", hint=" ".join(["kubewright artifacts build --write-lock", *(
+                                   f"--arch {arch}" for arch in arches)]))
+    return ArtifactLock(found)
 
 
 def build_lock(versions: Mapping[str, str], arches: Sequence[str], *, emit: Emit, cache: Cache | None = None,

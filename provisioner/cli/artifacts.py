@@ -40,6 +40,29 @@ def list_(obj: Any) -> None:
                    f"{a.sha256[:12]}  {state}")
 
 
+@artifacts.command("lock")
+@click.option("--arch", "arches", multiple=True, default=(_HOST_ARCH,), show_default=True,
+              type=click.Choice(["amd64", "arm64"]), help="Architecture of the hosts; repeatable.")
+@click.pass_obj
+def lock_(obj: Any, arches: tuple[str, ...]) -> None:
+    """Write artifacts.lock from digests that are known already, in a moment: for a first `plan`.
+
+    `artifacts build` makes the files afterwards, or finds that their bytes are others. A lock that is there stays.
+    """
+    from provisioner.artifacts import lockfile
+    from provisioner.artifacts.supply import default_versions, known_lock
+    from provisioner.errors import UsageFault
+
+    inventory = _inventory(obj)
+    path = inventory.artifacts_lock_path
+    if path.exists():
+        raise UsageFault(f"{path}: is there already", code="lock-is-there",
+                         hint="kubewright artifacts build --write-lock")
+    lock = known_lock(default_versions(inventory.cluster.kubernetes, lab=inventory.cluster.lab), arches)
+    lockfile.write_lock(path, lock)
+    click.echo(f"{path}: {len(lock.artifacts)} files pinned. They are made by: {obj.command('artifacts build')}")
+
+
 @artifacts.command("build")
 @click.option("--component", "components", multiple=True, metavar="NAME", help="Only this component; repeatable.")
 @click.option("--arch", "arches", multiple=True, default=(_HOST_ARCH,), show_default=True,

@@ -31,8 +31,12 @@ def compile_(context: Context, out: Path) -> int:
     with open_session(context.inventory, lambda event: None, run=False) as session:
         plan = survey(session)
         files = _write_tree(session, out)
-        bundles = _write_bundles(session, out)
+        bundles = _write_bundles(session, out) if session.secrets.exists else 0
+        made = session.secrets.exists
     click.echo(f"Wrote {files} files for {len(plan.desired.hosts)} hosts to {out}", err=True)
+    if not made:
+        click.echo("No bundles: they hold certificates, and the CA that signs these is made by the first "
+                   f"{context.command('up')}. Until then a line stands in the CA's place.", err=True)
     if bundles:
         click.echo(f"{bundles} host{'s differ' if bundles > 1 else ' differs'}. What would change there:\n"
                    f"  ansible-playbook -i {context.inventory.file} playbooks/apply.yml -e bundles={out / 'bundles'} "
@@ -55,10 +59,6 @@ def _write_tree(session: Session, out: Path) -> int:
 
 
 def _write_bundles(session: Session, out: Path) -> int:
-    from provisioner.errors import RefusedForSafety
     from provisioner.orchestrate.phases.converge import write_by_hand
 
-    if not session.secrets.exists:
-        raise RefusedForSafety("compiling bundles: this inventory has no CA yet", code="no-ca",
-                               hint="the first `kubewright up` makes it")
     return write_by_hand(session, out / "bundles")

@@ -115,9 +115,11 @@ class HostContext:
         """Return the pinned artifact `name` for this host's architecture."""
         found = self.site.artifacts.get((name, self.facts.arch))
         if found is None:
+            arches = sorted({a.arch for a in self.site.lock.artifacts} | {self.facts.arch})
             raise InventoryRefused(
                 f"{self.name}: {name} for {self.facts.arch} is not in artifacts.lock",
-                hint="kubewright artifacts build", code="artifact-not-locked")
+                hint=" ".join(["kubewright artifacts build --write-lock", *(f"--arch {arch}" for arch in arches)]),
+                code="artifact-not-locked")
         return found
 
     def images(self) -> tuple[LockedArtifact, ...]:

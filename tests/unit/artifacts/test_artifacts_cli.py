@@ -11,9 +11,13 @@ from click.testing import CliRunner, Result
 
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.lockfile import load_lock, write_lock
+from provisioner.artifacts.supply import KNOWN
 from provisioner.cli.artifacts import artifacts
+from provisioner.cli.context import Context
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
+
+SHIPPED = Path(__file__).parents[3] / "inventories" / "lab" / "artifacts.lock"
 
 
 @dataclass
@@ -32,10 +36,12 @@ class FakeInventory:
         return self.path / "artifacts.lock"
 
 
-@dataclass
-class FakeContext:
-    inventory: FakeInventory
-    output: str = "text"
+class FakeContext(Context):
+    """The command line's context with an inventory that was never read from a file."""
+
+    def __init__(self, inventory: FakeInventory) -> None:
+        super().__init__()
+        vars(self)["inventory"] = inventory
 
     def run(self, *arguments: str) -> Result:
         return CliRunner().invoke(artifacts, arguments, obj=self)
@@ -69,6 +75,44 @@ def test_verify_names_every_absent_file(context: FakeContext) -> None:
     assert isinstance(result.exception, KubewrightError)
     assert result.exception.exit_code == 11
     assert result.exception.details == (f"gone 2.0.0 amd64: sha256 {'c' * 64} is not in the cache",)
+
+
+def test_verify_answers_in_json_where_json_was_asked_for(context: FakeContext) -> None:
+    lock = load_lock(context.inventory.artifacts_lock_path)
+    write_lock(context.inventory.artifacts_lock_path, ArtifactLock(lock.artifacts[:1]))
+    context.output = "json"
+    assert json.loads(context.run("verify").stdout) == {"schema_version": 1, "verified": 1}
+
+
+def test_a_lock_is_written_without_a_build_from_digests_that_are_known(context: FakeContext) -> None:
+    path = context.inventory.artifacts_lock_path
+    path.unlink()
+    assert context.run("lock").exit_code == 0
+    assert load_lock(path) == load_lock(SHIPPED)
+    path.unlink()
+    context.inventory.cluster.lab = False
+    assert context.run("lock").exit_code == 0
+    assert {a.component for a in load_lock(SHIPPED).artifacts} - {a.component for a in load_lock(path).artifacts} == {
+        "busybox"}
+
+
+def test_a_lock_that_is_there_is_not_written_over(context: FakeContext) -> None:
+    before = context.inventory.artifacts_lock_path.read_bytes()
+    result = context.run("lock")
+    assert isinstance(result.exception, KubewrightError) and result.exception.exit_code == 64
+    assert context.inventory.artifacts_lock_path.read_bytes() == before
+
+
+def test_of_what_was_never_built_no_digest_is_known(context: FakeContext) -> None:
+    context.inventory.artifacts_lock_path.unlink()
+    result = context.run("lock", "--arch", "arm64")
+    assert isinstance(result.exception, KubewrightError) and result.exception.code == "digest-unknown"
+    assert "etcd 3.6.16 for arm64" in result.exception.message
+    assert result.exception.hint == "kubewright artifacts build --write-lock --arch arm64"
+
+
+def test_the_known_digests_are_those_of_the_labs_committed_lock() -> None:
+    assert KNOWN.read_bytes() == SHIPPED.read_bytes()
 
 
 def test_build_of_what_is_there_builds_nothing(context: FakeContext) -> None:

@@ -38,7 +38,7 @@ def test_a_lock_reads_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_missing_lock_is_refused_with_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(InventoryRefused, match=r"no artifacts\.lock yet") as refusal:
         load_lock(tmp_path / "artifacts.lock")
-    assert refusal.value.hint == "kubewright artifacts build --write-lock"
+    assert refusal.value.hint == "kubewright artifacts lock"
 
 
 @pytest.mark.parametrize("text", ["", "version: 2\nartifacts: []\n", "- a\n", "version: 1\n", "a: [\n", "\x00"])

@@ -405,6 +405,16 @@ def test_kubeconfig_that_no_host_has_names_every_host_it_asked(built: World, run
     assert all(f"{h}: reading" in ended.err for h in ("cp1", "cp2", "cp3"))
 
 
+def test_compile_before_the_first_up_writes_every_file_and_says_why_there_are_no_bundles(
+        world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run("compile", "--out", str(out))
+    assert ended.code == 0 and "No bundles" in ended.err and "up" in ended.err
+    assert "podPidsLimit: 4096" in (out / "hosts" / "w1" / KUBELET.lstrip("/")).read_text()
+    assert not (out / "bundles").exists() and not world.inventory.secrets_dir.exists()
+    assert world.hosts.log == []
+
+
 def test_compile_writes_every_file_and_private_bundles_of_what_differs(built: World, run: Run, tmp_path: Path) -> None:
     drift(built)
     out = tmp_path / "out"
@@ -418,12 +428,6 @@ def test_compile_writes_every_file_and_private_bundles_of_what_differs(built: Wo
     assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE((out / "bundles").stat().st_mode) == 0o700
     assert not [p for p in (out / "hosts").rglob("*.key")], "secrets are in the bundles only"
     assert built.hosts.log == []
-
-
-def test_compile_without_a_ca_is_refused_and_makes_none(world: World, run: Run, tmp_path: Path) -> None:
-    ended = run("compile", "--out", str(tmp_path / "out"))
-    assert ended.code == 15
-    assert not world.inventory.secrets_dir.exists()
 
 
 def test_there_is_work_wherever_something_differs_or_no_cluster_was_ever_up() -> None:
