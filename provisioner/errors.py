@@ -14,6 +14,7 @@ KubewrightError                 1  a fault of ours
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 
@@ -97,3 +98,15 @@ class Interrupted(KubewrightError):
 
     exit_code = 130
     code = "interrupted"
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+def of_full_disk(err: BaseException, kind: type[KubewrightError]) -> KubewrightError | None:
+    """Return what to tell of a disk of this machine that takes no more, None for any other fault."""
+    if not isinstance(err, OSError) or err.errno not in FULL:
+        return None
+    place = str(err.filename or "what is kept or shown here")
+    return kind(f"this machine: writing {place}: {err.strerror}", code="disk-full",
+                hint=f"df -h {err.filename or '.'}")

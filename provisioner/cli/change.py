@@ -12,13 +12,15 @@ import click
 from provisioner.cli.consent import agreed, can_ask
 from provisioner.cli.context import Context
 from provisioner.cli.streams import to_nothing
-from provisioner.errors import Interrupted
+from provisioner.errors import GateFailed, Interrupted, of_full_disk
 
 if TYPE_CHECKING:
     from provisioner.model.events import Emit
     from provisioner.model.plan import Plan
     from provisioner.orchestrate.intent import Intent
     from provisioner.orchestrate.session import Session
+
+NOT_KEPT = "What came after that is not recorded here; the hosts know what each step did there."
 
 
 def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
@@ -72,15 +74,17 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
 def readers(context: Context, session: Session, events: bool) -> Emit:
     """Return who reads a run's events: its file, and the console or with `events` whoever reads stdout.
 
-    When nobody reads any more (`up | head`) the run stops as at Ctrl-C, where nothing is half done.
+    When nobody reads any more (`up | head`), or the file can be written no more, the run stops where nothing is half
+    done: the first as at Ctrl-C, the second as a fault of this machine.
     """
     from provisioner.report.console import Console, json_lines, to_all, to_file, while_read
 
     stream = sys.stdout if events else sys.stderr
     reader = json_lines(stream) if events else Console(stream, verbose=context.verbose)
-    unread = _Unread(stream)
-    session.safe_points.append(unread.check)
-    return to_all([to_file(session.run_dir / "events.jsonl"), while_read(reader, unread.found)])
+    unread, unkept = _Unread(stream), _Unkept(session)
+    session.safe_points += [unread.check, unkept.check]
+    return to_all([while_read(to_file(session.run_dir / "events.jsonl"), unkept.found),
+                   while_read(reader, unread.found)])
 
 
 class _Unread:
@@ -88,17 +92,37 @@ class _Unread:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._is_so = False
+        self._fault: OSError | None = None
 
-    def found(self) -> None:
+    def found(self, fault: OSError) -> None:
         """Write to nothing from now on: what stands in the stream's buffer would be the next fault."""
-        self._is_so = True
+        self._fault = fault
         to_nothing(self._stream.fileno())
 
     def check(self) -> None:
-        """Raise Interrupted when it is so: called where nothing is half done."""
-        if self._is_so:
-            raise Interrupted("Stopped.")
+        """Raise Interrupted when it is so, GateFailed for a full disk: called where nothing is half done."""
+        if self._fault is not None:
+            raise of_full_disk(self._fault, GateFailed) or Interrupted("Stopped.")
+
+
+class _Unkept:
+    """Whether the run's own record can be written no more: told where nothing is half done, never in between."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._told = False
+
+    def found(self, fault: OSError) -> None:
+        """Note that what comes from now on is not recorded here."""
+        self._session.not_kept = f"{self._session.run_dir / 'events.jsonl'}: {fault.strerror}"
+
+    def check(self) -> None:
+        """Raise GateFailed when it is so, once: called where nothing is half done."""
+        if self._session.not_kept and not self._told:
+            self._told = True
+            raise GateFailed(f"this machine: keeping the run's events: {self._session.not_kept}", code="events-lost",
+                             details=["stopped where nothing is half done; what was done stays done", NOT_KEPT],
+                             hint=f"df -h {self._session.run_dir}")
 
 
 def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:
@@ -121,6 +145,7 @@ def _end(context: Context, session: Session, seconds: float, plan: Plan) -> str:
     cluster = context.inventory.cluster
     changed = len(plan.changes) + len(plan.objects)
     left = [f"Left out: {', '.join(session.unreachable)}"] if session.unreachable else []
+    left += [f"{session.not_kept}. {NOT_KEPT}"] if session.not_kept else []
     left += ["Not all of what differs was asked for: see the plan"] if session.narrowed else []
     return "\n".join([
         f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {count(changed, 'change')}, "

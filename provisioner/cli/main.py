@@ -22,7 +22,7 @@ from provisioner.cli.context import Context
 from provisioner.cli.failure import failure_document, failure_text
 from provisioner.cli.streams import to_nothing
 from provisioner.cli.verbs import NOT_YET, SECTIONS, existing_verbs, suggest
-from provisioner.errors import Interrupted, KubewrightError, UsageFault
+from provisioner.errors import Interrupted, KubewrightError, UsageFault, of_full_disk
 
 PROG = "kubewright"
 COMPLETE_VAR = "_KUBEWRIGHT_COMPLETE"
@@ -101,11 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _tell(context, Interrupted("Stopped."))
     except BrokenPipeError:
         code = _reader_left()
+    except OSError as err:
+        full = of_full_disk(err, UsageFault)
+        if full is None:
+            raise
+        code = _tell(context, full)
+        _leave_what_is_full()
     return code if isinstance(code, int) else 0
 
 
 def _tell(context: Context, err: KubewrightError) -> int:
-    with suppress(BrokenPipeError):     # who has left needs no words
+    with suppress(OSError):     # who has left needs no words, and a full disk takes none
         click.echo(failure_text(err, context.pasted), err=True)
         if context.wants_json and not context.answered:
             context.print_json(failure_document(err, context.pasted))
@@ -138,6 +144,15 @@ def _reader_left() -> int:
     for stream in (sys.stdout, sys.stderr):
         to_nothing(stream.fileno())
     return 128 + signal.SIGPIPE
+
+
+def _leave_what_is_full() -> None:
+    """Write no more to a stream whose disk is full: what stands in its buffer would be the next fault."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            to_nothing(stream.fileno())
 
 
 def _open_closed_streams() -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from provisioner.errors import Interrupted, KubewrightError
+from provisioner.errors import GateFailed, Interrupted, KubewrightError, of_full_disk
 from provisioner.orchestrate import aside, gates, interrupt, journal, record, way_back
 from provisioner.orchestrate.phase import Phase
 from provisioner.orchestrate.probes import Probe
@@ -40,9 +40,9 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
         aside.raise_failed(session)
     except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
         later = [p.name for p in phases[started:]]
-        told = _interrupted(session, stop, later) if isinstance(stop, (KeyboardInterrupt, Interrupted)) else stop
-        if isinstance(stop, KubewrightError) and session.noting and not walked:
-            _name_the_way_on(session, stop)
+        told = _interrupted(session, stop, later) if isinstance(stop, (KeyboardInterrupt, Interrupted)) else _told(stop)
+        if isinstance(told, KubewrightError) and not isinstance(told, Interrupted) and session.noting and not walked:
+            _name_the_way_on(session, told)
         if not isinstance(stop, KeyboardInterrupt):     # who asked twice waits for no host
             journal.end(session, _status(told), time.monotonic() - began, _message(told), later)
         session.tell("run-end", status=_status(told), phase=phases[number].name, message=_message(told),
@@ -104,7 +104,13 @@ def _message(stop: BaseException) -> str:
     """Return what ended the phase in words; a bug's own words may hold anything, so only its name."""
     if isinstance(stop, KeyboardInterrupt):
         return "stopped at once"
+    stop = _told(stop)
     return stop.message if isinstance(stop, KubewrightError) else f"this is a bug: {type(stop).__name__}"
+
+
+def _told(stop: BaseException) -> BaseException:
+    """Return the fault as people are told it: this machine's full disk is none of ours."""
+    return of_full_disk(stop, GateFailed) or stop
 
 
 def _interrupted(session: Session, stop: BaseException, later: Sequence[str]) -> Interrupted:

@@ -58,6 +58,7 @@ class Session:
     LockHeld when it does not hold it any more: to be called right before an act that no host can refuse (on the API,
     etcd, HAProxy). `written` are the hosts that this run handed changes to, `gone_back` those that run what they kept
     and not what is desired.
+    `not_kept` says why the run's events are not recorded here any more, where they are not.
     `allowed` are the words after `--allow`; `foreign` says of hosts which
     other cluster they belong to, and what to do about it.
     Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`. `narrowed` says that
@@ -91,6 +92,7 @@ class Session:
     still_ours: Callable[[], None] = lambda: None
     failed: dict[str, KubewrightError] = field(default_factory=dict)
     narrowed: bool = False
+    not_kept: str = ""
     allowed: tuple[str, ...] = ()
     foreign: dict[str, tuple[str, str]] = field(default_factory=dict)
     proved: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

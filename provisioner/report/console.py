@@ -181,8 +181,8 @@ def json_lines(stream: TextIO) -> Emit:
     return write
 
 
-def while_read(reader: Emit, gone: Callable[[], None]) -> Emit:
-    """Return a reader that, when what it writes can be written no more, calls `gone` and hears nothing from then on.
+def while_read(reader: Emit, gone: Callable[[OSError], None]) -> Emit:
+    """Return a reader that, that, when it can write no more, tells `gone` why and hears nothing from then on.
 
     Whoever tells an event, often in the midst of a change, never meets the fault.
     """
@@ -192,9 +192,9 @@ def while_read(reader: Emit, gone: Callable[[], None]) -> Emit:
         try:
             for one in readers:
                 one(event)
-        except OSError:
+        except OSError as fault:
             readers.clear()
-            gone()
+            gone(fault)
 
     return write
 

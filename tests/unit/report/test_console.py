@@ -289,7 +289,7 @@ def test_a_reader_that_cannot_write_is_asked_no_more_and_nobody_who_tells_meets_
         if len(heard) == 2:
             raise BrokenPipeError
 
-    emit = while_read(reader, lambda: gone.append("left"))
+    emit = while_read(reader, lambda fault: gone.append("left"))
     for event in STORY[:4]:
         emit(event)
     assert (heard, gone) == (list(STORY[:2]), ["left"])
