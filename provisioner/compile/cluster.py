@@ -27,10 +27,16 @@ def compile_cluster(
     _refuse(cluster, facts, lock)
     site = ClusterContext(cluster, lock, secrets, public)
     contexts = [HostContext(site, host, facts[host.name]) for host in cluster.machines if host.name in facts]
+    nodes = [ctx for ctx in contexts if ctx.is_node]
     return Desired(
         hosts={ctx.name: compile_host(ctx) for ctx in contexts},
-        objects=objects(site, sorted({ctx.facts.arch for ctx in contexts if ctx.is_node})),
+        objects=objects(site, sorted({ctx.facts.arch for ctx in nodes}), resolves=any(_resolves(ctx) for ctx in nodes)),
         members=tuple(EtcdMember(host.name, host.address) for host in site.etcd_hosts))
+
+
+def _resolves(ctx: HostContext) -> bool:
+    """Say whether Pods of this node get a DNS server from it; a file that the inventory names is taken at its word."""
+    return bool(ctx.config("kubelet").get("resolvConf") or ctx.facts.resolv_conf)
 
 
 def _refuse(cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock) -> None:

@@ -33,7 +33,9 @@ def items(ctx: HostContext) -> Iterator[Item]:
     text = render(
         CONFIG, ca=pki.CA, certificate=pki.KUBELET_SERVING.path, key=pki.KUBELET_SERVING.key_path,
         ciphers=CIPHER_SUITES, dns_ip=ctx.cluster.dns_ip, domain=CLUSTER_DOMAIN, socket=CONTAINERD_SOCKET,
-        port=KUBELET, health_port=KUBELET_HEALTH)
+        port=KUBELET, health_port=KUBELET_HEALTH,
+        # Only where it must be: the host's own file names a stub, which in a Pod would be the Pod itself.
+        resolv_conf=ctx.facts.resolv_conf if ctx.facts.resolv_conf != "/etc/resolv.conf" else "")
     yield File(path=CONFIG, phase="node", component="kubelet", mode=0o600,
                content=merged(text, ctx.config("kubelet")))
     yield from directories(["/etc/kubewright/kubelet"], "node")

@@ -9,14 +9,15 @@ from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.compile.render import command_line, merged, render, variables_unset
+from provisioner.compile.runtime import CNI_CONFIG, WRITE_CNI_CONFIG
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import File, Item
 from provisioner.model.ports import FLANNEL_HEALTH
 
 NET_CONF = "/etc/kube-flannel/net-conf.json"
 SUBNET_ENV = "/run/flannel/subnet.env"
-WRITE_CNI_CONFIG = "/opt/kubewright/bin/write-cni-config"
-CNI_CONFIG = "/etc/cni/net.d/10-kubewright.conflist"
+# Where earlier versions wrote it; a containerd of somebody else's would take it there.
+OLD_CNI_CONFIG = "/etc/cni/net.d/10-kubewright.conflist"
 UNIT = "flanneld.service"
 INPUTS = (NET_CONF, pki.FLANNEL_KUBECONFIG, pki.CA, pki.KUBELET_CLIENT.path, WRITE_CNI_CONFIG, f"{BIN_DIR}/flanneld")
 
@@ -31,11 +32,13 @@ def items(ctx: HostContext) -> Iterator[Item]:
     text = render(NET_CONF, pods=ctx.cluster.network.pods[0])
     yield File(path=NET_CONF, phase="network", component="flannel",
                content=merged(text, ctx.config("flannel"), form="json"))
-    yield rendered(WRITE_CNI_CONFIG, "network", component="flannel", mode=0o755,
+    # Before containerd starts: it reads a directory in which a node that already has its subnet has its file.
+    yield rendered(WRITE_CNI_CONFIG, "runtime", component="flannel", mode=0o755,
                    subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG)
     yield from service(
         UNIT, "network", INPUTS, component="flannel", node=ctx.name, write_cni_config=WRITE_CNI_CONFIG,
-        cni_config_dir=str(PurePosixPath(CNI_CONFIG).parent), unset=variables_unset("FLANNELD", given),
+        cni_config_dir=str(PurePosixPath(CNI_CONFIG).parent), old_cni_config=OLD_CNI_CONFIG,
+        old_cni_config_dir=str(PurePosixPath(OLD_CNI_CONFIG).parent), unset=variables_unset("FLANNELD", given),
         command=command_line(f"{BIN_DIR}/flanneld", given))
 
 

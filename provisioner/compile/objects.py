@@ -22,9 +22,12 @@ COREDNS_DEFAULTS: dict[str, Any] = {"replicas": 2, "upstreams": ["/etc/resolv.co
 METRICS_SERVER_DEFAULTS: dict[str, Any] = {"replicas": 2}
 
 
-def objects(site: ClusterContext, arches: Sequence[str]) -> tuple[KubeObject, ...]:
-    """Return the objects in the order in which they are applied; `arches` are those of the nodes."""
-    addons = (*_coredns(site, arches), *_metrics_server(site, arches)) if arches else ()
+def objects(site: ClusterContext, arches: Sequence[str], *, resolves: bool = True) -> tuple[KubeObject, ...]:
+    """Return the objects in the order in which they are applied; `arches` are those of the nodes.
+
+    `resolves`: some node knows a DNS server for names outside the cluster.
+    """
+    addons = (*_coredns(site, arches, resolves), *_metrics_server(site, arches)) if arches else ()
     phases = [made for made in (tuple(_access(site)), addons) if made]
     return tuple(one for made in phases for one in (*made, record(made)))
 
@@ -60,8 +63,9 @@ def _access(site: ClusterContext) -> Iterator[KubeObject]:
     yield from _managed("access", "prober.yaml", namespace=PROBER_NAMESPACE, account=PROBER)
 
 
-def _coredns(site: ClusterContext, arches: Sequence[str]) -> Iterator[KubeObject]:
-    values = COREDNS_DEFAULTS | site.cluster.config.get("coredns", {})
+def _coredns(site: ClusterContext, arches: Sequence[str], resolves: bool) -> Iterator[KubeObject]:
+    # Told to forward to nobody, CoreDNS does not start.
+    values = COREDNS_DEFAULTS | ({} if resolves else {"upstreams": []}) | site.cluster.config.get("coredns", {})
     yield from _managed("addons", "coredns.yaml", image=_image(site, "coredns", arches), domain=CLUSTER_DOMAIN,
                         dns_ip=site.cluster.dns_ip, **values)
 

@@ -13,7 +13,6 @@ from provisioner.model.desired import Artifact, Directory, File, Item, Symlink, 
 STAMP = "/opt/kubewright/bin/stamp"
 INPUTS_DIR = "/etc/kubewright/inputs"
 BIN_DIR = "/usr/local/bin"
-CNI_BIN_DIR = "/opt/cni/bin"
 UNIT_DIR = "/etc/systemd/system"
 CREDENTIALS_DIR = "/run/credentials"
 

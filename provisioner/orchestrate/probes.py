@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from provisioner.compile import network, proxy, upkeep
+from provisioner.compile import network, proxy, runtime, upkeep
 from provisioner.compile import pki as table
 from provisioner.compile.context import CLUSTER_DOMAIN
 from provisioner.model.desired import HostDesired, Unit
@@ -120,7 +120,7 @@ def _rules(session: Session, host: str, unit: str) -> list[Probe]:
 def _cni(session: Session) -> list[Probe]:
     if session.cluster.network.plugin == "none":
         return []
-    return [{"name": "CNI configuration", "kind": "file", "path": network.CNI_CONFIG}]
+    return [{"name": "CNI configuration", "kind": "file", "path": runtime.CNI_CONFIG}]
 
 
 def vip_probes(session: Session) -> dict[str, list[Probe]]:

@@ -176,7 +176,7 @@ def unit_ids(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
 def managed_mtimes(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
     """Return inode and mtime of everything below the directories that we write."""
     places = ("/etc/kubernetes", "/etc/kubewright", "/etc/systemd/system", "/etc/haproxy", "/etc/containerd",
-              "/opt/kubewright", "/opt/cni", "/usr/local/bin", "/var/lib/kubelet/config.yaml", "/etc/sysctl.d")
+              "/opt/kubewright", "/usr/local/bin", "/var/lib/kubelet/config.yaml", "/etc/sysctl.d")
     return {host: lab.on(host, "find", *places, "-printf", "%p %i %T@\\n", check=False) for host in hosts}
 
 

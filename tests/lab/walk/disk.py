@@ -17,8 +17,8 @@ from provisioner.lab import nodes
 from tests.lab.conftest import Lab
 
 PLACES = ("etc/kubernetes", "etc/kubewright", "etc/systemd/system", "etc/haproxy", "etc/keepalived", "etc/containerd",
-          "etc/cni", "etc/crictl.yaml", "etc/kube-flannel", "etc/sysctl.d", "etc/modules-load.d", "opt/kubewright",
-          "opt/cni", "usr/local/bin", "var/lib/kubewright")
+          "etc/crictl.yaml", "etc/kube-flannel", "etc/sysctl.d", "etc/modules-load.d", "opt/kubewright",
+          "usr/local/bin", "var/lib/kubewright")
 KUBELET = "var/lib/kubelet"     # lies on the machine's own disk
 # Whole by themselves, whatever the bytes: certificates and keys are made anew by every run that needs them, and what
 # the applier notes for itself changes with every step.

@@ -94,7 +94,8 @@ def test_a_text_of_config_is_read_back_as_that_text(word: str, reader: Any) -> N
 @pytest.mark.parametrize("word", WORDS)
 def test_a_text_in_json_and_toml_is_read_back_as_that_text(word: str) -> None:
     assert json.loads(render("/etc/kube-flannel/net-conf.json", pods=word))["Network"] == word
-    text = render("/etc/containerd/config.toml", sandbox=word, cni_bin_dir=word, may_lower_oom_score=True)
+    text = render("/etc/containerd/config.toml", sandbox=word, cni_config_dir=word, cni_bin_dir=word,
+                  may_lower_oom_score=True)
     toml = tomllib.loads(text)
     assert toml["plugins"]["io.containerd.cri.v1.images"]["pinned_images"]["sandbox"] == word
 
