@@ -39,6 +39,7 @@ def _looked(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
         "swap": kernel.swap(host),
         "product": _product(host),
         "forward_drops": network.forward_drops(host, request.get("pods", ())),
+        "services_of_others": network.services_of_others(host),
         "links": {path: os.readlink(host.at(path)) for path in request.get("own", ()) if os.path.islink(host.at(path))},
         "packages": sources.look(host, request.get("packages", ())),
         "others": others.look(host, request.get("files", ())),

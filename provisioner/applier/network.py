@@ -77,6 +77,27 @@ def forward_drops(host: Host, pods: Sequence[str]) -> list[str]:
     return found
 
 
+def services_of_others(host: Host) -> list[str]:
+    """Return the iptables chains of another kube-proxy that still have rules, as `nat KUBE-SERVICES`.
+
+    They see a packet for a Service before ours do. Each chain's text is one that iptables or nft understands.
+    """
+    return [f"{table} KUBE-SERVICES" for table in ("nat", "filter") if _has_rules(host, table, "KUBE-SERVICES")]
+
+
+def _has_rules(host: Host, table: str, chain: str) -> bool:
+    """Ask iptables where there is one (it knows which of its two ways is in use), else nft."""
+    try:
+        return "\n-A " in f"\n{host.run(['iptables', '-t', table, '-S', chain])}"
+    except Fault:
+        pass
+    try:
+        lines = host.run(["nft", "list", "chain", "ip", table, chain]).splitlines()
+    except Fault:
+        return False
+    return any(line.startswith("\t\t") for line in lines)
+
+
 def forward_chains(listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return others' base chains that see what is forwarded, of what `nft -j list chains` says."""
     chains = [entry["chain"] for entry in listed if "chain" in entry]

@@ -65,6 +65,7 @@ class Inspection:
     disks: tuple[Disk, ...] = ()
     swap: str = "off"                # the state string of the item `swap`
     forward_drops: tuple[str, ...] = ()  # chains of others that drop what is forwarded for Pods, each with why
+    services_of_others: tuple[str, ...] = ()    # iptables chains of another kube-proxy that still have rules
     product: str = ""                # the machine's own UUID; empty in a container, where it is the machine's below
     links: Mapping[str, str] = field(default_factory=dict)      # those of our directories that are links -> where to
     packages: Packages = field(default_factory=Packages)

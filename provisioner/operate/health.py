@@ -123,11 +123,16 @@ def of_vip(vip: str, holders: Sequence[str], balancers: Sequence[str], unseen: C
             yield Finding("vip", "", "error", f"VIP {vip} is on no host; it belongs on exactly one", "")
 
 
-def of_nodes(wanted: Sequence[str], nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Judge the Nodes: each of the inventory is registered and Ready."""
+CNI = "cni"         # findings that only say: the Pod network, which the inventory leaves to others, is missing
+
+
+def of_nodes(wanted: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], *, own: bool = False) -> Iterator[Finding]:
+    """Judge the Nodes: each of the inventory is registered and Ready. `own`: the Pod network is left to others."""
     for host in wanted:
         node = nodes.get(host)
-        if node is None or not kube.is_ready(node):
+        if own and node is not None and kube.waits_for_cni(node):
+            yield Finding(CNI, host, "error", "waits for a CNI", "kubectl apply -f YOUR-NETWORK.yaml")
+        elif node is None or not kube.is_ready(node):
             why = kube.why_not_ready(node) if node is not None else "not registered"
             yield Finding("nodes", host, "error", f"kubelet: {why}", "")
 

@@ -33,6 +33,7 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("v1", "ServiceAccount"): ("serviceaccounts", True),
     ("v1", "Node"): ("nodes", False),
     ("v1", "Pod"): ("pods", True),
+    ("v1", "Event"): ("events", True),
     ("apps/v1", "Deployment"): ("deployments", True),
     ("apps/v1", "DaemonSet"): ("daemonsets", True),
     ("policy/v1", "PodDisruptionBudget"): ("poddisruptionbudgets", True),
@@ -277,3 +278,8 @@ def why_not_ready(node: Mapping[str, Any]) -> str:
     """Return the Ready condition's message."""
     conditions = node.get("status", {}).get("conditions", ())
     return next((str(c.get("message") or c.get("reason")) for c in conditions if c["type"] == "Ready"), "no status yet")
+
+
+def waits_for_cni(node: Mapping[str, Any]) -> bool:
+    """Say whether a node lacks nothing but a network for its Pods: its kubelet says so, in the runtime's own word."""
+    return not is_ready(node) and "NetworkPluginNotReady" in why_not_ready(node)

@@ -207,9 +207,13 @@ def phase_holds(
 
 def wait_until(
     session: Session, what: str, look: Callable[[], str], deadline: float = DEADLINE, *, when: str = "after",
-    proof: str = "",
+    proof: str = "", blame: Callable[[], tuple[str, Sequence[str]]] = lambda: ("kubewright status", ()),
 ) -> None:
-    """Poll `look` until it returns no reason to wait; GateFailed carries its last one. `proof` says what then holds."""
+    """Poll `look` until it returns no reason to wait; GateFailed carries its last one.
+
+    `proof` says what then holds; `blame` is asked once, in the end, for a command that shows more and for what was seen
+    that may be the cause.
+    """
     began = told = time.monotonic()
     end = began + deadline
     while True:
@@ -217,8 +221,9 @@ def wait_until(
             reason = look()
         except KubewrightError as fault:
             reason = fault.message
-        late = GateFailed(f"gate {when} {what}: not so after {deadline:.0f} s: {reason}", hint="kubewright status")
         if not reason or time.monotonic() >= end:
+            hint, causes = blame() if reason else ("", ())
+            late = GateFailed(f"gate {when} {what}: not so after {deadline:.0f} s: {reason}", details=causes, hint=hint)
             record.of_gate(session, what, when, proved=[proof or what], seconds=time.monotonic() - began,
                            fault=late if reason else None)
             if not reason:
@@ -336,25 +341,17 @@ def vip_answers(session: Session, *, when: str = "after") -> None:
 
 
 def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> None:
-    """Prove that every node of the inventory is Ready."""
+    """Prove that every node of the inventory is Ready, but for the Pod network where that is left to others.
+
+    `session.waits_for_cni` has those that lack just that.
+    """
     wanted = session.answering(session.cluster.nodes) if hosts is None else hosts
+    own = session.cluster.network.plugin == "none"
 
     def look() -> str:
         nodes = {str(n["metadata"]["name"]): n for n in session.kube().nodes()}
-        return "; ".join(f"{f.host}: {f.saw.removeprefix('kubelet: ')}" for f in health.of_nodes(wanted, nodes))
+        found = list(health.of_nodes(wanted, nodes, own=own))
+        session.waits_for_cni = tuple(f.host for f in found if f.check == health.CNI)
+        return "; ".join(f"{f.host}: {f.saw.removeprefix('kubelet: ')}" for f in found if f.check != health.CNI)
 
     wait_until(session, "network", look, proof=f"Ready: {', '.join(wanted)}")
-
-
-def deployment_is_available(session: Session, namespace: str, name: str) -> None:
-    """Prove that all replicas of a Deployment's present generation are available.
-
-    While this run does without a node, one is enough: the others may have been there.
-    """
-    missing = any(host.name in session.unreachable for host in session.cluster.nodes)
-
-    def look() -> str:
-        body = session.kube().get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
-        return health.of_deployment(body, missing=missing)
-
-    wait_until(session, "addons", look, proof=f"all replicas of {namespace}/{name} are available")

@@ -6,6 +6,7 @@ What a question finds is judged in operate/health.py. Everything here only reads
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -74,7 +75,12 @@ def holds(session: Session) -> None:
     What is asked of each host by itself has its own gate before, which tells host by host what it waits for.
     """
     proof = "; ".join(question.doc for question in OF_CLUSTER)
-    gates.wait_until(session, "verify", lambda: "; ".join(lines(look(session, OF_CLUSTER).ill)), proof=proof)
+    gates.wait_until(session, "verify", lambda: "; ".join(lines(_unfit(session))), proof=proof)
+
+
+def _unfit(session: Session) -> list[Finding]:
+    """Return what `up` waits for: all that is ill, but for a Pod network that is left to others."""
+    return [f for f in look(session, OF_CLUSTER).ill if f.check != judge.CNI]
 
 
 def lines(findings: Iterable[Finding]) -> list[str]:
@@ -85,6 +91,7 @@ def lines(findings: Iterable[Finding]) -> list[str]:
 
 def probes_of_hosts(session: Session) -> dict[str, dict[str, list[Probe]]]:
     """Return what must hold on each host: by phase, and under `verify` what many have a part in."""
+    _see_network(session)
     desired = session.the_plan.desired.hosts
     found = {host: {phase: host_probes(session, host, phase, again=True)
                     for phase in dict.fromkeys(item.phase for item in of_host.items)}
@@ -94,6 +101,13 @@ def probes_of_hosts(session: Session) -> dict[str, dict[str, list[Probe]]]:
         for host, probes in more.items():
             found.get(host, {}).setdefault("verify", []).extend(probes)
     return found
+
+
+def _see_network(session: Session) -> None:
+    """Note which nodes wait for a Pod network that is left to others: what is asked of them depends on it."""
+    if session.cluster.network.plugin == "none":
+        with contextlib.suppress(KubewrightError):      # that the API does not answer is told by its own question
+            list(_nodes(session, Sight()))
 
 
 def _hosts(session: Session, sight: Sight) -> Iterator[Finding]:
@@ -185,7 +199,10 @@ def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
         if not closed:          # that it is closed was told for etcd
             yield _of_api(fault)
         return
-    yield from judge.of_nodes(session.answering(session.cluster.nodes), sight.nodes)
+    own = session.cluster.network.plugin == "none"
+    found = list(judge.of_nodes(session.answering(session.cluster.nodes), sight.nodes, own=own))
+    session.waits_for_cni = tuple(f.host for f in found if f.check == judge.CNI)
+    yield from found
 
 
 def _of_api(fault: KubewrightError) -> Finding:
@@ -223,6 +240,8 @@ def _leases(session: Session, client: Kube) -> Iterator[Finding]:
 
 def _addons(session: Session, client: Kube) -> Iterator[Finding]:
     """Ask for what runs in the cluster for everybody: DNS, metrics, and what the API servers hand on to them."""
+    if set(session.answering(session.cluster.nodes)) <= set(session.waits_for_cni):
+        return      # nothing can run yet: that is one cause, and told of the nodes
     missing = any(host.name in session.unreachable for host in session.cluster.nodes)
     for item in session.the_plan.desired.objects:
         kind = item.body["kind"]

@@ -19,7 +19,7 @@ from provisioner.model.ports import (
 from provisioner.orchestrate.session import Session
 
 Probe = dict[str, Any]
-DNS = "cluster DNS"
+DNS, SERVICE = "cluster DNS", "Service address of the API"
 API_IS_READY = "kube-apiserver /readyz"
 
 
@@ -98,8 +98,8 @@ def node_probes(session: Session, host: str) -> list[Probe]:
     """
     cluster = session.cluster
     service = str(cluster.kubernetes_service_ip)
-    found = [https(f"Service address {service}", service, 443)]
-    if cluster.network.plugin == "none":
+    found = [https(SERVICE, service, 443)]
+    if host in session.waits_for_cni:
         return found
     device = upkeep.overlay_device(cluster, cluster.machine(host))
     peers = {h.name: h.address for h in cluster.nodes if h.name not in (host, *session.unreachable)}

@@ -64,7 +64,8 @@ class Session:
     Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`. `narrowed` says that
     not all of what differs is in the plan; `made` counts the changes that were made, and `noting` says that control
     planes are told of this run (journal.py). `proved` are the gates' probes that were seen to hold on each host since
-    anything was done.
+    anything was done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the inventory
+    leaves to others.
     """
 
     inventory: Inventory
@@ -96,6 +97,7 @@ class Session:
     allowed: tuple[str, ...] = ()
     foreign: dict[str, tuple[str, str]] = field(default_factory=dict)
     proved: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    waits_for_cni: tuple[str, ...] = ()
     made: int = 0
     noting: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)

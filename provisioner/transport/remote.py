@@ -209,6 +209,7 @@ def inspection_of(answer: Mapping[str, Any]) -> Inspection:
         there=frozenset(answer["there"]),
         disks=tuple(Disk(tuple(d["paths"]), d["free_mib"]) for d in answer["disks"]),
         swap=str(answer["swap"]), forward_drops=tuple(answer["forward_drops"]), product=str(answer["product"]),
+        services_of_others=tuple(answer["services_of_others"]),
         links=dict(answer["links"]), packages=_packages_of(answer["packages"]),
         others=dict(answer["others"]),
         sysctls=tuple((file, key, value) for file, key, value in answer["sysctls"]),

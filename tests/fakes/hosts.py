@@ -213,6 +213,7 @@ class FakeHosts:
     balancers: dict[str, FakeBalancer] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)                     # whose HAProxy does not answer
     now: float = 1000.0                                             # every host's boot clock
+    inspections: dict[str, Inspection] = field(default_factory=dict)
     poison: str = ""                                                # no unit stays up that has read this text
 
     def __post_init__(self) -> None:
@@ -230,6 +231,7 @@ class FakeHosts:
         patch.setattr(preflight, "ask", lambda session, hosts: dict.fromkeys(hosts, (ROOM, ())))
         patch.setattr(remote, "probe", self.probe)
         patch.setattr(remote, "read", self.read)
+        patch.setattr(remote, "inspect", lambda connection, question: self.inspections.get(connection.name, ROOM))
         patch.setattr(remote, "kept", self.kept)
         patch.setattr(remote, "journal", self.journal)
         patch.setattr(remote, "ask", self.ask)

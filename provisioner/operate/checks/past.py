@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from provisioner.compile import system
+from provisioner.compile.context import config_of
 from provisioner.compile.etcd import DATA_DIR
+from provisioner.compile.runtime import CNI_DIRS
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.inspection import Packages
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 # Directories of ours; one that is a link is refused when it is made, since whoever can write there would lead us away.
-OWN = (DATA_DIR, "/etc/cni", "/etc/cni/net.d", "/etc/containerd", "/etc/haproxy", "/etc/keepalived",
+OWN = (DATA_DIR, *(path for pair in CNI_DIRS.values() for path in pair), "/etc/containerd", "/etc/haproxy",
+       "/etc/keepalived",
        "/etc/kube-flannel", "/etc/kubernetes", "/etc/kubernetes/pki", "/etc/kubernetes/pki/etcd", "/etc/kubewright",
-       "/opt/cni", "/opt/cni/bin", "/opt/kubewright", "/opt/kubewright/bin", "/var/lib/kubelet", "/var/lib/kubewright")
+       "/opt/kubewright", "/opt/kubewright/bin", "/var/lib/kubelet", "/var/lib/kubewright")
 _PACKAGED = ("/usr/lib/", "/lib/")      # defaults of packages are there to be overruled
 DEBIAN = "deb http://deb.debian.org/debian bookworm main"
 
@@ -78,6 +81,39 @@ def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
         yield ("error" if seen.cluster.network.plugin != "none" else "warning",
                f"its firewall drops what is forwarded for Pods: {chain}",
                f"on {host.name}: let {pods} through there, from and to, or: {_opened(chain)}")
+
+
+def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that no rules of another kube-proxy are left: they catch packets for Services before ours see them."""
+    config = config_of(seen.cluster, host.host, "kube-proxy")
+    if not host.inspection or not host.host.is_node or config.get("mode", "nftables") != "nftables":
+        return
+    for chain in host.inspection.services_of_others:
+        table, name = chain.split()
+        yield ("error", f"rules of another kube-proxy are left in iptables' {chain}: they catch what is for Services",
+               f"on {host.name}: iptables -t {table} -F {name}")
+
+
+def resolver(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that a node knows a DNS server which its Pods reach too, unless the inventory names one.
+
+    Where no node knows one, CoreDNS is told to ask nobody; where some do, it would not start on those that do not.
+    """
+    if not host.host.is_node or _resolves(seen, host):
+        return
+    others = [other for other in seen.hosts.values() if other.host.is_node and _resolves(seen, other)]
+    saw = "/etc/resolv.conf names no DNS server that Pods reach"
+    cure = (f"on {host.name}: name one there; or in cluster.yaml: config: {{coredns: {{upstreams: [ADDRESS]}}}}, "
+            "[] for none")
+    if others:
+        yield "error", f"{saw}, those of other nodes do: CoreDNS starts on those only", cure
+    else:
+        yield "warning", f"{saw}: they will know the names of this cluster only", cure
+
+
+def _resolves(seen: Seen, host: HostSeen) -> bool:
+    named = "upstreams" in seen.cluster.config.get("coredns", {})
+    return bool(named or config_of(seen.cluster, host.host, "kubelet").get("resolvConf") or host.facts.resolv_conf)
 
 
 def _opened(chain: str) -> str:

@@ -37,6 +37,8 @@ CHECKS: tuple[Check, ...] = (
     Check("sysctl", "no file sets the kernel otherwise at boot", each(past.sysctls), asked=inspected),
     Check("packages", "missing packages can be had", each(past.packages), asked=inspected),
     Check("firewall", "no firewall drops what is forwarded for Pods", each(past.firewall), asked=inspected),
+    Check("services", "no rules of another kube-proxy", each(past.services), asked=inspected),
+    Check("resolver", "a DNS server that Pods reach", each(past.resolver)),
     Check("vip", "no other machine has the VIP", past.vip_is_free, asked=past.heard),
     Check("ports", "nobody else on the ports we need", each(occupied.ports_free), asked=inspected),
     Check("services", "no service of others under our names", each(occupied.services), asked=inspected),

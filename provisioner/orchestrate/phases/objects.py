@@ -10,7 +10,7 @@ from provisioner.model.desired import KubeObject
 from provisioner.operate import health, pki
 from provisioner.operate.kube import Kube, make_changes, object_path
 from provisioner.operate.tls_secrets import with_leaf
-from provisioner.orchestrate import gates, record
+from provisioner.orchestrate import gates, record, workloads
 from provisioner.orchestrate.phase import counted
 from provisioner.orchestrate.session import Session
 
@@ -54,13 +54,26 @@ def admin_is_admitted(session: Session) -> None:
 
 
 def addons_are_available(session: Session) -> None:
-    """Prove that every Deployment of ours is available, then that the API servers reach what they hand on to it."""
+    """Prove that every Deployment of ours is available, then that the API servers reach what they hand on to it.
+
+    Where the inventory leaves the Pod network to others and no node has one yet, nothing can run: that is for a later
+    run to prove.
+    """
+    if _nodes_have_no_network(session):
+        return
     bodies = [o.body for o in session.the_plan.desired.objects]
     for metadata in (b["metadata"] for b in bodies if b["kind"] == "Deployment"):
-        gates.deployment_is_available(session, metadata["namespace"], metadata["name"])
+        workloads.deployment_is_available(session, metadata["namespace"], metadata["name"])
     for body in (b for b in bodies if b["kind"] == "APIService"):
         gates.wait_until(session, "addons", _reached(session, body),
                          proof=f"the API servers reach {body['metadata']['name']}")
+
+
+def _nodes_have_no_network(session: Session) -> bool:
+    if session.cluster.network.plugin != "none":
+        return False
+    gates.nodes_are_ready(session)
+    return len(session.waits_for_cni) == len(session.answering(session.cluster.nodes))
 
 
 def _reached(session: Session, body: Mapping[str, Any]) -> Callable[[], str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from provisioner.errors import GateFailed
 from provisioner.model.applied import Applied
 from provisioner.operate import nodes
-from provisioner.orchestrate import applied, gates, health, record
+from provisioner.orchestrate import applied, gates, health, record, workloads
 from provisioner.orchestrate.carry import apply_batch
 from provisioner.orchestrate.phase import counted
+from provisioner.orchestrate.probes import DNS, SERVICE
 from provisioner.orchestrate.session import Session
+
+FORWARDED = (DNS, SERVICE)      # what other rules on the nodes may keep from its way
 
 
 def mark_nodes(session: Session) -> str:
@@ -24,8 +28,14 @@ def mark_nodes(session: Session) -> str:
 
 def cluster_is_healthy(session: Session) -> None:
     """Prove in one round per host that every unit is current and answers, then the cluster as a whole."""
-    gates.hosts_hold(session, {host: [p for probes in of_phase.values() for p in probes]
-                               for host, of_phase in health.probes_of_hosts(session).items()}, "verify")
+    probes = health.probes_of_hosts(session)
+    try:
+        gates.hosts_hold(session, {h: [p for of in of_phase.values() for p in of] for h, of_phase in probes.items()},
+                         "verify")
+    except GateFailed as fault:
+        if any(f"{name}:" in fault.message for name in FORWARDED):
+            fault.details = (*fault.details, *workloads.in_the_way(session))
+        raise
     health.holds(session)
 
 

@@ -109,3 +109,23 @@ def test_the_file_that_names_servers_which_pods_reach(box: FakeHost, name: str) 
     for path, text in RESOLVERS[name]["files"].items():
         box.put(path, text)
     assert resolver.resolv_conf(box.host) == RESOLVERS[name]["is"]
+
+
+@pytest.mark.parametrize(("said", "found"), [
+    ("echo '-N KUBE-SERVICES'; echo '-A KUBE-SERVICES -d 10.96.0.1/32 -j DNAT --to-destination 192.0.2.1:6443'",
+     ["nat KUBE-SERVICES", "filter KUBE-SERVICES"]),
+    ("echo '-N KUBE-SERVICES'", []),
+    ("echo 'iptables: No chain/target/match by that name.' >&2; exit 1", []),
+])
+def test_rules_that_another_kube_proxy_left_are_found_and_an_empty_chain_is_none(
+        box: FakeHost, tmp_path: Path, said: str, found: list[str]) -> None:
+    program(tmp_path, "iptables", said)
+    program(tmp_path, "nft", "echo 'Error: No such file or directory' >&2; exit 1")
+    assert network.services_of_others(box.host) == found
+
+
+def test_without_iptables_nft_is_asked_for_them(box: FakeHost, tmp_path: Path) -> None:
+    chain = "table ip nat {\n\tchain KUBE-SERVICES {\n\t\tip daddr 10.96.0.1 accept\n\t}\n}"
+    program(tmp_path, "iptables", "exit 127")
+    program(tmp_path, "nft", f"[ $4 = nat ] || exit 1; cat <<'E'\n{chain}\nE")
+    assert network.services_of_others(box.host) == ["nat KUBE-SERVICES"]

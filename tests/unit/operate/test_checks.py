@@ -55,7 +55,8 @@ def inspection_of(seen: Case) -> Inspection:
         sysctls=tuple((file, key, value) for file, key, value in seen.get("sysctls", ())),
         others=seen.get("others", {}),
         holders=tuple(seen["holders"]) if "holders" in seen else None,
-        forward_drops=tuple(seen.get("forward_drops", ())))
+        forward_drops=tuple(seen.get("forward_drops", ())),
+        services_of_others=tuple(seen.get("services_of_others", ())))
 
 
 def seen_of(case: Case) -> Seen:

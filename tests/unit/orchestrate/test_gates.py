@@ -10,7 +10,7 @@ from provisioner.applier.probe import KINDS
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.phases import PHASES
 from provisioner.operate.kube import object_path
-from provisioner.orchestrate import gates
+from provisioner.orchestrate import gates, workloads
 from provisioner.orchestrate.phases.verify import cluster_is_healthy, mark_nodes
 from provisioner.orchestrate.probes import host_probes, node_probes
 from provisioner.orchestrate.session import Session
@@ -266,11 +266,11 @@ def test_a_deployment_counts_only_with_all_replicas_of_its_present_generation(
     instant(monkeypatch)
     session = surveyed(built)
     path = next(object_path(o.body) for o in session.the_plan.desired.objects if o.body["kind"] == "Deployment")
-    gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
+    workloads.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
     built.api.objects[path] |= {"status": status, "spec": {"replicas": 2}}
     built.api.objects[path]["metadata"]["generation"] = 1
     with pytest.raises(GateFailed, match=reason):
-        gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
+        workloads.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
 
 
 def test_without_a_node_one_replica_of_a_deployment_is_enough_but_none_is_not(built: World,
@@ -281,10 +281,10 @@ def test_without_a_node_one_replica_of_a_deployment_is_enough_but_none_is_not(bu
     path = next(object_path(o.body) for o in session.the_plan.desired.objects if o.body["kind"] == "Deployment")
     status = built.api.objects[path]["status"]
     status["availableReplicas"] = 1
-    gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
+    workloads.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
     status["availableReplicas"] = 0
     with pytest.raises(GateFailed, match="0 of 2 replicas"):
-        gates.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
+        workloads.deployment_is_available(session, "kube-system", path.rpartition("/")[2])
 
 
 def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> None:
@@ -306,7 +306,7 @@ def test_a_network_of_one_s_own_is_not_waited_for(tmp_path: Any, monkeypatch: py
     session = surveyed(world)
     assert {p["name"] for h in session.the_plan.desired.hosts for p in host_probes(session, h, "network")} == {
         "kubewright-network-watch.service"}
-    assert [p["name"] for p in node_probes(session, "w1")] == ["Service address 10.96.0.1"]
+    assert [p["name"] for p in node_probes(session, "w1")] == ["Service address of the API", "cluster DNS"]
 
 
 def test_every_node_is_asked_for_its_rules_its_ways_to_all_others_a_service_and_dns(built: World) -> None:
