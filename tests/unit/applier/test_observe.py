@@ -44,9 +44,9 @@ def test_the_facts_are_exactly_the_fields_of_the_models_facts(furnished: FakeHos
 
 def test_pods_interfaces_and_link_local_addresses_are_left_out(furnished: FakeHost) -> None:
     assert facts.gather(furnished.host)["interfaces"] == [
-        {"name": "lo", "addresses": ["127.0.0.1/8"], "mtu": 65536},
-        {"name": "host0", "addresses": ["10.77.0.11/24"], "mtu": 1500},
-        {"name": "eth1", "addresses": [], "mtu": 9000}]
+        {"name": "lo", "addresses": ["127.0.0.1/8"], "mtu": 65536, "mac": ""},
+        {"name": "host0", "addresses": ["10.77.0.11/24"], "mtu": 1500, "mac": ""},
+        {"name": "eth1", "addresses": [], "mtu": 9000, "mac": ""}]
 
 
 def test_a_capability_and_cgroup_v2_are_read_from_where_the_kernel_says_them(furnished: FakeHost) -> None:

@@ -101,6 +101,16 @@ def test_what_is_there_is_left_alone(kernel: Kernel) -> None:
     assert kernel.watch("flanneld.service", looks=20) == []
 
 
+def test_a_device_that_is_lost_before_the_new_start_was_looked_at_is_seen_all_the_same(kernel: Kernel) -> None:
+    lost = ["flanneld.service"] * 2
+    assert kernel.watch("flanneld.service", ":", ": >route", "echo b >run; : >fdb; : >neigh", looks=6) == lost
+
+
+def test_a_cluster_that_shrank_to_one_node_costs_one_restart(kernel: Kernel) -> None:
+    assert kernel.watch("flanneld.service", ":", ": >fdb; : >neigh; : >route", "echo b >run", looks=40) == [
+        "flanneld.service"]
+
+
 def test_the_address_that_a_node_had_before_its_boot_is_no_loss(kernel: Kernel) -> None:
     stale = "echo '10.244.3.0 lladdr aa:bb:cc:dd:ee:03 PERMANENT' >>neigh;" \
             "echo '10.244.3.0/24 via 10.244.3.0 onlink' >>route;" \
@@ -111,13 +121,13 @@ def test_the_address_that_a_node_had_before_its_boot_is_no_loss(kernel: Kernel) 
 def test_a_service_that_is_merely_starting_is_left_alone(kernel: Kernel) -> None:
     for chain in PROXY:
         (kernel.place / "nft" / chain).unlink()
-    assert kernel.watch("kube-proxy.service", looks=10) == []
+    assert kernel.watch("kube-proxy.service", looks=5) == []
 
 
 def test_rules_that_never_come_are_asked_for_ever_more_rarely(kernel: Kernel) -> None:
     for chain in PROXY:
         (kernel.place / "nft" / chain).unlink()
-    assert kernel.watch("kube-proxy.service", looks=80) == ["kube-proxy.service"] * 2     # after 12 looks, then 24
+    assert kernel.watch("kube-proxy.service", looks=40) == ["kube-proxy.service"] * 2     # after 6 looks, then 12
 
 
 def test_a_unit_that_does_not_run_is_not_started(kernel: Kernel) -> None:
@@ -132,7 +142,7 @@ def test_what_was_seen_is_kept_over_a_restart_of_the_program(kernel: Kernel) -> 
     assert kernel.watch("kube-proxy.service", ":") == []
     for chain in PROXY:
         (kernel.place / "nft" / chain).unlink()
-    assert kernel.watch("kube-proxy.service", looks=9) == ["kube-proxy.service"]
+    assert kernel.watch("kube-proxy.service", looks=4) == ["kube-proxy.service"]
 
 
 @pytest.mark.parametrize(("config", "units", "device"), [

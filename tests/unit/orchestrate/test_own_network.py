@@ -83,7 +83,7 @@ def test_a_node_that_is_not_ready_for_another_reason_is_waited_for(
     own.api.put("/api/v1/nodes/w1", waiting("w1", "Kubelet stopped posting node status."))
     session = own.session()
     survey(session)
-    with pytest.raises(GateFailed, match="w1: Kubelet stopped posting node status"):
+    with pytest.raises(GateFailed, match="w1: kubelet: Kubelet stopped posting node status"):
         prove_and_record(session)
 
 
@@ -92,7 +92,7 @@ def test_with_a_network_of_ours_a_node_without_one_is_a_fault(built: World, monk
     session = built.session()
     survey(session)
     built.api.put("/api/v1/nodes/w1", waiting("w1"))
-    with pytest.raises(GateFailed, match="w1: container runtime network not ready"):
+    with pytest.raises(GateFailed, match="w1: kubelet: container runtime network not ready"):
         cluster_is_healthy(session)
     assert session.waits_for_cni == ()
 
