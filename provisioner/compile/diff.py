@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from provisioner.compile import fields
@@ -39,12 +39,23 @@ def of_lost_nodes(
 ) -> tuple[Change, ...]:
     """Return the restarts that bring Nodes back: of hosts that the API does not have (`registered`), or cannot reach.
 
-    Only of units that run and are to run on as they are: what is `planned` to start or restart tells the API anyway.
+    What is `planned` to start or restart tells the API anyway.
+    """
+    return again(desired, observed, planned, lambda host, unit: _why_again(host, unit, registered, connected))
+
+
+def again(
+    desired: Desired, observed: Mapping[str, HostObserved], planned: Iterable[Change],
+    why: Callable[[str, Unit], str],
+) -> tuple[Change, ...]:
+    """Return the restarts of units that run and are to run on as they are, where `why` (host, unit) gives a reason.
+
+    Each is for the very process that was observed: one that was started since has no need of it.
     """
     busy = {(c.host, c.path) for c in planned if c.kind == Unit.kind}
     changes = []
     for host, item in ((h, i) for h in desired.hosts.values() for i in h.items if isinstance(i, Unit)):
-        reason = _why_again(host.name, item, registered, connected)
+        reason = why(host.name, item)
         seen = observed.get(host.name)
         if reason and seen and (host.name, item.path) not in busy:
             state, extra = seen.state(item.kind, item.path), seen.extra(item.kind, item.path)

@@ -20,7 +20,7 @@ from provisioner.operate import health as judge
 from provisioner.operate.checks.finding import Finding, grouped
 from provisioner.operate.etcd import EtcdStatus
 from provisioner.operate.kube import ApiFault, Kube, object_path
-from provisioner.orchestrate import gates
+from provisioner.orchestrate import gates, lapsed
 from provisioner.orchestrate.probes import API_IS_READY, Probe, host_probes, node_probes, vip_probes
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
@@ -149,7 +149,8 @@ def _of_probes(host: str, asked: Mapping[str, list[Probe]], results: Iterable[Ma
             if name == API_IS_READY:
                 sight.api[host], name = bool(answer["ok"]), "API"
             if not answer["ok"] and (not is_down or name == "API"):
-                yield Finding("probes", host, "error", f"{name}: {answer['reason']}", str(probe.get("cure", "")))
+                yield Finding("probes", host, "error", f"{name}: {answer['reason']}",
+                              "kubewright up" if probe["kind"] in lapsed.GONE else "")
 
 
 def _members(session: Session, sight: Sight) -> Iterator[Finding]:

@@ -101,12 +101,26 @@ def node_probes(session: Session, host: str) -> list[Probe]:
     found = [https(SERVICE, service, 443)]
     if host in session.waits_for_cni:
         return found
-    device = upkeep.overlay_device(cluster, cluster.machine(host))
-    peers = {h.name: h.address for h in cluster.nodes if h.name not in (host, *session.unreachable)}
-    if device:
-        found.append({"name": "Pod network", "kind": "ways", "device": device, "peers": peers})
+    found += _ways(session, host, session.answering(cluster.nodes))
     return [*found, {"name": DNS, "kind": "dns", "server": cluster.dns_ip, "answer": service,
                      "query": f"kubernetes.default.svc.{CLUSTER_DOMAIN}"}]
+
+
+def lasting_probes(session: Session, host: str, connected: Collection[str]) -> dict[str, list[Probe]]:
+    """Return what units have written into a node's kernel, and do not write again by themselves, by unit.
+
+    `connected` are the Nodes that say how their Pods are reached: to others there is no way yet, and nobody's fault.
+    """
+    found = {proxy.UNIT: _rules(session, host, proxy.UNIT),
+             network.UNIT: [*_rules(session, host, network.UNIT), *_ways(session, host, connected)]}
+    return {unit: probes for unit, probes in found.items() if probes}
+
+
+def _ways(session: Session, host: str, nodes: Collection[str]) -> list[Probe]:
+    """Return the probe of the ways to other nodes' Pods, where there is one device for all of them."""
+    device = upkeep.overlay_device(session.cluster, session.cluster.machine(host))
+    peers = {h.name: h.address for h in session.cluster.nodes if h.name in nodes and h.name != host}
+    return [{"name": "Pod network", "kind": "ways", "device": device, "peers": peers}] if device and peers else []
 
 
 def _rules(session: Session, host: str, unit: str) -> list[Probe]:

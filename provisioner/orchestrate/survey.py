@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from provisioner.compile.cluster import compile_cluster
-from provisioner.compile.diff import Certificates, compare, of_lost_nodes
+from provisioner.compile.diff import Certificates, again, compare, of_lost_nodes
 from provisioner.compile.etcd import BOOTSTRAP_ENV
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.applied import digest
@@ -18,7 +18,7 @@ from provisioner.model.plan import NOTED, ObjectChange, Plan, Verdict
 from provisioner.operate import haproxy, nodes, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.tls_secrets import compare_tls_secrets
-from provisioner.orchestrate import aside, owner
+from provisioner.orchestrate import aside, lapsed, owner
 from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
@@ -101,10 +101,13 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
     bootstrap = not is_bootstrapped(session.observed)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
     live, ours = _nodes(session, partial=partial)
+    names = {str(n["metadata"]["name"]): n for n in live or ()}
+    connected = {name for name, node in names.items() if nodes.is_connected(node)}
     if live is not None:
-        names = {str(n["metadata"]["name"]): n for n in live}
-        connected = {name for name, node in names.items() if nodes.is_connected(node)}
         changes += of_lost_nodes(desired, session.observed, changes, names, connected)
+    if not bootstrap and not partial:
+        gone = lapsed.reasons(session, connected)
+        changes += again(desired, session.observed, changes, lambda host, unit: gone.get((host, unit.path), ""))
     marks = [change for change in nodes.node_changes(session.cluster, live, ours)
              if change.identity.removeprefix(nodes.KIND) not in session.unreachable]
     found = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks)
