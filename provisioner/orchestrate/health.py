@@ -196,7 +196,8 @@ def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
     try:
         sight.nodes = {str(n["metadata"]["name"]): n for n in session.kube().nodes()}
     except KubewrightError as fault:
-        closed = judge.is_unseen(fault) and any(f.check == "reach" and f.saw in fault.message for f in sight.findings)
+        why = fault.message.partition(": ")[2]      # of one host or of several: without their names
+        closed = judge.is_unseen(fault) and any(f.check == "reach" and why in f.saw for f in sight.findings)
         if not closed:          # that it is closed was told for etcd
             yield _of_api(fault)
         return

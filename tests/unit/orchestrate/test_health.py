@@ -157,8 +157,7 @@ def forbid(patch: pytest.MonkeyPatch, *hosts: str) -> None:
     patch.setattr(FakeSession, "etcd_access", forbidding(*hosts))
     if set(hosts) >= {"cp1", "cp2", "cp3"}:
         def kube(session: object) -> None:
-            raise Unreachable("cp1, cp2, cp3: reaching etcd and the API through SSH: sshd forbids forwarding",
-                              code="forwarding-forbidden")
+            raise Unreachable("cp1, cp2, cp3: sshd forbids forwarding", code="forwarding-forbidden")
         patch.setattr(FakeSession, "kube", kube)
 
 
