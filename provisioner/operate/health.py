@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from provisioner.compile import pki
 from provisioner.errors import KubewrightError, Unreachable
@@ -137,14 +137,26 @@ def of_nodes(wanted: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], *, o
             yield Finding("nodes", host, "error", f"kubelet: {why}", "")
 
 
-Renewals = Mapping[str, str]
-"""Name of a lease -> when it was renewed, as its holder wrote it."""
+class Renewal(NamedTuple):
+    """When a lease was renewed, as its holder wrote it, and how many seconds it lasts."""
+
+    at: str
+    lasts: float = FRESH
 
 
-def renewals(leases: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return when each lease that somebody holds was renewed."""
-    return {str(one["metadata"]["name"]): str(one["spec"].get("renewTime") or "") for one in leases
-            if one.get("spec", {}).get("holderIdentity")}
+Renewals = Mapping[str, Renewal]
+"""By the name of the lease."""
+
+
+def renewals(leases: Iterable[Mapping[str, Any]]) -> dict[str, Renewal]:
+    """Return when each lease that somebody holds was renewed; how long a leader's lasts is the inventory's to set.
+
+    An API server's own lasts an hour and is renewed as the leaders' are by default.
+    """
+    return {str(one["metadata"]["name"]): Renewal(
+        str(one["spec"].get("renewTime") or ""),
+        float(one["spec"].get("leaseDurationSeconds") or FRESH) if one["metadata"]["name"] in LEADERS else FRESH)
+        for one in leases if one.get("spec", {}).get("holderIdentity")}
 
 
 def alive(before: Renewals, after: Renewals, now: float) -> frozenset[str]:
@@ -152,8 +164,8 @@ def alive(before: Renewals, after: Renewals, now: float) -> frozenset[str]:
 
     The second holds whatever the clocks say: it is what tells where they differ.
     """
-    return frozenset(name for name, at in after.items() if at and (
-        (name in before and before[name] != at) or abs(now - _seconds(at)) < FRESH))
+    return frozenset(name for name, (at, lasts) in after.items() if at and (
+        (name in before and before[name].at != at) or abs(now - _seconds(at)) < lasts))
 
 
 def _seconds(moment: str) -> float:

@@ -40,10 +40,11 @@ def test_the_vip_belongs_on_one_host_and_of_several_holders_it_is_said_who_does_
 
 @pytest.mark.parametrize("case", cases("leases"), ids=lambda c: c["name"])
 def test_writes_go_through_when_a_lease_is_renewed_whatever_the_clocks_say(case: dict[str, Any]) -> None:
-    def leases(ages: dict[str, float]) -> dict[str, str]:
-        return health.renewals({"metadata": {"name": name}, "spec": {
-            "holderIdentity": "x", "renewTime": dt.datetime.fromtimestamp(NOW - age, dt.UTC).isoformat()}}
-            for name, age in ages.items())
+    def leases(ages: dict[str, float]) -> dict[str, health.Renewal]:
+        spec = {"holderIdentity": "x", **case.get("spec", {})}
+        moments = {name: dt.datetime.fromtimestamp(NOW - age, dt.UTC).isoformat() for name, age in ages.items()}
+        return health.renewals({"metadata": {"name": name}, "spec": {**spec, "renewTime": at}}
+                               for name, at in moments.items())
 
     renewed = health.alive(leases(case["before"]), leases(case["after"]), NOW)
     assert [f.check for f in health.of_leases(renewed)] == case["ill"]
@@ -52,7 +53,8 @@ def test_writes_go_through_when_a_lease_is_renewed_whatever_the_clocks_say(case:
 def test_a_lease_that_nobody_holds_is_nobodys_renewal() -> None:
     moment = dt.datetime.fromtimestamp(NOW, dt.UTC).isoformat()
     assert health.renewals([{"metadata": {"name": "kube-scheduler"}, "spec": {"renewTime": moment}}]) == {}
-    assert health.alive({"a": "rubbish"}, {"a": "rubbish"}, NOW) == frozenset()
+    rubbish = {"a": health.Renewal("rubbish")}
+    assert health.alive(rubbish, rubbish, NOW) == frozenset()
 
 
 @pytest.mark.parametrize("case", cases("quorum"), ids=lambda c: c["says"])

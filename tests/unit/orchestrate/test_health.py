@@ -239,6 +239,18 @@ def test_nothing_that_serves_is_restarted_while_nobody_can_see_a_quorum(
     leave.to_begin(session)     # it has no quorum: what is done to it is its repair
 
 
+def test_credentials_that_did_not_let_us_see_are_not_kept_for_the_run_that_renews_them(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = with_a_restart(built)
+    forgotten: list[Session] = []
+    monkeypatch.setattr(type(session), "forget_credentials", lambda self: forgotten.append(self))
+    leave.to_begin(session)
+    assert forgotten == []
+    built.hosts.silent = {"cp2"}
+    leave.to_begin(session)
+    assert forgotten == [session]
+
+
 def test_one_member_that_is_ill_stops_no_repair_of_it(built: World) -> None:
     built.hosts.silent = {"cp2"}
     leave.to_begin(with_a_restart(built))
