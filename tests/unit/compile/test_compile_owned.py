@@ -30,6 +30,7 @@ FREE = {
         "readOnlyPort", "authentication", "tlsMinVersion", "tlsCipherSuites", "protectKernelDefaults",
         "seccompDefault", "podPidsLimit", "makeIPTablesUtilChains", "enableProfilingHandler",
         "enableDebugFlagsHandler", "streamingConnectionIdleTimeout", "eventRecordQPS", "nodeLeaseDurationSeconds",
+        "nodeStatusUpdateFrequency", "nodeStatusReportFrequency",
         "failCgroupV1", "authorization",
         "resolvConf"},
     "kube-proxy": {"clientConnection", "conntrack"},
