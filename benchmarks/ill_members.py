@@ -14,6 +14,7 @@ import argparse
 import itertools
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -39,7 +40,7 @@ from tests.lab.figures import commit  # noqa: E402
 from tests.real.test_real_haproxy import NAMES, Balancer, wait  # noqa: E402
 
 RENEWED, PATIENCE = 3.0, 4.0        # seconds, as the kubelet's configuration has them
-WATCHED = 15.0
+WATCHED = 13.0
 NODES = 9
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 
@@ -66,6 +67,8 @@ class Site:
         peers = ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in zip(NAMES, ports, strict=False))
         for number, name in enumerate(NAMES):
             self._describe(name, ports[number], ports[3 + number], peers)
+        self.tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+        self.tls.load_cert_chain(directory / "health.pem")
         threading.Thread(target=self._supervise, daemon=True).start()
 
     def _describe(self, name: str, peer: int, client: int, peers: str) -> None:
@@ -120,16 +123,15 @@ class Node(threading.Thread):
         self._name, self._port, self._tls = name, port, tls
         self._stream: Any = None
         self._ending = threading.Event()
-        self.start()
 
     def run(self) -> None:
         pause = 0.0
         while not self._ending.wait(pause):
             try:
-                status = self._ask("PATCH", f"{LEASES}/{self._name}", {"spec": {"renewTime": time.strftime(
+                status = self.ask("PATCH", f"{LEASES}/{self._name}", {"spec": {"renewTime": time.strftime(
                     "%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())}})
                 if status == 404:
-                    status = self._ask("POST", LEASES, {"metadata": {"name": self._name}})
+                    status = self.ask("POST", LEASES, {"metadata": {"name": self._name}})
             except (OSError, ValueError):
                 status, self._stream = 0, None
             pause = 0.1
@@ -137,7 +139,7 @@ class Node(threading.Thread):
                 self.renewed.append(time.monotonic())
                 pause = RENEWED
 
-    def _ask(self, method: str, path: str, body: object) -> int:
+    def ask(self, method: str, path: str, body: object) -> int:
         if self._stream is None:
             plain = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
             self._stream = self._tls.wrap_socket(plain, server_hostname="kubernetes").makefile("rwb")
@@ -179,6 +181,11 @@ def still(site: Site, what: str) -> Iterator[None]:
 def full(site: Site, host: str) -> Iterator[None]:
     filler = site.directory / host / "filler"
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], capture_output=True, timeout=60, check=False)
+    # More than the pages that it has to spare.
+    other = next(name for name in NAMES if name != host)
+    for _ in range(3):
+        Node("", site.ports[other], site.tls).ask("POST", "/api/v1/namespaces/default/configmaps", {
+            "metadata": {"generateName": "large-"}, "data": {"text": secrets.token_hex(450_000)}})
     yield
     filler.unlink()
 
@@ -224,10 +231,9 @@ def measure(directory: Path, stack: ExitStack) -> list[dict[str, Any]]:
     balancer = Balancer(directory, {name: Port(port) for name, port in site.ports.items()})    # type: ignore[misc]
     stack.callback(balancer.close)
     wait(lambda: set(balancer.states().values()) == {"2"}, "all API servers are ready", 240)
-    tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
-    tls.load_cert_chain(directory / "health.pem")
-    nodes = [Node(f"n{number}", balancer.local, tls) for number in range(NODES)]
+    nodes = [Node(f"n{number}", balancer.local, site.tls) for number in range(NODES)]
     for node in nodes:
+        node.start()
         stack.callback(node.end)
     found = []
     for (fault, make), host in itertools.product(FAULTS.items(), NAMES):
@@ -238,6 +244,7 @@ def measure(directory: Path, stack: ExitStack) -> list[dict[str, Any]]:
         began = time.monotonic()
         with make(site, host):
             time.sleep(WATCHED)
+            assert balancer.states()[host] == "0", f"{fault}: the API server of {host} is not ill"
             longest = [round(node.longest(began, time.monotonic()), 2) for node in nodes]
         found.append({"fault": fault, "host": host, "load": round(os.getloadavg()[0], 1), "seconds": longest})
         print(f"{fault}, {host}: at most {max(longest):.1f} s", flush=True)
