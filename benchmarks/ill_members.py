@@ -69,7 +69,8 @@ class Site:
             self._describe(name, ports[number], ports[3 + number], peers)
         self.tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
         self.tls.load_cert_chain(directory / "health.pem")
-        threading.Thread(target=self._supervise, daemon=True).start()
+        self._supervisor = threading.Thread(target=self._supervise, daemon=True)
+        self._supervisor.start()
 
     def _describe(self, name: str, peer: int, client: int, peers: str) -> None:
         peer_url, client_url = f"http://127.0.0.1:{peer}", f"http://127.0.0.1:{client}"
@@ -107,6 +108,7 @@ class Site:
 
     def close(self) -> None:
         self._ending.set()
+        self._supervisor.join(5)        # else it starts again what is killed here
         for process in self._processes.values():
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
