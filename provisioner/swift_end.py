@@ -32,14 +32,16 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def end(code: int) -> NoReturn:
+def end(code: int, *, wait: bool = True) -> NoReturn:
     """End with this status; threads are waited for and what was registered for the end is done, as Python does it.
 
-    Ctrl-C ends the waiting; nothing that goes wrong from here on changes how the work ended.
+    Without `wait` threads are left where they are: they wait for hosts, and somebody has had enough of that. Ctrl-C
+    ends the waiting; nothing that goes wrong from here on changes how the work ended.
     """
     try:
         with suppress(KeyboardInterrupt):
-            threading._shutdown()  # type: ignore[attr-defined]
+            if wait:
+                threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

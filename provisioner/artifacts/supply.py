@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from provisioner.artifacts.builder import Builder
@@ -13,6 +12,7 @@ from provisioner.artifacts.lockfile import load_lock
 from provisioner.errors import RefusedForSafety
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.events import Emit
+from provisioner.parallel import ask_all
 
 _HASHERS = 4
 # What the versions of the catalogue come out as; a test holds it equal to the lab's committed lock.
@@ -81,9 +81,8 @@ def held(lock: ArtifactLock, *, cache: Cache | None = None) -> dict[str, Path]:
     """Return sha256 -> path of the lock's files that are in the cache and whole; builds nothing."""
     store = cache or Cache()
     digests = sorted({a.sha256 for a in lock.artifacts})
-    with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
-        found = pool.map(store.verified, digests)
-    return {digest: path for digest, path in zip(digests, found, strict=True) if path is not None}
+    found = ask_all(store.verified, digests, workers=_HASHERS, name="hash")
+    return {digest: path for digest, path in found.items() if path is not None}
 
 
 def refuse_other_bytes(pinned: Iterable[LockedArtifact], built: Iterable[LockedArtifact]) -> None:

@@ -38,7 +38,7 @@ def check(context: Context) -> int:
     from provisioner.orchestrate.certificates import look
     from provisioner.orchestrate.session import open_session
 
-    with open_session(context.inventory, lambda event: None, run=False) as session:
+    with open_session(context.inventory, context.told, run=False) as session:
         report = look(session, written_here(context.inventory))
     if context.wants_json:
         context.print_json(report.to_json())

@@ -26,7 +26,7 @@ def check(context: Context, skip: tuple[str, ...]) -> int:
     from provisioner.orchestrate.session import open_session
 
     known_checks(skip)
-    with open_session(context.inventory, lambda event: None, run=False) as session:
+    with open_session(context.inventory, context.told, run=False) as session:
         report = look(session, skip)
     if context.wants_json:
         context.print_json({"cluster": context.inventory.cluster.cluster, **report.to_json()})

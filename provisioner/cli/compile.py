@@ -28,7 +28,7 @@ def compile_(context: Context, out: Path) -> int:
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import survey
 
-    with open_session(context.inventory, lambda event: None, run=False) as session:
+    with open_session(context.inventory, context.told, run=False) as session:
         plan = survey(session)
         files = _write_tree(session, out)
         bundles = _write_bundles(session, out) if session.secrets.exists else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from provisioner.model.events import Event
     from provisioner.model.inventory import Inventory
 
 _NAME = "kubewright"
@@ -80,6 +82,24 @@ class Context:
 
             enter_namespace(self.inventory.cluster.cluster)
 
+    def told(self, event: Event) -> None:
+        """Show of a read's events whom it waits for: one line on a terminal, which is gone when all have answered."""
+        import shutil
+
+        from provisioner.report.console import is_plain
+
+        if event.type != "waiting" or is_plain(sys.stderr):
+            return
+        sys.stderr.write(f"\r\x1b[J{event.message[:shutil.get_terminal_size().columns - 1]}")
+        sys.stderr.flush()
+
+    def waiting(self, total: int, missing: Sequence[str]) -> None:
+        """Show whom we wait for, where there is no session whose events say it."""
+        from provisioner.model.events import Event
+        from provisioner.parallel import waited_for
+
+        self.told(Event("waiting", 0.0, message=waited_for(total, missing)))
+
     def print_json(self, document: Mapping[str, Any]) -> None:
         """Print one JSON document with its schema version on stdout."""
         import json
@@ -93,7 +113,6 @@ class Context:
 def _program() -> str:
     """Return what to type to run us again from here: the file, where it is ours and no PATH leads to it."""
     import shutil
-    import sys
 
     program = Path(sys.argv[0])
     direct = program.name == _NAME and os.access(program, os.X_OK) and not shutil.which(_NAME)

@@ -25,7 +25,7 @@ def drift(context: Context, diff: bool, detailed_exitcode: bool) -> int:
     from provisioner.report.plan_text import drift_text, plan_json
 
     began = time.monotonic()
-    with open_applied(context.inventory) as session:
+    with open_applied(context.inventory, context.told) as session:
         found = survey(session, partial=True)
         refuse_unreachable(session, context.inventory)
     cluster = session.cluster

@@ -37,7 +37,7 @@ def kubeconfig(context: Context, target: Path | None, shared: bool) -> int:
     context.enter_lab()
     from provisioner.orchestrate.session import open_session
 
-    with open_session(context.inventory, lambda event: None, run=False) as session:
+    with open_session(context.inventory, context.told, run=False) as session:
         text = yaml.safe_dump(_document(session.cluster, *_fetched(session, shared)), sort_keys=False)
     if target is None:
         click.echo(text, nl=False)

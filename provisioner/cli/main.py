@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from provisioner import begin
+
+# isort: split
+
 import io
 import os
 import signal
@@ -107,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         code = _tell(context, full)
         _leave_what_is_full()
+    except RuntimeError as err:     # a second Ctrl-C met Python while it took back a lock that the first had left
+        if not isinstance(err.__context__, KeyboardInterrupt):
+            raise
+        code = _tell(context, Interrupted("Stopped."))
     return code if isinstance(code, int) else 0
 
 
@@ -232,8 +240,20 @@ cli = Verbs(
 
 
 def run() -> NoReturn:
-    """Run the command line as a program of its own, which is over once its work is."""
-    swift_end.end(main())
+    """Run the command line as a program of its own, which is over once its work is; who interrupts it waits for none.
+
+    From the first Ctrl-C that has ended the work, the next one ends the program wherever it is.
+    """
+    try:
+        if signal.getsignal(signal.SIGINT) == begin.leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = main()
+    except KeyboardInterrupt:       # a second one, while the first was told
+        code = begin.INTERRUPTED
+    if code == begin.INTERRUPTED:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, begin.leave)
+    swift_end.end(code, wait=code != begin.INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
     from provisioner.report.plan_text import plan_json, plan_text
 
     began = time.monotonic()
-    with open_session(context.inventory, lambda event: None, run=False) as session:
+    with open_session(context.inventory, context.told, run=False) as session:
         session.allowed = allow
         found = judge_hosts(session, survey(session))
     cluster, diff = context.inventory.cluster, diff or context.verbose

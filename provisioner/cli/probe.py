@@ -36,7 +36,7 @@ def probe(context: Context, span: str, slo: tuple[str, ...]) -> int:
     from provisioner.report.availability import details, headline, table
     from provisioner.report.console import Console
 
-    with open_session(context.inventory, lambda event: None, run=False) as session:
+    with open_session(context.inventory, context.told, run=False) as session:
         session.emit = Console(sys.stderr, verbose=context.verbose)
         prober = Prober(session, budget)
         prober.start()

@@ -28,7 +28,7 @@ def ready(context: Context, timeout: float) -> int:
     end = time.monotonic() + timeout
     while True:
         try:
-            with open_session(context.inventory, lambda event: None, run=False) as session:
+            with open_session(context.inventory, context.told, run=False) as session:
                 seen = look(session)
             waiting, hopeless = seen.attention, not seen.built and not seen.lock
         except KubewrightError as fault:

@@ -134,7 +134,7 @@ def known(context: Context, *, here: bool = False) -> list[Run]:
 
     try:
         context.enter_lab()
-        with sessions.open_session(context.inventory, lambda event: None, run=False) as session:
+        with sessions.open_session(context.inventory, context.told, run=False) as session:
             return journal.merged(local, journal.on_hosts(session, lock.alive(session)))
     except KubewrightError as fault:
         click.echo(f"Only runs of this machine: {fault.message}", err=True)
@@ -147,5 +147,5 @@ def asked(context: Context, run: Run) -> Run:
     from provisioner.orchestrate import journal
     from provisioner.orchestrate import session as sessions
 
-    with sessions.open_session(context.inventory, lambda event: None, run=False) as session:
+    with sessions.open_session(context.inventory, context.told, run=False) as session:
         return journal.with_steps(session, run)

@@ -23,7 +23,7 @@ def status(context: Context) -> int:
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.status import look
 
-    with open_session(context.inventory, lambda event: None, run=False) as session:
+    with open_session(context.inventory, context.told, run=False) as session:
         seen = look(session)
     if context.wants_json:
         context.print_json(seen.to_json())

@@ -36,8 +36,8 @@ def trust(context: Context, hosts: tuple[str, ...], replace: bool, yes: bool) ->
     targets = _chosen(targets_of(context.inventory), hosts)
     file = context.inventory.known_hosts_path
     enrol = _Enrolment(context, file, replace=replace, yes=yes)
-    enrol.take(jump_hosts(targets))
-    enrol.take(machines(targets))
+    enrol.take(jump_hosts(targets, context.waiting))
+    enrol.take(machines(targets, context.waiting))
     enrol.end()
     return 0
 

@@ -27,7 +27,7 @@ def unlock(context: Context, yes: bool) -> int:
     from provisioner.orchestrate import lock
     from provisioner.orchestrate.session import open_session
 
-    with open_session(context.inventory, lambda event: None, run=False) as session:
+    with open_session(context.inventory, context.told, run=False) as session:
         name, held = session.cluster.cluster, lock.holders(session)
         if not held:
             return _told(context, f"No run holds the lock of cluster {name}.", unlocked=False)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from provisioner.compile import fields
@@ -19,6 +17,7 @@ from provisioner.errors import KubewrightError
 from provisioner.model.desired import KubeObject
 from provisioner.model.plan import ObjectChange
 from provisioner.operate.access import Access
+from provisioner.parallel import ask_all
 
 FIELD_MANAGER = "kubewright"
 TIMEOUT = 10.0
@@ -181,8 +180,9 @@ def compare_objects(
     if kube is None:
         return tuple(_change(o, "add", unseen, {}, o.body) for o in objects)
     compared = [o for o in objects if o.certificate is None]
-    with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="object") as executor:
-        changes = [change for change in executor.map(partial(_compare_object, kube), compared) if change]
+    found = ask_all(lambda number: _compare_object(kube, compared[number]), range(len(compared)), workers=AT_ONCE,
+                    name="object")
+    changes = [change for change in found.values() if change]
     records = {o.identity for o in objects if is_record(o)}
     return (*(c for c in changes if c.identity not in records), *_strays(kube, objects),
             *(c for c in changes if c.identity in records))

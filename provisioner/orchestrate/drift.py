@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from provisioner.errors import UsageFault
 from provisioner.model.applied import with_logins
+from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.orchestrate import applied
 from provisioner.orchestrate import session as sessions
@@ -16,18 +17,18 @@ from provisioner.transport.pool import raise_all
 
 
 @contextmanager
-def open_applied(inventory: Inventory) -> Iterator[Session]:
+def open_applied(inventory: Inventory, emit: Emit) -> Iterator[Session]:
     """Open a reading session on what was last applied; the hosts know it best, this machine's copy stands in for them.
 
     Raises UsageFault where nobody knows of anything that was applied.
     """
-    with sessions.open_session(inventory, lambda event: None, run=False) as session:
+    with sessions.open_session(inventory, emit, run=False) as session:
         base = applied.ask_hosts(session) or applied.here(inventory)
     if base is None:
         raise UsageFault("nothing was applied yet that could have drifted: no control plane that answers has a record "
                          "of it, and this machine has none", code="never-applied", hint="kubewright plan")
     then = replace(inventory, cluster=with_logins(base.cluster, inventory.cluster))
-    with sessions.open_session(then, lambda event: None, run=False) as session:
+    with sessions.open_session(then, emit, run=False) as session:
         session.lock = base.lock
         yield session
 

@@ -31,6 +31,7 @@ from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate import rundir
 from provisioner.orchestrate.batches import Limit
+from provisioner.parallel import waited_for
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import FORBIDDEN
@@ -122,6 +123,8 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        if e is not None and not isinstance(e, Exception):
+            self.pool.close()       # an interrupt: what else is closed here must not wait for a host's word
         try:
             self._stack.close()
         finally:
@@ -131,6 +134,10 @@ class Session:
     def tell(self, type_: str, **fields: object) -> None:
         """Emit an event of this run, now."""
         self.emit(Event(type_, time.time(), **fields))  # type: ignore[arg-type]
+
+    def tell_waiting(self, total: int, missing: Sequence[str]) -> None:
+        """Tell which hosts have not answered yet; without words that all have."""
+        self.tell("waiting", message=waited_for(total, missing))
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -275,6 +282,7 @@ def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:
     session = Session(inventory, emit, run_dir.name, run_dir, Pool(targets_of(inventory)), open_store(inventory), lock)
     session._stack.callback(alive.close)
     if not run:
+        session.pool.waiting = session.tell_waiting
         session._stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
     return session
 

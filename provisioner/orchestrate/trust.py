@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from provisioner.errors import KubewrightError
+from provisioner.parallel import Waiting, ask_all
 from provisioner.transport import trust
 from provisioner.transport.target import Target
 from provisioner.transport.trust import HostKey
@@ -43,18 +43,18 @@ def judge(shown: HostKey, pinned: Sequence[HostKey]) -> State:
     return "pinned" if any(k.line == shown.line for k in pinned) else "changed"
 
 
-def jump_hosts(targets: Mapping[str, Target]) -> list[Shown | KubewrightError]:
+def jump_hosts(targets: Mapping[str, Target], waiting: Waiting | None = None) -> list[Shown | KubewrightError]:
     """Return the keys of the jump hosts, each once; theirs must be pinned before anything behind them is asked."""
     first: dict[str, Target] = {}
     for target in targets.values():
         if target.jump is not None:
             first.setdefault(target.jump.known_hosts_name, target)
-    return _all(first.values(), _jump)
+    return _all(first.values(), _jump, waiting)
 
 
-def machines(targets: Mapping[str, Target]) -> list[Shown | KubewrightError]:
+def machines(targets: Mapping[str, Target], waiting: Waiting | None = None) -> list[Shown | KubewrightError]:
     """Ask all machines at once which key they show; nothing of ours is sent. Every machine's outcome is kept."""
-    return _all(targets.values(), _machine)
+    return _all(targets.values(), _machine, waiting)
 
 
 def pin(file: Path, keys: Iterable[Shown]) -> None:
@@ -74,12 +74,14 @@ def _jump(target: Target) -> Shown:
     return Shown(f"jump host of {target.name}", place, key, judge(key, before), before)
 
 
-def _all(targets: Iterable[Target], ask: Callable[[Target], Shown]) -> list[Shown | KubewrightError]:
+def _all(targets: Iterable[Target], ask: Callable[[Target], Shown], waiting: Waiting | None,
+         ) -> list[Shown | KubewrightError]:
+    named = {target.name: target for target in targets}
+
     def one(target: Target) -> Shown | KubewrightError:
         try:
             return ask(target)
         except KubewrightError as fault:
             return fault
 
-    with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="trust") as executor:
-        return list(executor.map(one, targets))
+    return list(ask_all(lambda name: one(named[name]), named, workers=WORKERS, name="trust", waiting=waiting).values())

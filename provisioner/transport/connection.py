@@ -19,7 +19,7 @@ from paramiko.transport import Transport
 
 from provisioner.transport import faults
 from provisioner.transport.faults import HostFault
-from provisioner.transport.login import CHANNEL_TIMEOUT, FIRST_CHANNEL, LOCKED, Gateway, login
+from provisioner.transport.login import CHANNEL_TIMEOUT, FIRST_CHANNEL, Gateway, login
 from provisioner.transport.streams import (
     ANSWER,
     STALL_TIMEOUT,
@@ -95,17 +95,18 @@ class Connection:
                     raise
 
     def _log_in(self) -> None:
+        closed = self._closes
         with self._lock:
             if self.is_open:
                 return
-            closed = self._closes
             self._close()
             through = self._gateway.open(self.name) if self._gateway is not None else None
             self._fabric = login(self.target, self.target.hop, through, self.name)
             self._stood = True
-            if self._closes != closed:
+        if self._closes != closed:      # meanwhile: who closes does not wait for who logs in
+            with self._lock:
                 self._close()
-                raise faults.lost(self.name, "connecting", paramiko.SSHException("closed here"))
+            raise faults.lost(self.name, "connecting", paramiko.SSHException("closed here"))
 
     @property
     def transport(self) -> Transport:
@@ -248,7 +249,7 @@ class Connection:
             self._more.close()
         if self._own_gateway is not None:
             self._own_gateway.close()
-        if self._lock.acquire(timeout=LOCKED):      # else somebody logs in just now, and will see that it is closed
+        if self._lock.acquire(blocking=False):      # else somebody logs in just now, and will see that it is closed
             try:
                 self._close()
             finally:

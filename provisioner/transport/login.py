@@ -20,7 +20,6 @@ from provisioner.transport.target import Hop, Target
 CONNECT_TIMEOUT = 15.0
 CHANNEL_TIMEOUT = 15.0
 FIRST_CHANNEL = 60.0          # seconds, as Ansible's `timeout`: PAM modules may take long to open a login's session
-LOCKED = 0.5                  # seconds that closing waits for who is logging in
 KEEPALIVE = 10                # seconds between two words of ours while we wait: so a dead peer is noticed
 DEAD_PEER_MS = 30_000         # unacknowledged bytes for this long: the kernel gives the connection up
 TRIES = 6                     # sshd's default MaxStartups 10:30:100 drops strangers at random
@@ -41,16 +40,18 @@ class Gateway:
 
     def open(self, host: str) -> fabric.Connection:
         """Return the open login; its faults are told for `host`, which is why we go there."""
+        closed = self._closes
         with self._lock:
-            closed = self._closes
             if self._fabric is None or not self._fabric.is_connected:
                 assert self._target.jump is not None  # noqa: S101 - a Gateway is made for targets with a jump only
                 self._close()
                 self._fabric = login(self._target, self._target.jump, None, host)
-            if self._closes != closed:
+            opened = self._fabric
+        if self._closes != closed:      # meanwhile: who closes does not wait for who logs in
+            with self._lock:
                 self._close()
-                raise faults.lost(host, "connecting", paramiko.SSHException("closed here"))
-            return self._fabric
+            raise faults.lost(host, "connecting", paramiko.SSHException("closed here"))
+        return opened
 
     def prove(self) -> None:
         """Close the login if nobody answers there: what is behind it may be silent because of it."""
@@ -63,7 +64,7 @@ class Gateway:
     def close(self) -> None:
         """Close the login, and with it every connection through it."""
         self._closes += 1
-        if self._lock.acquire(timeout=LOCKED):      # else somebody logs in just now, and will see that it is closed
+        if self._lock.acquire(blocking=False):      # else somebody logs in just now, and will see that it is closed
             try:
                 self._close()
             finally:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from provisioner.errors import KubewrightError
+from provisioner.parallel import Waiting, ask_all
 from provisioner.transport.connection import Connection
 from provisioner.transport.login import Gateway
 from provisioner.transport.target import Hop, Target
@@ -19,9 +19,13 @@ WORKERS = 64
 
 
 class Pool:
-    """The connections of one run; opened when first used, kept until the pool is closed."""
+    """The connections of one run; opened when first used, kept until the pool is closed.
+
+    `waiting` is told, if set, which hosts have not answered yet when that takes long.
+    """
 
     def __init__(self, targets: Mapping[str, Target]) -> None:
+        self.waiting: Waiting | None = None
         self.targets = dict(targets)
         self._connections: dict[str, Connection] = {}
         self._gateways: dict[tuple[Hop, Path | None, Path], Gateway] = {}
@@ -54,18 +58,12 @@ class Pool:
         The answer comes with the last host's: who needs a majority by a deadline is not `patient` with lost ones.
         """
         names = list(dict.fromkeys(hosts))
-        if not names:
-            return {}
-        executor = ThreadPoolExecutor(max_workers=min(len(names), WORKERS), thread_name_prefix="host")
         try:
-            futures = {name: executor.submit(self._one, fn, name, patient) for name in names}
-            outcomes = {name: future.result() for name, future in futures.items()}
+            return ask_all(lambda name: self._one(fn, name, patient), names, workers=WORKERS, name="host",
+                           waiting=self.waiting)
         except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
             self.close()        # an interrupt must not wait for commands that run on the hosts
             raise
-        executor.shutdown()
-        return outcomes
 
     def each(self, fn: Callable[[Connection], T], hosts: Iterable[str]) -> dict[str, T]:
         """Like `map`, but raise one error when any host failed."""
