@@ -59,13 +59,22 @@ def cut(lab: Lab, leg: Leg, seconds: float) -> Row:
     try:
         up.wait_for("phase-start", leg.phase)
         with faults.dropping(lab.inventory, leg.host, port=22):
+            before = sent_again(lab)
             time.sleep(seconds)
+            felt = sent_again(lab) - before
         code, said = up.end()
     finally:
         up.process.kill()
     row = {"phase": leg.phase, "host": leg.host, "seconds": seconds, "exit": code, "said": said[-1500:] if code else "",
-           "run": round(time.time() - since, 1), "rerun": again(lab)}
+           "run": round(time.time() - since, 1), "felt": felt, "rerun": again(lab)}
     return row | {"starts": starts(lab, leg.host, since), "results": results(lab, leg.host, since)}
+
+
+def sent_again(lab: Lab) -> int:
+    """Return how often something was sent anew on this machine's side of the lab's network, where the run is."""
+    text = lab.run("lab", "exec", "--here", "--", "cat", "/proc/net/snmp").stdout
+    names, values = (line.split() for line in text.splitlines() if line.startswith("Tcp:"))
+    return int(values[names.index("RetransSegs")])
 
 
 def wrong(row: Row) -> list[str]:
@@ -76,6 +85,7 @@ def wrong(row: Row) -> list[str]:
     steps = {unit: times for unit, times in units.items() if unit.startswith(STEP)}
     return [text for bad, text in (
         (not clean, f"it stopped otherwise than in words: {code}: {said}"),
+        (row["felt"] <= 0, "the run sent nothing again: nothing was cut"),
         (not converged(row["rerun"]), f"the re-run did not converge: {row['rerun']}"),
         (any(times > 1 for times in units.values()), f"started more than once: {units}"),
         (not row["results"] and row["phase"] not in STEPLESS, "no step was made"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.converge import login
+from provisioner.converge.hosts import ansible_vars
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
 from provisioner.transport.target import Hop, Target
@@ -113,3 +115,31 @@ def test_nothing_of_our_environment_that_ansible_does_not_get_decides(
     monkeypatch.setenv("SSH_ASKPASS", "/bin/false")
     login.prove(target)
     assert os.environ["LC_ALL"] == "xx_XX.UTF-8"
+
+
+def unpinned(target: Target, *names: str) -> Target:
+    """Pin the one sshd under these of its names only."""
+    key = target.known_hosts_file.read_text().split(" ", 1)[1]
+    target.known_hosts_file.write_text("".join(f"[{name}]:{target.port} {key}" for name in names))
+    return target
+
+
+def test_ansible_does_not_believe_a_host_whose_key_is_not_pinned(target: Target) -> None:
+    assert "Host key verification failed" in fault_of(unpinned(target, "localhost")).saw
+
+
+def test_ansible_does_not_believe_a_jump_host_whose_key_is_not_pinned_though_that_of_the_host_is(
+        target: Target) -> None:
+    through = dataclasses.replace(target, jump=Hop(target.user, "localhost", target.port))
+    login.prove(unpinned(through, "localhost", target.address))
+    assert "verification failed" in fault_of(unpinned(through, target.address)).message
+
+
+def test_every_ssh_that_ansible_runs_insists_on_pinned_keys_of_ours_alone() -> None:
+    target = Target("w1", "10.77.0.21", 22, "admin", "sudo", None, Path("/x/known_hosts"), Hop("ops", "bastion"))
+    words = shlex.split(ansible_vars(target)["ansible_ssh_common_args"])
+    proxy = shlex.split(next(w for w in words if w.startswith("ProxyCommand=")).partition("=")[2])
+    for command in (words, proxy):
+        assert [w for w in command if w.startswith("StrictHostKeyChecking=")] == ["StrictHostKeyChecking=yes"]
+        assert 'UserKnownHostsFile="/x/known_hosts"' in command
+        assert "GlobalKnownHostsFile=/dev/null" in command

@@ -71,6 +71,18 @@ def test_an_epoch_that_any_host_knows_is_not_used_again(world: World) -> None:
         assert session.epoch == 9
 
 
+def test_a_host_that_knows_a_newer_epoch_belongs_to_a_newer_run(world: World) -> None:
+    session = world.session()
+    locked = lock.look(session)
+    session.observed = world.hosts.observe(None, {h: () for h in world.hosts.hosts})
+    world.hosts.hosts["w1"].epoch = 8       # installed since we looked
+    with pytest.raises(LockHeld, match=r"w1: installing epoch 1: a newer run \(epoch 8\) owns this host") as lost, \
+            locked.held():
+        pytest.fail("nothing may be done")
+    assert lost.value.code == "lock-lost"
+    assert not any(r["held"] for r in records(world))
+
+
 def test_the_second_is_refused_with_owner_machine_and_since(world: World) -> None:
     first, second = lock.look(world.session()), lock.look(world.session())
     with first.held():

@@ -220,6 +220,13 @@ def test_a_kubelet_that_anybody_may_write_or_nobody_may_run_is_a_change_and_is_s
         assert surveyed(built).the_plan.is_empty
 
 
+def test_what_held_before_a_batch_proves_nothing_after_it(world: World) -> None:
+    session = surveyed(world)
+    session.proved = {"w1": [{"name": "kubelet.service"}]}
+    carry.apply_batch(session, "node.0", {"w1": session.changes("node")["w1"]})
+    assert session.proved == {}
+
+
 def test_sending_tells_how_far_it_is_and_which_host_has_all(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session, sleeps = surveyed(world), instant(monkeypatch)
