@@ -83,7 +83,7 @@ def config_faults(cluster: Cluster) -> Faults:
 
 def node_prefix(cluster: Cluster) -> int:
     """Return how large a part of the Pod range each node is given: a prefix length."""
-    value = (cluster.config.get("kube-controller-manager", {}).get("flags") or {}).get(_MASK)
+    value = _flag(cluster, "kube-controller-manager", _MASK)
     if value is None or flag_fault("int", value) or not 8 <= int(value) <= 30:
         return NODE_PREFIX
     return int(value)
@@ -91,11 +91,17 @@ def node_prefix(cluster: Cluster) -> int:
 
 def node_ports(cluster: Cluster) -> range:
     """Return the ports of NodePort Services."""
-    value = (cluster.config.get("kube-apiserver", {}).get("flags") or {}).get(_NODE_PORTS)
+    value = _flag(cluster, "kube-apiserver", _NODE_PORTS)
     if value is None or flag_fault("ports", value):
         return range(30000, 32768)
     first, _, last = str(value).partition("-")
     return range(int(first), int(last) + 1)
+
+
+def _flag(cluster: Cluster, component: str, name: str) -> Any:
+    """Return what the cluster's `config:` gives a flag, None where it says nothing or nothing that can be read."""
+    flags = cluster.config.get(component, {}).get("flags")
+    return flags.get(name) if isinstance(flags, Mapping) else None
 
 
 def _place(cluster: Cluster, path: Path, config: Mapping[str, Any], host: Host | None) -> Faults:
@@ -172,8 +178,9 @@ def _field(cluster: Cluster, component: Component, path: Path, name: str, kind: 
     if fault:
         yield path, fault
         return
-    if value is None:       # takes away what stands there
-        fault = owned(component.name, name, value, cluster)
+    if value is None:       # takes away what stands in the file; a component without a file of its own has defaults
+        fault = "is empty: write a value, or take the key out" if not component.type else \
+            owned(component.name, name, value, cluster)
         if fault:
             yield path, fault
     elif kind.startswith("@"):
@@ -239,9 +246,9 @@ def _reserved_kind(name: str) -> str:
 def _limit(component: Component, name: str, kind: str, value: Any) -> str:
     if kind not in ("int", "count"):
         return ""
-    least, most = _LIMITS.get((component.name, name), (0, _NO_MORE) if not name.startswith("flags.") else (None, None))
-    if least is None or most is None:
-        return ""
+    widest = 2**63 - 1 if component.name == "etcd" else _NO_MORE
+    usual = (-widest, widest) if name.startswith("flags.") else (0, _NO_MORE)
+    least, most = _LIMITS.get((component.name, name), usual)
     if int(value) < least:
         return f"must be {least} or more, is {value}"
     return f"must be {most} or less, is {value}" if int(value) > most else ""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
 from compile_fixture import compiled, inventory
 
-from provisioner.model.components import COMPONENTS, takes
+from provisioner.model.cluster import Cluster
+from provisioner.model.components import COMPONENTS, TABLE, Component, takes, types_of
 from provisioner.model.desired import File
 from provisioner.model.owned import owned
+from provisioner.model.validate import validate
 from provisioner.orchestrate.survey import MEMBER_DATA
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 # Nobody but the program itself reads these: an inventory may set them to what the program takes.
 FREE = {
     "etcd": {"tls-min-version", "heartbeat-interval", "election-timeout", "quota-backend-bytes",
@@ -78,3 +82,42 @@ def test_a_member_without_data_is_known_by_the_directory_that_etcd_is_given() ->
     given = re.findall(r"--data-dir=(\S+)", item.content or "")
     assert [f"{directory}/member" for directory in given] == [MEMBER_DATA]
     assert owned("etcd", "flags.data-dir", given[0], inventory())
+
+
+ODD: tuple[Any, ...] = (
+    None, True, False, 0, 1, -1, 1.5, 10**30, "", "x", "1", "true", "30s", "A=true", "a=b,c", "10.0.0.1", "1-2", [],
+    ["a"], [None], [{}], [[1]], {}, {"a": 1}, {"a": {"b": []}}, "a\nb", float("inf"))
+
+
+EVERYTHING = {"address": "10.77.0.11", "roles": ["etcd", "control-plane", "load-balancer", "worker"]}
+
+
+def written(cluster: Cluster) -> str:
+    return "".join(item.content or "" for item in compiled(cluster).hosts["cp1"].items if isinstance(item, File))
+
+
+def one_of_each_kind(component: Component) -> Iterator[str]:
+    """Yield a field and a flag (`flags.NAME`) of each kind, and every one of which others follow the value."""
+    types = types_of(component, "1.36.3")
+    fields = dict(reversed(types.get(component.type, {}).items()))
+    flags = takes(component.source, "1.36.3")["flags"][component.name] if component.has_flags else {}
+    yield from {kind: name for name, kind in fields.items() if "@" not in kind and ":" not in kind}.values()
+    yield from {kind: f"flags.{name}" for name, kind in flags.items() if " " not in kind and ":" not in kind}.values()
+    yield from (f"flags.{name}" for name in ("node-cidr-mask-size", "service-node-port-range") if name in flags)
+    followed = ("maxPods", "featureGates", "upstreams", "systemReserved", "evictionSoft")
+    yield from (name for name in followed if name in fields)
+    yield from ("flags", "nothing of the kind")
+
+
+@pytest.mark.parametrize("component", TABLE, ids=lambda row: row.name)
+def test_any_value_in_any_place_is_refused_or_can_be_compiled(component: Component) -> None:
+    compiled_ones, usual = 0, written(inventory(config={}, hosts={"cp1": EVERYTHING})).count("None")
+    for name in one_of_each_kind(component):
+        for value in ODD:
+            first, _, flag = name.partition(".")
+            config = {component.name: {first: {flag: value} if flag else value}}
+            cluster = inventory(config=config, operators=[KEY], hosts={"cp1": EVERYTHING})
+            if not list(validate(cluster)):
+                assert written(cluster).count("None") == usual
+                compiled_ones += 1
+    assert compiled_ones > 0 or component.fields == {}
