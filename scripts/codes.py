@@ -71,8 +71,8 @@ def _text(node: ast.expr, constants: Mapping[str, ast.expr]) -> str:
 
 
 def _classes(tree: ast.Module) -> dict[str, str]:
-    """Return the errors that a module derives for itself: name -> the one it comes from."""
-    return {node.name: node.bases[0].id for node in tree.body
+    """Return the errors that a module derives for itself: name -> the one it comes from, itself with an own exit code."""
+    return {node.name: node.name if "exit_code" in ast.dump(node) else node.bases[0].id for node in tree.body
             if isinstance(node, ast.ClassDef) and node.bases and isinstance(node.bases[0], ast.Name)}
 
 

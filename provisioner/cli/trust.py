@@ -25,7 +25,7 @@ _WORDS = {"pinned": "is pinned already", "new": "not pinned yet", "changed": "NO
 @click.option("--yes", is_flag=True, help="Pin without asking.")
 @click.pass_obj
 def trust(context: Context, hosts: tuple[str, ...], replace: bool, yes: bool) -> int:
-    """Show the SSH key of every host (or those named), and pin the new ones after a yes.
+    """Show the SSH key of every host (or those named), and pin the new ones after a yes; exit 15 after a no.
 
     Compare the fingerprints with what each machine's own console prints for /etc/ssh/ssh_host_*.pub (ssh-keygen -lf).
     """
@@ -38,8 +38,7 @@ def trust(context: Context, hosts: tuple[str, ...], replace: bool, yes: bool) ->
     enrol = _Enrolment(context, file, replace=replace, yes=yes)
     enrol.take(jump_hosts(targets, context.waiting))
     enrol.take(machines(targets, context.waiting))
-    enrol.end()
-    return 0
+    return enrol.end()
 
 
 def _chosen(targets: Mapping[str, Target], hosts: Sequence[str]) -> Mapping[str, Target]:
@@ -83,8 +82,11 @@ class _Enrolment:
             pin(self._file, new)
             self._pinned += new
 
-    def end(self) -> None:
-        """Say what was pinned; hosts that did not answer are an error although the others are pinned."""
+    def end(self) -> int:
+        """Say what was pinned, and return the exit code: 15 where somebody said no.
+
+        Hosts that did not answer are an error although the others are pinned.
+        """
         self._document()
         if self._pinned:
             click.echo(f"Pinned {len(self._pinned)} keys in {_short(self._file)}.", err=True)
@@ -96,6 +98,8 @@ class _Enrolment:
             from provisioner.transport.pool import raise_all
 
             raise_all({**dict.fromkeys((s.host for s in self._shown), None), **self._faults})
+        left = [s for s in self._shown if s.state != "pinned" and s not in self._pinned]
+        return RefusedForSafety.exit_code if left else 0
 
     def _agreed(self, new: Sequence[Shown]) -> bool:
         try:

@@ -18,6 +18,7 @@ from provisioner.model.plan import NEEDS_FLAG, REFUSED, Plan, Verdict
 from provisioner.orchestrate import owner
 from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
+from provisioner.transport.pool import raise_all
 
 FLAGS = rules.FLAGS | {owner.TAKE, owner.NAMESPACE}
 _ITEM = File(path=HOST_PATH, phase="verify")
@@ -74,10 +75,15 @@ def _parsed(text: str) -> Applied | None:
 
 
 def ask_hosts(session: Session) -> Applied | None:
-    """Ask the control planes and etcd hosts that answer what was last applied; what most of them say is believed."""
+    """Ask the control planes and etcd hosts that answer what was last applied; what most of them say is believed.
+
+    Raises their faults where none answers.
+    """
     names = dict.fromkeys(h.name for h in (*session.cluster.control_planes, *session.cluster.etcd_hosts))
     outcomes = remote.observe_each(session.pool, {name: (_ITEM,) for name in names})
     session.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
+    if not session.observed:
+        raise_all(outcomes)
     return next(iter(on_hosts(session)), None)
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import pki as table
-from provisioner.errors import GateFailed, KubewrightError
+from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.desired import Certificate
@@ -42,6 +42,14 @@ from provisioner.transport.tunnel import Tunnel, require_forwarding
 NO_ACCESS = "no-api"
 BREAK_GLASS_LIFE = dt.timedelta(minutes=10)
 T = TypeVar("T")
+
+
+class NobodyThere(GateFailed):
+    """No control plane gives access to the cluster, since none could be logged in to."""
+
+    exit_code = Unreachable.exit_code
+
+
 Files = tuple[Path, Path, Path]
 """CA certificate, certificate and key, as paths."""
 
@@ -266,8 +274,10 @@ class Session:
                 faults[host] = fault
         if any(fault.code == FORBIDDEN for fault in faults.values()):
             raise_all(faults)       # that we cannot look does not mean that there is no cluster
-        raise GateFailed("no control plane gives access to the cluster",
-                         details=[fault.message for fault in faults.values()], code=NO_ACCESS)
+        said = [fault.message for fault in faults.values()]
+        if faults and all(isinstance(fault, Unreachable) for fault in faults.values()):
+            raise NobodyThere("no control plane answers", details=said, code=NO_ACCESS)
+        raise GateFailed("no control plane gives access to the cluster", details=said, code=NO_ACCESS)
 
 
 def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:

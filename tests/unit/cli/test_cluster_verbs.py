@@ -444,3 +444,11 @@ def test_up_changes_as_many_workers_at_a_time_as_it_was_told(built: World, run: 
     assert [e[2] for e in built.hosts.log if e[0] == "apply"] == [("w1", "w2")]
     refused = run("up", "--yes", "--max-unavailable", "0")
     assert (refused.code, "neither a number from 1" in refused.err) == (64, True)
+
+
+@pytest.mark.parametrize("verb", ["drift", "plan", "status"])
+def test_where_nobody_can_be_reached_every_verb_ends_with_12(built: World, run: Run, verb: str) -> None:
+    built.inventory.applied_path.unlink(missing_ok=True)
+    for host in built.hosts.hosts.values():
+        host.down = True
+    assert run(verb).code == 12

@@ -80,6 +80,19 @@ def test_the_break_glass_certificate_is_system_masters_and_lives_ten_minutes(
     assert not opened.files[2].exists()
 
 
+@pytest.mark.parametrize(("faults", "code"), [
+    ([Unreachable("cp1: no route"), Unreachable("cp2: no route")], 12),
+    ([Unreachable("cp1: no route"), KubewrightError("cp2: no such file")], 13), ([], 13)])
+def test_access_that_nobody_gives_is_12_only_where_nobody_can_be_reached(
+        world: World, faults: list[KubewrightError], code: int) -> None:
+    def act(host: str) -> None:
+        raise faults[int(host)]
+
+    with world.session() as session, pytest.raises(GateFailed) as caught:
+        session._on_first([str(number) for number in range(len(faults))], act)
+    assert (caught.value.exit_code, caught.value.code) == (code, "no-api")
+
+
 def test_where_no_control_plane_gives_access_one_error_holds_every_refusal(world: World) -> None:
     with world.session() as session, pytest.raises(GateFailed) as fault:
         session.admin_files()

@@ -137,3 +137,10 @@ def sshd_fingerprint(site: Path) -> str:
     key = pinned(site / "known_hosts")[0].key
     assert key is not None
     return str(key.fingerprint)
+
+
+def test_a_no_pins_nothing_and_is_not_0(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("provisioner.cli.consent.can_ask", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda question, **_: False)
+    assert run(site, "trust") == 15
+    assert not (site / "known_hosts").exists()
