@@ -71,7 +71,7 @@ def _text(node: ast.expr, constants: Mapping[str, ast.expr]) -> str:
 
 
 def _classes(tree: ast.Module) -> dict[str, str]:
-    """Return the errors that a module derives for itself: name -> the one it comes from, itself with an own exit code."""
+    """Return the errors that a module derives for itself: name -> whose exit code they have, mostly the base's."""
     return {node.name: node.name if "exit_code" in ast.dump(node) else node.bases[0].id for node in tree.body
             if isinstance(node, ast.ClassDef) and node.bases and isinstance(node.bases[0], ast.Name)}
 

@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from . import arp, kernel, network, others, sources, sysctls
+from . import arp, firewall, kernel, network, others, sources, sysctls
 from .host import STATE_DIR, Host
 
 LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
@@ -40,6 +40,7 @@ def _looked(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
         "product": _product(host),
         "forward_drops": network.forward_drops(host, request.get("pods", ())),
         "services_of_others": network.services_of_others(host),
+        "shut_out": firewall.shut_out(host, request.get("let_in", ()), request.get("peers", ())),
         "links": {path: os.readlink(host.at(path)) for path in request.get("own", ()) if os.path.islink(host.at(path))},
         "packages": sources.look(host, request.get("packages", ())),
         "others": others.look(host, request.get("files", ())),

@@ -6,6 +6,7 @@ import configparser
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,11 +44,12 @@ ROWS = (
 )
 
 
-def prove(target: Target) -> None:
-    """Log in once as Ansible would, become root, and start its Python, which does nothing.
+def prove(target: Target) -> float:
+    """Log in once as Ansible would, become root, start its Python, which does nothing, and return the seconds it took.
 
     Raises HostFault with what was said where that fails.
     """
+    began = time.monotonic()
     try:
         done = subprocess.run(command(target), stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT, check=False,
                               env=_environment())
@@ -59,6 +61,7 @@ def prove(target: Target) -> None:
                         hint=shlex.join(command(target))) from None
     if done.returncode:
         raise _fault(target, done.stdout + done.stderr)
+    return time.monotonic() - began
 
 
 def command(target: Target) -> list[str]:

@@ -72,3 +72,5 @@ class Inspection:
     others: Mapping[str, str] = field(default_factory=dict)     # files where ours go, that are not ours -> whose
     sysctls: tuple[tuple[str, str, str], ...] = ()              # file, key, value: as they are read at boot
     holders: tuple[str, ...] | None = None                      # who says that the VIP is theirs; None: not asked
+    # Others' input chains -> what no rule of theirs can let in: a protocol, and a port where it has one.
+    shut_out: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
@@ -28,6 +29,7 @@ from provisioner.transport.pool import raise_all
 from provisioner.transport.tunnel import require_forwarding
 
 MIB = 1 << 20
+T = TypeVar("T")
 UNASKED = "-"                   # the word for a question that nobody was asked: it is not ok
 
 
@@ -127,7 +129,7 @@ def look(session: Session, skip: Collection[str] = ()) -> Report:
     """
     faults = _meet(session)
     plan, beside = (None, None) if faults or _report(session).errors else _plan(session)
-    asked, failed = _ask_all(session)
+    asked, failed = _ask_all(session, skip)
     return _report(session, skip, {**faults, **failed}, asked, plan, beside or _unreadable(session))
 
 
@@ -159,7 +161,7 @@ def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
     """
     plan = survey(session, admit=lambda: _admit(session, skip))
     changed = dict.fromkeys(change.host for change in plan.changes)
-    report = _report(session, skip, asked=raise_all(ask(session, changed)), plan=plan)
+    report = _report(session, skip, asked=raise_all(ask(session, changed, skip)), plan=plan)
     report.refuse()
     for group in grouped(report.warnings) if not plan.is_empty else ():
         session.tell("diagnostic", message="; ".join(line.strip() for line in lines(group)),
@@ -170,7 +172,7 @@ def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
 def _admit(session: Session, skip: Collection[str]) -> None:
     """Refuse by facts alone, before a plan is tried; whoever is refused hears the other findings as well."""
     if _report(session, skip).errors:
-        asked, failed = _ask_all(session)
+        asked, failed = _ask_all(session, skip)
         _report(session, skip, failed, asked).refuse()
 
 
@@ -181,20 +183,34 @@ def _meet(session: Session) -> dict[str, KubewrightError]:
     return {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)}
 
 
-Asked = tuple[Inspection, tuple[KubewrightError, ...]]
-"""What a host answered, and what else was tried there and did not go."""
+@dataclass(frozen=True)
+class Asked:
+    """What a host answered, what else was tried there and did not go, and how many seconds Ansible's login took."""
+
+    inspection: Inspection
+    refused: tuple[KubewrightError, ...] = ()
+    login: float = 0.0
 
 
-def ask(session: Session, hosts: Iterable[str]) -> dict[str, Asked | KubewrightError]:
+def ask(session: Session, hosts: Iterable[str], skip: Collection[str] = ()) -> dict[str, Asked | KubewrightError]:
     """Ask each of these hosts for more than its facts, and try what else a run needs of its login."""
     questions = {host: _question(session, host) for host in hosts}
-    return session.pool.map(lambda c: (remote.inspect(c, questions[c.name]), _tried(session, c)), questions)
+
+    def one(connection: Connection) -> Asked:
+        refused: list[KubewrightError] = []
+        inspection = remote.inspect(connection, questions[connection.name])
+        seconds = _tried(refused, lambda: login.prove(connection.target)) if "ansible" not in skip else None
+        for port in _tunnels(session, connection.name) if "forwarding" not in skip else ():
+            _tried(refused, partial(require_forwarding, connection, port))
+        return Asked(inspection, tuple(refused), seconds or 0.0)
+
+    return session.pool.map(one, questions)
 
 
-def _ask_all(session: Session) -> tuple[dict[str, Asked], dict[str, KubewrightError]]:
+def _ask_all(session: Session, skip: Collection[str]) -> tuple[dict[str, Asked], dict[str, KubewrightError]]:
     """Ask every host that could be met as root, and keep every host's outcome."""
     unfit = {f.host for f in _report(session).errors if f.check in table.REACHING}
-    outcomes = ask(session, [h for h in session.observed if h not in unfit])
+    outcomes = ask(session, [h for h in session.observed if h not in unfit], skip)
     return ({n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)},
             {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)})
 
@@ -215,19 +231,20 @@ def _files(session: Session, host: str) -> list[str]:
             if c.host == host and c.kind in (File.kind, Symlink.kind) and c.action == "change"]
 
 
-def _tried(session: Session, connection: Connection) -> tuple[KubewrightError, ...]:
-    """Try the way through sshd to etcd and the API, and Ansible's own login; return what did not go."""
-    refused: list[KubewrightError] = []
-    acts: list[Callable[[], None]] = [lambda: login.prove(connection.target)]
-    if connection.name in {h.name for h in (*session.cluster.etcd_hosts, *session.cluster.control_planes)}:
-        acts += [lambda: require_forwarding(connection, ETCD_CLIENT), lambda: require_forwarding(connection, LOCAL_API)]
-    for act in acts:
-        try:
-            act()
-        except KubewrightError as fault:
-            if fault.message not in {f.message for f in refused}:
-                refused.append(fault)
-    return tuple(refused)
+def _tunnels(session: Session, host: str) -> tuple[int, ...]:
+    """Return the ports that are reached through the host's sshd."""
+    etcd = (ETCD_CLIENT,) if host in {h.name for h in session.cluster.etcd_hosts} else ()
+    return (*etcd, LOCAL_API) if host in {h.name for h in session.cluster.control_planes} else etcd
+
+
+def _tried(refused: list[KubewrightError], act: Callable[[], T]) -> T | None:
+    """Return what `act` returns; what it raises is kept, each sentence once."""
+    try:
+        return act()
+    except KubewrightError as fault:
+        if fault.message not in {f.message for f in refused}:
+            refused.append(fault)
+        return None
 
 
 def _report(
@@ -235,19 +252,18 @@ def _report(
     asked: Mapping[str, Asked] | None = None, plan: Plan | None = None,
     beside: KubewrightError | None = None,
 ) -> Report:
-    hosts = {name: _seen(session, name, (asked or {}).get(name, (None, ())), plan) for name in session.observed}
+    hosts = {name: _seen(session, name, (asked or {}).get(name), plan) for name in session.observed}
     seen = Seen(session.cluster, session.lock, hosts, faults or {})
     findings = tuple(table.run(seen, skip))
     return Report(len(session.cluster.hosts), findings, table.asked(seen, findings), frozenset(skip), faults or {},
                   beside)
 
 
-def _seen(session: Session, name: str, asked: tuple[Inspection | None, tuple[KubewrightError, ...]], plan: Plan | None,
-          ) -> HostSeen:
-    observed, (inspection, refused) = session.observed[name], asked
+def _seen(session: Session, name: str, asked: Asked | None, plan: Plan | None) -> HostSeen:
+    observed, inspection = session.observed[name], asked.inspection if asked else None
     return HostSeen(session.cluster.machine(name), observed.facts, observed.clock_off, inspection,
                     missing_mib(name, observed.facts.arch, session.lock, inspection, plan),
-                    session.foreign.get(name), refused)
+                    session.foreign.get(name), asked.refused if asked else (), asked.login if asked else 0.0)
 
 
 def missing_mib(host: str, arch: str, lock: ArtifactLock, inspection: Inspection | None, plan: Plan | None) -> int:

@@ -195,7 +195,8 @@ def inspect(connection: Connection, question: Mapping[str, Any]) -> Inspection:
 
     The question names `ports` (who listens?), `paths` (which exist?), `directories` (how much room?), `pods` (the Pods'
     ranges: does anything drop what is forwarded for them?), `own` (which are links?), `packages` (can they be had?),
-    `files` (whose are they?), `sysctls` (what sets them at boot?) and `vip` (interface and address: who has it?).
+    `files` (whose are they?), `sysctls` (what sets them at boot?), `vip` (interface and address: who has it?), and
+    `let_in` with `peers` (what of this do input chains keep out?).
     """
     return inspection_of(call(connection, "inspect", question))
 
@@ -210,6 +211,7 @@ def inspection_of(answer: Mapping[str, Any]) -> Inspection:
         disks=tuple(Disk(tuple(d["paths"]), d["free_mib"]) for d in answer["disks"]),
         swap=str(answer["swap"]), forward_drops=tuple(answer["forward_drops"]), product=str(answer["product"]),
         services_of_others=tuple(answer["services_of_others"]),
+        shut_out={chain: tuple((str(p), int(n)) for p, n in packets) for chain, packets in answer["shut_out"].items()},
         links=dict(answer["links"]), packages=_packages_of(answer["packages"]),
         others=dict(answer["others"]),
         sysctls=tuple((file, key, value) for file, key, value in answer["sysctls"]),

@@ -228,7 +228,7 @@ class FakeHosts:
         """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
         patch.setattr(remote, "observe", self.observe)
         patch.setattr(remote, "observe_each", self.observe_each)
-        patch.setattr(preflight, "ask", lambda session, hosts: dict.fromkeys(hosts, (ROOM, ())))
+        patch.setattr(preflight, "ask", lambda session, hosts, skip: dict.fromkeys(hosts, preflight.Asked(ROOM)))
         patch.setattr(remote, "probe", self.probe)
         patch.setattr(remote, "read", self.read)
         patch.setattr(remote, "inspect", lambda connection, question: self.inspections.get(connection.name, ROOM))

@@ -140,7 +140,7 @@ def test_rules_that_another_kube_proxy_left_are_named(cluster: Lab) -> None:
     try:
         said = cluster.run("check", check=False)
         assert said.returncode == 11
-        assert "w1: services: rules of another kube-proxy are left in iptables' nat KUBE-SERVICES" in said.stderr
+        assert "w1: rules: rules of another kube-proxy are left in iptables' nat KUBE-SERVICES" in said.stderr
         assert "on w1: iptables -t nat -F KUBE-SERVICES" in said.stderr
     finally:
         cluster.on("w1", "iptables", "-t", "nat", "-F", "KUBE-SERVICES")

@@ -21,7 +21,8 @@ class HostSeen:
     """One host that answered; `inspection` is None where nothing is going to be changed.
 
     `missing_mib` is how much the host still has to get of what artifacts.lock pins, `foreign` which other cluster of
-    ours it belongs to, and what to do about it, `refused` what else was tried there and did not go.
+    ours it belongs to, and what to do about it, `refused` what else was tried there and did not go,
+    `login` how many seconds Ansible's login took.
     """
 
     host: Host
@@ -31,6 +32,7 @@ class HostSeen:
     missing_mib: int = 0
     foreign: tuple[str, str] | None = None
     refused: tuple[KubewrightError, ...] = ()
+    login: float = 0.0
 
     @property
     def name(self) -> str:

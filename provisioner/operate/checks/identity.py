@@ -8,6 +8,7 @@ from provisioner.errors import KubewrightError
 from provisioner.operate.checks.finding import Found, HostSeen, Seen, Severity
 
 BUSY = "host-busy"
+SLOW_LOGIN = 8.0        # seconds; of a login on a busy machine two or three are usual
 FORWARDING = "forwarding-forbidden"
 _PYTHON_FAULTS = ("no-python", "python-old", "python-incomplete")
 # An unpinned key is one cause with one cure on all hosts, whatever each of them showed.
@@ -58,7 +59,11 @@ def forwards(seen: Seen) -> Iterator[tuple[str, Found]]:
 
 def lets_ansible_in(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Ask that Ansible's login, which is not ours, gets in and becomes root."""
-    return _refused(seen, lambda code: code != FORWARDING)
+    yield from _refused(seen, lambda code: code != FORWARDING)
+    for name, host in seen.hosts.items():
+        if host.login > SLOW_LOGIN:
+            yield name, ("warning", f"a login takes {host.login:.0f} s (sshd, PAM or sudo); each step of `up` has one",
+                         f"on {name}: journalctl -u ssh -u systemd-logind --since -5min")
 
 
 def _refused(seen: Seen, of: Callable[[str], bool]) -> Iterator[tuple[str, Found]]:

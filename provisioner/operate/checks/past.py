@@ -8,7 +8,8 @@ from provisioner.compile import system
 from provisioner.compile.context import config_of
 from provisioner.compile.etcd import DATA_DIR
 from provisioner.compile.runtime import CNI_DIRS
-from provisioner.model.cluster import Cluster, Host
+from provisioner.model import ports
+from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.inspection import Packages
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
@@ -17,6 +18,13 @@ OWN = (DATA_DIR, *(path for pair in CNI_DIRS.values() for path in pair), "/etc/c
        "/etc/keepalived",
        "/etc/kube-flannel", "/etc/kubernetes", "/etc/kubernetes/pki", "/etc/kubernetes/pki/etcd", "/etc/kubewright",
        "/opt/kubewright", "/opt/kubewright/bin", "/var/lib/kubelet", "/var/lib/kubewright")
+VXLAN = 8472                            # flannel's, as its configuration has it
+Packet = tuple[str, int]
+"""A protocol and a port, 0 where it has none."""
+_NAMES: Mapping[Packet, str] = {
+    ("112", 0): "VRRP (protocol 112)", ("tcp", ports.ETCD_PEER): f"etcd (tcp {ports.ETCD_PEER})",
+    ("tcp", ports.APISERVER): f"the API (tcp {ports.APISERVER})",
+    ("tcp", ports.KUBELET): f"the kubelet (tcp {ports.KUBELET})", ("udp", VXLAN): f"VXLAN (udp {VXLAN})"}
 _PACKAGED = ("/usr/lib/", "/lib/")      # defaults of packages are there to be overruled
 DEBIAN = "deb http://deb.debian.org/debian bookworm main"
 
@@ -24,9 +32,23 @@ DEBIAN = "deb http://deb.debian.org/debian bookworm main"
 def question(cluster: Cluster, host: Host, interface: str) -> dict[str, object]:
     """Return what one host is asked for the checks of this module."""
     vip = cluster.api.vip if host.name in {h.name for h in cluster.load_balancers} else None
-    return {"own": list(OWN), "packages": system.packages_of(cluster, host),
+    return {"own": list(OWN), "let_in": [list(packet) for packet in needed(cluster, host)],
+            "peers": [str(network) for network in cluster.network.hosts], "packages": system.packages_of(cluster, host),
             "sysctls": list(system.NODE_SYSCTLS) if host.is_node or not host.roles else [],
             "vip": [interface, str(vip)] if vip is not None and interface else None}
+
+
+def needed(cluster: Cluster, host: Host) -> tuple[Packet, ...]:
+    """Return what the other hosts send to this one, without which a part of the cluster does not work."""
+    others = len(cluster.hosts) > 1
+    etcd, balancers = {h.name for h in cluster.etcd_hosts}, {h.name for h in cluster.load_balancers}
+    vrrp = (("112", 0),) if cluster.api.vip is not None and host.name in balancers and len(balancers) > 1 else ()
+    peer = (("tcp", ports.ETCD_PEER),) if host.name in etcd and len(etcd) > 1 else ()
+    api = (("tcp", ports.APISERVER),) if others and Role.CONTROL_PLANE in host.roles else ()
+    kubelet = (("tcp", ports.KUBELET),) if others and host.is_node else ()
+    flannel = cluster.network.plugin == "flannel" and "flannel" not in cluster.config
+    vxlan = (("udp", VXLAN),) if len(cluster.nodes) > 1 and host.is_node and flannel else ()
+    return (*vrrp, *peer, *api, *kubelet, *vxlan)
 
 
 def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -71,10 +93,11 @@ def _read_later(file: str, than: str) -> bool:
 
 
 def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    """Ask that no chain of others drops what is forwarded for Pods: a chain of ours cannot overrule it.
+    """Ask that no chain of others drops what is forwarded for Pods, or what the hosts send each other.
 
-    A Pod network that is not ours may tell the firewall itself.
+    A chain of ours cannot overrule it; a Pod network that is not ours may tell the firewall itself.
     """
+    yield from _shut(seen, host)
     drops = host.inspection.forward_drops if host.inspection and host.host.is_node else ()
     pods = ", ".join(str(network) for network in seen.cluster.network.pods)
     for chain in drops:
@@ -114,6 +137,20 @@ def resolver(seen: Seen, host: HostSeen) -> Iterator[Found]:
 def _resolves(seen: Seen, host: HostSeen) -> bool:
     named = "upstreams" in seen.cluster.config.get("coredns", {})
     return bool(named or config_of(seen.cluster, host.host, "kubelet").get("resolvConf") or host.facts.resolv_conf)
+
+
+def _shut(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    peers = ", ".join(str(network) for network in seen.cluster.network.hosts)
+    for chain, packets in (host.inspection.shut_out if host.inspection else {}).items():
+        words = ", ".join(_NAMES[packet] for packet in packets)
+        rules = (f"nft insert rule {chain} ip saddr {{ {peers} }} {_match(packet)} accept" for packet in packets)
+        yield ("warning", f"the input chain {chain} drops by default, and no rule lets in what the other hosts send: "
+                          f"{words}", f"on {host.name}: {' && '.join(rules)}")
+
+
+def _match(packet: Packet) -> str:
+    protocol, port = packet
+    return f"{protocol} dport {port}" if port else f"ip protocol {protocol}"
 
 
 def _opened(chain: str) -> str:

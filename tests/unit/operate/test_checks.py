@@ -14,7 +14,7 @@ from provisioner.model import ports
 from provisioner.model.cluster import Cluster
 from provisioner.model.facts import Interface
 from provisioner.model.inspection import Disk, Inspection, Listener, Packages
-from provisioner.operate.checks import occupied, table
+from provisioner.operate.checks import occupied, past, table
 from provisioner.operate.checks.finding import Finding, HostSeen, Seen, grouped
 from provisioner.transport.faults import HostFault
 from tests.unit.compile.compile_fixture import LAB, facts, lock
@@ -42,7 +42,7 @@ def host_of(cluster: Cluster, name: str, answer: Case) -> HostSeen:
     return HostSeen(machine, facts(name, machine.address, **changes), answer.get("clock_off", 0.0),
                     None if seen is None else inspection_of(seen), answer.get("missing_mib", 0),
                     refused=tuple(HostFault(name, "trying", f["saw"], code=f["code"], hint=f["hint"])
-                          for f in answer.get("refused", ())))
+                          for f in answer.get("refused", ())), login=answer.get("login", 0.3))
 
 
 def inspection_of(seen: Case) -> Inspection:
@@ -56,7 +56,8 @@ def inspection_of(seen: Case) -> Inspection:
         others=seen.get("others", {}),
         holders=tuple(seen["holders"]) if "holders" in seen else None,
         forward_drops=tuple(seen.get("forward_drops", ())),
-        services_of_others=tuple(seen.get("services_of_others", ())))
+        services_of_others=tuple(seen.get("services_of_others", ())),
+        shut_out={chain: tuple((p, n) for p, n in packets) for chain, packets in seen.get("shut_out", {}).items()})
 
 
 def seen_of(case: Case) -> Seen:
@@ -116,6 +117,15 @@ def test_every_port_of_the_table_is_some_hosts_and_asked_for() -> None:
     known = {number for name, number in vars(ports).items() if name.isupper()}
     cluster = cluster_of({})
     assert set(occupied.ports_to_ask(cluster)) == known | {cluster.api.port}
+
+
+def test_what_hosts_send_each_other_is_asked_where_it_arrives() -> None:
+    cluster = cluster_of({})
+    assert past.needed(cluster, cluster.machine("cp1")) == (
+        ("112", 0), ("tcp", 2380), ("tcp", 6443), ("tcp", 10250), ("udp", 8472))
+    assert past.needed(cluster, cluster.machine("w1")) == (("tcp", 10250), ("udp", 8472))
+    alone = cluster_of({"inventory": {"hosts": {"cp1": yaml.safe_load(LAB)["hosts"]["cp1"]}}})
+    assert past.needed(alone, alone.machine("cp1")) == ()
 
 
 def test_a_host_that_is_only_prepared_needs_no_port() -> None:

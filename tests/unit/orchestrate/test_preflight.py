@@ -41,12 +41,12 @@ class Asked:
         self.refused: dict[str, tuple[KubewrightError, ...]] = {}
         self.calls: list[tuple[str, ...]] = []
 
-    def ask(self, session: object, hosts: Iterable[str]) -> dict[str, Any]:
+    def ask(self, session: object, hosts: Iterable[str], skip: object) -> dict[str, Any]:
         names = tuple(hosts)
         if names:
             self.calls.append(names)
         answers = {name: self.answers.get(name, ROOM) for name in names}
-        return {name: a if isinstance(a, KubewrightError) else (a, self.refused.get(name, ()))
+        return {name: a if isinstance(a, KubewrightError) else preflight.Asked(a, self.refused.get(name, ()))
                 for name, a in answers.items()}
 
 
@@ -263,8 +263,11 @@ def test_the_way_through_sshd_is_tried_where_etcd_and_the_api_are_and_ansible_s_
         one.observed = {name: HostObserved(name, host.facts, {}) for name, host in world.hosts.hosts.items()}
         one.pool = Pool(targets_of(world.inventory))
         answers = ASK(one, ["cp2", "w1"])
-    assert sorted(tried, key=str) == [("cp2", "ssh"), ("cp2", 2379), ("cp2", 7443), ("w1", "ssh")]
-    codes = {host: [f.code for f in answer[1]] for host, answer in answers.items() if isinstance(answer, tuple)}
+        assert sorted(tried, key=str) == [("cp2", "ssh"), ("cp2", 2379), ("cp2", 7443), ("w1", "ssh")]
+        tried.clear()
+        assert not isinstance(ASK(one, ["w1"], ["ansible"])["w1"], KubewrightError)
+        assert tried == [], "what is skipped is not tried"
+    codes = {host: [f.code for f in a.refused] for host, a in answers.items() if isinstance(a, preflight.Asked)}
     assert codes == {"cp2": ["ansible-login", "forwarding-forbidden"], "w1": ["ansible-login"]}
 
 
