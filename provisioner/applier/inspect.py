@@ -138,8 +138,9 @@ def _disks(host: Host, directories: Sequence[str]) -> list[dict[str, Any]]:
         while not os.path.isdir(place) and len(place) > 1:
             place = os.path.dirname(place)
         room = os.statvfs(place)
-        disk = disks.setdefault(os.stat(place).st_dev,
-                                {"paths": [], "free_mib": room.f_bavail * room.f_frsize // (1 << 20)})
+        disk = disks.setdefault(os.stat(place).st_dev, {
+            "paths": [], "free_mib": room.f_bavail * room.f_frsize // (1 << 20),
+            "read_only": bool(room.f_flag & os.ST_RDONLY), "no_exec": bool(room.f_flag & os.ST_NOEXEC)})
         disk["paths"].append(directory)
     return list(disks.values())
 

@@ -39,6 +39,8 @@ class Disk:
 
     paths: tuple[str, ...]
     free_mib: int
+    read_only: bool = False
+    no_exec: bool = False            # mounted such that no program on it runs
 
 
 @dataclass(frozen=True)

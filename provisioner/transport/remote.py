@@ -208,7 +208,7 @@ def inspection_of(answer: Mapping[str, Any]) -> Inspection:
         listeners=tuple(Listener(x["port"], x["address"], x["process"], x["pid"], x["unit"])
                         for x in answer["listeners"]),
         there=frozenset(answer["there"]),
-        disks=tuple(Disk(tuple(d["paths"]), d["free_mib"]) for d in answer["disks"]),
+        disks=tuple(Disk(tuple(d["paths"]), d["free_mib"], d["read_only"], d["no_exec"]) for d in answer["disks"]),
         swap=str(answer["swap"]), forward_drops=tuple(answer["forward_drops"]), product=str(answer["product"]),
         services_of_others=tuple(answer["services_of_others"]),
         shut_out={chain: tuple((str(p), int(n)) for p, n in packets) for chain, packets in answer["shut_out"].items()},

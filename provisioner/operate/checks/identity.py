@@ -75,6 +75,10 @@ def _refused(seen: Seen, of: Callable[[str], bool]) -> Iterator[tuple[str, Found
 
 def address(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that an interface carries the inventory's address: etcd and the kubelet bind to it."""
+    if not host.facts.interfaces:
+        yield ("error", "it does not tell its addresses: there is no `ip` command",
+               f"on {host.name}: apt-get install -y iproute2")
+        return
     if host.facts.interface_of(host.host.address) is None:
         there = [a.partition("/")[0] for i in host.facts.interfaces if i.name != "lo" for a in i.addresses]
         yield ("error", f"no interface carries {host.host.address}; there are {', '.join(there) or 'none'}",

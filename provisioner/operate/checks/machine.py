@@ -81,7 +81,12 @@ def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
         grows = STATE in file_system.paths
         need = artifacts + (margin if grows else 0)
         places, cure = " and ".join(file_system.paths), f"on {host.name}: df -h {' '.join(file_system.paths)}"
-        if file_system.free_mib < need:
+        if file_system.read_only:
+            yield "error", f"{places} can only be read there", f"on {host.name}: findmnt -T {file_system.paths[0]}"
+        elif file_system.no_exec and STORE in file_system.paths:
+            yield ("error", f"no program runs from {STORE} there: its file system is mounted noexec",
+                   f"on {host.name}: findmnt -T {STORE}; mount -o remount,exec on what that names, and in /etc/fstab")
+        elif file_system.free_mib < need:
             yield ("error", f"{file_system.free_mib} MiB free for {places}; {need} are needed "
                             f"({artifacts} of artifacts)", cure)
         elif grows and margin and file_system.free_mib < artifacts + ROOMY_MIB:

@@ -49,7 +49,7 @@ def inspection_of(seen: Case) -> Inspection:
     return Inspection(
         prepared=seen.get("prepared", False), listeners=tuple(Listener(*row) for row in seen.get("listeners", ())),
         there=frozenset(seen.get("there", ())),
-        disks=tuple(Disk(tuple(p), free) for p, free in seen.get("disks", FREE)),
+        disks=tuple(Disk(tuple(paths), *rest) for paths, *rest in seen.get("disks", FREE)),
         swap=seen.get("swap", "off"), product=seen.get("product", ""), links=seen.get("links", {}),
         packages=Packages(*seen["packages"]) if "packages" in seen else Packages(),
         sysctls=tuple((file, key, value) for file, key, value in seen.get("sysctls", ())),
@@ -87,6 +87,11 @@ def test_what_no_host_could_be_asked_is_not_answered() -> None:
                                "cp2": {"saw": "x", "code": "sudo-password", "hint": ""}}})
     asked = table.asked(seen, table.run(seen))
     assert [asked[name] for name in ("ssh", "sudo", "python", "idle", "os", "disk")] == [4, 3, 2, 2, 2, 1]
+
+
+def test_every_check_has_a_name_of_its_own() -> None:
+    names = [check.name for check in table.CHECKS]
+    assert sorted(set(names)) == sorted(names)
 
 
 def test_a_skipped_check_finds_nothing_and_the_others_still_do() -> None:

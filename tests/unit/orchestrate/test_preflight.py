@@ -217,6 +217,19 @@ def test_whatever_fails_on_one_host_is_its_finding_and_hides_no_other(
     assert "hint: " not in err, "the command that would tell more is this one"
 
 
+@pytest.mark.parametrize("verb", [["plan"], ["up", "--yes"]])
+def test_a_login_that_only_says_something_is_12_with_its_words_and_its_cure_in_every_verb(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        verb: list[str]) -> None:
+    told(world, monkeypatch, w1=HostFault("w1", "applier observe", "the login of root only says: take debian",
+                                          code="login-only-says", hint="in cluster.yaml: ssh.user: debian"))
+    assert run(world, monkeypatch, *verb) == 12
+    err = capsys.readouterr().err
+    assert "w1: applier observe: the login of root only says: take debian" in err
+    assert "in cluster.yaml: ssh.user: debian" in err
+    assert world.hosts.log == []
+
+
 def test_a_question_that_nobody_was_asked_is_not_answered_and_nobody_reachable_is_12(
         world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for host in world.hosts.hosts.values():
