@@ -218,6 +218,12 @@ def _socket(look: Look, spec: Spec) -> Seen:
         return "silent", {"text": str(fault)}
 
 
+def _member(look: Look, spec: Spec) -> Seen:
+    """Tell what is in an etcd member's directory: `there`, `empty`, or nothing."""
+    from .raftlog import look as look_at  # only hosts with a member pay
+    return look_at(look.host.at(spec["path"]))
+
+
 def _swap(look: Look, spec: Spec) -> Seen:
     return kernel.swap(look.host), {}
 
@@ -225,5 +231,5 @@ def _swap(look: Look, spec: Spec) -> Seen:
 KINDS: dict[str, Callable[[Look, Spec], Seen]] = {
     "directory": _directory, "file": _file, "symlink": _symlink, "artifact": _artifact, "certificate": _certificate,
     "package": _package, "user": _user, "sysctl": _sysctl, "module": _module, "socket": _socket, "swap": _swap,
-    "unit": _unit,
+    "unit": _unit, "member": _member,
 }

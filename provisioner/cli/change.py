@@ -34,7 +34,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
     intent = replace(intent, allow=held_to.allowed)  # what the plan was allowed, whoever goes on with the run is too
     yes = yes or intent.plan_file is not None      # it was shown already
     context.enter_lab()
-    from provisioner.orchestrate import aside, carry, engine, journal, leave, lock, owner, prober
+    from provisioner.orchestrate import aside, carry, engine, journal, leave, lock, members, owner, prober
     from provisioner.orchestrate.preflight import fit_survey, known_checks
     from provisioner.orchestrate.session import open_session
     from provisioner.orchestrate.survey import create_secrets
@@ -50,6 +50,7 @@ def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int
         aside.leave_out(session, intent.without)
         locked = lock.look(session)
         plan = intent.narrow(session, held_to.hold(session, fit_survey(session, intent.skip)), UP)
+        members.refuse(plan)
         carry.open_secrets(session)
         leave.to_begin(session, intent.allow)
         asks = plan.has_work and not yes

@@ -176,12 +176,12 @@ FLAGS = frozenset({CLUSTER_ILL, *(rule.code for rule in TABLE if rule.outcome ==
 def judge(old: Cluster, new: Cluster, verb: str = "up") -> tuple[Verdict, ...]:
     """Return what there is to say about every changed path for `verb`; changes that are simply allowed say nothing."""
     verdicts = []
-    for path, before, after in _differing(_document(old), _document(new)):
+    for path, before, after in differing(document(old), document(new)):
         change = Change(path, before, after, old, new)
         rule = find(change, verb)
         if rule.outcome != ALLOWED:
-            verdicts.append(Verdict(".".join(path), rule.code, rule.outcome, rule.sentence, _short(before, path),
-                                    _short(after, path)))
+            verdicts.append(Verdict(".".join(path), rule.code, rule.outcome, rule.sentence, short(before, path),
+                                    short(after, path)))
     return tuple(verdicts)
 
 
@@ -201,29 +201,31 @@ def _matches(name: str, pattern: str) -> bool:
     return len(parts) == len(wanted) and all(fnmatchcase(p, w) for p, w in zip(parts, wanted, strict=True))
 
 
-def _document(cluster: Cluster) -> dict[str, Any]:
+def document(cluster: Cluster) -> dict[str, Any]:
     """Return the inventory as far as it is applied, with the roles that hosts have in effect."""
-    document = cluster.model_dump(mode="json", exclude={"version", "ssh", "operators", "lab", "hosts"})
+    values = cluster.model_dump(mode="json", exclude={"version", "ssh", "operators", "lab", "hosts"})
     etcd, balancers = ({h.name for h in hosts} for hosts in (cluster.etcd_hosts, cluster.load_balancers))
     hosts = {}
     for host in cluster.machines:
         roles = set(host.roles) | ({Role.ETCD} if host.name in etcd else set())
         roles |= {Role.LOAD_BALANCER} if host.name in balancers and cluster.api.vip else set()
         hosts[host.name] = host.spec.model_dump(mode="json", exclude={"ssh"}) | {"roles": sorted(roles)}
-    return document | {"hosts": hosts}
+    return values | {"hosts": hosts}
 
 
-def _differing(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
+def differing(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
+    """Yield path, value before and after of what differs between two documents; a host that came or left is one."""
     whole_host = len(path) == 2 and path[0] == "hosts" and None in (old, new)
     if isinstance(old, Mapping | None) and isinstance(new, Mapping | None) and (old or new) and not whole_host:
         left, right = old or {}, new or {}
         for key in [*left, *(k for k in right if k not in left)]:
-            yield from _differing(left.get(key), right.get(key), (*path, str(key)))
+            yield from differing(left.get(key), right.get(key), (*path, str(key)))
     elif old != new and (old or new):
         yield path, old, new
 
 
-def _short(value: Any, path: Path) -> str:
+def short(value: Any, path: Path) -> str:
+    """Return a value of the inventory as a verdict says it."""
     if isinstance(value, list):
         return ", ".join(str(v) for v in value) or "none"
     if isinstance(value, Mapping):

@@ -198,6 +198,16 @@ class Socket(Item):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemberLog(Item):
+    """The directory of an etcd member: nothing, a log without an entry, or data; only looked at, never desired."""
+
+    kind: ClassVar[str] = "member"
+
+    def want(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Unit(Item):
     """A systemd unit, running with exactly its inputs.
 

@@ -95,6 +95,19 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class LostMember:
+    """An etcd member that is not started as it is, what was seen of it, and the commands after which `up` starts it."""
+
+    host: str
+    saw: str
+    cure: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"host": self.host, "saw": self.saw, "cure": list(self.cure)}
+
+
+@dataclass(frozen=True)
 class Act:
     """What happens to one unit: started, restarted or reloaded, on these hosts."""
 
@@ -144,6 +157,7 @@ class Plan:
     strangers: tuple[str, ...] = ()  # nodes the cluster has and the inventory has not
     # API servers that a killed run left out of service -> the hosts whose HAProxy sends them nobody
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lost: tuple[LostMember, ...] = ()   # etcd members for which `up` refuses to do anything
     steps: tuple[Step, ...] = ()     # the phases that have work, in their order
     inventory_digest: str = ""       # what it was made from
     lock_digest: str = ""
@@ -151,7 +165,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        return not self.changes and not self.objects and not self.left_out
+        return not self.changes and not self.objects and not self.left_out and not self.lost
 
     @property
     def has_work(self) -> bool:

@@ -74,6 +74,14 @@ class VerdictDocument(_Part):
     after: str = Field(description="Value in the inventory")
 
 
+class LostMemberDocument(_Part):
+    """An etcd member that is not started as it is."""
+
+    host: str = Field(description="Name of its host")
+    saw: str = Field(description="What was seen")
+    cure: tuple[str, ...] = Field(description="Commands, one after the other, after which `up` starts it")
+
+
 class PlanDocument(_Part):
     """A whole plan."""
 
@@ -89,6 +97,8 @@ class PlanDocument(_Part):
     strangers: tuple[str, ...] = Field(description="Nodes that the inventory does not name; left alone")
     left_out: dict[str, tuple[str, ...]] = Field(
         default={}, description="API servers that a killed run left out of service -> hosts that send them nobody")
+    lost: tuple[LostMemberDocument, ...] = Field(
+        default=(), description="etcd members that have lost their data: `up` does nothing until they are mended")
     steps: tuple[StepDocument, ...] = Field(description="Phases that have work, in their order")
     impact: tuple[str, ...] = Field(description="What it means for whoever uses the cluster, a sentence each")
     verdicts: tuple[VerdictDocument, ...] = Field(default=(), description="What the change rules say")

@@ -8,7 +8,7 @@ import re
 from provisioner.compile import pki as table
 from provisioner.compile.etcd import DATA_DIR
 from provisioner.errors import RefusedForSafety
-from provisioner.model.desired import Directory, File
+from provisioner.model.desired import File, MemberLog
 from provisioner.model.observed import ABSENT, HostObserved, Owner
 from provisioner.operate import pki
 from provisioner.orchestrate.session import Session
@@ -20,7 +20,7 @@ TAKE = "another-cluster"
 NAMESPACE = "namespace-removed"
 # Written after the first etcd gate: from then on no member may ever be started as part of a new cluster.
 BOOTSTRAP_MARK = File(path="/var/lib/kubewright/etcd/bootstrapped", phase="etcd")
-MEMBER = Directory(path=f"{DATA_DIR}/member", phase="etcd")
+MEMBER = MemberLog(path=f"{DATA_DIR}/member", phase="etcd")
 CAS = tuple(File(path=path, phase="pki") for path in table.CAS)
 _OF_CLUSTER = re.compile(r".+-ca of (.+)")      # how operate/secrets.py names a CA
 

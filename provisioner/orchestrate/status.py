@@ -107,7 +107,7 @@ def _differences(session: Session, rows: Mapping[str, HostStatus]) -> list[Findi
                                  "kubewright plan"))
     found += [Finding("in-service", name, "error", f"left out of service in the HAProxy of {', '.join(hosts)}",
                       "kubewright up") for name, hosts in plan.left_out.items()]
-    return found
+    return found + [Finding("member-data", m.host, "error", m.saw, "kubewright plan") for m in plan.lost]
 
 
 def _fill(session: Session, rows: Mapping[str, HostStatus], sight: health.Sight) -> None:

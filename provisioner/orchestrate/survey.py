@@ -18,13 +18,13 @@ from provisioner.model.plan import NOTED, ObjectChange, Plan, Verdict
 from provisioner.operate import haproxy, nodes, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.tls_secrets import compare_tls_secrets
-from provisioner.orchestrate import aside, lapsed, owner
+from provisioner.orchestrate import aside, lapsed, members, owner
 from provisioner.orchestrate.impact import steps
 from provisioner.orchestrate.session import NO_ACCESS, Session
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
-BOOTSTRAPPED, MEMBER_DATA = owner.BOOTSTRAP_MARK.path, owner.MEMBER.path
+BOOTSTRAPPED = owner.BOOTSTRAP_MARK.path
 # Looked at beside what is desired: they decide whether there is a cluster yet.
 _EVIDENCE: tuple[Item, ...] = (
     owner.BOOTSTRAP_MARK,
@@ -100,6 +100,8 @@ def _compile(session: Session) -> Desired:
 def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Plan:
     bootstrap = not is_bootstrapped(session.observed)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
+    lost = () if bootstrap else members.look(session, desired)
+    changes = members.without_starts(changes, lost)
     live, ours = _nodes(session, partial=partial)
     names = {str(n["metadata"]["name"]): n for n in live or ()}
     connected = {name for name, node in names.items() if nodes.is_connected(node)}
@@ -115,7 +117,7 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
     plan = Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
-        strangers=_strangers(session, live or ()), left_out=_left_out(session),
+        strangers=_strangers(session, live or ()), left_out=_left_out(session), lost=lost,
         verdicts=kept, inventory_digest=digest(session.cluster), lock_digest=digest(session.lock))
     session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
     return session.plan
@@ -147,11 +149,6 @@ def is_built(session: Session) -> bool:
     outcomes = remote.observe_each(session.pool, {h.name: (marker,) for h in session.cluster.etcd_hosts})
     seen = {h: o for h, o in outcomes.items() if isinstance(o, HostObserved)}
     return is_bootstrapped(seen) or is_bootstrapped(raise_all(outcomes))
-
-
-def lost_members(session: Session, hosts: Sequence[str]) -> list[str]:
-    """Return the etcd hosts that have no data although the cluster was bootstrapped."""
-    return [h for h in session.reachable(hosts) if session.observed[h].state("directory", MEMBER_DATA) == ABSENT]
 
 
 def _left_out(session: Session) -> dict[str, tuple[str, ...]]:

@@ -153,6 +153,10 @@ def _notes(plan: Plan) -> list[str]:
     notes += [f"{v}" + (f": `up` wants --allow {v.code}" if v.outcome == NEEDS_FLAG else "") for v in plan.verdicts]
     notes += [f"{server} is left out of service in the HAProxy of {', '.join(hosts)}: up puts it back"
               for server, hosts in plan.left_out.items()]
+    for member in plan.lost:
+        notes.append(f"{member.host}: {member.saw}: `up` changes nothing until that is mended"
+                     + (", one after the other:" if member.cure else ""))
+        notes += [f"  {command}" for command in member.cure]
     return [f"Note     {note}" for note in notes]
 
 
@@ -173,6 +177,7 @@ def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Ma
         "hosts": list(plan.desired.hosts), "changes": [c.to_json() for c in plan.changes],
         "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
         "left_out": {server: list(hosts) for server, hosts in plan.left_out.items()},
+        "lost": [member.to_json() for member in plan.lost],
         "steps": [s.to_json() for s in plan.steps], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
         "verdicts": [v.to_json() for v in plan.verdicts], "allowed": sorted(allowed),
     }

@@ -30,9 +30,8 @@ from provisioner.model.kept import Kept
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import Alarm, EtcdFault, EtcdStatus, MemberSeen
-from provisioner.orchestrate import preflight
+from provisioner.orchestrate import owner, preflight
 from provisioner.orchestrate.phases import stage
-from provisioner.orchestrate.survey import MEMBER_DATA
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 from tests.fakes.haproxy import FakeBalancer
@@ -209,6 +208,7 @@ class FakeHosts:
     size: int = 4_100_000                                           # bytes of every member's data
     holders: set[str] = field(default_factory=set)                  # who has the VIP beside the first host
     silent: set[str] = field(default_factory=set)                   # whose etcd member does not answer
+    listed: dict[str, MemberSeen | None] = field(default_factory=dict)  # as what a member is known instead; None: not
     lag: dict[str, int] = field(default_factory=dict)               # by how much a member's raft index is behind
     balancers: dict[str, FakeBalancer] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)                     # whose HAProxy does not answer
@@ -218,6 +218,10 @@ class FakeHosts:
 
     def __post_init__(self) -> None:
         self.balancers = {h: FakeBalancer(self.serves) for h in self.hosts}
+
+    def address(self, host: str) -> str:
+        """Return the address of a host that is not its loopback's."""
+        return self.hosts[host].facts.interfaces[1].addresses[0].partition("/")[0]
 
     def serves(self, host: str) -> bool:
         """Say whether the host's API server is well, as a health check finds it."""
@@ -393,7 +397,7 @@ class FakeHosts:
         if any(r["result"] == "stale" for r in rows):
             return HostResult(host, "stale", tuple(rows), "not what the plan saw")
         if any(r["path"] == "etcd.service" for r in rows):
-            self.hosts[host].states.setdefault(("directory", MEMBER_DATA), "dir 0700 etcd:etcd")
+            self.hosts[host].states.setdefault((owner.MEMBER.kind, owner.MEMBER.path), "there")
         self.hosts[host].steps.insert(0, {"step": request["step"], "status": "done", "changes": rows, "seconds": 0.1,
                                           "finished": 1_800_000_000, "origin": request["origin"]})
         return HostResult(host, "done", tuple(rows))
@@ -422,7 +426,11 @@ class FakeHosts:
         if host not in running or host in self.silent:
             raise EtcdFault("etcd: asking a member for its status: connection refused")
         number = {name: i + 1 for i, name in enumerate(self.hosts)}
-        members = tuple(MemberSeen(number[h], h, (f"https://{h}:2380",)) for h in running)
+        there = {h: MemberSeen(number[h], h, (f"https://{self.address(h)}:2380",)) for h, one in self.hosts.items()
+                 if ("unit", "etcd.service") in one.states} | self.listed
+        for h in running:       # whoever runs has told its name
+            there[h] = replace(there[h], name=h) if there.get(h) else there[h]
+        members = tuple(m for m in there.values() if m is not None)
         index = 7 - self.lag.get(host, 0)
         return EtcdStatus("3.6.16", self.size, number[self.leader], index, 2, 99, number[host], members)
 

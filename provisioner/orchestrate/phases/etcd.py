@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from provisioner.compile import pki as table
 from provisioner.compile.etcd import BOOTSTRAP_ENV
-from provisioner.errors import RefusedForSafety
 from provisioner.model.desired import File, Unit
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
@@ -16,10 +15,11 @@ from provisioner.operate.etcd import EtcdStatus
 from provisioner.orchestrate import gates, way_back
 from provisioner.orchestrate.batches import Standing
 from provisioner.orchestrate.carry import Changes, apply_batch
+from provisioner.orchestrate.members import refuse as refuse_lost
 from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.rotation import out_of_service
 from provisioner.orchestrate.session import Session
-from provisioner.orchestrate.survey import BOOTSTRAPPED, lost_members, read_certificates
+from provisioner.orchestrate.survey import BOOTSTRAPPED, read_certificates
 
 APISERVER_UNIT = "kube-apiserver.service"
 NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
@@ -32,7 +32,7 @@ def change_members(session: Session) -> str:
         hosts = [h.name for h in session.cluster.etcd_hosts]
         changes = {h: (_bootstrap_change(session, h), *changes.get(h, ())) for h in hosts}
     else:
-        _refuse_lost(session)
+        refuse_lost(session.the_plan)
     return converge.apply_changes(session, "etcd", changes, _members_are_back, _change_one, _ask)
 
 
@@ -176,14 +176,3 @@ def _file_change(session: Session, host: str, path: str, content: str, reason: s
     state = session.observed[host].state("file", path)
     return Change(host=host, phase="etcd", kind="file", path=path, action="add" if state == ABSENT else "change",
                   reason=reason, expect=state, want=item.want(), item=item)
-
-
-def _refuse_lost(session: Session) -> None:
-    """Refuse to start a member whose data is gone: it would have to join, not to start."""
-    lost = lost_members(session, [h.name for h in session.cluster.etcd_hosts])
-    if lost:
-        raise RefusedForSafety(
-            f"{', '.join(lost)}: starting etcd: the cluster exists, but this member has no data",
-            details=["the other members keep serving", "starting it as if it were new could found a second cluster",
-                     "a host new to the inventory, or a replaced one, has to join: this version cannot do that yet"],
-            code="etcd-member-lost", hint="kubewright status")
