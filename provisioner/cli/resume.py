@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -26,6 +27,7 @@ def resume(context: Context, run: str | None, yes: bool, events: bool) -> int:
     waited for. Any machine with the inventory and a key among its operators can do this: the hosts know the run.
     """
     from provisioner.cli.runs import known
+    from provisioner.compile.taking_back import ELSEWHERE
     from provisioner.orchestrate import journal
     from provisioner.orchestrate.intent import Intent
     from provisioner.report.runs_text import done_so_far
@@ -40,7 +42,10 @@ def resume(context: Context, run: str | None, yes: bool, events: bool) -> int:
     journal.may_go_on(context.inventory, chosen, moved=yes)
     if not events:
         click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)
-    return perform(context, Intent.of(chosen.options, "resume"), yes=yes, events=events)
+    intent = Intent.of(chosen.options, "resume")
+    if journal.is_of(context.inventory, chosen):        # what it was to apply is what this checkout asks for
+        intent = replace(intent, allow=(*intent.allow, ELSEWHERE))
+    return perform(context, intent, yes=yes, events=events)
 
 
 def _with_steps(context: Context, run: Run) -> Run:

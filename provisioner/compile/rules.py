@@ -96,6 +96,15 @@ def _issuer_dropped(change: Change) -> bool:
     return not set(_issuers(change.before)) <= set(_issuers(change.after))
 
 
+def _unlike(**defaults: Any) -> Callable[[Change], bool]:
+    """Return what tells whether a field has another value; `defaults` are those of fields that are not given."""
+    def differs(change: Change) -> bool:
+        default = defaults.get(change.path[-1].replace("-", "_"))
+        before, after = (default if value is None else value for value in (change.before, change.after))
+        return str(before) != str(after)
+    return differs
+
+
 def _config(*paths: str) -> tuple[str, ...]:
     """Return fields of `config:`, the cluster's and a host's own."""
     return tuple(f"{place}.{path}" for place in ("config", "hosts.*.config") for path in paths)
@@ -114,8 +123,23 @@ TABLE: tuple[Rule, ...] = (
     Rule("range-flag-changed", _config(
         "kube-apiserver.flags.service-cluster-ip-range", "kube-controller-manager.flags.cluster-cidr",
         "kube-controller-manager.flags.service-cluster-ip-range",
-        "kube-controller-manager.flags.node-cidr-mask-size*", "kube-proxy.clusterCIDR"), REFUSED,
+        "kube-controller-manager.flags.node-cidr-mask-size*", "kube-controller-manager.flags.allocate-node-cidrs",
+        "kube-proxy.clusterCIDR", "kube-proxy.flags.cluster-cidr"), REFUSED,
          "the ranges of Pods and Services are given out already"),
+    Rule("pod-network-changed", _config("flannel.Network", "flannel.Subnet*", "flannel.EnableIPv*", "flannel.Backend*",
+                                        "flannel.Backend.*", "flannel.IPv6*"), NEEDS_FLAG,
+         "hosts change one after the other, and until the last one has, Pods on those that have changed and Pods on "
+         "those that have not do not reach each other",
+         when=_unlike(Type="vxlan", VNI=1, Port=8472, DirectRouting=False)),
+    Rule("proxy-mode-changed", _config("kube-proxy.mode", "kube-proxy.flags.proxy-mode"), NEEDS_FLAG,
+         "on each host Services do not answer from the end of the old rules to the first of the new ones",
+         when=_unlike(mode="nftables", proxy_mode="nftables")),
+    Rule("node-port-range-changed", _config("kube-apiserver.flags.service-node-port-range"), NEEDS_FLAG,
+         "Services keep ports outside of the new range; while API servers differ, one refuses what another gives out",
+         when=_unlike(service_node_port_range="30000-32767")),
+    Rule("etcd-timing-changed", _config("etcd.flags.heartbeat-interval", "etcd.flags.election-timeout"), NEEDS_FLAG,
+         "members change one after the other, and as long as they differ those that wait less call elections",
+         when=_unlike(heartbeat_interval=100, election_timeout=1000)),
     Rule("vip-changed", ("api.vip",), NEEDS_FLAG,
          "kubeconfigs and programs outside use the old address and stop working; nodes use their own HAProxy and do "
          "not notice; the API servers get new certificates and restart one at a time"),
@@ -145,11 +169,21 @@ TABLE: tuple[Rule, ...] = (
     Rule("issuer-dropped", _config("kube-apiserver.flags.service-account-issuer"), NEEDS_FLAG,
          "tokens of the old issuer are refused at once, in every running Pod, until each is renewed; give both, the "
          "new one first, and drop the old one a day later", when=_issuer_dropped),
+    Rule("audience-dropped", _config("kube-apiserver.flags.api-audiences"), NEEDS_FLAG,
+         "tokens for the old audience are refused at once, in every running Pod, until each is renewed",
+         when=_issuer_dropped),
     Rule("token-key-moved", _config(
-        "kube-apiserver.flags.service-account-key-file", "kube-apiserver.flags.service-account-signing-key-file"),
+        "kube-apiserver.flags.service-account-key-file", "kube-apiserver.flags.service-account-signing-key-file",
+        "kube-controller-manager.flags.service-account-private-key-file"),
          NEEDS_FLAG, "tokens that the old key has signed are refused at once, in every running Pod"),
-    Rule("cluster-dns-changed", _config("kubelet.clusterDomain", "kubelet.clusterDNS"), NEEDS_FLAG,
+    Rule("cluster-dns-changed", _config("kubelet.clusterDomain", "kubelet.clusterDNS", "kubelet.flags.cluster-d*"),
+         NEEDS_FLAG,
          "Pods that run keep the old names and the old DNS server until they are started anew"),
+    Rule("resource-manager-changed", _config("kubelet.cpuManagerPolicy", "kubelet.memoryManagerPolicy",
+                                             "kubelet.reservedSystemCPUs"), NEEDS_FLAG,
+         "a kubelet ends again and again until its state of the old policy is removed (cpu_manager_state and "
+         "memory_manager_state in /var/lib/kubelet), which its Pods should not see: drain the node first",
+         when=_unlike(cpuManagerPolicy="none", memoryManagerPolicy="None")),
     Rule("member-left", ("hosts.*",), REFUSED,
          "it is an etcd member or a control plane; it stays a member until it is removed from there",
          when=_member_gone, by="node remove"),
@@ -220,8 +254,13 @@ def differing(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any, 
         left, right = old or {}, new or {}
         for key in [*left, *(k for k in right if k not in left)]:
             yield from differing(left.get(key), right.get(key), (*path, str(key)))
-    elif old != new and (old or new):
+    elif old != new and not (_is_nothing(old) and _is_nothing(new)):
         yield path, old, new
+
+
+def _is_nothing(value: Any) -> bool:
+    """Say whether a value is as good as none: no list, text or mapping; `false` and 0 say something."""
+    return value is None or value in ("", [], {})
 
 
 def short(value: Any, path: Path) -> str:

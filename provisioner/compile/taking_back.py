@@ -20,6 +20,7 @@ _NEVER_SEEN = ("this checkout has not seen yet what is applied, and may be an ol
                "artifacts.lock up to date first")
 _OLDER = "an older version brings back the faults it was left for, and may not read what the newer one has written"
 _NEVER = "etcd reads no data that a later minor has written"
+NEVER = {ETCD_BACK: _NEVER}
 Values = Mapping[tuple[str, ...], Any]
 
 
@@ -33,7 +34,7 @@ def judge(seen: Applied | None, applied: Applied, asked: Applied) -> tuple[Verdi
 
 
 def _elsewhere(seen: Applied | None, applied: Applied, asked: Applied) -> tuple[Verdict, ...]:
-    taken = {path: values for path, values in _differences(applied, asked).items()}
+    taken = _differences(applied, asked)
     if seen is not None:
         news = _differences(seen, applied)
         taken = {path: values for path, values in taken.items() if _touches(path, news)}

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from provisioner.artifacts.cache import write_atomic
-from provisioner.compile import rules
+from provisioner.compile import rules, taking_back
 from provisioner.errors import KubewrightError, RefusedForSafety, UsageFault
 from provisioner.model.applied import HOST_PATH, Applied, NotApplied, from_text
 from provisioner.model.desired import File
@@ -20,16 +20,17 @@ from provisioner.orchestrate.session import Session
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
-FLAGS = rules.FLAGS | {owner.TAKE, owner.NAMESPACE}
+FLAGS = rules.FLAGS | taking_back.FLAGS | {owner.TAKE, owner.NAMESPACE}
+NEVER = {rule.code: rule.sentence for rule in rules.TABLE if rule.outcome == REFUSED} | taking_back.NEVER
 _ITEM = File(path=HOST_PATH, phase="verify")
 
 
 def known_flags(allowed: Collection[str]) -> None:
     """Refuse words after `--allow` that allow nothing: a misspelt one, and what no word of anybody's allows."""
     unknown = sorted(set(allowed) - FLAGS)
-    never = [rule for rule in rules.TABLE if rule.code in unknown and rule.outcome == REFUSED]
+    never = [code for code in unknown if code in NEVER]
     if never:
-        raise UsageFault(f"--allow {never[0].code}: `up` never does that: {never[0].sentence}",
+        raise UsageFault(f"--allow {never[0]}: `up` never does that: {NEVER[never[0]]}",
                          details=[f"can be allowed: {' '.join(sorted(FLAGS))}"], hint="kubewright plan")
     if unknown:
         raise UsageFault(f"there is nothing called {', '.join(unknown)} that can be allowed",
@@ -99,15 +100,18 @@ def judge_here(inventory: Inventory) -> tuple[Verdict, ...]:
 
 
 def judge_hosts(session: Session, plan: Plan) -> Plan:
-    """Judge the inventory against what the hosts say, and return the plan with all verdicts.
+    """Judge the inventory and the lock against what the hosts say, and return the plan with all verdicts.
 
-    What they say is kept here as well, so that the next judgement needs none of them.
+    What they say is kept here as well, so that the next judgement needs none of them; but not where it is news that
+    this checkout would take back: it would pass for known the next time.
     """
     said = on_hosts(session) if not plan.bootstrap else []
-    verdicts = dict.fromkeys(v for applied in said for v in rules.judge(applied.cluster, session.cluster))
+    seen, asked = here(session.inventory), Applied(session.cluster, session.lock)
+    verdicts = dict.fromkeys(v for applied in said for v in (*rules.judge(applied.cluster, session.cluster),
+                                                             *taking_back.judge(seen, applied, asked)))
     refuse(session.inventory, tuple(verdicts), f"compared with {HOST_PATH} on the hosts; nothing was changed",
            hint="kubewright drift")
-    if len(said) == 1:
+    if len(said) == 1 and not any(verdict.code == taking_back.ELSEWHERE for verdict in verdicts):
         keep(session.inventory, said[0])
     session.plan = replace(plan, verdicts=(*plan.verdicts, *verdicts))
     return session.plan

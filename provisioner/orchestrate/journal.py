@@ -153,12 +153,16 @@ def may_go_on(inventory: Inventory, run: Run, *, moved: bool) -> None:
     if run.outcome == RUNNING:
         raise LockHeld(f"run {run.id} still runs on {run.origin.machine or 'this machine'}",
                        hint=f"kubewright runs show {run.id}")
-    now = made_from(inventory.cluster, load_lock(inventory.artifacts_lock_path))
-    if not moved and run.origin.inventory not in ("", now):
+    if not moved and run.origin.inventory and not is_of(inventory, run):
         raise RefusedForSafety(
             f"run {run.id} was made from another inventory than this: cluster.yaml or artifacts.lock has changed since",
             details=["nothing was changed"], code="inventory-moved",
             hint=f"kubewright plan, then kubewright up; or kubewright resume {run.id} --yes")
+
+
+def is_of(inventory: Inventory, run: Run) -> bool:
+    """Say whether a run was made from what cluster.yaml and artifacts.lock say now."""
+    return run.origin.inventory == made_from(inventory.cluster, load_lock(inventory.artifacts_lock_path))
 
 
 def begin(session: Session, phases: Sequence[str]) -> None:
