@@ -120,6 +120,7 @@ def _place(cluster: Cluster, path: Path, config: Mapping[str, Any], host: Host |
             yield from _flags(cluster, component, (*place, "flags"), values, host)
             yield from _pods_of_a_node(cluster, component, place, values)
             yield from _pairs(cluster, name, place, values, host)
+            yield from _own_network(component, place, values, host)
 
 
 def _pairs(cluster: Cluster, name: str, path: Path, values: Mapping[str, Any], host: Host | None) -> Faults:
@@ -129,6 +130,14 @@ def _pairs(cluster: Cluster, name: str, path: Path, values: Mapping[str, Any], h
     for field, message in beside_each_other(name, laid_over(above, values)):
         if (field, message) not in known:
             yield (*path, *field), message
+
+
+def _own_network(component: Component, path: Path, values: Mapping[str, Any], host: Host | None) -> Faults:
+    """Refuse one host's own way to other hosts' Pods: they would not answer in it. A smaller MTU is its own affair."""
+    backend = values.get("Backend") if component.name == "flannel" and host is not None else None
+    for name in backend if isinstance(backend, Mapping) else ():
+        if name != "MTU":
+            yield (*path, "Backend", name), "it must be the same on every host: write it under config.flannel"
 
 
 def _nowhere(cluster: Cluster, component: Component, host: Host | None) -> str:

@@ -17,7 +17,8 @@ def pasted(lab: Lab, command: str) -> None:
     """Run a command that was told as it stands, with the program that this test runs in the place of its name."""
     words = shlex.split(command)
     assert words[0] == "kubewright"
-    done = subprocess.run([*lab.argv()[:3], *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*lab.argv()[:3], *words[1:]], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
