@@ -15,7 +15,7 @@ from provisioner.model.components import COMPONENTS, TABLE, Component, takes, ty
 from provisioner.model.desired import File
 from provisioner.model.owned import owned
 from provisioner.model.validate import validate
-from provisioner.orchestrate.survey import MEMBER_DATA
+from provisioner.orchestrate.owner import MEMBER
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 # Nobody but the program itself reads these: an inventory may set them to what the program takes.
@@ -80,7 +80,7 @@ def test_a_member_without_data_is_known_by_the_directory_that_etcd_is_given() ->
     item = compiled().hosts["cp1"].find("file", "/etc/systemd/system/etcd.service")
     assert isinstance(item, File)
     given = re.findall(r"--data-dir=(\S+)", item.content or "")
-    assert [f"{directory}/member" for directory in given] == [MEMBER_DATA]
+    assert [f"{directory}/member" for directory in given] == [MEMBER.path]
     assert owned("etcd", "flags.data-dir", given[0], inventory())
 
 
