@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import sys
@@ -32,7 +33,7 @@ def apply(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     for _ in range(STARTS):
         result = steps.result_of(host, step)
         if result is None and not steps.alive(host, step):
-            _start(host, step, request, timeout)
+            _start_once(host, step, request, timeout)
         result = result or _await(host, step, deadline)
         if result is not None:
             return result
@@ -67,6 +68,20 @@ def _await(host: Host, step: str, deadline: float) -> dict[str, Any] | None:
             raise Fault(f"the caller went away; step {step} goes on without us")
         time.sleep(pause)
         pause = min(pause * 1.3, 0.1)
+
+
+def _start_once(host: Host, step: str, request: Mapping[str, Any], timeout: float) -> None:
+    """Start the step, unless somebody has just done so.
+
+    The same order may come twice at once: Ansible's ssh asks again where its connection broke.
+    """
+    guard = os.open(files.private_directory(host.own("applier")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX)       # held for a few small writes and systemd's answer
+        if steps.result_of(host, step) is None and not steps.alive(host, step):
+            _start(host, step, request, timeout)
+    finally:
+        os.close(guard)
 
 
 def _start(host: Host, step: str, request: Mapping[str, Any], timeout: float) -> None:

@@ -60,6 +60,7 @@ class _Enrolment:
         self._shown: list[Shown] = []
         self._faults: dict[str, KubewrightError] = {}
         self._pinned: list[Shown] = []
+        self._warned: set[str] = set()
 
     def take(self, outcomes: Iterable[Shown | KubewrightError]) -> None:
         """Show the keys and pin the new ones, or refuse; nothing of a round is pinned when one key has changed."""
@@ -71,6 +72,7 @@ class _Enrolment:
                 shown.append(outcome)
         self._shown += shown
         self._print(shown)
+        self._warn_of_clones()
         changed = [s for s in shown if s.state == "changed"]
         if changed and not self._replace:
             self._document()
@@ -109,6 +111,18 @@ class _Enrolment:
         except RefusedForSafety:
             self._document()
             raise
+
+    def _warn_of_clones(self) -> None:
+        """Say which places show one and the same key: clones of one machine, or one machine under several names."""
+        by_key: dict[str, dict[str, str]] = {}
+        for s in self._shown:
+            by_key.setdefault(s.key.fingerprint, {})[s.place] = s.host
+        for fingerprint, places in by_key.items():
+            hosts = ", ".join(places.values())
+            if len(places) > 1 and hosts not in self._warned:
+                self._warned.add(hosts)
+                click.echo(f"warning: {hosts} show the same key {fingerprint}: copies of one machine? On all but one: "
+                           "rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh", err=True)
 
     def _print(self, shown: Sequence[Shown]) -> None:
         if self._context.wants_json or not shown:

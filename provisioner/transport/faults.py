@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import paramiko
 from paramiko.ssh_exception import NoValidConnectionsError
@@ -26,9 +27,24 @@ PERMIT = ("sudo sshd -T | grep -iE 'forwarding|permitopen', then set `AllowTcpFo
 class UnknownHostKey(paramiko.SSHException):
     """The place showed a key and none is pinned; raised before anything about us is sent."""
 
-    def __init__(self, fingerprint: str) -> None:
-        super().__init__(f"unknown host key {fingerprint}")
+    def __init__(self, fingerprint: str, *, authority: bool = False) -> None:
+        beside = " (its @cert-authority is for ssh's certificates, which are not supported)" if authority else ""
+        super().__init__(f"unknown host key {fingerprint}{beside}")
         self.fingerprint = fingerprint
+
+
+class RevokedHostKey(paramiko.SSHException):
+    """The place showed a key that known_hosts revokes."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(f"host key {fingerprint} is revoked in known_hosts (@revoked)")
+
+
+class DamagedLine(paramiko.SSHException):
+    """No key is pinned for the place, and known_hosts has lines that cannot be read: one of them may be its."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        super().__init__(f"no key is pinned for it, and {', '.join(places)} cannot be read as one")
 
 
 class HostFault(Unreachable):
@@ -79,6 +95,9 @@ def _changed(e: BaseException) -> str:
 CONNECT_FAULTS = (
     Row("host-key-changed", _is(paramiko.BadHostKeyException), _changed,
         "reinstalled on purpose? `kubewright trust {host} --replace`. Otherwise stop here: someone may be in between."),
+    Row("host-key-revoked", _is(RevokedHostKey), str,
+        "stop here: someone may be in between. A new key of that machine: `kubewright trust {host} --replace`"),
+    Row("known-hosts-damaged", _is(DamagedLine), str, "kubewright trust {host}, and take the damaged lines out"),
     Row("host-key-unknown", _is(UnknownHostKey), str, "kubewright trust {host}"),
     Row("ssh-key-encrypted", _is(paramiko.PasswordRequiredException), _text("the private key has a passphrase"),
         "ssh-add the key first: the agent's keys are used"),
@@ -88,6 +107,11 @@ CONNECT_FAULTS = (
         "set `ssh.key` in cluster.yaml, or start an agent that holds the key"),
     Row("ssh-key-missing", _is(FileNotFoundError), lambda e: f"no private key file {getattr(e, 'filename', '')}",
         "set `ssh.key` in cluster.yaml to a file that exists"),
+    Row("ssh-algorithms", _is(paramiko.ssh_exception.IncompatiblePeer), str,
+        "on {host}, allow one of ours beside its own in sshd_config: KexAlgorithms +curve25519-sha256, "
+        "Ciphers +aes128-gcm@openssh.com, MACs +hmac-sha2-256-etm@openssh.com"),
+    Row("ssh-too-many-keys", _says("No existing session"), _text("sshd hung up: the agent offered too many keys"),
+        "set `ssh.key` in cluster.yaml: then only that key is offered (sshd's MaxAuthTries is 6)"),
     Row("name-resolution", _is(socket.gaierror), _text("the name does not resolve")),
     Row("refused", _errno(errno.ECONNREFUSED), _text("connection refused"), "is sshd running there, on that port?"),
     Row("no-route", _errno(errno.EHOSTUNREACH, errno.ENETUNREACH), _text("no route to the host")),
@@ -98,7 +122,7 @@ CONNECT_FAULTS = (
     Row("ssh-dropped", _says("banner"), _text("the connection was dropped before sshd greeted us"),
         "sshd's MaxStartups may be too low for this many logins at once"),
     Row("ssh-dropped", _is(EOFError, ConnectionError), _text("the connection was dropped during the handshake")),
-    Row("timeout", _says("No existing session", "Timeout"), _text("no answer (timeout) during the handshake")),
+    Row("timeout", _says("Timeout"), _text("no answer (timeout) during the handshake")),
     Row("ssh", _is(paramiko.SSHException, OSError), lambda e: str(e) or type(e).__name__),
 )
 
@@ -127,6 +151,26 @@ def connect_fault(host: str, hop: Hop, e: BaseException, *, via: bool = False) -
 def is_forbidden(e: BaseException) -> bool:
     """Say whether sshd opened no way onwards because it may not, which is not that nobody listens there."""
     return isinstance(e, paramiko.ChannelException) and e.code == PROHIBITED
+
+
+def key_fault(host: str, key: Path) -> HostFault | None:
+    """Tell what else than a private key stands at `ssh.key`; None where it looks like one, or is not there at all."""
+    try:
+        begin = key.read_bytes()[:64]
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        return _bad_key(host, f"{key}: {e.strerror}", "in cluster.yaml set `ssh.key` to the file of a private key")
+    if begin.startswith((b"ssh-", b"ecdsa-", b"sk-")):
+        private = key.with_suffix("") if key.suffix == ".pub" else "the private half"
+        return _bad_key(host, f"{key} is a public key", f"in cluster.yaml: ssh.key: {private}")
+    if b"PRIVATE KEY" not in begin:
+        return _bad_key(host, f"{key} is no private key", "in cluster.yaml set `ssh.key` to the file of a private key")
+    return None
+
+
+def _bad_key(host: str, saw: str, hint: str) -> HostFault:
+    return HostFault(host, "reading ssh.key", saw, code="ssh-key-unusable", hint=hint)
 
 
 def lost(host: str, doing: str, e: BaseException) -> HostFault:

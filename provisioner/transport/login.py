@@ -8,6 +8,8 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import fabric
@@ -78,6 +80,9 @@ class Gateway:
 
 def login(target: Target, hop: Hop, gateway: fabric.Connection | None, host: str) -> fabric.Connection:
     """Open a connection to `hop` with the target's key and pinned hosts; a dropped handshake is tried again."""
+    fault = faults.key_fault(host, target.key_file) if target.key_file is not None else None
+    if fault is not None:
+        raise fault
     for attempt in range(1, TRIES + 1):
         connection = _connection(target, hop, gateway)
         try:
@@ -92,24 +97,33 @@ def login(target: Target, hop: Hop, gateway: fabric.Connection | None, host: str
 
 
 def _connection(target: Target, hop: Hop, gateway: fabric.Connection | None) -> fabric.Connection:
+    pins = hostkeys.Pins(target.known_hosts_file, hop.known_hosts_name)
     config = fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
     key = target.key_file
     options: dict[str, Any] = {
-        "transport_factory": _transport, "banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT,
+        "transport_factory": partial(_transport, pins.types),
+        "banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT,
         "channel_timeout": CHANNEL_TIMEOUT, "allow_agent": key is None, "look_for_keys": key is None}
     if key is not None:
         options["key_filename"] = [str(key)]
     connection = fabric.Connection(
         hop.address, user=hop.user, port=hop.port, config=config, gateway=gateway or False,
         connect_timeout=int(CONNECT_TIMEOUT), connect_kwargs=options, forward_agent=False)
-    hostkeys.load_into(connection.client, target.known_hosts_file)
+    connection.client.get_host_keys().clear()
+    connection.client.set_missing_host_key_policy(hostkeys.OnlyPinned(pins))
     return connection
 
 
-def _transport(sock: Any, **kwargs: Any) -> Transport:
-    """Make a transport that asks for the fast authenticated cipher first (twice the speed of aes-ctr with hmac)."""
+def _transport(types: Sequence[str], sock: Any, **kwargs: Any) -> Transport:
+    """Make a transport that asks for keys of the pinned `types` first, and for the fast authenticated cipher.
+
+    That is twice as fast as aes-ctr with hmac.
+    """
     transport = Transport(sock, **kwargs)
-    transport.get_security_options().ciphers = CIPHERS
+    options = transport.get_security_options()
+    options.ciphers = CIPHERS
+    known = [t for t in types if t in options.key_types]
+    options.key_types = (*known, *(t for t in options.key_types if t not in known))
     transport.set_keepalive(KEEPALIVE)
     if isinstance(sock, socket.socket):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paramiko.hostkeys import HostKeyEntry
 from paramiko.transport import Transport
 
 from provisioner.transport import faults, hostkeys
@@ -34,11 +33,11 @@ def fetch(target: Target) -> HostKey:
     Behind a jump host the way leads through a login there, whose own key must be pinned already.
     """
     if target.jump is None:
-        return _shown(target.name, target.hop, lambda: _direct(target.hop))
+        return _shown(target, target.hop, lambda: _direct(target.hop))
     gateway = Gateway(target)
     try:
         far = gateway.open(target.name)
-        return _shown(target.name, target.hop, lambda: far.transport.open_channel(
+        return _shown(target, target.hop, lambda: far.transport.open_channel(
             "direct-tcpip", (target.address, target.port), ("127.0.0.1", 0), timeout=CHANNEL_TIMEOUT))
     finally:
         gateway.close()
@@ -47,18 +46,19 @@ def fetch(target: Target) -> HostKey:
 def fetch_jump(target: Target) -> HostKey | None:
     """Return the key of the jump host, or None where there is none."""
     jump = target.jump
-    return None if jump is None else _shown(target.name, jump, lambda: _direct(jump), via=True)
+    return None if jump is None else _shown(target, jump, lambda: _direct(jump), via=True)
 
 
-def _shown(host: str, hop: Hop, connect: Callable[[], Any], *, via: bool = False) -> HostKey:
+def _shown(target: Target, hop: Hop, connect: Callable[[], Any], *, via: bool = False) -> HostKey:
     transport = None
     try:
         transport = Transport(connect())
         transport.banner_timeout = CONNECT_TIMEOUT
         transport.start_client(timeout=CONNECT_TIMEOUT)
         key = transport.get_remote_server_key()
+        hostkeys.Pins(target.known_hosts_file, hop.known_hosts_name).refuse_revoked(key)
     except faults.BROKEN as e:
-        raise faults.connect_fault(host, hop, e, via=via) from e
+        raise faults.connect_fault(target.name, hop, e, via=via) from e
     finally:
         if transport is not None:
             transport.close()
@@ -82,21 +82,15 @@ def pinned_jump(target: Target) -> Sequence[HostKey]:
 
 def _pinned(file: Path, name: str) -> list[HostKey]:
     return [HostKey(name, e.key.get_name(), e.key.fingerprint, f"{name} {e.key.get_name()} {e.key.get_base64()}")
-            for e in hostkeys.pinned(file) if _pins(e, name) and e.key is not None]
-
-
-def _pins(entry: HostKeyEntry, name: str) -> bool:
-    return name in (entry.hostnames or ())
+            for e in hostkeys.pinned(file) if e.is_for(name) and e.key is not None]
 
 
 def pin(file: Path, keys: Iterable[HostKey], *, replace: bool = False) -> None:
     """Write the keys into the known_hosts file in one rename; with `replace`, older keys of the same names go."""
     new = list(dict.fromkeys(keys))
     names = {key.name for key in new}
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        lines = []
+    hostkeys.read(file)         # what is no file of lines is refused before it is replaced
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     if replace:
         lines = [line for line in lines if not names & set(line.split(" ", 1)[0].split(","))]
     lines += [key.line for key in new if key.line not in lines]
@@ -104,6 +98,7 @@ def pin(file: Path, keys: Iterable[HostKey], *, replace: bool = False) -> None:
 
 
 def _write(file: Path, text: str) -> None:
+    file = Path(os.path.realpath(file))     # a link to a file that several inventories share stays one
     file.parent.mkdir(parents=True, exist_ok=True)
     fd, temp = tempfile.mkstemp(dir=file.parent, prefix=".known_hosts-")
     try:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,12 @@ def test_whatever_holds_a_secret_is_0600_and_new_from_its_first_moment_in_direct
     assert sum("/generations/" in path for path in files_made) == 5, "two documents and three files that were replaced"
     assert {p: m for p, m in files_made.items() if m != (0o600, os.O_EXCL) and not p.endswith("/lock")} == {}
     assert set(directories.values()) == {0o700} and "/var/lib/kubewright" in directories
+
+
+def test_the_same_order_that_comes_many_times_at_once_is_done_once_and_answered_every_time(box: FakeHost) -> None:
+    request = {"step": "run1.node.0", "changes": [file_change("/etc/x", "new")], "timeout": 30}
+    with ThreadPoolExecutor(8) as executor:
+        answers = list(executor.map(lambda _: box.run("apply", package.frame(request)), range(8)))
+    assert [(a.returncode, a.stderr) for a in answers] == [(0, b"")] * 8
+    assert {json.loads(a.stdout)["status"] for a in answers} == {"done"}
+    assert box.path("/etc/x").read_text() == "new"

@@ -144,3 +144,14 @@ def test_a_no_pins_nothing_and_is_not_0(site: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("click.confirm", lambda question, **_: False)
     assert run(site, "trust") == 15
     assert not (site / "known_hosts").exists()
+
+
+def test_machines_that_show_the_same_key_are_told(
+        site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with run_sshd(tmp_path / "template", addresses=("127.0.0.1", "127.0.0.2")) as clone:
+        text = yaml.safe_load((site / "cluster.yaml").read_text())
+        text["hosts"] = {name: {"address": f"127.0.0.{number}", "roles": [role], "ssh": {"port": clone.port}}
+                         for number, name, role in ((1, "cp1", "control-plane"), (2, "w1", "worker"))}
+        (site / "cluster.yaml").write_text(yaml.safe_dump(text))
+        assert run(site, "trust", "--yes") == 0
+    assert "warning: cp1, w1 show the same key SHA256:" in capsys.readouterr().err

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import dataclasses
 import getpass
+import hmac
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -12,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import Unreachable
+from provisioner.errors import InventoryRefused, Unreachable
 from provisioner.lab.processes import wait_until
 from provisioner.transport import connection as connection_module
 from provisioner.transport.connection import Connection
 from provisioner.transport.target import Hop, Target
-from tests.fakes.sshd import Sshd, free_port, keygen
+from tests.fakes.sshd import Sshd, free_port, keygen, run_sshd
 
 Login = Callable[..., Connection]
 
@@ -57,6 +62,95 @@ def test_a_changed_key_is_refused_before_authentication(login: Login, sshd: Sshd
 def test_a_line_with_an_authority_does_not_lose_the_file(login: Login, sshd: Sshd) -> None:
     bad = f"@cert-authority * {sshd.host_key}\n@revoked 1.2.3.4 ssh-ed25519 AAAA\nnonsense\n"
     assert login(known_hosts=bad + sshd.known_hosts).run(["true"]).rc == 0
+
+
+def test_a_key_that_is_pinned_and_revoked_is_believed_by_nobody(login: Login, sshd: Sshd) -> None:
+    for names in (f"[127.0.0.1]:{sshd.port}", "*", f"!other,[127.*]:{sshd.port}"):
+        with pytest.raises(Unreachable, match="is revoked in known_hosts") as caught:
+            login(known_hosts=f"{sshd.known_hosts}@revoked {names} {' '.join(sshd.host_key.split()[:2])}\n").open()
+        assert (caught.value.code, caught.value.exit_code) == ("host-key-revoked", 12)
+    other = f"{sshd.known_hosts}@revoked elsewhere {' '.join(sshd.host_key.split()[:2])}\n"
+    assert login(known_hosts=other).run(["true"]).rc == 0
+
+
+def test_patterns_and_hashed_names_pin_as_in_ssh(login: Login, sshd: Sshd) -> None:
+    key, name = " ".join(sshd.host_key.split()[:2]), f"[127.0.0.1]:{sshd.port}"
+    salt = base64.b64encode(b"x" * 20).decode()
+    digest = base64.b64encode(hmac.new(b"x" * 20, name.encode(), "sha1").digest()).decode()
+    for names in (f"[127.0.0.*]:{sshd.port}", "*", f"|1|{salt}|{digest}"):
+        assert login(known_hosts=f"{names} {key}\n").run(["true"]).rc == 0
+    with pytest.raises(Unreachable, match="unknown host key"):
+        login(known_hosts=f"!{name},* {key}\n").open()
+
+
+def test_a_line_of_known_hosts_that_is_damaged_is_named_with_its_cure(login: Login, sshd: Sshd) -> None:
+    kind = sshd.host_key.split()[0]
+    damaged = f"# ours\n[127.0.0.1]:{sshd.port} {kind} AAAA!broken\n"
+    with pytest.raises(Unreachable, match=r"known_hosts-cp1:2 cannot be read") as caught:
+        login(known_hosts=damaged).open()
+    assert (caught.value.code, caught.value.hint.startswith("kubewright trust cp1")) == ("known-hosts-damaged", True)
+    assert login(known_hosts=damaged + sshd.known_hosts).run(["true"]).rc == 0, "what is pinned beside it is pinned"
+
+
+def test_a_known_hosts_that_is_no_file_is_refused_in_words(
+        target: Callable[..., Target], tmp_path: Path) -> None:
+    directory = tmp_path / "as_directory"
+    directory.mkdir()
+    made = dataclasses.replace(target(), known_hosts_file=directory)
+    with pytest.raises(InventoryRefused, match="as_directory: reading the pinned host keys: Is a directory"):
+        Connection(made).open()
+
+
+@pytest.mark.parametrize("what", ["public", "directory", "text"])
+def test_what_is_no_private_key_is_named_before_anything_is_sent(
+        login: Login, sshd: Sshd, tmp_path: Path, what: str) -> None:
+    key = {"public": sshd.key.with_suffix(".pub"), "directory": tmp_path, "text": tmp_path / "text"}[what]
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(Unreachable) as caught:
+        login(key=key).open()
+    said = {"public": "is a public key", "directory": ": Is a directory", "text": "is no private key"}[what]
+    assert f"{key}{said if what == 'directory' else ' ' + said}" in caught.value.message
+    assert caught.value.code == "ssh-key-unusable" and "ssh.key" in caught.value.hint
+
+
+def test_an_agent_with_too_many_keys_is_told_as_that(
+        target: Callable[..., Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_sshd(tmp_path / "few", "MaxAuthTries 3") as server, agent(tmp_path, 6, server.key) as place:
+        monkeypatch.setenv("SSH_AUTH_SOCK", place)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        made = target(known_hosts=server.known_hosts, port=server.port, key=server.key)
+        with pytest.raises(Unreachable, match="the agent offered too many keys") as caught:
+            Connection(dataclasses.replace(made, key_file=None)).open()
+        assert "set `ssh.key`" in caught.value.hint
+        with Connection(made) as connection:
+            assert connection.is_open, "with ssh.key that key alone is offered"
+
+
+@contextlib.contextmanager
+def agent(directory: Path, strangers: int, key: Path) -> Iterator[str]:
+    """Run an agent whose right key is the last; give its socket."""
+    place = directory / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.DEVNULL) as process:
+        try:
+            assert wait_until(place.exists, 30)
+            for number in range(strangers):
+                keygen(directory / f"stranger{number}")
+            keys = [str(directory / f"stranger{number}") for number in range(strangers)]
+            subprocess.run(["ssh-add", "-q", *keys, str(key)], env={**os.environ, "SSH_AUTH_SOCK": str(place)},
+                           check=True, timeout=30)
+            yield str(place)
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("option", ["KexAlgorithms sntrup761x25519-sha512@openssh.com",
+                                    "Ciphers chacha20-poly1305@openssh.com"])
+def test_algorithms_that_do_not_meet_are_told_with_what_to_allow(
+        option: str, target: Callable[..., Target], tmp_path: Path) -> None:
+    with run_sshd(tmp_path / "strict", option) as server, pytest.raises(Unreachable, match="Incompatible") as caught:
+        Connection(target(known_hosts=server.known_hosts, port=server.port, key=server.key)).open()
+    assert caught.value.code == "ssh-algorithms"
+    assert "KexAlgorithms +" in caught.value.hint and "Ciphers +" in caught.value.hint
 
 
 def test_a_refused_key_is_an_authentication_fault(login: Login, tmp_path: Path) -> None:

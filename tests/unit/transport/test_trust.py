@@ -57,3 +57,25 @@ def test_a_host_that_does_not_answer_is_a_fault_with_its_address(target: MakeTar
     port = free_port()
     with pytest.raises(Unreachable, match=rf"cp1: connecting as \S+@127.0.0.1:{port}: connection refused"):
         trust.fetch(target(port=port))
+
+
+def test_a_link_to_a_shared_known_hosts_stays_a_link(target: MakeTarget, tmp_path: Path) -> None:
+    place = target(known_hosts="")
+    shared = tmp_path / "shared"
+    place.known_hosts_file.rename(shared)
+    place.known_hosts_file.symlink_to(shared)
+    trust.pin(place.known_hosts_file, [trust.fetch(place)])
+    assert place.known_hosts_file.is_symlink()
+    assert len(shared.read_text().splitlines()) == 1
+
+
+def test_a_damaged_line_is_replaced_by_the_key_that_is_pinned_for_its_place(target: MakeTarget, sshd: Sshd) -> None:
+    place = target(known_hosts=f"[127.0.0.1]:{sshd.port} ssh-ed25519 AAAA!broken\n")
+    assert trust.pinned_for(place) == []
+    trust.pin(place.known_hosts_file, [trust.fetch(place)], replace=True)
+    assert place.known_hosts_file.read_text() == sshd.known_hosts
+
+
+def test_a_revoked_key_is_not_offered_for_pinning(target: MakeTarget, sshd: Sshd) -> None:
+    with pytest.raises(Unreachable, match="is revoked in known_hosts"):
+        trust.fetch(target(known_hosts=f"@revoked * {' '.join(sshd.host_key.split()[:2])}\n"))
