@@ -22,6 +22,7 @@ from provisioner.transport import login as login_module
 from provisioner.transport import remote, streams
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
+from provisioner.transport.login import FIRST_CHANNEL
 from provisioner.transport.target import Hop, Target
 from provisioner.transport.tunnel import Tunnel
 from tests.fakes.sshd import Sshd, run_sshd
@@ -99,6 +100,21 @@ def test_a_command_whose_login_dies_while_it_is_waited_for_is_lost_long_before_i
     with frozen(*sessions(server)):
         waiting.join(15)
     assert [fault.code for fault in raised] == ["connection-lost"]
+
+
+def test_a_host_that_takes_long_to_open_a_login_s_session_is_waited_for_as_long_as_ansible_does(
+        tmp_path: Path, target: Callable[..., Target], quick: None) -> None:
+    with run_sshd(tmp_path / "slow") as server, Connection(
+            target(known_hosts=server.known_hosts, port=server.port, key=server.key)) as connection:
+        pids = sessions(server)
+        with frozen(*pids):         # between the login and its first command, as PAM's modules do
+            wake = threading.Timer(2.0, lambda: [os.kill(pid, signal.SIGCONT) for pid in pids])
+            wake.start()
+            assert connection.run(["echo", "late"], timeout=30).stdout == b"late\n"
+            wake.join()
+        assert len(re.findall("Accepted publickey", server.log)) == 1
+    ansible = (Path(__file__).parents[3] / "playbooks" / "ansible.cfg").read_text()
+    assert f"\ntimeout = {FIRST_CHANNEL:.0f}\n" in ansible
 
 
 def test_a_host_that_is_only_silent_is_not_taken_for_dead(own: tuple[Sshd, Connection], quick: None) -> None:
