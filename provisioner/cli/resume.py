@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--yes", is_flag=True, help="Do not ask; go on also where the inventory is not that run's any more.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--moved", is_flag=True, help="Go on also where the inventory is not that run's any more.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
-def resume(context: Context, run: str | None, yes: bool, events: bool) -> int:
+def resume(context: Context, run: str | None, yes: bool, moved: bool, events: bool) -> int:
     """Go on with RUN, by default the newest, with the options it was given.
 
     What it had done is seen on the hosts, never assumed: the plan is made anew, and a step of it that still runs is
@@ -39,7 +40,7 @@ def resume(context: Context, run: str | None, yes: bool, events: bool) -> int:
     if chosen.origin.verb == "rollback":
         raise UsageFault(f"run {chosen.id} went back on a host; that is begun anew, not resumed",
                          hint="kubewright rollback --help")
-    journal.may_go_on(context.inventory, chosen, moved=yes)
+    journal.may_go_on(context.inventory, chosen, moved=moved)
     if not events:
         click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)
     intent = Intent.of(chosen.options, "resume")

@@ -157,7 +157,7 @@ def may_go_on(inventory: Inventory, run: Run, *, moved: bool) -> None:
         raise RefusedForSafety(
             f"run {run.id} was made from another inventory than this: cluster.yaml or artifacts.lock has changed since",
             details=["nothing was changed"], code="inventory-moved",
-            hint=f"kubewright plan, then kubewright up; or kubewright resume {run.id} --yes")
+            hint=f"kubewright plan, then kubewright up; or kubewright resume {run.id} --moved")
 
 
 def is_of(inventory: Inventory, run: Run) -> bool:

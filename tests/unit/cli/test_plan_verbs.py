@@ -260,7 +260,7 @@ def test_a_saved_plan_keeps_what_was_allowed_and_so_does_whoever_goes_on_with_it
     built.hosts.results["cp1"] = HostResult("cp1", "failed", message="broke")
     assert run("up", "--plan", str(file)).code == 13
     built.hosts.results.clear()
-    ended = run("resume", "--yes")
+    ended = run("resume", "--yes", "--moved")
     assert ended.code == 0, ended.err
     assert run("plan").out.startswith("No changes."), "the record follows"
 

@@ -98,7 +98,8 @@ def test_resume_of_another_inventory_is_refused_until_it_is_meant(built: World, 
     monkeypatch.setattr(journal, "made_from", lambda cluster, lock: "moved")
     refused = run("resume", name)
     assert refused.code == 15 and "made from another inventory" in refused.err
-    assert run("resume", name, "--yes").code == 0
+    assert run("resume", name, "--yes").code == 15, "who is not asked has not said that it may be another"
+    assert run("resume", name, "--yes", "--moved").code == 0
 
 
 def test_when_no_control_plane_answers_only_this_machines_runs_are_told(built: World, run: Run) -> None:  # noqa: F811
