@@ -1,16 +1,15 @@
 -- Part of HAProxy: takes clients away from API servers that are ill. By itself HAProxy sends new connections to another
 -- server, but leaves open ones where they are; a kubelet has one connection, and would wait on it until its node is lost.
 --
--- Ill is a server that HAProxy's checks find down, while another is well (with nothing better, nobody is moved):
---   * at once where it answers that its etcd does not;
---   * after a second more where it does not answer.
+-- Ill is a server that HAProxy's checks have found down for a second, since it does not answer or since its etcd does
+-- not, while another is well: with nothing better, nobody is moved.
 -- Not one that refuses connections: that process has gone, or stops and still answers what it has begun. And not one
 -- that says that it stops: for HAProxy it is not down then, but gets no new connections.
 
 local BACKEND, FOLLOWER = "apiservers", "apiservers-vip"
 local PORT = 7444
 local LOOK = 250            -- milliseconds
-local PATIENCE = 4          -- looks
+local PATIENCE = 3          -- looks
 
 local down = {}             -- server -> looks in a row in which it was down
 local ill = {}              -- what the last look found
@@ -25,7 +24,7 @@ local function judged()
       down[name] = 0
     else
       down[name] = (down[name] or 0) + 1
-      if down[name] > PATIENCE or check:find("L7RSP") or check:find("L7STS") then
+      if down[name] > PATIENCE then
         found[#found + 1] = name
       end
     end
