@@ -7,11 +7,14 @@ data goes back when the block ends, for a member must never come back with what 
 
 from __future__ import annotations
 
+import secrets
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from provisioner.compile.etcd import DATA_DIR
-from tests.lab.conftest import Lab
+from tests.lab.conftest import Lab, until
 
 SMALL = "/run/small-disk"
 ROOM = 256      # MiB beside what the member has: it asks for two more files of its log at once
@@ -50,9 +53,20 @@ def on_a_small_disk(lab: Lab, host: str) -> Iterator[None]:
 
 @contextmanager
 def full(lab: Lab, host: str) -> Iterator[None]:
-    """Have the small disk full inside the block."""
+    """Have the small disk full inside the block: it begins when the member has ended for it."""
+    large = lab.directory / "large"
+    large.write_bytes(secrets.token_bytes(900_000))
+    since = f"@{time.time():.0f}"
     lab.on(host, "sh", "-c", FILL)
     try:
+        # More than the pages that it has to spare. An answer may not come: who is asked may be who ends.
+        for _ in range(3):
+            call = lab.kubectl_call("create", "configmap", f"large-{secrets.token_hex(4)}", f"--from-file={large}",
+                                    "--request-timeout=3s")
+            subprocess.run(call, capture_output=True, timeout=20, check=False)
+        until(lambda: "no space left on device" in lab.on(host, "journalctl", "-u", "etcd", "--since", since), 10,
+              f"the member of {host} has no space")
         yield
     finally:
         lab.on(host, "rm", "-f", f"{SMALL}/filler")
+        large.unlink()
