@@ -123,11 +123,12 @@ def test_a_file_of_another_cni_does_no_harm(foreign: Lab) -> None:
 @pytest.mark.full
 def test_a_chain_that_drops_what_is_forwarded_is_named(cluster: Lab) -> None:
     cluster.on("w1", "nft", "add table inet fw; "
-                            "add chain inet fw fwd { type filter hook forward priority 0; policy drop; }")
+                            "add chain inet fw passing { type filter hook forward priority 0; policy drop; }")
     try:
         said = cluster.run("check", check=False)
         assert said.returncode == 11
-        assert "w1: firewall: its firewall drops what is forwarded for Pods: inet fw fwd (policy drop)" in said.stderr
+        drops = "w1: firewall: its firewall drops what is forwarded for Pods: inet fw passing (policy drop)"
+        assert drops in said.stderr
     finally:
         cluster.on("w1", "nft", "delete", "table", "inet", "fw")
 
