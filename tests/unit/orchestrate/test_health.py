@@ -17,6 +17,8 @@ from provisioner.orchestrate import engine, health, leave, status
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import VERIFY
+from provisioner.transport.faults import forwarding_fault
+from provisioner.transport.pool import raise_all
 from tests.fakes.api import node
 from tests.fakes.session import World
 
@@ -141,8 +143,7 @@ def test_an_etcd_without_a_quorum_is_not_asked_for_alarms_and_one_that_does_not_
 def forbidding(*hosts: str) -> Callable[[object, str], object]:
     def access(session: object, host: str) -> object:
         if host in hosts:
-            raise Unreachable(f"{host}: reaching etcd and the API through SSH: sshd forbids forwarding",
-                              code="forwarding-forbidden", hint=f"on {host}: allow it")
+            raise forwarding_fault(host)
         return allowed(session, host)
 
     from tests.fakes.session import FakeSession
@@ -157,7 +158,7 @@ def forbid(patch: pytest.MonkeyPatch, *hosts: str) -> None:
     patch.setattr(FakeSession, "etcd_access", forbidding(*hosts))
     if set(hosts) >= {"cp1", "cp2", "cp3"}:
         def kube(session: object) -> None:
-            raise Unreachable("cp1, cp2, cp3: sshd forbids forwarding", code="forwarding-forbidden")
+            raise_all({host: forwarding_fault(host) for host in hosts})
         patch.setattr(FakeSession, "kube", kube)
 
 
