@@ -120,7 +120,13 @@ def _ways(session: Session, host: str, nodes: Collection[str]) -> list[Probe]:
     """Return the probe of the ways to other nodes' Pods, where there is one device for all of them."""
     device = upkeep.overlay_device(session.cluster, session.cluster.machine(host))
     peers = {h.name: h.address for h in session.cluster.nodes if h.name in nodes and h.name != host}
-    return [{"name": "Pod network", "kind": "ways", "device": device, "peers": peers}] if device and peers else []
+    found = {"name": "Pod network", "kind": "ways", "device": device, "peers": peers, "cure": _watched(host)}
+    return [found] if device and peers else []
+
+
+def _watched(host: str) -> str:
+    """Return the command that shows what was done about rules and ways that are gone."""
+    return f"kubewright logs {host} {upkeep.UNIT.removesuffix('.service')}"
 
 
 def _rules(session: Session, host: str, unit: str) -> list[Probe]:
@@ -128,7 +134,7 @@ def _rules(session: Session, host: str, unit: str) -> list[Probe]:
     rules = [{"chain": r.chain, "has": r.has} for r in upkeep.rules(session.cluster, session.cluster.machine(host))
              if r.unit == unit]
     name = f"packet rules of {unit.removesuffix('.service')}"
-    return [{"name": name, "kind": "rules", "rules": rules}] if rules else []
+    return [{"name": name, "kind": "rules", "rules": rules, "cure": _watched(host)}] if rules else []
 
 
 def _cni(session: Session) -> list[Probe]:
