@@ -40,11 +40,11 @@ def configure(lab: Lab, was: str, now: str) -> None:
 
 
 def a_kubelet_config_that_does_not_start(lab: Lab) -> None:
-    configure(lab, "kubelet: {", "kubelet: {maxPods: -5, ")
+    configure(lab, "kubelet: {", 'kubelet: {evictionHard: {"memory.available": "much"}, ')
 
 
 def a_flag_that_makes_the_api_server_exit(lab: Lab) -> None:
-    configure(lab, "config:\n", "config:\n  kube-apiserver: {flags: {event-ttl: never}}\n")
+    configure(lab, "config:\n", "config:\n  kube-apiserver: {flags: {runtime-config: \"nonsense/v9=true\"}}\n")
 
 
 def an_api_server_of_other_bytes_that_exits(lab: Lab) -> None:
