@@ -1,7 +1,7 @@
 """A full disk under an etcd member: the kernel refuses its writes with ENOSPC.
 
 The node's disk is this machine's, so it cannot be filled. The member's data moves to a tmpfs just larger than itself,
-with holes where nothing was written, and a file takes the rest: the next page that etcd writes anew is refused. Its
+without the pages that it has to spare, and a file takes the rest: the next page that etcd writes anew is refused. Its
 data goes back when the block ends, for a member must never come back with what it had earlier.
 """
 
@@ -25,6 +25,8 @@ mkdir -p {SMALL}
 mount -t tmpfs -o mode=0700,size=$(( $(du -sm {DATA_DIR} | cut -f1) + {ROOM} ))m tmpfs {SMALL}
 chown --reference={DATA_DIR} {SMALL}
 cp -a --sparse=always {DATA_DIR}/. {SMALL}/
+etcdutl defrag --data-dir {SMALL}
+chown -R --reference={DATA_DIR} {SMALL}
 mount --bind {SMALL} {DATA_DIR}
 systemctl start etcd
 """
@@ -59,7 +61,7 @@ def full(lab: Lab, host: str) -> Iterator[None]:
     since = f"@{time.time():.0f}"
     lab.on(host, "sh", "-c", FILL)
     try:
-        # More than the pages that it has to spare. An answer may not come: who is asked may be who ends.
+        # More than fits into the page that it writes now. An answer may not come: who is asked may be who ends.
         for _ in range(3):
             call = lab.kubectl_call("create", "configmap", f"large-{secrets.token_hex(4)}", f"--from-file={large}",
                                     "--request-timeout=3s")
