@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.group import Group
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def lock_(obj: Any, arches: tuple[str, ...]) -> None:
 
 
 @artifacts.command("build")
-@click.option("--component", "components", multiple=True, metavar="NAME", help="Only this component; repeatable.")
+@click.option("--component", "components", multiple=True, metavar="NAME", shell_complete=complete.components,
+              help="Only this component; repeatable.")
 @click.option("--arch", "arches", multiple=True, default=(_HOST_ARCH,), show_default=True,
               type=click.Choice(["amd64", "arm64"]), help="Architecture of a new lock; repeatable.")
 @click.option("--write-lock", is_flag=True, help="Take the catalogue's versions and write artifacts.lock anew.")

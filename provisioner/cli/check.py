@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--skip", multiple=True, metavar="CHECK", help="Leave out a check; may be repeated.")
+@click.option("--skip", multiple=True, metavar="CHECK", shell_complete=complete.checks,
+              help="Leave out a check; may be repeated.")
 @click.pass_obj
 def check(context: Context, skip: tuple[str, ...]) -> int:
     """Run every check on every host and tell all findings with their cures; exit 11 when one is an error.

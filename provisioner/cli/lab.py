@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.group import Group
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def down(obj: Context, yes: bool) -> None:
 
 
 @lab.command("reset")
-@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
 @click.option("--yes", is_flag=True, help="Accepted for scripts; a lab is thrown away without asking.")
 @click.pass_obj
 def reset(obj: Context, hosts: tuple[str, ...], yes: bool) -> None:
@@ -87,7 +88,7 @@ def exec_(obj: Context, here: bool, words: tuple[str, ...]) -> None:
 
 
 @lab.command("ssh")
-@click.argument("host")
+@click.argument("host", shell_complete=complete.hosts)
 @click.pass_obj
 def ssh(obj: Context, host: str) -> None:
     """Log in to a node."""
@@ -114,7 +115,7 @@ def fault() -> None:
 
 
 @fault.command("kill")
-@click.argument("host")
+@click.argument("host", shell_complete=complete.hosts)
 @click.pass_obj
 def fault_kill(obj: Context, host: str) -> None:
     """Take the node's power away; its disk stays."""
@@ -125,7 +126,7 @@ def fault_kill(obj: Context, host: str) -> None:
 
 
 @fault.command("cut")
-@click.argument("host")
+@click.argument("host", shell_complete=complete.hosts)
 @click.pass_obj
 def fault_cut(obj: Context, host: str) -> None:
     """Pull the node's network cable."""
@@ -136,9 +137,9 @@ def fault_cut(obj: Context, host: str) -> None:
 
 
 @fault.command("drop")
-@click.argument("host")
+@click.argument("host", shell_complete=complete.hosts)
 @click.option("--port", type=click.IntRange(1, 65535), help="Only TCP and UDP of this port.")
-@click.option("--peer", metavar="HOST", help="Only what it exchanges with this host.")
+@click.option("--peer", metavar="HOST", shell_complete=complete.hosts, help="Only what it exchanges with this host.")
 @click.pass_obj
 def fault_drop(obj: Context, host: str, port: int | None, peer: str | None) -> None:
     """Lose the node's packets without a sign: its link stays up."""
@@ -150,8 +151,8 @@ def fault_drop(obj: Context, host: str, port: int | None, peer: str | None) -> N
 
 
 @fault.command("pause")
-@click.argument("host")
-@click.argument("unit")
+@click.argument("host", shell_complete=complete.hosts)
+@click.argument("unit", shell_complete=complete.units)
 @click.pass_obj
 def fault_pause(obj: Context, host: str, unit: str) -> None:
     """Stop a unit's main process with SIGSTOP: it hangs, and keeps its connections."""
@@ -162,7 +163,7 @@ def fault_pause(obj: Context, host: str, unit: str) -> None:
 
 
 @fault.command("undo")
-@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
 @click.pass_obj
 def fault_undo(obj: Context, hosts: tuple[str, ...]) -> None:
     """End every fault on all nodes, or on those named; a killed one is booted."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ LINES = 50
 
 
 @click.command()
-@click.argument("host")
-@click.argument("unit")
+@click.argument("host", shell_complete=complete.hosts)
+@click.argument("unit", shell_complete=complete.units)
 @click.option("-f", "--follow", is_flag=True, help="Show new lines as they come, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N",
               help=f"The newest N lines. Default: {LINES}, with --since all.")

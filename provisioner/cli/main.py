@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:   # under nohup it is
         signal.signal(signal.SIGHUP, _hang_up)
     if COMPLETE_VAR in os.environ:
-        return shell_complete(cli, {}, PROG, COMPLETE_VAR, os.environ[COMPLETE_VAR])
+        return shell_complete(cli, {"obj": Context()}, PROG, COMPLETE_VAR, os.environ[COMPLETE_VAR])
     words = list(sys.argv[1:] if argv is None else argv)
     context = Context(words=words)
     sys.excepthook = bug.reporter(context)
@@ -180,12 +180,19 @@ def _force_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="replace")
 
 
+def _path(kind: str) -> Any:
+    """Leave it to the shell to complete a path, of a directory or of a file."""
+    return lambda ctx, param, incomplete: [CompletionItem(incomplete, type=kind)]
+
+
 def _common_options() -> list[click.Option]:
     return [
         click.Option(["-i", "--inventory"], metavar="DIR", expose_value=False, callback=_set("directory"),
+                     shell_complete=_path("dir"),
                      help="Directory with cluster.yaml. Default: $KUBEWRIGHT_INVENTORY, else the only one in "
                           "inventories/."),
         click.Option(["--identity"], metavar="FILE", expose_value=False, callback=_set("identity"),
+                     shell_complete=_path("file"),
                      help="Private key of an operator, to open secrets with. Default: $KUBEWRIGHT_IDENTITY, else "
                           "ssh.key of the inventory and your usual keys."),
         click.Option(["-o", "--output"], type=click.Choice(["text", "json"]), expose_value=False, is_eager=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.context import Context
 from provisioner.cli.group import Group
 
@@ -15,7 +16,7 @@ from provisioner.cli.group import Group
 @click.option("--diff", is_flag=True, help="Show the text of every change; -v does the same.")
 @click.option("--out", "file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
               help="Keep the plan in FILE; `up --plan FILE` does exactly this or nothing.")
-@click.option("--allow", multiple=True, metavar="RULE",
+@click.option("--allow", multiple=True, metavar="RULE", shell_complete=complete.rules,
               help="Allow a change of the inventory that needs a word; kept in FILE. May be repeated.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when changes wait.")
 @click.pass_obj

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.change import perform
 from provisioner.cli.context import Context
 from provisioner.errors import UsageFault
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete.runs)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--moved", is_flag=True, help="Go on also where the inventory is not that run's any more.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.change import perform
 from provisioner.cli.context import Context
 
 
 @click.command()
-@click.option("--host", "hosts", required=True, multiple=True, metavar="HOST", help="May be repeated.")
+@click.option("--host", "hosts", required=True, multiple=True, metavar="HOST", shell_complete=complete.hosts,
+              help="May be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj

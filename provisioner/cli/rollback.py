@@ -6,14 +6,17 @@ import time
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
 
 
 @click.command()
-@click.argument("host")
-@click.option("--component", default="", metavar="NAME", help="Only this one, with what it reads: kubelet, etcd, ...")
-@click.option("--run", "run_id", default="", metavar="RUN", help="From this run. Default: the newest on the host.")
+@click.argument("host", shell_complete=complete.hosts)
+@click.option("--component", default="", metavar="NAME", shell_complete=complete.components,
+              help="Only this one, with what it reads: kubelet, etcd, ...")
+@click.option("--run", "run_id", default="", metavar="RUN", shell_complete=complete.runs,
+              help="From this run. Default: the newest on the host.")
 @click.option("--step", default="", metavar="ID", help="From this step alone.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.context import Context
 from provisioner.cli.group import Group
 
@@ -41,7 +42,7 @@ def list_(context: Context, here: bool) -> int:
 
 
 @runs.command("show")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete.runs)
 @click.pass_obj
 def show(context: Context, run: str | None) -> int:
     """Show one run, by default the newest: its phases, what each host did in them, and what ended it.
@@ -66,7 +67,7 @@ def show(context: Context, run: str | None) -> int:
 
 
 @runs.command("report")
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete.runs)
 @click.option("--output", "target", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
               help="File to write (0600). Default: report.html in the run's directory.")
 @click.pass_obj
@@ -86,8 +87,8 @@ def report(context: Context, run: str | None, target: Path | None) -> int:
 
 
 @runs.command("diff")
-@click.argument("first")
-@click.argument("second", required=False)
+@click.argument("first", shell_complete=complete.runs)
+@click.argument("second", required=False, shell_complete=complete.runs)
 @click.pass_obj
 def diff(context: Context, first: str, second: str | None) -> int:
     """Say what SECOND, by default the newest run, did differently from FIRST."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
 from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable, UsageFault
@@ -20,7 +21,7 @@ _WORDS = {"pinned": "is pinned already", "new": "not pinned yet", "changed": "NO
 
 
 @click.command()
-@click.argument("hosts", nargs=-1, metavar="[HOST]...")
+@click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
 @click.option("--replace", is_flag=True, help="Also pin keys that differ from the pinned ones.")
 @click.option("--yes", is_flag=True, help="Pin without asking.")
 @click.pass_obj

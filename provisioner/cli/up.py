@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from provisioner.cli import complete
 from provisioner.cli.change import perform
 from provisioner.cli.context import Context
 from provisioner.model.phases import PHASES
@@ -13,10 +14,11 @@ from provisioner.model.phases import PHASES
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--skip", multiple=True, metavar="CHECK", help="Leave out a check of the machines; may be repeated.")
+@click.option("--skip", multiple=True, metavar="CHECK", shell_complete=complete.checks,
+              help="Leave out a check of the machines; may be repeated.")
 @click.option("--plan", "plan_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
               help="Do exactly what `plan --out FILE` kept, or nothing if anything has moved since.")
-@click.option("--allow", multiple=True, metavar="RULE",
+@click.option("--allow", multiple=True, metavar="RULE", shell_complete=complete.rules,
               help="Allow a change of the inventory that needs a word; `plan` names it. May be repeated.")
 @click.option("--max-unavailable", default="1", metavar="N|N%", show_default=True,
               help="How many workers may be worked on at a time when something restarts there: a number, or a share of "
@@ -24,9 +26,9 @@ from provisioner.model.phases import PHASES
 @click.option("--slo", multiple=True, metavar="BUDGET",
               help="What may go wrong while services restart: failures=N, cuts=N, gap=500ms or 2s; then the run stops "
                    "where nothing is half done, exit 13. May be repeated.")
-@click.option("--without", multiple=True, metavar="HOST",
+@click.option("--without", multiple=True, metavar="HOST", shell_complete=complete.hosts,
               help="Leave out a worker, for one that does not answer; may be repeated.")
-@click.option("--from", "start", default="", metavar="PHASE",
+@click.option("--from", "start", default="", metavar="PHASE", shell_complete=complete.phases,
               help=f"Begin at this phase; those before it are only proved. Phases: {', '.join(PHASES)}.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj

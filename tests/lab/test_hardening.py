@@ -114,7 +114,7 @@ def test_the_audit_log_says_who_and_what_and_never_a_secret(cluster: Lab) -> Non
     told = audited(cluster, "audit-canary")
     of = {(e["objectRef"]["resource"], e["verb"]): e for e in told}
     assert of["secrets", "create"]["level"] == "Metadata" and "requestObject" not in of["secrets", "create"]
-    assert of["secrets", "create"]["user"]["username"] == "kubernetes-admin"
+    assert of["secrets", "create"]["user"]["username"] == "operator:kubewright-lab"
     assert of["clusterroles", "create"]["requestObject"]["rules"][0]["resources"] == ["pods"]
     script = ('grep -rlF -e "$1" -e "$2" /var/log/kubernetes; find /var/log/kubernetes -type d -printf "%m %u\\n"; '
               'find /var/log/kubernetes -type f -printf "%m %u\\n" | sort -u')

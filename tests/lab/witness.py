@@ -143,7 +143,7 @@ class Attempt:
 
 
 class Api:
-    """Requests of kubernetes-admin to one address, from one network, each on a new TLS connection."""
+    """Requests of an administrator to one address, from one network, each on a new TLS connection."""
 
     def __init__(self, lab: Lab, credentials: ssl.SSLContext, host: str | None, address: str, port: int) -> None:
         self._namespace = namespace(lab, host)
@@ -225,7 +225,7 @@ class Attempts:
 
 
 def admin(lab: Lab) -> ssl.SSLContext:
-    """Return what connections of kubernetes-admin are made with: its certificate, and the cluster's CA alone."""
+    """Return what connections of an administrator are made with: its certificate, and the cluster's CA alone."""
     config = lab.directory / "kubeconfig"
     lab.run("kubeconfig", "--output", str(config))
     kubeconfig = yaml.safe_load(config.read_text(encoding="utf-8"))

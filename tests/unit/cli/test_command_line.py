@@ -319,6 +319,38 @@ def test_completing_offers_verbs() -> None:
     assert done.stdout.split() == ["plain,validate"]
 
 
+@pytest.mark.parametrize(("line", "offered"), [
+    ("logs ", "cp1 cp2 cp3 w1"), ("logs w", "w1"), ("logs cp1 kube-a", "kube-apiserver"),
+    ("trust cp1 w", "w1"), ("rollback c", "cp1 cp2 cp3"), ("retry --host w1 --host w", "w1"),
+    ("up --without w", "w1"), ("up --from c", "control-plane controllers"), ("up --skip mem", "memory"),
+    ("check --skip swa", "swap"), ("up --allow vip", "vip-changed"), ("plan --allow vip", "vip-changed"),
+    ("runs show 2026", "20261125-b 20261124-a"), ("resume 20261124", "20261124-a"),
+    ("artifacts build --component e", "etcd"), ("rollback cp1 --component kubern", "kubernetes")])
+def test_a_tab_offers_what_local_files_know(line: str, offered: str, tmp_path: Path) -> None:
+    lab = copy(tmp_path)
+    (lab / "artifacts.lock").write_bytes((ROOT / "inventories/lab/artifacts.lock").read_bytes())
+    for name in ("20261124-a", "20261125-b"):
+        (lab / ".kubewright" / "runs" / name).mkdir(parents=True)
+    words = ["kubewright", "-i", str(lab), *line.split(" ")]
+    done = command_line(_KUBEWRIGHT_COMPLETE="bash_complete", COMP_WORDS=" ".join(words),
+                        COMP_CWORD=str(len(words) - 1))
+    assert [word.removeprefix("plain,") for word in done.stdout.split()] == offered.split()
+
+
+@pytest.mark.parametrize("text", [None, "", "hosts: [", "hosts: 5", "- a"])
+def test_a_tab_is_silent_where_there_is_nothing_to_read(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "cluster.yaml").write_text(text)
+    done = command_line(_KUBEWRIGHT_COMPLETE="bash_complete", COMP_WORDS=f"kubewright -i {tmp_path} logs ",
+                        COMP_CWORD="4")
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_a_tab_leaves_directories_to_the_shell() -> None:
+    done = command_line(_KUBEWRIGHT_COMPLETE="bash_complete", COMP_WORDS="kubewright -i inv", COMP_CWORD="2")
+    assert done.stdout.split() == ["dir,inv"]
+
+
 @pytest.mark.parametrize(("word", "code"), [("version", 0), ("aplly", 64)])
 def test_the_program_is_over_once_its_work_is_done(word: str, code: int) -> None:
     text = ("import atexit, sys; from provisioner.cli.main import run\n"

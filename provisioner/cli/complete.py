@@ -1,0 +1,86 @@
+"""What a tab offers: read from local files, in a moment, and nothing at all where these cannot be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from provisioner.cli.context import Context
+from provisioner.errors import KubewrightError
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def _offer(words: Callable[[click.Context], Iterable[str]]) -> Complete:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            return [word for word in words(ctx) if word.startswith(incomplete)]
+        except (KubewrightError, OSError, ValueError):
+            return []       # a tab is no place for an error
+    return complete
+
+
+def _directory(ctx: click.Context) -> Path:
+    from provisioner.model.inventory import find_inventory
+
+    context = ctx.find_object(Context)
+    return find_inventory(context.directory if context else None, os.environ, Path.cwd())
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    """Return a YAML file as it stands, unjudged: of a faulty inventory too the hosts are known."""
+    import yaml
+
+    try:
+        found = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _hosts(ctx: click.Context) -> Iterator[str]:
+    found = _mapping(_directory(ctx) / "cluster.yaml").get("hosts")
+    yield from map(str, found if isinstance(found, dict) else ())
+
+
+def _units(ctx: click.Context) -> Iterator[str]:
+    from provisioner.model.paths import data_dir
+
+    places = sorted((data_dir("templates") / "etc/systemd/system").iterdir())
+    yield from dict.fromkeys(place.name.partition(".service")[0] for place in places)
+
+
+def _runs(ctx: click.Context) -> list[str]:
+    return sorted((run.name for run in (_directory(ctx) / ".kubewright" / "runs").iterdir()), reverse=True)
+
+
+def _components(ctx: click.Context) -> Iterator[str]:
+    pinned = _mapping(_directory(ctx) / "artifacts.lock").get("artifacts", ())
+    yield from dict.fromkeys(str(a["component"]) for a in pinned if isinstance(a, dict) and "component" in a)
+
+
+def _phases(ctx: click.Context) -> tuple[str, ...]:
+    from provisioner.model.phases import PHASES
+
+    return PHASES
+
+
+def _checks(ctx: click.Context) -> Iterable[str]:
+    from provisioner.operate.checks.table import SKIPPABLE
+
+    return SKIPPABLE
+
+
+def _rules(ctx: click.Context) -> Iterator[str]:
+    from provisioner.compile.rules import TABLE
+    from provisioner.model.plan import NEEDS_FLAG
+
+    yield from dict.fromkeys(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)
+
+
+hosts, units, runs = _offer(_hosts), _offer(_units), _offer(_runs)
+components, phases, checks, rules = _offer(_components), _offer(_phases), _offer(_checks), _offer(_rules)
