@@ -144,7 +144,6 @@ def _end(context: Context, session: Session, seconds: float, plan: Plan) -> str:
     from provisioner.report.impact import count
 
     cluster = context.inventory.cluster
-    changed = len(plan.changes) + len(plan.objects)
     ready = [h for h in session.answering(cluster.nodes) if h not in session.waits_for_cni]
     left = [f"Left out: {', '.join(session.unreachable)}"] if session.unreachable else []
     left += [f"{session.not_kept}. {NOT_KEPT}"] if session.not_kept else []
@@ -152,7 +151,7 @@ def _end(context: Context, session: Session, seconds: float, plan: Plan) -> str:
     waiting = [f"Nodes wait for a CNI: {', '.join(session.waits_for_cni)}. Next: kubectl apply -f YOUR-NETWORK.yaml, "
                f"then {context.command('up')}"] if session.waits_for_cni else []
     return "\n".join([
-        f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {count(changed, 'change')}, "
+        f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {count(session.made, 'change')}, "
         f"{count(len(ready), 'node')} Ready, API https://{cluster.api_endpoint}", *waiting, *left,
         f"For kubectl: {context.command('kubeconfig --output FILE')}  (your own kubeconfig is left alone)",
         f"Next: {context.command('plan' if left else 'status')} · {context.command('runs report')}"])

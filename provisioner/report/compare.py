@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner.report.impact import names
+from provisioner.report.impact import count, names
 from provisioner.report.runs_text import table
 from provisioner.report.story import Made, PhaseTold, Story
 
@@ -68,7 +68,9 @@ def comparison_text(found: Comparison, *, whole: bool = False) -> Iterator[str]:
     yield from table([("PHASE", "FIRST", "SECOND", "MORE"), *(_phase_row(*row) for row in found.phases)])
     for story, only in zip(stories, found.only, strict=True):
         if only:
-            yield f"\nonly in {story.id}: {len(only)} change{'' if len(only) == 1 else 's'}"
+            done = sum(one.result == "done" for one in only)
+            rest = f", and {len(only) - done} that it did not have to make" if done < len(only) else ""
+            yield f"\nonly in {story.id}: {count(done, 'change')}{rest}"
             yield from _grouped(only, whole=whole)
     if found.results:
         yield "\nthe same change with another result:"

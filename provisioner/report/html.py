@@ -135,9 +135,12 @@ def _made(story: Story) -> Iterator[tuple[str, str, list[tuple[str, list[Made]]]
     """Yield what was done by host: the host, it all in a few words, and the changes by phase."""
     by_host = _grouped(story.made, lambda one: one.host)
     for host in [h for h in (*story.hosts, OBJECTS) if h in by_host]:
-        kinds = Counter(_SYMBOLS.get(one.action, "·") for one in by_host[host])
+        done = [one for one in by_host[host] if one.result == "done"]
+        kinds = Counter(_SYMBOLS.get(one.action, "·") for one in done)
         names = {"+": "added", "~": "changed", "-": "removed", "!": "restarted or reloaded"}
-        words = ", ".join(f"{kinds[s]} {name}" for s, name in names.items() if kinds[s])
+        counts = [f"{kinds[s]} {name}" for s, name in names.items() if kinds[s]]
+        rest = len(by_host[host]) - len(done)
+        words = ", ".join([*counts, *([f"{rest} not made"] if rest else [])])
         yield host, words, list(_grouped(by_host[host], lambda one: one.phase).items())
 
 

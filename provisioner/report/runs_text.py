@@ -55,7 +55,9 @@ def done_so_far(run: Run) -> Iterable[str]:
 
 def _hosts(steps: Sequence[StepSeen]) -> Iterable[str]:
     for step in steps:
+        there = sum(change.get("result") == "skipped" for change in step.changes)
         made = f"{step.made} of {len(step.changes)} changes made" if step.changes else ""
+        made += f", {there} found in place" if there else ""
         yield f"    {step.host:<8}{step.status:<12}{step.message or made}".rstrip()
         yield from (f"      {c.get('path')}: {c.get('result')}: {c.get('detail', '')}".rstrip(": ")
                     for c in step.changes if c.get("result") in _BAD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from provisioner.converge.results import HostResult
 from provisioner.orchestrate import journal
+from provisioner.report.story import story_of
 from tests.fakes.session import World, operator_key
 from tests.unit.cli.test_cluster_verbs import KUBELET, Run, built, drift, run, world  # noqa: F401 - fixtures
 
@@ -50,6 +52,17 @@ def test_one_run_is_shown_with_its_phases_and_what_a_host_said(built: World, run
     assert "ended by: w1: applying: broke" in shown
     document = json.loads(run("-o", "json", "runs", "show", name).out)
     assert (document["schema_version"], document["run"]["outcome"]) == (1, "failed")
+
+
+def test_one_run_has_one_number_of_changes_wherever_it_is_told(built: World, run: Run) -> None:  # noqa: F811
+    drift(built, "w1")
+    ended = run("up", "--yes")
+    told = re.search(r"is ready in \S+\s+(\d+) changes?,", ended.err + ended.out)
+    assert ended.code == 0 and told is not None and int(told[1]) > 0
+    of_list = json.loads(run("-o", "json", "runs", "list", "--here").out)["runs"][0]
+    story = story_of(of_list["id"], journal.events(journal.place(built.inventory, of_list["id"])))
+    shown = json.loads(run("-o", "json", "runs", "show", of_list["id"]).out)["run"]
+    assert {int(told[1]), of_list["changes"], shown["changes"], story.changes} == {int(told[1])}
 
 
 def test_resume_does_what_is_left_with_the_options_of_the_run(built: World, run: Run) -> None:  # noqa: F811
