@@ -11,6 +11,7 @@ from provisioner.compile.control_plane import CIPHER_SUITES
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.compile.render import command_line, merged, render
 from provisioner.compile.runtime import CONTAINERD_SOCKET
+from provisioner.compile.system import SYSCTL_FILE
 from provisioner.model.cluster import Host, Role, Taint
 from provisioner.model.desired import Directory, File, Item
 from provisioner.model.ports import KUBELET, KUBELET_HEALTH
@@ -41,6 +42,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield from directories(["/etc/kubewright/kubelet"], "node")
     yield rendered(REGISTRATION, "node", component="kubelet", flags=registration(ctx.host))
     yield from service("kubelet.service", "node", INPUTS, component="kubelet", registration=REGISTRATION,
+                       sysctls=SYSCTL_FILE,
                        command=command_line(f"{BIN_DIR}/kubelet", ctx.flags("kubelet", flags(ctx))))
 
 

@@ -66,9 +66,10 @@ def test_upstreams_that_the_inventory_names_are_asked_whatever_was_seen(config: 
 
 
 def test_the_kernel_is_as_the_kubelet_wants_it_whatever_file_won_at_boot() -> None:
-    unit = text(W1, "/etc/systemd/system/kubelet.service")
-    assert unit.index("ExecStartPre=-+/lib/systemd/systemd-sysctl /etc/sysctl.d/90-kubewright.conf") < unit.index(
-        "ExecStart=/")
+    before, _, _ = text(W1, "/etc/systemd/system/kubelet.service").partition("ExecStart=/")
+    (line,) = (line for line in before.splitlines() if "systemd-sysctl " in line)
+    file = line.removeprefix("ExecStartPre=-+/lib/systemd/systemd-sysctl ")
+    assert "kernel.panic = " in text(W1, file), "the file that it reads is one of ours"
 
 
 def test_the_pod_network_of_ours_is_read_from_a_directory_where_nobody_else_writes() -> None:
