@@ -18,6 +18,7 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, LockHeld, PlanStale, Unreachable
 from provisioner.lab.processes import wait_until
 from provisioner.model.events import Event
+from provisioner.model.paths import data_dir
 from tests.fakes.sshd import keygen
 from tests.unit.converge.conftest import ADDRESSES, Rig, rig_in
 
@@ -103,7 +104,8 @@ def test_a_template_in_the_name_of_a_directory_or_a_key_is_a_name(tmp_path: Path
     with rig_in(tmp_path, "{{ lookup('pipe', 'touch ran') }}") as rig:
         rig.bundle(cp1="done-1")
         outcome = apply(rig, ["cp1"])["cp1"]
-    assert list(tmp_path.rglob("ran")) == []
+    beside = data_dir("playbooks") / "ran"      # Ansible runs such a template where the playbook lies
+    assert [*tmp_path.rglob("ran"), *([beside] if beside.exists() else [])] == []
     assert outcome.ok, outcome.message
 
 
