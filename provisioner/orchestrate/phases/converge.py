@@ -100,25 +100,31 @@ def prepare(session: Session) -> str:
     directory = session.run_dir / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes)
     session.still_ours()        # apt asks no fence
+    wish: list[KubewrightError] = []
     results = carried(session, list(changes), lambda hosts: runner.prepare(
-        session.inventory, directory, hosts, run_dir=session.run_dir, cancel=lambda: _asked_to_stop(session),
+        session.inventory, directory, hosts, run_dir=session.run_dir, cancel=lambda: _asked_to_stop(session, wish),
         emit=record.begun(session, "prepare", {h: changes[h] for h in hosts})))
     for host in changes:
         if results[host].ok:
             record.of_changes(session, host, changes[host])
-    session.safe_point()        # whoever asked to stop has cut the playbook short, which is no fault of a host
+    for why in wish:            # it has cut the playbook short, which is no fault of a host
+        raise why
+    session.safe_point()
     carry.raise_faults(session, results)
     _expect_package_files(session, session.changes("prepare"))
     return summary(changes)
 
 
-def _asked_to_stop(session: Session) -> bool:
-    """Say whether the run is to end: packages may take minutes, and may be cut anywhere, since apt outlives us."""
+def _asked_to_stop(session: Session, wish: list[KubewrightError]) -> bool:
+    """Say whether the run is to end: packages may take minutes, and may be cut anywhere, since apt outlives us.
+
+    Why is put into `wish`: not everybody says it twice.
+    """
     try:
         session.safe_point()
-    except KubewrightError:
-        return True
-    return False
+    except KubewrightError as why:
+        wish.append(why)
+    return bool(wish)
 
 
 def _expect_package_files(session: Session, prepared: Changes) -> None:

@@ -197,6 +197,19 @@ def test_whoever_asks_to_stop_need_not_wait_for_the_packages(world: World) -> No
     assert world.hosts.hosts["w1"].states.get(("package", "runc")) is None
 
 
+def test_what_stops_the_packages_is_told_and_no_host_even_where_it_says_so_once(world: World) -> None:
+    session = surveyed(world)
+    once = [GateFailed("this machine: keeping the run's events: No space left on device")]
+
+    def full() -> None:
+        if once:
+            raise once.pop()
+
+    session.safe_points.append(full)
+    with pytest.raises(GateFailed, match=r"^this machine: keeping"):
+        converge.prepare(session)
+
+
 def test_only_missing_artifacts_are_streamed_and_only_to_the_hosts_that_lack_them(built: World) -> None:
     host = built.hosts.hosts["w2"]
     gone = sorted(k for k in host.states if k[0] == "artifact" and k[1].endswith(("/kubelet", "/kube-proxy")))
