@@ -55,8 +55,7 @@ def of_members(
     for host, answer in members.items():
         if isinstance(answer, KubewrightError):
             yield failed("etcd", host, answer)
-    if all(isinstance(members.get(n), KubewrightError) and is_unseen(members[n])  # type: ignore[arg-type]
-           for n in names):
+    if len(_unseen(names, members)) == len(names):
         return
     for words in disagreements:
         yield Finding("etcd", "", "error", f"etcd: {words}", "")
@@ -85,16 +84,17 @@ def of_room(members: Mapping[str, EtcdStatus | KubewrightError], quotas: Mapping
 def quorum(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> str:
     """Say in a few words how many members answer, and how many more may be lost; not seen is not lost."""
     good = [n for n in names if isinstance(members.get(n), EtcdStatus)]
-    unseen = [n for n in names if n not in members or is_unseen_answer(members[n])]
+    unseen = _unseen(names, members)
     if names and len(unseen) == len(names):
         return "not seen"
     text = f"{len(good)} of {len(names)}, can lose {max(0, len(good) - (len(names) // 2 + 1))}"
     return text + (f"; not seen: {', '.join(unseen)}" if unseen else "")
 
 
-def is_unseen_answer(answer: EtcdStatus | KubewrightError) -> bool:
-    """Say whether an answer is none because the way is closed."""
-    return isinstance(answer, KubewrightError) and is_unseen(answer)
+def _unseen(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> list[str]:
+    """Return the members that nothing is known of: not asked, or the way to them is closed."""
+    answers = {name: members.get(name) for name in names}
+    return [n for n, said in answers.items() if said is None or (isinstance(said, KubewrightError) and is_unseen(said))]
 
 
 def of_vip(vip: str, holders: Sequence[str], balancers: Sequence[str], unseen: Collection[str]) -> Iterator[Finding]:

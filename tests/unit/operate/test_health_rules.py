@@ -69,6 +69,7 @@ def test_what_no_member_could_be_asked_says_nothing_about_the_members() -> None:
     found = list(health.of_members(NAMES, closed, ["no member answers"]))
     assert found == [Finding("reach", h, "unseen", "reaching etcd: sshd forbids forwarding", f"on {h}: allow it")
                      for h in NAMES]
+    assert list(health.of_members(NAMES, {}, ["no member answers"])) == []
     closed["cp3"] = EtcdFault("etcd: connection refused")
     assert {f.severity for f in health.of_members(NAMES, closed, ["no member answers"])} == {"unseen", "error"}
 
