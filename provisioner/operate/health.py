@@ -210,11 +210,14 @@ def of_apiservice(body: Mapping[str, Any]) -> str:
 
 
 def waiting_pods(pods: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the uid of every Pod that waits for its sandbox on a host -> that host."""
+    """Return the uid of every Pod that waits for its sandbox on a host -> that host.
+
+    One that asks for a runtime of its own says nothing of the host: we install none.
+    """
     found = {}
     for pod in pods:
-        host = str(pod.get("spec", {}).get("nodeName") or "")
-        conditions = pod.get("status", {}).get("conditions", ())
+        spec, conditions = pod.get("spec", {}), pod.get("status", {}).get("conditions", ())
+        host = "" if spec.get("runtimeClassName") else str(spec.get("nodeName") or "")
         if host and any(c["type"] == "PodReadyToStartContainers" and c["status"] == "False" for c in conditions):
             found[str(pod["metadata"]["uid"])] = host
     return found

@@ -111,8 +111,10 @@ def pod(uid: str, host: str, status: str) -> dict[str, Any]:
 
 
 def test_a_pod_that_its_host_cannot_start_is_told_and_one_that_waits_for_something_of_its_own_is_not() -> None:
+    sandboxed = pod("e", "w2", "False")
+    sandboxed["spec"]["runtimeClassName"] = "gvisor"
     waiting = health.waiting_pods([pod("a", "w1", "False"), pod("b", "w2", "True"), pod("c", "", "False"),
-                                   pod("d", "w2", "False")])
+                                   pod("d", "w2", "False"), sandboxed])
     assert waiting == {"a": "w1", "d": "w2"}
     events = [{"involvedObject": {"uid": uid}, "message": f"plugin of {uid}\n failed"} for uid in ("a", "b", "old")]
     assert [health.told(f) for f in health.of_pods(waiting, events)] == ["w1: Pods cannot start: plugin of a failed"]
