@@ -58,22 +58,31 @@ def judge(
         seen = data.get(member.name)
         fault = _judge(member, seen, listed) if seen else None
         if fault is not None:
-            faults.append(fault if listed is None else _possible(fault, len(listed), answering))
+            faults.append(_possible(fault, wanted, data, None if listed is None else len(listed), answering))
     return tuple(faults)
 
 
-def _possible(fault: MemberFault, members: int, answering: int) -> MemberFault:
-    """Return the fault without its cure where too few members answer to change who is one."""
-    if answering > members // 2 or not any(command.elsewhere for command in fault.cure):
+def _possible(
+    fault: MemberFault, wanted: Sequence[EtcdMember], data: Mapping[str, MemberData], members: int | None,
+    answering: int,
+) -> MemberFault:
+    """Return the fault without its cure where too few members answer to change who is one, and what to do first."""
+    if members is None:
+        why = "no majority of the members answers, which could give it back"
+    elif answering > members // 2 or not any(command.elsewhere for command in fault.cure):
         return fault
-    return MemberFault(fault.host, f"{fault.saw}, and {answering} of {members} members answer: too few to replace it; "
-                                   "a snapshot has to be restored")
+    else:
+        why = f"{answering} of {members} members answer: too few to replace it"
+    kept = [m.name for m in wanted if m.name != fault.host and (m.name not in data or data[m.name].state == THERE)]
+    # Who restores a snapshot loses what was written since: not while a majority may have it all.
+    first = (f"let these answer first (on {', '.join(kept)}: systemctl start etcd): while a majority has its data, no "
+             "snapshot is needed" if len(kept) > len(wanted) // 2 else "a snapshot has to be restored")
+    return MemberFault(fault.host, f"{fault.saw}, and {why}; {first}")
 
 
 def _judge(member: EtcdMember, seen: MemberData, listed: Sequence[MemberSeen] | None) -> MemberFault | None:
     if listed is None:
-        return None if seen.state == THERE else MemberFault(
-            member.name, f"{LOST}, and no other member answers that could give it back; a snapshot has to be restored")
+        return None if seen.state == THERE else MemberFault(member.name, LOST)
     aside = tuple(Command(words) for words in ASIDE) if seen.state != ABSENT else ()
     add = Command((*ETCDCTL, "member", "add", member.name, f"--peer-urls={member.peer_url}"), elsewhere=True)
     entry = _entry(member, listed)
