@@ -15,8 +15,12 @@ FORWARDED = (DNS, SERVICE)      # what other rules on the nodes may keep from it
 
 
 def mark_nodes(session: Session) -> str:
-    """Set the labels and taints of the Nodes that the plan names: a kubelet does so at its first registration only."""
-    changes = [c for c in session.the_plan.objects if c.phase == nodes.PHASE]
+    """Set the labels and taints of the Nodes that the plan names: a kubelet does so at its first registration only.
+
+    A host that was given up may have none.
+    """
+    changes = [c for c in session.the_plan.objects
+               if c.phase == nodes.PHASE and c.identity.removeprefix(nodes.KIND) not in session.unreachable]
     if not changes:
         return ""
     kube = session.kube()

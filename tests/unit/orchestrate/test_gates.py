@@ -295,6 +295,12 @@ def test_nodes_get_their_role_labels_once_and_strangers_none(built: World) -> No
         ("verify", "Node w1", "change", "+label node-role.kubernetes.io/worker")]
     assert mark_nodes(session) == "1 node labelled"
     assert mark_nodes(surveyed(built)) == ""
+    del built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"]
+    session, there = surveyed(built), built.api.objects.pop("/api/v1/nodes/w1")
+    session.unreachable["w1"] = GateFailed("w1: apt: no such package")
+    assert mark_nodes(session) == "", "a host that was given up before it had a Node stops nobody"
+    built.api.objects["/api/v1/nodes/w1"] = there
+    assert mark_nodes(surveyed(built)) == "1 node labelled"
     assert built.api.objects["/api/v1/nodes/w1"]["metadata"]["labels"] == {"node-role.kubernetes.io/worker": ""}
     assert built.api.objects["/api/v1/nodes/cp1"]["metadata"]["labels"] == {
         "node-role.kubernetes.io/control-plane": ""}
