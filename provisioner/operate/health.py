@@ -37,7 +37,7 @@ def told(finding: Finding) -> str:
 
 def is_unseen(fault: KubewrightError) -> bool:
     """Say whether a fault tells nothing of what was asked for, because the way there is closed to us."""
-    return isinstance(fault, Unreachable)
+    return fault.exit_code == Unreachable.exit_code     # also where no host at all lets us in
 
 
 def failed(check: str, host: str, fault: KubewrightError, doing: str = "") -> Finding:

@@ -14,7 +14,7 @@ from provisioner.operate.checks.finding import Finding
 from provisioner.operate.etcd import Alarm
 from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate import engine, health, leave, status
-from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.session import NobodyThere, Session
 from provisioner.orchestrate.survey import survey
 from provisioner.orchestrate.verbs import VERIFY
 from provisioner.transport.faults import forwarding_fault
@@ -181,6 +181,20 @@ def test_where_sshd_of_one_host_forbids_forwarding_the_others_are_seen(
     assert seen.quorum == "2 of 3, can lose 0; not seen: cp1"
     assert [h.etcd[:6] for h in seen.hosts[:3]] == ["?", "member", "member"]
     assert sum("forbids forwarding" in line for line in seen.attention) == 1
+
+
+def test_where_no_control_plane_can_be_reached_nothing_is_said_to_be_ill_there(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kube(session: object) -> None:
+        raise NobodyThere("no control plane answers")
+
+    monkeypatch.setattr("tests.fakes.session.FakeSession.kube", kube)
+    for host in ("cp1", "cp2", "cp3"):
+        built.hosts.hosts[host].down = True
+    seen = status.look(built.session())
+    assert not seen.healthy and seen.quorum == "not seen"
+    of_cluster = {(f.severity, f.saw) for f in seen.findings if f.host in ("", "cp1", "cp2", "cp3")}
+    assert {severity for severity, _ in of_cluster} == {"unseen"}, of_cluster
 
 
 def test_a_plan_does_not_claim_objects_that_it_could_not_read(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
