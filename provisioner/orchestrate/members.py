@@ -62,7 +62,7 @@ def _typed(session: Session, own: str, healthy: str, command: Command) -> str:
         return shlex.join(["kubewright", "-i", str(session.inventory.path), "lab", "exec", host, "--", *command.words])
     ssh = session.cluster.ssh_of(host)
     way = [*(["-p", str(ssh.port)] if ssh.port != 22 else []), *(["-J", ssh.jump] if ssh.jump else []),
-           *(["-i", str(key)] if (key := session.inventory.ssh_key_path) else [])]
+           *(["-i", str(key)] if (key := session.inventory.ssh_key_of(host)) else [])]
     root = ["sudo", "-n"] if ssh.become == "sudo" and ssh.user != "root" else []
     return shlex.join(["ssh", *way, f"{ssh.user}@{session.cluster.machine(host).address}", *root, *command.words])
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from provisioner.operate.etcd import MemberSeen
 from provisioner.orchestrate import owner
@@ -54,6 +55,16 @@ def test_a_member_that_lost_its_data_is_told_as_such_by_every_verb_and_never_sta
         assert [line.removeprefix("Note").strip() for line in lines] == wanted
     assert json.loads(run("-o", "json", "plan").out)["lost"] == [
         {"host": "cp2", "saw": "its etcd member lost its data", "cure": wanted}]
+
+
+def test_each_command_logs_in_with_the_key_of_its_host(built: World, run: Run) -> None:  # noqa: F811
+    document = yaml.safe_load(built.inventory.file.read_text())
+    document["hosts"]["cp2"]["ssh"] = {"key": "/keys/of-cp2"}
+    built.inventory.file.write_text(yaml.safe_dump(document))
+    lost(built, "empty", "failed enabled current")
+    plan = run("plan").out
+    assert plan.count("ssh -i /keys/of-cp2 admin@10.77.0.12 ") == 2
+    assert plan.count(f"ssh -i {built.key} admin@10.77.0.11 ") == 2
 
 
 def test_a_member_that_an_operator_has_added_is_started_by_up_and_joins(built: World, run: Run) -> None:  # noqa: F811
