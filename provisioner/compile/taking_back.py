@@ -8,7 +8,7 @@ from typing import Any
 
 from provisioner.compile.rules import differing, document, short
 from provisioner.compile.versions import KUBERNETES_BINARIES
-from provisioner.model.applied import Applied
+from provisioner.model.applied import HOST_PATH, Applied
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.plan import NEEDS_FLAG, REFUSED, Verdict
 
@@ -21,6 +21,9 @@ _NEVER_SEEN = ("this checkout has not seen yet what is applied, and may be an ol
 _OLDER = "an older version brings back the faults it was left for, and may not read what the newer one has written"
 _NEVER = "etcd reads no data that a later minor has written"
 NEVER = {ETCD_BACK: _NEVER}
+UNREADABLE = Verdict(
+    HOST_PATH, ELSEWHERE, NEEDS_FLAG, "no host's record of what was applied can be read (a newer kubewright's, or "
+    "edited by hand), so nothing tells what this checkout would take back", "unreadable", "cluster.yaml as it is here")
 Values = Mapping[tuple[str, ...], Any]
 
 

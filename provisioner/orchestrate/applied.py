@@ -63,6 +63,11 @@ def on_hosts(session: Session) -> list[Applied]:
     return [applied for text, _ in texts.most_common() if (applied := _parsed(text))]
 
 
+def _is_there(session: Session) -> bool:
+    """Say whether any observed host has the record, readable or not."""
+    return any(observed.state(_ITEM.kind, HOST_PATH) != ABSENT for observed in session.observed.values())
+
+
 def _read(session: Session, host: str) -> str:
     (text,) = remote.read(session.pool.connection(host), [HOST_PATH])
     return text.decode(errors="replace")
@@ -109,6 +114,8 @@ def judge_hosts(session: Session, plan: Plan) -> Plan:
     seen, asked = here(session.inventory), Applied(session.cluster, session.lock)
     verdicts = dict.fromkeys(v for applied in said for v in (*rules.judge(applied.cluster, session.cluster),
                                                              *taking_back.judge(seen, applied, asked)))
+    if not plan.bootstrap and not said and _is_there(session):
+        verdicts[taking_back.UNREADABLE] = None
     refuse(session.inventory, tuple(verdicts), f"compared with {HOST_PATH} on the hosts; nothing was changed",
            hint="kubewright drift")
     if len(said) == 1 and not any(verdict.code == taking_back.ELSEWHERE for verdict in verdicts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provisioner.artifacts.lockfile import load_lock, write_lock
 from provisioner.converge.results import HostResult
+from provisioner.model.applied import HOST_PATH
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, run, world  # noqa: F401 - fixtures
 from tests.unit.cli.test_plan_verbs import Change, change, pinned  # noqa: F401 - fixtures
@@ -54,6 +55,18 @@ def test_a_new_clone_changes_nothing_before_it_is_what_is_applied(built: World, 
     assert run("plan").out.startswith("No changes.")
     change({"hosts.w1.labels": {"a": "b"}})
     assert run("up", "--yes").code == 0
+
+
+def test_a_record_that_nobody_can_read_is_not_taken_for_none(built: World, run: Run, change: Change) -> None:  # noqa: F811
+    for name in ("cp1", "cp2", "cp3"):
+        built.hosts.hosts[name].states["file", HOST_PATH] = "file sha256:x 0600 root:root"
+        built.hosts.hosts[name].extras["file", HOST_PATH] = {"text": "schema_version: 99\n"}
+    change({"hosts.w1.labels": {"a": "b"}})
+    assert "no host's record of what was applied can be read" in run("plan").out
+    refused = run("up", "--yes")
+    assert refused.code == 15 and "up --allow applied-elsewhere" in refused.err and built.hosts.log == []
+    assert run("up", "--yes", "--allow", "applied-elsewhere").code == 0
+    assert run("plan").out.startswith("No changes."), "and now it is readable again"
 
 
 def test_an_older_lock_needs_a_word(built: World, run: Run) -> None:  # noqa: F811
