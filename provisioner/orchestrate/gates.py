@@ -105,9 +105,8 @@ def _prove(
     try:
         answer = _polled(session, connection, probes, what, deadline)
         if not answer["ok"]:
-            blamed = _blamed(probes, answer["results"], any_unit=what != "verify")
             raise GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {_unmet(answer)}",
-                             hint=_journal(host, blamed))
+                             hint=_shows_why(host, probes, answer["results"], any_unit=what != "verify"))
     except KubewrightError as fault:
         tell(fault)
         raise
@@ -190,6 +189,13 @@ def _ill_beside(session: Session, phase: str, ill: Mapping[str, str]) -> GateFai
     return GateFailed(f"gate before {phase}: {'; '.join(f'{host}: {why}' for host, why in ill.items())}",
                       details=["no host that serves was changed in this phase", kept_there(ill),
                                *([f"or do without: {without}"] if without else [])], hint="kubewright status")
+
+
+def _shows_why(host: str, probes: Sequence[Probe], results: Sequence[Mapping[str, Any]], *, any_unit: bool) -> str:
+    """Return the command that shows why: a unit's that is down, else what a probe itself `shows`, else a unit's."""
+    down = _blamed(probes, results, any_unit=False)
+    shows = next((str(p["shows"]) for p, r in zip(probes, results, strict=True) if not r["ok"] and "shows" in p), "")
+    return shows if shows and not down else _journal(host, down or _blamed(probes, results, any_unit=any_unit))
 
 
 def _journal(host: str, unit: str) -> str:

@@ -120,7 +120,7 @@ def _ways(session: Session, host: str, nodes: Collection[str]) -> list[Probe]:
     """Return the probe of the ways to other nodes' Pods, where there is one device for all of them."""
     device = upkeep.overlay_device(session.cluster, session.cluster.machine(host))
     peers = {h.name: h.address for h in session.cluster.nodes if h.name in nodes and h.name != host}
-    found = {"name": "Pod network", "kind": "ways", "device": device, "peers": peers, "cure": _watched(host)}
+    found = {"name": "Pod network", "kind": "ways", "device": device, "peers": peers, "shows": _watched(host)}
     return [found] if device and peers else []
 
 
@@ -134,7 +134,7 @@ def _rules(session: Session, host: str, unit: str) -> list[Probe]:
     rules = [{"chain": r.chain, "has": r.has} for r in upkeep.rules(session.cluster, session.cluster.machine(host))
              if r.unit == unit]
     name = f"packet rules of {unit.removesuffix('.service')}"
-    return [{"name": name, "kind": "rules", "rules": rules, "cure": _watched(host)}] if rules else []
+    return [{"name": name, "kind": "rules", "rules": rules, "shows": _watched(host)}] if rules else []
 
 
 def _cni(session: Session) -> list[Probe]:

@@ -129,7 +129,9 @@ def test_the_hint_of_a_probe_that_is_no_unit_is_still_a_command_that_runs(built:
 
 @pytest.mark.parametrize(("broken", "hint"), [
     ("API at the VIP", "kubewright status"), ("cluster DNS", "kubewright status"),
-    ("kubelet.service", "kubewright logs cp1 kubelet")])
+    ("kubelet.service", "kubewright logs cp1 kubelet"),
+    ("packet rules of kube-proxy", "kubewright logs cp1 kubewright-network-watch"),
+    ("Pod network", "kubewright logs cp1 kubewright-network-watch")])
 def test_in_the_end_no_unit_is_blamed_for_what_many_have_a_part_in(built: World, broken: str, hint: str) -> None:
     built.hosts.broken = {f"cp1: {broken}": "no answer"}
     with pytest.raises(GateFailed) as fault:
