@@ -194,7 +194,8 @@ def _ill_beside(session: Session, phase: str, ill: Mapping[str, str]) -> GateFai
 def _shows_why(host: str, probes: Sequence[Probe], results: Sequence[Mapping[str, Any]], *, any_unit: bool) -> str:
     """Return the command that shows why: a unit's that is down, else what a probe itself `shows`, else a unit's."""
     down = _blamed(probes, results, any_unit=False)
-    shows = next((str(p["shows"]) for p, r in zip(probes, results, strict=True) if not r["ok"] and "shows" in p), "")
+    unmet = {r["name"] for r in results if not r["ok"]}
+    shows = next((str(p["shows"]) for p in probes if "shows" in p and p["name"] in unmet), "")
     return shows if shows and not down else _journal(host, down or _blamed(probes, results, any_unit=any_unit))
 
 
