@@ -254,11 +254,11 @@ def differing(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any, 
         left, right = old or {}, new or {}
         for key in [*left, *(k for k in right if k not in left)]:
             yield from differing(left.get(key), right.get(key), (*path, str(key)))
-    elif old != new and not (_is_nothing(old) and _is_nothing(new)):
+    elif old != new and not (is_nothing(old) and is_nothing(new)):
         yield path, old, new
 
 
-def _is_nothing(value: Any) -> bool:
+def is_nothing(value: Any) -> bool:
     """Say whether a value is as good as none: no list, text or mapping; `false` and 0 say something."""
     return value is None or value in ("", [], {})
 

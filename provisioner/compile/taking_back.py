@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from provisioner.compile.rules import differing, document, short
+from provisioner.compile.rules import differing, document, is_nothing, short
 from provisioner.compile.versions import KUBERNETES_BINARIES
 from provisioner.model.applied import HOST_PATH, Applied
 from provisioner.model.artifact import ArtifactLock
@@ -31,14 +31,16 @@ def judge(seen: Applied | None, applied: Applied, asked: Applied) -> tuple[Verdi
     """Return what `asked` would take back of what is `applied`, `seen` being what this checkout last knew to be.
 
     A value that is applied, was not `seen`, and is not asked for is somebody else's; one that was `seen` may be changed
-    at will. A checkout that has seen nothing may change nothing in silence.
+    at will. A checkout that has seen nothing may add in silence, but neither change nor take away.
     """
     return (*_elsewhere(seen, applied, asked), *_older(applied.lock, asked.lock))
 
 
 def _elsewhere(seen: Applied | None, applied: Applied, asked: Applied) -> tuple[Verdict, ...]:
     taken = _differences(applied, asked)
-    if seen is not None:
+    if seen is None:
+        taken = {path: values for path, values in taken.items() if not is_nothing(values[0])}
+    else:
         news = _differences(seen, applied)
         taken = {path: values for path, values in taken.items() if _touches(path, news)}
     sentence = _NEVER_SEEN if seen is None else _UNDOES
