@@ -46,7 +46,7 @@ def test_an_updated_checkout_goes_on_without_a_word(built: World, run: Run, chan
     assert run("up", "--yes").code == 0, "what it knows it may take back"
 
 
-def test_a_new_clone_changes_nothing_before_it_is_what_is_applied(built: World, run: Run, change: Change) -> None:  # noqa: F811
+def test_a_new_clone_takes_nothing_away_before_it_was_what_is_applied(built: World, run: Run, change: Change) -> None:  # noqa: F811
     applied_by_another(built, run, change)
     built.inventory.applied_path.unlink()
     refused = run("up", "--yes")
@@ -54,6 +54,12 @@ def test_a_new_clone_changes_nothing_before_it_is_what_is_applied(built: World, 
     change(FLAG)
     assert run("plan").out.startswith("No changes.")
     change({"hosts.w1.labels": {"a": "b"}})
+    assert run("up", "--yes").code == 0
+
+
+def test_a_new_clone_adds_what_was_not_there_without_a_word(built: World, run: Run, change: Change) -> None:  # noqa: F811
+    built.inventory.applied_path.unlink()
+    change(FLAG)
     assert run("up", "--yes").code == 0
 
 
@@ -82,6 +88,8 @@ def test_a_run_is_gone_on_with_from_another_machine_without_a_word(
         built: World, run: Run, change: Change) -> None:  # noqa: F811
     built.hosts.lock = load_lock(built.inventory.artifacts_lock_path)
     change(FLAG)
+    assert run("up", "--yes").code == 0
+    change({"config.kube-apiserver": {"flags": {"audit-log-maxage": 8}}})
     built.hosts.results["cp1"] = HostResult("cp1", "failed", message="broke")
     assert run("up", "--yes").code == 13
     built.hosts.results.clear()
