@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from provisioner.errors import KubewrightError
+from provisioner.model.cures import cures
 from provisioner.parallel import Waiting, ask_all
 from provisioner.transport.connection import Connection
 from provisioner.transport.login import Gateway
@@ -16,6 +17,7 @@ from provisioner.transport.target import Hop, Target
 
 T = TypeVar("T")
 WORKERS = 64
+HINTS = 8                     # commands that differ by host, in one hint
 
 
 class Pool:
@@ -119,14 +121,14 @@ def gather(failed: Mapping[str, KubewrightError], *, total: int) -> KubewrightEr
         details += [e.message for e in members.values()] if len(ordered) > 1 or code == "host-key-unknown" else []
         details += [line for e in members.values() for line in e.details]
         if group_cause != cause:
-            details += [f"hint: {h}" for h in _hints(members)]
+            details += [f"hint: {_together(h)}" for h in (_hints(members),) if h]
     fine = total - len(failed)
     headline = f"{', '.join(first)}: {cause}"
     if len(ordered) > 1:
         headline = f"{', '.join(failed)}: {len(ordered)} different faults"
     if fine:
         details.append(f"the other {fine} of {total} hosts answered")
-    return kind(headline, details=details, hint="; ".join(_hints(first)), code=code)
+    return kind(headline, details=details, hint=_together(_hints(first)), code=code)
 
 
 def _public(kind: type[KubewrightError]) -> type[KubewrightError]:
@@ -140,8 +142,12 @@ def _cause(saw: str, code: str) -> str:
 
 
 def _hints(members: Mapping[str, KubewrightError]) -> list[str]:
-    hosts = list(members)
-    hints = {e.hint for e in members.values() if e.hint}
-    if len(hosts) > 1 and all(e.code == "host-key-unknown" for e in members.values()):
-        return [f"kubewright trust {' '.join(hosts)}"]
-    return sorted(hints)
+    if len(members) > 1 and all(e.code == "host-key-unknown" for e in members.values()):
+        return [f"kubewright trust {' '.join(members)}"]
+    return sorted(cures((host, e.hint) for host, e in members.items()))
+
+
+def _together(hints: Sequence[str]) -> str:
+    """Return several hosts' commands as one line to paste; of very many the first few show what they look like."""
+    more = len(hints) - HINTS
+    return "; ".join(hints[:HINTS]) + (f"  # and {more} more such" if more > 0 else "")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host
+from provisioner.model.cures import cures
 from provisioner.model.facts import Facts
 from provisioner.model.inspection import Inspection
 
@@ -117,16 +118,5 @@ def grouped(findings: Iterable[Finding]) -> list[Group]:
     for finding in findings:
         groups.setdefault((finding.check, finding.severity, finding.saw), []).append(finding)
     return [Group(check, severity, saw, tuple(dict.fromkeys(f.host for f in members)),
-                  _cures(members))
+                  cures((f.host, f.cure) for f in members))
             for (check, severity, saw), members in groups.items()]
-
-
-def _cures(findings: Iterable[Finding]) -> tuple[str, ...]:
-    """Return each cure once; what is to be done `on HOST: ` is one line for all hosts where it is the same."""
-    hosts: dict[str, list[str]] = {}
-    for finding in findings:
-        act = finding.cure.removeprefix(f"on {finding.host}: ")
-        on = hosts.setdefault(act, [])
-        if act != finding.cure:
-            on.append(finding.host)
-    return tuple(f"on {', '.join(on)}: {act}" if on else act for act, on in hosts.items() if act)

@@ -111,3 +111,18 @@ def test_the_exit_code_is_the_causes_own() -> None:
     with pytest.raises(GateFailed) as caught:
         raise_all({"a": GateFailed("a: waiting: not ready"), "b": GateFailed("b: waiting: not ready")})
     assert caught.value.message == "a, b: waiting: not ready"
+
+
+def test_the_same_cure_on_many_hosts_is_one_line() -> None:
+    faults = {h: fault(h, "there is no python3", "no-python", f"on {h}: apt-get install -y python3") for h in "abc"}
+    with pytest.raises(Unreachable) as caught:
+        raise_all(faults)
+    assert caught.value.hint == "on a, b, c: apt-get install -y python3"
+
+
+def test_a_command_for_each_of_many_hosts_is_shown_for_a_few() -> None:
+    hosts = [f"h{n:03d}" for n in range(500)]
+    with pytest.raises(Unreachable) as caught:
+        raise_all({h: fault(h, "no key", "ssh-auth", f"ssh-copy-id admin@{h}") for h in hosts})
+    assert caught.value.hint.startswith("ssh-copy-id admin@h000; ssh-copy-id admin@h001; ")
+    assert caught.value.hint.endswith("ssh-copy-id admin@h007  # and 492 more such")
