@@ -38,7 +38,6 @@ from provisioner.transport.target import Target
 PATIENCE = 75.0               # seconds to log in again where we were logged in: a minute's cut, and a bit
 CHANNELS = 8                  # sshd's default MaxSessions is 10
 REFUSED = 2                   # RFC 4254: a channel that was not opened for another reason than that it is forbidden
-RETRY = 0.5                   # seconds between two tries to log in again
 FREED = 5.0                   # seconds in which sshd notices that a session has ended, on a busy host
 ENGLISH = ("env", "LC_ALL=C")  # whatever language the host speaks: what sudo says must be known to us
 RETRY = 0.5                   # seconds between two tries to log in again

@@ -47,6 +47,10 @@ class DamagedLine(paramiko.SSHException):
         super().__init__(f"no key is pinned for it, and {', '.join(places)} cannot be read as one")
 
 
+class NeverGreeted(paramiko.SSHException):
+    """The place took the connection and the handshake did not end in time."""
+
+
 class HostFault(Unreachable):
     """An Unreachable that remembers its host and cause, so that many hosts' faults can be grouped."""
 
@@ -101,8 +105,9 @@ CONNECT_FAULTS = (
     Row("host-key-unknown", _is(UnknownHostKey), str, "kubewright trust {host}"),
     Row("ssh-key-encrypted", _is(paramiko.PasswordRequiredException), _text("the private key has a passphrase"),
         "ssh-add the key first: the agent's keys are used"),
-    Row("ssh-auth", _is(paramiko.AuthenticationException), _text("authentication failed: no key of ours is accepted"),
-        "ssh-copy-id {at}  (or set `ssh.key` and `ssh.user` in cluster.yaml)"),
+    Row("ssh-auth", _is(paramiko.AuthenticationException),
+        _text("authentication failed: no key of ours is accepted (`ssh.user` and `ssh.key` say what is tried)"),
+        "ssh-copy-id {login}"),
     Row("ssh-auth", _says("No authentication methods available"), _text("authentication failed: we have no key"),
         "set `ssh.key` in cluster.yaml, or start an agent that holds the key"),
     Row("ssh-key-missing", _is(FileNotFoundError), lambda e: f"no private key file {getattr(e, 'filename', '')}",
@@ -118,6 +123,8 @@ CONNECT_FAULTS = (
     Row("timeout", _is(TimeoutError), _text("no answer (timeout)"),
         "is the machine up, and does a firewall let us through?"),
     Row(FORBIDDEN, lambda e: is_forbidden(e), _text(f"the jump host's {FORBIDS}"), f"there: {PERMIT}"),
+    Row("timeout", _is(NeverGreeted), _text("it takes the connection and then says nothing (timeout)"),
+        "is it sshd that listens there, and does the machine hang?"),
     Row("jump-refused", _is(paramiko.ChannelException), _text("the jump host could not connect onwards")),
     Row("ssh-dropped", _says("banner"), _text("the connection was dropped before sshd greeted us"),
         "sshd's MaxStartups may be too low for this many logins at once"),
@@ -145,7 +152,7 @@ def connect_fault(host: str, hop: Hop, e: BaseException, *, via: bool = False) -
     """Tell a failed login as `<host>: connecting as user@addr:port: <saw>` with a hint to paste."""
     row = row_of(e)
     doing = f"connecting as {hop}" + (" (jump host)" if via else "")
-    return HostFault(host, doing, row.saw(e), code=row.code, hint=row.hint.format(host=host, at=hop))
+    return HostFault(host, doing, row.saw(e), code=row.code, hint=row.hint.format(host=host, login=hop.login))
 
 
 def is_forbidden(e: BaseException) -> bool:

@@ -31,6 +31,21 @@ CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "ae
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
+class Timely(Transport):
+    """A transport whose handshake ends in time or in NeverGreeted; paramiko's own goes on then and fails elsewhere."""
+
+    def start_client(self, event: threading.Event | None = None, timeout: float | None = None) -> None:
+        """Negotiate; where the wait for sshd's greeting ends first, paramiko says the same as when sshd hangs up."""
+        try:
+            super().start_client(event, timeout)
+        except paramiko.SSHException as e:
+            if isinstance(e.__context__, TimeoutError):
+                raise faults.NeverGreeted(str(e)) from e
+            raise
+        if event is None and not self.initial_kex_done:
+            raise faults.NeverGreeted("the handshake did not end")
+
+
 class Gateway:
     """One login on a jump host, shared by all connections that go through it: sshd there greets us once."""
 
@@ -119,7 +134,7 @@ def _transport(types: Sequence[str], sock: Any, **kwargs: Any) -> Transport:
 
     That is twice as fast as aes-ctr with hmac.
     """
-    transport = Transport(sock, **kwargs)
+    transport = Timely(sock, **kwargs)
     options = transport.get_security_options()
     options.ciphers = CIPHERS
     known = [t for t in types if t in options.key_types]

@@ -24,6 +24,12 @@ class Hop:
         return f"{self.user}@{self.address}:{self.port}"
 
     @property
+    def login(self) -> str:
+        """Return the place as OpenSSH's commands take it."""
+        port = "" if self.port == DEFAULT_PORT else f"-p {self.port} "
+        return f"{port}{self.user}@{self.address}"
+
+    @property
     def known_hosts_name(self) -> str:
         """Return the name that this place has in a known_hosts file, as OpenSSH writes it."""
         return self.address if self.port == DEFAULT_PORT else f"[{self.address}]:{self.port}"

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paramiko.transport import Transport
-
 from provisioner.transport import faults, hostkeys
-from provisioner.transport.login import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, Gateway
+from provisioner.transport.login import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, Gateway, Timely
 from provisioner.transport.target import Hop, Target
 
 
@@ -52,7 +50,7 @@ def fetch_jump(target: Target) -> HostKey | None:
 def _shown(target: Target, hop: Hop, connect: Callable[[], Any], *, via: bool = False) -> HostKey:
     transport = None
     try:
-        transport = Transport(connect())
+        transport = Timely(connect())
         transport.banner_timeout = CONNECT_TIMEOUT
         transport.start_client(timeout=CONNECT_TIMEOUT)
         key = transport.get_remote_server_key()

@@ -8,6 +8,7 @@ import dataclasses
 import getpass
 import hmac
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,8 @@ import pytest
 from provisioner.errors import InventoryRefused, Unreachable
 from provisioner.lab.processes import wait_until
 from provisioner.transport import connection as connection_module
+from provisioner.transport import login as login_module
+from provisioner.transport import trust
 from provisioner.transport.connection import Connection
 from provisioner.transport.target import Hop, Target
 from tests.fakes.sshd import Sshd, free_port, keygen, run_sshd
@@ -143,6 +146,19 @@ def agent(directory: Path, strangers: int, key: Path) -> Iterator[str]:
             process.terminate()
 
 
+@pytest.mark.parametrize("ask", [lambda target: Connection(target).open(), trust.fetch], ids=["login", "trust"])
+def test_what_takes_a_connection_and_says_nothing_is_told_as_that(
+        ask: Callable[[Target], object], target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (login_module, trust):
+        monkeypatch.setattr(module, "CONNECT_TIMEOUT", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="takes the connection and then says nothing") as caught:
+            ask(target(port=silent.getsockname()[1]))
+    assert caught.value.code == "timeout" and "key" not in caught.value.hint
+    assert time.monotonic() - began < 4, "one wait, not one for each try"
+
+
 @pytest.mark.parametrize("option", ["KexAlgorithms sntrup761x25519-sha512@openssh.com",
                                     "Ciphers chacha20-poly1305@openssh.com"])
 def test_algorithms_that_do_not_meet_are_told_with_what_to_allow(
@@ -153,11 +169,12 @@ def test_algorithms_that_do_not_meet_are_told_with_what_to_allow(
     assert "KexAlgorithms +" in caught.value.hint and "Ciphers +" in caught.value.hint
 
 
-def test_a_refused_key_is_an_authentication_fault(login: Login, tmp_path: Path) -> None:
+def test_a_refused_key_is_an_authentication_fault(login: Login, sshd: Sshd, tmp_path: Path) -> None:
     keygen(tmp_path / "stranger")
     with pytest.raises(Unreachable) as caught:
         login(key=tmp_path / "stranger").open()
     assert caught.value.code == "ssh-auth"
+    assert caught.value.hint == f"ssh-copy-id -p {sshd.port} {getpass.getuser()}@127.0.0.1", "as ssh-copy-id takes it"
 
 
 def test_a_missing_key_file_is_named(login: Login, tmp_path: Path) -> None:
