@@ -6,6 +6,7 @@ import errno
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from provisioner.model.cluster import Cluster
 
 FILE_NAME = "cluster.yaml"
+EXAMPLE = "example"             # explains every key, and is refused as it is: its operators are nobody
+COPY = f"copy inventories/{EXAMPLE} and write your machines into its {FILE_NAME}"
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,12 @@ def find_inventory(argument: str | None, environ: Mapping[str, str], cwd: Path) 
         raise UsageFault(
             "which inventory? there is more than one in inventories/",
             details=[f"  {directory.relative_to(cwd)}" for directory in found],
-            hint=f"kubewright -i {found[0].relative_to(cwd)} validate",
+            hint=_try([directory.relative_to(cwd) for directory in found]),
             code="inventory-ambiguous",
         )
     raise UsageFault(
         "no inventory: no cluster.yaml in a directory of inventories/, and neither -i nor $KUBEWRIGHT_INVENTORY is set",
-        hint="kubewright -i DIR validate",
+        hint=COPY,
         code="inventory-missing",
     )
 
@@ -141,8 +144,15 @@ def _file_of(path: Path) -> Path:
         there = _inventories(Path.cwd())
         raise InventoryRefused(
             f"{_shown(file)}: {kind}", details=_near(file, there), code="inventory-missing",
-            hint=f"kubewright -i {_shown(there[0])} validate" if there else "kubewright schema")
+            hint=_try(there, path.name))
     return file.resolve()
+
+
+def _try(there: Sequence[Path], name: str = "") -> str:
+    """Return how to go on with the directory whose name is next to `name`; the example is there to be copied."""
+    own = {directory.name: directory for directory in there if directory.name != EXAMPLE}
+    meant = get_close_matches(name, own, n=1) or list(own)[:1]
+    return f"kubewright -i {_shown(own[meant[0]])} validate" if meant else COPY
 
 
 def _what_is_there(file: Path) -> str:

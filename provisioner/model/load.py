@@ -24,7 +24,14 @@ class FaultyInventory(InventoryRefused):
         self.filename = filename
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         super().__init__(f"{filename}: {count}; no host was contacted",
-                         details=fault_lines(faults, filename, text), hint="kubewright schema")
+                         details=fault_lines(faults, filename, text), hint=_explained(faults))
+
+
+def _explained(faults: list[Fault]) -> str:
+    """Return where to read what may stand there; of what is not even YAML there is no more to say."""
+    if all("config" in fault.path for fault in faults):
+        return "docs/reference/config.md lists what each component takes"
+    return "inventories/example/cluster.yaml explains every key" if any(fault.path for fault in faults) else ""
 
 
 def load_cluster(text: str, filename: str) -> Cluster:

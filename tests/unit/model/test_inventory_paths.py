@@ -50,6 +50,20 @@ def test_of_several_inventories_none_is_taken_and_all_are_listed(tmp_path: Path)
     assert fault.value.hint == "kubewright -i inventories/a validate"
 
 
+def test_a_hint_never_leads_to_the_example_which_is_refused_as_it_is(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("example", "mine", "shop"):
+        inventory(tmp_path / "inventories" / name, LAB)
+    with pytest.raises(UsageFault) as fault:
+        find_inventory(None, {}, tmp_path)
+    assert fault.value.hint == "kubewright -i inventories/mine validate"
+    assert refused_at(tmp_path / "inventories" / "shopp").hint == "kubewright -i inventories/shop validate"
+    for name in ("mine", "shop"):
+        (tmp_path / "inventories" / name / "cluster.yaml").unlink()
+    assert refused_at(tmp_path / "nothere").hint.startswith("copy inventories/example and ")
+
+
 def test_no_inventory_is_a_usage_fault(tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match="no inventory"):
         find_inventory(None, {}, tmp_path)
