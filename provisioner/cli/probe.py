@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 import click
 
 from provisioner.cli.context import Context
-
-_SPAN = re.compile(r"(\d+)(s|m|h)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+from provisioner.cli.span import Span
 
 
 @click.command()
-@click.option("--for", "span", default="60s", show_default=True, metavar="TIME", help="How long: 60s, 10m, 1h.")
+@click.option("--for", "seconds", type=Span(1), default="60s", show_default=True, metavar="TIME",
+              help="How long: 60s, 10m, 1h.")
 @click.option("--slo", multiple=True, metavar="BUDGET",
               help="What may go wrong: failures=N, cuts=N, gap=500ms (or 2s); may be repeated. Default: failures=0.")
 @click.pass_obj
-def probe(context: Context, span: str, slo: tuple[str, ...]) -> int:
+def probe(context: Context, seconds: float, slo: tuple[str, ...]) -> int:
     """Ask the cluster again and again from its hosts, and say how often and how long it did not answer.
 
     Exit 13 when that is more than allowed, or when an acknowledged write was lost. Ctrl-C ends it early, with the
@@ -28,7 +26,7 @@ def probe(context: Context, span: str, slo: tuple[str, ...]) -> int:
 
     from provisioner.model.availability import budget_of
 
-    seconds, budget = _seconds(span), budget_of(slo or ("failures=0",))
+    budget = budget_of(slo or ("failures=0",))
     context.enter_lab()
     from provisioner.errors import Interrupted
     from provisioner.orchestrate.prober import Prober
@@ -52,14 +50,5 @@ def probe(context: Context, span: str, slo: tuple[str, ...]) -> int:
         click.echo("\n".join([*table(seen), *details(seen), f"In {seen.seconds:.0f} s: {headline(seen)}"]))
     prober.judge(seen)
     if early:
-        raise Interrupted(f"stopped after {seen.seconds:.0f} s of {seconds} s")
+        raise Interrupted(f"stopped after {seen.seconds:.0f} s of {seconds:.0f} s")
     return 0
-
-
-def _seconds(span: str) -> int:
-    from provisioner.errors import UsageFault
-
-    match = _SPAN.fullmatch(span)
-    if match is None or not int(match[1]):
-        raise UsageFault(f"--for {span}: not a time like 60s, 10m or 1h", code="span-form", hint="--for 60s")
-    return int(match[1]) * _SECONDS[match[2]]

@@ -7,10 +7,12 @@ import time
 import click
 
 from provisioner.cli.context import Context
+from provisioner.cli.span import Span
 
 
 @click.command()
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=Span(), default="5m", show_default=True, metavar="TIME",
+              help="How long to wait: 60s, 10m, 1h.")
 @click.pass_obj
 def ready(context: Context, timeout: float) -> int:
     """Wait until every host, etcd, the API and all nodes are healthy; exit 13 when they are not in time.
@@ -18,8 +20,6 @@ def ready(context: Context, timeout: float) -> int:
     It asks what `status` and the last gate of `up` ask. Where nothing is built yet and no run is at work, waiting would
     change nothing: exit 13 at once.
     """
-    if not timeout >= 0:        # nor is what is no number
-        raise click.BadParameter(f"{timeout} is no time to wait", param_hint="--timeout")
     context.enter_lab()
     from provisioner.errors import GateFailed, KubewrightError
     from provisioner.orchestrate.session import open_session

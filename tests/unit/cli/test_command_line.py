@@ -274,6 +274,15 @@ def test_every_code_that_an_error_can_have_is_on_the_page_of_errors() -> None:
         assert f'<a id="{code}"></a>`{code}` |' in page
 
 
+@pytest.mark.parametrize(("written", "seconds"), [("60s", 60), ("60", 60), ("10m", 600), ("1h", 3600), ("1.5s", 1.5)])
+@pytest.mark.parametrize("option", ["ready --timeout", "probe --for"])
+def test_a_time_is_written_in_one_way_for_every_verb(option: str, written: str, seconds: float) -> None:
+    verb, name = option.split()
+    taken = command.cli.get_command(click.Context(command.cli), verb)
+    kind = next(param.type for param in taken.params if name in param.opts) if taken else None
+    assert kind is not None and kind.convert(written, None, None) == seconds
+
+
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("words", [
     "validate", "check", "plan", "up", "drift", "status", "ready", "kubeconfig", "certs check", "logs w1 etcd", "probe",

@@ -71,7 +71,8 @@ def test_a_cluster_that_does_not_know_the_prober_is_told_how_to_learn_it(built: 
     assert f"hint: kubewright -i {built.inventory.path} up" in ended.err
 
 
-@pytest.mark.parametrize("words", [["--for", "10"], ["--for", "0s"], ["--slo", "failures"], ["--slo", "gap=1"]])
+@pytest.mark.parametrize("words", [
+    ["--for", "10x"], ["--for", "-1m"], ["--for", "0s"], ["--slo", "failures"], ["--slo", "gap=1"]])
 def test_a_time_or_budget_of_another_form_is_a_usage_fault(built: World, run: Run, words: list[str]) -> None:
     assert run("probe", *words).code == 64
 
