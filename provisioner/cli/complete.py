@@ -12,6 +12,7 @@ import click
 from provisioner.cli.context import Context
 from provisioner.errors import KubewrightError
 
+_FIRST_EVENTS = 64 << 10        # bytes: what is told before a run begins is a few lines
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
@@ -55,7 +56,22 @@ def _units(ctx: click.Context) -> Iterator[str]:
 
 
 def _runs(ctx: click.Context) -> list[str]:
-    return sorted((run.name for run in (_directory(ctx) / ".kubewright" / "runs").iterdir()), reverse=True)
+    """Return those that began: who ended before (a host did not answer) left a directory and nothing to resume."""
+    kept = (_directory(ctx) / ".kubewright" / "runs").glob("*/events.jsonl")
+    return sorted((file.parent.name for file in kept if _begun(file)), reverse=True)
+
+
+def _begun(file: Path) -> bool:
+    with file.open("rb") as events:
+        return b'"run-start"' in events.read(_FIRST_EVENTS)
+
+
+def _verbs(ctx: click.Context) -> Iterable[str]:
+    """Return the verbs that may stand next: of the program, or of the group that is named already."""
+    group: click.Command | None = ctx.find_root().command
+    for word in ctx.params.get("verb") or ():
+        group = group.get_command(ctx, word) if isinstance(group, click.Group) else None
+    return group.list_commands(ctx) if isinstance(group, click.Group) else ()
 
 
 def _components(ctx: click.Context) -> Iterator[str]:
@@ -82,5 +98,5 @@ def _rules(ctx: click.Context) -> Iterator[str]:
     yield from dict.fromkeys(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)
 
 
-hosts, units, runs = _offer(_hosts), _offer(_units), _offer(_runs)
+hosts, units, runs, verbs = _offer(_hosts), _offer(_units), _offer(_runs), _offer(_verbs)
 components, phases, checks, rules = _offer(_components), _offer(_phases), _offer(_checks), _offer(_rules)

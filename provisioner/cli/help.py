@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli import complete
+
 
 @click.command("help")
-@click.argument("verb", nargs=-1)
+@click.argument("verb", nargs=-1, shell_complete=complete.verbs)
 @click.pass_context
 def help_(context: click.Context, verb: tuple[str, ...]) -> int:
     """Explain a verb, or list all of them."""

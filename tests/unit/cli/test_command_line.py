@@ -334,12 +334,15 @@ def test_completing_offers_verbs() -> None:
     ("up --without w", "w1"), ("up --from c", "control-plane controllers"), ("up --skip mem", "memory"),
     ("check --skip swa", "swap"), ("up --allow vip", "vip-changed"), ("plan --allow vip", "vip-changed"),
     ("runs show 2026", "20261125-b 20261124-a"), ("resume 20261124", "20261124-a"),
+    ("help stat", "status"), ("help certs ", "check"),
     ("artifacts build --component e", "etcd"), ("rollback cp1 --component kubern", "kubernetes")])
 def test_a_tab_offers_what_local_files_know(line: str, offered: str, tmp_path: Path) -> None:
     lab = copy(tmp_path)
     (lab / "artifacts.lock").write_bytes((ROOT / "inventories/lab/artifacts.lock").read_bytes())
     for name in ("20261124-a", "20261125-b"):
         (lab / ".kubewright" / "runs" / name).mkdir(parents=True)
+        (lab / ".kubewright" / "runs" / name / "events.jsonl").write_text('{"v": 1, "type": "run-start", "t": 1}\n')
+    (lab / ".kubewright" / "runs" / "20261126-never-began").mkdir()
     words = ["kubewright", "-i", str(lab), *line.split(" ")]
     done = command_line(_KUBEWRIGHT_COMPLETE="bash_complete", COMP_WORDS=" ".join(words),
                         COMP_CWORD=str(len(words) - 1))
