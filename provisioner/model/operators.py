@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+
+from provisioner.model.syntax import fingerprint
 
 PREFIX = "operator:"
 # A certificate's common name has 64 characters.
@@ -26,10 +27,9 @@ def user_names(operators: Sequence[str]) -> dict[str, str]:
     """
     comments = {key_of(line): line.partition(key_of(line))[2].strip() for line in operators}
     used = Counter(comments.values())
-    return {key: PREFIX + (comment if used[comment] == 1 and _NAME.fullmatch(comment) else _fingerprint(key))
+    return {key: PREFIX + (comment if used[comment] == 1 and _NAME.fullmatch(comment) else _digest(key))
             for key, comment in comments.items()}
 
 
-def _fingerprint(key: str) -> str:
-    digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+def _digest(key: str) -> str:
+    return fingerprint(base64.b64decode(key.split()[1]))

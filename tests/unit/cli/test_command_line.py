@@ -274,6 +274,12 @@ def test_every_code_that_an_error_can_have_is_on_the_page_of_errors() -> None:
         assert f'<a id="{code}"></a>`{code}` |' in page
 
 
+def test_what_the_page_of_errors_calls_a_code_is_one() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    codes = re.findall(r'<a id="([^"]*)"></a>', page)
+    assert codes and [code for code in codes if not re.fullmatch(r"[a-z][a-z0-9-]*", code)] == []
+
+
 @pytest.mark.parametrize(("written", "seconds"), [("60s", 60), ("60", 60), ("10m", 600), ("1h", 3600), ("1.5s", 1.5)])
 @pytest.mark.parametrize("option", ["ready --timeout", "probe --for"])
 def test_a_time_is_written_in_one_way_for_every_verb(option: str, written: str, seconds: float) -> None:
