@@ -20,7 +20,7 @@ from provisioner.cli.verbs import existing_verbs
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = {"cli.md", "errors.md", "checks.md", "ports.md"}
-PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
          *sorted((ROOT / "docs").rglob("*.md"))]
 WRITTEN = [page for page in PAGES if page.name not in GENERATED]
 # What the reader makes, and what a run makes: named in the documents, not in the repository.
