@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import secrets as random
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ _NOT_YET = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n".format
     base64.b64encode(b"(made by the first `kubewright up`)").decode())
 
 _LOCKED = ("has a passphrase, and nobody is asked for it; give a copy without one: "
-           "cp KEY COPY && ssh-keygen -p -N '' -f COPY")
+           "cp {key} {copy} && ssh-keygen -p -N '' -f {copy}, then --identity {copy}")
 _HOW = "give the private key of one of the `operators:`: --identity FILE, or ssh.key in cluster.yaml"
 
 
@@ -175,7 +176,8 @@ class SecretStore:
             except OSError as fault:
                 why = str(fault.strerror).lower()
             except pyrage.IdentityError as fault:
-                why = _LOCKED if "decrypted first" in str(fault) else f"cannot open secrets: {fault}"
+                locked = _LOCKED.format(key=shlex.quote(str(file)), copy=shlex.quote(f"{file}.open"))
+                why = locked if "decrypted first" in str(fault) else f"cannot open secrets: {fault}"
             told.append(f"{file}: {why}")
         return told
 

@@ -224,6 +224,7 @@ def test_what_no_key_of_ours_could_open_again_is_never_made(tmp_path: Path, keys
         assert told[str(files[0])] == "not the key of one of the `operators:`"
         assert told[str(files[1])] == "no such file or directory"
         assert told[str(files[2])].startswith("has a passphrase, and nobody is asked for it; give a copy without one")
+        assert f": cp {files[2]} {files[2]}.open && ssh-keygen -p -N '' -f {files[2]}.open" in told[str(files[2])]
         assert told[str(files[3])] == "cannot open secrets: invalid SSH identity"
         assert "--identity FILE" in refused.value.hint
     assert not (tmp_path / "secrets").exists()
