@@ -31,10 +31,12 @@ class Context:
     @cached_property
     def inventory(self) -> Inventory:
         """Find and open the inventory; a missing one is a usage fault, a wrong one is refused with all its faults."""
+        from provisioner import begin
         from provisioner.model.inventory import Inventory, find_inventory
 
         named = self.identity or os.environ.get("KUBEWRIGHT_IDENTITY")
         opened = Inventory.open(find_inventory(self.directory, os.environ, Path.cwd()))
+        begin.loaded()
         return replace(opened, identity=Path(named).expanduser().absolute()) if named else opened
 
     @property

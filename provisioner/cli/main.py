@@ -136,6 +136,8 @@ def _usage_fault(err: click.UsageError) -> UsageFault:
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Treat a polite end (SIGTERM) as Ctrl-C: the same safe stop, the same exit code."""
+    if signal.getsignal(signal.SIGINT) == begin.leave:
+        begin.leave(signum, frame)
     raise KeyboardInterrupt
 
 
@@ -252,8 +254,6 @@ def run() -> NoReturn:
     From the first Ctrl-C that has ended the work, the next one ends the program wherever it is.
     """
     try:
-        if signal.getsignal(signal.SIGINT) == begin.leave:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main()
     except KeyboardInterrupt:       # a second one, while the first was told
         code = begin.INTERRUPTED

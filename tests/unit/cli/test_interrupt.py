@@ -100,6 +100,19 @@ def test_ctrl_c_while_the_command_is_loading_ends_it_without_a_traceback(invento
         assert (process.wait(timeout=20), said) in ((130, ""), (130, "Stopped.\n"))
 
 
+def test_ctrl_c_is_no_exception_before_the_inventory_is_read_for_its_libraries_would_swallow_it(tmp_path: Path) -> None:
+    code = ("import signal, sys; sys.argv[0] = 'kubewright'; from provisioner import begin\n"
+            "from provisioner.cli import validate; from provisioner.model.inventory import Inventory\n"
+            "def leaves(): return signal.getsignal(signal.SIGINT) is begin.leave\n"
+            "def told(path, real=Inventory.open): print('reading', leaves()); return real(path)\n"
+            "Inventory.open = told; sys.modules[validate.__name__]._summary = lambda read: f'read {leaves()}'\n"
+            "from provisioner.cli.main import run; run()")
+    words = ["-i", str(copy(tmp_path)), "validate"]
+    done = subprocess.run([sys.executable, "-P", "-c", code, *words], cwd=ROOT, timeout=60,
+                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert (done.returncode, done.stdout.split("\n")[:2]) == (0, ["reading True", "read False"]), done.stderr
+
+
 def test_in_a_pipe_a_read_says_nothing_of_whom_it_waits_for(inventory: Path) -> None:
     with started("-i", str(inventory), "plan") as process:
         assert process.stderr is not None
