@@ -54,21 +54,38 @@ class Gateway:
         self._lock = threading.Lock()
         self._fabric: fabric.Connection | None = None
         self._closes = 0
+        self._tries = 0
+        self._fault: BaseException | None = None        # why the last login failed
 
     def open(self, host: str) -> fabric.Connection:
         """Return the open login; its faults are told for `host`, which is why we go there."""
-        closed = self._closes
+        closed, tries = self._closes, self._tries
         with self._lock:
             if self._fabric is None or not self._fabric.is_connected:
-                assert self._target.jump is not None  # noqa: S101 - a Gateway is made for targets with a jump only
-                self._close()
-                self._fabric = login(self._target, self._target.jump, None, host)
+                self._fabric = self._log_in(host, met=self._tries != tries)
             opened = self._fabric
         if self._closes != closed:      # meanwhile: who closes does not wait for who logs in
             with self._lock:
                 self._close()
             raise faults.lost(host, "connecting", paramiko.SSHException("closed here"))
         return opened
+
+    def _log_in(self, host: str, *, met: bool) -> fabric.Connection:
+        """Log in; where that failed while we waited for our turn (`met`) tell the same: all wait once, not in turn."""
+        jump = self._target.jump
+        assert jump is not None  # noqa: S101 - a Gateway is made for targets with a jump only
+        if met and self._fault is not None:
+            raise faults.connect_fault(host, jump, self._fault, via=True) from self._fault
+        self._close()
+        try:
+            made = login(self._target, jump, None, host)
+        except faults.HostFault as fault:
+            self._fault = fault.__cause__
+            raise
+        finally:
+            self._tries += 1
+        self._fault = None
+        return made
 
     def prove(self) -> None:
         """Close the login if nobody answers there: what is behind it may be silent because of it."""

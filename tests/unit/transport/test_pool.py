@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import socket
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from provisioner.errors import GateFailed, KubewrightError, LockHeld, Unreachable
+from provisioner.transport import login as login_module
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
 from provisioner.transport.pool import Pool, raise_all
@@ -65,6 +68,19 @@ def test_the_jump_host_greets_us_once(target: MakeTarget, sshd: Sshd) -> None:
     with Pool({str(n): dataclasses.replace(first, name=str(n)) for n in range(12)}) as pool:
         assert set(pool.each(lambda c: c.run(["true"]).rc, pool.targets).values()) == {0}
     assert sshd.log.count("Accepted publickey") - before == 13
+
+
+def test_a_silent_jump_host_is_waited_for_once_and_told_for_every_host(
+        target: MakeTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_module, "CONNECT_TIMEOUT", 1.0)
+    with socket.create_server(("127.0.0.1", 0), backlog=20) as silent:
+        jump = Hop("nobody", "127.0.0.1", silent.getsockname()[1])
+        first = target("0", jump=jump)
+        began = time.monotonic()
+        with Pool({str(n): dataclasses.replace(first, name=str(n)) for n in range(8)}) as pool:
+            outcomes = pool.map(lambda c: c.name, pool.targets)
+    assert time.monotonic() - began < 4, "not eight waits, one after the other"
+    assert {o.message.partition(":")[0] for o in outcomes.values() if isinstance(o, Unreachable)} == set(outcomes)
 
 
 def fault(host: str, saw: str, code: str = "refused", hint: str = "") -> HostFault:
