@@ -152,7 +152,10 @@ def connect_fault(host: str, hop: Hop, e: BaseException, *, via: bool = False) -
     """Tell a failed login as `<host>: connecting as user@addr:port: <saw>` with a hint to paste."""
     row = row_of(e)
     doing = f"connecting as {hop}" + (" (jump host)" if via else "")
-    return HostFault(host, doing, row.saw(e), code=row.code, hint=row.hint.format(host=host, login=hop.login))
+    fault = HostFault(host, doing, row.saw(e), code=row.code, hint=row.hint.format(host=host, login=hop.login))
+    if via:     # where hosts with one cause are told in one line, none of them is to blame
+        fault.saw = f"jump host {hop}: {fault.saw}"
+    return fault
 
 
 def is_forbidden(e: BaseException) -> bool:

@@ -81,6 +81,8 @@ def test_a_silent_jump_host_is_waited_for_once_and_told_for_every_host(
             outcomes = pool.map(lambda c: c.name, pool.targets)
     assert time.monotonic() - began < 4, "not eight waits, one after the other"
     assert {o.message.partition(":")[0] for o in outcomes.values() if isinstance(o, Unreachable)} == set(outcomes)
+    with pytest.raises(Unreachable, match=f"6, 7: jump host {jump}: it takes the connection and then says nothing"):
+        raise_all(dict(sorted(outcomes.items())))
 
 
 def fault(host: str, saw: str, code: str = "refused", hint: str = "") -> HostFault:
