@@ -63,6 +63,15 @@ def started(*argv: str, stderr: int = subprocess.PIPE) -> Iterator[subprocess.Po
 @pytest.mark.parametrize("words", READS, ids=" ".join)
 def test_the_first_ctrl_c_ends_a_read_at_once_while_a_silent_host_is_waited_for(
         inventory: Path, words: list[str]) -> None:
+    # A busy machine may make one of them late; a wait for the host would make all of them take 10 s and more.
+    took: list[float] = []
+    while not took or (took[-1] >= 1.0 and len(took) < 3):
+        took.append(interrupted(inventory, words))
+    assert took[-1] < 1.0, took
+
+
+def interrupted(inventory: Path, words: list[str]) -> float:
+    """Stop a read that waits, and return the seconds until it had ended as it should."""
     ours, theirs = pty.openpty()
     with started("-i", str(inventory), *words, stderr=theirs) as process:
         os.close(theirs)
@@ -74,8 +83,9 @@ def test_the_first_ctrl_c_ends_a_read_at_once_while_a_silent_host_is_waited_for(
         took = time.monotonic() - start
         said = seen(ours, b"no such words")
     os.close(ours)
-    assert (code, took < 1.0) == (130, True), (code, took)
+    assert code == 130
     assert b"Stopped." in said and b"Traceback" not in said
+    return took
 
 
 def seen(terminal: int, words: bytes) -> bytes:
