@@ -128,8 +128,10 @@ class Lab:
         (self.directory / "kubeconfig").unlink(missing_ok=True)
 
     def newest_run(self, after: float) -> Path | None:
-        runs = sorted((self.directory / ".kubewright" / "runs").glob("*/events.jsonl"))
-        return next((r for r in reversed(runs) if r.stat().st_mtime >= after), None)
+        """Return the events of the run that told something last; two that begin in one second have names in any order."""
+        runs = (self.directory / ".kubewright" / "runs").glob("*/events.jsonl")
+        newest = max(runs, key=lambda run: run.stat().st_mtime, default=None)
+        return newest if newest is not None and newest.stat().st_mtime >= after else None
 
     def events(self, after: float = 0) -> list[dict[str, Any]]:
         """Return what the newest run told so far, nothing where none told anything since `after`."""
