@@ -128,7 +128,7 @@ class Lab:
         (self.directory / "kubeconfig").unlink(missing_ok=True)
 
     def newest_run(self, after: float) -> Path | None:
-        """Return the events of the run that told something last; two that begin in one second are in no order by name."""
+        """Return the events of the run that told something last; names do not tell of two that began in one second."""
         runs = (self.directory / ".kubewright" / "runs").glob("*/events.jsonl")
         newest = max(runs, key=lambda run: run.stat().st_mtime, default=None)
         return newest if newest is not None and newest.stat().st_mtime >= after else None
