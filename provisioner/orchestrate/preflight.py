@@ -22,6 +22,7 @@ from provisioner.operate.checks import machine, occupied, past, table
 from provisioner.operate.checks.finding import Finding, Group, HostSeen, Seen, grouped
 from provisioner.orchestrate.session import Session
 from provisioner.orchestrate.survey import survey
+from provisioner.parallel import ask_all
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import FORBIDDEN
@@ -198,11 +199,14 @@ def ask(session: Session, hosts: Iterable[str], skip: Collection[str] = ()) -> d
 
     def one(connection: Connection) -> Asked:
         refused: list[KubewrightError] = []
-        inspection = remote.inspect(connection, questions[connection.name])
-        seconds = _tried(refused, lambda: login.prove(connection.target)) if "ansible" not in skip else None
+        # Ansible's login goes beside our question: a host has more than one processor, and the network takes its time.
+        acts: dict[str, Callable[[], Any]] = {"inspect": lambda: remote.inspect(connection, questions[connection.name])}
+        if "ansible" not in skip:
+            acts["login"] = lambda: _tried(refused, lambda: login.prove(connection.target))
+        answers = ask_all(lambda act: acts[act](), acts, workers=len(acts), name="check")
         for port in _tunnels(session, connection.name) if "forwarding" not in skip else ():
             _tried(refused, partial(require_forwarding, connection, port))
-        return Asked(inspection, tuple(refused), seconds or 0.0)
+        return Asked(answers["inspect"], tuple(refused), answers.get("login") or 0.0)
 
     return session.pool.map(one, questions)
 
