@@ -7,7 +7,7 @@ import time
 from typing import Any, Sequence
 
 from . import changes as one
-from . import stamps, states, units
+from . import needs, states, units
 from .changes import Change
 from .host import Fault, Host
 
@@ -53,33 +53,30 @@ class Run:
         return verdicts
 
     def preview(self) -> None:
-        """Tell what would be done, changing nothing."""
+        """Tell what would be done, changing nothing: decided as `perform` decides it."""
         verdicts = self.agree()
         written = [c["path"] for c, v in zip(self.changes, verdicts) if v == "go" and c["kind"] != "unit"]
         for index, (change, said) in enumerate(zip(self.changes, verdicts)):
             if change["kind"] == "unit":
-                said = self._unit_preview(change, written)
-                self._tell(index, "would" if said else "skipped", said)
+                stopped = {"ActiveState": "inactive", "Job": "0"} if change["path"] in self._stopped else {}
+                words = self._need(change, {**self._seen(change), **stopped}, written).words()
+                self._tell(index, "would" if words else "skipped", words)
             elif said == "go":
                 self._tell(index, "would", one.diff(self.host, change))
             elif said == "skipped":
                 self._tell(index, "skipped")
 
-    def _unit_preview(self, change: Change, written: Sequence[str]) -> str:
-        seen = units.show(self.host, [change["path"]])[change["path"]]
-        if change["action"] == "remove":
-            return "" if _retired(seen) else "stop and disable"
-        inputs = stamps.inputs_of(self.host, change["path"], change)
-        current, causes = stamps.compare(self.host, change["path"], inputs, stamps.Sums(self.host))
-        causes = causes + [path for path in inputs if path in written and path not in causes]
-        if change["action"] == "stop":
-            return "stop" if units.runs(seen) else ""
-        if change["action"] == "enable":
-            return "enable" if units.wants_enable(seen) else ""
-        if (units.settled(seen, current) and not causes and not units.wants_enable(seen)
-                and not units.is_of(seen, change)):
-            return ""
-        return f"{change['action']}{': ' if causes else ''}{', '.join(causes)}"
+    def _seen(self, change: Change) -> units.Properties:
+        return units.show(self.host, [change["path"]])[change["path"]]
+
+    def _need(self, change: Change, seen: units.Properties, written: Sequence[str] = ()) -> needs.Need:
+        """Decide what a unit needs at its turn, and keep in mind which ones the step leaves stopped."""
+        need = needs.of_unit(self.host, change, seen, written)
+        if "stop" in need.acts:
+            self._stopped.add(change["path"])
+        elif change["action"] != "stop":
+            self._stopped.discard(change["path"])
+        return need
 
     def perform(self) -> None:
         """Make the changes in their order; the first that is stale or fails ends the step, what was made stays.
@@ -138,34 +135,21 @@ class Run:
 
     def _unit(self, change: Change) -> str:
         """Bring a unit to run with its inputs as they are now, and return what that took ("" if nothing)."""
-        name = change["path"]
         if self._unit_files_written:
             self._reload()
-        seen = units.show(self.host, [name])[name]
-        if change["action"] == "remove":
-            if _retired(seen):
-                return ""
-            units.retire(self.host, name)
-            return "stopped and disabled"
-        if change["action"] == "stop":
-            self._stopped |= {name} if units.runs(seen) else set()
-            return units.stop(self.host, name) if units.runs(seen) else ""
-        self._stopped.discard(name)
-        inputs = stamps.inputs_of(self.host, name, change)
-        current, _ = stamps.compare(self.host, name, inputs, stamps.Sums(self.host))
-        enable = units.wants_enable(seen)
-        units.forget_exits(self.host, name, change["action"], seen)
-        settled = change["action"] == "enable" or (units.settled(seen, current) and not units.is_of(seen, change))
-        if settled and not enable:
-            return ""
+        seen = self._seen(change)
+        need = self._need(change, seen)
+        if change["action"] not in ("stop", "remove"):
+            units.forget_exits(self.host, change["path"], change["action"], seen)
+        return ", ".join(self._act(change["path"], act, seen) for act in need.acts)
+
+    def _act(self, name: str, act: str, seen: units.Properties) -> str:
+        if act == "stop":
+            return units.stop(self.host, name)
+        if act == "remove":
+            return units.retire(self.host, name)
         self._reload()
-        done = []
-        if enable:
-            units.enable(self.host, name)
-            done.append("enabled")
-        if not settled:
-            done.append(units.act(self.host, name, change["action"], seen))
-        return ", ".join(done)
+        return units.enable(self.host, name) if act == "enable" else units.act(self.host, name, act, seen)
 
     def _reload(self) -> None:
         if not self._reloaded:
@@ -181,10 +165,6 @@ class Run:
         except Fault as fault:
             self.status = "failed"
             self.results[-1]["detail"] = str(fault)
-
-
-def _retired(seen: units.Properties) -> bool:
-    return not units.exists(seen) or (seen.get("ActiveState") == "inactive" and seen.get("UnitFileState") != "enabled")
 
 
 def _stale(change: Change, state: str) -> str:

@@ -131,15 +131,22 @@ def stop(host: Host, name: str) -> str:
     return "stopped"
 
 
-def enable(host: Host, name: str) -> None:
+def enable(host: Host, name: str) -> str:
     """Make the unit start at boot."""
     host.run(["systemctl", "enable", "--quiet", "--", name])
+    return "enabled"
 
 
-def retire(host: Host, name: str) -> None:
+def retired(seen: Properties) -> bool:
+    """Say whether nothing is left to stop or to disable."""
+    return not exists(seen) or (seen.get("ActiveState") == "inactive" and seen.get("UnitFileState") != "enabled")
+
+
+def retire(host: Host, name: str) -> str:
     """Stop and disable a unit, wait until it has ended, and forget its stamp."""
     host.run(["systemctl", "disable", "--now", "--quiet", "--", name], timeout=STOP_TIMEOUT)
     files.remove(host.at(f"{stamps.STARTED}/{name}"))
+    return "stopped and disabled"
 
 
 def daemon_reload(host: Host) -> None:

@@ -375,6 +375,31 @@ def test_a_preview_shows_the_difference_and_changes_nothing(box: FakeHost) -> No
     assert box.calls() == []
 
 
+UNITS = ({"ActiveState": "active", "UnitFileState": "enabled"}, {"ActiveState": "active", "UnitFileState": "disabled"},
+         {"ActiveState": "inactive", "UnitFileState": "enabled"}, {"ActiveState": "failed", "UnitFileState": "disabled"})
+WAS_DONE = {"stop": "stopped", "enable": "enabled", "stop and disable": "stopped and disabled"}
+
+
+@pytest.mark.parametrize("acts", [[act] for act in changes.UNIT_ACTIONS] + [["stop", "start"], ["stop", "stop"]],
+                         ids=" ".join)
+@pytest.mark.parametrize("stamped", [True, False], ids=["current", "due"])
+@pytest.mark.parametrize("seen", UNITS, ids=lambda seen: " ".join(seen.values()))
+def test_a_preview_says_of_a_unit_what_the_step_then_does(
+        box: FakeHost, seen: dict[str, str], stamped: bool, acts: list[str]) -> None:
+    box.put("/etc/a", "a")
+    box.put("/etc/kubewright/inputs/x.service", "/etc/a\n")
+    if stamped:
+        box.stamp("x.service")
+    box.set_units(x=seen)
+    bundle = [unit_change("x.service", ["/etc/a"], action) for action in acts]
+    said, run = preview(box, *bundle), perform(box, *bundle)
+    assert ["done" if r == "would" else r for r in outcomes(said)] == outcomes(run)
+    for would, done in zip(said.results, run.results, strict=True):
+        told = [WAS_DONE.get(word, "started") for word in would["detail"].partition(":")[0].split(", ") if word]
+        started = done["detail"].replace("restarted", "started").replace("reloaded", "started")
+        assert ", ".join(told) == started
+
+
 def test_a_preview_never_shows_a_secret(box: FakeHost) -> None:
     secret = file_change("/etc/s", "password", hmac_key="ab" * 32, want="")
     run = preview(box, secret, certificate_change("/pki/x.crt", "/pki/x.key", *pair(), expect="absent"))
