@@ -7,7 +7,7 @@ import time
 from typing import Any, Sequence
 
 from . import changes as one
-from . import needs, states, units
+from . import needs, programs, states, trees, units
 from .changes import Change
 from .host import Fault, Host
 
@@ -22,7 +22,8 @@ class Run:
         self.step = step
         self.changes = changes
         self.status = "done"
-        self.results = [{"kind": c["kind"], "path": c["path"], "result": "untouched", "detail": ""} for c in changes]
+        self.results: list[dict[str, Any]] = [
+            {"kind": c["kind"], "path": c["path"], "result": "untouched", "detail": ""} for c in changes]
         self._began = time.monotonic()
         self._unit_files_written = False
         self._reloaded = False
@@ -41,15 +42,18 @@ class Run:
     def agree(self) -> list[str]:
         """Compare every change with the host as it is; one that is stale makes the whole bundle so."""
         look = states.Look(self.host)
-        verdicts = []
+        verdicts: list[str] = []
+        free: set[str] = set()      # places that trees leave before the changes behind them
         for index, change in enumerate(self.changes):
             if change["kind"] == "unit":
                 verdicts.append("go")
                 continue
             state = look.see(change)[0]
-            verdicts.append(one.verdict(self.host, change, state))
+            verdicts.append(one.verdict(self.host, change, state, free))
             if verdicts[-1] == "stale":
-                self._tell(index, "stale", _stale(change, state))
+                self._tell(index, "stale", self._stale(change, state))
+            if change["kind"] == "tree":
+                free.add(change["path"])
         return verdicts
 
     def preview(self) -> None:
@@ -90,7 +94,7 @@ class Run:
             return
         for index, change in enumerate(self.changes):
             try:
-                one.owners(change) if change["kind"] != "unit" else None
+                one.possible(self.host, change)
             except Fault as fault:
                 self._tell(index, "failed", str(fault))
         if self.status != "done":
@@ -129,9 +133,23 @@ class Run:
         if said == "go":
             if change["path"].startswith(UNIT_FILES):
                 self._unit_files_written, self._reloaded = True, False
-            self._tell(index, "done", one.make(self.host, self.step, change, state))
+            self._tell(index, "done", self._make(index, change, state))
         else:
-            self._tell(index, said, _stale(change, state) if said == "stale" else "")
+            self._tell(index, said, self._stale(change, state) if said == "stale" else "")
+
+    def _make(self, index: int, change: Change, state: str) -> str:
+        if change["kind"] != "program":
+            return one.make(self.host, self.step, change, state)
+        result = programs.run(self.host, self.step, index, change)
+        self.results[index].update(result)
+        fault = programs.fault(change, result)
+        if fault:
+            raise Fault(fault)
+        return f"exit 0 in {result['seconds']:g} s"
+
+    def _stale(self, change: Change, state: str) -> str:
+        found = trees.found(self.host, change, state) if change["kind"] == "tree" else state
+        return f"found {found!r}, the plan saw {change.get('expect')!r}"
 
     def _unit(self, change: Change) -> str:
         """Bring a unit to run with its inputs as they are now, and return what that took ("" if nothing)."""
@@ -165,7 +183,3 @@ class Run:
         except Fault as fault:
             self.status = "failed"
             self.results[-1]["detail"] = str(fault)
-
-
-def _stale(change: Change, state: str) -> str:
-    return f"found {state!r}, the plan saw {change.get('expect')!r}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-from typing import Any, Mapping, Sequence
+from typing import Any, Container, Mapping, Sequence
 
-from . import files, generations, states
+from . import files, generations, programs, states, trees
 from .host import Fault, Host, check_unit
 
 Change = Mapping[str, Any]
 # What else is in the applier's language is changed by Ansible's own modules (prepare.yml), or streamed (store).
 WRITES = ("file", "directory", "symlink", "certificate")
 REMOVES = (*WRITES, "artifact")
+ACTS = {"tree": trees.ACTIONS, "program": programs.ACTIONS}
 UNIT_ACTIONS = ("start", "restart", "reload", "stop", "enable", "remove")
 
 
@@ -26,9 +26,14 @@ def check(host: Host, change: Change) -> None:
         if action not in UNIT_ACTIONS:
             raise Fault(f"{name}: a unit cannot {action!r}")
         return
-    if kind not in (REMOVES if action == "remove" else WRITES) or action not in ("add", "change", "remove"):
+    writes = kind in (REMOVES if action == "remove" else WRITES) and action in ("add", "change", "remove")
+    if not writes and action not in ACTS.get(str(kind), ()):
         raise Fault(f"{name}: cannot {action!r} it here")
     host.at(str(path))
+    if kind == "tree":
+        trees.check(host, change)
+    if kind == "program":
+        programs.check(change)
     want = target(change)
     if change.get("want") and change["want"] != want:
         raise Fault(f"{name}: the bytes sent make it {want!r}, the plan showed {change['want']!r}")
@@ -37,8 +42,10 @@ def check(host: Host, change: Change) -> None:
 def target(change: Change) -> str:
     """Return the state that the change makes, from what was sent with it."""
     kind = change["kind"]
-    if change["action"] == "remove":
+    if change["action"] == "remove" or kind == "tree":
         return states.ABSENT
+    if kind == "program":
+        return "exit 0"
     if kind == "symlink":
         return f"link {change['target']}"
     owner = f"{change.get('owner', 'root')}:{change.get('group', 'root')}"
@@ -50,8 +57,15 @@ def target(change: Change) -> str:
     return states.words(states.digest_of(_bytes(change, "content"), change.get("hmac_key")), _mode(change), owner)
 
 
-def verdict(host: Host, change: Change, state: str) -> str:
-    """Say `skipped` (it is there), `go` (it is what the plan was made from) or `stale` (it is neither)."""
+def verdict(host: Host, change: Change, state: str, free: Container[str] = ()) -> str:
+    """Say `skipped` (it is there), `go` (it is what the plan was made from) or `stale` (it is neither).
+
+    `free` are places that trees of the same bundle leave before this one's turn.
+    """
+    if change["kind"] == "tree":
+        return trees.verdict(host, change, state, free)
+    if change["kind"] == "program":
+        return programs.verdict(change, state)
     if state == target(change):
         return "skipped"
     if state == change.get("expect") or _half_made(host, change, state):
@@ -74,6 +88,14 @@ def _half_made(host: Host, change: Change, state: str) -> bool:
         return False
 
 
+def possible(host: Host, change: Change) -> None:
+    """Raise a Fault that says what the host lacks for a change, before any is made."""
+    if change["kind"] == "tree":
+        trees.possible(host, change)
+    elif change["kind"] != "unit":
+        owners(change)
+
+
 def owners(change: Change) -> tuple[int, int]:
     """Return uid and gid that the change needs, or a Fault that names what the host lacks."""
     if change["kind"] == "symlink" or change["action"] == "remove":
@@ -86,6 +108,8 @@ def owners(change: Change) -> tuple[int, int]:
 
 def make(host: Host, step: str, change: Change, state: str) -> str:
     """Make the change, the previous bytes kept, and return what was done."""
+    if change["kind"] == "tree":
+        return trees.make(host, change)
     place = host.at(change["path"])
     if state == change.get("expect"):   # else this very change was killed half way: what was before it is kept already
         generations.save(host, step, change, state)
@@ -116,8 +140,9 @@ def _certificate(host: Host, change: Change, uid: int, gid: int) -> None:
 
 
 def paths(changes: Sequence[Change]) -> list[str]:
-    """Return the paths that changes write."""
-    return [path for c in changes if c["kind"] != "unit" for path in (c["path"], c.get("key_path")) if path]
+    """Return the paths beside which changes write."""
+    written = (c for c in changes if c["kind"] not in ("unit", "program"))
+    return [path for c in written for path in (c["path"], c.get("key_path")) if path]
 
 
 def sweep(host: Host, change: Change) -> None:
@@ -127,14 +152,16 @@ def sweep(host: Host, change: Change) -> None:
 
 
 def sweep_path(host: Host, path: str) -> None:
-    """Remove the temporary file beside a path."""
-    temp = files.temp_of(host.at(path))
-    if os.path.lexists(temp):
-        files.remove(temp)
+    """Remove the temporary file beside a path, or what is left of a tree that was being removed."""
+    files.remove_all(files.temp_of(host.at(path)))
 
 
 def diff(host: Host, change: Change) -> str:
-    """Return a unified diff of text; of secrets only that they change."""
+    """Return a unified diff of text; of secrets only that they change; of acts what they would do."""
+    if change["kind"] == "program":
+        return f"run as {change.get('owner', 'root')}: {' '.join((change['path'], *change['argv']))}"
+    if change["kind"] == "tree":
+        return f"move to {change['to']}" if change["action"] == "move" else "remove"
     if change["kind"] == "certificate" or change.get("hmac_key"):
         return "(secret, changed)"
     if change["kind"] != "file":

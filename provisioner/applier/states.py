@@ -104,6 +104,16 @@ def _directory(look: Look, spec: Spec) -> Seen:
     return f"dir {_owned(status)}", {}
 
 
+def _tree(look: Look, spec: Spec) -> Seen:
+    """Tell a directory by its inode, which it keeps when it is renamed and another one under its name has not."""
+    status = _status(look, spec["path"])
+    if status is None:
+        return ABSENT, {}
+    if not stat.S_ISDIR(status.st_mode):
+        return _other(status), {}
+    return f"tree {status.st_ino} {_owned(status)}", {}
+
+
 def _symlink(look: Look, spec: Spec) -> Seen:
     status = _status(look, spec["path"])
     if status is None:
@@ -231,5 +241,6 @@ def _swap(look: Look, spec: Spec) -> Seen:
 KINDS: dict[str, Callable[[Look, Spec], Seen]] = {
     "directory": _directory, "file": _file, "symlink": _symlink, "artifact": _artifact, "certificate": _certificate,
     "package": _package, "user": _user, "sysctl": _sysctl, "module": _module, "socket": _socket, "swap": _swap,
-    "unit": _unit, "member": _member,
+    "unit": _unit, "member": _member, "tree": _tree,
+    "program": _artifact,       # what is run is looked at as what it is: a file of the store
 }

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any, Mapping
 
-from . import back, fence, files, locks
+from . import back, fence, files, locks, programs
 from . import changes as one
 from .apply import Run
 from .host import Fault, Host, check_id
@@ -76,6 +76,7 @@ def _end(host: Host, step: str, request: Mapping[str, Any], document: Mapping[st
     with contextlib.suppress(OSError):
         files.remove(f"{directory(host, step)}/request.json")
         files.remove(f"{directory(host, step)}/{TOUCHED}")
+        files.remove(f"{directory(host, step)}/{programs.KEPT}")
 
 
 def _take_request(host: Host, step: str) -> dict[str, Any]:

@@ -375,8 +375,8 @@ def test_a_preview_shows_the_difference_and_changes_nothing(box: FakeHost) -> No
     assert box.calls() == []
 
 
-UNITS = ({"ActiveState": "active", "UnitFileState": "enabled"}, {"ActiveState": "active", "UnitFileState": "disabled"},
-         {"ActiveState": "inactive", "UnitFileState": "enabled"}, {"ActiveState": "failed", "UnitFileState": "disabled"})
+UNITS = [{"ActiveState": active, "UnitFileState": file}
+         for active in ("active", "inactive", "failed") for file in ("enabled", "disabled")]
 WAS_DONE = {"stop": "stopped", "enable": "enabled", "stop and disable": "stopped and disabled"}
 
 
