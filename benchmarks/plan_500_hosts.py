@@ -64,10 +64,10 @@ def one_run(count: int, case: str) -> dict[str, float]:
     from provisioner.compile.cluster import compile_cluster
     from provisioner.compile.diff import compare
     from provisioner.compile.rules import judge
+    from provisioner.decide.schedule import steps
     from provisioner.model.applied import Applied, from_text
     from provisioner.model.load import load_cluster
     from provisioner.model.plan import Plan
-    from provisioner.orchestrate.impact import steps
     from provisioner.report.plan_text import plan_text
     from tests.unit.compile.compile_fixture import PUBLIC, SECRETS, facts_of, lock
 

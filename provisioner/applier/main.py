@@ -62,7 +62,7 @@ def _socket(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 
 def _lock(host: Host, stream: BinaryIO) -> dict[str, Any]:
-    from .record import lock
+    from .lock_record import lock
     return lock(host, _request(stream))
 
 
@@ -92,7 +92,7 @@ def _kept(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 
 def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
-    from .journal import journal
+    from .journald import journal
     return journal(host, _request(stream))
 
 

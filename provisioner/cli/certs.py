@@ -13,7 +13,7 @@ from provisioner.cli.context import Context
 from provisioner.cli.group import Group
 
 if TYPE_CHECKING:
-    from provisioner.orchestrate.certificates import Report, Row
+    from provisioner.orchestrate.look.certificates import Report, Row
 
 NOT_VALID = 13
 _HEADS = (("ca", "CA"), ("certificate", "CERTIFICATE"), ("kubeconfig", "KUBECONFIG"))
@@ -35,8 +35,8 @@ def check(context: Context) -> int:
     """
     context.enter_lab()
     from provisioner.cli.kubeconfig import written_here
-    from provisioner.orchestrate.certificates import look
-    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.look.certificates import look
+    from provisioner.orchestrate.session.session import open_session
 
     with open_session(context.inventory, context.told, run=False) as session:
         report = look(session, written_here(context.inventory))

@@ -17,42 +17,47 @@ from provisioner.errors import GateFailed, Interrupted, of_full_disk
 if TYPE_CHECKING:
     from provisioner.model.events import Emit
     from provisioner.model.plan import Plan
-    from provisioner.orchestrate.intent import Intent
-    from provisioner.orchestrate.session import Session
+    from provisioner.orchestrate.run.options import Intent
+    from provisioner.orchestrate.session.session import Session
 
 NOT_KEPT = "What came after that is not recorded here; the hosts know what each step did there."
 
 
 def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
     """Do what was asked, each phase proved before the next, and return the exit code."""
+    from provisioner.decide.batches import Limit
     from provisioner.model.availability import budget_of
-    from provisioner.orchestrate.agreed import Agreed
-    from provisioner.orchestrate.batches import Limit
+    from provisioner.orchestrate.plan.approval import Agreed
 
     budget, limit = budget_of(intent.slo), Limit.parse(intent.max_unavailable)
     held_to = Agreed.before(context.inventory, intent.plan_file, intent.allow)
     intent = replace(intent, allow=held_to.allowed)  # what the plan was allowed, whoever goes on with the run is too
     yes = yes or intent.plan_file is not None      # it was shown already
     context.enter_lab()
-    from provisioner.orchestrate import aside, carry, engine, journal, leave, lock, members, owner, prober
-    from provisioner.orchestrate.preflight import fit_survey, known_checks
-    from provisioner.orchestrate.session import open_session
-    from provisioner.orchestrate.survey import create_secrets
-    from provisioner.orchestrate.verbs import UP, VERIFY
+    from provisioner.orchestrate.lock import cluster_lock
+    from provisioner.orchestrate.plan import members, owner
+    from provisioner.orchestrate.plan.preflight import fit_survey, known_checks
+    from provisioner.orchestrate.plan.survey import create_secrets
+    from provisioner.orchestrate.run import engine, may_begin
+    from provisioner.orchestrate.run.verbs import UP, VERIFY
+    from provisioner.orchestrate.session import degraded, runs
+    from provisioner.orchestrate.session.session import open_session
+    from provisioner.orchestrate.turn import apply
+    from provisioner.orchestrate.watch import prober
 
     began = time.monotonic()
     known_checks(intent.skip)
     intent.fits(context.inventory.cluster, UP)
     with open_session(context.inventory, lambda event: None, run=True) as session:
         session.emit, session.max_unavailable = readers(context, session, events), limit
-        session.origin, session.options = journal.origin(session, intent.verb), intent.to_json()
+        session.origin, session.options = runs.origin(session, intent.verb), intent.to_json()
         session.allowed = held_to.allowed
-        aside.leave_out(session, intent.without)
-        locked = lock.look(session)
+        degraded.leave_out(session, intent.without)
+        locked = cluster_lock.look(session)
         plan = intent.narrow(session, held_to.hold(session, fit_survey(session, intent.skip)), UP)
         members.refuse(plan)
-        carry.open_secrets(session)
-        leave.to_begin(session, intent.allow)
+        apply.open_secrets(session)
+        may_begin.to_begin(session, intent.allow)
         asks = plan.has_work and not yes
         if not events or asks:
             _show(context, plan, time.monotonic() - began, whole=asks and can_ask())

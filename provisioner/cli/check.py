@@ -11,7 +11,7 @@ from provisioner.cli import complete
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
-    from provisioner.orchestrate.preflight import Report
+    from provisioner.orchestrate.plan.preflight import Report
 
 
 @click.command()
@@ -24,8 +24,8 @@ def check(context: Context, skip: tuple[str, ...]) -> int:
     `-` stands where a question could be asked of nobody. Exit 12 when no host lets us in.
     """
     context.enter_lab()
-    from provisioner.orchestrate.preflight import known_checks, look
-    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.plan.preflight import known_checks, look
+    from provisioner.orchestrate.session.session import open_session
 
     known_checks(skip)
     with open_session(context.inventory, context.told, run=False) as session:
@@ -41,7 +41,7 @@ def check(context: Context, skip: tuple[str, ...]) -> int:
 def _text(report: Report) -> Iterable[str]:
     from provisioner.operate.checks.finding import grouped
     from provisioner.operate.checks.table import CHECKS
-    from provisioner.orchestrate.preflight import lines
+    from provisioner.orchestrate.plan.preflight import lines
 
     rows = [("CHECK", "RESULT", "HOSTS", "")]
     for one in CHECKS:

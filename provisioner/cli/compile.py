@@ -10,7 +10,7 @@ import click
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
-    from provisioner.orchestrate.session import Session
+    from provisioner.orchestrate.session.session import Session
 
 
 @click.command("compile")
@@ -21,12 +21,12 @@ def compile_(context: Context, out: Path) -> int:
 
     Reads the hosts, changes nothing there. The bundles hold secrets: the directory is 0700, its files 0600.
     """
-    from provisioner.orchestrate import private
+    from provisioner.orchestrate.session import private
 
     private.make_directory(out, "the files")
     context.enter_lab()
-    from provisioner.orchestrate.session import open_session
-    from provisioner.orchestrate.survey import survey
+    from provisioner.orchestrate.plan.survey import survey
+    from provisioner.orchestrate.session.session import open_session
 
     with open_session(context.inventory, context.told, run=False) as session:
         plan = survey(session)

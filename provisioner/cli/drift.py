@@ -20,8 +20,8 @@ def drift(context: Context, diff: bool, detailed_exitcode: bool) -> int:
     was, so any machine with this inventory can ask. Exit 0, or with --detailed-exitcode 2 when something has drifted.
     """
     context.enter_lab()
-    from provisioner.orchestrate.drift import open_applied, refuse_unreachable
-    from provisioner.orchestrate.survey import survey
+    from provisioner.orchestrate.plan.drift import open_applied, refuse_unreachable
+    from provisioner.orchestrate.plan.survey import survey
     from provisioner.report.plan_text import drift_text, plan_json
 
     began = time.monotonic()

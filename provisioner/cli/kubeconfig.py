@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.context import Context
-from provisioner.orchestrate import private
+from provisioner.orchestrate.session import private
 
 if TYPE_CHECKING:
     from provisioner.model.cluster import Cluster
     from provisioner.model.inventory import Inventory
-    from provisioner.orchestrate.session import Session
+    from provisioner.orchestrate.session.session import Session
 
 
 @click.command()
@@ -35,7 +35,7 @@ def kubeconfig(context: Context, target: Path | None, shared: bool) -> int:
     if target is not None:
         private.check(target, "the credentials")
     context.enter_lab()
-    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.session.session import open_session
 
     with open_session(context.inventory, context.told, run=False) as session:
         text = yaml.safe_dump(_document(session.cluster, *_fetched(session, shared)), sort_keys=False)
@@ -51,7 +51,7 @@ def kubeconfig(context: Context, target: Path | None, shared: bool) -> int:
 def _fetched(session: Session, shared: bool) -> tuple[bytes, bytes, bytes]:
     """Return the credentials; where there are none because there is no cluster yet, GateFailed says that."""
     from provisioner.errors import GateFailed, KubewrightError
-    from provisioner.orchestrate.survey import is_built
+    from provisioner.orchestrate.plan.survey import is_built
 
     try:
         return _credentials(session, shared)
@@ -64,10 +64,10 @@ def _fetched(session: Session, shared: bool) -> tuple[bytes, bytes, bytes]:
 
 def _credentials(session: Session, shared: bool) -> tuple[bytes, bytes, bytes]:
     """Return the CA's certificate, and a certificate with its key: a person's own, or the one that all can share."""
-    from provisioner.orchestrate import person
+    from provisioner.orchestrate.session import administrator
 
     if not shared:
-        return person.credentials(session)
+        return administrator.credentials(session)
     ca, certificate, key = (file.read_bytes() for file in session.admin_files())
     return ca, certificate, key
 

@@ -24,16 +24,17 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
     """Show what `up` would change on each host and in the cluster; reads only."""
     if click.get_current_context().invoked_subcommand:
         return 0
-    from provisioner.orchestrate import private, saved
-    from provisioner.orchestrate.applied import judge_here, judge_hosts, known_flags
+    from provisioner.orchestrate.plan import saved
+    from provisioner.orchestrate.plan.applied import judge_here, judge_hosts, known_flags
+    from provisioner.orchestrate.session import private
 
     known_flags(allow)
     judge_here(context.inventory)
     if file is not None:
         private.check(file, "the plan")
     context.enter_lab()
-    from provisioner.orchestrate.session import open_session
-    from provisioner.orchestrate.survey import survey
+    from provisioner.orchestrate.plan.survey import survey
+    from provisioner.orchestrate.session.session import open_session
     from provisioner.report.plan_text import plan_json, plan_text
 
     began = time.monotonic()
@@ -60,7 +61,7 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
 def show(context: Context, file: Path, diff: bool) -> int:
     """Show the plan that `plan --out FILE` kept, as it was made; asks no host."""
     from provisioner.model.plan_document import as_plan
-    from provisioner.orchestrate import saved
+    from provisioner.orchestrate.plan import saved
     from provisioner.report.plan_text import plan_text
 
     document = saved.look_at(file, context.inventory)

@@ -29,8 +29,8 @@ def probe(context: Context, seconds: float, slo: tuple[str, ...]) -> int:
     budget = budget_of(slo or ("failures=0",))
     context.enter_lab()
     from provisioner.errors import Interrupted
-    from provisioner.orchestrate.prober import Prober
-    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.session.session import open_session
+    from provisioner.orchestrate.watch.prober import Prober
     from provisioner.report.availability import details, headline, table
     from provisioner.report.console import Console
 

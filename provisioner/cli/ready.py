@@ -22,8 +22,8 @@ def ready(context: Context, timeout: float) -> int:
     """
     context.enter_lab()
     from provisioner.errors import GateFailed, KubewrightError
-    from provisioner.orchestrate.session import open_session
-    from provisioner.orchestrate.status import look
+    from provisioner.orchestrate.look.status import look
+    from provisioner.orchestrate.session.session import open_session
 
     end = time.monotonic() + timeout
     while True:

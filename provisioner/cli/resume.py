@@ -30,22 +30,22 @@ def resume(context: Context, run: str | None, yes: bool, moved: bool, events: bo
     """
     from provisioner.cli.runs import known
     from provisioner.compile.taking_back import ELSEWHERE
-    from provisioner.orchestrate import journal
-    from provisioner.orchestrate.intent import Intent
+    from provisioner.orchestrate.run.options import Intent
+    from provisioner.orchestrate.session import runs
     from provisioner.report.runs_text import done_so_far
 
-    chosen = journal.pick(known(context), run)
+    chosen = runs.pick(known(context), run)
     if chosen.outcome == "done":
         click.echo(f"Nothing to resume: run {chosen.id} ended well.", err=True)
         return 0
     if chosen.origin.verb == "rollback":
         raise UsageFault(f"run {chosen.id} went back on a host; that is begun anew, not resumed",
                          hint="kubewright rollback --help")
-    journal.may_go_on(context.inventory, chosen, moved=moved)
+    runs.may_go_on(context.inventory, chosen, moved=moved)
     if not events:
         click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)
     intent = Intent.of(chosen.options, "resume")
-    if journal.is_of(context.inventory, chosen):        # what it was to apply is what this checkout asks for
+    if runs.is_of(context.inventory, chosen):        # what it was to apply is what this checkout asks for
         intent = replace(intent, allow=(*intent.allow, ELSEWHERE))
     return perform(context, intent, yes=yes, events=events)
 

@@ -20,6 +20,6 @@ def retry(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> 
 
     What differs on other hosts and in the cluster's objects stays as it is until the next `up`.
     """
-    from provisioner.orchestrate.intent import Intent
+    from provisioner.orchestrate.run.options import Intent
 
     return perform(context, Intent("retry", only=hosts), yes=yes, events=events)

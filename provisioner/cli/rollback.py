@@ -38,15 +38,18 @@ def rollback(context: Context, host: str, component: str, run_id: str, step: str
     context.enter_lab()
     from provisioner.cli.change import readers
     from provisioner.model.availability import Budget
-    from provisioner.orchestrate import engine, journal, lock, prober
-    from provisioner.orchestrate.rollback import Wish, look, phases
-    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.lock import cluster_lock
+    from provisioner.orchestrate.run import engine
+    from provisioner.orchestrate.run.rollback import Wish, look, phases
+    from provisioner.orchestrate.session import runs
+    from provisioner.orchestrate.session.session import open_session
+    from provisioner.orchestrate.watch import prober
     from provisioner.report.plan_text import back_text
 
     began = time.monotonic()
     with open_session(context.inventory, lambda event: None, run=True) as session:
-        session.emit, session.origin = readers(context, session, events), journal.origin(session, "rollback")
-        locked = lock.look(session)
+        session.emit, session.origin = readers(context, session, events), runs.origin(session, "rollback")
+        locked = cluster_lock.look(session)
         plan = look(session, host, Wish(component, run_id, step))
         click.echo(back_text(plan, context.inventory.cluster, host), err=True)
         if not agreed(context, f"Put this back on {host}?", f"{host}: going back", yes=yes):

@@ -50,13 +50,13 @@ def show(context: Context, run: str | None) -> int:
     A beginning of the run's id is enough. Of a run that is not known here, the hosts are asked for their results.
     """
     from provisioner.errors import UsageFault
-    from provisioner.orchestrate import journal
+    from provisioner.orchestrate.session import runs
     from provisioner.report.runs_text import run_text
 
     try:
-        chosen = journal.pick(journal.here(context.inventory), run)
+        chosen = runs.pick(runs.here(context.inventory), run)
     except UsageFault:
-        chosen = journal.pick(known(context), run)
+        chosen = runs.pick(known(context), run)
     if not chosen.here:
         chosen = asked(context, chosen)
     if context.wants_json:
@@ -76,11 +76,11 @@ def report(context: Context, run: str | None, target: Path | None) -> int:
 
     It is made from the run's events, which only the machine that ran it has.
     """
-    from provisioner.orchestrate import journal, private
+    from provisioner.orchestrate.session import private, runs
     from provisioner.report.html import report_html
 
     story = _story(context, run)
-    target = target or journal.place(context.inventory, story.id) / "report.html"
+    target = target or runs.place(context.inventory, story.id) / "report.html"
     private.write(target, report_html(story, context.pasted), "the report")
     click.echo(str(target))
     return 0
@@ -110,33 +110,33 @@ def diff(context: Context, first: str, second: str | None) -> int:
 def _story(context: Context, run: str | None) -> Story:
     """Read a run from this machine's copy of its events."""
     from provisioner.errors import UsageFault
-    from provisioner.orchestrate import journal
+    from provisioner.orchestrate.session import runs
     from provisioner.report.story import story_of
 
     try:
-        chosen = journal.pick(journal.here(context.inventory), run)
+        chosen = runs.pick(runs.here(context.inventory), run)
     except UsageFault as fault:
         fault.details = (*fault.details, "only runs of this machine have the events that are needed for this")
         fault.hint = "kubewright runs list --here"
         raise
-    return story_of(chosen.id, journal.events(journal.place(context.inventory, chosen.id)), outcome=chosen.outcome)
+    return story_of(chosen.id, runs.events(runs.place(context.inventory, chosen.id)), outcome=chosen.outcome)
 
 
 def known(context: Context, *, here: bool = False) -> list[Run]:
     """Return the runs known here and, unless `here`, to the control planes; that none of those answers is told."""
     from provisioner.errors import KubewrightError
-    from provisioner.orchestrate import journal
+    from provisioner.orchestrate.session import runs
 
-    local = journal.here(context.inventory)
+    local = runs.here(context.inventory)
     if here:
         return local
-    from provisioner.orchestrate import lock
-    from provisioner.orchestrate import session as sessions
+    from provisioner.orchestrate.lock import cluster_lock
+    from provisioner.orchestrate.session import session as sessions
 
     try:
         context.enter_lab()
         with sessions.open_session(context.inventory, context.told, run=False) as session:
-            return journal.merged(local, journal.on_hosts(session, lock.alive(session)))
+            return runs.merged(local, runs.on_hosts(session, cluster_lock.alive(session)))
     except KubewrightError as fault:
         click.echo(f"Only runs of this machine: {fault.message}", err=True)
         return local
@@ -145,8 +145,8 @@ def known(context: Context, *, here: bool = False) -> list[Run]:
 def asked(context: Context, run: Run) -> Run:
     """Return the run with the results that the hosts keep of its steps."""
     context.enter_lab()
-    from provisioner.orchestrate import journal
-    from provisioner.orchestrate import session as sessions
+    from provisioner.orchestrate.session import runs
+    from provisioner.orchestrate.session import session as sessions
 
     with sessions.open_session(context.inventory, context.told, run=False) as session:
-        return journal.with_steps(session, run)
+        return runs.with_steps(session, run)

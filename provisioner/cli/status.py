@@ -10,7 +10,7 @@ import click
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
-    from provisioner.orchestrate.status import HostStatus, Status
+    from provisioner.orchestrate.look.status import HostStatus, Status
 
 NOT_HEALTHY = 13
 
@@ -20,8 +20,8 @@ NOT_HEALTHY = 13
 def status(context: Context) -> int:
     """Show every host's services, certificates and drift; exit 13 when something needs attention."""
     context.enter_lab()
-    from provisioner.orchestrate.session import open_session
-    from provisioner.orchestrate.status import look
+    from provisioner.orchestrate.look.status import look
+    from provisioner.orchestrate.session.session import open_session
 
     with open_session(context.inventory, context.told, run=False) as session:
         seen = look(session)

@@ -14,7 +14,7 @@ from provisioner.cli.context import Context
 from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable, UsageFault
 
 if TYPE_CHECKING:
-    from provisioner.orchestrate.trust import Shown
+    from provisioner.orchestrate.look.trust import Shown
     from provisioner.transport.target import Target
 
 _WORDS = {"pinned": "is pinned already", "new": "not pinned yet", "changed": "NOT the key that is pinned"}
@@ -31,7 +31,7 @@ def trust(context: Context, hosts: tuple[str, ...], replace: bool, yes: bool) ->
     Compare the fingerprints with what each machine's own console prints for /etc/ssh/ssh_host_*.pub (ssh-keygen -lf).
     """
     context.enter_lab()
-    from provisioner.orchestrate.trust import jump_hosts, machines
+    from provisioner.orchestrate.look.trust import jump_hosts, machines
     from provisioner.transport.target import targets_of
 
     targets = _chosen(targets_of(context.inventory), hosts)
@@ -80,7 +80,7 @@ class _Enrolment:
             raise _key_changed(changed)
         new = [s for s in shown if s.state != "pinned"]
         if new and self._agreed(new):
-            from provisioner.orchestrate.trust import pin
+            from provisioner.orchestrate.look.trust import pin
 
             pin(self._file, new)
             self._pinned += new

@@ -10,7 +10,7 @@ from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
-    from provisioner.orchestrate.lock_rules import Record
+    from provisioner.decide.lock import Record
 
 
 @click.command()
@@ -24,19 +24,19 @@ def unlock(context: Context, yes: bool) -> int:
     hosts take no more orders of it once the next run has begun.
     """
     context.enter_lab()
-    from provisioner.orchestrate import lock
-    from provisioner.orchestrate.session import open_session
+    from provisioner.orchestrate.lock import cluster_lock
+    from provisioner.orchestrate.session.session import open_session
 
     with open_session(context.inventory, context.told, run=False) as session:
-        name, held = session.cluster.cluster, lock.holders(session)
+        name, held = session.cluster.cluster, cluster_lock.holders(session)
         if not held:
             return _told(context, f"No run holds the lock of cluster {name}.", unlocked=False)
         for record in held:
-            click.echo(f"Cluster {name} is locked by {lock.told(record)}.\n  {_state(record)}", err=True)
+            click.echo(f"Cluster {name} is locked by {cluster_lock.told(record)}.\n  {_state(record)}", err=True)
         if not agreed(context, f"Unlock cluster {name}?", f"unlock cluster {name}", yes=yes):
             click.echo("It stays locked.", err=True)
             return 0
-        for fault in lock.unlock(session, held).values():
+        for fault in cluster_lock.unlock(session, held).values():
             click.echo(f"{fault.message}; what is left there binds nobody", err=True)
     return _told(context, f"Cluster {name} is unlocked.", unlocked=True)
 
@@ -51,7 +51,7 @@ def _told(context: Context, sentence: str, *, unlocked: bool) -> int:
 
 def _state(record: Record) -> str:
     """Say what is known of the owner now: when it was last heard of, and whether its process or a step goes on."""
-    from provisioner.orchestrate import process
+    from provisioner.orchestrate.lock import process
 
     words = [f"last renewed {record.age:.0f} s ago"]
     if process.is_dead(record.process):

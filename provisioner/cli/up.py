@@ -36,7 +36,7 @@ def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | Non
        max_unavailable: str, slo: tuple[str, ...],
        without: tuple[str, ...], start: str, events: bool) -> int:
     """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
-    from provisioner.orchestrate.intent import Intent
+    from provisioner.orchestrate.run.options import Intent
 
     return perform(context, Intent("up", skip, allow, max_unavailable, slo, without, start, plan_file=plan_file),
                    yes=yes, events=events)

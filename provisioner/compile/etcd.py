@@ -18,6 +18,8 @@ DATA_DIR = "/var/lib/etcd"
 INITIAL_ENV = "/etc/kubewright/etcd/initial.env"
 # Where the bootstrap step says `new`. In /run: after a boot it cannot start a second cluster beside the first.
 BOOTSTRAP_ENV = "/run/kubewright/etcd-bootstrap.env"
+# What a member's host keeps of its cluster having been up: no member of it is ever founded anew.
+BOOTSTRAPPED = "/var/lib/kubewright/etcd/bootstrapped"
 
 # Eight GiB, the most that etcd recommends: at the default 2 GiB a busy cluster turns read-only.
 QUOTA = 8 * 1024**3

@@ -202,7 +202,7 @@ TABLE: tuple[Rule, ...] = (
     Rule("", ("kubernetes", "network.hosts", "api.extra_sans", "config", "config.*", "hosts.*", "hosts.*.roles",
               "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"), ALLOWED),
 )
-# No rule about the inventory: to restart what serves although the cluster is ill (orchestrate/leave.py).
+# No rule about the inventory: to restart what serves although the cluster is ill (orchestrate/run/may_begin.py).
 CLUSTER_ILL = "cluster-ill"
 FLAGS = frozenset({CLUSTER_ILL, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)})
 

@@ -117,7 +117,7 @@ class Act:
 
 
 @dataclass(frozen=True)
-class Step:
+class Stage:
     """One phase of a plan that has work: how much, on which hosts, and what it does to the units there.
 
     Hosts of one turn go together; each turn waits for the proof of the one before.
@@ -156,16 +156,16 @@ class Plan:
     checked: int = 0                 # items compared
     strangers: tuple[str, ...] = ()  # nodes the cluster has and the inventory has not
     # API servers that a killed run left out of service -> the hosts whose HAProxy sends them nobody
-    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drained_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lost: tuple[LostMember, ...] = ()   # etcd members for which `up` refuses to do anything
-    steps: tuple[Step, ...] = ()     # the phases that have work, in their order
+    steps: tuple[Stage, ...] = ()     # the phases that have work, in their order
     inventory_digest: str = ""       # what it was made from
     lock_digest: str = ""
     verdicts: tuple[Verdict, ...] = ()  # what the change rules say about the inventory's changes since the last `up`
 
     @property
     def is_empty(self) -> bool:
-        return not self.changes and not self.objects and not self.left_out and not self.lost
+        return not self.changes and not self.objects and not self.drained_servers and not self.lost
 
     @property
     def has_work(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from provisioner.model.desired import Desired, HostDesired
-from provisioner.model.plan import Act, Change, ObjectChange, Plan, Step, Verdict
+from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage, Verdict
 
 SCHEMA_VERSION = 1
 
@@ -113,9 +113,10 @@ def as_plan(document: PlanDocument) -> Plan:
                              c.expect, c.want, diff=c.diff, causes=c.causes) for c in document.changes),
         objects=tuple(ObjectChange(o.phase, o.identity, o.action, o.reason, diff=o.diff) for o in document.objects),
         bootstrap=document.bootstrap, checked=document.checked, strangers=document.strangers,
-        left_out=document.left_out, inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
-        steps=tuple(Step(s.phase, s.turns, s.changes, s.objects, tuple(Act(u.action, u.unit, u.hosts) for u in s.units))
-                    for s in document.steps),
+        drained_servers=document.left_out, inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
+        steps=tuple(
+            Stage(s.phase, s.turns, s.changes, s.objects, tuple(Act(u.action, u.unit, u.hosts) for u in s.units))
+            for s in document.steps),
         verdicts=tuple(Verdict(**v.model_dump()) for v in document.verdicts))
 
 

@@ -6,12 +6,12 @@ election (measured with 0.12.1: 47 of 60 calls refused after the leader was kill
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from provisioner.errors import KubewrightError
+from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
 from provisioner.operate.access import Access
 
 TIMEOUT = 3.0
@@ -23,41 +23,6 @@ class EtcdFault(KubewrightError):
 
     code = "etcd"
     exit_code = 13
-
-
-@dataclass(frozen=True)
-class MemberSeen:
-    """A member as the cluster lists it; one that never started has no name."""
-
-    id: int
-    name: str
-    peer_urls: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class EtcdStatus:
-    """What one endpoint says of itself and of its cluster."""
-
-    version: str
-    db_size: int
-    leader_id: int
-    raft_index: int
-    raft_term: int
-    cluster_id: int
-    member_id: int
-    members: tuple[MemberSeen, ...]
-
-    @property
-    def is_leader(self) -> bool:
-        return self.member_id == self.leader_id
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """What a member has raised and nobody has ended yet: `NOSPACE`, `CORRUPT`, or the number of one we do not know."""
-
-    member_id: int
-    kind: str
 
 
 def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
@@ -114,35 +79,3 @@ def _said(error: BaseException) -> str:
     cause: Any = error.__cause__ or error
     details = getattr(cause, "details", None)
     return str(details() if callable(details) else details or error or type(error).__name__)
-
-
-def successor_of(leader: EtcdStatus, others: Sequence[EtcdStatus]) -> int | None:
-    """Return the id of the member that should lead instead: of those that answer, the one that is furthest.
-
-    Pure. None where no other member of the leader's own view answers.
-    """
-    known = {m.id for m in leader.members if m.name}
-    fit = [s for s in others if s.member_id in known and s.member_id != leader.member_id and s.leader_id]
-    return max(fit, key=lambda s: (s.raft_index, s.member_id)).member_id if fit else None
-
-
-def disagreements(statuses: Sequence[EtcdStatus], names: Sequence[str], *, asked: int = 0) -> list[str]:
-    """Say why these members are not yet one healthy cluster of exactly `names`; empty when they are.
-
-    `asked` says how many of them were asked, if not all. Pure: etcd's own health rule (a leader that all agree on)
-    plus the wish that the membership is the inventory's.
-    """
-    if not statuses:
-        return ["no member answers"]
-    faults = []
-    if len({s.cluster_id for s in statuses}) > 1:
-        faults.append("members are of different clusters")
-    if any(s.leader_id == 0 for s in statuses) or len({s.leader_id for s in statuses}) > 1:
-        faults.append("no leader that all agree on")
-    listed = {m.name or "(not started)" for s in statuses for m in s.members}
-    if listed != set(names):
-        faults.append(f"members are {', '.join(sorted(listed))}, should be {', '.join(sorted(names))}")
-    wanted = asked or len(names)
-    if len(statuses) < wanted:
-        faults.append(f"{len(statuses)} of {wanted} members answer")
-    return faults

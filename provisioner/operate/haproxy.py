@@ -73,7 +73,7 @@ def _admin(bits: int) -> str:
     return MAINT if bits & _MAINT_BITS else DRAIN if bits & _DRAIN_BITS else READY
 
 
-def left_out(text: str) -> list[str]:
+def drained(text: str) -> list[str]:
     """Return the servers that somebody took out of service, from an answer to SHOW_STATES; none from another text."""
     try:
         return [server.name for server in servers_of(text).values() if server.admin != READY]

@@ -1,7 +1,8 @@
 """What of a cluster is ill: judged from values that were seen, by the same rules for whoever asks.
 
-`status`, `ready`, the last gate of `up` and its leave to begin ask the same questions (orchestrate/health.py). What
-could not be seen is neither well nor ill: its findings are `unseen`, and a cluster with one is not healthy.
+`status`, `ready`, the last gate of `up` and its leave to begin ask the same questions, in
+orchestrate/gates/health.py. What could not be seen is neither well nor ill: its findings are `unseen`, and a cluster
+with one is not healthy.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any, NamedTuple
 
 from provisioner.compile import pki
 from provisioner.errors import KubewrightError, Unreachable
+from provisioner.model.etcd import Alarm, EtcdStatus
 from provisioner.model.ports import ETCD_CLIENT
 from provisioner.operate import kube
 from provisioner.operate.checks.finding import Finding
-from provisioner.operate.etcd import Alarm, EtcdStatus
 
 FULL = 0.80             # of etcd's quota: the rest lasts until somebody has looked
 FRESH = 15.0            # seconds that a leader's lease lasts: an older one was not renewed in time

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from provisioner.model.cluster import Cluster
-from provisioner.model.plan import Plan, Step
+from provisioner.model.plan import Plan, Stage
 
 _NAMED = 5      # hosts named before the rest is counted
 _RUNS_ON = ("containerd.service", "kubelet.service")
@@ -22,7 +22,7 @@ def impact_lines(plan: Plan, cluster: Cluster) -> Iterator[str]:
         yield f"{'' if number else 'Impact':<9}{sentence}"
 
 
-def _step_lines(step: Step) -> Iterator[str]:
+def _step_lines(step: Stage) -> Iterator[str]:
     yield f"{step.phase:<14} {_amount(step)}"
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for act in step.acts:
@@ -31,7 +31,7 @@ def _step_lines(step: Step) -> Iterator[str]:
         yield f"{'':<14} {action} {', '.join(units)} on {names(hosts)}{_pace(step, action, hosts)}"
 
 
-def _amount(step: Step) -> str:
+def _amount(step: Stage) -> str:
     parts = []
     if step.changes:
         parts.append(f"{count(step.changes, 'change')} on {names(step.hosts)}")
@@ -40,7 +40,7 @@ def _amount(step: Step) -> str:
     return ", ".join(parts)
 
 
-def _pace(step: Step, action: str, hosts: Collection[str]) -> str:
+def _pace(step: Stage, action: str, hosts: Collection[str]) -> str:
     if len(hosts) < 2 or action == "start":
         return ""
     at_once = step.at_once(hosts)

@@ -38,7 +38,7 @@ def back_text(plan: Plan, cluster: Cluster, host: str) -> str:
     """Return what going back does to one host, every line and diff, and what that means for those who are served."""
     head = f"{host}  {cluster.hosts[host].address}  goes back:"
     out = [f"{server} is left out of service in the HAProxy of {', '.join(hosts)}: put back as well"
-           for server, hosts in plan.left_out.items()]
+           for server, hosts in plan.drained_servers.items()]
     return "\n".join([head, *_host_lines(plan.changes, diff=True), *impact_lines(plan, cluster), *out])
 
 
@@ -152,7 +152,7 @@ def _notes(plan: Plan) -> list[str]:
     notes = [f"not in the inventory and left alone: {', '.join(plan.strangers)}"] if plan.strangers else []
     notes += [f"{v}" + (f": `up` wants --allow {v.code}" if v.outcome == NEEDS_FLAG else "") for v in plan.verdicts]
     notes += [f"{server} is left out of service in the HAProxy of {', '.join(hosts)}: up puts it back"
-              for server, hosts in plan.left_out.items()]
+              for server, hosts in plan.drained_servers.items()]
     for member in plan.lost:
         notes.append(f"{member.host}: {member.saw}: `up` changes nothing until that is mended"
                      + (", one after the other:" if member.cure else ""))
@@ -176,7 +176,7 @@ def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Ma
         "bootstrap": plan.bootstrap, "checked": plan.checked,
         "hosts": list(plan.desired.hosts), "changes": [c.to_json() for c in plan.changes],
         "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
-        "left_out": {server: list(hosts) for server, hosts in plan.left_out.items()},
+        "left_out": {server: list(hosts) for server, hosts in plan.drained_servers.items()},
         "lost": [member.to_json() for member in plan.lost],
         "steps": [s.to_json() for s in plan.steps], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
         "verdicts": [v.to_json() for v in plan.verdicts], "allowed": sorted(allowed),

@@ -15,8 +15,8 @@ from provisioner.applier.package import answer_of, argv, build_zipapp, frame
 from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.facts import Facts, Interface
+from provisioner.model.generations import Kept
 from provisioner.model.inspection import Disk, Inspection, Listener, Packages
-from provisioner.model.kept import Kept
 from provisioner.model.observed import HostObserved, ObservedItem, Owner
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import LOST, HostFault

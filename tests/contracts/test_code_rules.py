@@ -31,7 +31,7 @@ HOMES = {
     "yaml": {"model", "artifacts", "compile", "converge", "cli"},
 }
 # A fault of any kind becomes a result in these two places, and nowhere else.
-CATCH_ALL = {"transport/pool.py", "orchestrate/engine.py"}
+CATCH_ALL = {"transport/pool.py", "orchestrate/run/engine.py"}
 
 
 @cache
@@ -143,7 +143,7 @@ def test_every_process_that_is_waited_for_has_a_deadline() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("directory", ["compile", "model"])
+@pytest.mark.parametrize("directory", ["compile", "decide", "model"])
 def test_what_decides_reads_no_clock_network_randomness_or_environment(directory: str) -> None:
     never = {"time", "random", "secrets", "socket", "subprocess", "datetime", "uuid", "urllib", "http", "asyncio"}
     for path in SOURCES:

@@ -17,21 +17,22 @@ from typing import Any, TypeVar
 
 import pytest
 
-from provisioner.applier import record
+from provisioner.applier import lock_record
 from provisioner.compile.parts import INPUTS_DIR
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact, Item, KernelModule, Package, Socket, SwapOff, Sysctl, Unit, User
+from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
 from provisioner.model.facts import Facts, Interface
+from provisioner.model.generations import Kept
 from provisioner.model.inspection import Disk, Inspection
-from provisioner.model.kept import Kept
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
 from provisioner.operate import etcd, haproxy
-from provisioner.operate.etcd import Alarm, EtcdFault, EtcdStatus, MemberSeen
-from provisioner.orchestrate import owner, preflight
+from provisioner.operate.etcd import EtcdFault
 from provisioner.orchestrate.phases import stage
+from provisioner.orchestrate.plan import owner, preflight
 from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 from tests.fakes.haproxy import FakeBalancer
@@ -271,9 +272,9 @@ class FakeHosts:
         host = self.hosts[connection.name]
         if host.down:
             raise Unreachable(f"{host.name}: connecting: no route")
-        made = None if request["do"] == "read" else record.after(host.record, request, "boot", self.now)
+        made = None if request["do"] == "read" else lock_record.after(host.record, request, "boot", self.now)
         host.record = host.record if made is None else made
-        told = {**host.record, "age": record.age(host.record, "boot", self.now)} if host.record else {}
+        told = {**host.record, "age": lock_record.age(host.record, "boot", self.now)} if host.record else {}
         return {"done": made is not None or request["do"] == "read", "record": told, "busy": "", "epoch": host.epoch}
 
     def fence(self, connection: Line, epoch: int, *, wait: int = 120, owner: Owner | None = None,

@@ -25,10 +25,11 @@ from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
-from provisioner.orchestrate import engine, prober
-from provisioner.orchestrate.session import Session
-from provisioner.orchestrate.survey import create_secrets, survey
-from provisioner.orchestrate.verbs import UP
+from provisioner.orchestrate.plan.survey import create_secrets, survey
+from provisioner.orchestrate.run import engine
+from provisioner.orchestrate.run.verbs import UP
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.watch import prober
 from provisioner.transport.pool import Pool
 from tests.fakes.api import MemoryApi, MemoryKube, node
 from tests.fakes.hosts import FakeHost, FakeHosts, FakePool

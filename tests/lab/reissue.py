@@ -19,7 +19,7 @@ from provisioner.compile import pki as table
 from provisioner.model.desired import Certificate
 from provisioner.operate import pki
 from provisioner.operate.secrets import SECRET_NAMES
-from provisioner.orchestrate.session import open_store
+from provisioner.orchestrate.session.session import open_store
 from tests.lab.conftest import NODES, ROOT, Lab, unit_ids
 from tests.lab.hostside import at_once, remote
 from tests.lab.needles import Needles

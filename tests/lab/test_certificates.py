@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.compile import pki as table
-from provisioner.orchestrate.session import open_store
+from provisioner.orchestrate.session.session import open_store
 from tests.lab.conftest import NODES, Lab, managed_mtimes, unit_ids
 from tests.lab.hostside import at_once
 from tests.lab.reissue import OLD, Reissue, age, document

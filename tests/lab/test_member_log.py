@@ -17,9 +17,9 @@ import pytest
 from provisioner.applier import raftlog
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.supply import held
+from provisioner.decide.members import ASIDE, LOST, MemberData, judge
 from provisioner.model.desired import EtcdMember
-from provisioner.operate.etcd import MemberSeen
-from provisioner.operate.members import ASIDE, LOST, MemberData, judge
+from provisioner.model.etcd import MemberSeen
 from tests.lab.conftest import SHIPPED, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]

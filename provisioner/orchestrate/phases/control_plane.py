@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provisioner.orchestrate import gates, way_back
-from provisioner.orchestrate.batches import Standing
-from provisioner.orchestrate.carry import Changes
+from provisioner.decide.batches import Standing
+from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.phases import converge
-from provisioner.orchestrate.rotation import out_of_service
-from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import way_back
+from provisioner.orchestrate.turn.apply import Changes
+from provisioner.orchestrate.turn.rotation import out_of_service
 
 NAME = "control-plane"
 
@@ -22,13 +23,13 @@ def _change_one(session: Session, step: str, changes: Changes) -> None:
 
 
 def _is_ready(session: Session, host: str) -> None:
-    gates.phase_holds(session, NAME, [host], gates.STOP + gates.DEADLINE)
-    gates.vip_answers(session)
+    proofs.phase_holds(session, NAME, [host], proofs.STOP + proofs.DEADLINE)
+    api_servers.vip_answers(session)
 
 
 def _repair_first(session: Session, hosts: Sequence[str]) -> Standing:
     """Let hosts whose API server serves nobody go first: no other may be touched before they are well."""
-    serving = gates.api_servers_that_serve(session, hosts)
+    serving = api_servers.api_servers_that_serve(session, hosts)
     return Standing(first=tuple(h for h in hosts if h not in serving))
 
 
@@ -37,5 +38,5 @@ change_servers = converge.phase(NAME, _change_one, _repair_first)
 
 def gate(session: Session) -> None:
     """Prove every API server, and the way to them through the VIP."""
-    gates.phase_holds(session, NAME)
-    gates.vip_answers(session)
+    proofs.phase_holds(session, NAME)
+    api_servers.vip_answers(session)

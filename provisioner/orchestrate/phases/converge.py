@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from provisioner.converge import bundle, runner
+from provisioner.decide.batches import Standing, batches, interrupts
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import File
 from provisioner.model.plan import Change
-from provisioner.orchestrate import carry, gates, record, rundir, way_back
-from provisioner.orchestrate.attach import carried
-from provisioner.orchestrate.batches import Standing, batches, interrupts
-from provisioner.orchestrate.carry import Changes
-from provisioner.orchestrate.phase import Act, counted, named
-from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.gates import proofs
+from provisioner.orchestrate.session import rundir, telling
+from provisioner.orchestrate.session.phase import Act, counted, named
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import apply, way_back
+from provisioner.orchestrate.turn.apply import Changes
+from provisioner.orchestrate.turn.reattach import carried
 from provisioner.transport import remote
 
 Prove = Callable[[Session, Sequence[str]], None]
@@ -37,10 +39,10 @@ def phase(name: str, interrupt: Interrupt | None = None, ask: Ask | None = None)
     """
 
     def prove(session: Session, hosts: Sequence[str]) -> None:
-        gates.phase_holds(session, name, hosts)
+        proofs.phase_holds(session, name, hosts)
 
     def serves(session: Session, hosts: Sequence[str]) -> Standing:
-        return Standing(down=frozenset(gates.down(session, name, hosts)))
+        return Standing(down=frozenset(proofs.down(session, name, hosts)))
 
     def act(session: Session) -> str:
         asked = ask or (_nothing_asked if interrupt else serves)
@@ -74,11 +76,11 @@ def apply_changes(
             interrupt(session, step, of_hosts)
             continue
         if hosts == first:
-            gates.others_serve(session, name, changes)
+            proofs.others_serve(session, name, changes)
         if live or number < len(groups) - 1:
             way_back.apply_and_prove(session, step, of_hosts, partial(prove, session, hosts))
         else:
-            carry.apply_batch(session, step, of_hosts)
+            apply.apply_batch(session, step, of_hosts)
     return summary(changes)
 
 
@@ -88,7 +90,7 @@ def write_by_hand(session: Session, directory: Path) -> int:
     for change in session.the_plan.changes:
         if change.phase not in ("prepare", "stage"):
             by_host.setdefault(change.host, []).append(change)
-    bundle.write_bundles(directory, by_host, session.secrets.resolve, carry.mint(session), lambda host: session.run_id)
+    bundle.write_bundles(directory, by_host, session.secrets.resolve, apply.mint(session), lambda host: session.run_id)
     return len(by_host)
 
 
@@ -103,14 +105,14 @@ def prepare(session: Session) -> str:
     wish: list[KubewrightError] = []
     results = carried(session, list(changes), lambda hosts: runner.prepare(
         session.inventory, directory, hosts, run_dir=session.run_dir, cancel=lambda: _asked_to_stop(session, wish),
-        emit=record.begun(session, "prepare", {h: changes[h] for h in hosts})))
+        emit=telling.begun(session, "prepare", {h: changes[h] for h in hosts})))
     for host in changes:
         if results[host].ok:
-            record.of_changes(session, host, changes[host])
+            telling.of_changes(session, host, changes[host])
     for why in wish:            # it has cut the playbook short, which is no fault of a host
         raise why
     session.safe_point()
-    carry.raise_faults(session, results)
+    apply.raise_faults(session, results)
     _expect_package_files(session, session.changes("prepare"))
     return summary(changes)
 

@@ -6,20 +6,22 @@ import time
 from collections.abc import Callable, Sequence
 
 from provisioner.compile import pki as table
-from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
+from provisioner.decide.batches import Standing
+from provisioner.decide.etcd import successor_of
 from provisioner.model.desired import File, Unit
+from provisioner.model.etcd import EtcdStatus
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
 from provisioner.operate import etcd
-from provisioner.operate.etcd import EtcdStatus
-from provisioner.orchestrate import gates, way_back
-from provisioner.orchestrate.batches import Standing
-from provisioner.orchestrate.carry import Changes, apply_batch
-from provisioner.orchestrate.members import refuse as refuse_lost
+from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
 from provisioner.orchestrate.phases import converge
-from provisioner.orchestrate.rotation import out_of_service
-from provisioner.orchestrate.session import Session
-from provisioner.orchestrate.survey import BOOTSTRAPPED, read_certificates
+from provisioner.orchestrate.plan.members import refuse as refuse_lost
+from provisioner.orchestrate.plan.survey import read_certificates
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import way_back
+from provisioner.orchestrate.turn.apply import Changes, apply_batch
+from provisioner.orchestrate.turn.rotation import out_of_service
 
 APISERVER_UNIT = "kube-apiserver.service"
 NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
@@ -38,8 +40,8 @@ def change_members(session: Session) -> str:
 
 def _members_are_back(session: Session, hosts: Sequence[str]) -> None:
     """Prove a batch: a member whose turn has not come yet still runs with the inputs it had."""
-    gates.phase_holds(session, "etcd", hosts)
-    gates.etcd_is_one_cluster(session)
+    proofs.phase_holds(session, "etcd", hosts)
+    etcd_members.etcd_is_one_cluster(session)
 
 
 def _ask(session: Session, hosts: Sequence[str]) -> Standing:
@@ -49,12 +51,12 @@ def _ask(session: Session, hosts: Sequence[str]) -> Standing:
     only while all others are well. That all are silent to us may mean no more than credentials that they refuse.
     Members whose certificates have expired start together as well: one that went alone would be let in by none.
     """
-    members = gates.members(session, [h.name for h in session.cluster.etcd_hosts])
+    members = etcd_members.members(session, [h.name for h in session.cluster.etcd_hosts])
     seen = {h: m for h, m in members.items() if isinstance(m, EtcdStatus)}
     silent = [h for h in hosts if h not in seen]
-    serving = gates.api_servers_that_serve(session, [h for h in hosts if _server_of(session, h)])
+    serving = api_servers.api_servers_that_serve(session, [h for h in hosts if _server_of(session, h)])
     mute = [h for h in hosts if _server_of(session, h) and h not in serving]
-    together = len(seen) <= len(members) // 2 and (_have_expired(session) or not gates.a_quorum_serves(session))
+    together = len(seen) <= len(members) // 2 and (_have_expired(session) or not etcd_members.a_quorum_serves(session))
     return Standing(down=frozenset(silent if together else ()), first=(*silent, *mute),
                     last=tuple(h for h, m in seen.items() if m.is_leader))
 
@@ -72,7 +74,7 @@ def _change_one(session: Session, step: str, changes: Changes) -> None:
     us: a run that is killed leaves no API server stopped. systemd starts it when the member is ready (`After=`).
     """
     (host,) = changes
-    gates.other_members_serve(session, [host])
+    etcd_members.other_members_serve(session, [host])
     server = _server_of(session, host)
     if server is None:
         _restart(session, step, host, changes[host], lambda: _member_is_back(session, host))
@@ -80,7 +82,7 @@ def _change_one(session: Session, step: str, changes: Changes) -> None:
 
     def both_are_back() -> None:
         _member_is_back(session, host)
-        gates.api_server_is_back(session, host)
+        api_servers.api_server_is_back(session, host)
 
     with out_of_service(session, host):
         _restart(session, step, host, _with_server(session, server, host, changes[host]), both_are_back)
@@ -92,13 +94,13 @@ def _restart(
 ) -> None:
     """Change the member of `host` and prove it back; the others are asked again, for draining took its time."""
     _lead_elsewhere(session, host)
-    gates.other_members_serve(session, [host])
+    etcd_members.other_members_serve(session, [host])
     way_back.apply_and_prove(session, step, {host: changes}, prove)
 
 
 def _member_is_back(session: Session, host: str) -> None:
     _members_are_back(session, [host])
-    gates.member_has_caught_up(session, host)
+    etcd_members.member_has_caught_up(session, host)
 
 
 def _server_of(session: Session, host: str) -> Unit | None:
@@ -122,11 +124,11 @@ def _with_server(session: Session, server: Unit, host: str, changes: Sequence[Ch
 
 def _lead_elsewhere(session: Session, host: str) -> None:
     """Let another member lead, so that the restart costs no election; nothing where `host`'s does not lead."""
-    members = gates.members(session, [h.name for h in session.cluster.etcd_hosts])
+    members = etcd_members.members(session, [h.name for h in session.cluster.etcd_hosts])
     own = members.pop(host)
     if not isinstance(own, EtcdStatus) or not own.is_leader:
         return
-    successor = etcd.successor_of(own, [m for m in members.values() if isinstance(m, EtcdStatus)])
+    successor = successor_of(own, [m for m in members.values() if isinstance(m, EtcdStatus)])
     if successor is None:
         return
     refused = ""
@@ -139,13 +141,13 @@ def _lead_elsewhere(session: Session, host: str) -> None:
     def look() -> str:
         return f"{host} still leads{refused}" if etcd.status(session.etcd_access(host)).is_leader else ""
 
-    gates.wait_until(session, "etcd", look, 10.0, when="before", proof=f"{host} does not lead etcd")
+    proofs.wait_until(session, "etcd", look, 10.0, when="before", proof=f"{host} does not lead etcd")
 
 
 def gate(session: Session) -> None:
     """Prove that the members are one healthy cluster; then let no member ever say `new` again."""
-    gates.phase_holds(session, "etcd")
-    gates.etcd_is_one_cluster(session)
+    proofs.phase_holds(session, "etcd")
+    etcd_members.etcd_is_one_cluster(session)
     untold = [h.name for h in session.cluster.etcd_hosts if _is_untold(session, h.name)]
     if untold:
         apply_batch(session, "etcd.bootstrapped", {h: _remember(session, h) for h in untold})

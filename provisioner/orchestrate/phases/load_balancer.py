@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from provisioner.orchestrate import gates, rotation, way_back
-from provisioner.orchestrate.carry import Changes
+from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.phases import converge
-from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import rotation, way_back
+from provisioner.orchestrate.turn.apply import Changes
 
 NAME = "load-balancer"
 
@@ -22,10 +23,10 @@ def change_balancers(session: Session) -> str:
 
 def _change(session: Session, step: str, changes: Changes) -> None:
     """Interrupt balancers that lead to the API only while the VIP and every other balancer do."""
-    if any(gates.balancer_serves(session, host) for host in changes):
-        gates.balancers_answer(session)
-        gates.others_serve(session, NAME, session.changes(NAME))
-    way_back.apply_and_prove(session, step, changes, lambda: gates.phase_holds(session, NAME, list(changes)))
+    if any(api_servers.balancer_serves(session, host) for host in changes):
+        api_servers.balancers_answer(session)
+        proofs.others_serve(session, NAME, session.changes(NAME))
+    way_back.apply_and_prove(session, step, changes, lambda: proofs.phase_holds(session, NAME, list(changes)))
 
 
 _apply = converge.phase(NAME, _change)

@@ -10,9 +10,10 @@ from provisioner.model.desired import KubeObject
 from provisioner.operate import health, pki
 from provisioner.operate.kube import Kube, make_changes, object_path
 from provisioner.operate.tls_secrets import with_leaf
-from provisioner.orchestrate import gates, record, workloads
-from provisioner.orchestrate.phase import counted
-from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.gates import node_states, proofs, workloads
+from provisioner.orchestrate.session import telling
+from provisioner.orchestrate.session.phase import counted
+from provisioner.orchestrate.session.session import Session
 
 
 def apply_access(session: Session) -> str:
@@ -32,7 +33,7 @@ def _apply(session: Session, phase: str, client: Callable[[], Kube]) -> str:
     made = client()
     session.still_ours()        # the API asks no fence
     make_changes(made, [replace(c, object=_with_leaf(session, c.object)) for c in changes])
-    record.of_objects(session, changes)
+    telling.of_objects(session, changes)
     return counted(len(changes), "object")
 
 
@@ -50,7 +51,7 @@ def admin_is_admitted(session: Session) -> None:
         session.kube().nodes()
         return ""
 
-    gates.wait_until(session, "access", look, 30.0, proof="kubernetes-admin is let in")
+    proofs.wait_until(session, "access", look, 30.0, proof="kubernetes-admin is let in")
 
 
 def addons_are_available(session: Session) -> None:
@@ -65,14 +66,14 @@ def addons_are_available(session: Session) -> None:
     for metadata in (b["metadata"] for b in bodies if b["kind"] == "Deployment"):
         workloads.deployment_is_available(session, metadata["namespace"], metadata["name"])
     for body in (b for b in bodies if b["kind"] == "APIService"):
-        gates.wait_until(session, "addons", _reached(session, body),
+        proofs.wait_until(session, "addons", _reached(session, body),
                          proof=f"the API servers reach {body['metadata']['name']}")
 
 
 def _nodes_have_no_network(session: Session) -> bool:
     if session.cluster.network.plugin != "none":
         return False
-    gates.nodes_are_ready(session)
+    node_states.nodes_are_ready(session)
     return len(session.waits_for_cni) == len(session.answering(session.cluster.nodes))
 
 

@@ -11,9 +11,9 @@ from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
 from provisioner.model.events import Event
-from provisioner.orchestrate import aside, record
-from provisioner.orchestrate.phase import counted
-from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.session import degraded, telling
+from provisioner.orchestrate.session.phase import counted
+from provisioner.orchestrate.session.session import Session
 from provisioner.transport import remote
 from provisioner.transport.connection import Connection
 from provisioner.transport.pool import raise_all
@@ -31,7 +31,7 @@ def stage(session: Session) -> str:
         return ""
     files = _local_files(session, {i.sha256 for items in missing.values() for i in items})
     sent = _Sent(session, sum(i.size for items in missing.values() for i in items))
-    told = record.begun(session, PHASE, {h: changes[h] for h in missing})
+    told = telling.begun(session, PHASE, {h: changes[h] for h in missing})
 
     def send(connection: Connection) -> None:
         remote.store(connection, [(i, files[i.sha256]) for i in missing[connection.name]], sent.add,
@@ -41,15 +41,15 @@ def stage(session: Session) -> str:
     outcomes = session.pool.map(send, missing)
     for host, outcome in outcomes.items():
         if not isinstance(outcome, KubewrightError):
-            record.of_changes(session, host, changes[host])
+            telling.of_changes(session, host, changes[host])
     faults = {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
-    if faults and not aside.give_up(session, faults):
+    if faults and not degraded.give_up(session, faults):
         raise_all(outcomes)
     return f"{counted(len(missing), 'host')}, {sent.bytes / 1e6:.0f} MB"
 
 
 def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:
-    needed = ArtifactLock(tuple(a for a in session.lock.artifacts if a.sha256 in wanted))
+    needed = ArtifactLock(tuple(a for a in session.artifacts.artifacts if a.sha256 in wanted))
     files = fetch(needed, emit=session.emit)
     absent = wanted - files.keys()
     if absent:

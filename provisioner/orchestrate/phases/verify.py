@@ -5,11 +5,13 @@ from __future__ import annotations
 from provisioner.errors import GateFailed
 from provisioner.model.applied import Applied
 from provisioner.operate import nodes
-from provisioner.orchestrate import applied, gates, health, record, workloads
-from provisioner.orchestrate.carry import apply_batch
-from provisioner.orchestrate.phase import counted
-from provisioner.orchestrate.probes import DNS, SERVICE
-from provisioner.orchestrate.session import Session
+from provisioner.orchestrate.gates import health, proofs, workloads
+from provisioner.orchestrate.gates.gate_probes import DNS, SERVICE
+from provisioner.orchestrate.plan import applied
+from provisioner.orchestrate.session import telling
+from provisioner.orchestrate.session.phase import counted
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn.apply import apply_batch
 
 FORWARDED = (DNS, SERVICE)      # what other rules on the nodes may keep from its way
 
@@ -26,7 +28,7 @@ def mark_nodes(session: Session) -> str:
     kube = session.kube()
     session.still_ours()
     nodes.apply_marks(kube, session.cluster, [c.identity.removeprefix(nodes.KIND) for c in changes])
-    record.of_objects(session, changes)
+    telling.of_objects(session, changes)
     return f"{counted(len(changes), 'node')} labelled"
 
 
@@ -34,7 +36,7 @@ def cluster_is_healthy(session: Session) -> None:
     """Prove in one round per host that every unit is current and answers, then the cluster as a whole."""
     probes = health.probes_of_hosts(session)
     try:
-        gates.hosts_hold(session, {h: [p for of in of_phase.values() for p in of] for h, of_phase in probes.items()},
+        proofs.hosts_hold(session, {h: [p for of in of_phase.values() for p in of] for h, of_phase in probes.items()},
                          "verify")
     except GateFailed as fault:
         if any(f"{name}:" in fault.message for name in FORWARDED):
@@ -54,4 +56,4 @@ def prove_and_record(session: Session) -> None:
     changes = session.the_plan.of("verify")
     if changes:
         apply_batch(session, "verify.0", changes)
-    applied.keep(session.inventory, Applied(session.cluster, session.lock))
+    applied.keep(session.inventory, Applied(session.cluster, session.artifacts))

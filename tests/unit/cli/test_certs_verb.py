@@ -16,8 +16,8 @@ from provisioner.cli import main as command
 from provisioner.compile import pki as table
 from provisioner.model.desired import Certificate
 from provisioner.operate import pki
-from provisioner.orchestrate import session
-from provisioner.orchestrate.survey import survey
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.session import session
 from tests.fakes.session import FakeSession, World, instant
 
 SCHEDULER = table.SCHEDULER.path
@@ -138,7 +138,7 @@ def test_another_ca_on_a_host_is_bad_and_nothing_is_refused(built: World, check:
 
 
 def test_a_ca_in_its_last_year_is_due(built: World, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provisioner.orchestrate.certificates.CA_WARNING", 4000 * 86400.0)
+    monkeypatch.setattr("provisioner.orchestrate.look.certificates.CA_WARNING", 4000 * 86400.0)
     code, text = check()
     assert code == 0
     assert f"  w1: {table.CA}: expires in 3649 days: no certificate that it signs lives longer" in text

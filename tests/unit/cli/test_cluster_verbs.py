@@ -26,9 +26,10 @@ from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.operate import pki
-from provisioner.orchestrate import engine, session
-from provisioner.orchestrate.phase import Phase
-from provisioner.orchestrate.survey import survey
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.run import engine
+from provisioner.orchestrate.session import session
+from provisioner.orchestrate.session.phase import Phase
 from tests.fakes.api import node
 from tests.fakes.session import World, instant, operator_key
 
@@ -313,7 +314,7 @@ def test_before_the_first_up_ready_does_not_wait_and_kubeconfig_says_why_there_i
 
 
 def test_ready_waits_while_a_run_builds_the_cluster(world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provisioner.orchestrate.lock.line", lambda session: "ops on here (run r1)")
+    monkeypatch.setattr("provisioner.orchestrate.lock.cluster_lock.line", lambda session: "ops on here (run r1)")
     ended = run("ready", "--timeout", "5")
     assert ended.code == 13 and "not healthy after 5 s" in ended.err
 

@@ -19,7 +19,7 @@ from provisioner.cli.failure import failure_text
 from provisioner.cli.verbs import ALIASES, NOT_YET, SECTIONS, Verb, existing_verbs, suggest
 from provisioner.errors import GateFailed
 from provisioner.model.phases import PHASES
-from provisioner.orchestrate.verbs import UP
+from provisioner.orchestrate.run.verbs import UP
 from tests.fakes.example import copy
 
 ROOT = Path(__file__).parents[3]

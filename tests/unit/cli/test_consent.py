@@ -13,9 +13,10 @@ import pytest
 
 from provisioner.cli.main import cli
 from provisioner.cli.verbs import existing_verbs
-from provisioner.orchestrate import journal, lock
-from provisioner.orchestrate import trust as trusting
-from provisioner.orchestrate.trust import Shown
+from provisioner.orchestrate.lock import cluster_lock
+from provisioner.orchestrate.look import trust as trusting
+from provisioner.orchestrate.look.trust import Shown
+from provisioner.orchestrate.session import runs
 from provisioner.transport.trust import HostKey
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world
@@ -35,8 +36,8 @@ def differs(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack)
 
 
 def failed(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    patch.setattr(journal, "made_from", lambda cluster, lock: "same")
-    patch.setattr(journal, "load_lock", lambda path: world.hosts.lock)
+    patch.setattr(runs, "made_from", lambda cluster, lock: "same")
+    patch.setattr(runs, "load_lock", lambda path: world.hosts.lock)
     drift(world)
     world.hosts.broken["w1: kubelet.service"] = "it does not stay up"
     assert run("up", "--yes").code == 13
@@ -49,7 +50,7 @@ def changed(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack)
 
 
 def locked(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
-    stack.enter_context(lock.look(world.session()).held())
+    stack.enter_context(cluster_lock.look(world.session()).held())
 
 
 def unpinned(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:

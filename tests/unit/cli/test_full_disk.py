@@ -13,7 +13,7 @@ import pytest
 
 from provisioner.converge import bundle
 from provisioner.operate import secrets
-from provisioner.orchestrate import applied
+from provisioner.orchestrate.plan import applied
 from provisioner.report import console
 from tests.fakes.example import copy
 from tests.fakes.session import World

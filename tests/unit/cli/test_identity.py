@@ -12,7 +12,7 @@ from provisioner.cli.context import Context
 from provisioner.cli.main import main
 from provisioner.errors import KubewrightError
 from provisioner.model.inventory import Inventory
-from provisioner.orchestrate.session import open_store
+from provisioner.orchestrate.session.session import open_store
 from tests.fakes.session import World, operator_key, write_inventory
 from tests.unit.cli.test_cluster_verbs import Run, built, run, world
 

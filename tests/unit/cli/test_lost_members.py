@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.operate.etcd import MemberSeen
-from provisioner.orchestrate import owner
+from provisioner.model.etcd import MemberSeen
+from provisioner.orchestrate.plan import owner
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, run, world  # noqa: F401 - fixtures
 from tests.unit.cli.test_plan_verbs import pinned  # noqa: F401 - a fixture

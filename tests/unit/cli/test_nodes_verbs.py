@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.orchestrate.survey import survey
+from provisioner.orchestrate.plan.survey import survey
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, run, world  # noqa: F401 - fixtures
 from tests.unit.cli.test_plan_verbs import Change, change, pinned  # noqa: F401 - fixtures

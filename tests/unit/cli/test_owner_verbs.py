@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provisioner.model.observed import Owner
-from provisioner.orchestrate import owner
+from provisioner.orchestrate.plan import owner
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, drift, run, world
 

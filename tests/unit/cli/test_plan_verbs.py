@@ -20,7 +20,7 @@ from provisioner.converge.results import HostResult
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan_document import plan_schema
-from provisioner.orchestrate.survey import survey
+from provisioner.orchestrate.plan.survey import survey
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import KUBELET, Run, built, drift, run, world  # noqa: F401 - fixtures
 
@@ -190,7 +190,7 @@ def test_a_plan_of_a_first_start_is_applied_although_the_cas_come_with_it(
 
 
 def test_a_certificate_s_time_left_may_go_on_while_a_plan_waits() -> None:
-    from provisioner.orchestrate.saved import _lasting
+    from provisioner.orchestrate.plan.saved import _lasting
 
     assert _lasting("expires in 20 days: below 30 %") == _lasting("expires in 19 days: below 30 %")
     assert _lasting("names differ: +a") != _lasting("names differ: +b")
@@ -367,7 +367,7 @@ def test_a_first_up_tells_every_change_and_object_of_its_plan(world: World, run:
 def test_a_plan_is_stale_when_a_server_left_the_load_balancers_meanwhile() -> None:
     from provisioner.model.desired import Desired
     from provisioner.model.plan import Plan
-    from provisioner.orchestrate.saved import moved
+    from provisioner.orchestrate.plan.saved import moved
     from provisioner.report.plan_text import plan_json
     from tests.unit.compile.compile_fixture import inventory
 
@@ -377,5 +377,5 @@ def test_a_plan_is_stale_when_a_server_left_the_load_balancers_meanwhile() -> No
     document = {"schema_version": 1, **plan_json(plan, inventory())}
     saved = PlanDocument.model_validate_json(json.dumps(document))
     assert list(moved(saved, plan)) == []
-    assert list(moved(saved, replace(plan, left_out={"cp1": ("w1",)}))) == [
+    assert list(moved(saved, replace(plan, drained_servers={"cp1": ("w1",)}))) == [
         "cp1: out of service since the plan was made"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provisioner.converge.results import HostResult
-from provisioner.orchestrate import journal
+from provisioner.orchestrate.session import runs
 from provisioner.report.story import story_of
 from tests.fakes.session import World, operator_key
 from tests.unit.cli.test_cluster_verbs import KUBELET, Run, built, drift, run, world  # noqa: F401 - fixtures
@@ -18,7 +18,7 @@ from tests.unit.cli.test_cluster_verbs import KUBELET, Run, built, drift, run, w
 
 @pytest.fixture(autouse=True)
 def pinned(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811 - a fixture
-    monkeypatch.setattr(journal, "load_lock", lambda path: world.hosts.lock)
+    monkeypatch.setattr(runs, "load_lock", lambda path: world.hosts.lock)
 
 
 def fail(world: World, run: Run, host: str = "w1") -> str:  # noqa: F811 - fixtures
@@ -60,7 +60,7 @@ def test_one_run_has_one_number_of_changes_wherever_it_is_told(built: World, run
     told = re.search(r"is ready in \S+\s+(\d+) changes?,", ended.err + ended.out)
     assert ended.code == 0 and told is not None and int(told[1]) > 0
     of_list = json.loads(run("-o", "json", "runs", "list", "--here").out)["runs"][0]
-    story = story_of(of_list["id"], journal.events(journal.place(built.inventory, of_list["id"])))
+    story = story_of(of_list["id"], runs.events(runs.place(built.inventory, of_list["id"])))
     shown = json.loads(run("-o", "json", "runs", "show", of_list["id"]).out)["run"]
     assert {int(told[1]), of_list["changes"], shown["changes"], story.changes} == {int(told[1])}
 
@@ -108,7 +108,7 @@ def test_resume_without_the_secrets_that_it_needs_changes_nothing(
 def test_resume_of_another_inventory_is_refused_until_it_is_meant(built: World, run: Run,  # noqa: F811
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     name = fail(built, run)
-    monkeypatch.setattr(journal, "made_from", lambda cluster, lock: "moved")
+    monkeypatch.setattr(runs, "made_from", lambda cluster, lock: "moved")
     refused = run("resume", name)
     assert refused.code == 15 and "made from another inventory" in refused.err
     assert run("resume", name, "--yes").code == 15, "who is not asked has not said that it may be another"

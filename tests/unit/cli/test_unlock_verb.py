@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from provisioner.orchestrate import lock, process
+from provisioner.orchestrate.lock import cluster_lock, process
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world
 
@@ -21,7 +21,7 @@ def held(world: World) -> list[str]:
 
 def test_up_while_another_run_works_does_nothing_and_exits_14(built: World, run: Run) -> None:
     drift(built)
-    with lock.look(built.session()).held():
+    with cluster_lock.look(built.session()).held():
         ended = run("up", "--yes")
         assert len(held(built)) == 3
     assert ended.code == 14
@@ -48,7 +48,7 @@ def test_up_that_has_nothing_to_do_takes_no_lock(built: World, run: Run) -> None
 
 
 def test_reads_go_on_while_a_run_works_and_status_names_it_without_finding_fault(built: World, run: Run) -> None:
-    with lock.look(built.session()).held():
+    with cluster_lock.look(built.session()).held():
         assert run("plan").code == 0
         ended = run("status")
         assert ended.code == 0
@@ -59,7 +59,7 @@ def test_reads_go_on_while_a_run_works_and_status_names_it_without_finding_fault
 
 def test_unlock_shows_whose_it_is_and_takes_it_only_with_a_yes(
         built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    with lock.look(built.session()).held():
+    with cluster_lock.look(built.session()).held():
         refused = run("unlock")
         assert (refused.code, len(held(built))) == (15, 3)
         assert "is locked by " in refused.err and "last renewed 0 s ago; its process " in refused.err
@@ -75,7 +75,7 @@ def test_unlock_shows_whose_it_is_and_takes_it_only_with_a_yes(
 
 
 def test_unlock_says_that_a_dead_process_needs_none(built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    with lock.look(built.session()).held():
+    with cluster_lock.look(built.session()).held():
         monkeypatch.setattr(process, "is_dead", lambda _: True)
         assert "is dead: the next run takes the lock over by itself" in run("unlock").err
 
@@ -89,7 +89,7 @@ def test_unlock_where_no_control_plane_answers_says_so(built: World, run: Run) -
 
 
 def test_unlock_with_a_control_plane_down_is_done_and_says_so(built: World, run: Run) -> None:
-    with lock.look(built.session()).held():
+    with cluster_lock.look(built.session()).held():
         built.hosts.hosts["cp3"].down = True
         ended = run("unlock", "--yes")
         assert (ended.code, ended.out, held(built)) == (0, "Cluster lab is unlocked.\n", ["run2"])
@@ -100,7 +100,7 @@ def test_unlock_with_a_control_plane_down_is_done_and_says_so(built: World, run:
 
 
 def test_unlock_that_reaches_a_minority_only_is_not_done(built: World, run: Run) -> None:
-    with lock.look(built.session()).held():
+    with cluster_lock.look(built.session()).held():
         built.hosts.hosts["cp2"].down = built.hosts.hosts["cp3"].down = True
         ended = run("unlock", "--yes")
     assert (ended.code, ended.out) == (12, "")

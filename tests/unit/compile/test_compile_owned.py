@@ -15,7 +15,7 @@ from provisioner.model.components import COMPONENTS, TABLE, Component, takes, ty
 from provisioner.model.desired import File
 from provisioner.model.owned import owned
 from provisioner.model.validate import validate
-from provisioner.orchestrate.owner import MEMBER
+from provisioner.orchestrate.plan.owner import MEMBER
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 # Nobody but the program itself reads these: an inventory may set them to what the program takes.

@@ -18,19 +18,13 @@ import yaml
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.supply import held
 from provisioner.compile.pki import MEMBER_NAME
+from provisioner.decide.etcd import disagreements, successor_of
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Certificate
+from provisioner.model.etcd import EtcdStatus, MemberSeen
 from provisioner.operate import pki
 from provisioner.operate.access import Access
-from provisioner.operate.etcd import (
-    EtcdFault,
-    EtcdStatus,
-    MemberSeen,
-    disagreements,
-    move_leader,
-    status,
-    successor_of,
-)
+from provisioner.operate.etcd import EtcdFault, move_leader, status
 from provisioner.transport.faults import HostFault, forwarding_fault
 from tests.fakes.sshd import free_port, free_ports
 

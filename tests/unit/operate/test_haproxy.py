@@ -46,8 +46,8 @@ def test_the_states_of_servers_are_read_from_what_a_real_haproxy_said() -> None:
     assert haproxy.servers_of(recorded("states-down")) == {
         "cp1": Server("cp1", "ready", up=False), "cp2": Server("cp2", "drain", up=True),
         "cp3": Server("cp3", "maint", up=False)}
-    assert haproxy.left_out(recorded("states-down")) == ["cp2", "cp3"]
-    assert haproxy.left_out(recorded("states-ready")) == []
+    assert haproxy.drained(recorded("states-down")) == ["cp2", "cp3"]
+    assert haproxy.drained(recorded("states-ready")) == []
 
 
 def test_a_drained_server_is_up_and_gets_nothing_new() -> None:
@@ -71,7 +71,7 @@ def test_sessions_that_came_by_the_vip_count_too() -> None:
 def test_what_is_no_list_of_servers_is_not_taken_for_one(text: str) -> None:
     with pytest.raises(ValueError, match="list of servers"):
         haproxy.servers_of(text)
-    assert haproxy.left_out(text) == []
+    assert haproxy.drained(text) == []
 
 
 @pytest.mark.parametrize("text", ["", "No such proxy.\n", "# pxname,svname\napiservers,cp1\n"])

@@ -12,9 +12,10 @@ import yaml
 from provisioner.compile.etcd import quota_of
 from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.cluster import Cluster
+from provisioner.model.etcd import Alarm, EtcdStatus
 from provisioner.operate import health
 from provisioner.operate.checks.finding import Finding
-from provisioner.operate.etcd import Alarm, EtcdFault, EtcdStatus
+from provisioner.operate.etcd import EtcdFault
 from tests.unit.compile.compile_fixture import LAB
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "health"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from provisioner.decide.schedule import steps
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Desired, HostDesired
-from provisioner.model.plan import Act, Change, ObjectChange, Plan, Step
-from provisioner.orchestrate.impact import steps
+from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage
 from provisioner.report.impact import impact, impact_lines, names
 from tests.unit.compile.compile_fixture import LAB, inventory
 
@@ -35,11 +35,11 @@ def test_steps_are_the_phases_with_work_in_their_order_and_in_the_batches_that_u
     plan = planned(file("cp1", "verify"), unit("w1", "node", "kubelet.service"), file("w2", "node"), file("cp1", "pki"),
                    unit("cp2", "node", "kubelet.service"), objects=(ADDON,))
     assert plan.steps == (
-        Step("pki", (("cp1",),), 1),
-        Step("node", (("w2",), ("cp2",), ("w1",)), 3,
+        Stage("pki", (("cp1",),), 1),
+        Stage("node", (("w2",), ("cp2",), ("w1",)), 3,
              acts=(Act("restart", "kubelet.service", ("cp2", "w1")),)),
-        Step("addons", (), 0, 1),
-        Step("verify", (("cp1",),), 1))
+        Stage("addons", (), 0, 1),
+        Stage("verify", (("cp1",),), 1))
 
 
 def test_an_api_server_goes_down_and_up_with_its_member_once_and_in_the_member_s_step() -> None:

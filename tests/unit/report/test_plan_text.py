@@ -14,12 +14,12 @@ import pytest
 
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import compare
+from provisioner.decide.schedule import steps
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate
 from provisioner.model.observed import HostObserved, ObservedItem
 from provisioner.model.plan import Change, ObjectChange, Plan
-from provisioner.orchestrate.impact import steps
 from provisioner.report.plan_text import SYMBOLS, plan_json, plan_text
 from tests.unit.compile.compile_fixture import PUBLIC, SECRETS, facts_of, inventory, lock
 

@@ -1,0 +1,178 @@
+"""What going back means for a host: decided from what it kept, never while acting.
+
+An etcd that has once run as a later minor reads its data no more as an earlier one, so that is refused; data, and the
+marks that say whether there is a cluster at all, never go back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from provisioner.compile.diff import stamp_line
+from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
+from provisioner.compile.parts import INPUTS_DIR, UNIT_DIR
+from provisioner.compile.versions import Version
+from provisioner.model.applied import HOST_PATH
+from provisioner.model.desired import HostDesired, Unit
+from provisioner.model.generations import Kept
+from provisioner.model.observed import ABSENT, HostObserved
+from provisioner.model.phases import PHASES
+from provisioner.model.plan import Change
+
+RESTORE = "restore"
+BACK = ".back"      # how the ids of steps end that go back
+_STAY = frozenset({HOST_PATH, BOOTSTRAPPED, BOOTSTRAP_ENV})
+_RAN = ("active ", "reloading ")
+_ETCD = re.compile(r"link /opt/kubewright/etcd/(\d+\.\d+\.\d+)-[^/]+/etcd(?: but |$)")
+
+
+@dataclass(frozen=True)
+class Back:
+    """What takes one host back; without `changes` nothing does, and `why_not` says why. `stay` are paths left alone."""
+
+    changes: tuple[Change, ...] = ()
+    why_not: str = ""
+    stay: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(c.path for c in self.changes if c.kind != "unit")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(c.path for c in self.changes if c.kind == "unit"))
+
+
+def of_batch(
+    run: str, batch: Sequence[Change], kept: Iterable[Kept], desired: HostDesired, observed: HostObserved | None,
+) -> Back:
+    """Return what takes a host back from a batch: what this run changed of it and of all that its units read.
+
+    What a killed run changed before counts as well, where the unit had not read it yet when this run began: then what
+    is kept is what the unit ran with.
+    """
+    acts = [c for c in batch if c.kind == "unit"]
+    if acts and not any(c.expect.startswith(_RAN) for c in acts):
+        return Back(why_not=f"{', '.join(dict.fromkeys(c.path for c in acts))} did not run before either")
+    reads = {path: c.path for c in acts for path in _reads(desired.find("unit", c.path))}
+    own = {c.path for c in batch if c.kind != "unit"} | set(reads)
+
+    def belongs(row: Kept) -> bool:
+        if row.step.startswith(f"{run}."):
+            return row.path in own
+        unit = reads.get(row.path)
+        started = observed.extra("unit", unit).get("started", {}) if observed and unit else {}
+        return row.path in started and started[row.path] == stamp_line(row.was)
+
+    return _back(desired, [row for row in kept if belongs(row)], acts)
+
+
+def of_rows(kept: Sequence[Kept], desired: HostDesired, observed: HostObserved) -> Back:
+    """Return what takes a host back in these paths, with every unit that reads one of them; none of them may be new."""
+    paths = {row.path for row in kept if row.was != row.now}
+    units = [i for i in desired.items if isinstance(i, Unit) and paths & set(_reads(i))]
+    acts = [_act(desired, unit, unit.on_change, observed.state(unit.kind, unit.path)) for unit in units]
+    new = [unit.path for unit in units if _is_new(unit.path, kept)]
+    return Back(why_not=_were_not(new)) if new else _back(desired, kept, acts)
+
+
+def of_component(component: str, kept: Iterable[Kept], desired: HostDesired) -> list[Kept]:
+    """Return the rows of a component: its own items, and all that its units read."""
+    unit = ("unit", f"{component}.service")
+    items = [i for i in desired.items if i.component == component or (i.kind, i.path) == unit]
+    paths = {i.path for i in items} | {path for i in items if isinstance(i, Unit) for path in _reads(i)}
+    return [row for row in kept if row.path in paths]
+
+
+def components(desired: HostDesired) -> list[str]:
+    """Return the components that run on a host."""
+    return list(dict.fromkeys(i.component for i in desired.items if isinstance(i, Unit)))
+
+
+def _back(desired: HostDesired, rows: Sequence[Kept], acts: Sequence[Change]) -> Back:
+    rows = [row for row in rows if row.was != row.now and row.path not in _STAY]
+    phases = {(item.kind, item.path): item.phase for item in desired.items}
+
+    def can_go(row: Kept) -> bool:      # a step made by hand names no phase, nor does what is no longer desired
+        return row.can_go_back and ((row.kind, row.path) in phases or row.phase in PHASES)
+
+    stay = tuple(row.path for row in rows if not can_go(row))
+    rows = [row for row in rows if can_go(row)]
+    new = [c.path for c in acts if c.action != "stop" and _is_new(c.path, rows)]
+    if not rows:
+        return Back(why_not="nothing that it reads was changed, or nothing of it is kept", stay=stay)
+    if acts and not {c.path for c in acts if c.action != "stop"} - set(new):
+        return Back(why_not=_were_not(new), stay=stay)
+    refused = _older_minor(rows) or _still_read(rows, desired, new)
+    if refused:
+        return Back(why_not=refused, stay=stay)
+    order = {(item.kind, item.path): number for number, item in enumerate(desired.items)}
+    rows = sorted(rows, key=lambda row: order.get((row.kind, row.path), len(order)))
+    files = [Change(host=desired.name, phase=phases.get((r.kind, r.path), r.phase), kind=r.kind, path=r.path,
+                    action=RESTORE, reason=r.reason, expect=r.now, want=r.was, diff=r.diff) for r in rows]
+    first = [c for c in acts if c.action == "stop"]
+    first += [replace(c, action="remove", want=ABSENT) for c in acts if c.path in new and c.action != "stop"]
+    units = {item.path: item for item in desired.items if isinstance(item, Unit)}
+    last = [_act(desired, units[c.path], "start" if c.action == "start" else units[c.path].on_change, c.expect)
+            for c in acts if c.action != "stop" and c.path not in new]
+    return Back((*first, *files, *last), stay=stay)
+
+
+def in_phases(back: Back) -> tuple[Change, ...]:
+    """Return the changes in the order of their phases, as a plan has them; a phase's units stay behind its files."""
+    return tuple(sorted(back.changes, key=lambda c: (PHASES.index(c.phase), c.kind == "unit" and c.action != "remove")))
+
+
+def _reads(item: object) -> tuple[str, ...]:
+    """Return what a unit starts with, and the list that says so."""
+    return (*item.inputs, f"{INPUTS_DIR}/{item.path}") if isinstance(item, Unit) else ()
+
+
+def _were_not(units: Iterable[str]) -> str:
+    return f"there was no {', '.join(dict.fromkeys(units))} before"
+
+
+def _still_read(rows: Sequence[Kept], desired: HostDesired, new: Sequence[str]) -> str:
+    """Say which unit would read a file that was not there before, by the list that it will have then; or nothing."""
+    chosen = {row.path: row for row in rows}
+    gone = [row.path for row in rows if row.was == ABSENT]
+    for unit in (i for i in desired.items if isinstance(i, Unit) and i.path not in new):
+        listing = chosen.get(f"{INPUTS_DIR}/{unit.path}")
+        reads = unit.inputs if listing is None or listing.was_text is None else listing.was_text.splitlines()
+        for path in gone:
+            if path in reads:
+                return f"{unit.path} reads {path}, which was not there before"
+    return ""
+
+
+def _is_new(unit: str, rows: Sequence[Kept]) -> bool:
+    return any(row.was == ABSENT and row.path in (f"{UNIT_DIR}/{unit}", f"{UNIT_DIR}/{unit}.d/50-kubewright.conf")
+               for row in rows)
+
+
+def _act(desired: HostDesired, unit: Unit, action: str, expect: str) -> Change:
+    """Return the act that lets a unit read what was put back; by the list on the host, which went back as well."""
+    return Change(host=desired.name, phase=unit.phase, kind=unit.kind, path=unit.path, action=action,
+                  reason="what it reads was put back", expect=expect, want=unit.want(), item=replace(unit, listed=True))
+
+
+def _older_minor(rows: Iterable[Kept]) -> str:
+    """Say why etcd's binary may not go back, or nothing."""
+    for row in rows:
+        now, was = _ETCD.match(row.now), _ETCD.match(row.was)
+        if now and was and Version.parse(was[1])[:2] < Version.parse(now[1])[:2]:
+            return f"etcd {now[1]} does not go back to {was[1]}: an earlier minor cannot read a later one's data"
+    return ""
+
+
+def of_run(row: Kept, run: str) -> bool:
+    """Say whether a row is of what a run changed, and not of what went back in it."""
+    return row.run == run and not row.step.endswith(BACK)
+
+
+def newest_run(kept: Iterable[Kept]) -> str:
+    """Return the run that changed something last, and did not go back; nothing where there is none."""
+    rows = [row for row in kept if not row.step.endswith(BACK) and row.path not in _STAY]
+    return max(rows, key=lambda row: row.saved).run if rows else ""

@@ -1,0 +1,40 @@
+"""What etcd members say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MemberSeen:
+    """A member as the cluster lists it; one that never started has no name."""
+
+    id: int
+    name: str
+    peer_urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EtcdStatus:
+    """What one endpoint says of itself and of its cluster."""
+
+    version: str
+    db_size: int
+    leader_id: int
+    raft_index: int
+    raft_term: int
+    cluster_id: int
+    member_id: int
+    members: tuple[MemberSeen, ...]
+
+    @property
+    def is_leader(self) -> bool:
+        return self.member_id == self.leader_id
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What a member has raised and nobody has ended yet: `NOSPACE`, `CORRUPT`, or the number of one we do not know."""
+
+    member_id: int
+    kind: str

@@ -1,0 +1,1 @@
+"""Proofs: read-only questions asked of hosts and APIs, polled to a deadline."""

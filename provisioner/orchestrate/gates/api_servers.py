@@ -1,0 +1,50 @@
+"""Proofs about API servers, and about the load balancers that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provisioner.model.ports import LOCAL_API
+from provisioner.orchestrate.gates.gate_probes import control_plane_probe, host_probes, https, vip_probes
+from provisioner.orchestrate.gates.proofs import DEADLINE, STOP, hosts_hold, that_serve
+from provisioner.orchestrate.session.session import Session
+
+
+def api_servers_that_serve(session: Session, hosts: Sequence[str]) -> list[str]:
+    """Return those of `hosts` whose API server says now that it is ready; restarting another takes nothing away."""
+    return that_serve(session, {h: control_plane_probe(session, h) for h in hosts})
+
+
+def other_api_servers_are_ready(session: Session, host: str) -> None:
+    """Prove that every API server but that of `host`, which is about to be restarted, is ready."""
+    probes = {h.name: [control_plane_probe(session, h.name)] for h in session.cluster.control_planes}
+    hosts_hold(session, {h: p for h, p in probes.items() if h != host}, "control-plane", when="before")
+
+
+def api_server_is_back(session: Session, host: str) -> None:
+    """Prove that `host`'s API server runs with its inputs and is ready itself, whatever the load balancers do."""
+    probes = [p for p in host_probes(session, host, "control-plane") if p["kind"] == "unit"]
+    hosts_hold(session, {host: [*probes, control_plane_probe(session, host)]}, "control-plane", STOP + DEADLINE)
+
+
+def balancers_answer(session: Session) -> None:
+    """Prove that the API is reached through HAProxy on every load balancer, and at the VIP where a host holds it.
+
+    A VIP that no host had when the run began is new or lost: nothing is taken away from it.
+    """
+    balancers = [h.name for h in session.cluster.load_balancers]
+    probe = https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)
+    hosts_hold(session, {h: [probe] for h in balancers}, "load-balancer", 30.0, when="before")
+    vip = session.cluster.api.vip
+    if vip is not None and any(o.facts.interface_of(str(vip)) for o in session.observed.values()):
+        vip_answers(session, when="before")
+
+
+def balancer_serves(session: Session, host: str) -> bool:
+    """Say whether the API is reached now through `host`'s own HAProxy."""
+    return bool(that_serve(session, {host: https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)}))
+
+
+def vip_answers(session: Session, *, when: str = "after") -> None:
+    """Prove from every load balancer that the API answers at the VIP."""
+    hosts_hold(session, vip_probes(session), "control-plane", 30.0, when=when)

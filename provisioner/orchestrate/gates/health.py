@@ -1,0 +1,288 @@
+"""Is the cluster well? One list of questions, asked by `status`, `ready`, the last gate of `up`, and before its first
+restart.
+
+What a question finds is judged in operate/health.py. Everything here only reads, and reads anew each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from provisioner.compile.etcd import quota_of
+from provisioner.decide.etcd import disagreements
+from provisioner.errors import KubewrightError
+from provisioner.model.desired import Unit
+from provisioner.model.etcd import EtcdStatus
+from provisioner.operate import etcd
+from provisioner.operate import health as judge
+from provisioner.operate.checks.finding import Finding, grouped
+from provisioner.operate.kube import ApiFault, Kube, object_path
+from provisioner.orchestrate.gates import etcd_members, lapsed, proofs
+from provisioner.orchestrate.gates.gate_probes import API_IS_READY, Probe, host_probes, node_probes, vip_probes
+from provisioner.orchestrate.session.session import Session
+from provisioner.transport import remote
+
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+RENEWED = 12.0      # seconds in which a lease that somebody holds is renewed, whatever the clocks say
+AGAIN = 0.5         # seconds between two looks at leases that seem old
+
+
+@dataclass
+class Sight:
+    """One look: what the questions found, and what they saw on the way, for who shows it.
+
+    `members` are etcd's by host, `nodes` the API's Nodes by name (None: not seen), `api` says of each control plane
+    whether its API server is ready by its own host's word, `down` the units of each host that do not run.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    members: dict[str, EtcdStatus | KubewrightError] = field(default_factory=dict)
+    nodes: dict[str, dict[str, Any]] | None = None
+    api: dict[str, bool] = field(default_factory=dict)
+    down: dict[str, list[str]] = field(default_factory=dict)
+    holders: tuple[str, ...] | None = None
+
+    @property
+    def ill(self) -> list[Finding]:
+        """Return what keeps the cluster from being healthy: what is ill, and what could not be seen."""
+        return [f for f in self.findings if f.severity != "warning"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A named question; `ask` notes what it saw and yields what it found."""
+
+    name: str
+    doc: str
+    ask: Callable[[Session, Sight], Iterable[Finding]]
+
+
+def look(session: Session, questions: Iterable[Question]) -> Sight:
+    """Ask these questions now, after a survey, and return what was found; no fault of a host or an API ends it."""
+    sight = Sight()
+    for question in questions:
+        sight.findings += question.ask(session, sight)
+    sight.findings = list(dict.fromkeys(sight.findings))
+    return sight
+
+
+def holds(session: Session) -> None:
+    """Wait until every question about the cluster as a whole is answered well; GateFailed has what is not.
+
+    What is asked of each host by itself has its own gate before, which tells host by host what it waits for.
+    """
+    proof = "; ".join(question.doc for question in OF_CLUSTER)
+    proofs.wait_until(session, "verify", lambda: "; ".join(lines(_unfit(session))), proof=proof)
+
+
+def _unfit(session: Session) -> list[Finding]:
+    """Return what `up` waits for: all that is ill, but for a Pod network that is left to others."""
+    return [f for f in look(session, OF_CLUSTER).ill if f.check != judge.CNI]
+
+
+def lines(findings: Iterable[Finding]) -> list[str]:
+    """Return findings as people read them, those of one cause in one line."""
+    return [judge.told(Finding(g.check, ", ".join(h for h in g.hosts if h), g.severity, g.saw, "; ".join(g.cures)))
+            for g in grouped(findings)]
+
+
+def probes_of_hosts(session: Session) -> dict[str, dict[str, list[Probe]]]:
+    """Return what must hold on each host: by phase, and under `verify` what many have a part in."""
+    _see_network(session)
+    desired = session.the_plan.desired.hosts
+    found = {host: {phase: host_probes(session, host, phase, again=True)
+                    for phase in dict.fromkeys(item.phase for item in of_host.items)}
+             for host, of_host in desired.items()}
+    of_nodes = {host.name: node_probes(session, host.name) for host in session.cluster.nodes}
+    for more in (vip_probes(session), of_nodes):
+        for host, probes in more.items():
+            found.get(host, {}).setdefault("verify", []).extend(probes)
+    return found
+
+
+def _see_network(session: Session) -> None:
+    """Note which nodes wait for a Pod network that is left to others: what is asked of them depends on it."""
+    if session.cluster.network.plugin == "none":
+        with contextlib.suppress(KubewrightError):      # that the API does not answer is told by its own question
+            list(_nodes(session, Sight()))
+
+
+def _hosts(session: Session, sight: Sight) -> Iterator[Finding]:
+    """Ask each host that was observed for all that must hold there, in one round."""
+    desired = session.the_plan.desired.hosts
+    asked = {}
+    for host, of_phase in probes_of_hosts(session).items():
+        if host not in session.observed:
+            continue
+        units = {i.path: session.observed[host].state("unit", i.path) for i in desired[host].items
+                 if isinstance(i, Unit)}
+        if units and set(units.values()) == {"absent"}:
+            yield Finding("units", host, "error", "not built yet", "kubewright up")
+            continue
+        sight.down[host] = [unit for unit, state in units.items() if not state.startswith("active ")]
+        for unit in sight.down[host]:
+            yield Finding("units", host, "error", f"{unit} is not running",
+                          f"kubewright logs {host} {unit.removesuffix('.service')}")
+        asked[host] = {phase: probes for phase, probes in of_phase.items() if probes}
+    answers = session.pool.map(
+        lambda c: remote.probe(c, [p for of in asked[c.name].values() for p in of], proofs.MOMENT),
+        [host for host, of_phase in asked.items() if of_phase])
+    for host, answer in answers.items():
+        if isinstance(answer, KubewrightError):
+            yield judge.failed("reach", host, answer)
+        else:
+            yield from _of_probes(host, asked[host], answer["results"], sight)
+
+
+def _of_probes(host: str, asked: Mapping[str, list[Probe]], results: Iterable[Mapping[str, Any]], sight: Sight,
+               ) -> Iterator[Finding]:
+    """Tell what does not hold on one host; of a phase whose unit is down no more than that."""
+    told = iter(results)
+    for of_phase in asked.values():
+        answers = [(probe, next(told)) for probe in of_phase]
+        is_down = any(probe.get("unit") in sight.down[host] for probe in of_phase)
+        for probe, answer in answers:
+            name = str(probe["name"])
+            if name == API_IS_READY:
+                sight.api[host], name = bool(answer["ok"]), "API"
+            if not answer["ok"] and (not is_down or name == "API"):
+                yield Finding("probes", host, "error", f"{name}: {answer['reason']}",
+                              "kubewright up" if probe["kind"] in lapsed.GONE else "")
+
+
+def _members(session: Session, sight: Sight) -> Iterator[Finding]:
+    names = [h.name for h in session.cluster.etcd_hosts]
+    sight.members = etcd_members.members(session, [n for n in names if n not in session.unreachable])
+    seen = [m for m in sight.members.values() if isinstance(m, EtcdStatus)]
+    yield from judge.of_members(names, sight.members, disagreements(seen, names))
+
+
+def _alarms(session: Session, sight: Sight) -> Iterator[Finding]:
+    """Ask one member that has a leader for the alarms of all; without a quorum there are others that say so."""
+    seen = {host: m for host, m in sight.members.items() if isinstance(m, EtcdStatus)}
+    names = {m.member_id: host for host, m in seen.items()}
+    fault: KubewrightError | None = None
+    for host in (h for h, m in seen.items() if m.leader_id):
+        try:
+            yield from judge.of_alarms(etcd.alarms(session.etcd_access(host)), names)
+            return
+        except KubewrightError as said:
+            fault = said
+    if fault is not None:
+        yield Finding("etcd-alarms", "", "unseen", f"etcd's alarms are not seen: {fault.message}", "")
+
+
+def _room(session: Session, sight: Sight) -> Iterator[Finding]:
+    return judge.of_room(sight.members, {h: quota_of(session.cluster, h) for h in sight.members})
+
+
+def _vip(session: Session, sight: Sight) -> Iterator[Finding]:
+    """Ask the load balancers anew who holds the VIP; of the other hosts what was observed first still counts."""
+    vip = session.cluster.api.vip
+    if vip is None:
+        return
+    balancers = [h.name for h in session.cluster.load_balancers]
+    fresh = remote.observe_each(session.pool, {h: () for h in balancers if h not in session.unreachable})
+    seen = {**session.observed, **{h: o for h, o in fresh.items() if not isinstance(o, KubewrightError)}}
+    unseen = [h for h in balancers if h not in seen or isinstance(fresh.get(h), KubewrightError)]
+    sight.holders = tuple(h for h, o in seen.items() if h not in unseen and o.facts.interface_of(str(vip)))
+    yield from judge.of_vip(str(vip), sight.holders, balancers, unseen)
+
+
+def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
+    try:
+        sight.nodes = {str(n["metadata"]["name"]): n for n in session.kube().nodes()}
+    except KubewrightError as fault:
+        why = fault.message.partition(": ")[2]      # of one host or of several: without their names
+        closed = judge.is_unseen(fault) and any(f.check == "reach" and why in f.saw for f in sight.findings)
+        if not closed:          # that it is closed was told for etcd
+            yield _of_api(fault)
+        return
+    own = session.cluster.network.plugin == "none"
+    found = list(judge.of_nodes(session.answering(session.cluster.nodes), sight.nodes, own=own))
+    session.waits_for_cni = tuple(f.host for f in found if f.check == judge.CNI)
+    yield from found
+
+
+def _of_api(fault: KubewrightError) -> Finding:
+    words = "; ".join([fault.message, *fault.details])
+    check = "rights" if isinstance(fault, ApiFault) and fault.status in (401, 403) else "api"
+    return Finding(check, "", "unseen" if judge.is_unseen(fault) else "error",
+                   words if words.startswith("API: ") else f"API: {words}", fault.hint)
+
+
+def _asked(ask: Callable[[Session, Kube], Iterable[Finding]]) -> Callable[[Session, Sight], Iterable[Finding]]:
+    """Make a question of one to the API, which is asked only where the API was seen: that it was not is told once."""
+
+    def asked(session: Session, sight: Sight) -> Iterable[Finding]:
+        if sight.nodes is None:
+            return []
+        try:
+            return list(ask(session, session.kube()))
+        except KubewrightError as fault:
+            return [_of_api(fault)]
+
+    return asked
+
+
+def _leases(session: Session, client: Kube) -> Iterator[Finding]:
+    """See that leases are renewed: the cluster's own writes, every few seconds, so none of ours is needed."""
+    first = last = judge.renewals(client.get(LEASES).get("items", ()))
+    end = time.monotonic() + RENEWED
+    while True:
+        renewed = judge.alive(first, last, time.time())
+        if set(judge.LEADERS) <= renewed or time.monotonic() >= end:
+            return judge.of_leases(renewed)
+        time.sleep(AGAIN)
+        last = judge.renewals(client.get(LEASES).get("items", ()))
+
+
+def _addons(session: Session, client: Kube) -> Iterator[Finding]:
+    """Ask for what runs in the cluster for everybody: DNS, metrics, and what the API servers hand on to them."""
+    if set(session.answering(session.cluster.nodes)) <= set(session.waits_for_cni):
+        return      # nothing can run yet: that is one cause, and told of the nodes
+    missing = any(host.name in session.unreachable for host in session.cluster.nodes)
+    for item in session.the_plan.desired.objects:
+        kind = item.body["kind"]
+        if kind not in ("Deployment", "APIService"):
+            continue
+        body = client.find(object_path(item.body))
+        if body is None:
+            reason = f"{item.body['metadata']['name']}: there is no such {kind}"
+        else:
+            reason = judge.of_deployment(body, missing=missing) if kind == "Deployment" else judge.of_apiservice(body)
+        if reason:
+            yield Finding("addons", "", "error", reason, "")
+
+
+def _pods(session: Session, client: Kube) -> Iterator[Finding]:
+    """See that no Pod waits for a sandbox that its host refuses to make; events are asked for only where one waits."""
+    waiting = judge.waiting_pods(client.get("/api/v1/pods?fieldSelector=status.phase%3DPending").get("items", ()))
+    waiting = {uid: host for uid, host in waiting.items() if host not in session.unreachable}
+    if waiting:
+        refused = client.get("/api/v1/events?fieldSelector=reason%3DFailedCreatePodSandBox").get("items", ())
+        yield from judge.of_pods(waiting, refused)
+
+
+OF_HOSTS: tuple[Question, ...] = (
+    Question("hosts", "on each host every unit runs with its inputs and answers, and a node reaches Services", _hosts),
+)
+# Before the first restart these are asked alone: see orchestrate/run/may_begin.py.
+SERVING: tuple[Question, ...] = (
+    Question("etcd", "the members are one cluster of exactly the inventory's, with one agreed leader", _members),
+    Question("alarms", "etcd has no alarm", _alarms),
+    Question("nodes", "the API answers and every node is Ready", _nodes),
+    Question("leases", "writes go through, and a controller-manager and a scheduler lead", _asked(_leases)),
+)
+OF_CLUSTER: tuple[Question, ...] = (
+    *SERVING,
+    Question("room", "etcd has room", _room),
+    Question("vip", "exactly one host holds the VIP", _vip),
+    Question("addons", "what we run in the cluster is available", _asked(_addons)),
+    Question("pods", "no Pod waits for a host that cannot start it", _asked(_pods)),
+)
+QUESTIONS: tuple[Question, ...] = (*OF_HOSTS, *OF_CLUSTER)

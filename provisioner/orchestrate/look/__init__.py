@@ -1,0 +1,1 @@
+"""What `status`, `certs` and `trust` tell; nothing is changed."""

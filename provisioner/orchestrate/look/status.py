@@ -1,0 +1,140 @@
+"""What `status` and `ready` tell: asked from the machines each time, nothing remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from provisioner.model.cluster import Role
+from provisioner.model.etcd import EtcdStatus
+from provisioner.operate import health as judge
+from provisioner.operate import kube
+from provisioner.operate.checks.finding import Finding
+from provisioner.orchestrate.gates import health
+from provisioner.orchestrate.lock import cluster_lock
+from provisioner.orchestrate.plan.survey import read_certificates, survey
+from provisioner.orchestrate.session.phase import counted
+from provisioner.orchestrate.session.session import Session
+
+
+@dataclass
+class HostStatus:
+    """One row: `-` where the host has no such thing, `?` where it could not be seen."""
+
+    host: str
+    roles: str
+    version: str = "?"
+    api: str = "-"
+    etcd: str = "-"
+    kubelet: str = "-"
+    certs_days: int | None = None
+    drift: int | None = None
+    units_down: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Status:
+    """The cluster as it is now; healthy means that nothing stands under `attention`.
+
+    `findings` are what the lines of `attention` and `warnings` were made from. `built` is whether there is a cluster
+    yet; where there is none, nothing else was asked. `vip_holder` names all hosts that have the VIP, `-` where the
+    cluster has no VIP. `lock` says which run holds the cluster's lock; a run at work is no fault of the cluster.
+    """
+
+    cluster: str
+    kubernetes: str
+    api: str
+    vip_holder: str
+    quorum: str
+    hosts: list[HostStatus]
+    attention: list[str]
+    seconds: float
+    lock: str = ""
+    warnings: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    built: bool = True
+
+    @property
+    def healthy(self) -> bool:
+        return not self.attention
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the status as plain values."""
+        return {"healthy": self.healthy, **asdict(self)}
+
+
+def look(session: Session) -> Status:
+    """Ask every host and the API; raises Unreachable only when no host answers SSH."""
+    began = time.monotonic()
+    plan = survey(session, partial=True)
+    cluster = session.cluster
+    rows = {h.name: HostStatus(h.name, " ".join(_short(r) for r in Role if r in h.roles)) for h in cluster.machines}
+    found = [judge.failed("reach", host, fault) for host, fault in session.unreachable.items()]
+    built = not plan.bootstrap or any(h.name in session.unreachable for h in cluster.etcd_hosts)
+    sight = health.Sight()
+    if built:
+        found += _differences(session, rows)
+        sight = health.look(session, health.QUESTIONS)
+        _fill(session, rows, sight)
+    else:
+        found.append(Finding("built", "", "error", "not built yet", "kubewright up"))
+    found += sight.findings
+    members = [h.name for h in cluster.etcd_hosts]
+    return Status(
+        cluster.cluster, cluster.kubernetes, cluster.api_endpoint, _holders(session, sight),
+        judge.quorum(members, sight.members) if built else "-", list(rows.values()),
+        health.lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
+        cluster_lock.line(session), health.lines(f for f in found if f.severity == "warning"), found, built)
+
+
+def _short(role: Role) -> str:
+    return {Role.CONTROL_PLANE: "cp", Role.LOAD_BALANCER: "lb"}.get(role, str(role))
+
+
+def _differences(session: Session, rows: Mapping[str, HostStatus]) -> list[Finding]:
+    """Fill in what each host differs in from the inventory, and tell what `up` would put right."""
+    plan = session.the_plan
+    now = time.time()
+    for (host, _), seen in read_certificates(session).items():
+        days, least = int((seen.not_after - now) // 86400), rows[host].certs_days
+        rows[host].certs_days = days if least is None else min(days, least)
+    found = []
+    for name in session.observed:
+        drift = rows[name].drift = sum(1 for c in plan.changes if c.host == name and c.kind != "unit")
+        if drift:
+            found.append(Finding("drift", name, "error", f"{counted(drift, 'difference')} from the inventory",
+                                 "kubewright plan"))
+    found += [Finding("in-service", name, "error", f"left out of service in the HAProxy of {', '.join(hosts)}",
+                      "kubewright up") for name, hosts in plan.drained_servers.items()]
+    return found + [Finding("member-data", m.host, "error", m.saw, "kubewright plan") for m in plan.lost]
+
+
+def _fill(session: Session, rows: Mapping[str, HostStatus], sight: health.Sight) -> None:
+    """Fill in what was seen of each host: `?` where it was not."""
+    for name, down in sight.down.items():
+        rows[name].units_down = down
+    for host in session.cluster.control_planes:
+        rows[host.name].api = {True: "ok", False: "down", None: "?"}[sight.api.get(host.name)]
+    for host in session.cluster.etcd_hosts:
+        seen = sight.members.get(host.name)
+        if isinstance(seen, EtcdStatus):
+            rows[host.name].etcd = f"{'leader' if seen.is_leader else 'member'} {seen.db_size / 1e6:.1f} MB"
+        else:
+            rows[host.name].etcd = "?" if seen is None or judge.is_unseen(seen) else "down"
+    for host in session.cluster.nodes:
+        row, node = rows[host.name], (sight.nodes or {}).get(host.name)
+        if sight.nodes is None:
+            row.kubelet = "?"
+        else:
+            row.kubelet = "absent" if node is None else "Ready" if kube.is_ready(node) else "NotReady"
+        row.version = node["status"]["nodeInfo"]["kubeletVersion"].lstrip("v") if node else "?"
+
+
+def _holders(session: Session, sight: health.Sight) -> str:
+    if session.cluster.api.vip is None:
+        return "-"
+    if sight.holders is None:
+        return "?"
+    return ", ".join(sight.holders) or "no host seen"

@@ -1,0 +1,1 @@
+"""From an inventory to a plan that a person has agreed to."""

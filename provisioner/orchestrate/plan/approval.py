@@ -1,0 +1,62 @@
+"""What a person agreed to before a run: changes of the inventory that need a word, or one saved plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.errors import UsageFault
+from provisioner.model.inventory import Inventory
+from provisioner.model.plan import Plan
+from provisioner.model.plan_document import PlanDocument
+from provisioner.orchestrate.plan import applied, saved
+from provisioner.orchestrate.session.session import Session
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """Rules that `--allow` named, and the plan that was shown, if it was saved."""
+
+    allowed: tuple[str, ...] = ()
+    file: Path | None = None
+    plan: PlanDocument | None = None
+
+    @classmethod
+    def before(cls, inventory: Inventory, file: Path | None, allow: Sequence[str]) -> Agreed:
+        """Read and judge what can be judged without any host.
+
+        Raises UsageFault, PlanStale for a plan that was made from something else, RefusedForSafety for a change of the
+        inventory that a live cluster cannot be given, or not without `--allow`.
+        """
+        applied.known_flags(allow)
+        if file is None:
+            agreed = cls(tuple(allow))
+        elif allow:
+            raise UsageFault("--allow and --plan: what was allowed is in the plan already",
+                             hint=f"kubewright plan {' '.join(f'--allow {a}' for a in allow)} --out {file}")
+        else:
+            plan = saved.read(file, inventory)
+            agreed = cls(plan.allowed, file, plan)
+        applied.need_flags(inventory, applied.judge_here(inventory), agreed.allowed)
+        return agreed
+
+    def hold(self, session: Session, plan: Plan) -> Plan:
+        """Return the plan if it is what was agreed to, else raise RefusedForSafety or PlanStale; nothing is changed.
+
+        What the rules say about changes that go on is told as events.
+        """
+        plan = applied.judge_hosts(session, plan)
+        applied.need_flags(session.inventory, plan.verdicts, self.allowed)
+        for verdict in plan.verdicts:
+            session.tell("diagnostic", message=str(verdict), data=verdict.to_json())
+        return self._same(plan)
+
+    def hold_generated(self, plan: Plan) -> Plan:
+        """Return the plan that was made anew with the first CAs if it has the same changes for the same reasons."""
+        return self._same(plan, generated=True)
+
+    def _same(self, plan: Plan, *, generated: bool = False) -> Plan:
+        if self.plan is not None and self.file is not None:
+            saved.refuse_moved(self.file, self.plan, plan, generated=generated)
+        return plan

@@ -1,0 +1,88 @@
+"""Members that have lost what made them members: seen in every survey, refused before anything is changed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from provisioner.decide import members
+from provisioner.decide.members import Command, MemberData
+from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.model.desired import Desired, Unit
+from provisioner.model.etcd import EtcdStatus
+from provisioner.model.plan import Change, LostMember, Plan
+from provisioner.operate import etcd
+from provisioner.orchestrate.plan import owner
+from provisioner.orchestrate.session.session import Session
+
+UNIT = Unit(path="etcd.service", phase="etcd")
+
+
+def look(session: Session, desired: Desired) -> tuple[LostMember, ...]:
+    """Return the members of a founded cluster that cannot be started as they are, with what mends each.
+
+    The members are asked who they are only where one has no data or does not run.
+    """
+    data = {m.name: _data(session, m.name) for m in desired.members if m.name in session.observed}
+    if all(seen.state == members.THERE and _runs(session, host) for host, seen in data.items()):
+        return ()
+    answers = _answers(session, [m.name for m in desired.members if m.name not in session.unreachable])
+    # What answers has taken part, whatever we make of its log.
+    data |= {host: MemberData(members.THERE) for host, seen in data.items()
+             if host in answers and seen.state == members.EMPTY}
+    listed = next((answer.members for answer in answers.values() if answer.leader_id), None)
+    healthy = next((host for host, answer in answers.items() if answer.leader_id), "")
+    found = members.judge(desired.members, data, listed, len(answers))
+    return tuple(LostMember(f.host, f.saw, tuple(_typed(session, f.host, healthy, c) for c in f.cure)) for f in found)
+
+
+def _data(session: Session, host: str) -> MemberData:
+    seen = session.observed[host]
+    return MemberData(seen.state(owner.MEMBER.kind, owner.MEMBER.path),
+                      str(seen.extra(owner.MEMBER.kind, owner.MEMBER.path).get("member", "")))
+
+
+def _runs(session: Session, host: str) -> bool:
+    return session.observed[host].state(UNIT.kind, UNIT.path).startswith("active ")
+
+
+def _answers(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus]:
+    answers = {}
+    for host in hosts:
+        try:
+            answers[host] = etcd.status(session.etcd_access(host))
+        except KubewrightError:
+            continue        # why a member does not answer is for the gates and `status` to tell
+    return answers
+
+
+def _typed(session: Session, own: str, healthy: str, command: Command) -> str:
+    """Return a command as it is pasted here, so that root runs it on its host."""
+    host = healthy if command.elsewhere else own
+    if session.cluster.lab:
+        return shlex.join(["kubewright", "-i", str(session.inventory.path), "lab", "exec", host, "--", *command.words])
+    ssh = session.cluster.ssh_of(host)
+    way = [*(["-p", str(ssh.port)] if ssh.port != 22 else []), *(["-J", ssh.jump] if ssh.jump else []),
+           *(["-i", str(key)] if (key := session.inventory.ssh_key_of(host)) else [])]
+    root = ["sudo", "-n"] if ssh.become == "sudo" and ssh.user != "root" else []
+    return shlex.join(["ssh", *way, f"{ssh.user}@{session.cluster.machine(host).address}", *root, *command.words])
+
+
+def without_starts(changes: Sequence[Change], lost: Sequence[LostMember]) -> tuple[Change, ...]:
+    """Return the changes without the starts of members that will not be started."""
+    hosts = {member.host for member in lost}
+    return tuple(c for c in changes if not (c.host in hosts and (c.kind, c.path) == (UNIT.kind, UNIT.path)))
+
+
+def refuse(plan: Plan) -> None:
+    """Raise RefusedForSafety where a member has lost its data: it would have to join, not to start."""
+    if not plan.lost:
+        return
+    several = [f"{member.host}: {member.saw}" for member in plan.lost]
+    details = several if len(several) > 1 else []
+    for member in (m for m in plan.lost if m.cure):
+        details += [f"to give {member.host} its place again, one after the other:", *(f"  {c}" for c in member.cure)]
+    raise RefusedForSafety(
+        several[0] if len(several) == 1 else f"{len(several)} etcd members cannot be started",
+        details=["the other members keep serving; nothing was changed", *details], code="etcd-member-lost",
+        hint="kubewright up    (after these)" if any(m.cure for m in plan.lost) else "kubewright status")

@@ -1,0 +1,282 @@
+"""Look whether every machine is fit, tell everything at once, and refuse before the first change.
+
+What `observe` answers anyway is judged in every run; hosts are asked for more (`inspect`) only where something is to
+be changed, so a second `up` pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from provisioner.converge import login
+from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.desired import Artifact, File, Symlink
+from provisioner.model.inspection import Inspection
+from provisioner.model.plan import Plan
+from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
+from provisioner.operate.checks import machine, occupied, past, table
+from provisioner.operate.checks.finding import Finding, Group, HostSeen, Seen, grouped
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.session.session import Session
+from provisioner.parallel import ask_all
+from provisioner.transport import remote
+from provisioner.transport.connection import Connection
+from provisioner.transport.faults import FORBIDDEN
+from provisioner.transport.pool import raise_all
+from provisioner.transport.tunnel import require_forwarding
+
+MIB = 1 << 20
+T = TypeVar("T")
+UNASKED = "-"                   # the word for a question that nobody was asked: it is not ok
+
+
+@dataclass(frozen=True)
+class Report:
+    """What all checks found; fit means that no finding is an error.
+
+    `answered` says how many hosts each check could be asked of, `beside` what no host's finding is: why there is no
+    plan. Faults of hosts, not their findings, decide the exit code where there is nothing else.
+    """
+
+    hosts: int
+    findings: tuple[Finding, ...]
+    answered: Mapping[str, int]
+    skipped: frozenset[str] = field(default_factory=frozenset)
+    faults: Mapping[str, KubewrightError] = field(default_factory=dict)
+    beside: KubewrightError | None = None
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity == "warning")
+
+    def result(self, check: str) -> tuple[str, tuple[str, ...]]:
+        """Return the worst word for one check, and the hosts that it is about.
+
+        It is ok, warning, error, skipped, or `-` where nobody could be asked.
+        """
+        if check in self.skipped:
+            return "skipped", ()
+        for word, findings in (("error", self.errors), ("warning", self.warnings)):
+            hosts = tuple(dict.fromkeys(f.host for f in findings if f.check == check))
+            if hosts:
+                return word, hosts
+        return ("ok" if self.answered[check] else UNASKED), ()
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the report as plain values."""
+        checks = [{"name": c.name, "doc": c.doc, "result": self.result(c.name)[0], "asked": self.answered[c.name]}
+                  for c in table.CHECKS]
+        return {"fit": not self.errors and self.beside is None, "hosts": self.hosts, "checks": checks,
+                "findings": [f.to_json() for f in self.findings]}
+
+    @property
+    def exit_code(self) -> int:
+        """Return how a command ends that has found this; 0 where every host is fit."""
+        fault = self._fault("")
+        return fault.exit_code if fault else 0
+
+    def refuse(self, hint: str = "kubewright check") -> None:
+        """Raise every error of every host, those of one cause in one line.
+
+        It is PreflightRefused, Unreachable where no host lets us in at all, LockHeld where runs at work are all that is
+        in the way.
+        """
+        fault = self._fault(hint)
+        if fault:
+            raise fault
+
+    def _fault(self, hint: str) -> KubewrightError | None:
+        if not self.errors:
+            return self.beside
+        hosts = {f.host for f in self.errors}
+        details = [line for group in grouped(self.errors) for line in lines(group)]
+        if self.beside is not None:
+            details.append(self.beside.message)
+        kind: type[KubewrightError] = PreflightRefused
+        if {f.check for f in self.errors} == {"idle"}:
+            kind = LockHeld
+        elif len(self.faults) == self.hosts and all(isinstance(f, Unreachable) for f in self.faults.values()):
+            kind = Unreachable
+        return kind(f"{len(hosts)} of {self.hosts} hosts {'is' if len(hosts) == 1 else 'are'} not fit; "
+                    "nothing was changed anywhere", details=details, hint=hint)
+
+
+def lines(group: Group) -> Iterable[str]:
+    """Return one cause as people read it: who, which check, what was seen; then how to cure it."""
+    yield f"{', '.join(group.hosts)}: {group.check}: {group.saw}"
+    yield from (f"    {cure}" for cure in group.cures)
+
+
+def known_checks(names: Collection[str]) -> None:
+    """Refuse names that no check has: a misspelt one would skip nothing, in silence."""
+    unknown = sorted(set(names) - set(table.SKIPPABLE))
+    if unknown:
+        raise UsageFault(f"there is no check {', '.join(unknown)} that can be skipped",
+                         details=[f"can be skipped: {' '.join(table.SKIPPABLE)}"], hint="kubewright check --help")
+
+
+def look(session: Session, skip: Collection[str] = ()) -> Report:
+    """Run every check on every host and return all that was found; reads only.
+
+    What fails on one host is a finding of that host, and hides nothing of the others.
+    """
+    faults = _meet(session)
+    plan, beside = (None, None) if faults or _report(session).errors else _plan(session)
+    asked, failed = _ask_all(session, skip)
+    return _report(session, skip, {**faults, **failed}, asked, plan, beside or _unreadable(session))
+
+
+def _unreadable(session: Session) -> KubewrightError | None:
+    """Return why the secrets that a first `up` would make could not be opened again, None where they could."""
+    try:
+        if not session.secrets.exists:
+            session.secrets.prove()
+    except KubewrightError as fault:
+        return fault
+    return None
+
+
+def _plan(session: Session) -> tuple[Plan | None, KubewrightError | None]:
+    """Return the plan, which says what is missing on each host, or why there is none that is no finding."""
+    observed = session.observed
+    try:
+        return survey(session), None
+    except KubewrightError as fault:
+        session.observed = observed
+        known = session.foreign or fault.code == FORBIDDEN      # it is a finding of its host
+        return None, None if known else fault
+
+
+def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
+    """Survey like `survey`, but raise PreflightRefused where a host is not fit; warnings are told as events.
+
+    Nothing has been changed anywhere when this raises.
+    """
+    plan = survey(session, admit=lambda: _admit(session, skip))
+    changed = dict.fromkeys(change.host for change in plan.changes)
+    report = _report(session, skip, asked=raise_all(ask(session, changed, skip)), plan=plan)
+    report.refuse()
+    for group in grouped(report.warnings) if not plan.is_empty else ():
+        session.tell("diagnostic", message="; ".join(line.strip() for line in lines(group)),
+                     data={"check": group.check, "hosts": list(group.hosts)})
+    return plan
+
+
+def _admit(session: Session, skip: Collection[str]) -> None:
+    """Refuse by facts alone, before a plan is tried; whoever is refused hears the other findings as well."""
+    if _report(session, skip).errors:
+        asked, failed = _ask_all(session, skip)
+        _report(session, skip, failed, asked).refuse()
+
+
+def _meet(session: Session) -> dict[str, KubewrightError]:
+    """Observe every host, set `session.observed` to those that answered, and return why the others did not."""
+    outcomes = remote.observe_each(session.pool, {h.name: () for h in session.cluster.machines})
+    session.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
+    return {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a host answered, what else was tried there and did not go, and how many seconds Ansible's login took."""
+
+    inspection: Inspection
+    refused: tuple[KubewrightError, ...] = ()
+    login: float = 0.0
+
+
+def ask(session: Session, hosts: Iterable[str], skip: Collection[str] = ()) -> dict[str, Asked | KubewrightError]:
+    """Ask each of these hosts for more than its facts, and try what else a run needs of its login."""
+    questions = {host: _question(session, host) for host in hosts}
+
+    def one(connection: Connection) -> Asked:
+        refused: list[KubewrightError] = []
+        # Ansible's login goes beside our question: a host has more than one processor, and the network takes its time.
+        acts: dict[str, Callable[[], Any]] = {"inspect": lambda: remote.inspect(connection, questions[connection.name])}
+        if "ansible" not in skip:
+            acts["login"] = lambda: _tried(refused, lambda: login.prove(connection.target))
+        answers = ask_all(lambda act: acts[act](), acts, workers=len(acts), name="check")
+        for port in _tunnels(session, connection.name) if "forwarding" not in skip else ():
+            _tried(refused, partial(require_forwarding, connection, port))
+        return Asked(answers["inspect"], tuple(refused), answers.get("login") or 0.0)
+
+    return session.pool.map(one, questions)
+
+
+def _ask_all(session: Session, skip: Collection[str]) -> tuple[dict[str, Asked], dict[str, KubewrightError]]:
+    """Ask every host that could be met as root, and keep every host's outcome."""
+    unfit = {f.host for f in _report(session).errors if f.check in table.REACHING}
+    outcomes = ask(session, [h for h in session.observed if h not in unfit], skip)
+    return ({n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)},
+            {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)})
+
+
+def _question(session: Session, host: str) -> dict[str, object]:
+    here, facts = session.cluster.machine(host), session.observed[host].facts
+    return {"ports": list(occupied.ports_to_ask(session.cluster)), "paths": list(occupied.PATHS),
+            "files": _files(session, host),
+            "directories": list(machine.DIRECTORIES), "pods": [str(pods) for pods in session.cluster.network.pods],
+            **past.question(session.cluster, here, facts.interface_of(here.address) or "")}
+
+
+def _files(session: Session, host: str) -> list[str]:
+    """Return the files that a run would overwrite on a host; without a plan those that others bring most often."""
+    if session.plan is None:
+        return list(occupied.FILES)
+    return [c.path for c in session.plan.changes
+            if c.host == host and c.kind in (File.kind, Symlink.kind) and c.action == "change"]
+
+
+def _tunnels(session: Session, host: str) -> tuple[int, ...]:
+    """Return the ports that are reached through the host's sshd."""
+    etcd = (ETCD_CLIENT,) if host in {h.name for h in session.cluster.etcd_hosts} else ()
+    return (*etcd, LOCAL_API) if host in {h.name for h in session.cluster.control_planes} else etcd
+
+
+def _tried(refused: list[KubewrightError], act: Callable[[], T]) -> T | None:
+    """Return what `act` returns; what it raises is kept, each sentence once."""
+    try:
+        return act()
+    except KubewrightError as fault:
+        if fault.message not in {f.message for f in refused}:
+            refused.append(fault)
+        return None
+
+
+def _report(
+    session: Session, skip: Collection[str] = (), faults: Mapping[str, KubewrightError] | None = None,
+    asked: Mapping[str, Asked] | None = None, plan: Plan | None = None,
+    beside: KubewrightError | None = None,
+) -> Report:
+    hosts = {name: _seen(session, name, (asked or {}).get(name), plan) for name in session.observed}
+    seen = Seen(session.cluster, session.artifacts, hosts, faults or {})
+    findings = tuple(table.run(seen, skip))
+    return Report(len(session.cluster.hosts), findings, table.asked(seen, findings), frozenset(skip), faults or {},
+                  beside)
+
+
+def _seen(session: Session, name: str, asked: Asked | None, plan: Plan | None) -> HostSeen:
+    observed, inspection = session.observed[name], asked.inspection if asked else None
+    return HostSeen(session.cluster.machine(name), observed.facts, observed.clock_off, inspection,
+                    missing_mib(name, observed.facts.arch, session.artifacts, inspection, plan),
+                    session.foreign.get(name), asked.refused if asked else (), asked.login if asked else 0.0)
+
+
+def missing_mib(host: str, arch: str, lock: ArtifactLock, inspection: Inspection | None, plan: Plan | None) -> int:
+    """Return how much the host still has to get: as the plan says; without one, all of the lock on a new host."""
+    if plan is not None:
+        items = [change.item for change in plan.of("stage").get(host, ())]
+        size = sum(item.size for item in items if isinstance(item, Artifact))
+    elif inspection is not None and not inspection.prepared:
+        size = sum(artifact.size for artifact in lock.for_arch(arch))
+    else:
+        size = 0
+    return -(-size // MIB)

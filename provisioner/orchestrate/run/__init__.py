@@ -1,0 +1,1 @@
+"""The verbs as lists of phases, and the engine that walks them."""

@@ -1,0 +1,86 @@
+"""What a person asked of a run; it is noted with the run, so that `resume` asks for the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from provisioner.decide.schedule import steps
+from provisioner.errors import RefusedForSafety, UsageFault
+from provisioner.model.cluster import Cluster
+from provisioner.model.plan import Plan
+from provisioner.orchestrate.session.phase import Phase, nothing
+from provisioner.orchestrate.session.session import Session
+
+
+@dataclass(frozen=True)
+class Intent:
+    """The verb and the options that decide what is done and what stops it.
+
+    `start` is the phase to begin at, `only` the hosts whose changes are made (all when empty), `without` the hosts that
+    are left out.
+    """
+
+    verb: str = "up"
+    skip: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    max_unavailable: str = "1"
+    slo: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    start: str = ""
+    only: tuple[str, ...] = ()
+    plan_file: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values, without the saved plan, which holds for one run only."""
+        return {name: list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(replace(self, plan_file=None)).items() if name != "plan_file"}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], verb: str) -> Intent:
+        """Read what `to_json` wrote, for a run by another verb."""
+        known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                                 for name, value in document.items() if name in cls.__dataclass_fields__}
+        return replace(cls(**known), verb=verb)
+
+    def fits(self, cluster: Cluster, phases: Sequence[Phase]) -> None:
+        """Raise UsageFault for hosts and phases that do not exist."""
+        unknown = [host for host in self.only if host not in cluster.hosts]
+        if unknown:
+            raise UsageFault(f"--host {', '.join(unknown)}: not in the inventory",
+                             details=[f"hosts: {' '.join(cluster.hosts)}"], hint="kubewright status")
+        names = [phase.name for phase in phases]
+        if self.start and self.start not in names:
+            raise UsageFault(f"--from {self.start}: there is no such phase", details=[f"phases: {' '.join(names)}"],
+                             hint="kubewright plan")
+
+    def narrow(self, session: Session, plan: Plan, phases: Sequence[Phase]) -> Plan:
+        """Return the plan without what was not asked for, and note in the session whether anything was taken out.
+
+        Raises RefusedForSafety where one host's changes are asked for and there is no cluster yet: its first members
+        are founded together.
+        """
+        if self.only and plan.bootstrap:
+            raise RefusedForSafety("there is no cluster yet: its first members can only be started together",
+                                   code="no-cluster", hint="kubewright up")
+        later = {phase.name for phase in self._later(phases)}
+        changes = tuple(c for c in plan.changes if c.phase in later and (not self.only or c.host in self.only))
+        objects = tuple(o for o in plan.objects if o.phase in later
+                        and (not self.only or o.identity in {f"Node {host}" for host in self.only}))
+        session.narrowed = len(changes) < len(plan.changes) or len(objects) < len(plan.objects)
+        if session.narrowed:
+            plan = replace(plan, changes=changes, objects=objects)
+            plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
+        session.plan = plan
+        return plan
+
+    def phases(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:
+        """Return the phases, those before the first one asked for with their proof only."""
+        later = self._later(phases)
+        return tuple(phase if phase in later else replace(phase, act=nothing) for phase in phases)
+
+    def _later(self, phases: Sequence[Phase]) -> Sequence[Phase]:
+        names = [phase.name for phase in phases]
+        return phases[names.index(self.start):] if self.start else phases

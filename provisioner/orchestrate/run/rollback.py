@@ -1,0 +1,94 @@
+"""Going back by hand: a plan made of what a host kept, done phase by phase as `up` does, with the same proofs.
+
+An API server leaves service while it is changed, members go only while all others are well, and the prober watches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from provisioner.decide import way_back
+from provisioner.decide.schedule import steps
+from provisioner.errors import RefusedForSafety, UsageFault
+from provisioner.model.desired import HostDesired
+from provisioner.model.generations import Kept
+from provisioner.model.plan import Plan
+from provisioner.orchestrate.phases import load_balancer
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.run.verbs import UP
+from provisioner.orchestrate.session.phase import Phase
+from provisioner.orchestrate.session.session import Session
+from provisioner.transport import remote
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to go back from: a run or one step, all that it changed or one component of it. Default: the newest run."""
+
+    component: str = ""
+    run: str = ""
+    step: str = ""
+
+
+def look(session: Session, host: str, wish: Wish) -> Plan:
+    """Return the plan that takes `host` back; reads only, and leaves the plan of the inventory behind.
+
+    From here on every host counts as it is: its own list says what its units read, and no change of the inventory that
+    was not applied yet is wanted. Other hosts may be out of reach. Raises UsageFault where nothing is kept of what is
+    asked for, RefusedForSafety where the way back would lead to nothing that ever ran. API servers that a killed run
+    left out of service stay in the plan: this run must not end with what it put back still drained.
+    """
+    plan = survey(session, partial=True)
+    if host in session.unreachable:
+        raise session.unreachable[host]
+    if plan.bootstrap:
+        raise RefusedForSafety(f"{host}: going back: there is no cluster yet, so nothing ran before",
+                               code="no-way-back", hint="kubewright up")
+    desired = plan.desired.hosts[host]
+    rows = _chosen(host, remote.kept(session.pool.connection(host)), desired, wish)
+    back = way_back.of_rows(rows, desired, session.observed[host])
+    if not back.changes:
+        raise RefusedForSafety(f"{host}: going back from {_names(rows)}: {back.why_not}", code="no-way-back",
+                               details=["nothing was changed"], hint=f"kubewright runs show {rows[0].run}")
+    session.rolled_back |= set(plan.desired.hosts)
+    session.go_on = _again(host, wish, rows)
+    plan = replace(plan, changes=way_back.in_phases(back), objects=(), verdicts=(), strangers=())
+    session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
+    return session.plan
+
+
+def phases(plan: Plan) -> tuple[Phase, ...]:
+    """Return the phases of `up` that the way back leads through; each proves the one host that it changes."""
+    wanted = {change.phase for change in plan.changes} | ({load_balancer.NAME} if plan.drained_servers else set())
+    return tuple(Phase(p.name, p.doc, p.act) for p in UP if p.name in wanted)
+
+
+def _chosen(host: str, kept: list[Kept], desired: HostDesired, wish: Wish) -> list[Kept]:
+    """Return the rows that are asked for; UsageFault names what there is instead."""
+    if wish.component:
+        there = way_back.components(desired)
+        kept = way_back.of_component(wish.component, kept, desired)
+        if not kept and wish.component not in there:
+            raise UsageFault(f"{host} has no component {wish.component}", details=[f"components: {' '.join(there)}"],
+                             hint=f"kubewright rollback {host} --component {next(iter(there), 'kubelet')}")
+    run = wish.run or ("" if wish.step else way_back.newest_run(kept))
+    rows = [row for row in kept if (row.step == wish.step if wish.step else way_back.of_run(row, run))]
+    if not rows:
+        raise UsageFault(f"{host} keeps nothing from before {wish.step or run or 'any run'}",
+                         details=[f"kept: {_names(kept)}" if kept else "nothing of ours was changed there",
+                                  "of each path what was there before its last change is kept"],
+                         code="nothing-kept", hint="kubewright runs list")
+    return rows
+
+
+def _again(host: str, wish: Wish, rows: Sequence[Kept]) -> str:
+    """Return the command that goes on with this way back; it names the run, for the newest may be an older one then."""
+    component = f" --component {wish.component}" if wish.component else ""
+    return f"kubewright rollback {host}{component} " + (f"--step {wish.step}" if wish.step else f"--run {rows[0].run}")
+
+
+def _names(rows: list[Kept]) -> str:
+    """Return the runs that rows are of, newest first; of those that went back, the steps."""
+    newest = sorted(rows, key=lambda row: -row.saved)
+    return " ".join(dict.fromkeys(row.step if row.step.endswith(way_back.BACK) else row.run for row in newest))

@@ -1,0 +1,48 @@
+"""The verbs: each a tuple of phases, one a line. The list is the architecture; nothing else knows the order."""
+
+from __future__ import annotations
+
+from provisioner.orchestrate.gates import node_states, proofs
+from provisioner.orchestrate.phases import control_plane, converge, etcd, load_balancer, objects, stage, verify
+from provisioner.orchestrate.session.phase import Phase
+from provisioner.orchestrate.session.session import Session
+
+
+def _holds(name: str) -> Phase:
+    """Return a phase that applies the changes called `name` and proves them by the host's own probes."""
+    return Phase(name, _DOCS[name], converge.phase(name), lambda session: proofs.phase_holds(session, name))
+
+
+def _network_holds(session: Session) -> None:
+    proofs.phase_holds(session, "network")
+    if session.cluster.network.plugin != "none":
+        node_states.nodes_are_ready(session)
+
+
+_DOCS = {
+    "runtime": "containerd and the images of ours",
+    "node": "kubelet and kube-proxy",
+}
+
+UP: tuple[Phase, ...] = (
+    Phase("prepare", "packages, users and kernel settings, by Ansible's own modules", converge.prepare),
+    Phase("stage", "binaries and images, streamed to the hosts that lack them", stage.stage),
+    Phase("pki", "certificates, keys and kubeconfigs", converge.phase("pki")),
+    _holds("runtime"),
+    Phase("etcd", "the members, gated on one agreed leader", etcd.change_members, etcd.gate),
+    Phase("load-balancer", "HAProxy on every host, keepalived where the VIP may be", load_balancer.change_balancers,
+          lambda session: proofs.phase_holds(session, "load-balancer")),
+    Phase("control-plane", "kube-apiserver, gated on /readyz direct, through HAProxy and at the VIP",
+          control_plane.change_servers, control_plane.gate),
+    Phase("controllers", "kube-controller-manager and kube-scheduler", converge.phase("controllers"),
+          lambda session: proofs.phase_holds(session, "controllers")),
+    Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted),
+    _holds("node"),
+    Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds),
+    Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available),
+    Phase("verify", "labels and taints of nodes; every unit, the VIP, DNS and every node once more",
+          verify.mark_nodes, verify.prove_and_record),
+)
+
+# Nothing to change: only the proof.
+VERIFY: tuple[Phase, ...] = UP[-1:]

@@ -1,0 +1,98 @@
+"""Carry a batch of changes to its hosts: bundles, one Ansible run, and what each host answered."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+
+from provisioner.converge import bundle, runner
+from provisioner.converge.results import HostResult
+from provisioner.errors import KubewrightError
+from provisioner.model.desired import Certificate, File
+from provisioner.model.events import Emit, Event
+from provisioner.model.plan import Change
+from provisioner.operate import pki
+from provisioner.orchestrate.session import degraded, rundir, telling
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn.reattach import carried
+from provisioner.transport.pool import gather
+
+Changes = Mapping[str, Sequence[Change]]
+"""A batch: host -> its changes, in the order in which they are made."""
+
+
+def apply_batch(session: Session, step: str, changes: Changes) -> None:
+    """Write the bundles, let Ansible carry them, and raise one error that holds every host's fault.
+
+    The bundles hold secrets: they are removed as soon as the hosts have answered.
+    """
+    directory = session.run_dir / rundir.BUNDLES / step
+    step_id = f"{session.run_id}.{step}"
+    session.written |= set(changes)
+    session.proved.clear()
+    try:
+        bundle.write_bundles(directory, changes, session.secrets.resolve, mint(session), lambda host: step_id,
+                             origin=session.origin, epoch=session.epoch)
+        session.in_flight |= dict.fromkeys(changes, step_id)
+        results = carried(session, list(changes), lambda hosts: runner.apply(
+            session.inventory, directory, hosts, run_dir=session.run_dir,
+            emit=_answers(session, step, {h: changes[h] for h in hosts})))
+        telling.of_results(session, changes, results)
+        if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
+            session.forget_credentials()        # what let us in until now may be among them
+        raise_faults(session, results)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _answers(session: Session, step: str, changes: Changes) -> Emit:
+    """Return what takes the hosts' outcomes of a step: they are told with its name, and nothing is in flight there."""
+    tell = telling.begun(session, step.partition(".")[0], changes, step)
+
+    def take(event: Event) -> None:
+        if event.type == "host-done":
+            session.in_flight.pop(event.host, None)
+        tell(event)
+
+    return take
+
+
+def open_secrets(session: Session) -> None:
+    """Open every secret that the plan's changes are made with, before the first of them is made.
+
+    So a key of ours that opens none is told while nothing is half done. An inventory without secrets will make them,
+    and it is proved that they could be opened again.
+    """
+    plan = session.the_plan
+    items = [c.item for c in plan.changes] + [o.object.certificate for o in plan.objects if o.object]
+    cas = {item.ca for item in items if isinstance(item, Certificate)}
+    names = {item.secret.name for item in items if isinstance(item, File) and item.secret}
+    if any(o.phase == "access" for o in plan.objects):
+        cas.add("cluster")      # for the certificate that lets us in before anybody is
+    if not session.secrets.exists:
+        session.secrets.prove()
+        return
+    try:
+        for ca in sorted(cas):
+            session.secrets.ca(ca)
+        for name in sorted(names):
+            session.secrets.resolve(name)
+    except KubewrightError as fault:
+        fault.details = (*fault.details, "nothing was changed")
+        raise
+
+
+def mint(session: Session) -> bundle.Mint:
+    """Return what issues the certificates of a batch, with this inventory's CAs."""
+    def issue(item: Certificate) -> tuple[bytes, bytes]:
+        pair = pki.issue(item, session.secrets.ca(item.ca))
+        return pair.certificate, pair.key
+
+    return issue
+
+
+def raise_faults(session: Session, results: Mapping[str, HostResult]) -> None:
+    """Raise one error that holds every host's fault, unless the run may go on without those hosts."""
+    faults = {host: fault for host, result in results.items() if (fault := result.fault())}
+    if faults and not degraded.give_up(session, faults):
+        raise next(iter(faults.values())) if len(faults) == 1 else gather(faults, total=len(results))

@@ -1,0 +1,1 @@
+"""Availability, measured from the hosts while a run changes the cluster."""

@@ -1,0 +1,250 @@
+"""Measure, from the hosts themselves, whether the cluster serves while it is changed.
+
+Which series there are is `composed`; they are made and timed on the hosts (transport/sampling.py), summed up in
+measure.py, and judged against a budget at the run's safe points.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from provisioner.compile import pki as table
+from provisioner.compile.context import CLUSTER_DOMAIN
+from provisioner.compile.objects import PROBER_NAMESPACE
+from provisioner.decide.availability import Tally
+from provisioner.decide.batches import INTERRUPTING, interrupts
+from provisioner.errors import GateFailed, KubewrightError
+from provisioner.model.availability import Availability, Batch, Budget
+from provisioner.model.cluster import Cluster
+from provisioner.model.desired import KubeObject
+from provisioner.model.plan import Plan
+from provisioner.model.ports import LOCAL_API
+from provisioner.operate import etcd, kube, ledger
+from provisioner.orchestrate.session.session import Session
+from provisioner.report import availability as report
+from provisioner.transport.sampling import DURATION, Sampling, Series
+
+# Attempts a second of each series from each of its hosts; of a watch, the events that it should deliver.
+RATES = {"vip": 10.0, "read": 2.0, "write": 2.0, "update": 2.0, "watch": 2.0, "service": 2.0, "local": 2.0, "dns": 2.0}
+TIMEOUT = 5.0               # seconds; an attempt that takes longer has failed
+TOKEN_LIFE = 2 * DURATION   # a channel begins with a token that is younger than DURATION, and lasts DURATION
+STARTING = 15.0             # seconds in which the first host must have told something
+UNSEEN = 15.0               # seconds without a word of the host that asks the API, after which no budget is kept
+
+
+def composed(cluster: Cluster, hosts: Sequence[str], bearer: str, run: str) -> dict[str, list[Series]]:
+    """Return the series for each of `hosts`: what one worker (else the first) asks the API, and what each asks itself.
+
+    `vip` asks only the API server for its version, so it shows connections; `read`, `write`, `update` and `watch` need
+    etcd too; `local` is the host's own way to the API, `service` a node's way through kube-proxy, `dns` cluster DNS.
+    """
+    api, front = f"https://{cluster.api_endpoint}", _front(cluster, hosts)
+    keys, beat = f"{api}{ledger.KEYS}", f"{api}{ledger.KEYS}/{ledger.BEAT}"
+    found: dict[str, list[Series]] = {host: [
+        _request("local", f"https://127.0.0.1:{LOCAL_API}/version", bearer)] for host in hosts}
+    found[front] += [
+        _request("vip", f"{api}/version", bearer),
+        _request("read", beat, bearer),
+        _request("write", keys, bearer, "POST", ledger.key(run, "{n}"), status=[201], first=0),
+        _request("update", beat, bearer, "PATCH", json.dumps({"data": {"number": "{n}"}}), first=0,
+                 content="application/merge-patch+json"),
+        {**_request("watch", f"{keys}?watch=1&fieldSelector=metadata.name%3D{ledger.BEAT}", bearer), "kind": "stream"}]
+    nodes = [h.name for h in cluster.nodes if h.name in found]
+    if front in nodes:
+        found[front].append(_request("service", f"https://{cluster.kubernetes_service_ip}/version", bearer))
+    for host in nodes if cluster.network.plugin != "none" else ():
+        found[host].append({"name": "dns", "kind": "dns", "server": cluster.dns_ip,
+                            "query": f"kubernetes.default.svc.{CLUSTER_DOMAIN}",
+                            "answer": cluster.kubernetes_service_ip})
+    return {host: [_scheduled(one, n / len(series)) for n, one in enumerate(series)] for host, series in found.items()}
+
+
+def _front(cluster: Cluster, hosts: Sequence[str]) -> str:
+    workers = [h.name for h in cluster.workers if h.name in hosts]
+    return next(iter([*workers, *hosts]))
+
+
+def _request(name: str, url: str, bearer: str, method: str = "GET", body: str | None = None, *,
+             content: str = "application/json", **more: Any) -> Series:
+    headers = {"Authorization": f"Bearer {bearer}", "Accept": "application/json"}
+    sent = {} if body is None else {"body": body, "method": method}
+    return {"name": name, "kind": "http", "url": url, "ca": table.CA,
+            "headers": headers | ({"Content-Type": content} if sent else {}), **sent, **more}
+
+
+def _scheduled(one: Series, phase: float) -> Series:
+    return {**one, "rate": RATES[str(one["name"])], "timeout": TIMEOUT, "phase": phase}
+
+
+class Prober:
+    """One measurement of a cluster, from `start` to `stop`; `objects` are applied first where the prober has no name.
+
+    The prober's own trouble never looks like the cluster's: what it cannot see is `not_seen`.
+    """
+
+    def __init__(self, session: Session, budget: Budget, objects: Sequence[KubeObject] = ()) -> None:
+        self._session, self._budget, self._objects = session, budget, objects
+        self._hosts = [h.name for h in session.cluster.machines
+                       if (h.roles or h in session.cluster.etcd_hosts) and h.name not in session.unreachable]
+        self._tally = Tally(RATES)
+        self._lock = threading.Lock()
+        self._bearer, self._bearer_since = "", 0.0
+        self._began = self._began_at = 0.0      # by the monotonic clock, and in seconds since 1970
+        self._channels: dict[tuple[str, int], float] = {}
+        self._term: int | None = None
+        self._sampling = Sampling(session.pool, self._hosts, self._compose, self._take)
+
+    def start(self) -> None:
+        """Become somebody in the cluster and begin; KubewrightError when nothing at all can be seen."""
+        client = self._session.kube()
+        try:
+            self._take_token(client)
+        except kube.ApiFault as fault:
+            if fault.status != 404:
+                raise
+            if not self._objects:
+                raise GateFailed("the cluster does not know the prober yet", hint="kubewright up",
+                                 code="prober-unknown") from fault
+            for item in self._objects:
+                client.apply(item.body)
+            self._take_token(client)
+        ledger.prepare(client)
+        self._term = self._raft_term()
+        self._began, self._began_at = time.monotonic(), time.time()
+        self._sampling.start(STARTING)
+        if not self._sampling.seen:
+            self._sampling.stop()
+            raise GateFailed("no host measures", details=list(self._sampling.faults.values()), code="prober-blind")
+
+    def look(self) -> Availability:
+        """Return what was seen until now; lost writes are known only in the end."""
+        with self._lock:
+            series, timeline = self._tally.results(), self._tally.timeline()
+            writes = len(self._tally.acknowledged.get("write", ()))
+        not_seen = {host: round(seconds, 1) for host, seconds in self._sampling.not_seen.items() if seconds >= 0.05}
+        faults = {host: why for host, why in self._sampling.faults.items() if host in not_seen}
+        return Availability(round(time.monotonic() - self._began, 1), series, writes, not_seen=not_seen, faults=faults,
+                            began=round(self._began_at, 3), timeline=timeline)
+
+    def check(self) -> None:
+        """Raise GateFailed when the budget is spent, or nobody could tell."""
+        self.judge(self.look())
+
+    def judge(self, seen: Availability) -> None:
+        """Raise GateFailed, with what was seen, when it is beyond the budget, or too little was seen to say so."""
+        spent = self._budget.spent(seen)
+        if spent:
+            raise GateFailed(f"the prober's budget is spent: {'; '.join(spent)}", details=report.details(seen),
+                             hint="kubewright status", code="slo-spent")
+        front = _front(self._session.cluster, self._hosts)
+        unseen = self._sampling.longest_unseen[front]
+        if self._budget.is_given and unseen > UNSEEN:
+            why = self._sampling.faults.get(front, f"{front}: no word")
+            raise GateFailed(
+                f"a budget is given and cannot be measured: nothing was heard of {front} for {unseen:.0f} s",
+                details=[why, f"{front} asks the API for all; what was seen is within the budget"],
+                hint="kubewright status", code="slo-not-measured")
+
+    def stop(self, *, verify: bool = True) -> Availability:
+        """End, look for every acknowledged write in the cluster, and remove them; `verify` off leaves this out."""
+        seconds = round(time.monotonic() - self._began, 1)
+        self._sampling.stop()
+        lost = self._lost() if verify else None
+        term = self._raft_term() if verify else None
+        changes = None if term is None or self._term is None else term - self._term
+        return replace(self.look(), seconds=seconds, lost=lost, leader_changes=changes)
+
+    def _lost(self) -> int | None:
+        try:
+            client = self._session.fresh_kube()
+            stored = ledger.stored(client, self._session.run_id)
+            ledger.remove(client, self._session.run_id)
+        except KubewrightError as fault:
+            self._session.tell("diagnostic", message=f"prober: the ledger was not read to its end: {fault.message}")
+            return None
+        return len(self._tally.acknowledged.get("write", set()) - stored)
+
+    def _raft_term(self) -> int | None:
+        """Return etcd's raft term, which grows with each election, from the first member that answers."""
+        for host in self._session.answering(self._session.cluster.etcd_hosts):
+            try:
+                return etcd.status(self._session.etcd_access(host)).raft_term
+            except KubewrightError:
+                continue
+        return None
+
+    def _take(self, batch: Batch) -> None:
+        with self._lock:
+            since = time.monotonic() - self._began - batch.until    # when the channel began, told as its host tells it
+            began = self._channels.setdefault((batch.host, batch.channel), round(max(0.0, since), 3))
+            self._tally.add(batch, began)
+
+    def _compose(self, host: str) -> Sequence[Series]:
+        with self._lock:
+            if time.monotonic() - self._bearer_since > DURATION:
+                self._take_token(self._session.fresh_kube())
+            return composed(self._session.cluster, self._hosts, self._bearer, self._session.run_id)[host]
+
+    def _take_token(self, client: kube.Kube) -> None:
+        self._bearer = ledger.token(client, int(TOKEN_LIFE))
+        self._bearer_since = time.monotonic()
+
+
+def is_needed(plan: Plan) -> bool:
+    """Say whether the plan takes away something that serves now: a restart or reload on a cluster that lives."""
+    return not plan.bootstrap and any(interrupts([c]) for c in plan.changes if c.phase in INTERRUPTING)
+
+
+@contextmanager
+def during(session: Session, budget: Budget) -> Iterator[None]:
+    """Measure while a run restarts something, and tell the result; with a budget, stop the run when it is spent.
+
+    Without a budget nothing that happens to the prober ends a run. With one, a run that cannot be measured does not
+    begin: GateFailed.
+    """
+    if not is_needed(session.the_plan):
+        yield
+        return
+    own = [o for o in session.the_plan.desired.objects if _is_ours(o)]
+    prober = Prober(session, budget, own)
+    try:
+        prober.start()
+    except KubewrightError as fault:
+        if budget.is_given:
+            raise GateFailed(f"a budget is given and cannot be measured: {fault.message}", details=fault.details,
+                             hint="kubewright status", code="slo-not-measured") from fault
+        session.tell("diagnostic", message=f"prober: not seen: {fault.message}")
+        yield
+        return
+    if budget.is_given:
+        session.safe_points.append(prober.check)
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(session, prober.stop(verify=False), budget)
+        raise
+    except BaseException:
+        tell(session, prober.stop(), budget)
+        raise
+    seen = prober.stop()
+    tell(session, seen, budget)
+    if budget.is_given:
+        prober.judge(seen)
+
+
+def tell(session: Session, seen: Availability, budget: Budget) -> None:
+    """Tell the result as an event: good when nothing failed, was lost or went beyond the budget."""
+    good = not seen.failures and not budget.spent(seen)
+    session.tell("availability", status="ok" if good else "failed", seconds=seen.seconds,
+                 message=report.headline(seen), data={**seen.to_json(), "details": report.details(seen)})
+
+
+def _is_ours(item: KubeObject) -> bool:
+    metadata = item.body["metadata"]
+    return PROBER_NAMESPACE in (metadata["name"], metadata.get("namespace"))

@@ -1,0 +1,332 @@
+"""Preflight in a run: everything of every host at once, nothing changed, and nothing asked that is not needed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from provisioner.cli import main as command
+from provisioner.converge import login
+from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, RefusedForSafety, UsageFault
+from provisioner.model.inspection import Disk, Inspection, Listener
+from provisioner.model.observed import HostObserved
+from provisioner.orchestrate.plan import preflight
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.session import session
+from provisioner.transport import faults, remote
+from provisioner.transport.connection import Connection
+from provisioner.transport.faults import HostFault
+from provisioner.transport.pool import Pool
+from provisioner.transport.target import targets_of
+from tests.fakes.session import World, instant
+from tests.unit.compile.compile_fixture import lock
+
+ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
+NGINX = replace(ROOM, listeners=(Listener(6443, "::", "nginx", 12, "nginx.service"),))
+FOREIGN = replace(ROOM, there=frozenset({"/var/lib/k0s"}))
+
+ASK = preflight.ask             # the fakes stand in its place
+
+
+class Asked:
+    """Answers `inspect` from a table, and remembers who was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Inspection | KubewrightError] = {}
+        self.refused: dict[str, tuple[KubewrightError, ...]] = {}
+        self.calls: list[tuple[str, ...]] = []
+
+    def ask(self, session: object, hosts: Iterable[str], skip: object) -> dict[str, Any]:
+        names = tuple(hosts)
+        if names:
+            self.calls.append(names)
+        answers = {name: self.answers.get(name, ROOM) for name in names}
+        return {name: a if isinstance(a, KubewrightError) else preflight.Asked(a, self.refused.get(name, ()))
+                for name, a in answers.items()}
+
+
+@pytest.fixture
+def asked(world: World, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    double = Asked()
+    monkeypatch.setattr(preflight, "ask", double.ask)
+
+    def observe_each(pool: object, items: Any) -> dict[str, Any]:
+        up = {n: i for n, i in items.items() if not world.hosts.hosts[n].down}
+        gone = {n: HostFault(n, "connecting", "no route", code="no-route") for n in items if n not in up}
+        return {**world.hosts.observe(pool, up), **gone}
+
+    monkeypatch.setattr(remote, "observe_each", observe_each)
+    return double
+
+
+def run(world: World, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the command with this world's session in the place of a real one."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(session, "open_session", lambda inventory, emit, *, run: world.session(emit, run=run))
+    return command.main(["-i", str(world.inventory.path), *words])
+
+
+def states(world: World) -> dict[str, dict[tuple[str, str], str]]:
+    return {name: dict(host.states) for name, host in world.hosts.hosts.items()}
+
+
+def test_up_refuses_with_every_finding_of_every_host_and_changes_nothing(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.answers = {"cp1": NGINX, "cp2": NGINX, "w2": FOREIGN}
+    before = states(world)
+    assert run(world, monkeypatch, "up", "--yes") == 11
+    assert capsys.readouterr().err.splitlines() == [
+        "error: 3 of 5 hosts are not fit; nothing was changed anywhere",
+        "cp1, cp2: ports: port 6443, which kube-apiserver needs, is in use by nginx (nginx.service)",
+        "    on cp1, cp2: systemctl disable --now nginx.service",
+        "w2: cluster: k0s is there (/var/lib/k0s); it is left alone",
+        "    take another machine, or on w2, if nobody needs it any more: k0s reset",
+        f"hint: kubewright -i {world.inventory.path} check"]
+    assert (states(world), world.hosts.log, world.api.log) == (before, [], [])
+    assert not world.inventory.secrets_dir.exists(), "not even secrets were made"
+
+
+def test_what_facts_refuse_is_told_together_with_what_only_an_inspection_sees(world: World, asked: Asked) -> None:
+    host = world.hosts.hosts["w1"]
+    host.facts = replace(host.facts, arch="arm64")     # compile could make no plan from this
+    asked.answers = {"cp1": NGINX}
+    with world.session() as one, pytest.raises(PreflightRefused) as caught:
+        preflight.fit_survey(one)
+    assert [d.partition(",")[0] for d in caught.value.details if not d.startswith(" ")] == [
+        "w1: arch: the machine is arm64; artifacts.lock pins amd64", "cp1: ports: port 6443"]
+    assert world.hosts.log == []
+
+
+def test_a_first_run_asks_every_host_once(world: World, asked: Asked) -> None:
+    with world.session() as one:
+        plan = preflight.fit_survey(one)
+    assert not plan.is_empty
+    assert asked.calls == [("cp1", "cp2", "cp3", "w1", "w2")]
+
+
+def test_a_second_run_asks_no_host_for_more_than_it_does_anyway(built: World, asked: Asked) -> None:
+    with built.session() as one:
+        assert preflight.fit_survey(one).is_empty
+    assert asked.calls == []
+
+
+def test_only_hosts_that_are_to_be_changed_are_asked(built: World, asked: Asked) -> None:
+    del built.hosts.hosts["w2"].states["file", "/var/lib/kubelet/config.yaml"]
+    with built.session() as one:
+        preflight.fit_survey(one)
+    assert asked.calls == [("w2",)]
+
+
+def test_a_skipped_check_lets_up_go_on(world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    asked.answers = {"cp1": NGINX}
+    assert run(world, monkeypatch, "up", "--yes", "--skip", "ports") == 0
+    assert world.hosts.log
+
+
+def test_warnings_are_told_and_do_not_stop_a_run(world: World, asked: Asked) -> None:
+    asked.answers = {"w1": replace(ROOM, swap="on /dev/sda2"), "w2": replace(ROOM, swap="on /dev/sda2")}
+    with world.session() as one:
+        preflight.fit_survey(one)
+    assert [(e.type, e.message) for e in world.events] == [(
+        "diagnostic", "w1, w2: swap: swap is on (/dev/sda2); `up` turns it off; "
+        "on w1, w2: take it out of /etc/fstab, else it is back after a boot")]
+
+
+def test_check_tells_hosts_that_do_not_answer_beside_the_findings_of_the_others(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    world.hosts.hosts["cp3"].down = True
+    asked.answers = {"cp1": NGINX}
+    assert run(world, monkeypatch, "check") == 11
+    out, err = capsys.readouterr()
+    rows = {line.split()[0]: " ".join(line.split()[1:4]) for line in out.splitlines()}
+    assert (rows["ssh"], rows["os"], rows["ports"]) == ("error cp3 we", "ok 4 of", "error cp1 nobody")
+    assert "cp3: ssh: no route" in err and "cp1: ports: port 6443" in err
+    assert world.hosts.log == []
+
+
+def test_check_of_fit_hosts_is_0_and_says_so(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, monkeypatch, "check", "--skip", "swap") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "All 5 hosts are fit."
+    assert any(line.split()[:3] == ["swap", "skipped", "-"] for line in out.splitlines())
+    assert err == ""
+
+
+def test_check_as_json_holds_every_finding_with_host_fact_and_cure(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.answers = {"cp1": NGINX}
+    assert run(world, monkeypatch, "-o", "json", "check") == 11
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema_version"], document["fit"], document["hosts"]) == (1, False, 5)
+    assert {c["name"]: c["result"] for c in document["checks"]}["ports"] == "error"
+    assert document["findings"] == [{
+        "check": "ports", "host": "cp1", "severity": "error", "cure": "on cp1: systemctl disable --now nginx.service",
+        "saw": "port 6443, which kube-apiserver needs, is in use by nginx (nginx.service)"}]
+
+
+def test_a_misspelt_check_is_refused_before_any_host_is_asked(world: World, asked: Asked) -> None:
+    with pytest.raises(UsageFault, match="no check prots"):
+        preflight.known_checks(["os", "prots"])
+    assert asked.calls == []
+
+
+def told(world: World, monkeypatch: pytest.MonkeyPatch, **faults: KubewrightError) -> None:
+    """Let these hosts answer with faults, the others as they are."""
+    real = remote.observe_each
+    monkeypatch.setattr(remote, "observe_each", lambda pool, items: {
+        **real(pool, {n: i for n, i in items.items() if n not in faults}),
+        **{n: f for n, f in faults.items() if n in items}})
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split() for line in text.splitlines()}
+
+
+def test_a_step_that_still_runs_is_told_beside_what_the_others_have(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    told(world, monkeypatch, cp1=LockHeld("cp1: observing: step x still runs after 120 s", code="host-busy"))
+    assert run(world, monkeypatch, "check") == 14
+    asked.answers = {"cp2": NGINX}
+    assert run(world, monkeypatch, "check") == 11
+    err = capsys.readouterr().err
+    assert "cp1: idle: observing: step x still runs after 120 s" in err and "cp2: ports: port 6443" in err
+
+
+@pytest.mark.parametrize("fault", [
+    HostFault("cp1", "applier observe", "the login of root only says: go away", code="login-only-says"),
+    KubewrightError("cp1: applier observe: exit 1: applier: torn", code="applier-failed"),
+    KubewrightError("cp1: this is a bug: KeyError: 'x'")])
+def test_whatever_fails_on_one_host_is_its_finding_and_hides_no_other(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        fault: KubewrightError) -> None:
+    told(world, monkeypatch, cp1=fault)
+    asked.answers = {"cp2": NGINX, "w1": KubewrightError("w1: applier inspect: exit 1: applier: odd", code="x")}
+    assert run(world, monkeypatch, "check") == 11
+    out, err = capsys.readouterr()
+    assert rows_of(out)["ssh"][1:4] == ["error", "cp1,", "w1"]
+    assert [line.partition(": ")[0] for line in err.splitlines() if ": ssh: " in line or ": ports: " in line] == [
+        "cp1", "w1", "cp2"]
+    assert "hint: " not in err, "the command that would tell more is this one"
+
+
+@pytest.mark.parametrize("verb", [["plan"], ["up", "--yes"]])
+def test_a_login_that_only_says_something_is_12_with_its_words_and_its_cure_in_every_verb(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        verb: list[str]) -> None:
+    told(world, monkeypatch, w1=HostFault("w1", "applier observe", "the login of root only says: take debian",
+                                          code="login-only-says", hint="in cluster.yaml: ssh.user: debian"))
+    assert run(world, monkeypatch, *verb) == 12
+    err = capsys.readouterr().err
+    assert "w1: applier observe: the login of root only says: take debian" in err
+    assert "in cluster.yaml: ssh.user: debian" in err
+    assert world.hosts.log == []
+
+
+def test_a_question_that_nobody_was_asked_is_not_answered_and_nobody_reachable_is_12(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for host in world.hosts.hosts.values():
+        host.down = True
+    assert run(world, monkeypatch, "check") == 12
+    rows = rows_of(capsys.readouterr().out)
+    assert {tuple(row[1:5]) for name, row in rows.items() if name not in ("CHECK", "ssh")} == {("-", "0", "of", "5")}
+    assert run(world, monkeypatch, "-o", "json", "check") == 12
+    document = json.loads(capsys.readouterr().out)
+    assert {(c["result"], c["asked"]) for c in document["checks"] if c["name"] != "ssh"} == {("-", 0)}
+    assert document["fit"] is False
+
+
+def test_what_does_not_go_beside_the_questions_is_a_finding_of_that_host(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.refused = {"cp1": (faults.forwarding_fault("cp1"),),
+                     "w1": (HostFault("w1", "x", "others may read the key", code="ansible-login", hint="chmod 600 k"),)}
+    assert run(world, monkeypatch, "check") == 11
+    out, err = capsys.readouterr()
+    assert (rows_of(out)["forwarding"][1:3], rows_of(out)["ansible"][1:3]) == (["error", "cp1"], ["error", "w1"])
+    assert "cp1: forwarding: sshd forbids forwarding" in err and "    chmod 600 k" in err
+    assert run(world, monkeypatch, "up", "--yes") == 11
+    assert world.hosts.log == [], "found before the first change"
+
+
+def test_the_way_through_sshd_is_tried_where_etcd_and_the_api_are_and_ansible_s_login_everywhere(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, object]] = []
+
+    def forwarding(connection: Any, port: int) -> None:
+        tried.append((connection.name, port))
+        if connection.name == "cp2":
+            raise faults.forwarding_fault("cp2")
+
+    def ansible(target: Any) -> None:
+        tried.append((target.name, "ssh"))
+        raise HostFault(target.name, "x", "no", code="ansible-login")
+
+    monkeypatch.setattr(preflight, "require_forwarding", forwarding)
+    monkeypatch.setattr(login, "prove", ansible)
+    monkeypatch.setattr(remote, "inspect", lambda connection, question: ROOM)
+    monkeypatch.setattr(Connection, "open", lambda self, patient=False: None)
+    with world.session() as one:
+        one.observed = {name: HostObserved(name, host.facts, {}) for name, host in world.hosts.hosts.items()}
+        one.pool = Pool(targets_of(world.inventory))
+        answers = ASK(one, ["cp2", "w1"])
+        assert sorted(tried, key=str) == [("cp2", "ssh"), ("cp2", 2379), ("cp2", 7443), ("w1", "ssh")]
+        tried.clear()
+        assert not isinstance(ASK(one, ["w1"], ["ansible"])["w1"], KubewrightError)
+        assert tried == [], "what is skipped is not tried"
+    codes = {host: [f.code for f in a.refused] for host, a in answers.items() if isinstance(a, preflight.Asked)}
+    assert codes == {"cp2": ["ansible-login", "forwarding-forbidden"], "w1": ["ansible-login"]}
+
+
+def test_why_there_is_no_plan_is_told_after_the_findings(
+        built: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.answers = {"cp2": NGINX}
+
+    def refused(session: object) -> None:
+        raise RefusedForSafety("the cluster on these hosts has another CA", code="foreign-ca")
+
+    monkeypatch.setattr(preflight, "survey", refused)
+    assert run(built, monkeypatch, "check") == 11
+    out, err = capsys.readouterr()
+    assert rows_of(out)["ports"][1:3] == ["error", "cp2"]
+    assert "cp2: ports: " in err and "another CA" in err
+    asked.answers = {}
+    assert run(built, monkeypatch, "check") == 15
+    assert "fit" not in capsys.readouterr().out
+
+
+def test_missing_bytes_are_the_plans_and_without_one_the_whole_lock_on_a_new_host(world: World, asked: Asked) -> None:
+    with world.session() as one:
+        plan = preflight.fit_survey(one)
+    total = sum(a.size for a in lock().artifacts)
+    assert preflight.missing_mib("w1", "amd64", lock(), ROOM, plan) == 1, "the fixture's artifacts are tiny"
+    assert preflight.missing_mib("w1", "amd64", lock(), ROOM, None) == -(-total // preflight.MIB)
+    assert preflight.missing_mib("w1", "amd64", lock(), replace(ROOM, prepared=True), None) == 0
+
+
+def test_a_run_asks_whose_the_files_are_that_it_would_overwrite(built: World) -> None:
+    built.hosts.hosts["w1"].edit("/etc/haproxy/haproxy.cfg", "file sha256:of-others 0644 root:root", "frontend mine")
+    with built.session() as one:
+        assert "/etc/haproxy/haproxy.cfg" in preflight._files(one, "w1"), "without a plan, what others bring most often"
+        survey(one)
+        assert preflight._files(one, "w1") == ["/etc/haproxy/haproxy.cfg"]
+        assert preflight._files(one, "w2") == []
+
+
+def test_up_overwrites_no_file_of_others_unless_that_is_skipped(
+        built: World, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "/etc/haproxy/haproxy.cfg"
+    theirs = "file sha256:of-others 0644 root:root"
+    built.hosts.hosts["w1"].edit(place, theirs, "frontend mine")
+    asked.answers = {"w1": replace(ROOM, others={place: "somebody put it there"})}
+    assert run(built, monkeypatch, "up", "--yes") == 11
+    assert (built.hosts.log, built.hosts.hosts["w1"].states["file", place]) == ([], theirs)
+    assert run(built, monkeypatch, "up", "--yes", "--skip", "files") == 0
+    assert built.hosts.hosts["w1"].states["file", place] != theirs
