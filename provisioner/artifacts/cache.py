@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from provisioner.errors import KubewrightError
+from provisioner.files import sync_directory, write_whole
 
 _LOCK_DEADLINE = 7200.0
 _LOCK_POLL = 0.2
@@ -88,7 +89,7 @@ class Cache:
                                       code="artifact-bad", details=[f"expected sha256 {expect}",
                                                                     f"found    sha256 {stored.sha256}"])
             copy.replace(self.path(stored.sha256))
-            _sync_directory(final_dir)
+            sync_directory(final_dir)
         finally:
             copy.unlink(missing_ok=True)
         return stored
@@ -105,7 +106,7 @@ class Cache:
     def remember(self, key: str, files: Mapping[str, Stored], about: Mapping[str, str]) -> None:
         """Write down what a build gave; `about` is for people who look."""
         text = json.dumps({"about": dict(about), "files": {n: asdict(f) for n, f in files.items()}}, indent=1)
-        write_atomic(self._directory("index") / f"{key}.json", text + "\n")
+        write_whole(self._directory("index") / f"{key}.json", text + "\n", 0o644)
 
     @contextlib.contextmanager
     def locked(self, key: str, waiting: Callable[[float], None]) -> Iterator[Path]:
@@ -148,27 +149,3 @@ def sha256_of(path: Path) -> str:
     """Return the file's digest as hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a text file so that a reader sees the old one or the new one, also after a crash."""
-    descriptor, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    copy = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fchmod(handle.fileno(), mode)
-            os.fsync(handle.fileno())
-        copy.replace(path)
-        _sync_directory(path.parent)
-    finally:
-        copy.unlink(missing_ok=True)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

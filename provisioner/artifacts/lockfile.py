@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from provisioner.artifacts.cache import write_atomic
 from provisioner.artifacts.catalogue import ARCHES, Digest, FileName, Version
 from provisioner.errors import InventoryRefused
+from provisioner.files import write_whole
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 
 _HEADER = """\
@@ -79,7 +79,7 @@ def write_lock(path: Path, lock: ArtifactLock) -> None:
     order = sorted(lock.artifacts, key=lambda a: (ARCHES.index(a.arch), a.component, a.name))
     entries = [{k: v for k, v in asdict(a).items() if v != ""} for a in order]
     text = yaml.safe_dump({"version": 1, "artifacts": entries}, sort_keys=False, width=120)
-    write_atomic(path, _HEADER + text)
+    write_whole(path, _HEADER + text, 0o644)
 
 
 def _refuse_doubles(path: Path, entries: list[_Entry]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from provisioner.errors import KubewrightError
+from provisioner.files import write_whole
 from provisioner.model.desired import Certificate, Directory, File, Item, Symlink, Sysctl, Unit, User
 from provisioner.model.plan import Change
 from provisioner.model.run import Origin
@@ -38,7 +38,7 @@ def write_bundles(
         request = {"step": step_of(host), "timeout": timeout, "check": False, "epoch": epoch,
                    "origin": (origin or Origin()).to_json(),
                    "changes": [change_request(c, resolve, mint) for c in changes]}
-        _write(bundle_path(directory, host), request)
+        write_whole(bundle_path(directory, host), json.dumps(request))
 
 
 def bundle_path(directory: Path, host: str) -> Path:
@@ -96,7 +96,7 @@ def write_prepare(directory: Path, changes_by_host: Mapping[str, Sequence[Change
     """Write `HOST.prepare.json` for every host: the lists that playbooks/prepare.yml works through."""
     _private(directory)
     for host, changes in changes_by_host.items():
-        _write(directory / f"{host}.prepare.json", prepare_vars(changes))
+        write_whole(directory / f"{host}.prepare.json", json.dumps(prepare_vars(changes)))
 
 
 def prepare_vars(changes: Iterable[Change]) -> dict[str, Any]:
@@ -118,15 +118,3 @@ def _private(directory: Path) -> None:
         if not place.is_dir():
             place.mkdir(mode=0o700, exist_ok=True)
     directory.chmod(0o700)
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """Create the file 0600 from its first moment and rename it, so that no reader meets half of it."""
-    temp = path.with_name(f".{path.name}.part")
-    temp.unlink(missing_ok=True)
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temp.replace(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.errors import InventoryRefused, LockHeld
+from provisioner.files import write_whole
 from provisioner.model.cluster import Cluster
 
 STATE_ROOT = Path("/var/lib/kubewright-lab")
@@ -94,17 +95,9 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 
 def write_file(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write `text` so that a reader, also after a crash, sees the old file or the new one, never a part."""
+    """Write `text` whole or not at all, and the directory where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(handle, "w") as stream:
-        os.fchmod(handle, mode)
-        stream.write(text)
-        stream.flush()
-        os.fsync(handle)
-    temporary.replace(path)
+    write_whole(path, text, mode)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import secrets as random
 import shlex
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from provisioner.errors import InventoryRefused, RefusedForSafety
+from provisioner.files import write_whole
 from provisioner.model.operators import user_names
 from provisioner.model.secret import SecretRef
 from provisioner.operate import pki
@@ -69,13 +69,14 @@ class SecretStore:
         values = {_KEY_OF_CA[name]: pair.key for name, pair in cas.items()}
         values |= {"sa.key": signing.key, "encryption-config": _encryption_config()}
         for file, ca in PUBLIC_FILES.items():
-            _write(self._directory / file, cas[ca].certificate, 0o644)
-        _write(self._directory / "sa.pub", signing.certificate, 0o644)
+            write_whole(self._directory / file, cas[ca].certificate, 0o644)
+        write_whole(self._directory / "sa.pub", signing.certificate, 0o644)
         index = {}
         for name, value in values.items():
-            _write(self._directory / f"{name}.age", _encrypt(value, recipients), 0o600)
+            write_whole(self._directory / f"{name}.age", _encrypt(value, recipients))
             index[name] = _index_entry(value)
-        _write(self._directory / "index.json", json.dumps({"version": 1, "secrets": index}, indent=1).encode(), 0o644)
+        known = json.dumps({"version": 1, "secrets": index}, indent=1)
+        write_whole(self._directory / "index.json", known, 0o644)
 
     def prove(self) -> None:
         """See that a key of ours opens what will be encrypted to the operators; writes nothing.
@@ -219,19 +220,3 @@ def _encryption_config() -> bytes:
         "resources": [{"resources": ["secrets"], "providers": [
             {"secretbox": {"keys": [{"name": "key1", "secret": key}]}}, {"identity": {}}]}],
     }, indent=1).encode() + b"\n"
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file so that it is whole or absent, with its mode from creation."""
-    temporary = path.with_name(f".{path.name}.{random.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)        # the name too: hosts are about to be given what only these files can renew
-    finally:
-        os.close(parent)

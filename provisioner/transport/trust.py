@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from provisioner.files import write_whole
 from provisioner.transport import faults, hostkeys
 from provisioner.transport.login import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, Gateway, Timely
 from provisioner.transport.target import Hop, Target
@@ -98,14 +98,4 @@ def pin(file: Path, keys: Iterable[HostKey], *, replace: bool = False) -> None:
 def _write(file: Path, text: str) -> None:
     file = Path(os.path.realpath(file))     # a link to a file that several inventories share stays one
     file.parent.mkdir(parents=True, exist_ok=True)
-    fd, temp = tempfile.mkstemp(dir=file.parent, prefix=".known_hosts-")
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as out:
-            os.fchmod(out.fileno(), 0o644)      # public keys: the file is committed beside cluster.yaml
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(temp).replace(file)
-    except OSError:
-        Path(temp).unlink(missing_ok=True)
-        raise
+    write_whole(file, text, 0o644)      # public keys: the file is committed beside cluster.yaml

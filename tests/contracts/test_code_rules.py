@@ -165,3 +165,11 @@ def test_every_public_name_says_what_it_is_for() -> None:
                     and ast.get_docstring(node) is None:
                 missing.append(f"{shown(path)}: {node.name}")
     assert missing == []
+
+
+def test_files_are_written_whole_by_one_function() -> None:
+    """Whoever syncs a file by itself has a reason: it is shipped alone, or it copies a stream of gigabytes."""
+    reasons = {"files.py", "lab/launch.py", "artifacts/cache.py"}
+    found = {shown(path) for path in SOURCES if layer(path) != "applier" for node in ast.walk(tree(path))
+             if isinstance(node, ast.Attribute) and node.attr == "fsync"}
+    assert found <= reasons

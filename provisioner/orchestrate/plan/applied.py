@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from provisioner.artifacts.cache import write_atomic
 from provisioner.compile import rules, taking_back
 from provisioner.errors import KubewrightError, RefusedForSafety, UsageFault
+from provisioner.files import write_whole
 from provisioner.model.applied import HOST_PATH, Applied, NotApplied, from_text
 from provisioner.model.desired import File
 from provisioner.model.inventory import Inventory
@@ -151,4 +151,4 @@ def keep(inventory: Inventory, applied: Applied) -> None:
     file, text = inventory.applied_path, applied.to_text()
     if file.is_file() and file.read_text(encoding="utf-8", errors="replace") == text:
         return
-    write_atomic(file, text, 0o600)
+    write_whole(file, text)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from provisioner.artifacts.cache import write_atomic
 from provisioner.errors import UsageFault
+from provisioner.files import write_whole
 
 
 def check(file: Path, what: str) -> None:
@@ -38,6 +38,6 @@ def write(file: Path, text: str, what: str) -> None:
     Raises UsageFault, which says that `what` could not be written there.
     """
     try:
-        write_atomic(file, text, 0o600)
+        write_whole(file, text)
     except OSError as fault:
         raise UsageFault(f"{file}: writing {what}: {fault.strerror}") from None

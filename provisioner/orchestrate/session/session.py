@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import pki as table
 from provisioner.decide.batches import Limit
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.files import write_whole
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.desired import Certificate
@@ -254,10 +254,7 @@ class Session:
         files = self._credential_files(name)
         files[0].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path, value in zip(files, (ca, cert, key), strict=True):
-            path.unlink(missing_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(value)
+            write_whole(path, value)
         return files
 
     def _credential_files(self, name: str) -> Files:

@@ -75,7 +75,7 @@ def test_a_run_that_is_done_says_what_was_not_recorded(
     assert "not recorded here" in ended.out
 
 
-@pytest.mark.parametrize(("module", "name"), [(bundle, "_write"), (applied, "write_atomic")])
+@pytest.mark.parametrize(("module", "name"), [(bundle, "write_whole"), (applied, "write_whole")])
 def test_what_a_run_keeps_for_itself_meets_a_full_disk_as_no_bug_of_ours(
         built: World, run: Run, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
     drift(built)
@@ -92,7 +92,7 @@ def test_what_a_run_keeps_for_itself_meets_a_full_disk_as_no_bug_of_ours(
 def test_secrets_that_cannot_be_written_are_begun_anew(
         world: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(secrets, "_write", full)
+        patch.setattr(secrets, "write_whole", full)
         ended = run("up", "--yes")
     assert (ended.code, "No space left on device" in ended.err, world.hosts.log) == (64, True, [])
     assert run("up", "--yes").code == 0
