@@ -53,6 +53,43 @@ def reset(obj: Context, hosts: tuple[str, ...], yes: bool) -> None:
     lifecycle.reset(obj.inventory, _say, hosts)
 
 
+@lab.command("snapshot")
+@click.argument("name", required=False)
+@click.option("--remove", is_flag=True, help="Delete the snapshot of that name.")
+@click.pass_obj
+def snapshot(obj: Context, name: str | None, remove: bool) -> None:
+    """Keep what the nodes are now under NAME; without a NAME, list what is kept.
+
+    Running nodes lose their power for it and are booted again. `lab down` removes all snapshots.
+    """
+    from provisioner.errors import UsageFault
+    from provisioner.lab import keeping
+
+    if name and remove:
+        keeping.remove(obj.inventory, name, _say)
+    elif name:
+        keeping.snapshot(obj.inventory, name, _say)
+    elif remove:
+        raise UsageFault("lab snapshot --remove: no name given", hint="kubewright lab snapshot")
+    else:
+        _list_snapshots(obj)
+
+
+@lab.command("restore")
+@click.argument("name")
+@click.option("--old", is_flag=True, help="Also one that another version of Kubewright, or other artifacts, made.")
+@click.pass_obj
+def restore(obj: Context, name: str, old: bool) -> None:
+    """Replace all nodes by what they were in the snapshot NAME, and boot them.
+
+    What the inventory knows of the cluster (its secrets, what was last applied) comes back with them; cluster.yaml
+    stays as it is.
+    """
+    from provisioner.lab import keeping
+
+    keeping.restore(obj.inventory, name, _say, old=old)
+
+
 @lab.command("status")
 @click.pass_obj
 def status(obj: Context) -> int:
@@ -195,6 +232,23 @@ def _print_table(rows: Sequence[NodeStatus]) -> None:
         memory = f"{row.memory_mib} MiB" if row.memory_mib is not None else "-"
         click.echo(f"{row.name:<12} {row.address or '-':<15} {row.state:<9} {'ok' if row.ssh else '-':<4} "
                    f"{memory:>8}  {row.pid or '-':<8} {', '.join(row.faults) or '-'}")
+
+
+def _list_snapshots(obj: Context) -> None:
+    from provisioner.lab import keeping
+
+    rows = keeping.listed(obj.inventory)
+    if obj.wants_json:
+        obj.print_json({"lab": obj.inventory.cluster.cluster, "snapshots": [
+            {"name": kept.name, "taken": kept.taken, "nodes": list(kept.nodes), "refused": list(faults)}
+            for kept, faults in rows]})
+        return
+    for kept, faults in rows:
+        click.echo(f"{kept.name:<20} {kept.taken}  {', '.join(kept.nodes)}")
+        for fault in faults:
+            click.echo(f"  would be refused: {fault}")
+    if not rows:
+        _say("no snapshot yet: kubewright lab snapshot healthy")
 
 
 def _say(text: str) -> None:

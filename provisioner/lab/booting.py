@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from threading import Event
 
 from provisioner.errors import GateFailed
-from provisioner.lab import image, keys, network, nodes, state
+from provisioner.lab import image, keys, network, nodes, snapshots, state
 from provisioner.lab.image import Image
 from provisioner.lab.instance import Instance
 from provisioner.lab.nodes import NodeSpec
@@ -20,6 +20,9 @@ SSH_SECONDS = 120.0        # five nodes on two processors answer within 10 s; a 
 def boot(instance: Instance, inventory: Inventory, specs: Mapping[str, NodeSpec], missing: Collection[str],
          built: Image) -> None:
     """Pin every host key, boot what is missing, and wait until all nodes answer."""
+    if name := snapshots.unfinished(instance):
+        raise GateFailed(f"lab {instance.name}: booting nodes: `lab restore {name}` was killed and is not done",
+                         hint="kubewright lab up    # finishes that", code="lab-restoring")
     keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(s.address, s.port, nodes.host_key(instance, s.name))
                                           for s in specs.values()])
     state.each(missing, lambda name: nodes.boot(instance, name, _image_of(instance, name, built)), "booting")

@@ -11,6 +11,7 @@ from pathlib import Path
 from provisioner.errors import GateFailed, RefusedForSafety, UsageFault
 from provisioner.lab import (
     booting,
+    disks,
     faults,
     filters,
     image,
@@ -22,6 +23,7 @@ from provisioner.lab import (
     processes,
     repository,
     requirements,
+    snapshots,
     state,
 )
 from provisioner.lab.image import Image
@@ -71,8 +73,8 @@ def up(inventory: Inventory, say: Say) -> UpResult:
     if was_built:
         say(f"image {built.key} built in {time.monotonic() - began:.0f} s")
     with locked(instance):
-        _claim(instance, inventory, say)
-        return _bring_up(instance, inventory, built, say, began)
+        claim(instance, inventory, say)
+        return bring_up(instance, inventory, built, say, began)
 
 
 def reset(inventory: Inventory, say: Say, hosts: Collection[str] = ()) -> UpResult:
@@ -85,15 +87,17 @@ def reset(inventory: Inventory, say: Say, hosts: Collection[str] = ()) -> UpResu
     requirements.require(image_is_cached=image.find(image.current_key()) is not None)
     built, _ = image.ensure(say)
     with locked(instance):
-        _claim(instance, inventory, say)
+        claim(instance, inventory, say)
         names = tuple(hosts) or state.everything(instance)
         state.end_nodes(instance, names)
         for name in names:
             mounts.remove_tree(instance.node_dir(name))
+        snapshots.collect(instance)
         filters.remove(instance, *names)
         if not hosts:
+            snapshots.forget_unfinished(instance)
             inventory.applied_path.unlink(missing_ok=True)      # that cluster is gone: nothing is held against it
-        return _bring_up(instance, inventory, built, say, began)
+        return bring_up(instance, inventory, built, say, began)
 
 
 def down(inventory: Inventory, say: Say) -> None:
@@ -102,7 +106,7 @@ def down(inventory: Inventory, say: Say) -> None:
     requirements.require_root()
     began = time.monotonic()
     with locked(instance):
-        _refuse_strangers_instance(instance, inventory)
+        refuse_strangers_instance(instance, inventory)
         names = state.remove_all(instance)
         inventory.applied_path.unlink(missing_ok=True)
     keys.unpin(inventory.known_hosts_path, [_pin_name(inventory, host) for host in inventory.cluster.hosts])
@@ -137,7 +141,7 @@ def _row(instance: Instance, name: str, address: str, port: int, exists: bool) -
                       nodes.memory_mib(instance, name))
 
 
-def _refuse_strangers_instance(instance: Instance, inventory: Inventory) -> None:
+def refuse_strangers_instance(instance: Instance, inventory: Inventory) -> None:
     """Refuse to touch nodes that another inventory directory of the same cluster name is running."""
     owner = instance.owner()
     if not owner or owner == str(inventory.path) or not Path(owner).is_dir():
@@ -150,23 +154,27 @@ def _refuse_strangers_instance(instance: Instance, inventory: Inventory) -> None
             code="lab-other-owner")
 
 
-def _claim(instance: Instance, inventory: Inventory, say: Say) -> None:
+def claim(instance: Instance, inventory: Inventory, say: Say) -> None:
     """Take the instance for this inventory; what a dead owner left is removed, for its keys are not ours."""
-    _refuse_strangers_instance(instance, inventory)
+    refuse_strangers_instance(instance, inventory)
     owner = instance.owner()
     if owner and owner != str(inventory.path):
         say(f"removing what is left of the lab {instance.name} of {owner}")
         state.end_nodes(instance, state.everything(instance))
         for name in instance.node_names():
             mounts.remove_tree(instance.node_dir(name))
+        snapshots.remove_all(instance)
     write_file(instance.state_dir / "instance.json", json.dumps({"inventory": str(inventory.path)}))
 
 
-def _bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, began: float) -> UpResult:
+def bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, began: float) -> UpResult:
     """Network, repository, then every node that is missing; done when each lets us become root over SSH."""
     place = lab_network(inventory.cluster)
     if not network.is_complete(instance, place):
         state.end_nodes(instance, leftovers.alive(state.look(instance)))   # they hang on a network that is gone
+    if name := snapshots.unfinished(instance):
+        say(f"finishing `lab restore {name}`, which was killed")
+        snapshots.go_back(instance, inventory, snapshots.find(instance, name))
     found = state.clean(instance)
     if found:
         say(f"cleaned up after nodes that had ended: {leftovers.describe(found)}")
@@ -199,17 +207,12 @@ def _tell(result: UpResult, say: Say) -> None:
     say(f"{count} nodes answer SSH, {result.seconds:.1f} s")
 
 
-def _identity(spec: NodeSpec) -> tuple[str, str, int]:
-    """Return what a node cannot change once it was created; the image is not part of it."""
-    return spec.address, spec.user, spec.port
-
-
 def _refuse_changed(instance: Instance, running: dict[str, NodeSpec], operator: str) -> None:
     """Refuse when a running node is not what the inventory says now: only a fresh one can be."""
     faults = []
     for name, spec in running.items():
         made = nodes.read_spec(instance, name)
-        if made is None or _identity(made) != _identity(spec):
+        if made is None or nodes.identity(made) != nodes.identity(spec):
             faults.append(f"{name}: address, user or SSH port changed in the inventory since it was created")
         elif nodes.operator_of(instance, made) != operator:
             faults.append(f"{name}: it lets in another key than {Path('.kubewright') / 'id_ed25519'}")
@@ -221,8 +224,8 @@ def _refuse_changed(instance: Instance, running: dict[str, NodeSpec], operator: 
 def _can_boot_again(instance: Instance, spec: NodeSpec, operator: str) -> bool:
     """Say whether a stopped node's disk is whole and still what the inventory says; else it is made anew."""
     made = nodes.read_spec(instance, spec.name)
-    return (made is not None and _identity(made) == _identity(spec) and image.find(made.image) is not None
-            and nodes.operator_of(instance, made) == operator)
+    return (made is not None and nodes.identity(made) == nodes.identity(spec) and image.find(made.image) is not None
+            and disks.are_whole(instance, made.layers) and nodes.operator_of(instance, made) == operator)
 
 
 def _pin_name(inventory: Inventory, host: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from provisioner.errors import KubewrightError
@@ -61,11 +62,11 @@ def remove_tree(directory: Path) -> None:
             time.sleep(0.1)
 
 
-def mount_overlay(lower: Path, upper: Path, work: Path, target: Path) -> None:
-    """Mount the node's disk: its own layer over the shared image."""
-    for directory in (lower, upper, work):
+def mount_overlay(lower: Sequence[Path], upper: Path, work: Path, target: Path) -> None:
+    """Mount a node's disk: the layer that it writes to over those that it only reads, the uppermost first."""
+    for directory in (*lower, upper, work):
         if set(str(directory)) & set(":,\\"):
             raise KubewrightError(f"this machine: mounting a node's disk: {directory} has a character that overlayfs "
                                   "cannot take in a path (colon, comma or backslash)", code="lab-overlay-path")
-    run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", str(target)],
-        doing="mounting a node's disk")
+    layers = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work}"
+    run(["mount", "-t", "overlay", "overlay", "-o", layers, str(target)], doing="mounting a node's disk")

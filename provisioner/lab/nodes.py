@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from provisioner.lab import cgroups, keys, mounts, network, processes, repository
+from provisioner.errors import GateFailed
+from provisioner.lab import cgroups, disks, keys, mounts, network, processes, repository
 from provisioner.lab.image import Image
 from provisioner.lab.instance import Instance, LabNetwork, read_json, write_file
 from provisioner.lab.processes import ProcessRecord, run, start_daemon
 from provisioner.model.cluster import Cluster, Host
 
 # Overlay on overlay does not mount, and containers' images are overlays: these two lie on the machine's own disk.
-BOUND_DIRECTORIES = ("/var/lib/containerd", "/var/lib/kubelet")
+# Below each is what is never written to once no process of the node lives: a container starts from a layer of its own.
+BOUND_DIRECTORIES = {
+    "/var/lib/containerd": ("io.containerd.content.v1.content/blobs",
+                            "io.containerd.snapshotter.v1.overlayfs/snapshots"),
+    "/var/lib/kubelet": (),
+}
 # Exist on every Linux; the kubelet reads the one, fuse-overlayfs and friends open the other.
 BOUND_DEVICES = ("/dev/kmsg", "/dev/fuse")
 # So that `modprobe` in a node finds the modules of the kernel that it runs on, where that kernel has any.
@@ -26,15 +33,19 @@ SYSTEM_CALLS = "@keyring bpf @mount @privileged @raw-io @reboot @swap @clock @de
 REBOOT_CODE = 133         # systemd-nspawn(1), --keep-unit: "the container asks to be started again"
 
 
+Identity = tuple[str, str, int]       # address, user, SSH port
+
+
 @dataclass(frozen=True)
 class NodeSpec:
-    """What a node is created from; `node.json` beside its disk repeats it."""
+    """What a node is created from; `node.json` in its directory repeats it. `layers` are its disk, the newest first."""
 
     name: str
     address: str
     user: str
     port: int
     image: str
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,14 +58,6 @@ class NodePaths:
     def root(self) -> Path:
         """Return the mount point of its disk: what the node sees as /."""
         return self.directory / "root"
-
-    @property
-    def upper(self) -> Path:
-        return self.directory / "upper"
-
-    @property
-    def work(self) -> Path:
-        return self.directory / "work"
 
     @property
     def spec_file(self) -> Path:
@@ -72,17 +75,36 @@ def paths(instance: Instance, name: str) -> NodePaths:
 
 def spec_of(cluster: Cluster, host: Host, image: Image) -> NodeSpec:
     """Return what the inventory says of a node."""
-    user = host.spec.ssh.user or cluster.ssh.user
-    return NodeSpec(host.name, host.address, user, host.spec.ssh.port or cluster.ssh.port, image.key)
+    return NodeSpec(host.name, *identity_of(cluster, host), image.key)
+
+
+def identity_of(cluster: Cluster, host: Host) -> Identity:
+    """Return what the inventory says of a node that it cannot change once it was created."""
+    return host.address, host.spec.ssh.user or cluster.ssh.user, host.spec.ssh.port or cluster.ssh.port
 
 
 def read_spec(instance: Instance, name: str) -> NodeSpec | None:
     """Return what the node was created from, or None when its creation was cut off."""
     value = read_json(paths(instance, name).spec_file)
     try:
-        return NodeSpec(**value)
+        return spec_from(value)
     except TypeError:
         return None
+
+
+def spec_from(value: Mapping[str, Any]) -> NodeSpec:
+    """Return what `asdict` made of a NodeSpec as one again; raises TypeError where it is none."""
+    return NodeSpec(**{**value, "layers": tuple(value.get("layers", ()))})
+
+
+def identity(spec: NodeSpec) -> Identity:
+    """Return of a node what it cannot change; the image is not part of it."""
+    return spec.address, spec.user, spec.port
+
+
+def write_spec(instance: Instance, spec: NodeSpec) -> None:
+    """Write what the node was created from: its last act, or, with one layer more, the first of a disk that goes on."""
+    write_file(paths(instance, spec.name).spec_file, json.dumps(asdict(spec)))
 
 
 def record(instance: Instance, name: str) -> ProcessRecord | None:
@@ -117,16 +139,17 @@ def create(instance: Instance, spec: NodeSpec, image: Image, lab_network: LabNet
     """Make a node's disk and identity; a half-made one from an interrupted run is thrown away first."""
     node = paths(instance, spec.name)
     mounts.remove_tree(node.directory)
-    for directory in (node.root, node.upper, node.work, *map(node.bound, BOUND_DIRECTORIES)):
+    for directory in (node.root, *map(node.bound, BOUND_DIRECTORIES)):
         directory.mkdir(parents=True)
-        directory.chmod(0o755)      # the upper layer's mode is the mode of the node's /, whatever our umask is
-    mounts.mount_overlay(image.root, node.upper, node.work, node.root)
+        directory.chmod(0o755)
+    made = replace(spec, layers=(disks.add_layer(instance, spec.name),))
+    disks.mount(instance, made.layers, image.root, node.root)
     for path, text in identity_files(spec, lab_network).items():
         write_file(node.root / path.lstrip("/"), text)
     host_key = node.root / "etc/ssh/ssh_host_ed25519_key"
     keys.generate(host_key, spec.name)
     _authorise(node.root, spec.user, operator)
-    write_file(node.spec_file, json.dumps(asdict(spec)))
+    write_spec(instance, made)
 
 
 def identity_files(spec: NodeSpec, lab_network: LabNetwork) -> dict[str, str]:
@@ -153,22 +176,25 @@ def _authorise(root: Path, user: str, operator: str) -> None:
 
 
 def host_key(instance: Instance, name: str) -> str:
-    """Return the public half of the node's SSH host key, read from its own layer: the disk need not be mounted."""
-    return (paths(instance, name).upper / "etc/ssh/ssh_host_ed25519_key.pub").read_text().strip()
+    """Return the public half of the node's SSH host key; the disk need not be mounted."""
+    spec = read_spec(instance, name)
+    return disks.read(instance, spec.layers, "etc/ssh/ssh_host_ed25519_key.pub") if spec else ""
 
 
 def operator_of(instance: Instance, spec: NodeSpec) -> str:
     """Return the key that the node lets in."""
     home = "root" if spec.user == "root" else f"home/{spec.user}"
-    path = paths(instance, spec.name).upper / home / ".ssh/authorized_keys"
-    return path.read_text().strip() if path.exists() else ""
+    return disks.read(instance, spec.layers, f"{home}/.ssh/authorized_keys")
 
 
 def boot(instance: Instance, name: str, image: Image) -> None:
     """Start a created node that is not running; its disk is as it was left, as after a power cut."""
     node = paths(instance, name)
+    spec = read_spec(instance, name)
+    if spec is None or not disks.are_whole(instance, spec.layers):
+        raise GateFailed(f"{name}: giving it power: it has no disk", hint="kubewright lab up", code="lab-not-up")
     if not mounts.mounted_below(node.root):
-        mounts.mount_overlay(image.root, node.upper, node.work, node.root)
+        disks.mount(instance, spec.layers, image.root, node.root)
     shared = [path for path in (*BOUND_DEVICES, *BOUND_READ_ONLY) if Path(path).exists()]
     start_daemon(command_line(instance, name, shared), directory=node.directory, name="node-process",
                  netns=network.namespace_path(instance.name), cgroups=cgroups.create(instance, name),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.lab import lifecycle, mounts, network, nodes, processes, state
+from provisioner.errors import RefusedForSafety
+from provisioner.lab import keeping, lifecycle, mounts, network, nodes, processes, state
 from provisioner.lab.cgroups import hierarchies
 from provisioner.lab.instance import Instance
 from provisioner.lab.network import in_network
@@ -126,6 +127,74 @@ def test_reset_gives_fresh_nodes_with_new_host_keys(inventory: Inventory) -> Non
     assert on(inventory, "w1", "test", "-e", "/root/gone").returncode != 0
     assert inventory.known_hosts_path.read_text().splitlines()[0] == pinned.splitlines()[0]
     assert inventory.known_hosts_path.read_text() != pinned
+
+
+def put(inventory: Inventory, text: str) -> None:
+    """Write the same word to each kind of place that a node has: its disk, and a directory bound from this machine."""
+    for host in ("cp1", "w1"):
+        assert on(inventory, host, "sh", "-c", f"echo {text} | tee /root/word > /var/lib/kubelet/word").returncode == 0
+
+
+def words(inventory: Inventory) -> set[str]:
+    return {on(inventory, host, "cat", path).stdout.strip()
+            for host in ("cp1", "w1") for path in ("/root/word", "/var/lib/kubelet/word")}
+
+
+@pytest.fixture
+def kept(inventory: Inventory) -> Iterator[Inventory]:
+    """The snapshot `one` was taken, and the nodes have changed since."""
+    put(inventory, "before")
+    keeping.snapshot(inventory, "one", print)
+    assert words(inventory) == {"before"}, "running nodes run again, and are what they were"
+    put(inventory, "after")
+    yield inventory
+    lifecycle.up(inventory, print)
+    keeping.remove(inventory, "one", print)
+
+
+def test_nodes_come_back_as_they_were_in_a_snapshot(kept: Inventory) -> None:
+    for _ in range(2):
+        assert keeping.restore(kept, "one", print).booted == ("cp1", "w1")
+        assert words(kept) == {"before"}
+        put(kept, "after")
+    on(kept, "cp1", "rm", "/root/word")
+    keeping.snapshot(kept, "two", print)
+    keeping.restore(kept, "one", print)
+    assert words(kept) == {"before"}
+    keeping.restore(kept, "two", print)
+    assert words(kept) == {"", "after"}, "what was deleted stays deleted, whatever lies below"
+    keeping.remove(kept, "two", print)
+
+
+def test_a_snapshot_of_another_state_is_refused_in_words_and_no_node_is_touched(kept: Inventory) -> None:
+    before, text = pids(kept), kept.file.read_text()
+    kept.file.write_text(text.replace("10.77.0.21", "10.77.0.29"))
+    try:
+        with pytest.raises(RefusedForSafety) as refused:
+            keeping.restore(Inventory.open(kept.path), "one", print)
+    finally:
+        kept.file.write_text(text)
+    assert refused.value.details == ("w1: address, user or SSH port changed in the inventory since",)
+    assert pids(kept) == before and words(kept) == {"after"}
+
+
+@pytest.mark.parametrize(("verb", "came"), [("restore", {"before"}), ("snapshot", {"after"})])
+def test_killed_in_the_middle_the_next_up_leaves_nothing_half(kept: Inventory, verb: str, came: set[str]) -> None:
+    for delay in (0.7, 1.1, 1.5):
+        if verb == "restore":
+            put(kept, "after")
+        process = subprocess.Popen([sys.executable, "-m", "provisioner.cli.main", "-i", str(kept.path), "lab", verb,
+                                    "one"], start_new_session=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        lifecycle.up(kept, print)
+        assert words(kept) in (came, {"after"}), "all nodes are of one moment"
+    keeping.restore(kept, "one", print)
+    assert len(words(kept)) == 1
+    rests = {p.name.partition(".")[0] for p in (Instance(NAME).state_dir / "snapshots").iterdir()}
+    assert rests == {"one"}
 
 
 def test_down_leaves_nothing_and_neighbours_live(inventory: Inventory) -> None:
