@@ -48,9 +48,12 @@ class Standing:
     last: tuple[str, ...] = ()
 
 
+NOTHING_KNOWN = Standing()
+
+
 def batches(
     phase: str, changes: Mapping[str, Sequence[Change]], *, live: bool, workers: Collection[str] = (), limit: int = 1,
-    standing: Standing = Standing(),
+    standing: Standing = NOTHING_KNOWN,
 ) -> list[tuple[str, ...]]:
     """Return the hosts of a phase in batches, each gated before the next.
 

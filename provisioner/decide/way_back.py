@@ -1,13 +1,14 @@
 """What going back means for a host: decided from what it kept, never while acting.
 
-An etcd that has once run as a later minor reads its data no more as an earlier one, so that is refused; data, and the
-marks that say whether there is a cluster at all, never go back.
+An etcd goes back to an earlier minor only while another member runs that: until the last has changed, the cluster is of
+the lowest minor among its members, and writes nothing that this one could not read (so say etcd's guides of upgrades).
+Data, and the marks that say whether there is a cluster at all, never go back.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from provisioner.compile.diff import stamp_line
@@ -47,8 +48,11 @@ class Back:
 
 def of_batch(
     run: str, batch: Sequence[Change], kept: Iterable[Kept], desired: HostDesired, observed: HostObserved | None,
+    others: Collection[str] = (),
 ) -> Back:
     """Return what takes a host back from a batch: what this run changed of it and of all that its units read.
+
+    `others` are the versions that the other etcd members run.
 
     What a killed run changed before counts as well, where the unit had not read it yet when this run began: then what
     is kept is what the unit ran with.
@@ -66,7 +70,7 @@ def of_batch(
         started = observed.extra("unit", unit).get("started", {}) if observed and unit else {}
         return row.path in started and started[row.path] == stamp_line(row.was)
 
-    return _back(desired, [row for row in kept if belongs(row)], acts)
+    return _back(desired, [row for row in kept if belongs(row)], acts, others)
 
 
 def of_rows(kept: Sequence[Kept], desired: HostDesired, observed: HostObserved) -> Back:
@@ -91,7 +95,9 @@ def components(desired: HostDesired) -> list[str]:
     return list(dict.fromkeys(i.component for i in desired.items if isinstance(i, Unit)))
 
 
-def _back(desired: HostDesired, rows: Sequence[Kept], acts: Sequence[Change]) -> Back:
+def _back(
+    desired: HostDesired, rows: Sequence[Kept], acts: Sequence[Change], others: Collection[str] = (),
+) -> Back:
     rows = [row for row in rows if row.was != row.now and row.path not in _STAY]
     phases = {(item.kind, item.path): item.phase for item in desired.items}
 
@@ -105,7 +111,7 @@ def _back(desired: HostDesired, rows: Sequence[Kept], acts: Sequence[Change]) ->
         return Back(why_not="nothing that it reads was changed, or nothing of it is kept", stay=stay)
     if acts and not {c.path for c in acts if c.action != "stop"} - set(new):
         return Back(why_not=_were_not(new), stay=stay)
-    refused = _older_minor(rows) or _still_read(rows, desired, new)
+    refused = _older_minor(rows, others) or _still_read(rows, desired, new)
     if refused:
         return Back(why_not=refused, stay=stay)
     order = {(item.kind, item.path): number for number, item in enumerate(desired.items)}
@@ -158,13 +164,18 @@ def _act(desired: HostDesired, unit: Unit, action: str, expect: str) -> Change:
                   reason="what it reads was put back", expect=expect, want=unit.want(), item=replace(unit, listed=True))
 
 
-def _older_minor(rows: Iterable[Kept]) -> str:
+def _older_minor(rows: Iterable[Kept], others: Collection[str]) -> str:
     """Say why etcd's binary may not go back, or nothing."""
     for row in rows:
         now, was = _ETCD.match(row.now), _ETCD.match(row.was)
-        if now and was and Version.parse(was[1])[:2] < Version.parse(now[1])[:2]:
+        if now and was and Version.parse(was[1])[:2] < Version.parse(now[1])[:2] and not _is_run(was[1], others):
             return f"etcd {now[1]} does not go back to {was[1]}: an earlier minor cannot read a later one's data"
     return ""
+
+
+def _is_run(version: str, others: Iterable[str]) -> bool:
+    """Say whether another member runs this minor."""
+    return any(Version.parse(other)[:2] == Version.parse(version)[:2] for other in others)
 
 
 def of_run(row: Kept, run: str) -> bool:

@@ -117,30 +117,48 @@ class Act:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Hosts that change together; `phases` are those whose changes are made there, the first is the turn's own.
+
+    `guards` name what is held on a live cluster from before the first change to after the proof (decide/turns.py).
+    """
+
+    hosts: tuple[str, ...]
+    phases: tuple[str, ...]
+    guards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Stage:
     """One phase of a plan that has work: how much, on which hosts, and what it does to the units there.
 
-    Hosts of one turn go together; each turn waits for the proof of the one before.
+    Each turn waits for the proof of the one before.
     """
 
     phase: str
-    turns: tuple[tuple[str, ...], ...] = ()
+    turns: tuple[Turn, ...] = ()
     changes: int = 0
     objects: int = 0
     acts: tuple[Act, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        return tuple(host for turn in self.turns for host in turn)
+        return tuple(host for turn in self.turns for host in turn.hosts)
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """Return what is held in any of the turns."""
+        return tuple(dict.fromkeys(guard for turn in self.turns for guard in turn.guards))
 
     def at_once(self, hosts: Collection[str]) -> int:
         """Return how many of `hosts` are worked on together at most."""
-        return max((len(set(turn) & set(hosts)) for turn in self.turns), default=0)
+        return max((len(set(turn.hosts) & set(hosts)) for turn in self.turns), default=0)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the step as plain values."""
-        return {"phase": self.phase, "turns": [list(turn) for turn in self.turns], "changes": self.changes,
-                "objects": self.objects,
+        """Return the stage as plain values."""
+        return {"phase": self.phase, "turns": [list(turn.hosts) for turn in self.turns],
+                "together": [list(turn.phases) for turn in self.turns],
+                "guards": [list(turn.guards) for turn in self.turns], "changes": self.changes, "objects": self.objects,
                 "units": [{"action": a.action, "unit": a.unit, "hosts": list(a.hosts)} for a in self.acts]}
 
 

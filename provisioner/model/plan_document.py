@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from provisioner.model.desired import Desired, HostDesired
-from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage, Verdict
+from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage, Turn, Verdict
 
 SCHEMA_VERSION = 1
 
@@ -58,6 +60,10 @@ class StepDocument(_Part):
 
     phase: str = Field(description="Name of the phase")
     turns: tuple[tuple[str, ...], ...] = Field(description="Hosts that go together; each turn waits for the one before")
+    together: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="For each turn the phases whose changes are made in it")
+    guards: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="For each turn what is held meanwhile: out-of-service, leads-elsewhere, others-balance")
     changes: int = Field(description="Changes on hosts")
     objects: int = Field(description="Kubernetes objects")
     units: tuple[UnitDocument, ...] = Field(description="What is started, restarted or reloaded")
@@ -114,10 +120,19 @@ def as_plan(document: PlanDocument) -> Plan:
         objects=tuple(ObjectChange(o.phase, o.identity, o.action, o.reason, diff=o.diff) for o in document.objects),
         bootstrap=document.bootstrap, checked=document.checked, strangers=document.strangers,
         drained_servers=document.left_out, inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
-        steps=tuple(
-            Stage(s.phase, s.turns, s.changes, s.objects, tuple(Act(u.action, u.unit, u.hosts) for u in s.units))
-            for s in document.steps),
+        steps=tuple(Stage(s.phase, _turns(s), s.changes, s.objects, tuple(Act(*u) for u in _units(s)))
+                    for s in document.steps),
         verdicts=tuple(Verdict(**v.model_dump()) for v in document.verdicts))
+
+
+def _turns(stage: StepDocument) -> tuple[Turn, ...]:
+    """Return the turns of a stage; a document of before says of them only which hosts go together."""
+    return tuple(Turn(hosts, phases or (stage.phase,), guards or ())
+                 for hosts, phases, guards in zip_longest(stage.turns, stage.together, stage.guards))
+
+
+def _units(stage: StepDocument) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+    return ((u.action, u.unit, u.hosts) for u in stage.units)
 
 
 def plan_schema() -> dict[str, Any]:

@@ -8,6 +8,12 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.plan import Plan, Stage
 
 _NAMED = 5      # hosts named before the rest is counted
+# What is held on a live cluster while a turn is taken, by its name in the plan.
+_HELD = {
+    "out-of-service": "out of every HAProxy meanwhile",
+    "leads-elsewhere": "another member leads",
+    "others-balance": "while all others lead to the API",
+}
 _RUNS_ON = ("containerd.service", "kubelet.service")
 
 
@@ -29,6 +35,8 @@ def _step_lines(step: Stage) -> Iterator[str]:
         alike.setdefault((act.action, act.hosts), []).append(act.unit)
     for (action, hosts), units in alike.items():
         yield f"{'':<14} {action} {', '.join(units)} on {names(hosts)}{_pace(step, action, hosts)}"
+    if step.guards:
+        yield f"{'':<14} {', '.join(_HELD[guard] for guard in step.guards)}"
 
 
 def _amount(step: Stage) -> str:

@@ -21,9 +21,13 @@ def other_api_servers_are_ready(session: Session, host: str) -> None:
     hosts_hold(session, {h: p for h, p in probes.items() if h != host}, "control-plane", when="before")
 
 
-def api_server_is_back(session: Session, host: str) -> None:
-    """Prove that `host`'s API server runs with its inputs and is ready itself, whatever the load balancers do."""
-    probes = [p for p in host_probes(session, host, "control-plane") if p["kind"] == "unit"]
+def api_server_is_back(session: Session, host: str, *, with_its_inputs: bool) -> None:
+    """Prove that `host`'s API server runs and is ready itself, whatever the load balancers do.
+
+    Without `with_its_inputs` it still runs with those that it had: its own change has a turn that comes later.
+    """
+    units = [p for p in host_probes(session, host, "control-plane") if p["kind"] == "unit"]
+    probes = units if with_its_inputs else [{k: p[k] for k in p.keys() - {"current"}} for p in units]
     hosts_hold(session, {host: [*probes, control_plane_probe(session, host)]}, "control-plane", STOP + DEADLINE)
 
 

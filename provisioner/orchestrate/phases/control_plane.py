@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provisioner.decide.batches import Standing
+from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn import way_back
-from provisioner.orchestrate.turn.apply import Changes
-from provisioner.orchestrate.turn.rotation import out_of_service
 
 NAME = "control-plane"
 
 
-def _change_one(session: Session, step: str, changes: Changes) -> None:
-    """Take one host's API server out of every HAProxy, change it, and prove it ready before it is put back."""
-    (host,) = changes
-    with out_of_service(session, host):
-        way_back.apply_and_prove(session, step, changes, lambda: _is_ready(session, host))
-
-
-def _is_ready(session: Session, host: str) -> None:
-    proofs.phase_holds(session, NAME, [host], proofs.STOP + proofs.DEADLINE)
-    api_servers.vip_answers(session)
+def _are_ready(session: Session, turn: Turn) -> None:
+    """Prove API servers; one that was stopped for this may take as long as its unit gives it to stop."""
+    proofs.phase_holds(session, NAME, turn.hosts, (proofs.STOP if turn.guards else 0.0) + proofs.DEADLINE)
+    if turn.guards:
+        api_servers.vip_answers(session)
 
 
 def _repair_first(session: Session, hosts: Sequence[str]) -> Standing:
@@ -33,7 +26,7 @@ def _repair_first(session: Session, hosts: Sequence[str]) -> Standing:
     return Standing(first=tuple(h for h in hosts if h not in serving))
 
 
-change_servers = converge.phase(NAME, _change_one, _repair_first)
+change_servers = converge.phase(NAME, _are_ready, _repair_first)
 
 
 def gate(session: Session) -> None:

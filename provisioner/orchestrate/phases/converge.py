@@ -8,79 +8,76 @@ from functools import partial
 from pathlib import Path
 
 from provisioner.converge import bundle, runner
-from provisioner.decide.batches import Standing, batches, interrupts
+from provisioner.decide import turns as decide
+from provisioner.decide.batches import Standing, interrupts
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import File
-from provisioner.model.plan import Change
+from provisioner.model.plan import Change, Turn
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session import rundir, telling
 from provisioner.orchestrate.session.phase import Act, counted, named
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn import apply, way_back
+from provisioner.orchestrate.turn import apply, guards, way_back
 from provisioner.orchestrate.turn.apply import Changes
 from provisioner.orchestrate.turn.reattach import carried
 from provisioner.transport import remote
 
-Prove = Callable[[Session, Sequence[str]], None]
-Interrupt = Callable[[Session, str, Changes], None]
-"""Makes and proves a batch that takes something away from a live cluster: (session, step's name, changes)."""
+Prove = Callable[[Session, Turn], None]
 Ask = Callable[[Session, Sequence[str]], Standing]
 """Asks the cluster what must be known of hosts that are about to be interrupted."""
 
 
-def _nothing_asked(session: Session, hosts: Sequence[str]) -> Standing:
+def nothing_asked(session: Session, hosts: Sequence[str]) -> Standing:
+    """Ask nothing: any of the hosts may go first."""
     return Standing()
 
 
-def phase(name: str, interrupt: Interrupt | None = None, ask: Ask | None = None) -> Act:
-    """Return the act that applies all changes of phase `name`, batch by batch, each batch gated before the next.
+def phase(name: str, prove: Prove | None = None, ask: Ask | None = None) -> Act:
+    """Return the act that applies all changes of phase `name`, turn by turn, each proved before the next.
 
-    Where nothing else is asked, a host that says itself that it does not serve is repaired before others are touched.
+    Where nothing else is said, a turn is proved by the hosts' own probes, and a host that says itself that it does not
+    serve is repaired before others are touched.
     """
 
-    def prove(session: Session, hosts: Sequence[str]) -> None:
-        proofs.phase_holds(session, name, hosts)
+    def holds(session: Session, turn: Turn) -> None:
+        proofs.phase_holds(session, name, turn.hosts)
 
     def serves(session: Session, hosts: Sequence[str]) -> Standing:
         return Standing(down=frozenset(proofs.down(session, name, hosts)))
 
     def act(session: Session) -> str:
-        asked = ask or (_nothing_asked if interrupt else serves)
-        return apply_changes(session, name, session.changes(name), prove, interrupt, asked)
+        return apply_changes(session, name, session.changes(name), prove or holds, ask or serves)
 
     return act
 
 
-def apply_changes(
-    session: Session, name: str, changes: Changes, prove: Prove, interrupt: Interrupt | None = None,
-    ask: Ask = _nothing_asked,
-) -> str:
-    """Apply `changes` in batches and prove each, in a first start each but the last, which the phase's own gate proves.
+def apply_changes(session: Session, name: str, changes: Changes, prove: Prove, ask: Ask = nothing_asked) -> str:
+    """Apply `changes` in turns and prove each, in a first start each but the last, which the phase's own gate proves.
 
-    What takes something away on a live cluster is left to `interrupt`, which also proves that it may be taken: what an
-    earlier run left half down is in no plan any more, so nothing else keeps this one from taking down the second. Where
-    there is none, the hosts without changes must not be ill.
+    What takes something away from a live cluster has to be allowed: what an earlier run left half down is in no plan
+    any more, so nothing else keeps this one from taking down the second. A turn's guards see to that; where it has
+    none, the hosts without changes must not be ill, which is asked before the first that serves is interrupted.
     """
     live = not session.the_plan.bootstrap
     harmful = [h for h in changes if interrupts(changes[h])] if live else []
     standing = ask(session, harmful) if harmful else Standing()
     harmful = [h for h in harmful if h not in standing.down]
-    groups = batches(name, changes, live=live, workers=session.workers, limit=session.at_once, standing=standing)
-    first = next((hosts for hosts in groups if set(hosts) & set(harmful)), ())
-    for number, hosts in enumerate(groups):
+    turns = decide.turns(session.the_plan, name, changes, workers=session.workers, limit=session.at_once,
+                         standing=standing)
+    first = next((turn for turn in turns if not turn.guards and set(turn.hosts) & set(harmful)), None)
+    for number, turn in enumerate(turns):
         if number:
             session.safe_point()
-        session.turn(named(name, hosts), [h for later in groups[number + 1:] for h in later])
-        step, of_hosts = way_back.step(session, f"{name}.{number}", hosts), {h: changes[h] for h in hosts}
-        if interrupt and set(hosts) & set(harmful):
-            interrupt(session, step, of_hosts)
-            continue
-        if hosts == first:
+        session.turn(named(name, turn.hosts), [h for later in turns[number + 1:] for h in later.hosts])
+        if turn is first:
             proofs.others_serve(session, name, changes)
-        if live or number < len(groups) - 1:
-            way_back.apply_and_prove(session, step, of_hosts, partial(prove, session, hosts))
-        else:
-            apply.apply_batch(session, step, of_hosts)
+        step = way_back.step(session, f"{name}.{number}", turn.hosts)
+        of_hosts = {h: decide.in_order(session.the_plan, turn, h, changes[h], session.state_of) for h in turn.hosts}
+        with guards.hold(session, turn):
+            if live or number < len(turns) - 1:
+                way_back.apply_and_prove(session, step, of_hosts, partial(prove, session, turn))
+            else:
+                apply.apply_batch(session, step, of_hosts)
     return summary(changes)
 
 

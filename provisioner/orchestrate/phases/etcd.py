@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from provisioner.compile import pki as table
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
 from provisioner.decide.batches import Standing
-from provisioner.decide.etcd import successor_of
 from provisioner.model.desired import File, Unit
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.observed import ABSENT
-from provisioner.model.plan import Change
-from provisioner.operate import etcd
+from provisioner.model.plan import Change, Turn
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
 from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.plan.members import refuse as refuse_lost
 from provisioner.orchestrate.plan.survey import read_certificates
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn import way_back
-from provisioner.orchestrate.turn.apply import Changes, apply_batch
-from provisioner.orchestrate.turn.rotation import out_of_service
+from provisioner.orchestrate.turn.apply import apply_batch
 
 APISERVER_UNIT = "kube-apiserver.service"
 NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
@@ -35,13 +31,21 @@ def change_members(session: Session) -> str:
         changes = {h: (_bootstrap_change(session, h), *changes.get(h, ())) for h in hosts}
     else:
         refuse_lost(session.the_plan)
-    return converge.apply_changes(session, "etcd", changes, _members_are_back, _change_one, _ask)
+    return converge.apply_changes(session, "etcd", changes, _members_are_back, _ask)
 
 
-def _members_are_back(session: Session, hosts: Sequence[str]) -> None:
-    """Prove a batch: a member whose turn has not come yet still runs with the inputs it had."""
-    proofs.phase_holds(session, "etcd", hosts)
+def _members_are_back(session: Session, turn: Turn) -> None:
+    """Prove a turn: a member whose turn has not come yet still runs with the inputs it had.
+
+    One that others could do without has to catch up, and its host's API server, which went down with it, to be ready.
+    """
+    proofs.phase_holds(session, "etcd", turn.hosts)
     etcd_members.etcd_is_one_cluster(session)
+    for host in turn.hosts if turn.guards else ():
+        etcd_members.member_has_caught_up(session, host)
+        server = _server_of(session, host)
+        if server is not None:
+            api_servers.api_server_is_back(session, host, with_its_inputs=server.phase in turn.phases)
 
 
 def _ask(session: Session, hosts: Sequence[str]) -> Standing:
@@ -67,81 +71,10 @@ def _have_expired(session: Session) -> bool:
                if path in (table.ETCD_SERVER.path, table.ETCD_PEER.path))
 
 
-def _change_one(session: Session, step: str, changes: Changes) -> None:
-    """Restart one member: nobody asks its host's API server meanwhile, which goes down and up with it, once.
-
-    The API server is stopped, the member restarted and the API server started by one step on the host, which outlives
-    us: a run that is killed leaves no API server stopped. systemd starts it when the member is ready (`After=`).
-    """
-    (host,) = changes
-    etcd_members.other_members_serve(session, [host])
-    server = _server_of(session, host)
-    if server is None:
-        _restart(session, step, host, changes[host], lambda: _member_is_back(session, host))
-        return
-
-    def both_are_back() -> None:
-        _member_is_back(session, host)
-        api_servers.api_server_is_back(session, host)
-
-    with out_of_service(session, host):
-        _restart(session, step, host, _with_server(session, server, host, changes[host]), both_are_back)
-        session.early.add((server.phase, host))
-
-
-def _restart(
-    session: Session, step: str, host: str, changes: Sequence[Change], prove: Callable[[], None],
-) -> None:
-    """Change the member of `host` and prove it back; the others are asked again, for draining took its time."""
-    _lead_elsewhere(session, host)
-    etcd_members.other_members_serve(session, [host])
-    way_back.apply_and_prove(session, step, {host: changes}, prove)
-
-
-def _member_is_back(session: Session, host: str) -> None:
-    _members_are_back(session, [host])
-    etcd_members.member_has_caught_up(session, host)
-
-
 def _server_of(session: Session, host: str) -> Unit | None:
     """Return the API server that runs beside the member, if there is one."""
     unit = session.the_plan.desired.hosts[host].find("unit", APISERVER_UNIT)
-    there = session.observed[host].state("unit", APISERVER_UNIT) != ABSENT
-    return unit if isinstance(unit, Unit) and there else None
-
-
-def _with_server(session: Session, server: Unit, host: str, changes: Sequence[Change]) -> Sequence[Change]:
-    """Return the member's changes between the API server's stop and its own changes, which end with its start."""
-    planned = session.changes(server.phase).get(host, ())
-    reason = next((c.reason for c in planned if c.path == server.path), f"{server.down_with} restarts")
-
-    def act(action: str) -> Change:
-        return Change(host=host, phase=server.phase, kind=server.kind, path=server.path, action=action, item=server,
-                      reason=reason, expect=session.observed[host].state(server.kind, server.path), want=server.want())
-
-    return (act("stop"), *changes, *(c for c in planned if c.path != server.path), act("start"))
-
-
-def _lead_elsewhere(session: Session, host: str) -> None:
-    """Let another member lead, so that the restart costs no election; nothing where `host`'s does not lead."""
-    members = etcd_members.members(session, [h.name for h in session.cluster.etcd_hosts])
-    own = members.pop(host)
-    if not isinstance(own, EtcdStatus) or not own.is_leader:
-        return
-    successor = successor_of(own, [m for m in members.values() if isinstance(m, EtcdStatus)])
-    if successor is None:
-        return
-    refused = ""
-    session.still_ours()
-    try:
-        etcd.move_leader(session.etcd_access(host), successor)
-    except etcd.EtcdFault as fault:         # it may have lost the leadership this very moment
-        refused = f" ({fault.message})"
-
-    def look() -> str:
-        return f"{host} still leads{refused}" if etcd.status(session.etcd_access(host)).is_leader else ""
-
-    proofs.wait_until(session, "etcd", look, 10.0, when="before", proof=f"{host} does not lead etcd")
+    return unit if isinstance(unit, Unit) and session.state_of(host, APISERVER_UNIT) != ABSENT else None
 
 
 def gate(session: Session) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn import rotation, way_back
-from provisioner.orchestrate.turn.apply import Changes
+from provisioner.orchestrate.turn import rotation
 
 NAME = "load-balancer"
 
@@ -21,12 +19,4 @@ def change_balancers(session: Session) -> str:
     return "; ".join(text for text in done if text)
 
 
-def _change(session: Session, step: str, changes: Changes) -> None:
-    """Interrupt balancers that lead to the API only while the VIP and every other balancer do."""
-    if any(api_servers.balancer_serves(session, host) for host in changes):
-        api_servers.balancers_answer(session)
-        proofs.others_serve(session, NAME, session.changes(NAME))
-    way_back.apply_and_prove(session, step, changes, lambda: proofs.phase_holds(session, NAME, list(changes)))
-
-
-_apply = converge.phase(NAME, _change)
+_apply = converge.phase(NAME, ask=converge.nothing_asked)

@@ -60,21 +60,19 @@ class Session:
 
     `observed` and `plan` are set by the survey. What stands in `safe_points` is called between phases and between
     batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are
-    removed at the end. `early` holds (phase, host) whose changes were carried with an earlier phase's. `doing` and
-    `ahead` say what is worked on until the next safe point, and which hosts wait for it; `in_flight` has the id of each
-    host's step that has not answered yet; `go_on` is the command for a person to go on with after a stop.
-    While the run holds the cluster's lock, `epoch` is its number in every order to a host, and `still_ours` raises
-    LockHeld when it does not hold it any more: to be called right before an act that no host can refuse (on the API,
-    etcd, HAProxy). `written` are the hosts that this run handed changes to, `rolled_back` those that run what they kept
-    and not what is desired.
-    `not_kept` says why the run's events are not recorded here any more, where they are not.
-    `allowed` are the words after `--allow`; `foreign` says of hosts which
-    other cluster they belong to, and what to do about it.
-    Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`. `narrowed` says that
-    not all of what differs is in the plan; `made` counts the changes that were made, and `noting` says that control
-    planes are told of this run (journal.py). `proved` are the gates' probes that were seen to hold on each host since
-    anything was done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the inventory
-    leaves to others.
+    removed at the end. `applied` are the changes (host, kind, path) that hosts have made in this run, some in the
+    turn of an earlier phase. `doing` and `ahead` say what is worked on until the next safe point, and which hosts
+    wait for it; `in_flight` has the id of each host's step that has not answered yet; `go_on` is the command for a
+    person to go on with after a stop. While the run holds the cluster's lock, `epoch` is its number in every order
+    to a host, and `still_ours` raises LockHeld when it does not hold it any more: to be called right before an act
+    that no host can refuse (on the API, etcd, HAProxy). `written` are the hosts that this run handed changes to,
+    `rolled_back` those that run what they kept and not what is desired. `not_kept` says why the run's events are
+    not recorded here any more, where they are not. `allowed` are the words after `--allow`; `foreign` says of hosts
+    which other cluster they belong to, and what to do about it. Hosts in `unreachable` are not worked on; those
+    that this run gave up itself are in `failed`. `narrowed` says that not all of what differs is in the plan;
+    `made` counts the changes that were made, and `noting` says that control planes are told of this run
+    (journal.py). `proved` are the gates' probes that were seen to hold on each host since anything was done.
+    `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the inventory leaves to others.
     """
 
     inventory: Inventory
@@ -88,7 +86,7 @@ class Session:
     unreachable: dict[str, KubewrightError] = field(default_factory=dict)
     plan: Plan | None = None
     max_unavailable: Limit = field(default_factory=Limit)
-    early: set[tuple[str, str]] = field(default_factory=set)
+    applied: set[tuple[str, str, str]] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
     rolled_back: set[str] = field(default_factory=set)
     safe_points: list[Callable[[], None]] = field(default_factory=list)
@@ -163,9 +161,14 @@ class Session:
         return not self.narrowed and not self.unreachable
 
     def changes(self, phase: str) -> dict[str, tuple[Change, ...]]:
-        """Return the plan's changes of a phase by host, without those carried early and hosts that were given up."""
-        return {h: c for h, c in self.the_plan.of(phase).items()
-                if (phase, h) not in self.early and h not in self.unreachable}
+        """Return the plan's changes of a phase by host, without those that were made and hosts that were given up."""
+        left = {h: tuple(c for c in of_host if (c.host, c.kind, c.path) not in self.applied)
+                for h, of_host in self.the_plan.of(phase).items() if h not in self.unreachable}
+        return {h: of_host for h, of_host in left.items() if of_host}
+
+    def state_of(self, host: str, unit: str) -> str:
+        """Return a unit's state as it was observed."""
+        return self.observed[host].state("unit", unit)
 
     def safe_point(self) -> None:
         """Give the word to all who watch the run, when nothing is half done: any of them may end the run by raising."""

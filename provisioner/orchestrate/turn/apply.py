@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from provisioner.converge import bundle, runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError
-from provisioner.model.desired import Certificate, File
+from provisioner.model.desired import Certificate, File, Unit
 from provisioner.model.events import Emit, Event
 from provisioner.model.plan import Change
 from provisioner.operate import pki
@@ -38,11 +38,23 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
             session.inventory, directory, hosts, run_dir=session.run_dir,
             emit=_answers(session, step, {h: changes[h] for h in hosts})))
         telling.of_results(session, changes, results)
+        _note_applied(session, changes, results)
         if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
             session.forget_credentials()        # what let us in until now may be among them
         raise_faults(session, results)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _note_applied(session: Session, changes: Changes, results: Mapping[str, HostResult]) -> None:
+    """Note what need not be made any more in this run, whichever phase it is of.
+
+    A unit that was only stopped and started with what it had still waits for its own change.
+    """
+    for host, result in results.items():
+        if result.ok:
+            session.applied |= {(c.host, c.kind, c.path) for c in changes[host]
+                                if c.action != "stop" and not (isinstance(c.item, Unit) and c.item.listed)}
 
 
 def _answers(session: Session, step: str, changes: Changes) -> Emit:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from provisioner.compile.pki import ETCD_UNIT
 from provisioner.decide import way_back
 from provisioner.decide.way_back import BACK, Back
 from provisioner.errors import GateFailed, KubewrightError
+from provisioner.model.etcd import EtcdStatus
+from provisioner.model.plan import Change
 from provisioner.operate import logs
-from provisioner.orchestrate.gates import api_servers, proofs
+from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import apply
 from provisioner.orchestrate.turn.apply import Changes
@@ -97,7 +100,15 @@ def _look(session: Session, host: str, changes: Changes) -> Back:
     except KubewrightError as fault:
         return Back(why_not=fault.message.removeprefix(f"{host}: "))
     return way_back.of_batch(session.run_id, changes[host], rows, session.the_plan.desired.hosts[host],
-                             session.observed.get(host))
+                             session.observed.get(host), _versions_beside(session, host, changes[host]))
+
+
+def _versions_beside(session: Session, host: str, changes: Sequence[Change]) -> list[str]:
+    """Return the versions that the other etcd members run, where `host`'s own was changed; of the silent ones none."""
+    if not any(c.path == ETCD_UNIT for c in changes):
+        return []
+    others = etcd_members.members(session, [h.name for h in session.cluster.etcd_hosts if h.name != host])
+    return [answer.version for answer in others.values() if isinstance(answer, EtcdStatus)]
 
 
 def _put_back(session: Session, step: str, backs: Mapping[str, Back], prove: Callable[[], None]) -> str:

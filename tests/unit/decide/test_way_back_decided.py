@@ -108,6 +108,17 @@ def test_etcd_goes_back_within_its_minor_only(now: str, was: str, goes: bool) ->
         f"etcd {now} does not go back to {was}: an earlier minor cannot read a later one's data")
 
 
+@pytest.mark.parametrize(("others", "goes"), [
+    (("3.6.16", "3.7.1"), True), (("3.6.2",), True), (("3.7.1", "3.7.1"), False), ((), False)])
+def test_etcd_goes_back_a_minor_only_while_another_member_still_runs_it(others: tuple[str, ...], goes: bool) -> None:
+    link = row(ETCD, "run2.etcd.0", kind="symlink", was="link /opt/kubewright/etcd/3.6.16-aa/etcd",
+               now="link /opt/kubewright/etcd/3.7.1-bb/etcd")
+    unit = Unit(path="etcd.service", phase="etcd", inputs=(ETCD,))
+    host = HostDesired("h", (unit,))
+    act = Change("h", "etcd", "unit", unit.path, "restart", "", "active enabled due", "", unit)
+    assert bool(way_back.of_batch("run2", [act], [link], host, None, others).changes) is goes
+
+
 def test_marks_of_the_cluster_and_what_the_host_cannot_make_again_stay() -> None:
     pair = row("/pki/x.crt", "run2.pki.0", kind="certificate", was="certificate sha256:1 key-missing")
     rows = [row(CONF), row(BOOTSTRAPPED, "run2.etcd.bootstrapped", was="absent"), pair]

@@ -6,8 +6,8 @@ import pytest
 
 from provisioner.decide.schedule import steps
 from provisioner.model.cluster import Cluster
-from provisioner.model.desired import Desired, HostDesired
-from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage
+from provisioner.model.desired import Desired, HostDesired, Unit
+from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage, Turn
 from provisioner.report.impact import impact, impact_lines, names
 from tests.unit.compile.compile_fixture import LAB, inventory
 
@@ -15,6 +15,8 @@ CLUSTER = inventory()
 HOSTS = ("cp1", "cp2", "cp3", "w1", "w2")
 SINGLE = inventory(LAB, hosts={"cp1": {"address": "10.77.0.11", "roles": ["control-plane", "worker"]}})
 
+MEMBER = Unit(path="etcd.service", phase="etcd")
+SERVER = Unit(path="kube-apiserver.service", phase="control-plane", down_with="etcd.service")
 ADDON = ObjectChange("addons", "Deployment a", "add", "x")
 
 
@@ -27,7 +29,7 @@ def file(host: str, phase: str) -> Change:
 
 
 def planned(*changes: Change, objects: tuple[ObjectChange, ...] = (), bootstrap: bool = False) -> Plan:
-    plan = Plan("lab", Desired({h: HostDesired(h, ()) for h in HOSTS}), changes, objects, bootstrap)
+    plan = Plan("lab", Desired({h: HostDesired(h, (MEMBER, SERVER)) for h in HOSTS}), changes, objects, bootstrap)
     return Plan("lab", plan.desired, changes, objects, bootstrap, steps=steps(plan))
 
 
@@ -35,11 +37,11 @@ def test_steps_are_the_phases_with_work_in_their_order_and_in_the_batches_that_u
     plan = planned(file("cp1", "verify"), unit("w1", "node", "kubelet.service"), file("w2", "node"), file("cp1", "pki"),
                    unit("cp2", "node", "kubelet.service"), objects=(ADDON,))
     assert plan.steps == (
-        Stage("pki", (("cp1",),), 1),
-        Stage("node", (("w2",), ("cp2",), ("w1",)), 3,
+        Stage("pki", (Turn(("cp1",), ("pki",)),), 1),
+        Stage("node", tuple(Turn((host,), ("node",)) for host in ("w2", "cp2", "w1")), 3,
              acts=(Act("restart", "kubelet.service", ("cp2", "w1")),)),
         Stage("addons", (), 0, 1),
-        Stage("verify", (("cp1",),), 1))
+        Stage("verify", (Turn(("cp1",), ("verify",)),), 1))
 
 
 def test_an_api_server_goes_down_and_up_with_its_member_once_and_in_the_member_s_step() -> None:

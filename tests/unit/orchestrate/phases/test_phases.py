@@ -116,7 +116,7 @@ def test_each_batch_on_a_live_cluster_is_proved_before_the_next_so_that_it_can_g
     item = next(i for i in session.the_plan.desired.hosts["w1"].items if i.path == "kubelet.service")
     changes = {h: [Change(h, "node", "unit", item.path, "restart", "x", "", "", item)] for h in ("w1", "w2", "cp1")}
     built.hosts.log.clear()
-    converge.apply_changes(session, "node", changes, lambda s, hosts: built.hosts.log.append(("prove", tuple(hosts))))
+    converge.apply_changes(session, "node", changes, lambda s, turn: built.hosts.log.append(("prove", turn.hosts)))
     assert built.hosts.log == [("apply", "node.0", ("cp1",)), ("prove", ("cp1",)), ("apply", "node.1", ("w1",)),
                                ("prove", ("w1",)), ("apply", "node.2", ("w2",)), ("prove", ("w2",))]
     built.hosts.log.clear()
@@ -137,7 +137,7 @@ def test_a_run_may_be_stopped_between_batches_once_the_one_before_is_proved(buil
 
     session.safe_points.append(spent)
     with pytest.raises(GateFailed, match="the budget is spent"):
-        converge.apply_changes(session, "node", changes, lambda s, hosts: built.hosts.log.append(("prove", hosts)))
+        converge.apply_changes(session, "node", changes, lambda s, turn: built.hosts.log.append(("prove", turn.hosts)))
     assert built.hosts.log == [("apply", "node.0", ("w1",)), ("prove", ("w1",)), ("safe",)]
 
 

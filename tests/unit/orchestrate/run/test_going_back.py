@@ -23,6 +23,7 @@ from provisioner.orchestrate.session import degraded
 from provisioner.orchestrate.turn import apply, rotation, way_back
 from provisioner.transport import remote
 from tests.fakes.session import World
+from tests.unit.compile.compile_fixture import lock
 from tests.unit.orchestrate.turn.test_rotation import story
 
 POISON = "poison"
@@ -421,3 +422,25 @@ def test_a_haproxy_that_is_ill_keeps_the_others_from_being_reloaded(built: World
     failed = failed_up(built)
     assert failed.message == "gate before load-balancer: w2: haproxy: connection refused"
     assert built.hosts.log == []
+
+
+def test_after_a_new_minor_of_etcd_an_api_server_that_does_not_come_up_goes_back_alone(built: World) -> None:
+    configure(built, CONFIG[APISERVER])
+    built.hosts.lock = lock(etcd="3.7.1")
+    failed = failed_up(built)
+    assert failed.message.startswith("cp1: gate after control-plane")
+    assert [(e[1], e[2]) for e in built.hosts.log if e[0] == "apply" and not e[1].startswith("etcd.")] == [
+        ("control-plane.0", ("cp1",)), ("control-plane.0.back", ("cp1",))]
+    assert "cp1: put back as it was" in "\n".join(failed.details)
+    links = [state for host in built.hosts.hosts.values() for (_, path), state in host.states.items()
+             if path == "/usr/local/bin/etcd"]
+    assert len(links) == 3 and all("/etcd/3.7.1-" in state for state in links), "the members stay as they are"
+
+
+def test_the_first_member_of_a_new_minor_that_does_not_come_up_goes_back(built: World) -> None:
+    configure(built, CONFIG["etcd"])
+    built.hosts.lock = lock(etcd="3.7.1")
+    failed = failed_up(built)
+    assert [(e[1], e[2]) for e in built.hosts.log if e[0] == "apply"] == [
+        ("etcd.0", ("cp2",)), ("etcd.0.back", ("cp2",))]
+    assert "cp2: put back as it was" in "\n".join(failed.details)
