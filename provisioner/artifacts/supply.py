@@ -12,6 +12,7 @@ from provisioner.artifacts.lockfile import load_lock
 from provisioner.errors import RefusedForSafety
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.events import Emit
+from provisioner.model.releases import RELEASES, minor_of
 from provisioner.parallel import ask_all
 
 _HASHERS = 4
@@ -20,8 +21,9 @@ KNOWN = Path(__file__).with_name("known.lock")
 
 
 def default_versions(kubernetes: str, *, lab: bool, catalogue: Catalogue | None = None) -> dict[str, str]:
-    """Return component -> version for a fresh lock: the inventory's Kubernetes, the catalogue's rest."""
-    return (catalogue or load_catalogue()).defaults(lab=lab) | {"kubernetes": kubernetes}
+    """Return component -> version for a fresh lock: the inventory's Kubernetes, what goes with it, and tools."""
+    beside = minor_of(kubernetes).beside if kubernetes in RELEASES else {}      # the catalogue refuses such a one
+    return (catalogue or load_catalogue()).defaults(lab=lab) | {"kubernetes": kubernetes, **beside}
 
 
 def known_lock(versions: Mapping[str, str], arches: Sequence[str]) -> ArtifactLock:

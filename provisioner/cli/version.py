@@ -13,15 +13,15 @@ def version(context: Context) -> None:
     """Print the versions of kubewright, of Python, and of the Kubernetes releases that an inventory may name."""
     import platform
 
-    from provisioner.model.validate import SUPPORTED_KUBERNETES
+    from provisioner.model.releases import RELEASES
 
     ours = _own_version()
     if context.wants_json:
         context.print_json({"kubewright": ours, "python": platform.python_version(),
-                            "kubernetes": list(SUPPORTED_KUBERNETES)})
+                            "kubernetes": list(RELEASES)})
     else:
         click.echo(f"kubewright {ours} (Python {platform.python_version()}; "
-                   f"Kubernetes {', '.join(SUPPORTED_KUBERNETES)})")
+                   f"Kubernetes {', '.join(RELEASES)})")
 
 
 def _own_version() -> str:

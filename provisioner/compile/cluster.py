@@ -18,19 +18,21 @@ from provisioner.model.secret import SecretRef
 
 def compile_cluster(
         cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock,
-        secrets: Mapping[str, SecretRef], public: Mapping[str, str]) -> Desired:
+        secrets: Mapping[str, SecretRef], public: Mapping[str, str], nodes: str = "") -> Desired:
     """Return what every host, the etcd membership and the Kubernetes objects should be.
 
     Pure: equal arguments give an equal answer. A host without facts (it did not answer) is left out of `hosts`, but
     stays a member and a peer for all others. `secrets` are references; `public` maps names such as `ca.crt` to PEM.
+    `nodes` is the version that kubelets and kube-proxies stay at, where it is another than the inventory's.
     """
-    _refuse(cluster, facts, lock)
+    _refuse(cluster, facts, lock, nodes)
     site = ClusterContext(cluster, lock, secrets, public)
     contexts = [HostContext(site, host, facts[host.name]) for host in cluster.machines if host.name in facts]
-    nodes = [ctx for ctx in contexts if ctx.is_node]
+    with_kubelet = [ctx for ctx in contexts if ctx.is_node]
     return Desired(
         hosts={ctx.name: compile_host(ctx) for ctx in contexts},
-        objects=objects(site, sorted({ctx.facts.arch for ctx in nodes}), resolves=any(_resolves(ctx) for ctx in nodes)),
+        objects=objects(site, sorted({ctx.facts.arch for ctx in with_kubelet}),
+                        resolves=any(_resolves(ctx) for ctx in with_kubelet)),
         members=tuple(EtcdMember(host.name, host.address) for host in site.etcd_hosts))
 
 
@@ -39,12 +41,12 @@ def _resolves(ctx: HostContext) -> bool:
     return bool(ctx.config("kubelet").get("resolvConf") or ctx.facts.resolv_conf)
 
 
-def _refuse(cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock) -> None:
+def _refuse(cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock, nodes: str) -> None:
     faults = config_faults(cluster)
     if faults:
         raise InventoryRefused("the inventory asks for what we cannot make", details=faults, code="inventory-config",
                                hint="kubewright validate")
-    faults = versions.lock_faults(cluster.kubernetes, lock)
+    faults = versions.lock_faults(versions.Kubernetes.of(cluster.kubernetes, nodes), lock)
     if faults:
         raise InventoryRefused("the inventory and artifacts.lock do not go together", details=faults,
                                code="inventory-config", hint="kubewright artifacts build --write-lock")

@@ -12,7 +12,7 @@ from provisioner.errors import InventoryRefused
 from provisioner.model.applied import Applied
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.cluster import Cluster, Host, Role
-from provisioner.model.components import TABLE
+from provisioner.model.components import COMPONENTS
 from provisioner.model.facts import Facts
 from provisioner.model.secret import SecretRef
 
@@ -22,7 +22,7 @@ CLUSTER_DOMAIN = "cluster.local"
 # the values may be, `validate` has judged.
 COMPONENT_FIELDS: Mapping[str, frozenset[str] | None] = {
     row.name: None if row.type else frozenset({*(row.fields or ()), *(("flags",) if row.has_flags else ())})
-    for row in TABLE}
+    for row in COMPONENTS.values()}
 
 
 @dataclass(frozen=True)

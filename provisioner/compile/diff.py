@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from provisioner.compile import fields
+from provisioner.compile.networks import ANNOUNCERS
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, Desired, File, HostDesired, Item, Symlink, Unit
 from provisioner.model.observed import ABSENT, BUT, HostObserved
@@ -69,11 +70,12 @@ def again(
 
 def _why_again(host: str, unit: Unit, registered: Collection[str], connected: Collection[str]) -> str:
     """Say why a unit that tells the API of its host at its start, and never again, has to start anew."""
-    if unit.path not in ("kubelet.service", "flanneld.service"):
+    announces = unit.path in ANNOUNCERS
+    if unit.path != "kubelet.service" and not announces:
         return ""
     if host not in registered:
         return "its Node is gone"
-    if unit.path == "flanneld.service" and host not in connected:
+    if announces and host not in connected:
         return "its Node does not say how its Pods are reached"
     return ""
 

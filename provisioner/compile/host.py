@@ -10,7 +10,7 @@ from provisioner.compile import (
     etcd,
     kubelet,
     load_balancer,
-    network,
+    networks,
     pki,
     proxy,
     runtime,
@@ -20,6 +20,11 @@ from provisioner.compile import (
 from provisioner.compile.context import HostContext
 from provisioner.model.desired import HostDesired, Item
 from provisioner.model.phases import PHASES
+
+
+def _pod_network(ctx: HostContext) -> Iterable[Item]:
+    return networks.of(ctx.cluster).items(ctx)
+
 
 PARTS: tuple[Callable[[HostContext], Iterable[Item]], ...] = (
     system.items,
@@ -31,7 +36,7 @@ PARTS: tuple[Callable[[HostContext], Iterable[Item]], ...] = (
     controllers.items,
     kubelet.items,
     proxy.items,
-    network.items,
+    _pod_network,
     upkeep.items,
 )
 

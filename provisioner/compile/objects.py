@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from provisioner.compile import pki
+from provisioner.compile import networks, pki
 from provisioner.compile.context import CLUSTER_DOMAIN, ClusterContext
 from provisioner.compile.control_plane import TLS_MIN_VERSION
-from provisioner.compile.render import documents
+from provisioner.compile.parts import MANAGED_BY, managed
 from provisioner.errors import InventoryRefused
+from provisioner.model.components import BY_NAME
 from provisioner.model.desired import KubeObject
 from provisioner.model.operators import user_names
 
 PROBER_NAMESPACE, PROBER = "kubewright-prober", "prober"
 RECORD = "kubewright-objects-"      # and the phase
-MANAGED_BY = {"app.kubernetes.io/managed-by": "kubewright"}
 COREDNS_DEFAULTS: dict[str, Any] = {"replicas": 2, "upstreams": ["/etc/resolv.conf"]}
 METRICS_SERVER_DEFAULTS: dict[str, Any] = {"replicas": 2}
 
@@ -56,23 +56,22 @@ def recorded_as(body: Mapping[str, Any]) -> str:
 
 
 def _access(site: ClusterContext) -> Iterator[KubeObject]:
-    yield from _managed("access", "access.yaml", admin_group=pki.ADMIN_GROUP, kubelet_user=pki.KUBELET_CLIENT_USER,
+    yield from managed("access", "access.yaml", admin_group=pki.ADMIN_GROUP, kubelet_user=pki.KUBELET_CLIENT_USER,
                         operators=sorted(user_names(site.cluster.operators).values()))
-    if site.cluster.network.plugin == "flannel":
-        yield from _managed("access", "flannel.yaml", group=pki.NODES_GROUP)
-    yield from _managed("access", "prober.yaml", namespace=PROBER_NAMESPACE, account=PROBER)
+    yield from networks.of(site.cluster).objects(site)
+    yield from managed("access", "prober.yaml", namespace=PROBER_NAMESPACE, account=PROBER)
 
 
 def _coredns(site: ClusterContext, arches: Sequence[str], resolves: bool) -> Iterator[KubeObject]:
     # Told to forward to nobody, CoreDNS does not start.
     values = COREDNS_DEFAULTS | ({} if resolves else {"upstreams": []}) | site.cluster.config.get("coredns", {})
-    yield from _managed("addons", "coredns.yaml", image=_image(site, "coredns", arches), domain=CLUSTER_DOMAIN,
+    yield from managed("addons", "coredns.yaml", image=_image(site, "coredns", arches), domain=CLUSTER_DOMAIN,
                         dns_ip=site.cluster.dns_ip, **values)
 
 
 def _metrics_server(site: ClusterContext, arches: Sequence[str]) -> Iterator[KubeObject]:
     values = METRICS_SERVER_DEFAULTS | site.cluster.config.get("metrics-server", {})
-    made = _managed("addons", "metrics-server.yaml", image=_image(site, "metrics-server", arches),
+    made = managed("addons", "metrics-server.yaml", image=_image(site, "metrics-server", arches),
                     tls_min_version=TLS_MIN_VERSION, **values,
                     ca_bundle=base64.b64encode(site.public["ca.crt"].encode()).decode())
     yield from (replace(o, certificate=pki.METRICS_SERVER) if o.body["kind"] == "Secret" else o for o in made)
@@ -80,16 +79,10 @@ def _metrics_server(site: ClusterContext, arches: Sequence[str]) -> Iterator[Kub
 
 def _image(site: ClusterContext, component: str, arches: Sequence[str]) -> str:
     """Return the reference of a component's image, which must be the same for every architecture of the nodes."""
-    archive = f"{component}.tar"
+    archive = BY_NAME[component].image
     images = {site.artifacts[key].image for arch in arches if (key := (archive, arch)) in site.artifacts}
     if len(images) != 1:
         raise InventoryRefused(
             f"artifacts.lock has {len(images)} references for {archive}; one is needed", code="artifact-not-locked",
             hint=f"kubewright artifacts build --component {component} --write-lock")
     return images.pop()
-
-
-def _managed(phase: str, manifest: str, **values: Any) -> Iterator[KubeObject]:
-    for body in documents(manifest, **values):
-        body["metadata"]["labels"] = {**body["metadata"].get("labels", {}), **MANAGED_BY}
-        yield KubeObject(phase=phase, body=body)

@@ -1,35 +1,45 @@
-"""The few shapes that every part is made of: a directory, a file from its template, a binary, a unit."""
+"""The few shapes that every part is made of: a directory, a file from its template, a binary, a unit, an object."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from provisioner.compile.context import HostContext
-from provisioner.compile.render import render
-from provisioner.model.desired import Artifact, Directory, File, Item, Symlink, Unit
+from provisioner.compile.render import documents, render
+from provisioner.model.desired import Artifact, Directory, File, Item, KubeObject, Symlink, Unit
+from provisioner.model.phases import PhaseName
 
 STAMP = "/opt/kubewright/bin/stamp"
 INPUTS_DIR = "/etc/kubewright/inputs"
 BIN_DIR = "/usr/local/bin"
 UNIT_DIR = "/etc/systemd/system"
 CREDENTIALS_DIR = "/run/credentials"
+MANAGED_BY = {"app.kubernetes.io/managed-by": "kubewright"}
 
 
-def directories(paths: Iterable[str], phase: str) -> list[Item]:
+def directories(paths: Iterable[str], phase: PhaseName) -> list[Item]:
     """Return plain directories, root's and readable."""
     return [Directory(path=path, phase=phase) for path in paths]
 
 
 def rendered(
-        path: str, phase: str, *, component: str = "", mode: int = 0o644, package: str = "", **values: Any) -> File:
+        path: str, phase: PhaseName, *, component: str = "", mode: int = 0o644, package: str = "", **values: Any,
+) -> File:
     """Return the file at `path` from the template that is stored under the same path."""
     return File(path=path, phase=phase, component=component, mode=mode, package=package,
                 content=render(path, **values))
 
 
-def binary(ctx: HostContext, name: str, phase: str, directory: str = BIN_DIR) -> list[Item]:
+def managed(phase: PhaseName, manifest: str, **values: Any) -> Iterator[KubeObject]:
+    """Yield the Kubernetes objects of a manifest, with the label by which they are known as ours."""
+    for body in documents(manifest, **values):
+        body["metadata"]["labels"] = {**body["metadata"].get("labels", {}), **MANAGED_BY}
+        yield KubeObject(phase=phase, body=body)
+
+
+def binary(ctx: HostContext, name: str, phase: PhaseName, directory: str = BIN_DIR) -> list[Item]:
     """Return the pinned artifact and the link that makes it the one in use; going back is the link's old target."""
     locked = ctx.artifact(name)
     return [
@@ -49,7 +59,7 @@ def credential(unit: str, path: str) -> str:
 
 
 def service(
-        name: str, phase: str, inputs: Sequence[str], *, component: str = "", credentials: Sequence[str] = (),
+        name: str, phase: PhaseName, inputs: Sequence[str], *, component: str = "", credentials: Sequence[str] = (),
         down_with: str = "", **values: Any) -> list[Item]:
     """Return a unit of ours: its file, the list of its inputs, and the unit running with exactly these.
 
@@ -64,7 +74,7 @@ def service(
 
 
 def distribution_service(
-        name: str, phase: str, inputs: Sequence[str], *, component: str = "", **values: Any) -> list[Item]:
+        name: str, phase: PhaseName, inputs: Sequence[str], *, component: str = "", **values: Any) -> list[Item]:
     """Return a unit that an OS package brings, with our drop-in; it is reloaded, never restarted, on a change."""
     directory = f"{UNIT_DIR}/{name}.d"
     path = f"{directory}/50-kubewright.conf"
@@ -74,7 +84,8 @@ def distribution_service(
 
 
 def _running(
-        name: str, phase: str, inputs: list[str], component: str, on_change: str, down_with: str = "") -> list[Item]:
+        name: str, phase: PhaseName, inputs: list[str], component: str, on_change: str, down_with: str = "",
+) -> list[Item]:
     listing = "".join(f"{path}\n" for path in inputs)
     return [
         File(path=f"{INPUTS_DIR}/{name}", phase=phase, component=component, content=listing),

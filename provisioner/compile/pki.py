@@ -10,6 +10,7 @@ from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
 from provisioner.compile.parts import credential, directories
 from provisioner.compile.render import render
 from provisioner.model.desired import Certificate, Directory, File, Item
+from provisioner.model.phases import PhaseName
 from provisioner.model.ports import LOCAL_API
 
 PKI = "/etc/kubernetes/pki"
@@ -57,10 +58,6 @@ def _used(ctx: HostContext) -> bool:
     return ctx.is_used
 
 
-def _flannel(ctx: HostContext) -> bool:
-    return ctx.is_node and ctx.cluster.network.plugin == "flannel"
-
-
 def _no_sans(ctx: HostContext) -> tuple[str, ...]:
     return ()
 
@@ -101,7 +98,7 @@ class Leaf:
     client: bool = False
     key: str = ""
     unit: str = ""
-    phase: str = "pki"
+    phase: PhaseName = "pki"
 
     @property
     def key_path(self) -> str:
@@ -169,9 +166,6 @@ KUBECONFIGS = {
     "/etc/kubernetes/kubelet.conf": KUBELET_CLIENT,
     "/etc/kubernetes/kube-proxy.conf": KUBE_PROXY,
 }
-# flannel writes to its Node's status. It does so as the node itself, which the API server lets touch that Node alone: a
-# name common to all nodes would let root on any of them relabel or redirect every other.
-FLANNEL_KUBECONFIG = "/etc/kubernetes/flannel.conf"
 
 
 def items(ctx: HostContext) -> Iterator[Item]:
@@ -187,9 +181,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
     if ctx.is_control_plane:
         yield from _control_plane_files(ctx)
     yield from (_certificate(leaf, ctx) for leaf in TABLE if leaf.where(ctx))
-    yield from (_kubeconfig(path, leaf, ctx) for path, leaf in KUBECONFIGS.items() if leaf.where(ctx))
-    if _flannel(ctx):
-        yield _kubeconfig(FLANNEL_KUBECONFIG, KUBELET_CLIENT, ctx)
+    yield from (kubeconfig(path, leaf, ctx) for path, leaf in KUBECONFIGS.items() if leaf.where(ctx))
 
 
 def _control_plane_files(ctx: HostContext) -> Iterator[Item]:
@@ -224,7 +216,8 @@ def _split(sans: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(names), tuple(addresses)
 
 
-def _kubeconfig(path: str, leaf: Leaf, ctx: HostContext) -> File:
+def kubeconfig(path: str, leaf: Leaf, ctx: HostContext) -> File:
+    """Return the kubeconfig at `path` of whoever has the certificate `leaf`, for the API as this host reaches it."""
     text = render(
         "/etc/kubernetes/kubeconfig", cluster=ctx.cluster.cluster, server=f"https://127.0.0.1:{LOCAL_API}", ca=CA,
         user=leaf.common_name.format(host=ctx.name), certificate=leaf.read_at, key=leaf.key_read_at)

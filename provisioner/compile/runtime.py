@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.compile import networks
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
+from provisioner.model.components import BY_NAME
 from provisioner.model.desired import Artifact, Item, Symlink
 
 CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
@@ -13,13 +15,7 @@ CONFIG = "/etc/containerd/config.toml"
 IMAGES_DIR = "/opt/kubewright/images"
 IMPORT_IMAGES = "/opt/kubewright/bin/import-images"
 
-# Directories of our own for the Pod network of ours: in the standard ones a file of somebody else's that sorts first
-# decides about the Pods. A network that people bring themselves expects the standard ones.
-CNI_DIRS = {"flannel": ("/etc/kubewright/cni", "/opt/kubewright/cni"), "none": ("/etc/cni/net.d", "/opt/cni/bin")}
-WRITE_CNI_CONFIG = "/opt/kubewright/bin/write-cni-config"
-CNI_CONFIG = f"{CNI_DIRS['flannel'][0]}/10-kubewright.conflist"
 BINARIES = ("containerd", "containerd-shim-runc-v2", "ctr", "crictl")
-FLANNEL_CNI_PLUGINS = ("ptp", "host-local", "portmap")
 
 
 def items(ctx: HostContext) -> Iterator[Item]:
@@ -28,19 +24,16 @@ def items(ctx: HostContext) -> Iterator[Item]:
         return
     for name in BINARIES:
         yield from binary(ctx, name, "runtime")
-    config_dir, bin_dir = CNI_DIRS[ctx.cluster.network.plugin]
-    standard = ["/opt/cni", "/etc/cni"] if ctx.cluster.network.plugin == "none" else []
-    yield from directories(["/etc/containerd", *standard, config_dir, bin_dir], "runtime")
-    plugins = ("loopback", *(FLANNEL_CNI_PLUGINS if ctx.cluster.network.plugin == "flannel" else ()))
-    for name in plugins:
-        yield from binary(ctx, name, "runtime", bin_dir)
+    pods = networks.of(ctx.cluster)
+    yield from directories(["/etc/containerd", *pods.parents, pods.config_dir, pods.bin_dir], "runtime")
+    for name in ("loopback", *pods.plugins):
+        yield from binary(ctx, name, "runtime", pods.bin_dir)
     yield rendered("/etc/crictl.yaml", "runtime", component="crictl", socket=CONTAINERD_SOCKET)
     yield rendered(
-        CONFIG, "runtime", component="containerd", sandbox=ctx.artifact("pause.tar").image, cni_bin_dir=bin_dir,
-        cni_config_dir=config_dir,
-        may_lower_oom_score=ctx.facts.cap_sys_resource)
+        CONFIG, "runtime", component="containerd", sandbox=ctx.artifact(BY_NAME["containerd"].image).image,
+        cni_bin_dir=pods.bin_dir, cni_config_dir=pods.config_dir, may_lower_oom_score=ctx.facts.cap_sys_resource)
     yield from service("containerd.service", "runtime", [CONFIG, f"{BIN_DIR}/containerd"], component="containerd",
-                       write_cni_config=WRITE_CNI_CONFIG if ctx.cluster.network.plugin == "flannel" else "")
+                       write_cni_config=pods.write_cni_config)
     yield from _images(ctx)
 
 

@@ -9,16 +9,8 @@ from provisioner.compile.context import HostContext
 from provisioner.compile.parts import STAMP, directories, rendered
 from provisioner.compile.render import verbatim
 from provisioner.model.applied import HOST_PATH
-from provisioner.model.cluster import Cluster, Host
+from provisioner.model.components import modules_of, packages_of
 from provisioner.model.desired import Directory, File, Item, KernelModule, Package, SwapOff, Sysctl, User
-
-NODE_PACKAGES = (
-    "runc",        # what containerd starts containers with
-    "nftables",    # kube-proxy, flannel and portmap call nft
-    "conntrack",   # for people: to look at and flush connections by hand
-)
-# flannel 0.28 exits without iptables: it first clears the tables of the backend that it does not use.
-FLANNEL_PACKAGES = ("iptables",)
 
 # Each reads its own secrets only (LoadCredential= in its unit), and has no power over the host.
 CONTROL_PLANE_USERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -40,10 +32,6 @@ NODE_SYSCTLS = {
 # With protectKernelDefaults it does not write them, and does not start where one differs.
 KUBELET_SYSCTLS = tuple(NODE_SYSCTLS)[:6]
 
-# nf_tables is not here: the kernel loads it at the first use of nft, and as a built-in it shows nowhere.
-NODE_MODULES = ("overlay", "nf_conntrack")
-FLANNEL_MODULES = ("vxlan",)
-
 
 def items(ctx: HostContext) -> Iterator[Item]:
     """Return what is installed and set before anything of ours runs."""
@@ -64,21 +52,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
         yield File(path=HOST_PATH, phase="verify", mode=0o600, content=ctx.site.applied)
 
 
-def packages_of(cluster: Cluster, host: Host) -> list[str]:
-    """Return the OS packages of the host; one without roles gets those of a node, to become one quickly."""
-    names: list[str] = []
-    is_used = bool(host.roles) or host.name in {h.name for h in cluster.etcd_hosts}
-    if host.is_node or not is_used:
-        names += NODE_PACKAGES + (FLANNEL_PACKAGES if cluster.network.plugin == "flannel" else ())
-    if is_used:
-        names.append("haproxy")
-    if cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}:
-        names += ["keepalived", "curl"]  # curl: keepalived's health check
-    return names
-
-
 def _kernel(ctx: HostContext) -> Iterator[Item]:
-    modules = NODE_MODULES + (FLANNEL_MODULES if ctx.cluster.network.plugin == "flannel" else ())
+    modules = modules_of(ctx.cluster, ctx.host)
     yield SwapOff(path="swap", phase="prepare")
     yield from (KernelModule(path=name, phase="prepare") for name in modules)
     yield from (Sysctl(path=key, phase="prepare", value=value) for key, value in NODE_SYSCTLS.items())

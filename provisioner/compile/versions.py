@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from provisioner.model.artifact import ArtifactLock
+from provisioner.model.releases import minor_of
 
-# The first version of each minor without the TLS handshake exhaustion GHSA-6vch-q96h-7gc3. 3.5 spells flags otherwise.
-ETCD_FLOOR = {(3, 6): 14, (3, 7): 1}
-
-KUBERNETES_BINARIES = (
-    "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+CONTROL_PLANE_BINARIES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+NODE_BINARIES = ("kubelet", "kube-proxy")
+KUBERNETES_BINARIES = CONTROL_PLANE_BINARIES + NODE_BINARIES
 
 
 class Version(NamedTuple):
@@ -31,27 +30,55 @@ class Version(NamedTuple):
         return f"{self.major}.{self.minor}.{self.patch}"
 
 
-def lock_faults(kubernetes: str, lock: ArtifactLock) -> list[str]:
-    """Return why this inventory and this artifacts.lock cannot make a cluster together."""
-    wanted = Version.parse(kubernetes)
-    faults: list[str] = []
+class Kubernetes(NamedTuple):
+    """The two versions of Kubernetes in a cluster: one, but while a hop of an upgrade leaves its nodes behind."""
+
+    control_plane: Version
+    nodes: Version
+
+    @classmethod
+    def of(cls, control_plane: str, nodes: str = "") -> Kubernetes:
+        """Return both; nodes have the control plane's where nothing is said. ValueError for what is no version."""
+        return cls(Version.parse(control_plane), Version.parse(nodes or control_plane))
+
+    def of_binary(self, name: str) -> Version:
+        """Return the version that one of KUBERNETES_BINARIES has to have."""
+        return self.nodes if name in NODE_BINARIES else self.control_plane
+
+
+def lock_faults(wanted: Kubernetes, lock: ArtifactLock) -> list[str]:
+    """Return why these versions and this artifacts.lock cannot make a cluster together."""
+    control_plane, nodes = wanted
+    faults = [*skew_faults([control_plane], kubelets=[nodes], proxies=[nodes])]
+    floors = minor_of(str(control_plane)).floors
     for artifact in lock.artifacts:
-        if artifact.name in KUBERNETES_BINARIES and Version.parse(artifact.version) != wanted:
-            faults.append(f"artifacts.lock: {artifact.name} is {artifact.version}, the inventory says {wanted}")
-        if artifact.name == "etcd":
-            faults += [f"artifacts.lock: {fault}" for fault in etcd_faults(Version.parse(artifact.version))]
+        if artifact.name in KUBERNETES_BINARIES:
+            want = wanted.of_binary(artifact.name)
+            says = "the inventory says" if want == control_plane else "nodes stay at"
+            if Version.parse(artifact.version) != want:
+                faults.append(f"artifacts.lock: {artifact.name} is {artifact.version}, {says} {want}")
+        elif artifact.name in floors:
+            fault = floor_fault(artifact.name, artifact.version, floors[artifact.name])
+            faults += [f"artifacts.lock: {fault}"] if fault else []
     return faults
 
 
-def etcd_faults(version: Version) -> list[str]:
-    """Return why this etcd may not be run."""
-    floor = ETCD_FLOOR.get((version.major, version.minor))
-    if floor is None:
-        minors = ", ".join(f"{major}.{minor}" for major, minor in ETCD_FLOOR)
-        return [f"etcd {version} is not supported; supported are {minors}"]
-    if version.patch < floor:
-        return [f"etcd {version} is older than {version.major}.{version.minor}.{floor}"]
-    return []
+def held_back(lock: ArtifactLock, runs: ArtifactLock) -> ArtifactLock:
+    """Return `lock` with the programs of nodes as they are in `runs`: what a hop that leaves nodes behind is made from.
+
+    So a lock holds one version of a file for each architecture, always; hops have locks of their own.
+    """
+    kept = tuple(artifact for artifact in runs.artifacts if artifact.name in NODE_BINARIES)
+    return ArtifactLock((*(a for a in lock.artifacts if a.name not in NODE_BINARIES), *kept))
+
+
+def floor_fault(component: str, version: str, floors: Mapping[str, str]) -> str:
+    """Return why this version of a component may not be run, by the oldest of each line of versions; else nothing."""
+    for line, oldest in floors.items():
+        if version.startswith(f"{line}."):
+            older = Version.parse(version) < Version.parse(oldest)
+            return f"{component} {version} is older than {oldest}" if older else ""
+    return f"{component} {version} is not supported; supported are {', '.join(floors)}"
 
 
 def upgrade_faults(current: Version, target: Version) -> list[str]:

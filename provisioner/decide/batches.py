@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioner.errors import UsageFault
+from provisioner.model.components import INTERRUPTING
 from provisioner.model.plan import Change
 
-# Phases whose restarts take capacity away; the others write files that nothing reads until a later restart.
-INTERRUPTING = frozenset({"runtime", "etcd", "load-balancer", "control-plane", "controllers", "node", "network"})
 _LIMIT = re.compile(r"([0-9]{1,6})(%?)")
 
 

@@ -1,36 +1,87 @@
-"""What `config:` may speak of: the components, what each takes, and on which hosts it runs."""
+"""The components: one row each, and everything that others need to know of one.
+
+A new component is a row here, its part in provisioner/compile (listed in host.py, or in objects.py for what runs in
+Pods), and its templates.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.phases import PhaseName
+from provisioner.model.releases import beside, takes
 
-# The Kubernetes releases that can be had, and what goes with each. The catalogue of artifacts has the same versions, as
-# a test asserts; and for each there is a table of what it takes, in provisioner/model/takes.
-RELEASES: Mapping[str, Mapping[str, str]] = {
-    "1.36.3": {"etcd": "3.6.16", "flannel": "0.28.10"},
-}
 
-_TAKES = Path(__file__).parent / "takes"
-Runs = Callable[[Cluster, Host], bool]
+@dataclass(frozen=True)
+class Place:
+    """Which hosts run a component: in words, and as a question. `prepares`: a host without roles is made ready for it.
+    """
+
+    says: str
+    holds: Callable[[Cluster, Host], bool]
+    prepares: bool = False
+
+
+@dataclass(frozen=True)
+class Port:
+    """A TCP port of provisioner/model/ports.py that a component listens on: where, and who connects."""
+
+    number: int
+    clients: str
+    at: str = "loopback"
+
+    @property
+    def name(self) -> str:
+        return ports.NAMES[self.number]
+
+    @property
+    def loopback(self) -> bool:
+        """Say whether nobody but the host itself reaches it."""
+        return self.at == "loopback"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a component answers where it serves, over HTTPS with the name of the health client; a gate asks it.
+
+    `outward`: asked at the host's own address, not at loopback.
+    """
+
+    name: str
+    kind: Literal["tcp", "http", "https"]
+    port: int
+    path: str = ""
+    outward: bool = False
 
 
 @dataclass(frozen=True)
 class Component:
-    """One row: whose table of flags it has, which fields it takes, and where it runs (`nowhere`: it is a Pod's).
+    """One row.
 
-    `fields` maps a field to the kind of its value; `type` names a type of the table instead.
+    `units` are what systemd runs of it, the one that listens first; `packages` bring what it needs, its unit too where
+    that has a package's name. `modules` are the kernel's. `interrupts` says what is away while it restarts: hosts where
+    it does are worked on one after the other. `image` is the archive that its Pods run. `network` is the
+    `network.plugin` that brings it; empty: it is there with any.
+
+    For `config:`: whose table of flags it has (`source`), and which fields it takes: `fields` maps a field to the kind
+    of its value, `type` names a type of the table instead.
     """
 
     name: str
-    runs: Runs | None
-    where: str
+    place: Place
+    phase: PhaseName
+    units: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+    packages: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    interrupts: str = ""
+    image: str = ""
+    network: str = ""
     source: str = ""
     type: str = ""
     fields: Mapping[str, str] | None = None
@@ -39,21 +90,32 @@ class Component:
     def has_flags(self) -> bool:
         return bool(self.source)
 
+    @property
+    def is_configured(self) -> bool:
+        """Say whether `config:` may name it, if only to be told that it takes nothing."""
+        return self.has_flags or self.fields is not None
+
+    @property
+    def in_pods(self) -> bool:
+        """Say whether it runs in Pods: on no host for itself, and not before there is a Pod network."""
+        return self.place is PODS
+
+    def is_used(self, cluster: Cluster) -> bool:
+        """Say whether the cluster has it at all: a Pod network only where the inventory asks for that one."""
+        return self.network in ("", cluster.network.plugin)
+
+    def runs_on(self, cluster: Cluster, host: Host) -> bool:
+        """Say whether the host runs it."""
+        return self.is_used(cluster) and self.place.holds(cluster, host)
+
+    def is_prepared_on(self, cluster: Cluster, host: Host) -> bool:
+        """Say whether the host has the packages and kernel modules for it: one without roles may become a node."""
+        return self.runs_on(cluster, host) or (
+            self.place.prepares and self.is_used(cluster) and not _used(cluster, host))
+
 
 def _etcd(cluster: Cluster, host: Host) -> bool:
     return host.name in {h.name for h in cluster.etcd_hosts}
-
-
-def _control_plane(cluster: Cluster, host: Host) -> bool:
-    return Role.CONTROL_PLANE in host.roles
-
-
-def _node(cluster: Cluster, host: Host) -> bool:
-    return host.is_node
-
-
-def _flannel(cluster: Cluster, host: Host) -> bool:
-    return host.is_node and cluster.network.plugin == "flannel"
 
 
 def _used(cluster: Cluster, host: Host) -> bool:
@@ -63,6 +125,13 @@ def _used(cluster: Cluster, host: Host) -> bool:
 def _balancer(cluster: Cluster, host: Host) -> bool:
     return cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}
 
+
+ETCD_HOSTS = Place("etcd hosts", _etcd)
+CONTROL_PLANES = Place("control planes", lambda cluster, host: Role.CONTROL_PLANE in host.roles)
+NODES = Place("nodes (control planes and workers)", lambda cluster, host: host.is_node, prepares=True)
+EVERYWHERE = Place("every host with a role", _used)
+VIP_HOLDERS = Place("load balancers with a VIP", _balancer)
+PODS = Place("Pods", lambda cluster, host: False)
 
 # flannel's net-conf.json, of which flanneld reads names in any case; these are those of its documentation.
 _BACKEND = {"Type": "enum:vxlan,host-gw", "VNI": "int", "Port": "int", "MTU": "int", "GBP": "bool", "Learning": "bool",
@@ -74,38 +143,107 @@ FLANNEL_TYPES: Mapping[str, Mapping[str, str]] = {
     "Backend": _BACKEND,
 }
 
-_ON_CONTROL_PLANES, _ON_NODES = "control planes", "nodes (control planes and workers)"
-TABLE = (
-    Component("etcd", _etcd, "etcd hosts", source="etcd"),
-    Component("kube-apiserver", _control_plane, _ON_CONTROL_PLANES, source="kubernetes"),
-    Component("kube-controller-manager", _control_plane, _ON_CONTROL_PLANES, source="kubernetes"),
-    Component("kube-scheduler", _control_plane, _ON_CONTROL_PLANES, source="kubernetes"),
-    Component("kubelet", _node, _ON_NODES, source="kubernetes", type="KubeletConfiguration"),
-    Component("kube-proxy", _node, _ON_NODES, source="kubernetes", type="KubeProxyConfiguration"),
-    Component("containerd", _node, _ON_NODES, fields={}),
-    Component("haproxy", _used, "every host with a role", fields={"inter": "haproxy-time", "maxconn": "int"}),
-    Component("keepalived", _balancer, "load balancers with a VIP", fields={}),
-    Component("flannel", _flannel, "nodes, with `plugin: flannel`", source="flannel", type="NetConf"),
-    Component("coredns", None, "Pods", fields={"replicas": "int", "upstreams": "[]upstream"}),
-    Component("metrics-server", None, "Pods", fields={"replicas": "int"}),
+_CHECKS = "health checks"
+_EVERY, _OWN = "every address", "their address"
+_ONE_ACTS = "nothing while another one of its kind acts; else what it does waits for the lease"
+
+# In the order in which a host's packages and kernel modules are made.
+TABLE: tuple[Component, ...] = (
+    Component(
+        "etcd", ETCD_HOSTS, "etcd", units=("etcd.service",), source="etcd",
+        interrupts="the member, and the API server of its host, which speaks to it alone",
+        ports=(Port(ports.ETCD_CLIENT, "the host's own kube-apiserver", "their address and loopback"),
+               Port(ports.ETCD_PEER, "the other etcd hosts", _OWN),
+               Port(ports.ETCD_METRICS, "health checks, without a certificate")),
+        # A member that says so has just had a read confirmed by a majority.
+        answers=(Answer("etcd /readyz", "http", ports.ETCD_METRICS, "/readyz"),)),
+    Component(
+        "kube-apiserver", CONTROL_PLANES, "control-plane", units=("kube-apiserver.service",), source="kubernetes",
+        interrupts="that API server; HAProxy sends everybody to the others",
+        ports=(Port(ports.APISERVER, "HAProxy of every host; Pods through the Service `kubernetes`", _EVERY),),
+        answers=(Answer("kube-apiserver /readyz", "https", ports.APISERVER, "/readyz", outward=True),
+                 Answer("kube-apiserver through haproxy", "https", ports.LOCAL_API, "/readyz"))),
+    Component(
+        "kube-controller-manager", CONTROL_PLANES, "controllers", units=("kube-controller-manager.service",),
+        source="kubernetes", interrupts=_ONE_ACTS, ports=(Port(ports.CONTROLLER_MANAGER, _CHECKS),)),
+    Component(
+        "kube-scheduler", CONTROL_PLANES, "controllers", units=("kube-scheduler.service",), source="kubernetes",
+        interrupts=_ONE_ACTS, ports=(Port(ports.SCHEDULER, _CHECKS),)),
+    Component(
+        "containerd", NODES, "runtime", units=("containerd.service", "kubewright-images.service"), fields={},
+        interrupts="starting and ending Pods of that node; those that run go on", image="pause.tar",
+        packages=("runc",),                     # what containerd starts containers with
+        modules=("overlay",)),
+    Component(
+        "kubelet", NODES, "node", units=("kubelet.service",), source="kubernetes", type="KubeletConfiguration",
+        interrupts="starting, ending and probing Pods of that node; those that run go on",
+        ports=(Port(ports.KUBELET, "control planes: logs, exec, metrics", _EVERY),
+               Port(ports.KUBELET_HEALTH, _CHECKS)),
+        answers=(Answer("kubelet", "http", ports.KUBELET_HEALTH, "/healthz"),)),
+    Component(
+        "kube-proxy", NODES, "node", units=("kube-proxy.service",), source="kubernetes", type="KubeProxyConfiguration",
+        interrupts="changes of Services on that node; the rules that are there stay",
+        packages=("nftables",                   # kube-proxy, flannel and portmap call nft
+                  "conntrack"),                 # for people: to look at and flush connections by hand
+        # nf_tables is not here: the kernel loads it at the first use of nft, and as a built-in it shows nowhere.
+        modules=("nf_conntrack",),
+        ports=(Port(ports.KUBE_PROXY_HEALTH, "load balancers outside, if there are any", _EVERY),
+               Port(ports.KUBE_PROXY_METRICS, "nobody by default")),
+        answers=(Answer("kube-proxy", "http", ports.KUBE_PROXY_HEALTH, "/healthz"),)),
+    Component(
+        "flannel", NODES, "network", units=("flanneld.service",), network="flannel", source="flannel", type="NetConf",
+        interrupts="what that node learns of new nodes; the ways that are there stay",
+        # flannel 0.28 exits without iptables: it first clears the tables of the backend that it does not use.
+        packages=("iptables",), modules=("vxlan",), ports=(Port(ports.FLANNEL_HEALTH, _CHECKS),)),
+    Component(
+        "network-watch", NODES, "network", units=("kubewright-network-watch.service",),
+        interrupts="the look after packet rules and routes of that node"),
+    Component(
+        "haproxy", EVERYWHERE, "load-balancer", units=("haproxy.service",), packages=("haproxy",),
+        interrupts="nothing: it reloads, and connections go on in the old process",
+        ports=(Port(ports.LOCAL_API, "kubelet, kube-proxy, the Pod network, controllers of that host"),
+               Port(ports.BALANCER_HEALTH, "keepalived: may this host hold the VIP; the HAProxy before a reload: "
+                    "which API servers are ill")),
+        answers=(Answer("haproxy", "tcp", ports.LOCAL_API),),
+        fields={"inter": "haproxy-time", "maxconn": "int"}),
+    Component(
+        "keepalived", VIP_HOLDERS, "load-balancer", units=("keepalived.service",),
+        interrupts="nothing: it reloads; where it has to start, the VIP moves once",
+        packages=("keepalived", "curl"),        # curl: its health check
+        fields={}),
+    Component("coredns", PODS, "addons", image="coredns.tar", fields={"replicas": "int", "upstreams": "[]upstream"}),
+    Component("metrics-server", PODS, "addons", image="metrics-server.tar", fields={"replicas": "int"}),
 )
-COMPONENTS = {row.name: row for row in TABLE}
+BY_NAME: Mapping[str, Component] = {row.name: row for row in TABLE}
+# What `config:` may name.
+COMPONENTS: Mapping[str, Component] = {row.name: row for row in TABLE if row.is_configured}
+# Phases whose restarts take something away; the others write files that nothing reads until a later restart.
+INTERRUPTING: frozenset[PhaseName] = frozenset(row.phase for row in TABLE if row.interrupts)
 
 
-@cache
-def takes(source: str, kubernetes: str) -> Mapping[str, Any]:
-    """Return the table of what `source` takes beside this Kubernetes: flags, gates, fields, admission plugins.
+def on_host(cluster: Cluster, host: Host) -> Iterator[Component]:
+    """Yield the components that run on a host, in the order of the table."""
+    return (row for row in TABLE if row.runs_on(cluster, host))
 
-    KeyError if the release is not one of RELEASES.
-    """
-    version = kubernetes if source == "kubernetes" else RELEASES[kubernetes][source]
-    table: dict[str, Any] = json.loads((_TAKES / f"{source}-{version}.json").read_text(encoding="utf-8"))
-    return table
+
+def packages_of(cluster: Cluster, host: Host) -> tuple[str, ...]:
+    """Return the OS packages of a host; one without roles gets those of a node, to become one quickly."""
+    return tuple(name for row in TABLE if row.is_prepared_on(cluster, host) for name in row.packages)
+
+
+def modules_of(cluster: Cluster, host: Host) -> tuple[str, ...]:
+    """Return the kernel modules of a host, likewise."""
+    return tuple(name for row in TABLE if row.is_prepared_on(cluster, host) for name in row.modules)
+
+
+def network_is_ours(cluster: Cluster) -> bool:
+    """Say whether a component of ours connects the Pods, by the part of the Pod range that each Node is given."""
+    return any(row.network and row.is_used(cluster) for row in TABLE)
 
 
 def version_of(component: Component, kubernetes: str) -> str:
     """Return which version of `component` goes with this Kubernetes, empty where nobody asks."""
-    return kubernetes if component.source == "kubernetes" else RELEASES[kubernetes].get(component.source, "")
+    return beside(kubernetes, component.source) if component.source else ""
 
 
 def types_of(component: Component, kubernetes: str) -> Mapping[str, Mapping[str, str]]:
@@ -116,3 +254,14 @@ def types_of(component: Component, kubernetes: str) -> Mapping[str, Mapping[str,
         return FLANNEL_TYPES
     fields: Mapping[str, Mapping[str, str]] = takes(component.source, kubernetes).get("fields", {})
     return fields
+
+
+def unit_packaged(component: Component, unit: str) -> bool:
+    """Say whether an OS package of ours brings the unit, so that its being there is no surprise."""
+    return unit.removesuffix(".service") in component.packages
+
+
+def all_units() -> Iterator[tuple[Component, str]]:
+    """Yield every unit with the component that it belongs to."""
+    return ((row, unit) for row in TABLE for unit in row.units)
+

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from provisioner.model.phases import PhaseName
 from provisioner.model.secret import SecretRef
 
 
@@ -20,7 +21,7 @@ class Item:
 
     kind: ClassVar[str] = ""
     path: str
-    phase: str
+    phase: PhaseName
     component: str = ""
 
     def want(self) -> str | None:
@@ -253,7 +254,7 @@ class KubeObject:
     A Secret with a `certificate` holds that leaf: kept while it is valid, issued when the object is applied.
     """
 
-    phase: str
+    phase: PhaseName
     body: Mapping[str, Any]
     certificate: Certificate | None = None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster
+from provisioner.model.components import network_is_ours
 from provisioner.model.values import pairs, shown
 
 AUDIT_DIR = "/var/log/kubernetes"
@@ -112,12 +113,11 @@ def _not_always(value: Any, cluster: Cluster) -> str:
 
 
 def _free_port(value: Any, cluster: Cluster) -> str:
-    taken = {number for name, number in vars(ports).items() if name.isupper()}
-    return f"{value} is a port of another program of ours" if value in taken else ""
+    return f"{value} is a port of another program of ours" if value in ports.NAMES else ""
 
 
-def _with_flannel(value: Any, cluster: Cluster) -> str:
-    return _stays_on(value, cluster) if cluster.network.plugin == "flannel" else ""
+def _with_our_network(value: Any, cluster: Cluster) -> str:
+    return _stays_on(value, cluster) if network_is_ours(cluster) else ""
 
 
 _CERTIFICATES = "certificates, their keys and CAs are made from this inventory, lie where every reader expects them, " \
@@ -190,7 +190,7 @@ TABLE: tuple[Owned, ...] = (
     Owned("kube-controller-manager", _flags("cluster-cidr", "service-cluster-ip-range", "node-cidr-mask-size-ipv*"),
           "the ranges stand in the inventory, and flannel, kube-proxy and certificates follow from them", _RANGES),
     Owned("kube-controller-manager", _flags("allocate-node-cidrs"), "flannel takes its subnet from the Node",
-          "with plugin: none it may be", fault=_with_flannel),
+          "with plugin: none it may be", fault=_with_our_network),
     Owned("kube-scheduler", _flags("config"), "with a file of its own it reads none of the flags that are set here",
           _TAKE_OUT),
 

@@ -1,6 +1,10 @@
 """The phases of `up` in their order; a module of its own, so that help and completion know them at once."""
 
-PHASES = (
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+PhaseName = Literal[
     "prepare",        # packages, users, kernel settings
     "stage",          # binaries and images under /opt/kubewright
     "pki",            # certificates, keys, kubeconfigs
@@ -11,7 +15,8 @@ PHASES = (
     "controllers",    # kube-controller-manager, kube-scheduler
     "access",         # objects: who may do what
     "node",           # kubelet, kube-proxy
-    "network",        # flannel, and what looks after the rules and routes
+    "network",        # the Pod network, and what looks after the rules and routes
     "addons",         # objects: CoreDNS, metrics-server
     "verify",
-)
+]
+PHASES: tuple[PhaseName, ...] = get_args(PhaseName)

@@ -15,3 +15,6 @@ KUBELET_HEALTH = 10248       # loopback
 KUBE_PROXY_HEALTH = 10256
 KUBE_PROXY_METRICS = 10249   # loopback
 FLANNEL_HEALTH = 8471        # loopback
+
+# Each as messages name it; whose it is and who connects: provisioner/model/components.py.
+NAMES = {number: name.lower().replace("_", " ") for name, number in tuple(globals().items()) if name.isupper()}

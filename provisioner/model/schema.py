@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from provisioner.model.cluster import Cluster
-from provisioner.model.components import RELEASES
+from provisioner.model.releases import RELEASES
 
 
 def cluster_schema() -> dict[str, Any]:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from provisioner.model import components, validate_access, validate_hosts, validate_network
+from provisioner.model import validate_access, validate_hosts, validate_network
 from provisioner.model.cluster import Cluster
 from provisioner.model.document import Path
+from provisioner.model.releases import RELEASES
 from provisioner.model.validate_config import config_faults
-
-SUPPORTED_KUBERNETES = tuple(components.RELEASES)
-COMPONENTS = tuple(components.COMPONENTS)
 
 Faults = Iterator[tuple[Path, str]]
 
@@ -27,9 +25,9 @@ def validate(cluster: Cluster, *, partial: bool = False) -> Faults:
 
 
 def _supported_version(cluster: Cluster) -> Faults:
-    if cluster.kubernetes not in SUPPORTED_KUBERNETES:
+    if cluster.kubernetes not in RELEASES:
         yield ("kubernetes",), f"Kubernetes {cluster.kubernetes} is not supported; what can be had here is " \
-            f"{', '.join(SUPPORTED_KUBERNETES)}"
+            f"{', '.join(RELEASES)}"
 
 
 Rule = Callable[[Cluster], Faults]

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provisioner.model.cluster import Cluster, Host
-from provisioner.model.components import COMPONENTS, RELEASES, Component, takes, types_of, version_of
+from provisioner.model.components import COMPONENTS, Component, network_is_ours, types_of, version_of
 from provisioner.model.config_pairs import beside_each_other, laid_over
 from provisioner.model.document import Path
 from provisioner.model.owned import owned
+from provisioner.model.releases import RELEASES, takes
 from provisioner.model.schema_faults import did_you_mean
 from provisioner.model.values import (
     escaped,
@@ -142,14 +143,14 @@ def _own_network(component: Component, path: Path, values: Mapping[str, Any], ho
 
 def _nowhere(cluster: Cluster, component: Component, host: Host | None) -> str:
     """Say why nothing reads what stands here."""
-    if component.name == "flannel" and cluster.network.plugin != "flannel":
-        return f"network.plugin is {cluster.network.plugin}, so flannel runs nowhere"
+    if not component.is_used(cluster):
+        return f"network.plugin is {cluster.network.plugin}, so {component.name} runs nowhere"
     if host is None:
         return ""
-    if component.runs is None:
+    if component.in_pods:
         return f"{component.name} belongs to the cluster and not to a host: write it under the top-level config"
-    if not component.runs(cluster, host):
-        return f"{host.name} runs no {component.name}, which is on {component.where}"
+    if not component.runs_on(cluster, host):
+        return f"{host.name} runs no {component.name}, which is on {component.place.says}"
     return ""
 
 
@@ -359,7 +360,7 @@ def _listed(cluster: Cluster, component: Component, path: Path, name: str, value
 def _pods_of_a_node(cluster: Cluster, component: Component, path: Path, values: Mapping[str, Any]) -> Faults:
     """A node has the addresses of its part of the Pod range, less the first, the gateway's and the last."""
     most = values.get("maxPods")
-    if component.name != "kubelet" or cluster.network.plugin != "flannel" or not isinstance(most, int):
+    if component.name != "kubelet" or not network_is_ours(cluster) or not isinstance(most, int):
         return
     prefix = node_prefix(cluster)
     room = 2 ** (32 - prefix) - 3

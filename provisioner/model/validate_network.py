@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import combinations
 
-from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.components import on_host
 from provisioner.model.document import Path
 from provisioner.model.syntax import HOST_AND_PORT, matches_with_port, san_fault
 from provisioner.model.validate_config import node_ports, node_prefix
@@ -166,14 +166,7 @@ def sshd_ports(cluster: Cluster) -> Faults:
 
 def _ports_of(cluster: Cluster, host: Host) -> dict[int, str]:
     """Return the ports that programs of ours have on `host`, with their names in words."""
-    wanted = {"LOCAL_API", "BALANCER_HEALTH"}
-    if host.name in {h.name for h in cluster.etcd_hosts}:
-        wanted |= {"ETCD_CLIENT", "ETCD_PEER", "ETCD_METRICS"}
-    if Role.CONTROL_PLANE in host.roles:
-        wanted |= {"APISERVER", "CONTROLLER_MANAGER", "SCHEDULER"}
-    if host.is_node:
-        wanted |= {"KUBELET", "KUBELET_HEALTH", "KUBE_PROXY_HEALTH", "KUBE_PROXY_METRICS", "FLANNEL_HEALTH"}
-    return {number: name.lower().replace("_", " ") for name, number in vars(ports).items() if name in wanted}
+    return {port.number: port.name for row in on_host(cluster, host) for port in row.ports}
 
 
 def external(cluster: Cluster) -> Faults:

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from provisioner.compile import fields
-from provisioner.compile.objects import MANAGED_BY, is_record, recorded_as
+from provisioner.compile.objects import is_record, recorded_as
+from provisioner.compile.parts import MANAGED_BY
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import KubeObject
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import ObjectChange
 from provisioner.operate.access import Access
 from provisioner.parallel import ask_all
@@ -240,7 +242,7 @@ def _strays(kube: Kube, objects: Sequence[KubeObject]) -> Iterator[ObjectChange]
                 yield ObjectChange(stray.phase, stray.identity, "remove", "no longer desired", stray)
 
 
-def _recorded(phase: str, line: str) -> KubeObject | None:
+def _recorded(phase: PhaseName, line: str) -> KubeObject | None:
     """Return the object that a record's line names; None for what is no such line."""
     version, _, rest = line.partition(" ")
     kind, _, name = rest.partition(" ")

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from provisioner.compile import kubelet
+from provisioner.compile.networks import ANNOUNCEMENTS
 from provisioner.errors import KubewrightError
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.plan import ObjectChange
@@ -52,8 +53,8 @@ def _name(taint: Mapping[str, Any]) -> str:
 
 
 def is_connected(node: Mapping[str, Any]) -> bool:
-    """Say whether flannel has written on the Node how its Pods are reached; it does so once, when it starts."""
-    return "flannel.alpha.coreos.com/backend-data" in (node["metadata"].get("annotations") or {})
+    """Say whether its Pod network has written on the Node how its Pods are reached; it does so once, when it starts."""
+    return not ANNOUNCEMENTS.isdisjoint(node["metadata"].get("annotations") or {})
 
 
 def owned(kube: Kube) -> Owned:

@@ -21,6 +21,7 @@ from provisioner.artifacts.supply import held
 from provisioner.lab import nodes
 from provisioner.lab.instance import Instance
 from provisioner.lab.network import in_network
+from provisioner.model.components import all_units
 from provisioner.model.inventory import Inventory
 from tests.lab import figures
 
@@ -31,8 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / "inventories" / "lab"
 NODES = ("cp1", "cp2", "cp3", "w1", "w2")
 LEADERS = ("kube-scheduler", "kube-controller-manager")        # of each, one acts at a time
-UNITS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "haproxy", "keepalived",
-         "containerd", "kubewright-images", "kubelet", "kube-proxy", "flanneld")
+UNITS = tuple(unit.removesuffix(".service") for _, unit in all_units())
 # What root finds after a login: nothing of whoever runs the tests.
 ROOTS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 

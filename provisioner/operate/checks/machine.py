@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.compile.versions import Version
 from provisioner.model.cluster import Role
+from provisioner.model.releases import minor_of
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 PYTHON = (3, 9)                       # the applier's
@@ -18,7 +18,6 @@ ROOMY_MIB = 4096                      # less is enough to start with, not to liv
 CLOCK_WARN, CLOCK_ERROR = 0.5, 30.0   # etcd warns of a second; certificates are backdated, tokens are not
 STORE, STATE = "/opt/kubewright", "/var/lib"
 DIRECTORIES = (STORE, STATE)
-FAIL_V1_SINCE = 35                    # kubelet 1.35 refuses cgroup v1 by default (failCgroupV1)
 
 
 def python(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -115,11 +114,10 @@ def clock(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def cgroup(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for cgroup v2, or that the inventory allows v1 where the kubelet would refuse it."""
-    kubernetes = Version.parse(seen.cluster.kubernetes)
-    if host.facts.cgroup == "v2" or not host.host.is_node or kubernetes.minor < FAIL_V1_SINCE:
+    if host.facts.cgroup == "v2" or not host.host.is_node or not minor_of(seen.cluster.kubernetes).refuses_cgroup_v1:
         return
     config = {**seen.cluster.config.get("kubelet", {}), **host.host.spec.config.get("kubelet", {})}
     if config.get("failCgroupV1", True) is not False:
-        yield ("error", f"cgroup v1, which kubelet {kubernetes} refuses",
+        yield ("error", f"cgroup v1, which kubelet {seen.cluster.kubernetes} refuses",
                "boot with systemd.unified_cgroup_hierarchy=1, or in cluster.yaml: "
                "config: {kubelet: {failCgroupV1: false}}")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from provisioner.compile import pki
 from provisioner.compile.etcd import DATA_DIR
-from provisioner.model import ports
-from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.cluster import Cluster, Host
+from provisioner.model.components import BY_NAME, VIP_HOLDERS, all_units, on_host, unit_packaged
 from provisioner.model.inspection import Listener
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
@@ -20,19 +20,6 @@ class Use(NamedTuple):
     unit: str
     loopback: bool = False
 
-
-_ETCD = (
-    Use(ports.ETCD_CLIENT, "etcd.service"), Use(ports.ETCD_PEER, "etcd.service"),
-    Use(ports.ETCD_METRICS, "etcd.service", loopback=True))
-_CONTROL_PLANE = (
-    Use(ports.APISERVER, "kube-apiserver.service"),
-    Use(ports.CONTROLLER_MANAGER, "kube-controller-manager.service", loopback=True),
-    Use(ports.SCHEDULER, "kube-scheduler.service", loopback=True))
-_NODE = (
-    Use(ports.KUBELET, "kubelet.service"), Use(ports.KUBELET_HEALTH, "kubelet.service", loopback=True),
-    Use(ports.KUBE_PROXY_HEALTH, "kube-proxy.service"),
-    Use(ports.KUBE_PROXY_METRICS, "kube-proxy.service", loopback=True))
-_FLANNEL = (Use(ports.FLANNEL_HEALTH, "flanneld.service", loopback=True),)
 
 # What a cluster leaves, whose it is, and how its own tool removes it. Files, not empty directories that a package
 # brings. What is in OURS is left by our own runs as well, and says something only where we never were.
@@ -48,8 +35,7 @@ EVIDENCE: dict[str, tuple[str, str]] = {
 }
 
 # Services of our names that packages bring: ours would take their place.
-UNITS = ("containerd.service", "etcd.service", "kubelet.service", "kube-apiserver.service",
-         "kube-controller-manager.service", "kube-scheduler.service", "kube-proxy.service", "flanneld.service")
+UNITS = tuple(unit for row, unit in all_units() if not unit_packaged(row, unit))
 PACKAGED = {f"{place}/systemd/system/{unit}": unit for unit in UNITS for place in ("/usr/lib", "/lib")}
 # What else runs containers: it may stay, and is better known about.
 RUNTIMES = {"/usr/bin/dockerd": "Docker", "/usr/bin/podman": "Podman", "/usr/bin/crio": "CRI-O"}
@@ -63,14 +49,10 @@ OURS = frozenset({pki.CA, "/etc/kubernetes/kubelet.conf", f"{DATA_DIR}/member"})
 
 def uses(cluster: Cluster, host: Host) -> tuple[Use, ...]:
     """Return the ports that this host's roles need."""
-    etcd = _ETCD if host.name in {h.name for h in cluster.etcd_hosts} else ()
-    control_plane = _CONTROL_PLANE if Role.CONTROL_PLANE in host.roles else ()
-    node = _NODE + (_FLANNEL if cluster.network.plugin == "flannel" else ()) if host.is_node else ()
-    local = (Use(ports.LOCAL_API, "haproxy.service", loopback=True),
-             Use(ports.BALANCER_HEALTH, "haproxy.service", loopback=True)) if host.roles or etcd else ()
-    holds_vip = cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}
-    front = (Use(cluster.api.port, "haproxy.service"),) if holds_vip else ()
-    return (*etcd, *control_plane, *front, *local, *node)
+    found = [Use(port.number, row.units[0], port.loopback) for row in on_host(cluster, host) for port in row.ports]
+    if VIP_HOLDERS.holds(cluster, host):
+        found.append(Use(cluster.api.port, BY_NAME["haproxy"].units[0]))
+    return tuple(found)
 
 
 def ports_to_ask(cluster: Cluster) -> tuple[int, ...]:

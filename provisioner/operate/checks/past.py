@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from provisioner.compile import system
+from provisioner.compile import networks, system
 from provisioner.compile.context import config_of
 from provisioner.compile.etcd import DATA_DIR
-from provisioner.compile.runtime import CNI_DIRS
+from provisioner.compile.networks.flannel import VXLAN
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.components import packages_of
 from provisioner.model.inspection import Packages
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 # Directories of ours; one that is a link is refused when it is made, since whoever can write there would lead us away.
-OWN = (DATA_DIR, *(path for pair in CNI_DIRS.values() for path in pair), "/etc/containerd", "/etc/haproxy",
+OWN = (DATA_DIR, *networks.DIRECTORIES, "/etc/containerd", "/etc/haproxy",
        "/etc/keepalived",
        "/etc/kube-flannel", "/etc/kubernetes", "/etc/kubernetes/pki", "/etc/kubernetes/pki/etcd", "/etc/kubewright",
        "/opt/kubewright", "/opt/kubewright/bin", "/var/lib/kubelet", "/var/lib/kubewright")
-VXLAN = 8472                            # flannel's, as its configuration has it
 Packet = tuple[str, int]
 """A protocol and a port, 0 where it has none."""
 _NAMES: Mapping[Packet, str] = {
@@ -33,7 +33,7 @@ def question(cluster: Cluster, host: Host, interface: str) -> dict[str, object]:
     """Return what one host is asked for the checks of this module."""
     vip = cluster.api.vip if host.name in {h.name for h in cluster.load_balancers} else None
     return {"own": list(OWN), "let_in": [list(packet) for packet in needed(cluster, host)],
-            "peers": [str(network) for network in cluster.network.hosts], "packages": system.packages_of(cluster, host),
+            "peers": [str(network) for network in cluster.network.hosts], "packages": list(packages_of(cluster, host)),
             "sysctls": list(system.NODE_SYSCTLS) if host.is_node or not host.roles else [],
             "vip": [interface, str(vip)] if vip is not None and interface else None}
 
@@ -46,9 +46,8 @@ def needed(cluster: Cluster, host: Host) -> tuple[Packet, ...]:
     peer = (("tcp", ports.ETCD_PEER),) if host.name in etcd and len(etcd) > 1 else ()
     api = (("tcp", ports.APISERVER),) if others and Role.CONTROL_PLANE in host.roles else ()
     kubelet = (("tcp", ports.KUBELET),) if others and host.is_node else ()
-    flannel = cluster.network.plugin == "flannel" and "flannel" not in cluster.config
-    vxlan = (("udp", VXLAN),) if len(cluster.nodes) > 1 and host.is_node and flannel else ()
-    return (*vrrp, *peer, *api, *kubelet, *vxlan)
+    pods = networks.of(cluster).packets(cluster) if len(cluster.nodes) > 1 and host.is_node else ()
+    return (*vrrp, *peer, *api, *kubelet, *pods)
 
 
 def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -101,7 +100,7 @@ def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
     drops = host.inspection.forward_drops if host.inspection and host.host.is_node else ()
     pods = ", ".join(str(network) for network in seen.cluster.network.pods)
     for chain in drops:
-        yield ("error" if seen.cluster.network.plugin != "none" else "warning",
+        yield ("error" if networks.of(seen.cluster).ours else "warning",
                f"its firewall drops what is forwarded for Pods: {chain}",
                f"on {host.name}: let {pods} through there, from and to, or: {_opened(chain)}")
 

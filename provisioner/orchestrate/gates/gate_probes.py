@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from provisioner.compile import network, proxy, runtime, upkeep
+from provisioner.compile import networks, proxy, upkeep
 from provisioner.compile import pki as table
 from provisioner.compile.context import CLUSTER_DOMAIN
+from provisioner.model.components import BY_NAME, Answer, on_host
 from provisioner.model.desired import HostDesired, Unit
-from provisioner.model.ports import (
-    APISERVER,
-    ETCD_METRICS,
-    KUBE_PROXY_HEALTH,
-    KUBELET_HEALTH,
-    LOCAL_API,
-)
 from provisioner.orchestrate.session.session import Session
 
 Probe = dict[str, Any]
 DNS, SERVICE = "cluster DNS", "Service address of the API"
-API_IS_READY = "kube-apiserver /readyz"
+_MEMBER, _SERVER = (BY_NAME[name].answers[0] for name in ("etcd", "kube-apiserver"))
+API_IS_READY = _SERVER.name
 
 
 def https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
@@ -38,10 +33,7 @@ def host_probes(session: Session, host: str, phase: str, *, again: bool = False)
     desired: HostDesired = session.the_plan.desired.hosts[host]
     units = [i for i in desired.of_phase(phase) if isinstance(i, Unit)]
     probes = [_unit(session, host, u, again=again) for u in units]
-    if units:
-        extra = _EXTRA.get(phase)
-        probes += extra(session, host) if extra else []
-    return probes
+    return probes + _extra(session, host, phase, units) if units else probes
 
 
 def probes_of(session: Session, phases: Collection[str], *, again: bool = False) -> dict[str, list[Probe]]:
@@ -68,27 +60,31 @@ def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
 
 def control_plane_probe(session: Session, host: str) -> Probe:
     """Return the probe of `host`'s own API server, past every load balancer."""
-    return https(API_IS_READY, session.cluster.machine(host).address, APISERVER)
+    return asked(_SERVER, session.cluster.machine(host).address)
 
 
-def _control_plane(session: Session, host: str) -> list[Probe]:
-    return [control_plane_probe(session, host),
-            https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)]
+def _extra(session: Session, host: str, phase: str, units: Sequence[Unit]) -> list[Probe]:
+    """Return what the components of a phase answer on `host`, and what their units write into its kernel."""
+    machine = session.cluster.machine(host)
+    answers = [asked(answer, machine.address) for row in on_host(session.cluster, machine) if row.phase == phase
+               for answer in row.answers]
+    cni = networks.of(session.cluster).cni_config if phase == "network" else ""
+    if cni:
+        answers.append({"name": "CNI configuration", "kind": "file", "path": cni})
+    return [*answers, *(probe for unit in units for probe in _rules(session, host, unit.path))]
 
 
-# A member that says so has just had a read confirmed by a majority.
-MEMBER_IS_READY: Probe = {"name": "etcd /readyz", "kind": "http", "status": 200,
-                          "url": f"http://127.0.0.1:{ETCD_METRICS}/readyz"}
-_EXTRA: Mapping[str, Callable[[Session, str], list[Probe]]] = {
-    "etcd": lambda s, h: [MEMBER_IS_READY],
-    "load-balancer": lambda s, h: [{"name": "haproxy", "kind": "tcp", "address": "127.0.0.1", "port": LOCAL_API}],
-    "control-plane": _control_plane,
-    "node": lambda s, h: [
-        {"name": "kubelet", "kind": "http", "url": f"http://127.0.0.1:{KUBELET_HEALTH}/healthz", "status": 200},
-        {"name": "kube-proxy", "kind": "http", "url": f"http://127.0.0.1:{KUBE_PROXY_HEALTH}/healthz", "status": 200},
-        *_rules(s, h, proxy.UNIT)],
-    "network": lambda s, h: [*_cni(s), *_rules(s, h, network.UNIT)],
-}
+def asked(answer: Answer, own: str = "") -> Probe:
+    """Return the probe that asks for what a component answers, on the host whose `own` address is this."""
+    address = own if answer.outward else "127.0.0.1"
+    if answer.kind == "tcp":
+        return {"name": answer.name, "kind": "tcp", "address": address, "port": answer.port}
+    if answer.kind == "https":
+        return https(answer.name, address, answer.port, answer.path)
+    return {"name": answer.name, "kind": "http", "url": f"http://{address}:{answer.port}{answer.path}", "status": 200}
+
+
+MEMBER_IS_READY = asked(_MEMBER)
 
 
 def node_probes(session: Session, host: str) -> list[Probe]:
@@ -111,14 +107,15 @@ def lasting_probes(session: Session, host: str, connected: Collection[str]) -> d
 
     `connected` are the Nodes that say how their Pods are reached: to others there is no way yet, and nobody's fault.
     """
+    pods = networks.of(session.cluster).unit
     found = {proxy.UNIT: _rules(session, host, proxy.UNIT),
-             network.UNIT: [*_rules(session, host, network.UNIT), *_ways(session, host, connected)]}
+             pods: [*_rules(session, host, pods), *_ways(session, host, connected)]}
     return {unit: probes for unit, probes in found.items() if probes}
 
 
 def _ways(session: Session, host: str, nodes: Collection[str]) -> list[Probe]:
     """Return the probe of the ways to other nodes' Pods, where there is one device for all of them."""
-    device = upkeep.overlay_device(session.cluster, session.cluster.machine(host))
+    device = networks.of(session.cluster).device(session.cluster, session.cluster.machine(host))
     peers = {h.name: h.address for h in session.cluster.nodes if h.name in nodes and h.name != host}
     found = {"name": "Pod network", "kind": "ways", "device": device, "peers": peers, "shows": _watched(host)}
     return [found] if device and peers else []
@@ -135,12 +132,6 @@ def _rules(session: Session, host: str, unit: str) -> list[Probe]:
              if r.unit == unit]
     name = f"packet rules of {unit.removesuffix('.service')}"
     return [{"name": name, "kind": "rules", "rules": rules, "shows": _watched(host)}] if rules else []
-
-
-def _cni(session: Session) -> list[Probe]:
-    if session.cluster.network.plugin == "none":
-        return []
-    return [{"name": "CNI configuration", "kind": "file", "path": runtime.CNI_CONFIG}]
 
 
 def vip_probes(session: Session) -> dict[str, list[Probe]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from provisioner.compile import networks
 from provisioner.compile.etcd import quota_of
 from provisioner.decide.etcd import disagreements
 from provisioner.errors import KubewrightError
@@ -94,7 +95,7 @@ def probes_of_hosts(session: Session) -> dict[str, dict[str, list[Probe]]]:
     """Return what must hold on each host: by phase, and under `verify` what many have a part in."""
     _see_network(session)
     desired = session.the_plan.desired.hosts
-    found = {host: {phase: host_probes(session, host, phase, again=True)
+    found: dict[str, dict[str, list[Probe]]] = {host: {phase: host_probes(session, host, phase, again=True)
                     for phase in dict.fromkeys(item.phase for item in of_host.items)}
              for host, of_host in desired.items()}
     of_nodes = {host.name: node_probes(session, host.name) for host in session.cluster.nodes}
@@ -106,7 +107,7 @@ def probes_of_hosts(session: Session) -> dict[str, dict[str, list[Probe]]]:
 
 def _see_network(session: Session) -> None:
     """Note which nodes wait for a Pod network that is left to others: what is asked of them depends on it."""
-    if session.cluster.network.plugin == "none":
+    if not networks.of(session.cluster).ours:
         with contextlib.suppress(KubewrightError):      # that the API does not answer is told by its own question
             list(_nodes(session, Sight()))
 
@@ -202,7 +203,7 @@ def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
         if not closed:          # that it is closed was told for etcd
             yield _of_api(fault)
         return
-    own = session.cluster.network.plugin == "none"
+    own = not networks.of(session.cluster).ours
     found = list(judge.of_nodes(session.answering(session.cluster.nodes), sight.nodes, own=own))
     session.waits_for_cni = tuple(f.host for f in found if f.check == judge.CNI)
     yield from found

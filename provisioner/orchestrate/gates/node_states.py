@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from provisioner.compile import networks
 from provisioner.operate import health
 from provisioner.orchestrate.gates.proofs import wait_until
 from provisioner.orchestrate.session.session import Session
@@ -15,7 +16,7 @@ def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> Non
     `session.waits_for_cni` has those that lack just that.
     """
     wanted = session.answering(session.cluster.nodes) if hosts is None else hosts
-    own = session.cluster.network.plugin == "none"
+    own = not networks.of(session.cluster).ours
 
     def look() -> str:
         nodes = {str(n["metadata"]["name"]): n for n in session.kube().nodes()}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from provisioner.compile import networks
 from provisioner.model.desired import KubeObject
 from provisioner.operate import health, pki
 from provisioner.operate.kube import Kube, make_changes, object_path
@@ -71,7 +72,7 @@ def addons_are_available(session: Session) -> None:
 
 
 def _nodes_have_no_network(session: Session) -> bool:
-    if session.cluster.network.plugin != "none":
+    if networks.of(session.cluster).ours:
         return False
     node_states.nodes_are_ready(session)
     return len(session.waits_for_cni) == len(session.answering(session.cluster.nodes))

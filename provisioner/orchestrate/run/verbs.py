@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provisioner.compile import networks
 from provisioner.orchestrate.gates import node_states, proofs
 from provisioner.orchestrate.phases import control_plane, converge, etcd, load_balancer, objects, stage, verify
 from provisioner.orchestrate.session.phase import Phase
@@ -15,7 +16,7 @@ def _holds(name: str) -> Phase:
 
 def _network_holds(session: Session) -> None:
     proofs.phase_holds(session, "network")
-    if session.cluster.network.plugin != "none":
+    if networks.of(session.cluster).ours:
         node_states.nodes_are_ready(session)
 
 

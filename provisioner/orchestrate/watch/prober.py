@@ -14,14 +14,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from provisioner.compile import networks
 from provisioner.compile import pki as table
 from provisioner.compile.context import CLUSTER_DOMAIN
 from provisioner.compile.objects import PROBER_NAMESPACE
 from provisioner.decide.availability import Tally
-from provisioner.decide.batches import INTERRUPTING, interrupts
+from provisioner.decide.batches import interrupts
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.availability import Availability, Batch, Budget
 from provisioner.model.cluster import Cluster
+from provisioner.model.components import INTERRUPTING
 from provisioner.model.desired import KubeObject
 from provisioner.model.plan import Plan
 from provisioner.model.ports import LOCAL_API
@@ -58,7 +60,7 @@ def composed(cluster: Cluster, hosts: Sequence[str], bearer: str, run: str) -> d
     nodes = [h.name for h in cluster.nodes if h.name in found]
     if front in nodes:
         found[front].append(_request("service", f"https://{cluster.kubernetes_service_ip}/version", bearer))
-    for host in nodes if cluster.network.plugin != "none" else ():
+    for host in nodes if networks.of(cluster).ours else ():
         found[host].append({"name": "dns", "kind": "dns", "server": cluster.dns_ip,
                             "query": f"kubernetes.default.svc.{CLUSTER_DOMAIN}",
                             "answer": cluster.kubernetes_service_ip})

@@ -11,9 +11,10 @@ import yaml
 from compile_fixture import compiled, inventory
 
 from provisioner.model.cluster import Cluster
-from provisioner.model.components import COMPONENTS, TABLE, Component, takes, types_of
+from provisioner.model.components import COMPONENTS, Component, types_of
 from provisioner.model.desired import File
 from provisioner.model.owned import owned
+from provisioner.model.releases import takes
 from provisioner.model.validate import validate
 from provisioner.orchestrate.plan.owner import MEMBER
 
@@ -109,7 +110,7 @@ def one_of_each_kind(component: Component) -> Iterator[str]:
     yield from ("flags", "nothing of the kind")
 
 
-@pytest.mark.parametrize("component", TABLE, ids=lambda row: row.name)
+@pytest.mark.parametrize("component", COMPONENTS.values(), ids=lambda row: row.name)
 def test_any_value_in_any_place_is_refused_or_can_be_compiled(component: Component) -> None:
     compiled_ones, usual = 0, written(inventory(config={}, hosts={"cp1": EVERYTHING})).count("None")
     for name in one_of_each_kind(component):

@@ -7,6 +7,7 @@ from compile_fixture import compiled, facts_of, inventory
 
 from provisioner.compile import pki
 from provisioner.compile.diff import compare
+from provisioner.compile.networks import flannel
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, File
 from provisioner.model.observed import HostObserved, ObservedItem
@@ -81,6 +82,6 @@ def test_what_we_allow_a_name_that_nodes_have_in_common_is_to_read() -> None:
 
 def test_flannel_writes_to_the_api_as_its_own_node() -> None:
     for host in DESIRED.hosts.values():
-        item = next(i for i in host.items if i.path == pki.FLANNEL_KUBECONFIG)
+        item = next(i for i in host.items if i.path == flannel.KUBECONFIG)
         assert isinstance(item, File) and f"system:node:{host.name}" in item.content
         assert pki.KUBELET_CLIENT.path in item.content

@@ -21,9 +21,9 @@ from provisioner.compile.render import command_line, systemd_word
 from provisioner.errors import InventoryRefused, PreflightRefused
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster
+from provisioner.model.components import COMPONENTS as COMPONENTS_OF_THE_MODEL
 from provisioner.model.desired import Certificate, File, HostDesired
 from provisioner.model.paths import data_dir
-from provisioner.model.validate import COMPONENTS as COMPONENTS_OF_THE_MODEL
 
 DEDICATED_ETCD = inventory(hosts={
     "cp1": {"address": "10.77.0.11", "roles": ["control-plane"]},

@@ -8,14 +8,19 @@ from typing import Any
 
 import pytest
 import yaml
+from compile_fixture import lock
 
 from provisioner.compile.versions import (
+    Kubernetes,
     Version,
-    etcd_faults,
+    floor_fault,
+    held_back,
+    lock_faults,
     node_skew_faults,
     skew_faults,
     upgrade_faults,
 )
+from provisioner.model.releases import MINORS
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "skew.yaml").read_text())
 ARGUMENTS = ("controllers", "kubelets", "proxies", "kubectl")
@@ -49,7 +54,43 @@ def test_an_upgrade_skips_no_minor_and_goes_back_none(old: int, new: int) -> Non
     ("3.8.0", False),
 ])
 def test_an_etcd_with_a_known_hole_is_refused(version: str, fine: bool) -> None:
-    assert (etcd_faults(Version.parse(version)) == []) is fine
+    assert (floor_fault("etcd", version, MINORS["1.36"].floors["etcd"]) == "") is fine
+
+
+@pytest.mark.parametrize(("version", "fine"), [("1.7.30", False), ("2.0.0", True), ("2.4.2", True), ("20.0.0", False)])
+def test_a_containerd_that_the_kubelet_does_not_run_on_is_refused(version: str, fine: bool) -> None:
+    faults = lock_faults(Kubernetes.of("1.36.3"), lock(containerd=version))
+    assert (faults == []) is fine
+    assert all(fault.startswith(f"artifacts.lock: containerd {version} is not supported") for fault in faults)
+
+
+def test_what_a_new_lock_takes_is_what_may_be_pinned() -> None:
+    for minor in MINORS.values():
+        for component, floors in minor.floors.items():
+            assert floor_fault(component, minor.beside[component], floors) == ""
+
+
+OLD = lock(kubernetes="1.35.4")
+
+
+def test_a_hop_may_leave_its_nodes_behind_and_says_so() -> None:
+    hop = held_back(lock(), OLD)
+    assert lock_faults(Kubernetes.of("1.36.3", "1.35.4"), hop) == []
+    assert {a.name for a in hop.artifacts if a.version == "1.35.4"} == {"kubelet", "kube-proxy"}
+    assert len(hop.artifacts) == len(lock().artifacts)
+    assert [fault.partition(", ")[2] for fault in lock_faults(Kubernetes.of("1.36.3"), hop)] == [
+        "the inventory says 1.36.3"] * 2
+    assert {fault.partition(", ")[2] for fault in lock_faults(Kubernetes.of("1.36.3", "1.35.4"), lock())} == {
+        "nodes stay at 1.35.4"}
+
+
+@pytest.mark.parametrize(("nodes", "rules"), [
+    ("1.36.3", []), ("1.33.9", []), ("1.32.1", ["kubelet-skew", "proxy-skew"]),
+    ("1.37.0", ["kubelet-skew", "proxy-skew"]),
+])
+def test_nodes_stay_behind_by_no_more_than_the_policy_lets_them(nodes: str, rules: list[str]) -> None:
+    faults = lock_faults(Kubernetes.of("1.36.3", nodes), held_back(lock(), lock(kubernetes=nodes)))
+    assert [fault.partition(":")[0] for fault in faults] == rules
 
 
 def test_a_proxy_stays_within_three_minors_of_its_kubelet() -> None:

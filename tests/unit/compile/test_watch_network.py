@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from compile_fixture import compiled, inventory
 
-from provisioner.compile import upkeep
+from provisioner.compile import networks, upkeep
 from provisioner.model.desired import File
 
 PROXY = {"nat-prerouting": "jump services", "nat-output": "jump services", "nat-postrouting": "jump masquerading",
@@ -157,7 +157,7 @@ def test_only_what_the_inventory_lets_be_written_is_looked_for(config: dict, uni
     cluster = inventory(config=config)
     host = cluster.machine("w1")
     assert {rule.unit for rule in upkeep.rules(cluster, host)} == units
-    assert upkeep.overlay_device(cluster, host) == device
+    assert networks.of(cluster).device(cluster, host) == device
 
 
 def test_without_flannel_only_services_are_looked_after_and_without_either_nothing() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.decide.batches import INTERRUPTING, Limit, Standing, batches, interrupts
+from provisioner.decide.batches import Limit, Standing, batches, interrupts
 from provisioner.errors import UsageFault
+from provisioner.model.components import INTERRUPTING
 from provisioner.model.phases import PHASES
 from provisioner.model.plan import Change
 

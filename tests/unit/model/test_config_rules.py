@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from provisioner.artifacts.catalogue import load_catalogue
-from provisioner.compile.versions import etcd_faults
 from provisioner.model.cluster import Cluster
-from provisioner.model.components import COMPONENTS, RELEASES, TABLE, takes
+from provisioner.model.components import COMPONENTS, TABLE
 from provisioner.model.document import show_path
 from provisioner.model.owned import TABLE as OWNED
-from provisioner.model.validate import SUPPORTED_KUBERNETES, validate
+from provisioner.model.releases import MINORS, RELEASES, takes
+from provisioner.model.validate import validate
 from provisioner.model.validate_config import node_ports, node_prefix
 from provisioner.model.values import flag_fault
 
@@ -54,17 +54,10 @@ def test_a_config_has_exactly_the_fault_it_should_have(case: dict[str, Any]) -> 
 
 def test_a_release_that_can_be_had_is_one_that_the_catalogue_has_and_the_other_way_round() -> None:
     components = load_catalogue().components
-    assert set(RELEASES) == set(components["kubernetes"].versions) == set(SUPPORTED_KUBERNETES)
+    assert set(RELEASES) == set(components["kubernetes"].versions) 
     assert components["kubernetes"].default in RELEASES
-    for beside in RELEASES.values():
-        assert all(version in components[name].versions for name, version in beside.items())
-        assert etcd_faults(tuple_of(beside["etcd"])) == []
-
-
-def tuple_of(version: str) -> Any:
-    from provisioner.compile.versions import Version
-
-    return Version.parse(version)
+    for minor in MINORS.values():
+        assert all(version in components[name].versions for name, version in minor.beside.items())
 
 
 @pytest.mark.parametrize("release", RELEASES)

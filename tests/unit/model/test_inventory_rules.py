@@ -4,8 +4,9 @@ import pytest
 
 from provisioner.model.advice import advice
 from provisioner.model.cluster import Cluster
+from provisioner.model.releases import RELEASES
 from provisioner.model.syntax import label_fault, operator_fault, san_fault
-from provisioner.model.validate import SUPPORTED_KUBERNETES, validate
+from provisioner.model.validate import validate
 
 
 def cluster(control_planes: int = 1, workers: int = 0, **sections: object) -> Cluster:
@@ -38,7 +39,7 @@ def test_more_than_seven_etcd_members_are_refused() -> None:
     assert "at most 7" in messages(cluster(9))[0]
 
 
-@pytest.mark.parametrize("version", SUPPORTED_KUBERNETES)
+@pytest.mark.parametrize("version", RELEASES)
 def test_supported_kubernetes_releases_pass(version: str) -> None:
     assert messages(cluster(kubernetes=version)) == []
 

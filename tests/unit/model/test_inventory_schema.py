@@ -10,9 +10,10 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from provisioner.model.components import COMPONENTS
 from provisioner.model.inventory import Inventory
+from provisioner.model.releases import RELEASES
 from provisioner.model.schema import cluster_schema
-from provisioner.model.validate import COMPONENTS, SUPPORTED_KUBERNETES
 from tests.fakes import example
 from tests.fakes.example import EXAMPLE
 
@@ -44,7 +45,7 @@ def test_no_section_takes_unknown_keys() -> None:
 
 
 def test_the_schema_offers_the_releases_that_can_be_had_and_no_others() -> None:
-    assert SCHEMA["properties"]["kubernetes"]["enum"] == list(SUPPORTED_KUBERNETES)
+    assert SCHEMA["properties"]["kubernetes"]["enum"] == list(RELEASES)
 
 
 def test_a_ref_never_stands_beside_other_keys() -> None:
@@ -122,5 +123,5 @@ def test_the_example_states_the_true_defaults() -> None:
 
 def test_the_example_names_every_supported_release_and_component() -> None:
     text = " ".join(EXAMPLE.read_text(encoding="utf-8").replace("\n# ", " ").split())
-    assert f"Releases: {', '.join(SUPPORTED_KUBERNETES)}." in text
+    assert f"Releases: {', '.join(RELEASES)}." in text
     assert f"Components: {', '.join(COMPONENTS)}." in text

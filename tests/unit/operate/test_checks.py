@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from provisioner.errors import KubewrightError
-from provisioner.model import ports
+from provisioner.model import ports, releases
 from provisioner.model.cluster import Cluster
 from provisioner.model.facts import Interface
 from provisioner.model.inspection import Disk, Inspection, Listener, Packages
@@ -76,6 +77,14 @@ def test_the_checks_find_exactly_what_the_case_says(case: Case) -> None:
         assert [f.cure for f in findings] == case["cures"]
 
 
+def test_a_kubelet_that_takes_cgroup_v1_is_asked_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = {"hosts": {"w1": {"facts": {"cgroup": "v1"}}}}
+    assert [f.check for f in table.run(seen_of(case))] == ["cgroup"]
+    older = replace(releases.MINORS["1.36"], refuses_cgroup_v1=False)
+    monkeypatch.setattr(releases, "MINORS", {"1.36": older})
+    assert table.run(seen_of(case)) == []
+
+
 def test_every_check_is_found_by_some_case() -> None:
     found = {line.split()[2].rstrip(":") for param in ALL for line in param.values[0]["expect"]}
     assert found == {check.name for check in table.CHECKS}
@@ -119,7 +128,7 @@ def test_cures_that_differ_stay_apart() -> None:
 
 
 def test_every_port_of_the_table_is_some_hosts_and_asked_for() -> None:
-    known = {number for name, number in vars(ports).items() if name.isupper()}
+    known = set(ports.NAMES)
     cluster = cluster_of({})
     assert set(occupied.ports_to_ask(cluster)) == known | {cluster.api.port}
 

@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.compile.control_plane import AUTHENTICATION_CONFIG as AUTHENTICATION
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
-from provisioner.compile.objects import MANAGED_BY
+from provisioner.compile.parts import MANAGED_BY
 from provisioner.compile.pki import ADMIN, CA, SA_KEY
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult

@@ -1,0 +1,98 @@
+"""flannel: a subnet for every node, vxlan between them, and the CNI configuration that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from provisioner.compile import pki
+from provisioner.compile.context import ClusterContext, HostContext, config_of
+from provisioner.compile.networks.contract import PodNetwork
+from provisioner.compile.parts import BIN_DIR, binary, directories, managed, rendered, service
+from provisioner.compile.render import command_line, merged, render, variables_unset
+from provisioner.model.cluster import Cluster, Host
+from provisioner.model.desired import File, Item, KubeObject
+from provisioner.model.ports import FLANNEL_HEALTH
+
+NET_CONF = "/etc/kube-flannel/net-conf.json"
+SUBNET_ENV = "/run/flannel/subnet.env"
+# flannel writes to its Node's status. It does so as the node itself, which the API server lets touch that Node alone: a
+# name common to all nodes would let root on any of them relabel or redirect every other.
+KUBECONFIG = "/etc/kubernetes/flannel.conf"
+# Directories of our own: in the standard ones a file of somebody else's that sorts first decides about the Pods.
+CONFIG_DIR, BINARIES_DIR = "/etc/kubewright/cni", "/opt/kubewright/cni"
+CNI_CONFIG = f"{CONFIG_DIR}/10-kubewright.conflist"
+WRITE_CNI_CONFIG = "/opt/kubewright/bin/write-cni-config"
+# Where earlier versions wrote it; a containerd of somebody else's would take it there.
+OLD_CNI_CONFIG = "/etc/cni/net.d/10-kubewright.conflist"
+UNIT = "flanneld.service"
+INPUTS = (NET_CONF, KUBECONFIG, pki.CA, pki.KUBELET_CLIENT.path, WRITE_CNI_CONFIG, f"{BIN_DIR}/flanneld")
+VXLAN = 8472        # where nodes listen for each other, as the template of its configuration has it
+
+
+def items(ctx: HostContext) -> Iterator[Item]:
+    """Return flanneld of a node."""
+    if not ctx.is_node:
+        return
+    yield pki.kubeconfig(KUBECONFIG, pki.KUBELET_CLIENT, ctx)
+    yield from binary(ctx, "flanneld", "network")
+    yield from directories(["/etc/kube-flannel"], "network")
+    given = ctx.flags("flannel", flags(ctx))
+    text = render(NET_CONF, pods=ctx.cluster.network.pods[0])
+    yield File(path=NET_CONF, phase="network", component="flannel",
+               content=merged(text, ctx.config("flannel"), form="json"))
+    # Before containerd starts: it reads a directory in which a node that already has its subnet has its file.
+    yield rendered(WRITE_CNI_CONFIG, "runtime", component="flannel", mode=0o755,
+                   subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG)
+    yield from service(
+        UNIT, "network", INPUTS, component="flannel", node=ctx.name, write_cni_config=WRITE_CNI_CONFIG,
+        cni_config_dir=CONFIG_DIR, old_cni_config=OLD_CNI_CONFIG,
+        old_cni_config_dir=str(PurePosixPath(OLD_CNI_CONFIG).parent), unset=variables_unset("FLANNELD", given),
+        command=command_line(f"{BIN_DIR}/flanneld", given))
+
+
+def flags(ctx: HostContext) -> dict[str, object]:
+    """Return flanneld's flags."""
+    return {
+        "kube-subnet-mgr": True,
+        "kubeconfig-file": KUBECONFIG,
+        "net-config-path": NET_CONF,
+        "subnet-file": SUBNET_ENV,
+        "iface": ctx.address,
+        "ip-masq": True,
+        "healthz-ip": "127.0.0.1",
+        "healthz-port": FLANNEL_HEALTH,
+    }
+
+
+def objects(site: ClusterContext) -> Iterator[KubeObject]:
+    """Return what every node may do for flannel."""
+    return managed("access", "flannel.yaml", group=pki.NODES_GROUP)
+
+
+def rules(cluster: Cluster, host: Host) -> tuple[tuple[str, str], ...]:
+    """Return what flannel writes when it starts and never again; nothing where it is told to do without nftables."""
+    if not host.is_node or not config_of(cluster, host, "flannel").get("EnableNFTables", True):
+        return ()
+    return (("ip flannel-ipv4 postrtg", "masquerade"),
+            ("ip flannel-ipv4 forward", f"ip saddr {cluster.network.pods[0]} accept"))
+
+
+def device(cluster: Cluster, host: Host) -> str:
+    """Return the vxlan device; empty where the ways go through none, or only some."""
+    backend = config_of(cluster, host, "flannel").get("Backend") or {}
+    if not host.is_node or backend.get("Type", "vxlan") != "vxlan" or backend.get("DirectRouting"):
+        return ""
+    return f"flannel.{backend.get('VNI', 1)}"
+
+
+def packets(cluster: Cluster) -> tuple[tuple[str, int], ...]:
+    """Return what nodes send each other, unless the inventory has a word in it."""
+    return () if "flannel" in cluster.config else (("udp", VXLAN),)
+
+
+NETWORK = PodNetwork(
+    name="flannel", ours=True, config_dir=CONFIG_DIR, bin_dir=BINARIES_DIR, plugins=("ptp", "host-local", "portmap"),
+    cni_config=CNI_CONFIG, write_cni_config=WRITE_CNI_CONFIG, unit=UNIT,
+    announces="flannel.alpha.coreos.com/backend-data",
+    items=items, objects=objects, rules=rules, device=device, packets=packets)

@@ -1,0 +1,90 @@
+"""The tables of components, ports, phases and Pod networks say all there is, and nobody else says it again."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from provisioner.artifacts.lockfile import load_lock
+from provisioner.compile import networks
+from provisioner.model import ports
+from provisioner.model.cluster import Network
+from provisioner.model.components import BY_NAME, INTERRUPTING, TABLE, all_units, network_is_ours
+from provisioner.model.desired import Package, Unit
+from provisioner.model.phases import PHASES
+from tests.unit.compile.compile_fixture import compiled, inventory
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHOUT = {"network": {"hosts": ["10.77.0.0/24"], "plugin": "none"}}
+# The only places that read which Pod network it is: the row of a component, and the table of networks.
+READ_THE_NETWORK = {"model/components.py", "compile/networks/__init__.py", "model/validate_config.py"}
+
+
+def test_every_unit_on_a_host_is_in_the_row_of_a_component_with_its_phase() -> None:
+    row_of = {unit: row for row, unit in all_units()}
+    for changes in ({}, WITHOUT):
+        for host in compiled(inventory(**changes)).hosts.values():
+            for item in (item for item in host.items if isinstance(item, Unit)):
+                assert item.phase == row_of[item.path].phase, item.path
+
+
+def test_every_unit_of_a_row_is_made_and_no_unit_is_in_two_rows() -> None:
+    made = {item.path for host in compiled().hosts.values() for item in host.items if isinstance(item, Unit)}
+    assert Counter(unit for _, unit in all_units()) == dict.fromkeys(made, 1)
+
+
+def test_a_host_has_the_packages_of_the_components_that_it_runs() -> None:
+    cluster = inventory()
+    for name, host in compiled(cluster).hosts.items():
+        wanted = {p for row in TABLE if row.runs_on(cluster, cluster.machine(name)) for p in row.packages}
+        assert {item.path for item in host.items if isinstance(item, Package)} == wanted
+
+
+def test_each_port_is_in_the_row_of_one_component() -> None:
+    assert Counter(port.number for row in TABLE for port in row.ports) == dict.fromkeys(ports.NAMES, 1)
+    assert all(answer.port in ports.NAMES for row in TABLE for answer in row.answers)
+
+
+def test_each_phase_with_units_interrupts_and_no_other_does() -> None:
+    with_units = {row.phase for row, _ in all_units()}
+    assert with_units == INTERRUPTING <= set(PHASES)
+    assert all(bool(row.units) is bool(row.interrupts) for row in TABLE)
+
+
+def test_each_pod_network_that_an_inventory_may_name_keeps_the_contract() -> None:
+    assert set(get_args(Network.model_fields["plugin"].annotation)) == set(networks.TABLE)
+    assert {row.network for row in TABLE} - {""} <= set(networks.TABLE)
+    for name, network in networks.TABLE.items():
+        assert network.name == name
+        cluster = inventory(network={"hosts": ["10.77.0.0/24"], "plugin": name})
+        assert network_is_ours(cluster) is network.ours is (networks.of(cluster) is network and bool(network.unit))
+        rows = [row for row in TABLE if row.network == name]
+        assert network.unit in {unit for row in rows for unit in row.units} | {""}
+        assert bool(network.cni_config) is bool(network.write_cni_config) is bool(network.announces) is network.ours
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "provisioner").rglob("*.py")), ids=lambda p: str(p.name))
+def test_nobody_but_the_tables_asks_which_pod_network_it_is(file: Path) -> None:
+    shown = str(file.relative_to(ROOT / "provisioner"))
+    reads = [node.lineno for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+             if isinstance(node, ast.Attribute) and node.attr == "plugin"]
+    assert not reads or shown in READ_THE_NETWORK, f"{shown}: lines {reads}"
+
+
+def test_a_pod_network_s_own_words_are_in_its_own_module() -> None:
+    for name in networks.TABLE.keys() - {"none"}:
+        unit = networks.TABLE[name].unit
+        for file in sorted((ROOT / "provisioner").rglob("*.py")):
+            shown = str(file.relative_to(ROOT / "provisioner"))
+            if unit in file.read_text(encoding="utf-8"):
+                assert shown in ("model/components.py", f"compile/networks/{name}.py"), shown
+
+
+def test_an_image_of_a_row_is_one_that_the_lab_s_lock_pins() -> None:
+    pinned = {artifact.name for artifact in load_lock(ROOT / "inventories" / "lab" / "artifacts.lock").artifacts}
+    assert {row.image for row in TABLE if row.image} <= pinned
+    assert all(row.image for row in TABLE if row.in_pods) and "containerd" in BY_NAME
