@@ -145,13 +145,13 @@ FLANNEL_TYPES: Mapping[str, Mapping[str, str]] = {
 
 _CHECKS = "health checks"
 _EVERY, _OWN = "every address", "their address"
-_ONE_ACTS = "nothing while another one of its kind acts; else what it does waits for the lease"
+_ONE_ACTS = "what it does, if it is the one of its kind that acts: until another has the lease"
 
 # In the order in which a host's packages and kernel modules are made.
 TABLE: tuple[Component, ...] = (
     Component(
         "etcd", ETCD_HOSTS, "etcd", units=("etcd.service",), source="etcd",
-        interrupts="the member, and the API server of its host, which speaks to it alone",
+        interrupts="that member, and the API server of its host, which speaks to it alone",
         ports=(Port(ports.ETCD_CLIENT, "the host's own kube-apiserver", "their address and loopback"),
                Port(ports.ETCD_PEER, "the other etcd hosts", _OWN),
                Port(ports.ETCD_METRICS, "health checks, without a certificate")),
@@ -171,18 +171,18 @@ TABLE: tuple[Component, ...] = (
         interrupts=_ONE_ACTS, ports=(Port(ports.SCHEDULER, _CHECKS),)),
     Component(
         "containerd", NODES, "runtime", units=("containerd.service", "kubewright-images.service"), fields={},
-        interrupts="starting and ending Pods of that node; those that run go on", image="pause.tar",
+        interrupts="starting and ending of Pods on that node; those that run go on", image="pause.tar",
         packages=("runc",),                     # what containerd starts containers with
         modules=("overlay",)),
     Component(
         "kubelet", NODES, "node", units=("kubelet.service",), source="kubernetes", type="KubeletConfiguration",
-        interrupts="starting, ending and probing Pods of that node; those that run go on",
+        interrupts="starting, ending and probing of Pods on that node; those that run go on",
         ports=(Port(ports.KUBELET, "control planes: logs, exec, metrics", _EVERY),
                Port(ports.KUBELET_HEALTH, _CHECKS)),
         answers=(Answer("kubelet", "http", ports.KUBELET_HEALTH, "/healthz"),)),
     Component(
         "kube-proxy", NODES, "node", units=("kube-proxy.service",), source="kubernetes", type="KubeProxyConfiguration",
-        interrupts="changes of Services on that node; the rules that are there stay",
+        interrupts="a change of Services on that node; the rules that are there stay",
         packages=("nftables",                   # kube-proxy, flannel and portmap call nft
                   "conntrack"),                 # for people: to look at and flush connections by hand
         # nf_tables is not here: the kernel loads it at the first use of nft, and as a built-in it shows nowhere.
@@ -192,12 +192,12 @@ TABLE: tuple[Component, ...] = (
         answers=(Answer("kube-proxy", "http", ports.KUBE_PROXY_HEALTH, "/healthz"),)),
     Component(
         "flannel", NODES, "network", units=("flanneld.service",), network="flannel", source="flannel", type="NetConf",
-        interrupts="what that node learns of new nodes; the ways that are there stay",
+        interrupts="news of other nodes on that node; the ways that are there stay",
         # flannel 0.28 exits without iptables: it first clears the tables of the backend that it does not use.
         packages=("iptables",), modules=("vxlan",), ports=(Port(ports.FLANNEL_HEALTH, _CHECKS),)),
     Component(
         "network-watch", NODES, "network", units=("kubewright-network-watch.service",),
-        interrupts="the look after packet rules and routes of that node"),
+        interrupts="a watch over packet rules and routes of that node"),
     Component(
         "haproxy", EVERYWHERE, "load-balancer", units=("haproxy.service",), packages=("haproxy",),
         interrupts="nothing: it reloads, and connections go on in the old process",

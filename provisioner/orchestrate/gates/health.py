@@ -95,9 +95,10 @@ def probes_of_hosts(session: Session) -> dict[str, dict[str, list[Probe]]]:
     """Return what must hold on each host: by phase, and under `verify` what many have a part in."""
     _see_network(session)
     desired = session.the_plan.desired.hosts
-    found: dict[str, dict[str, list[Probe]]] = {host: {phase: host_probes(session, host, phase, again=True)
-                    for phase in dict.fromkeys(item.phase for item in of_host.items)}
-             for host, of_host in desired.items()}
+    found: dict[str, dict[str, list[Probe]]] = {
+        host: {phase: host_probes(session, host, phase, again=True)
+               for phase in dict.fromkeys(item.phase for item in of_host.items)}
+        for host, of_host in desired.items()}
     of_nodes = {host.name: node_probes(session, host.name) for host in session.cluster.nodes}
     for more in (vip_probes(session), of_nodes):
         for host, probes in more.items():
