@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from . import kernel, resolver
+from . import resolver
 from .host import Fault, Host
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
@@ -30,12 +30,10 @@ def gather(host: Host) -> dict[str, Any]:
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_mib": _memory_mib(host),
-        "disk_free_mib": _disk_free_mib(host),
         "cgroup": "v2" if os.path.exists(host.at("/sys/fs/cgroup/cgroup.controllers")) else "v1",
         "cap_sys_resource": _capable(host, CAP_SYS_RESOURCE),
         "epoch": time.time(),
         "interfaces": _interfaces(host),
-        "kernel_modules": {name: kernel.has_module(host, name) for name in kernel.FACTS},
         "uid": os.geteuid(),
         "systemd": os.path.isdir(host.at("/run/systemd/system")),  # sd_booted(3)
         "resolv_conf": resolver.resolv_conf(host),
@@ -53,14 +51,6 @@ def _memory_mib(host: Host) -> int:
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) // 1024
     return 0
-
-
-def _disk_free_mib(host: Host) -> int:
-    try:
-        disk = os.statvfs(host.at("/var/lib"))
-    except OSError:
-        return 0
-    return disk.f_bavail * disk.f_frsize // (1 << 20)
 
 
 def _capable(host: Host, capability: int) -> bool:

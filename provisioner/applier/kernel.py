@@ -18,7 +18,6 @@ OPTIONS = {
     "br_netfilter": "BRIDGE_NETFILTER", "overlay": "OVERLAY_FS", "nf_tables": "NF_TABLES", "vxlan": "VXLAN",
     "ip_vs": "IP_VS", "nf_conntrack": "NF_CONNTRACK",
 }
-FACTS = ("br_netfilter", "overlay", "nf_tables", "vxlan", "ip_vs")
 
 
 def sysctl(host: Host, key: str) -> str:

@@ -63,10 +63,6 @@ class Decision:
     epoch: int = 0
     left: tuple[Record, ...] = ()
 
-    @property
-    def is_free(self) -> bool:
-        return self.majority and self.holder is None
-
 
 def has_majority(hosts: Iterable[str], groups: Groups) -> bool:
     """Say whether `hosts` are more than half of every group: any two such sets share a host."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,10 @@ class Facts:
     python: str
     cpus: int
     memory_mib: int
-    disk_free_mib: int              # of the file system that holds /var/lib
     cgroup: str                     # v1 or v2
     cap_sys_resource: bool          # may a service lower oom_score_adj?
     epoch: float                    # the host's clock, seconds since 1970, when it answered
     interfaces: tuple[Interface, ...] = ()
-    kernel_modules: Mapping[str, bool] = field(default_factory=dict)
     uid: int = 0                    # of the user that we are there, after sudo
     systemd: bool = True            # is it the init that runs there?
     resolv_conf: str = "/etc/resolv.conf"   # the file that names DNS servers which Pods reach; empty: none does

@@ -72,7 +72,7 @@ def facts(name: str, address: str, **changes: Any) -> Facts:
     values: dict[str, Any] = {
         "hostname": name, "machine_id": name * 2, "boot_id": name * 3, "os_id": "debian", "os_version": "12",
         "arch": "amd64", "kernel": "6.18.0", "python": "3.11.2", "cpus": 2, "memory_mib": 24000,
-        "disk_free_mib": 50000, "cgroup": "v1", "cap_sys_resource": False, "epoch": 0.0,
+        "cgroup": "v1", "cap_sys_resource": False, "epoch": 0.0,
         "interfaces": (Interface("lo", ("127.0.0.1/8",), 65536), Interface("host0", (f"{address}/24",), 1500))}
     return Facts(**(values | changes))
 
