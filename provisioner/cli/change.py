@@ -157,6 +157,6 @@ def _end(context: Context, session: Session, seconds: float, plan: Plan) -> str:
                f"then {context.command('up')}"] if session.waits_for_cni else []
     return "\n".join([
         f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {count(session.made, 'change')}, "
-        f"{count(len(ready), 'node')} Ready, API https://{cluster.api_endpoint}", *waiting, *left,
+        f"{count(len(ready), 'node')} Ready, API {cluster.api_endpoint.url}", *waiting, *left,
         f"For kubectl: {context.command('kubeconfig --output FILE')}  (your own kubeconfig is left alone)",
         f"Next: {context.command('plan' if left else 'status')} · {context.command('runs report')}"])

@@ -78,7 +78,7 @@ def _document(cluster: Cluster, *credentials: bytes) -> dict[str, Any]:
     return {
         "apiVersion": "v1", "kind": "Config", "current-context": name,
         "clusters": [{"name": name, "cluster": {
-            "server": f"https://{cluster.api_endpoint}", "certificate-authority-data": ca}}],
+            "server": cluster.api_endpoint.url, "certificate-authority-data": ca}}],
         "users": [{"name": name, "user": {"client-certificate-data": cert, "client-key-data": key}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
     }

@@ -49,7 +49,7 @@ def _document(inventory: Inventory) -> dict[str, object]:
     cluster = inventory.cluster
     hosts = {host.name: {"address": host.address, "roles": sorted(host.roles)} for host in cluster.machines}
     return {"valid": True, "file": str(inventory.file), "cluster": cluster.cluster, "lab": cluster.lab,
-            "kubernetes": cluster.kubernetes, "api": cluster.api_endpoint, "hosts": hosts, "faults": [],
+            "kubernetes": cluster.kubernetes, "api": str(cluster.api_endpoint), "hosts": hosts, "faults": [],
             "warnings": _warnings(inventory)}
 
 

@@ -9,6 +9,7 @@ from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
 from provisioner.compile.parts import BIN_DIR, binary, credential, rendered, service
 from provisioner.compile.render import command_line
 from provisioner.model.desired import Item
+from provisioner.model.endpoint import Endpoint
 from provisioner.model.ports import APISERVER, ETCD_CLIENT
 
 AUTHENTICATION_CONFIG = "/etc/kubernetes/authentication-config.yaml"
@@ -63,7 +64,7 @@ def etcd_servers(ctx: HostContext) -> list[str]:
     """
     if ctx.is_etcd:
         return [f"https://127.0.0.1:{ETCD_CLIENT}"]
-    return [f"https://{host.address}:{ETCD_CLIENT}" for host in ctx.site.etcd_hosts]
+    return [Endpoint(host.address, ETCD_CLIENT).url for host in ctx.site.etcd_hosts]
 
 
 def flags(ctx: HostContext) -> dict[str, object]:

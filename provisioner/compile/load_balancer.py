@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import directories, distribution_service, rendered
 from provisioner.model.desired import Item
+from provisioner.model.endpoint import Endpoint
 from provisioner.model.ports import APISERVER, BALANCER_HEALTH, LOCAL_API
 
 HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
@@ -22,6 +24,14 @@ LEAVE_ILL = "/opt/kubewright/bin/leave-ill-servers.lua"      # a part of HAProxy
 HAPROXY_DEFAULTS: dict[str, Any] = {"maxconn": 4096, "inter": "1s"}
 
 
+@dataclass(frozen=True)
+class Server:
+    """An API server as HAProxy knows it."""
+
+    name: str
+    endpoint: Endpoint
+
+
 def items(ctx: HostContext) -> Iterator[Item]:
     """Return the load balancer of a host; keepalived only where the VIP may be."""
     if not ctx.is_used:
@@ -32,8 +42,9 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield rendered(
         HAPROXY_CONFIG, "load-balancer", component="haproxy", package="haproxy", socket=HAPROXY_SOCKET, backend=BACKEND,
         vip_backend=VIP_BACKEND, local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None,
-        servers=ctx.site.control_planes, health_port=BALANCER_HEALTH, server_port=APISERVER, ca=pki.CA,
-        health=pki.HAPROXY_HEALTH, leave=LEAVE_ILL, **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
+        servers=[Server(host.name, Endpoint(host.address, APISERVER)) for host in ctx.site.control_planes],
+        health_port=BALANCER_HEALTH, ca=pki.CA, health=pki.HAPROXY_HEALTH, leave=LEAVE_ILL,
+        **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
     yield from distribution_service(
         "haproxy.service", "load-balancer", [HAPROXY_CONFIG, LEAVE_ILL, pki.HAPROXY_HEALTH, pki.CA],
         component="haproxy")
@@ -42,10 +53,10 @@ def items(ctx: HostContext) -> Iterator[Item]:
 
 
 def _keepalived(ctx: HostContext) -> Iterator[Item]:
-    names = [host.name for host in ctx.site.load_balancers]
+    names, port = [host.name for host in ctx.site.load_balancers], ctx.cluster.api.port
     peers = [host.address for host in ctx.site.load_balancers if host.name != ctx.name]
     yield rendered(VIP_CHECK, "load-balancer", component="keepalived", mode=0o755, health_port=BALANCER_HEALTH,
-                   api_port=ctx.cluster.api.port, peers=peers, ca=pki.CA)
+                   api_port=port, peers=[Endpoint(peer, port) for peer in peers], ca=pki.CA)
     yield from directories(["/etc/keepalived"], "load-balancer")
     yield rendered(
         KEEPALIVED_CONFIG, "load-balancer", component="keepalived", name=ctx.name, address=ctx.address,

@@ -75,7 +75,7 @@ def _apiserver_sans(ctx: HostContext) -> tuple[str, ...]:
     service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc",
                f"kubernetes.default.svc.{CLUSTER_DOMAIN}", ctx.cluster.kubernetes_service_ip)
     vip = (str(api.vip),) if api.vip else ()
-    external = (api.external.rpartition(":")[0].strip("[]"),) if api.external else ()
+    external = (ctx.cluster.api_endpoint.host,) if api.external else ()
     return (*service, ctx.name, "localhost", ctx.address, "127.0.0.1", *vip, *external, *api.extra_sans)
 
 

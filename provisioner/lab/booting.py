@@ -23,12 +23,18 @@ def boot(instance: Instance, inventory: Inventory, specs: Mapping[str, NodeSpec]
     if name := snapshots.unfinished(instance):
         raise GateFailed(f"lab {instance.name}: booting nodes: `lab restore {name}` was killed and is not done",
                          hint="kubewright lab up    # finishes that", code="lab-restoring")
-    keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(s.address, s.port, nodes.host_key(instance, s.name))
-                                          for s in specs.values()])
+    keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(place, s.port, nodes.host_key(instance, s.name))
+                                          for s in specs.values() for place in login_places(inventory, s.name)])
     state.each(missing, lambda name: nodes.boot(instance, name, _image_of(instance, name, built)), "booting")
     stopping = Event()
     state.each(specs, lambda name: _wait_for_ssh(instance, inventory, specs[name], stopping), "waiting for SSH",
                stopping)
+
+
+def login_places(inventory: Inventory, name: str) -> tuple[str, ...]:
+    """Return where a node is logged in at: the lab itself at its address, everybody else where the inventory says."""
+    cluster = inventory.cluster
+    return tuple(dict.fromkeys((cluster.machine(name).address, cluster.ssh_of(name).host)))
 
 
 def _image_of(instance: Instance, name: str, built: Image) -> Image:

@@ -75,7 +75,7 @@ def require_lab(cluster: Cluster, inventory: Path) -> None:
             f"{inventory}: the machines of this inventory are real ones (it does not say `lab: true`)",
             hint="kubewright -i inventories/lab lab up", code="not-a-lab")
     outside = [f"{h.name}: {h.address} is outside {cluster.network.hosts[0]}" for h in cluster.machines
-               if h.spec.address not in cluster.network.hosts[0]]
+               if h.spec.addresses[0] not in cluster.network.hosts[0]]
     bridge = lab_network(cluster).gateway
     outside += [f"{h.name}: {h.address} is the address of the lab's bridge"
                 for h in cluster.machines if h.address == bridge]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from provisioner.lab.instance import write_file
 from provisioner.lab.processes import run
+from provisioner.model.endpoint import known_hosts_name
 
 
 def generate(path: Path, comment: str) -> str:
@@ -37,8 +38,7 @@ def operator_key(path: Path) -> str:
 def known_hosts_line(address: str, port: int, public_key: str) -> str:
     """Return the line that pins `public_key` to an address; a port other than 22 is part of the name."""
     kind, value = public_key.split()[:2]
-    name = address if port == 22 else f"[{address}]:{port}"
-    return f"{name} {kind} {value}"
+    return f"{known_hosts_name(address, port)} {kind} {value}"
 
 
 def merge_known_hosts(text: str, pins: Mapping[str, str]) -> str:

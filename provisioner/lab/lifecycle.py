@@ -29,6 +29,7 @@ from provisioner.lab import (
 from provisioner.lab.image import Image
 from provisioner.lab.instance import Instance, lab_network, locked, require_lab, write_file
 from provisioner.lab.nodes import NodeSpec
+from provisioner.model.endpoint import known_hosts_name
 from provisioner.model.inventory import Inventory
 
 Say = Callable[[str], None]
@@ -109,7 +110,7 @@ def down(inventory: Inventory, say: Say) -> None:
         refuse_strangers_instance(instance, inventory)
         names = state.remove_all(instance)
         inventory.applied_path.unlink(missing_ok=True)
-    keys.unpin(inventory.known_hosts_path, [_pin_name(inventory, host) for host in inventory.cluster.hosts])
+    keys.unpin(inventory.known_hosts_path, [n for host in inventory.cluster.hosts for n in _pin_names(inventory, host)])
     what = f"{len(names)} nodes ({', '.join(names)})" if names else "nothing was up"
     say(f"lab {instance.name} is down: {what}, {time.monotonic() - began:.1f} s")
 
@@ -228,9 +229,9 @@ def _can_boot_again(instance: Instance, spec: NodeSpec, operator: str) -> bool:
             and disks.are_whole(instance, made.layers) and nodes.operator_of(instance, made) == operator)
 
 
-def _pin_name(inventory: Inventory, host: str) -> str:
+def _pin_names(inventory: Inventory, host: str) -> list[str]:
     port = inventory.cluster.ssh_of(host).port
-    return keys.known_hosts_line(str(inventory.cluster.hosts[host].address), port, "x x").split(" ")[0]
+    return [known_hosts_name(place, port) for place in booting.login_places(inventory, host)]
 
 
 def access(inventory: Inventory, host: str, command: Collection[str]) -> list[str]:

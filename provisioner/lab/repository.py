@@ -15,6 +15,7 @@ from provisioner.errors import GateFailed
 from provisioner.lab import cgroups, network, processes
 from provisioner.lab.instance import Instance, LabNetwork
 from provisioner.lab.processes import run, start_daemon, wait_until
+from provisioner.model.endpoint import Endpoint
 
 PORT = 80
 PROCESS = "_repository"      # a host name cannot start with an underscore
@@ -91,6 +92,6 @@ def start(instance: Instance, lab_network: LabNetwork, directory: Path) -> bool:
     with network.inside(instance.name):
         if not wait_until(lambda: network.answers(lab_network.gateway, PORT), START_SECONDS):
             raise GateFailed(f"this machine: serving the lab's packages: nothing answers at "
-                             f"{lab_network.gateway}:{PORT} after {START_SECONDS:.0f} s",
+                             f"{Endpoint(lab_network.gateway, PORT)} after {START_SECONDS:.0f} s",
                              hint=f"less {instance.state_dir / 'repository.log'}", code="lab-repository")
     return True

@@ -60,8 +60,8 @@ def trust(inventory: Inventory, root: Path) -> tuple[str, ...]:
         raise PreflightRefused(f"{', '.join(absent)}: Vagrant has made no key for them in {root / '.vagrant'}",
                                hint="vagrant up", code="vagrant-not-up")
     public = {name: read_host_key(root, inventory, name) for name in names}
-    lines = tuple(keys.known_hosts_line(str(inventory.cluster.hosts[name].address), inventory.cluster.ssh_of(name).port,
-                                        public[name]) for name in names)
+    logins = {name: inventory.cluster.ssh_of(name) for name in names}
+    lines = tuple(keys.known_hosts_line(logins[name].host, logins[name].port, public[name]) for name in names)
     keys.pin(inventory.known_hosts_path, list(lines))
     for name, path in found.items():
         if path is not None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from provisioner.model.addresses import Addresses, IPNetwork
+from provisioner.model.endpoint import Endpoint
+from provisioner.model.ports import APISERVER
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 # A host is called by a label or by a full name, as its Node will be.
@@ -27,17 +31,17 @@ class Role(StrEnum):
 class Section(BaseModel):
     """A frozen part of the inventory that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
 class Network(Section):
     """Address ranges; lists, so that dual stack needs no break later."""
 
-    hosts: tuple[IPv4Network, ...] = Field(min_length=1, description="Networks that the machines' addresses lie in")
-    pods: tuple[IPv4Network, ...] = Field(
-        default=(IPv4Network("10.244.0.0/16"),), min_length=1, max_length=1, description="Addresses of Pods")
-    services: tuple[IPv4Network, ...] = Field(
-        default=(IPv4Network("10.96.0.0/16"),), min_length=1, max_length=1, description="Addresses of Services")
+    hosts: tuple[IPNetwork, ...] = Field(min_length=1, description="Networks that the machines' addresses lie in")
+    pods: tuple[IPNetwork, ...] = Field(
+        default=(IPv4Network("10.244.0.0/16"),), min_length=1, max_length=2, description="Addresses of Pods")
+    services: tuple[IPNetwork, ...] = Field(
+        default=(IPv4Network("10.96.0.0/16"),), min_length=1, max_length=2, description="Addresses of Services")
     plugin: Literal["flannel", "none"] = Field(
         default="flannel", description="Pod network: flannel (vxlan), or none to bring your own")
 
@@ -45,12 +49,19 @@ class Network(Section):
 class Api(Section):
     """How the Kubernetes API is reached: a VIP that keepalived moves, or a load balancer of your own."""
 
-    vip: IPv4Address | None = Field(default=None, description="Virtual address that the load-balancer hosts share")
+    vips: Addresses | None = Field(
+        default=None, alias="vip", description="Virtual address that the load-balancer hosts share, or a list of it; "
+        "a second one, for dual stack, comes later")
     port: int = Field(default=8443, ge=1, le=65535, description="Port of the API at the VIP")
     external: str | None = Field(default=None, description="HOST:PORT of a load balancer that is not ours")
     extra_sans: tuple[str, ...] = Field(default=(), description="Further names or addresses in the API's certificate")
     virtual_router_id: int | None = Field(
         default=None, ge=1, le=255, description="VRRP id, unique per network segment; default derived from the VIP")
+
+    @property
+    def vip(self) -> IPv4Address | IPv6Address | None:
+        """Return the virtual address, the first where there are two; None without one."""
+        return self.vips[0] if self.vips else None
 
 
 class Ssh(Section):
@@ -68,11 +79,20 @@ class Ssh(Section):
 class SshOverride(Section):
     """The same for one host; what is absent comes from the cluster's `ssh`."""
 
+    host: str | None = Field(
+        default=None, description="Name or address that we log in at, where it is not `address`: a public or a "
+        "management address")
     user: str | None = Field(default=None, description="User that we log in as")
     port: int | None = Field(default=None, ge=1, le=65535, description="Port of sshd")
     become: Literal["sudo", "none"] | None = Field(default=None, description="How that user becomes root")
     key: str | None = Field(default=None, description="Private key file; relative to the inventory's directory")
     jump: str | None = Field(default=None, description="USER@HOST[:PORT] that we go through")
+
+
+class Login(Ssh):
+    """How we log in to one host, and where."""
+
+    host: str = Field(description="Name or address that we log in at")
 
 
 class Taint(Section):
@@ -87,7 +107,9 @@ class Taint(Section):
 class HostSpec(Section):
     """One machine."""
 
-    address: IPv4Address = Field(description="Address that the cluster uses for this machine")
+    addresses: Addresses = Field(
+        alias="address", description="Address that the cluster uses for this machine, which an interface of it has; or "
+        "a list of it: a second one, for dual stack, comes later")
     roles: tuple[Role, ...] = Field(description="etcd, control-plane, load-balancer, worker; empty: only prepared")
     labels: dict[str, str] = Field(default={}, description="Labels of the Node; those that others set there stay")
     taints: tuple[Taint, ...] = Field(default=(), description="Taints of the Node; those that others set there stay")
@@ -99,12 +121,13 @@ class HostSpec(Section):
 class Host:
     """A machine with its name: what compile and the phases work with."""
 
-    __slots__ = ("address", "name", "roles", "spec")
+    __slots__ = ("address", "addresses", "name", "roles", "spec")
 
     def __init__(self, name: str, spec: HostSpec) -> None:
         self.name = name
         self.spec = spec
-        self.address = str(spec.address)
+        self.addresses = tuple(str(address) for address in spec.addresses)
+        self.address = self.addresses[0]
         self.roles = frozenset(spec.roles)
 
     def __repr__(self) -> str:
@@ -143,9 +166,11 @@ class Cluster(Section):
         """Return the machine called `name`; KeyError if there is none."""
         return Host(name, self.hosts[name])
 
-    def ssh_of(self, name: str) -> Ssh:
+    def ssh_of(self, name: str) -> Login:
         """Return how we log in to one machine: the cluster's `ssh` with what differs for this host."""
-        return self.ssh.model_copy(update=self.hosts[name].ssh.model_dump(exclude_none=True))
+        spec = self.hosts[name]
+        return Login.model_construct(**{"host": str(spec.addresses[0]), **dict(self.ssh),
+                                        **spec.ssh.model_dump(exclude_none=True)})
 
     def with_role(self, role: Role) -> tuple[Host, ...]:
         """Return the machines that have `role` in the file."""
@@ -185,10 +210,10 @@ class Cluster(Section):
         return str(self.network.services[0][10])
 
     @property
-    def api_endpoint(self) -> str:
-        """Return HOST:PORT that people use for the API."""
+    def api_endpoint(self) -> Endpoint:
+        """Return where people reach the API."""
         if self.api.external:
-            return self.api.external
+            return Endpoint.parse(self.api.external)
         if self.api.vip:
-            return f"{self.api.vip}:{self.api.port}"
-        return f"{self.control_planes[0].address}:6443"
+            return Endpoint(str(self.api.vip), self.api.port)
+        return Endpoint(self.control_planes[0].address, APISERVER)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from provisioner.model.endpoint import Endpoint
 from provisioner.model.phases import PhaseName
 from provisioner.model.secret import SecretRef
 
@@ -277,11 +278,11 @@ class EtcdMember:
 
     @property
     def client_url(self) -> str:
-        return f"https://{self.address}:{self.client_port}"
+        return Endpoint(self.address, self.client_port).url
 
     @property
     def peer_url(self) -> str:
-        return f"https://{self.address}:{self.peer_port}"
+        return Endpoint(self.address, self.peer_port).url
 
 
 @dataclass(frozen=True)

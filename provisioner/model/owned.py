@@ -14,6 +14,7 @@ from typing import Any
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster
 from provisioner.model.components import network_is_ours
+from provisioner.model.endpoint import Endpoint
 from provisioner.model.values import pairs, shown
 
 AUDIT_DIR = "/var/log/kubernetes"
@@ -91,8 +92,8 @@ def _shutdown(value: Any, cluster: Cluster) -> str:
 
 def _proxy_address(port: int, *hosts: str) -> Judge:
     def fault(value: Any, cluster: Cluster) -> str:
-        host, _, number = str(value).rpartition(":")
-        return "" if number == str(port) and host in hosts else f"must be {' or '.join(f'{h}:{port}' for h in hosts)}"
+        fits = [str(Endpoint(host, port)) for host in hosts]
+        return "" if str(value) in fits else f"must be {' or '.join(fits)}"
     return fault
 
 

@@ -21,10 +21,12 @@ _WANTED = {"string_type": "text", "int_type": "a whole number", "bool_type": "tr
 _NO_PASSWORDS = "keys, and sudo without a password, are the only way in"
 _PASSWORDS = {"password", "pass", "sudo_password", "become_password", "become_pass", "ansible_password",
               "ansible_ssh_pass", "ansible_become_pass", "ansible_become_password"}
-_THEIR_KEYS = {"ansible_host": "address", "ansible_ssh_host": "address", "ip": "address", "access_ip": "address",
-               "ansible_user": "ssh.user", "ansible_ssh_user": "ssh.user", "ansible_port": "ssh.port",
-               "ansible_ssh_private_key_file": "ssh.key", "privateaddress": "address", "role": "roles"}
-_SSH_TARGETS = {"address", "host", "hostname"}
+_THEIR_KEYS = {"ip": "address", "access_ip": "address", "privateaddress": "address", "ansible_user": "ssh.user",
+               "ansible_ssh_user": "ssh.user", "ansible_port": "ssh.port", "ansible_ssh_private_key_file": "ssh.key",
+               "role": "roles"}
+_THEIR_HOSTS = {"ansible_host", "ansible_ssh_host"}
+_SSH_TARGETS = {"address", "hostname", "ip"}
+_TWO_PLACES = "`address` is where the cluster speaks, `ssh.host` where we log in, if that is elsewhere"
 _OWN_NETWORK = "; none is for a Pod network of your own, which you apply when `up` has ended"
 _FULL_VERSION = 'a full version in quotes, such as "1.36.3"'
 _PATTERNS = {
@@ -35,7 +37,7 @@ _PATTERNS = {
 }
 _LIMITS = {
     "too_short": ("min_length", "needs at least {limit}"),
-    "too_long": ("max_length", "takes at most {limit} for now"),
+    "too_long": ("max_length", "takes at most {limit}"),
     "greater_than_equal": ("ge", "must be {limit} or more, is {value}"),
     "less_than_equal": ("le", "must be {limit} or less, is {value}"),
 }
@@ -50,6 +52,8 @@ def schema_faults(err: ValidationError, document: Document) -> list[Fault]:
         path = tuple(part for part in error["loc"] if part != "[key]")
         if error["type"] == "too_short" and error["input"]:
             continue  # items were faulty, not absent; they have faults of their own
+        if path and isinstance(path[-1], int) and path not in document.values:
+            path = path[:-1]    # the only address, which stands there without a list
         on_key = error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
         faults.append(Fault(document.mark(path, key=on_key), path, _message(error, path, document)))
     return faults
@@ -87,7 +91,7 @@ def _message(error: ErrorDetails, path: Path, document: Document) -> str:
     if kind in _LIMITS:
         name, text = _LIMITS[kind]
         limit = error.get("ctx", {})[name]
-        later = "; dual stack is not there yet" if kind == "too_long" and path[:1] == ("network",) else ""
+        later = ": one of IPv4, and one of IPv6 later" if kind == "too_long" else ""
         return text.format(limit=limit, value=value) + later
     return error["msg"]
 
@@ -96,7 +100,7 @@ def _wrong_type(kind: str, value: Any, path: Path, raw: str | None) -> str:
     wanted, seen = _WANTED[kind], _KINDS.get(type(value), "something else")
     if value is None:
         return "is empty: a name is needed" if path == ("cluster",) else f"is empty: must be {wanted}"
-    if wanted == "text" and (path[-1:] in (("address",), ("vip",)) or path[:1] == ("network",)):
+    if wanted == "text" and (_is_address(path) or path[:1] == ("network",)):
         return f"`{raw if raw is not None else seen}` is not an IPv4 address" + (
             " range such as 10.0.0.0/24" if path[:1] == ("network",) else "")
     if wanted == "text" and raw:
@@ -107,6 +111,10 @@ def _wrong_type(kind: str, value: Any, path: Path, raw: str | None) -> str:
         return f"must be {wanted}, is text: write it without quotes" if _fits(wanted, value) else \
             f"must be {wanted}, is `{value}`"
     return f"must be {wanted}, is {seen}"
+
+
+def _is_address(path: Path) -> bool:
+    return any(part in ("address", "vip") for part in path[1:])
 
 
 def _fits(wanted: str, value: str) -> bool:
@@ -133,12 +141,8 @@ def _not_an_address(value: str, path: Path) -> str:
     except ValueError:
         kind = "network such as 10.0.0.0/24" if ranged and "/" in value else "address"
         return f"`{value}` is not an IPv4 {kind}{lookalike(value)}"
-    if seen.version == 6:
-        return f"`{value}` is IPv6; IPv6 and dual stack are not there yet, and a cluster speaks IPv4"
     if not ranged:
         return f"`{value}` is an address with the length of its network: write {seen.ip}"
-    if "/" not in value:
-        return f"`{value}` is not an IPv4 network: write its length too, such as {value}/24"
     return f"`{value}` has host bits set: write {seen.network}"
 
 
@@ -147,8 +151,12 @@ def _unknown_key(path: Path) -> str:
     on_host, in_ssh = len(path) == 3 and path[0] == "hosts", "ssh" in path[:-1]
     if key.lower() in _PASSWORDS:
         return f"unknown key; {_NO_PASSWORDS}"
-    if in_ssh and key in _SSH_TARGETS and key not in known:
-        return "unknown key; we log in at hosts.NAME.address, which is also what the cluster uses, or through `jump`"
+    if in_ssh and key in _SSH_TARGETS:
+        return f"unknown key; did you mean `{'host' if 'host' in known else 'hosts.NAME.ssh.host'}`?"
+    if path == ("ssh", "host"):
+        return "unknown key; each host has its own: hosts.NAME.ssh.host"
+    if on_host and key.lower() in _THEIR_HOSTS:
+        return f"unknown key; {_TWO_PLACES}"
     theirs = _THEIR_KEYS.get(key.lower().replace("-", "_")) if on_host else None
     if theirs:
         return f"unknown key; did you mean `{theirs}`?"
@@ -167,7 +175,7 @@ def _known_keys(path: Path) -> list[str]:
             model = _section(field.annotation) or model
         elif model is Cluster:
             model = HostSpec  # the name of a host
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

@@ -8,10 +8,12 @@ import hashlib
 import re
 from ipaddress import ip_address
 
+from provisioner.model.values import escaped
+
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DNS = re.compile(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*")
-HOST_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
+HOST_PATTERN = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)"      # an IPv6 address has brackets
 HOST_AND_PORT = rf"{HOST_PATTERN}:(?P<port>\d{{1,5}})"
 _KUBERNETES = ("kubernetes.io", "k8s.io")
 # What a kubelet may say of itself; all else under kubernetes.io and k8s.io the API server refuses (NodeRestriction).
@@ -24,6 +26,18 @@ def matches_with_port(pattern: re.Pattern[str], text: str) -> bool:
     """Match the whole text, with a port that exists; so nothing that begins with `-` ever reaches an ssh command."""
     found = pattern.fullmatch(text)
     return found is not None and (found["port"] is None or 1 <= int(found["port"]) <= 65535)
+
+
+def host_fault(host: str) -> str:
+    """Return what is wrong with a name or address that we log in at, or nothing; it reaches ssh's command line."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        fits = len(host) <= 253 and _DNS.fullmatch(host.lower()) and not host.rpartition(".")[2].isdigit()
+        return "" if fits else f"`{escaped(host)}` is neither a host name nor an address"
+    if address.is_unspecified or address.is_multicast:
+        return f"{address} is no machine's address"
+    return "" if "%" not in host else f"`{escaped(host)}` names an interface of one machine: take out what is behind %"
 
 
 def label_fault(key: str, value: str) -> str:

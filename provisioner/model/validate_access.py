@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from provisioner.model.cluster import Cluster, Ssh, SshOverride
 from provisioner.model.document import Path
-from provisioner.model.syntax import HOST_PATTERN, matches_with_port, operator_fault
+from provisioner.model.syntax import HOST_PATTERN, host_fault, matches_with_port, operator_fault
 from provisioner.model.values import escaped
 
 Faults = Iterator[tuple[Path, str]]
@@ -21,6 +21,19 @@ def logins(cluster: Cluster) -> Faults:
     yield from _login(("ssh",), cluster.ssh)
     for name, spec in cluster.hosts.items():
         yield from _login(("hosts", name, "ssh"), spec.ssh)
+
+
+def places(cluster: Cluster) -> Faults:
+    """A place to log in at that cannot be one, or that is another host's: the two would be one machine."""
+    logins = {host: cluster.ssh_of(host.name) for host in cluster.machines}
+    taken = {(address, ssh.port, ssh.jump): host.name for host, ssh in logins.items() for address in host.addresses}
+    for host, ssh in logins.items():
+        if host.spec.ssh.host is None:
+            continue
+        name, other = host.name, taken.setdefault((ssh.host, ssh.port, ssh.jump), host.name)
+        fault = host_fault(ssh.host) or (f"{ssh.host}, port {ssh.port}, is {other}'s sshd" if other != name else "")
+        if fault:
+            yield ("hosts", name, "ssh", "host"), fault
 
 
 def becomes_root(cluster: Cluster) -> Faults:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from itertools import combinations
 
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.components import on_host
 from provisioner.model.document import Path
+from provisioner.model.endpoint import Endpoint
 from provisioner.model.syntax import HOST_AND_PORT, matches_with_port, san_fault
 from provisioner.model.validate_config import node_ports, node_prefix
 
@@ -19,13 +20,40 @@ _WIDEST_PODS, _WIDEST_SERVICES = 8, 12  # the widest ranges kube-controller-mana
 _WIDEST_MASK = 16       # how much longer than the Pod range kube-controller-manager lets a node's part be
 _UNUSABLE = {IPv4Network("127.0.0.0/8"): "loopback", IPv4Network("169.254.0.0/16"): "link-local",
              IPv4Network("224.0.0.0/4"): "multicast", IPv4Network("0.0.0.0/8"): "unspecified"}
+_Item = IPv4Address | IPv6Address | IPv4Network | IPv6Network
 _EXTERNAL = re.compile(HOST_AND_PORT)
 
 
-def _ranges(cluster: Cluster) -> list[tuple[Path, IPv4Network]]:
+LATER = "dual stack, and IPv6 alone, come later; a cluster speaks IPv4 for now"
+
+
+def families(cluster: Cluster) -> Faults:
+    """What belongs to IPv6, or is one too many for IPv4 alone."""
+    for path, given in _given(cluster):
+        named = path[0] == "network"
+        for index, item in enumerate(given):
+            if item.version == 6:
+                yield (*path, index) if named else path, f"{item} is IPv6: {LATER}"
+        several = [item for item in given if item.version == 4]
+        if len(several) > 1 and path != ("network", "hosts"):
+            what = "ranges" if named else "addresses"
+            yield path, f"{' and '.join(map(str, several))} are two {what} of IPv4; a second one is for IPv6, and " \
+                "that comes later"
+
+
+def _given(cluster: Cluster) -> Iterator[tuple[Path, tuple[_Item, ...]]]:
+    """Return the places of the file that take addresses or ranges, with what stands there."""
+    yield from ((("hosts", name, "address"), spec.addresses) for name, spec in cluster.hosts.items())
+    yield ("api", "vip"), cluster.api.vips or ()
     network = cluster.network
-    named = {"hosts": network.hosts, "pods": network.pods, "services": network.services}
-    return [(("network", name, index), item) for name, items in named.items() for index, item in enumerate(items)]
+    yield from ((("network", name), items) for name, items in (
+        ("hosts", network.hosts), ("pods", network.pods), ("services", network.services)))
+
+
+def _ranges(cluster: Cluster) -> list[tuple[Path, IPv4Network]]:
+    """Return the ranges of IPv4 with their places; what is wrong with another is that it is another."""
+    return [((*path, index), item) for path, items in _given(cluster) if path[0] == "network"
+            for index, item in enumerate(items) if isinstance(item, IPv4Network)]
 
 
 def ranges_apart(cluster: Cluster) -> Faults:
@@ -47,6 +75,8 @@ def ranges_usable(cluster: Cluster) -> Faults:
 def range_sizes(cluster: Cluster) -> Faults:
     """A range that is too small or too wide, or has no part for every node."""
     services, pods = cluster.network.services[0], cluster.network.pods[0]
+    if services.version == 6 or pods.version == 6:
+        return
     if services.prefixlen > 24:
         yield ("network", "services", 0), f"{services} is too small for Services; /24 is the smallest"
     if services.prefixlen < _WIDEST_SERVICES:
@@ -65,15 +95,15 @@ def range_sizes(cluster: Cluster) -> Faults:
 
 def addresses(cluster: Cluster) -> Faults:
     """An address that two hosts have, or that no machine can have here."""
-    taken: dict[str, str] = {}
+    taken: dict[_Item, str] = {}
     for host in cluster.machines:
-        path = ("hosts", host.name, "address")
-        if host.address in taken:
-            yield path, f"{host.address} is the address of {taken[host.address]} already"
-        taken.setdefault(host.address, host.name)
-        fault = _outside(cluster, host.spec.address)
-        if fault:
-            yield path, fault
+        for address in host.spec.addresses:
+            path = ("hosts", host.name, "address")
+            if taken.setdefault(address, host.name) != host.name:
+                yield path, f"{address} is the address of {taken[address]} already"
+            fault = _outside(cluster, address)
+            if fault:
+                yield path, fault
 
 
 def vip(cluster: Cluster) -> Faults:
@@ -82,7 +112,7 @@ def vip(cluster: Cluster) -> Faults:
     if address is None:
         return
     for host in cluster.machines:
-        if host.address == str(address):
+        if address in host.spec.addresses:
             yield ("api", "vip"), f"{address} is the address of {host.name}; the VIP must be an address of its own"
     fault = _outside(cluster, address) or _beside(cluster, address)
     if fault:
@@ -91,22 +121,27 @@ def vip(cluster: Cluster) -> Faults:
         yield ("api", "external"), "give either api.vip or api.external, not both"
 
 
-def _beside(cluster: Cluster, address: IPv4Address) -> str:
+def _beside(cluster: Cluster, address: IPv4Address | IPv6Address) -> str:
     """Say why the load balancers cannot hold the VIP: it goes to the interface that has their own address."""
     for host in cluster.load_balancers:
-        network = _network_of(cluster, host.spec.address)
-        if network is not None and address not in network:
+        network = _network_of(cluster, host.spec.addresses[0])
+        if network is not None and network.version == address.version and address not in network:
             return f"{address} is not in {network}, where the load balancer {host.name} has its address; nobody " \
                 "would find it there"
     return ""
 
 
-def _network_of(cluster: Cluster, address: IPv4Address) -> IPv4Network | None:
+def _network_of(cluster: Cluster, address: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network | None:
     return next((net for net in cluster.network.hosts if address in net), None)
 
 
-def _outside(cluster: Cluster, address: IPv4Address) -> str:
-    """Say why `address` cannot be a machine's: outside the hosts' networks, or one that no machine may have."""
+def _outside(cluster: Cluster, address: IPv4Address | IPv6Address) -> str:
+    """Say why `address` cannot be a machine's: outside the hosts' networks, or one that no machine may have.
+
+    What there is to say of one of IPv6 is said already.
+    """
+    if address.version == 6:
+        return ""
     network = _network_of(cluster, address)
     if network is None:
         return f"{address} is outside network.hosts ({', '.join(str(net) for net in cluster.network.hosts)})"
@@ -177,10 +212,14 @@ def external(cluster: Cluster) -> Faults:
     if not matches_with_port(_EXTERNAL, value):
         yield ("api", "external"), f"`{value}` is not HOST:PORT, such as lb.example.org:6443"
         return
-    host = value.rpartition(":")[0]
-    fault = san_fault(host) or _nobody_there(host) or _own(cluster, host) or _within(cluster, host)
+    host = Endpoint.parse(value).host
+    fault = _ipv6(host) or san_fault(host) or _nobody_there(host) or _own(cluster, host) or _within(cluster, host)
     if fault:
         yield ("api", "external"), fault
+
+
+def _ipv6(host: str) -> str:
+    return f"{host} is IPv6: {LATER}" if ":" in host else ""
 
 
 def _nobody_there(host: str) -> str:

@@ -16,6 +16,7 @@ from provisioner.compile.objects import is_record, recorded_as
 from provisioner.compile.parts import MANAGED_BY
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import KubeObject
+from provisioner.model.endpoint import Endpoint
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import ObjectChange
 from provisioner.operate.access import Access
@@ -77,7 +78,7 @@ class Kube:
         from kubernetes import client
 
         configuration = client.Configuration()
-        configuration.host = f"https://{access.address[0]}:{access.address[1]}"
+        configuration.host = Endpoint(*access.address).url
         configuration.ssl_ca_cert = str(access.ca_file)
         configuration.cert_file = str(access.cert_file)
         configuration.key_file = str(access.key_file)

@@ -36,7 +36,7 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
 
 def back_text(plan: Plan, cluster: Cluster, host: str) -> str:
     """Return what going back does to one host, every line and diff, and what that means for those who are served."""
-    head = f"{host}  {cluster.hosts[host].address}  goes back:"
+    head = f"{host}  {cluster.machine(host).address}  goes back:"
     out = [f"{server} is left out of service in the HAProxy of {', '.join(hosts)}: put back as well"
            for server, hosts in plan.drained_servers.items()]
     return "\n".join([head, *_host_lines(plan.changes, diff=True), *impact_lines(plan, cluster), *out])
@@ -59,7 +59,7 @@ def drift_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fal
 def _table(plan: Plan, cluster: Cluster, *, diff: bool) -> list[str]:
     lines: list[str] = []
     for hosts, host_lines in _folded(plan, diff=diff):
-        lines.append("  " + ", ".join(f"{h}  {cluster.hosts[h].address}" if len(hosts) == 1 else h for h in hosts))
+        lines.append("  " + ", ".join(f"{h}  {cluster.machine(h).address}" if len(hosts) == 1 else h for h in hosts))
         lines += host_lines or ["    up to date"]
     if plan.objects:
         lines += ["  objects", *(line for o in _folded_objects(plan) for line in _object_lines(o, diff=diff))]

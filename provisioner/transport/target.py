@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from provisioner.model.endpoint import SSH_PORT, Endpoint, known_hosts_name
+
 if TYPE_CHECKING:
     from provisioner.model.inventory import Inventory
 
-DEFAULT_PORT = 22
 
 
 @dataclass(frozen=True)
@@ -18,35 +19,41 @@ class Hop:
 
     user: str
     address: str
-    port: int = DEFAULT_PORT
+    port: int = SSH_PORT
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.address}:{self.port}"
+        return f"{self.user}@{self.place}"
+
+    @property
+    def place(self) -> Endpoint:
+        """Return where sshd listens."""
+        return Endpoint(self.address, self.port)
 
     @property
     def login(self) -> str:
         """Return the place as OpenSSH's commands take it."""
-        port = "" if self.port == DEFAULT_PORT else f"-p {self.port} "
+        port = "" if self.port == SSH_PORT else f"-p {self.port} "
         return f"{port}{self.user}@{self.address}"
 
     @property
     def known_hosts_name(self) -> str:
         """Return the name that this place has in a known_hosts file, as OpenSSH writes it."""
-        return self.address if self.port == DEFAULT_PORT else f"[{self.address}]:{self.port}"
+        return known_hosts_name(self.address, self.port)
 
     @classmethod
     def parse(cls, text: str, default_user: str) -> Hop:
         """Read `[USER@]HOST[:PORT]`; the inventory's loader has refused what is not of that form."""
         user, _, place = text.rpartition("@")
-        host, colon, port = place.rpartition(":")
-        if not colon:
-            host, port = place, str(DEFAULT_PORT)
-        return cls(user or default_user, host, int(port))
+        there = Endpoint.parse(place, SSH_PORT)
+        return cls(user or default_user, there.host, there.port)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Everything that a login needs; nothing is read from ~/.ssh/config or the environment."""
+    """Everything that a login needs; nothing is read from ~/.ssh/config or the environment.
+
+    `address` is where one logs in, a name or an address, which may be none that the cluster speaks at.
+    """
 
     name: str
     address: str
@@ -75,7 +82,7 @@ def targets_of(inventory: Inventory) -> dict[str, Target]:
         ssh = inventory.cluster.ssh_of(host.name)
         targets[host.name] = Target(
             name=host.name,
-            address=host.address,
+            address=ssh.host,
             port=ssh.port,
             user=ssh.user,
             become=ssh.become,

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.model import ports
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "provisioner").rglob("*.py"))
 LONGEST = 400
@@ -141,6 +143,34 @@ def test_every_process_that_is_waited_for_has_a_deadline() -> None:
                 if not named & {"timeout", None}:           # None: **options of the caller
                     found.append(f"{shown(path)}:{node.lineno}")    # type: ignore[attr-defined]
     assert found == []
+
+
+_PORT = re.compile(r"(^|[._])(port|PORT)$|\b(" + "|".join(n for n in vars(ports) if n.isupper()) + r")\b")
+
+
+def _joined_by_hand(text: ast.JoinedStr) -> bool:
+    """Say whether a value is followed by a colon and a port: an IPv6 address would lack its brackets there."""
+    for value, colon, after in zip(text.values, text.values[1:], [*text.values[2:], None], strict=False):
+        if isinstance(value, ast.FormattedValue) and isinstance(colon, ast.Constant):
+            sign = str(colon.value)
+            port = ast.unparse(after.value) if isinstance(after, ast.FormattedValue) else ""
+            if re.match(r"\]?:\d", sign) or (sign in (":", "]:") and _PORT.search(port)):
+                return True
+    return False
+
+
+def test_hosts_and_ports_are_joined_in_one_place_only() -> None:
+    for text, by_hand in (('f"https://{host.address}:{ETCD_CLIENT}/"', True), ('f"{host}:6443"', True),
+                          ('f"{owner}:{group}"', False), ('f"http://127.0.0.1:{PORT}"', False)):
+        parsed = ast.parse(text, mode="eval").body
+        assert isinstance(parsed, ast.JoinedStr) and _joined_by_hand(parsed) is by_hand, text
+    found = {shown(path) for path in SOURCES for node in ast.walk(tree(path))
+             if isinstance(node, ast.JoinedStr) and _joined_by_hand(node)}
+    assert found == {"model/endpoint.py"}
+    templates = [p for p in (ROOT / "templates").rglob("*") if p.is_file()]
+    assert len(templates) > 20
+    joined = re.compile(r"\}\}:(\d|\{\{[^}]*port)|%s:%[sd]")
+    assert [p.name for p in templates if joined.search(p.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("directory", ["compile", "decide", "model"])

@@ -21,11 +21,11 @@ def status(lab: Lab, host: str = NODE) -> NodeStatus:
 
 def greets(lab: Lab) -> bool:
     with network.inside(lab.instance.name):
-        return network.ssh_banner(str(lab.inventory.cluster.hosts[NODE].address), 22, 1.0).startswith("SSH-")
+        return network.ssh_banner(lab.inventory.cluster.machine(NODE).address, 22, 1.0).startswith("SSH-")
 
 
 def pings(lab: Lab, host: str, target: str) -> bool:
-    address = str(lab.inventory.cluster.hosts[target].address)
+    address = lab.inventory.cluster.machine(target).address
     return "1 received" in lab.on(host, "ping", "-c", "1", "-W", "1", address, check=False)
 
 
@@ -64,7 +64,7 @@ def test_only_the_packets_named_are_dropped(empty_lab: Lab) -> None:
 def test_a_paused_process_holds_its_connections_and_answers_nothing(empty_lab: Lab) -> None:
     with faults.paused(empty_lab.inventory, NODE, "ssh"):
         with network.inside(empty_lab.instance.name):
-            assert network.answers(str(empty_lab.inventory.cluster.hosts[NODE].address), 22)
+            assert network.answers(empty_lab.inventory.cluster.machine(NODE).address, 22)
         assert not greets(empty_lab)
         assert status(empty_lab).faults == ("paused ssh.service",)
     until(lambda: greets(empty_lab), 10, "SSH after the process goes on")

@@ -111,7 +111,7 @@ def has_rejoined(lab: Lab, vip: Api, host: str, since: str) -> bool:
     if set(lab.on(host, "systemctl", "is-active", *UNITS, check=False).split()) != {"active"}:
         return False
     healthy = lab.on(host, *ETCDCTL, "endpoint", "health", "-w", "json", check=False)
-    url = f"https://{lab.inventory.cluster.hosts[host].address}:6443/readyz"
+    url = f"https://{lab.inventory.cluster.machine(host).address}:6443/readyz"
     ready = lab.on(host, "curl", "-sk", "--max-time", "2", url, check=False)
     lease = answer(vip, "GET", f"{LEASES}/kube-node-lease/leases/{host}")
     node = answer(vip, "GET", f"/api/v1/nodes/{host}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from provisioner.errors import KubewrightError
+from provisioner.model.cluster import Cluster, Host
 from provisioner.operate.checks.finding import Found, HostSeen, Seen, Severity
 
 BUSY = "host-busy"
@@ -79,10 +80,23 @@ def address(seen: Seen, host: HostSeen) -> Iterator[Found]:
         yield ("error", "it does not tell its addresses: there is no `ip` command",
                f"on {host.name}: apt-get install -y iproute2")
         return
-    if host.facts.interface_of(host.host.address) is None:
+    lost = [address for address in host.host.addresses if host.facts.interface_of(address) is None]
+    if lost:
         there = [a.partition("/")[0] for i in host.facts.interfaces if i.name != "lo" for a in i.addresses]
-        yield ("error", f"no interface carries {host.host.address}; there are {', '.join(there) or 'none'}",
-               f"in cluster.yaml: hosts.{host.name}.address, or give {host.name} that address")
+        yield ("error", f"no interface carries {' and '.join(lost)}; there are {', '.join(there) or 'none'}",
+               _where_it_is(seen.cluster, host.host, lost[0], there))
+
+
+def _where_it_is(cluster: Cluster, host: Host, lost: str, there: Sequence[str]) -> str:
+    """Return what to write: we are on a machine with other addresses, so one of the two places in the file is wrong."""
+    ssh = cluster.ssh_of(host.name)
+    other = next((h.name for h in cluster.machines if h.name != host.name and set(h.addresses) & set(there)), None)
+    if other:
+        return f"in cluster.yaml: hosts.{host.name}.ssh.host, where {host.name} lets us in: {ssh.host} is {other}"
+    own = next((a for a in there if ":" not in a), "")
+    if ssh.host == lost and own:        # an address that a router or a cloud leads here
+        return f"in cluster.yaml: hosts.{host.name}.address: {own}, and hosts.{host.name}.ssh.host: {lost}"
+    return f"in cluster.yaml: hosts.{host.name}.address, or give {host.name} that address"
 
 
 def hostname(seen: Seen) -> Iterator[tuple[str, Found]]:

@@ -10,6 +10,7 @@ from provisioner.compile import pki as table
 from provisioner.compile.context import CLUSTER_DOMAIN
 from provisioner.model.components import BY_NAME, Answer, on_host
 from provisioner.model.desired import HostDesired, Unit
+from provisioner.model.endpoint import Endpoint
 from provisioner.orchestrate.session.session import Session
 
 Probe = dict[str, Any]
@@ -20,7 +21,7 @@ API_IS_READY = _SERVER.name
 
 def https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
     """Return the probe that asks an API server, whose certificate is verified, with the health client's own."""
-    return {"name": name, "kind": "http", "url": f"https://{address}:{port}{path}", "ca": table.CA,
+    return {"name": name, "kind": "http", "url": f"{Endpoint(address, port).url}{path}", "ca": table.CA,
             "cert": table.HAPROXY.path, "key": table.HAPROXY.key_path, "status": 200}
 
 
@@ -81,7 +82,8 @@ def asked(answer: Answer, own: str = "") -> Probe:
         return {"name": answer.name, "kind": "tcp", "address": address, "port": answer.port}
     if answer.kind == "https":
         return https(answer.name, address, answer.port, answer.path)
-    return {"name": answer.name, "kind": "http", "url": f"http://{address}:{answer.port}{answer.path}", "status": 200}
+    return {"name": answer.name, "kind": "http", "status": 200,
+            "url": f"http://{Endpoint(address, answer.port)}{answer.path}"}
 
 
 MEMBER_IS_READY = asked(_MEMBER)

@@ -83,7 +83,7 @@ def look(session: Session) -> Status:
     found += sight.findings
     members = [h.name for h in cluster.etcd_hosts]
     return Status(
-        cluster.cluster, cluster.kubernetes, cluster.api_endpoint, _holders(session, sight),
+        cluster.cluster, cluster.kubernetes, str(cluster.api_endpoint), _holders(session, sight),
         judge.quorum(members, sight.members) if built else "-", list(rows.values()),
         health.lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
         cluster_lock.line(session), health.lines(f for f in found if f.severity == "warning"), found, built)

@@ -64,14 +64,13 @@ def pin(file: Path, keys: Iterable[Shown]) -> None:
 
 def _machine(target: Target) -> Shown:
     key, before = trust.fetch(target), tuple(trust.pinned_for(target))
-    return Shown(target.name, f"{target.address}:{target.port}", key, judge(key, before), before)
+    return Shown(target.name, str(target.hop.place), key, judge(key, before), before)
 
 
 def _jump(target: Target) -> Shown:
     key, before = trust.fetch_jump(target), tuple(trust.pinned_jump(target))
     assert key is not None and target.jump is not None  # noqa: S101 - only targets with a jump host come here
-    place = f"{target.jump.address}:{target.jump.port}"
-    return Shown(f"jump host of {target.name}", place, key, judge(key, before), before)
+    return Shown(f"jump host of {target.name}", str(target.jump.place), key, judge(key, before), before)
 
 
 def _all(targets: Iterable[Target], ask: Callable[[Target], Shown], waiting: Waiting | None,

@@ -65,7 +65,7 @@ def _typed(session: Session, own: str, healthy: str, command: Command) -> str:
     way = [*(["-p", str(ssh.port)] if ssh.port != 22 else []), *(["-J", ssh.jump] if ssh.jump else []),
            *(["-i", str(key)] if (key := session.inventory.ssh_key_of(host)) else [])]
     root = ["sudo", "-n"] if ssh.become == "sudo" and ssh.user != "root" else []
-    return shlex.join(["ssh", *way, f"{ssh.user}@{session.cluster.machine(host).address}", *root, *command.words])
+    return shlex.join(["ssh", *way, f"{ssh.user}@{ssh.host}", *root, *command.words])
 
 
 def without_starts(changes: Sequence[Change], lost: Sequence[LostMember]) -> tuple[Change, ...]:

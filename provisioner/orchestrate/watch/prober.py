@@ -25,6 +25,7 @@ from provisioner.model.availability import Availability, Batch, Budget
 from provisioner.model.cluster import Cluster
 from provisioner.model.components import INTERRUPTING
 from provisioner.model.desired import KubeObject
+from provisioner.model.endpoint import bracketed
 from provisioner.model.plan import Plan
 from provisioner.model.ports import LOCAL_API
 from provisioner.operate import etcd, kube, ledger
@@ -46,7 +47,7 @@ def composed(cluster: Cluster, hosts: Sequence[str], bearer: str, run: str) -> d
     `vip` asks only the API server for its version, so it shows connections; `read`, `write`, `update` and `watch` need
     etcd too; `local` is the host's own way to the API, `service` a node's way through kube-proxy, `dns` cluster DNS.
     """
-    api, front = f"https://{cluster.api_endpoint}", _front(cluster, hosts)
+    api, front = cluster.api_endpoint.url, _front(cluster, hosts)
     keys, beat = f"{api}{ledger.KEYS}", f"{api}{ledger.KEYS}/{ledger.BEAT}"
     found: dict[str, list[Series]] = {host: [
         _request("local", f"https://127.0.0.1:{LOCAL_API}/version", bearer)] for host in hosts}
@@ -59,7 +60,7 @@ def composed(cluster: Cluster, hosts: Sequence[str], bearer: str, run: str) -> d
         {**_request("watch", f"{keys}?watch=1&fieldSelector=metadata.name%3D{ledger.BEAT}", bearer), "kind": "stream"}]
     nodes = [h.name for h in cluster.nodes if h.name in found]
     if front in nodes:
-        found[front].append(_request("service", f"https://{cluster.kubernetes_service_ip}/version", bearer))
+        found[front].append(_request("service", f"https://{bracketed(cluster.kubernetes_service_ip)}/version", bearer))
     for host in nodes if networks.of(cluster).ours else ():
         found[host].append({"name": "dns", "kind": "dns", "server": cluster.dns_ip,
                             "query": f"kubernetes.default.svc.{CLUSTER_DOMAIN}",

@@ -62,7 +62,8 @@ def test_a_verdict_says_what_it_was_and_what_it_is() -> None:
 def leaves(model: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Return the path of every field of the inventory's schema; `x` stands for names that people give."""
     found = []
-    for name, field in model.model_fields.items():
+    for key, field in model.model_fields.items():
+        name = field.alias or key
         inner = field.annotation
         if name == "hosts" and not path:
             found += leaves(Cluster.model_fields["hosts"].annotation.__args__[1], ("hosts", "w1"))

@@ -111,7 +111,7 @@ def test_the_jump_hosts_key_is_checked_by_the_same_file(lab: Any) -> None:
     known_hosts = str(directory / ".kubewright" / "known_hosts").replace("%", "%%")
     # ssh expands `%` in the ProxyCommand first, the inner ssh in what is left.
     assert f'UserKnownHostsFile="{known_hosts.replace("%", "%%")}"' in words
-    assert words[0] == "ssh" and words[-5:] == ["-p", "2022", "-W", "[%h]:%p", "joe@bastion.example.org"]
+    assert words[0] == "ssh" and words[-8:] == ["-p", "2022", "-l", "joe", "-W", "[%h]:%p", "--", "bastion.example.org"]
 
 
 def test_two_inventories_with_equal_addresses_never_share_a_connection(lab: Any, tmp_path: Path) -> None:

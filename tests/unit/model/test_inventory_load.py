@@ -41,7 +41,7 @@ KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 def test_the_smallest_inventory_needs_only_one_host() -> None:
     cluster = load_cluster(SMALL, "cluster.yaml")
     assert [host.name for host in cluster.control_planes] == ["cp1"]
-    assert cluster.api_endpoint == "10.20.0.11:6443"
+    assert str(cluster.api_endpoint) == "10.20.0.11:6443"
     assert cluster.dns_ip == "10.96.0.10"
 
 

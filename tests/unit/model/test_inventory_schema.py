@@ -74,6 +74,15 @@ def test_the_schema_refuses_what_the_code_refuses() -> None:
         assert not Draft7Validator(SCHEMA).is_valid(wrong), path
 
 
+@pytest.mark.parametrize(("value", "valid"), [
+    ("10.20.0.11", True), (["10.20.0.11"], True), (["10.20.0.11", "fd00::11"], True),
+    ([], False), (["10.20.0.11", "fd00::11", "10.20.0.12"], False), (11, False), ({"a": "10.20.0.11"}, False)])
+def test_the_schema_takes_one_address_or_two(value: Any, valid: bool) -> None:
+    data = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    data["hosts"]["cp1"]["address"] = data["api"]["vip"] = value
+    assert Draft7Validator(SCHEMA).is_valid(data) is valid
+
+
 def uncommented() -> str:
     """Return the example with its resting keys (`#key: value`, no blank after the sign) brought to life."""
     return re.sub(r"^( *)#(?=[a-z_]+:)", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.M)
