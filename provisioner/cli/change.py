@@ -1,10 +1,9 @@
-"""What `up`, `resume` and `retry` share: observe, plan, ask, and carry the plan out phase by phase."""
+"""What `up`, `resume` and `retry` say: the plan, the question, and how it ended; what they do is run/perform.py."""
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -18,62 +17,31 @@ if TYPE_CHECKING:
     from provisioner.model.events import Emit
     from provisioner.model.plan import Plan
     from provisioner.orchestrate.run.options import Intent
+    from provisioner.orchestrate.run.verb import Consent
     from provisioner.orchestrate.session.session import Session
 
 NOT_KEPT = "What came after that is not recorded here; the hosts know what each step did there."
 
 
-def perform(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
-    """Do what was asked, each phase proved before the next, and return the exit code."""
-    from provisioner.decide.batches import Limit
-    from provisioner.model.availability import budget_of
-    from provisioner.orchestrate.plan.approval import Agreed
+def change(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
+    """Do what was asked, show and ask before it is done, tell how it ended, and return the exit code."""
+    from provisioner.orchestrate.run.perform import Caller, perform
 
-    budget, limit = budget_of(intent.slo), Limit.parse(intent.max_unavailable)
-    held_to = Agreed.before(context.inventory, intent.plan_file, intent.allow)
-    intent = replace(intent, allow=held_to.allowed)  # what the plan was allowed, whoever goes on with the run is too
     yes = yes or intent.plan_file is not None      # it was shown already
-    context.enter_lab()
-    from provisioner.orchestrate.lock import cluster_lock
-    from provisioner.orchestrate.plan import members, owner
-    from provisioner.orchestrate.plan.preflight import fit_survey, known_checks
-    from provisioner.orchestrate.plan.survey import create_secrets
-    from provisioner.orchestrate.run import engine, may_begin
-    from provisioner.orchestrate.run.verbs import UP, VERIFY
-    from provisioner.orchestrate.session import degraded, runs
-    from provisioner.orchestrate.session.session import open_session
-    from provisioner.orchestrate.turn import apply
-    from provisioner.orchestrate.watch import prober
-
     began = time.monotonic()
-    known_checks(intent.skip)
-    intent.fits(context.inventory.cluster, UP)
-    with open_session(context.inventory, lambda event: None, run=True) as session:
-        session.emit, session.max_unavailable = readers(context, session, events), limit
-        session.origin, session.options = runs.origin(session, intent.verb), intent.to_json()
-        session.allowed = held_to.allowed
-        degraded.leave_out(session, intent.without)
-        locked = cluster_lock.look(session)
-        plan = intent.narrow(session, held_to.hold(session, fit_survey(session, intent.skip)), UP)
-        members.refuse(plan)
-        apply.open_secrets(session)
-        may_begin.to_begin(session, intent.allow)
+
+    def ask(plan: Plan, consent: Consent) -> bool:
         asks = plan.has_work and not yes
         if not events or asks:
             _show(context, plan, time.monotonic() - began, whole=asks and can_ask())
-        if asks and not _agreed(context, session):
-            click.echo("Nothing was changed.", err=True)
-            return 0
-        if not plan.has_work:
-            engine.run(session, VERIFY)
-        else:
-            with locked.held():
-                if not session.secrets.exists:
-                    plan = intent.narrow(session, held_to.hold_generated(create_secrets(session)), UP)
-                owner.claim(session)
-                engine.run(session, intent.phases(UP), prober.during(session, budget))
-    if not events:
-        click.echo(_end(context, session, time.monotonic() - began, plan))
+        return not asks or agreed(context, consent.question, consent.doing, yes=False)
+
+    done = perform(context.inventory, intent,
+                   Caller(ask, lambda session: readers(context, session, events), context.enter_lab))
+    if not done.agreed:
+        click.echo("Nothing was changed.", err=True)
+    elif not events:
+        click.echo(_end(context, done.session, time.monotonic() - began))
     return 0
 
 
@@ -140,12 +108,7 @@ def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:
     click.echo(text if whole else text.splitlines()[-1], err=True)
 
 
-def _agreed(context: Context, session: Session) -> bool:
-    verb, cluster = "Build" if session.the_plan.bootstrap else "Change", session.cluster.cluster
-    return agreed(context, f"{verb} cluster {cluster}?", f"{verb.lower()} cluster {cluster}", yes=False)
-
-
-def _end(context: Context, session: Session, seconds: float, plan: Plan) -> str:
+def _end(context: Context, session: Session, seconds: float) -> str:
     from provisioner.report.impact import count
 
     cluster = context.inventory.cluster

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli import complete
-from provisioner.cli.change import perform
+from provisioner.cli.change import change
 from provisioner.cli.context import Context
 from provisioner.errors import UsageFault
 
@@ -47,7 +47,7 @@ def resume(context: Context, run: str | None, yes: bool, moved: bool, events: bo
     intent = Intent.of(chosen.options, "resume")
     if runs.is_of(context.inventory, chosen):        # what it was to apply is what this checkout asks for
         intent = replace(intent, allow=(*intent.allow, ELSEWHERE))
-    return perform(context, intent, yes=yes, events=events)
+    return change(context, intent, yes=yes, events=events)
 
 
 def _with_steps(context: Context, run: Run) -> Run:

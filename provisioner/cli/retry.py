@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli import complete
-from provisioner.cli.change import perform
+from provisioner.cli.change import change
 from provisioner.cli.context import Context
 
 
@@ -22,4 +22,4 @@ def retry(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> 
     """
     from provisioner.orchestrate.run.options import Intent
 
-    return perform(context, Intent("retry", only=hosts), yes=yes, events=events)
+    return change(context, Intent("retry", only=hosts), yes=yes, events=events)

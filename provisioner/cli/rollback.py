@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from provisioner.cli import complete
 from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
+
+if TYPE_CHECKING:
+    from provisioner.model.plan import Plan
+    from provisioner.orchestrate.run.verb import Consent
 
 
 @click.command()
@@ -35,29 +40,22 @@ def rollback(context: Context, host: str, component: str, run_id: str, step: str
     if host not in context.inventory.cluster.hosts:
         raise UsageFault(f"the inventory has no host {host}", hint="kubewright status",
                          details=[f"hosts: {' '.join(context.inventory.cluster.hosts)}"])
-    context.enter_lab()
     from provisioner.cli.change import readers
-    from provisioner.model.availability import Budget
-    from provisioner.orchestrate.lock import cluster_lock
-    from provisioner.orchestrate.run import engine
-    from provisioner.orchestrate.run.rollback import Wish, look, phases
-    from provisioner.orchestrate.session import runs
-    from provisioner.orchestrate.session.session import open_session
-    from provisioner.orchestrate.watch import prober
+    from provisioner.orchestrate.run.options import Back, Intent
+    from provisioner.orchestrate.run.perform import Caller, perform
     from provisioner.report.plan_text import back_text
 
     began = time.monotonic()
-    with open_session(context.inventory, lambda event: None, run=True) as session:
-        session.emit, session.origin = readers(context, session, events), runs.origin(session, "rollback")
-        locked = cluster_lock.look(session)
-        plan = look(session, host, Wish(component, run_id, step))
+
+    def ask(plan: Plan, consent: Consent) -> bool:
         click.echo(back_text(plan, context.inventory.cluster, host), err=True)
-        if not agreed(context, f"Put this back on {host}?", f"{host}: going back", yes=yes):
-            click.echo("Nothing was changed.", err=True)
-            return 0
-        with locked.held():
-            engine.run(session, phases(plan), prober.during(session, Budget()))
-    if not events:
+        return agreed(context, consent.question, consent.doing, yes=yes)
+
+    done = perform(context.inventory, Intent("rollback", only=(host,), back=Back(component, run_id, step)),
+                   Caller(ask, lambda session: readers(context, session, events), context.enter_lab))
+    if not done.agreed:
+        click.echo("Nothing was changed.", err=True)
+    elif not events:
         click.echo(f"{host} runs what it ran before, proved in {time.monotonic() - began:.1f}s.\n"
                    f"The inventory still asks for the change: {context.command('plan')}")
     return 0

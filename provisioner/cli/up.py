@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from provisioner.cli import complete
-from provisioner.cli.change import perform
+from provisioner.cli.change import change
 from provisioner.cli.context import Context
 from provisioner.model.phases import PHASES
 
@@ -38,5 +38,5 @@ def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | Non
     """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
     from provisioner.orchestrate.run.options import Intent
 
-    return perform(context, Intent("up", skip, allow, max_unavailable, slo, without, start, plan_file=plan_file),
+    return change(context, Intent("up", skip, allow, max_unavailable, slo, without, start, plan_file=plan_file),
                    yes=yes, events=events)

@@ -21,13 +21,15 @@ from provisioner.compile.kubelet import REGISTRATION
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
 from provisioner.model.inventory import Inventory
+from provisioner.model.plan import Plan
 from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
-from provisioner.orchestrate.plan.survey import create_secrets, survey
-from provisioner.orchestrate.run import engine
-from provisioner.orchestrate.run.verbs import UP
+from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.run.perform import Caller, Performed, perform
+from provisioner.orchestrate.run.verb import Consent
+from provisioner.orchestrate.session import session as sessions
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
 from provisioner.transport.pool import Pool
@@ -35,6 +37,8 @@ from tests.fakes.api import MemoryApi, MemoryKube, node
 from tests.fakes.hosts import FakeHost, FakeHosts, FakePool
 from tests.fakes.sampling import Samples
 from tests.unit.compile.compile_fixture import LAB, facts_of, lock
+
+UP_ALL = Intent()
 
 
 def operator_key(path: Path) -> str:
@@ -106,6 +110,7 @@ class World:
     def install(self, patch: pytest.MonkeyPatch) -> World:
         """Put this world in the place of hosts, API and prober; one RSA key signs in every world (it takes long)."""
         self.hosts.install(patch)
+        patch.setattr(sessions, "open_session", self.opened)
         patch.setattr(prober, "Sampling", self.samples)
         patch.setattr(pki, "new_signing_key", signing_key)
         return self
@@ -119,6 +124,16 @@ class World:
                               cast(Pool, FakePool()), self.secrets(), self.hosts.lock)
         session.world = self
         return session
+
+    def opened(self, inventory: Inventory, emit: Callable[[Event], None], *, run: bool) -> FakeSession:
+        """Open a session as open_session does."""
+        found = self.session(emit, run=run)
+        found.inventory = inventory
+        return found
+
+    def perform(self, intent: Intent = UP_ALL, ask: Callable[[Plan, Consent], bool] = lambda *_: True) -> Performed:
+        """Do what a command line would, from the inventory to the proof; events come to `events`."""
+        return perform(self.inventory, intent, Caller(ask, lambda session: self.events.append))
 
     def secrets(self, *keys: Path) -> SecretStore:
         return SecretStore(self.inventory.secrets_dir, self.inventory.operators, keys or (self.key,))
@@ -169,10 +184,7 @@ def first_up() -> tuple[dict[Path, tuple[int, bytes | None]], bytes]:
         directory = Path(name)
         instant(patch)
         world = World.make(directory, patch)
-        with world.session() as session:
-            survey(session)
-            create_secrets(session)
-            engine.run(session, UP)
+        world.perform()
         world.forget()
         files = {p.relative_to(directory): (stat.S_IMODE(p.stat().st_mode), p.read_bytes() if p.is_file() else None)
                  for p in sorted(directory.rglob("*"))}

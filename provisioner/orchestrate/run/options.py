@@ -10,9 +10,19 @@ from typing import Any
 from provisioner.decide.schedule import steps
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.cluster import Cluster
+from provisioner.model.phases import PHASES
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.session.phase import Phase, nothing
 from provisioner.orchestrate.session.session import Session
+
+
+@dataclass(frozen=True)
+class Back:
+    """What to go back from: a run or one step, all that it changed or one component of it. Default: the newest run."""
+
+    component: str = ""
+    run: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class Intent:
     """The verb and the options that decide what is done and what stops it.
 
     `start` is the phase to begin at, `only` the hosts whose changes are made (all when empty), `without` the hosts that
-    are left out.
+    are left out. `plan_file` and `back` hold for one run only: nobody goes on with it by them.
     """
 
     verb: str = "up"
@@ -32,11 +42,12 @@ class Intent:
     start: str = ""
     only: tuple[str, ...] = ()
     plan_file: Path | None = None
+    back: Back = Back()
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values, without the saved plan, which holds for one run only."""
+        """Return it as plain values, without what holds for one run only."""
         return {name: list(value) if isinstance(value, tuple) else value
-                for name, value in asdict(replace(self, plan_file=None)).items() if name != "plan_file"}
+                for name, value in asdict(self).items() if name not in ("plan_file", "back")}
 
     @classmethod
     def of(cls, document: Mapping[str, Any], verb: str) -> Intent:
@@ -45,18 +56,17 @@ class Intent:
                                  for name, value in document.items() if name in cls.__dataclass_fields__}
         return replace(cls(**known), verb=verb)
 
-    def fits(self, cluster: Cluster, phases: Sequence[Phase]) -> None:
+    def fits(self, cluster: Cluster) -> None:
         """Raise UsageFault for hosts and phases that do not exist."""
         unknown = [host for host in self.only if host not in cluster.hosts]
         if unknown:
             raise UsageFault(f"--host {', '.join(unknown)}: not in the inventory",
                              details=[f"hosts: {' '.join(cluster.hosts)}"], hint="kubewright status")
-        names = [phase.name for phase in phases]
-        if self.start and self.start not in names:
-            raise UsageFault(f"--from {self.start}: there is no such phase", details=[f"phases: {' '.join(names)}"],
+        if self.start and self.start not in PHASES:
+            raise UsageFault(f"--from {self.start}: there is no such phase", details=[f"phases: {' '.join(PHASES)}"],
                              hint="kubewright plan")
 
-    def narrow(self, session: Session, plan: Plan, phases: Sequence[Phase]) -> Plan:
+    def narrow(self, session: Session, plan: Plan) -> Plan:
         """Return the plan without what was not asked for, and note in the session whether anything was taken out.
 
         Raises RefusedForSafety where one host's changes are asked for and there is no cluster yet: its first members
@@ -65,7 +75,7 @@ class Intent:
         if self.only and plan.bootstrap:
             raise RefusedForSafety("there is no cluster yet: its first members can only be started together",
                                    code="no-cluster", hint="kubewright up")
-        later = {phase.name for phase in self._later(phases)}
+        later = PHASES[PHASES.index(self.start):] if self.start else PHASES
         changes = tuple(c for c in plan.changes if c.phase in later and (not self.only or c.host in self.only))
         objects = tuple(o for o in plan.objects if o.phase in later
                         and (not self.only or o.identity in {f"Node {host}" for host in self.only}))
@@ -78,9 +88,6 @@ class Intent:
 
     def phases(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:
         """Return the phases, those before the first one asked for with their proof only."""
-        later = self._later(phases)
-        return tuple(phase if phase in later else replace(phase, act=nothing) for phase in phases)
-
-    def _later(self, phases: Sequence[Phase]) -> Sequence[Phase]:
         names = [phase.name for phase in phases]
-        return phases[names.index(self.start):] if self.start else phases
+        first = names.index(self.start) if self.start else 0
+        return tuple(replace(phase, act=nothing) if n < first else phase for n, phase in enumerate(phases))

@@ -6,7 +6,7 @@ An API server leaves service while it is changed, members go only while all othe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from provisioner.decide import way_back
 from provisioner.decide.schedule import steps
@@ -15,56 +15,56 @@ from provisioner.model.desired import HostDesired
 from provisioner.model.generations import Kept
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.phases import load_balancer
+from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.run.verbs import UP
+from provisioner.orchestrate.run.options import Back, Intent
+from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 from provisioner.transport import remote
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What to go back from: a run or one step, all that it changed or one component of it. Default: the newest run."""
-
-    component: str = ""
-    run: str = ""
-    step: str = ""
-
-
-def look(session: Session, host: str, wish: Wish) -> Plan:
-    """Return the plan that takes `host` back; reads only, and leaves the plan of the inventory behind.
+def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
+    """Return the plan that takes the one host back; reads only, and leaves the plan of the inventory behind.
 
     From here on every host counts as it is: its own list says what its units read, and no change of the inventory that
     was not applied yet is wanted. Other hosts may be out of reach. Raises UsageFault where nothing is kept of what is
     asked for, RefusedForSafety where the way back would lead to nothing that ever ran. API servers that a killed run
     left out of service stay in the plan: this run must not end with what it put back still drained.
     """
-    plan = survey(session, partial=True)
+    (host,), wish = intent.only, intent.back
+    now = survey(session, partial=True)
     if host in session.unreachable:
         raise session.unreachable[host]
-    if plan.bootstrap:
+    if now.bootstrap:
         raise RefusedForSafety(f"{host}: going back: there is no cluster yet, so nothing ran before",
                                code="no-way-back", hint="kubewright up")
-    desired = plan.desired.hosts[host]
+    desired = now.desired.hosts[host]
     rows = _chosen(host, remote.kept(session.pool.connection(host)), desired, wish)
     back = way_back.of_rows(rows, desired, session.observed[host])
     if not back.changes:
         raise RefusedForSafety(f"{host}: going back from {_names(rows)}: {back.why_not}", code="no-way-back",
                                details=["nothing was changed"], hint=f"kubewright runs show {rows[0].run}")
-    session.rolled_back |= set(plan.desired.hosts)
+    session.rolled_back |= set(now.desired.hosts)
     session.go_on = _again(host, wish, rows)
-    plan = replace(plan, changes=way_back.in_phases(back), objects=(), verdicts=(), strangers=())
-    session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
+    found = replace(now, changes=way_back.in_phases(back), objects=(), verdicts=(), strangers=())
+    session.plan = replace(found, steps=steps(found, session.workers, session.at_once))
     return session.plan
 
 
-def phases(plan: Plan) -> tuple[Phase, ...]:
-    """Return the phases of `up` that the way back leads through; each proves the one host that it changes."""
-    wanted = {change.phase for change in plan.changes} | ({load_balancer.NAME} if plan.drained_servers else set())
-    return tuple(Phase(p.name, p.doc, p.act) for p in UP if p.name in wanted)
+def consent(intent: Intent, found: Plan) -> Consent:
+    """Ask for the one host."""
+    (host,) = intent.only
+    return Consent(f"Put this back on {host}?", f"{host}: going back")
 
 
-def _chosen(host: str, kept: list[Kept], desired: HostDesired, wish: Wish) -> list[Kept]:
+def through(phases: Sequence[Phase], found: Plan) -> tuple[Phase, ...]:
+    """Return those of `phases` that the way back leads through; each proves the one host that it changes."""
+    wanted = {change.phase for change in found.changes} | ({load_balancer.NAME} if found.drained_servers else set())
+    return tuple(Phase(p.name, p.doc, p.act) for p in phases if p.name in wanted)
+
+
+def _chosen(host: str, kept: list[Kept], desired: HostDesired, wish: Back) -> list[Kept]:
     """Return the rows that are asked for; UsageFault names what there is instead."""
     if wish.component:
         there = way_back.components(desired)
@@ -82,7 +82,7 @@ def _chosen(host: str, kept: list[Kept], desired: HostDesired, wish: Wish) -> li
     return rows
 
 
-def _again(host: str, wish: Wish, rows: Sequence[Kept]) -> str:
+def _again(host: str, wish: Back, rows: Sequence[Kept]) -> str:
     """Return the command that goes on with this way back; it names the run, for the newest may be an older one then."""
     component = f" --component {wish.component}" if wish.component else ""
     return f"kubewright rollback {host}{component} " + (f"--step {wish.step}" if wish.step else f"--run {rows[0].run}")

@@ -17,7 +17,6 @@ from provisioner.compile import pki as table
 from provisioner.model.desired import Certificate
 from provisioner.operate import pki
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.session import session
 from tests.fakes.session import FakeSession, World, instant
 
 SCHEDULER = table.SCHEDULER.path
@@ -29,7 +28,6 @@ Check = Callable[..., tuple[int, str]]
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World.make(tmp_path, monkeypatch)
     instant(monkeypatch)
-    monkeypatch.setattr(session, "open_session", lambda inventory, emit, *, run: made.session(emit, run=run))
     return made
 
 

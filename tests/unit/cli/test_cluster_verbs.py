@@ -22,8 +22,6 @@ from provisioner.cli.change import readers
 from provisioner.cli.context import Context
 from provisioner.compile.pki import ADMIN
 from provisioner.errors import Interrupted
-from provisioner.model.events import Emit
-from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.operate import pki
 from provisioner.orchestrate.plan.survey import survey
@@ -54,13 +52,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     instant(monkeypatch)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def opened(inventory: Inventory, emit: Emit, *, run: bool) -> session.Session:
-        found = made.session(emit, run=run)
-        found.inventory = inventory
-        return found
-
-    monkeypatch.setattr(session, "open_session", opened)
     return made
 
 

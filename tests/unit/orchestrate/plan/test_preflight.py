@@ -18,7 +18,6 @@ from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.observed import HostObserved
 from provisioner.orchestrate.plan import preflight
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.session import session
 from provisioner.transport import faults, remote
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
@@ -69,7 +68,6 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the command with this world's session in the place of a real one."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(session, "open_session", lambda inventory, emit, *, run: world.session(emit, run=run))
     return command.main(["-i", str(world.inventory.path), *words])
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.decide.batches import Limit
 from provisioner.errors import GateFailed, Interrupted, KubewrightError, Unreachable
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Unit
@@ -17,9 +16,9 @@ from provisioner.operate import logs
 from provisioner.orchestrate.gates import node_states
 from provisioner.orchestrate.gates.gate_probes import host_probes
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.run import engine, rollback
-from provisioner.orchestrate.run.verbs import UP, VERIFY
-from provisioner.orchestrate.session import degraded
+from provisioner.orchestrate.run import engine
+from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.turn import apply, rotation, way_back
 from provisioner.transport import remote
 from tests.fakes.session import World
@@ -43,10 +42,7 @@ def configure(world: World, config: dict[str, Any]) -> None:
 
 
 def up(world: World, workers: int = 1) -> None:
-    with world.session() as session:
-        session.max_unavailable = Limit(workers)
-        plan = survey(session)
-        engine.run(session, VERIFY if plan.is_empty else UP)
+    world.perform(Intent(max_unavailable=str(workers)))
 
 
 def failed_up(world: World, workers: int = 1) -> GateFailed:
@@ -241,8 +237,7 @@ def killed_before_the_way_back(world: World, unit: str) -> None:
 
 
 def by_hand(world: World, host: str) -> None:
-    with world.session() as session:
-        engine.run(session, rollback.phases(rollback.look(session, host, rollback.Wish())))
+    world.perform(Intent("rollback", only=(host,)))
 
 
 def test_after_a_run_that_died_before_the_way_back_the_next_touches_no_other_host_and_says_how_that_one_goes_back(
@@ -408,10 +403,7 @@ def test_going_back_by_hand_is_not_held_up_by_another_host_that_is_ill(built: Wo
 def test_an_ill_host_that_is_left_out_holds_up_nobody(built: World) -> None:
     edited_on(built, "w1")
     built.hosts.broken = {"w2: kubelet": "connection refused"}
-    with built.session() as session:
-        degraded.leave_out(session, ["w2"])
-        survey(session)
-        engine.run(session, UP)
+    built.perform(Intent(without=("w2",)))
     assert built.hosts.log == [("apply", "node.0", ("w1",))]
 
 

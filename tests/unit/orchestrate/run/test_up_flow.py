@@ -24,7 +24,7 @@ from provisioner.orchestrate.plan import applied as last_applied
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.plan.survey import create_secrets, is_bootstrapped, survey
 from provisioner.orchestrate.run import engine
-from provisioner.orchestrate.run.verbs import UP, VERIFY
+from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.session.session import NO_ACCESS
 from tests.fakes.session import FakeSession, World, instant
 
@@ -33,11 +33,7 @@ ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
 
 
 def up(world: World) -> None:
-    with world.session() as session:
-        plan = survey(session)
-        if not session.secrets.exists:
-            create_secrets(session)
-        engine.run(session, UP if plan.bootstrap or not plan.is_empty else VERIFY)
+    world.perform()
 
 
 def test_a_first_run_goes_through_the_phases_in_their_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

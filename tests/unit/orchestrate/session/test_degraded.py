@@ -8,13 +8,10 @@ import pytest
 
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.decide.batches import Limit
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety, Unreachable, UsageFault
-from provisioner.orchestrate.plan.survey import create_secrets, survey
+from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.options import Intent
-from provisioner.orchestrate.run.verbs import UP
-from provisioner.orchestrate.session import degraded
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import reattach
@@ -31,14 +28,8 @@ def edited(world: World, *hosts: str) -> None:
                                      unit="kubelet.service")
 
 
-def up(world: World, intent: Intent = PLAIN, limit: str = "1") -> None:
-    with world.session() as session:
-        session.max_unavailable = Limit.parse(limit)
-        degraded.leave_out(session, intent.without)
-        intent.narrow(session, survey(session), UP)
-        if not session.secrets.exists:
-            intent.narrow(session, create_secrets(session), UP)
-        engine.run(session, intent.phases(UP))
+def up(world: World, intent: Intent = PLAIN) -> None:
+    world.perform(intent)
 
 
 def applied(world: World) -> list[tuple[str, tuple[str, ...]]]:
@@ -177,10 +168,10 @@ def test_a_run_that_begins_at_a_phase_proves_the_earlier_ones_and_changes_nothin
 
 def test_names_that_do_not_exist_are_refused_with_those_that_do(built: World) -> None:
     with pytest.raises(UsageFault, match="no such phase") as phase:
-        Intent(start="nodes").fits(built.inventory.cluster, UP)
+        Intent(start="nodes").fits(built.inventory.cluster)
     assert "load-balancer" in phase.value.details[0]
     with pytest.raises(UsageFault, match="w9"):
-        Intent(only=("w9",)).fits(built.inventory.cluster, UP)
+        Intent(only=("w9",)).fits(built.inventory.cluster)
 
 
 def test_what_was_asked_for_comes_back_as_it_was_but_for_a_saved_plan() -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from provisioner.compile.control_plane import AUTHENTICATION_CONFIG
+from provisioner.compile.rules import CLUSTER_ILL
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
-from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety, Unreachable
 from provisioner.operate import etcd as api
 from provisioner.orchestrate.look import status
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.run import engine
-from provisioner.orchestrate.run.verbs import UP, VERIFY
+from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.turn import rotation
 from provisioner.transport import remote
 from tests.fakes.session import FakeSession, World, instant
@@ -25,9 +25,7 @@ ETCD_UNIT_FILE = ("file", "/etc/systemd/system/etcd.service")
 
 
 def up(world: World) -> None:
-    with world.session() as session:
-        plan = survey(session)
-        engine.run(session, VERIFY if plan.is_empty else UP)
+    world.perform()
 
 
 def edit(world: World, *hosts: str) -> None:
@@ -321,8 +319,10 @@ def test_members_that_only_we_cannot_ask_are_not_taken_for_a_lost_quorum(
         raise api.EtcdFault("etcd: asking a member for its status: tls: bad certificate")
 
     monkeypatch.setattr(api, "status", refuse)
-    with pytest.raises(GateFailed, match=r"before etcd: .*bad certificate"):
+    with pytest.raises(RefusedForSafety, match=r"restarting nothing: .*bad certificate"):
         up(built)
+    with pytest.raises(GateFailed, match=r"before etcd: .*bad certificate"):
+        built.perform(Intent(allow=(CLUSTER_ILL,)))
     assert story(built) == [], "all three would have been restarted together"
 
 
