@@ -232,7 +232,7 @@ def test_who_lost_it_writes_on_no_host(built: World, monkeypatch: pytest.MonkeyP
             monkeypatch.setattr(old, "safe_points", [])     # it does not know yet
             for host in built.hosts.hosts.values():
                 host.epoch = 9
-            with pytest.raises(LockHeld, match="w1: applying: epoch 1 is over") as refused:
+            with pytest.raises(LockHeld, match="w1: applying: epoch 2 is over") as refused:
                 engine.run(old, UP)
     assert refused.value.exit_code == 14
     assert not any(e.type == "set-aside" for e in built.events), "it goes on with no other host either"
