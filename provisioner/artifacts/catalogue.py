@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import platform
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,6 +15,7 @@ from provisioner.errors import InventoryRefused, KubewrightError
 
 HERE = Path(__file__).resolve().parent
 ARCHES = ("amd64", "arm64")
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9][A-Za-z0-9.+-]*$")]
@@ -117,6 +119,7 @@ class Catalogue(_Entry):
     """All components and the toolchain that builds them."""
 
     toolchain: Annotated[str, StringConstraints(pattern=r"^go1\.\d+\.\d+$")]
+    toolchain_sums: dict[str, Annotated[str, StringConstraints(pattern=r"^h1:[A-Za-z0-9+/]{43}=$")]] = {}
     components: dict[str, Component]
 
     def find(self, component: str, version: str) -> Component:
@@ -152,6 +155,11 @@ def _load(path: Path) -> Catalogue:
     except ValidationError as fault:
         lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in fault.errors()]
         raise KubewrightError(f"{path.name}: the catalogue is not valid", details=lines) from None
+
+
+def machine_arch() -> str:
+    """Return this machine's architecture as Go and Debian name it, else as the kernel does."""
+    return _MACHINES.get(platform.machine(), platform.machine())
 
 
 def fill(text: str, version: str) -> str:

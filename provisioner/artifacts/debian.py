@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import subprocess
 from pathlib import Path
 
-from provisioner.artifacts.catalogue import DebianSource
+from provisioner.artifacts.catalogue import DebianSource, machine_arch
 from provisioner.errors import PreflightRefused
-
-_MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def package_version(source: DebianSource) -> str:
@@ -28,7 +25,7 @@ def package_version(source: DebianSource) -> str:
 
 def take(source: DebianSource, arch: str, work: Path) -> dict[str, Path]:
     """Copy the package's files below `work`; only for this machine's own architecture."""
-    here = _MACHINE.get(platform.machine(), platform.machine())
+    here = machine_arch()
     if arch != here:
         raise PreflightRefused(f"this machine: take {source.package}: it is {here} here, {arch} is wanted",
                                code="artifact-debian")

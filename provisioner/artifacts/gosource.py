@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from provisioner.artifacts.catalogue import Component
-from provisioner.errors import KubewrightError, PreflightRefused
+from provisioner.errors import KubewrightError
 
 # Everything that could change the bytes is fixed here; where modules are fetched from stays the machine's choice.
 PINNED = {
@@ -24,39 +24,25 @@ _GO_TIMEOUT = 600
 
 def go_environment(arch: str) -> dict[str, str]:
     """Return the environment of every `go` call for `arch`: this machine's, with all that decides bytes pinned."""
-    return {**os.environ, **PINNED, "GOARCH": arch}
+    own = {name: value for name, value in os.environ.items() if name != "GOROOT"}     # of another Go than the pinned
+    return {**own, **PINNED, "GOARCH": arch}
 
 
-def require_toolchain(wanted: str) -> None:
-    """Refuse unless this machine's Go is exactly the pinned one: another makes other bytes."""
-    if shutil.which("go") is None:
-        raise PreflightRefused(f"this machine: build artifacts: no Go toolchain, {wanted} is pinned",
-                               code="toolchain", hint=f"install {wanted} and put it first in PATH")
-    done = subprocess.run(["go", "env", "GOVERSION"], env=go_environment("amd64"), text=True, timeout=60,
-                          capture_output=True, check=False)
-    found = done.stdout.strip() or done.stderr.strip()
-    if found != wanted:
-        raise PreflightRefused(
-            f"this machine: build artifacts: the toolchain is {found}, {wanted} is pinned", code="toolchain",
-            details=["another toolchain makes other bytes, and every host would be changed"],
-            hint=f"install {wanted} and put it first in PATH")
-
-
-def prepare_sources(component: Component, version: str, work: Path) -> dict[str, str]:
+def prepare_sources(component: Component, version: str, work: Path, go: Path) -> dict[str, str]:
     """Put the component's own sources into `work` and return binary -> package to build from there."""
     for source in component.module_dir(version).glob("*.go"):
         shutil.copyfile(source, work / source.name)
     if not component.go_source.without_imports:
         return dict(component.go_source.binaries)
     [(binary, package)] = component.go_source.binaries.items()
-    text = (_module_directory(package, version, work) / "main.go").read_text(encoding="utf-8")
+    text = (_module_directory(package, version, work, go) / "main.go").read_text(encoding="utf-8")
     text = without_imports(text, component.go_source.without_imports, f"{component.name} {version}")
     (work / "main.go").write_text(text, encoding="utf-8")
     return {binary: "."}
 
 
-def _module_directory(module: str, version: str, work: Path) -> Path:
-    done = subprocess.run(["go", "mod", "download", "-json", module], cwd=work, env=go_environment("amd64"),
+def _module_directory(module: str, version: str, work: Path, go: Path) -> Path:
+    done = subprocess.run([go, "mod", "download", "-json", module], cwd=work, env=go_environment("amd64"),
                           text=True, timeout=_GO_TIMEOUT, capture_output=True, check=False)
     if done.returncode:
         raise KubewrightError(f"{module} {version}: its sources are not to be had", code="artifact-build",

@@ -15,8 +15,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.catalogue import ARCHES, Component, load_catalogue
 from provisioner.artifacts.gosource import go_environment, prepare_sources
+from provisioner.artifacts.toolchain import Toolchain
 from provisioner.errors import KubewrightError
 
 _STAGING = re.compile(r"^\s*(k8s\.io/\S+) => \./staging/src/", re.M)
@@ -25,15 +27,15 @@ _GO_LINE = re.compile(r"^go (\d+\.\d+(?:\.\d+)?)$", re.M)
 _TIMEOUT = 900
 
 
-def pin(component: Component, version: str, toolchain: str) -> Path:
+def pin(component: Component, version: str, go: Path) -> Path:
     """Write modules/<component>/<version>/go.mod and go.sum; both architectures' packages are covered."""
     target = component.module_dir(version)
     with tempfile.TemporaryDirectory(prefix="kubewright-pin-") as scratch:
         work = Path(scratch)
-        upstream = [_upstream_go_mod(module, version, work, toolchain) for module in component.go_source.modules]
+        upstream = [_upstream_go_mod(module, version, work, go) for module in component.go_source.modules]
         (work / "go.mod").write_text(go_mod_text(component, version, upstream), encoding="utf-8")
         (work / "go.sum").touch()
-        _resolve(component, version, work, toolchain)
+        _resolve(component, version, work, go)
         target.mkdir(parents=True, exist_ok=True)
         for name in ("go.mod", "go.sum"):
             shutil.copyfile(work / name, target / name)
@@ -56,39 +58,40 @@ def _newest(upstream: Sequence[str]) -> str:
     return max(found, key=lambda v: tuple(int(p) for p in v.split(".")))
 
 
-def _upstream_go_mod(module: str, version: str, work: Path, toolchain: str) -> str:
-    answer = json.loads(_go(["mod", "download", "-json", f"{module}@v{version}"], work, toolchain, "amd64"))
+def _upstream_go_mod(module: str, version: str, work: Path, go: Path) -> str:
+    answer = json.loads(_go(["mod", "download", "-json", f"{module}@v{version}"], work, go, "amd64"))
     return Path(str(answer["GoMod"])).read_text(encoding="utf-8")
 
 
-def _resolve(component: Component, version: str, work: Path, toolchain: str) -> None:
+def _resolve(component: Component, version: str, work: Path, go: Path) -> None:
     """Let Go write all requirements and checksums that the packages need, per architecture, until nothing moves."""
     if component.go_source.modules:
-        _go(["mod", "download", *component.go_source.modules], work, toolchain, "amd64")
-    packages = prepare_sources(component, version, work)
+        _go(["mod", "download", *component.go_source.modules], work, go, "amd64")
+    packages = prepare_sources(component, version, work, go)
     tags = ["-tags", ",".join(component.go_source.tags)] if component.go_source.tags else []
     for arch in (*ARCHES, *ARCHES):
-        _go(["list", "-mod=mod", "-deps", "-f", "{{.ImportPath}}", *tags, *packages.values()], work, toolchain, arch)
+        _go(["list", "-mod=mod", "-deps", "-f", "{{.ImportPath}}", *tags, *packages.values()], work, go, arch)
 
 
-def _go(args: Sequence[str], work: Path, toolchain: str, arch: str) -> str:
+def _go(args: Sequence[str], work: Path, go: Path, arch: str) -> str:
     environment = go_environment(arch) | {"GOFLAGS": "-mod=mod"}
-    done = subprocess.run(["go", *args], cwd=work, env=environment, text=True, timeout=_TIMEOUT, capture_output=True,
+    done = subprocess.run([go, *args], cwd=work, env=environment, text=True, timeout=_TIMEOUT, capture_output=True,
                           check=False)
     if done.returncode:
-        raise KubewrightError(f"go {' '.join(args[:3])}: exit {done.returncode} ({toolchain})",
+        raise KubewrightError(f"go {' '.join(args[:3])}: exit {done.returncode} ({go})",
                               details=done.stderr.strip().splitlines()[-20:])
     return done.stdout
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Pin the named components' versions (default: all) that have no go.sum yet; to pin anew, remove its directory."""
+    """Pin the named components' versions (default: all) that have no go.sum yet; to pin anew, remove it."""
     catalogue = load_catalogue()
+    toolchain = Toolchain(catalogue, Cache())
     for name in arguments or catalogue.components:
         component = catalogue.components[name]
         for version in component.versions if component.go else ():
             if not (component.module_dir(version) / "go.sum").exists():
-                print(pin(component, version, catalogue.toolchain), flush=True)
+                print(pin(component, version, toolchain.go(print)), flush=True)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from provisioner.artifacts.builder import Builder
+from provisioner.artifacts.builder import Builder, Wanted
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.catalogue import Catalogue, load_catalogue
 from provisioner.artifacts.lockfile import load_lock
@@ -47,11 +47,9 @@ def build_lock(versions: Mapping[str, str], arches: Sequence[str], *, emit: Emit
                catalogue: Catalogue | None = None) -> ArtifactLock:
     """Build these versions (what is in the cache is only checked) and return the lock that pins what came out."""
     catalogue = catalogue or load_catalogue()
-    for name, version in versions.items():
-        catalogue.find(name, version)
-    builder = Builder(emit, catalogue, cache or Cache())
-    return ArtifactLock(tuple(artifact for arch in arches for name, version in versions.items()
-                              for artifact in builder.deliver(name, version, arch)))
+    wanted = [(name, version, arch) for arch in arches for name, version in versions.items()]
+    came = Builder(emit, catalogue, cache or Cache()).deliver_all(wanted)
+    return ArtifactLock(tuple(artifact for what in wanted for artifact in came[what]))
 
 
 def merged(old: ArtifactLock, new: ArtifactLock) -> ArtifactLock:
@@ -71,11 +69,12 @@ def fetch(lock: ArtifactLock, *, emit: Emit, cache: Cache | None = None,
     present = held(lock, cache=cache)
     missing = [a for a in lock.artifacts if a.sha256 not in present]
     if missing:
-        builder = Builder(emit, catalogue or load_catalogue(), cache)
-        for component, version, arch in dict.fromkeys((a.component, a.version, a.arch) for a in missing):
-            wanted = [a for a in missing if (a.component, a.version, a.arch) == (component, version, arch)]
-            refuse_other_bytes(wanted, builder.deliver(component, version, arch))
-            present |= {a.sha256: cache.path(a.sha256) for a in wanted}
+        by_build: dict[Wanted, list[LockedArtifact]] = {}
+        for artifact in missing:
+            by_build.setdefault((artifact.component, artifact.version, artifact.arch), []).append(artifact)
+        Builder(emit, catalogue or load_catalogue(), cache).deliver_all(
+            by_build, lambda what, came: refuse_other_bytes(by_build[what], came))
+        present |= {a.sha256: cache.path(a.sha256) for a in missing}
     return {a.sha256: present[a.sha256] for a in lock.artifacts}
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from provisioner.artifacts import go, gosource
-from provisioner.artifacts.cache import sha256_of
+from provisioner.artifacts import go as gobuild
+from provisioner.artifacts import gosource
+from provisioner.artifacts.cache import Cache, sha256_of
 from provisioner.artifacts.catalogue import load_catalogue
 from provisioner.artifacts.pin import go_mod_text
-from provisioner.errors import KubewrightError, PreflightRefused
+from provisioner.artifacts.toolchain import Toolchain
+from provisioner.errors import KubewrightError
 
 MAIN = '''package main
 
@@ -41,27 +42,13 @@ def test_imports_that_moved_are_refused(text: str) -> None:
         gosource.without_imports(text, ["example.org/m/pkg/backend/udp"], "m 1.0.0")
 
 
-def test_another_toolchain_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/go")
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, "go1.25.1\n", ""))
-    with pytest.raises(PreflightRefused, match=r"the toolchain is go1\.25\.1, go1\.26\.8 is pinned"):
-        gosource.require_toolchain("go1.26.8")
-    gosource.require_toolchain("go1.25.1")
-
-
-def test_an_absent_toolchain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(PreflightRefused, match="no Go toolchain"):
-        gosource.require_toolchain("go1.26.8")
-
-
 def test_the_environment_cannot_change_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"GOFLAGS": "-race", "CGO_ENABLED": "1", "GOOS": "darwin", "GOAMD64": "v4",
-                        "GOTOOLCHAIN": "auto", "GOWORK": "/elsewhere"}.items():
+                        "GOTOOLCHAIN": "auto", "GOWORK": "/elsewhere", "GOROOT": "/elsewhere"}.items():
         monkeypatch.setenv(name, value)
     made = gosource.go_environment("arm64")
     assert {name: made[name] for name in gosource.PINNED} == gosource.PINNED
-    assert made["GOARCH"] == "arm64"
+    assert made["GOARCH"] == "arm64" and "GOROOT" not in made
 
 
 def test_every_version_of_the_catalogue_has_its_pinned_modules() -> None:
@@ -83,22 +70,27 @@ def test_the_first_go_mod_takes_upstreams_language_version_and_staging_modules()
     assert "replace k8s.io/api => k8s.io/api v0.36.3\n" in text
 
 
-def _pinned_toolchain_is_here() -> bool:
-    try:
-        gosource.require_toolchain(load_catalogue().toolchain)
-    except PreflightRefused:
-        return False
-    return True
+def test_the_name_that_go_gives_a_program_is_known_and_no_two_of_a_component_share_it() -> None:
+    components = load_catalogue().components
+    etcd = components["etcd"]
+    assert [gobuild.executable(p, etcd) for p in etcd.go_source.binaries.values()] == ["server", "etcdctl", "etcdutl"]
+    assert gobuild.executable(".", components["flannel"]) == "flannel"
+    for component in components.values():
+        names = [gobuild.executable(p, component) for p in (component.go.binaries.values() if component.go else ())]
+        assert len(set(names)) == len(names), component.name
 
 
-@pytest.mark.skipif(not _pinned_toolchain_is_here(), reason="the pinned Go toolchain is not on this machine")
+TOOLCHAIN = Toolchain(load_catalogue(), Cache())
+
+
+@pytest.mark.skipif(TOOLCHAIN.on_path() is None, reason="the pinned Go toolchain is not on this machine")
 def test_pause_is_built_to_the_same_bytes_twice_and_ends_on_sigterm(tmp_path: Path) -> None:
     catalogue = load_catalogue()
     digests, built = set(), {}
     for name in ("a", "b"):
         work = tmp_path / name
         work.mkdir()
-        built = go.build(catalogue.components["pause"], "3", "amd64", catalogue.toolchain, work, lambda message: None)
+        built = gobuild.build(catalogue.components["pause"], "3", "amd64", TOOLCHAIN, work, lambda message: None)
         digests.add(sha256_of(built["pause"]))
     assert len(digests) == 1
     with subprocess.Popen([built["pause"]]) as process:

@@ -1,0 +1,117 @@
+"""Fetches one module from the Go proxies that this machine uses, for a machine that has no Go to do it.
+
+The proxies are found as Go finds them: $GOPROXY, Go's settings file, Go's own default.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from provisioner.errors import PreflightRefused
+
+_DEFAULT = "https://proxy.golang.org,direct"
+_ANSWER_WITHIN = 30.0               # until the next bytes
+_DEADLINE = 900.0                   # of one proxy; 72 MB took 11 s from a near one
+_AT_MOST = 500 << 20                # Go's own bound of a module's zip
+_CHUNK = 1 << 20
+_NOT_THERE = (404, 410)
+
+Progress = Callable[[str], None]
+
+
+def setting(environment: Mapping[str, str] = os.environ) -> str:
+    """Return GOPROXY: of the environment, of Go's settings file (`go env -w`), or what Go takes by itself."""
+    if environment.get("GOPROXY"):
+        return environment["GOPROXY"]
+    config = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    file = Path(environment.get("GOENV") or f"{config}/go/env").expanduser()
+    try:
+        found = re.search(r"^GOPROXY=(.+)$", file.read_text(encoding="utf-8"), re.M)
+    except (OSError, UnicodeDecodeError):
+        return _DEFAULT
+    return found.group(1).strip() if found else _DEFAULT
+
+
+def proxies(text: str) -> Iterator[tuple[str, bool]]:
+    """Give each proxy of a GOPROXY, and whether the next is asked after any fault, not only where this one lacks it."""
+    for url, separator in re.findall(r"([^,|]+)([,|]?)", text):
+        if url.strip():
+            yield url.strip().rstrip("/"), separator == "|"
+
+
+def fetch_module(module: str, version: str, target: Path, progress: Progress, text: str | None = None) -> None:
+    """Write a module's zip to `target`; PreflightRefused with what each proxy answered where none gives it."""
+    saw = []
+    for url, after_any in proxies(setting() if text is None else text):
+        if url == "off":
+            saw.append("off: GOPROXY forbids it")
+            break
+        if url == "direct":
+            saw.append("direct: a toolchain comes from a proxy only")
+            continue
+        try:
+            _download(f"{url}/{module}/@v/{version}.zip", target, lambda done: progress(
+                f"fetching {module} {version}: {done >> 20} MB"))
+            return
+        except (OSError, ValueError, http.client.HTTPException) as fault:
+            saw.append(f"{_shown(url)}: {_reason(fault)}")
+            if not (after_any or _is_not_there(fault)):
+                break
+    raise PreflightRefused(f"this machine: fetch {module} {version}: no proxy of GOPROXY gives it", code="toolchain",
+                           details=saw, hint="export GOPROXY=ADDRESS of one that does")
+
+
+def _download(url: str, target: Path, progress: Callable[[int], None]) -> None:
+    start, done = time.monotonic(), 0
+    if not url.startswith(("https://", "http://", "file://")):
+        raise ValueError("is no https, http or file address")
+    address, opener = _opener(url)
+    with opener.open(address, timeout=_ANSWER_WITHIN) as answer, target.open("wb") as file:
+        length = answer.headers.get("Content-Length")
+        while chunk := answer.read(_CHUNK):
+            done += file.write(chunk)
+            progress(done)
+            if done > _AT_MOST:
+                raise ValueError(f"more than {_AT_MOST >> 20} MB")
+            if time.monotonic() - start > _DEADLINE:
+                raise TimeoutError(f"not done in {_DEADLINE:.0f} s")
+    if length is not None and done != int(length):
+        raise ValueError(f"ended after {done} of {length} bytes")
+
+
+def _opener(url: str) -> tuple[str, urllib.request.OpenerDirector]:
+    """Return the address without the name and password that may stand in it, and what tells them to that host alone."""
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    parts = urllib.parse.urlsplit(url)
+    if parts.username:
+        passwords.add_password(None, _shown(url), urllib.parse.unquote(parts.username),
+                               urllib.parse.unquote(parts.password or ""))
+    return _shown(url), urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
+
+
+def _is_not_there(fault: Exception) -> bool:
+    if isinstance(fault, urllib.error.HTTPError):
+        return fault.code in _NOT_THERE
+    return isinstance(fault, urllib.error.URLError) and isinstance(fault.reason, FileNotFoundError)
+
+
+def _reason(fault: Exception) -> str:
+    if isinstance(fault, urllib.error.HTTPError):
+        return f"answered {fault.code}"
+    if isinstance(fault, urllib.error.URLError):
+        reason = fault.reason
+        return (reason.strerror if isinstance(reason, OSError) else "") or str(reason)
+    return str(fault) or type(fault).__name__
+
+
+def _shown(url: str) -> str:
+    """Return the address without a password that stands in it."""
+    return re.sub(r"//[^/@]*@", "//", url)
