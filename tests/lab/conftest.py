@@ -1,185 +1,70 @@
-"""One cluster on real nodes for all lab tests: an instance of its own, beside a standing `scripts/lab`."""
+"""What all lab tests share: their order, the clusters that they are given, and what is kept of a run."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provisioner.artifacts.lockfile import load_lock
-from provisioner.artifacts.supply import held
-from provisioner.lab import nodes
-from provisioner.lab.instance import Instance
-from provisioner.lab.network import in_network
-from provisioner.model.components import all_units
-from provisioner.model.inventory import Inventory
-from tests.lab import figures
+from tests.lab import clusters, durations, figures, selection
+from tests.lab.machines import (  # noqa: F401 - tests import them from here
+    LEADERS,
+    NODES,
+    ROOT,
+    ROOTS,
+    SHIPPED,
+    UNITS,
+    Lab,
+    events_of,
+    managed_mtimes,
+    unit_ids,
+    until,
+)
 
 if TYPE_CHECKING:
     from tests.lab.reissue import Reissue
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-SHIPPED = ROOT / "inventories" / "lab"
-NODES = ("cp1", "cp2", "cp3", "w1", "w2")
-LEADERS = ("kube-scheduler", "kube-controller-manager")        # of each, one acts at a time
-UNITS = tuple(unit.removesuffix(".service") for _, unit in all_units())
-# What root finds after a login: nothing of whoever runs the tests.
-ROOTS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+
+PASSED = ROOT / ".kubewright" / "passed.json"
+RESUMED = pytest.StashKey[selection.Passed]()
 
 
-class Lab:
-    """The command line, kubectl, and root on every node, for one copy of the lab's inventory."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self.directory = directory
-        text = (SHIPPED / "cluster.yaml").read_text(encoding="utf-8")
-        directory.mkdir(parents=True, exist_ok=True)
-        self.file = directory / "cluster.yaml"
-        self.file.write_text(text.replace("cluster: lab\n", f"cluster: {name}\n"), encoding="utf-8")
-        shutil.copy(SHIPPED / "artifacts.lock", directory)
-
-    @property
-    def inventory(self) -> Inventory:
-        """Return the inventory as the code reads it: for what is done to the lab from outside (faults)."""
-        return Inventory.open(self.directory)
-
-    def argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "provisioner.cli.main", "-i", str(self.directory), *arguments]
-
-    def run(self, *arguments: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a kubewright verb; its whole output is in the failure when it should have succeeded."""
-        done = subprocess.run(self.argv(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-                              errors="surrogateescape", check=False)
-        assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a verb as the leader of a process group of its own; it hears Ctrl-C as at a terminal."""
-        return subprocess.Popen(self.argv(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True, errors="surrogateescape", start_new_session=True, preexec_fn=_hears_ctrl_c)
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.run("-o", "json", *arguments).stdout)
-
-    @property
-    def instance(self) -> Instance:
-        """Return the lab instance that the inventory names; read from its one line, since it is asked for so often."""
-        found = re.search(r"^cluster: (\S+)$", self.file.read_text(encoding="utf-8"), re.MULTILINE)
-        assert found, f"{self.file} names no cluster"
-        return Instance(found[1])
-
-    def entered(self, host: str, *command: str) -> tuple[str, ...]:
-        """Return `command` as one that root runs in the node: no login and no Python in between, so it takes no time.
-
-        It is in none of the node's control groups; where that matters, log in.
-        """
-        init = nodes.init_pid(self.instance, host)
-        assert init is not None, f"{host} does not run"
-        return nodes.entered(init, command)
-
-    def on(self, host: str, *command: str, check: bool = True, timeout: float = 120) -> str:
-        """Run a command as root in a node, also in one whose network is cut, and return what it printed."""
-        done = subprocess.run(self.entered(host, *command), capture_output=True, text=True, timeout=timeout,
-                              errors="surrogateescape", check=False, env=ROOTS)
-        assert not check or done.returncode == 0, f"{host}: {command}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def logged_in(self, host: str, *command: str) -> str:
-        """Run a command over SSH, as root of a login of the node's own, and return what it printed."""
-        return self.run("lab", "exec", host, "--", *command).stdout
-
-    def kubectl_call(self, *arguments: str) -> tuple[str, ...]:
-        """Return a call of the cluster's own kubectl on this machine, inside the lab's network, against the VIP."""
-        config = self.directory / "kubeconfig"
-        if not config.is_file():
-            self.run("kubeconfig", "--output", str(config))
-        return in_network(self.instance, (str(self.kubectl_path), "--kubeconfig", str(config), *arguments))
-
-    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 120) -> str:
-        """Run kubectl and return what it printed."""
-        done = subprocess.run(self.kubectl_call(*arguments), cwd=ROOT, input=stdin, capture_output=True, text=True,
-                              errors="surrogateescape", timeout=timeout, check=False)
-        assert not check or done.returncode == 0, f"kubectl {arguments}: {done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    @property
-    def kubectl_path(self) -> Path:
-        path = self.directory / "kubectl"
-        if not path.exists():
-            lock = load_lock(self.directory / "artifacts.lock")
-            shutil.copy(held(lock)[lock.get("kubectl", "amd64").sha256], path)
-            path.chmod(0o755)
-        return path
-
-    def reset(self) -> None:
-        """Give every node an empty disk, and forget the CA that no cluster has any more."""
-        self.run("lab", "reset")
-        shutil.rmtree(self.directory / ".kubewright" / "secrets", ignore_errors=True)
-        (self.directory / "kubeconfig").unlink(missing_ok=True)
-
-    def newest_run(self, after: float) -> Path | None:
-        """Return the events of the run that told something last; names do not tell of two that began in one second."""
-        runs = (self.directory / ".kubewright" / "runs").glob("*/events.jsonl")
-        newest = max(runs, key=lambda run: run.stat().st_mtime, default=None)
-        return newest if newest is not None and newest.stat().st_mtime >= after else None
-
-    def events(self, after: float = 0) -> list[dict[str, Any]]:
-        """Return what the newest run told so far, nothing where none told anything since `after`."""
-        file = self.newest_run(after)
-        return events_of(file) if file else []
-
-    def wait_for_phase(self, phase: str, process: subprocess.Popen[str], began: float, timeout: float = 300) -> None:
-        """Wait until the run that `process` is has started `phase`."""
-        until(lambda: self._phase_started(phase, began) or process.poll() is not None, timeout, f"phase {phase}")
-        if not self._phase_started(phase, began):
-            raise AssertionError(f"the run ended before {phase}: {process.communicate()[0]}")
-
-    def _phase_started(self, phase: str, began: float) -> bool:
-        return any(e["type"] == "phase-start" and e["phase"] == phase for e in self.events(began))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lab")
+    group.addoption("--shard", metavar="I/N", help="only the lab tests of every Nth file, beginning with the Ith")
+    group.addoption("--resume", action="store_true", help="not the lab tests that passed with --resume at this commit")
 
 
-def events_of(file: Path) -> list[dict[str, Any]]:
-    """Return the events in a run's file; a line that is half written is left out."""
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("resume", default=False):
+        config.stash[RESUMED] = selection.Passed(PASSED, selection.state_of_code(ROOT))
 
 
-def _hears_ctrl_c() -> None:
-    """Undo what a shell does to what it starts in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort the lab tests by what they need and leave, and take those away that another shard or run has."""
+    ours = [item for item in items if item.path.is_relative_to(ROOT / "tests" / "lab")]
+    gone: set[str] = set()
+    if shard := config.getoption("shard", default=None):      # absent where this file is not loaded from the start
+        try:
+            files = selection.shard_files({str(item.path) for item in ours}, shard)
+        except ValueError as fault:
+            raise pytest.UsageError(str(fault)) from None
+        gone |= {item.nodeid for item in ours if str(item.path) not in files}
+    if RESUMED in config.stash:
+        gone |= {item.nodeid for item in ours if item.nodeid in config.stash[RESUMED].tests}
+    config.hook.pytest_deselected(items=[item for item in ours if item.nodeid in gone])
+    kept = [item for item in items if item.nodeid not in gone]
+    items[:] = sorted(kept, key=lambda item: selection.rank(
+        clusters.topology_of(item), clusters.leaves(item), tuple(clusters.TOPOLOGIES)))
 
 
-def until(look: Any, timeout: float, what: str, interval: float = 0.25) -> Any:
-    """Poll until `look` returns something true, and return it; each look takes its share of the nodes' processor."""
-    end = time.monotonic() + timeout
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < end, f"not in {timeout} s: {what}"
-        time.sleep(interval)
-
-
-def unit_ids(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
-    """Return the InvocationID of every unit of ours on every host: equal means not restarted."""
-    return {host: lab.on(host, "systemctl", "show", "-p", "InvocationID", "-p", "Id", *UNITS) for host in hosts}
-
-
-def managed_mtimes(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
-    """Return inode and mtime of everything below the directories that we write."""
-    places = ("/etc/kubernetes", "/etc/kubewright", "/etc/systemd/system", "/etc/haproxy", "/etc/containerd",
-              "/opt/kubewright", "/usr/local/bin", "/var/lib/kubelet/config.yaml", "/etc/sysctl.d")
-    return {host: lab.on(host, "find", *places, "-printf", "%p %i %T@\\n", check=False) for host in hosts}
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    clusters.prepare(item)
 
 
 FAILED = pytest.StashKey[bool]()
@@ -190,6 +75,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Remember of each test whether it failed: only then its fixtures have to mend what it left."""
     report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    if report.when == "teardown":
+        clusters.leave(item, failed=item.stash[FAILED])
+        if RESUMED in item.config.stash and not item.stash[FAILED]:
+            item.config.stash[RESUMED].add(item.nodeid)
     return report
 
 
@@ -203,20 +92,34 @@ def has_failed(request: pytest.FixtureRequest) -> Callable[[], bool]:
     return lambda: bool(request.node.stash.get(FAILED, False))
 
 
+WHOLE = "lab and not full"      # what ./scripts/test runs, and what the ceiling of durations is about
 REPETITIONS: list[dict[str, Any]] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep the outcome of every repetition (`full`), for the record that is committed."""
+    """Keep how long every test took, and the outcome of every repetition (`full`) for the record that is committed."""
+    durations.note(report.nodeid, report.when or "", report.duration)
     if report.when == "call" and "full" in report.keywords and not report.skipped:
         REPETITIONS.append({"test": report.nodeid.removeprefix("tests/lab/"), "outcome": report.outcome,
                             "seconds": round(report.duration, 1), "load": round(os.getloadavg()[0], 1)})
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Take the clusters down, and write what the tests took and showed."""
+    clusters.end()
+    is_whole = session.config.option.markexpr == WHOLE and not (
+        session.config.option.keyword or session.config.getoption("shard", default=None)
+        or session.config.getoption("resume", default=False))
+    if durations.finish(ROOT, is_whole=is_whole) and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if RESUMED in session.config.stash and exitstatus == pytest.ExitCode.OK:
+        session.config.stash[RESUMED].forget()
+    if REPETITIONS:
+        _write_repetitions()
+
+
+def _write_repetitions() -> None:
     """Write what repetitions showed into benchmarks/results/full.json; what did not run keeps its last result."""
-    if not REPETITIONS:
-        return
     seen = {"commit": figures.commit(ROOT), "date": time.strftime("%Y-%m-%d", time.gmtime())}
     ran = {row["test"] for row in REPETITIONS}
     path = ROOT / "benchmarks" / "results" / "full.json"
@@ -230,7 +133,9 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what was measured, also where a test failed for it."""
+    """Show what was measured, also where a test failed for it, and what all tests took."""
+    for line in durations.lines():
+        terminalreporter.write_line(line)
     if figures.FIGURES:
         terminalreporter.section("measured")
         for figure in figures.FIGURES:
@@ -238,25 +143,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def empty_lab() -> Iterator[Lab]:
-    """Booted, empty nodes; taken down at the end, also after a failure, and at the start if one was killed."""
-    name = os.environ.get("KUBEWRIGHT_TEST_LAB", "test")        # another one runs beside it
-    lab = Lab(ROOT / ".kubewright" / f"{name}-lab", name)
-    if "KUBEWRIGHT_TEST_KEEP" not in os.environ:
-        lab.run("lab", "down")
-        shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-        (lab.directory / "kubeconfig").unlink(missing_ok=True)      # of an earlier session's cluster
-    lab.run("lab", "up")
-    yield lab
-    if "KUBEWRIGHT_TEST_KEEP" not in os.environ:
-        lab.run("lab", "down")
+def empty_lab() -> Lab:
+    """Booted nodes, empty as long as no test has built a cluster on them."""
+    return clusters.ground("stacked").boot()
 
 
 @pytest.fixture(scope="session")
-def cluster(empty_lab: Lab) -> Lab:
-    """A running, healthy cluster."""
-    empty_lab.run("up", "--yes")
-    return empty_lab
+def cluster() -> Lab:
+    """A running, healthy cluster of three control planes and two workers."""
+    return clusters.ground("stacked").lab
+
+
+@pytest.fixture(scope="session")
+def single() -> Lab:
+    """A running, healthy cluster of one control plane and one worker."""
+    return clusters.ground("single").lab
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.conftest import ROOT, Lab, until
 
-pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(600)]
 LOST = "cp2: its etcd member lost its data"
 
 

@@ -42,11 +42,9 @@ def starts_of(lab: Lab, host: str, unit: str) -> int:
     return lab.on(host, "journalctl", "-u", unit, "--no-pager", "-o", "cat").count(f"Started {unit}")
 
 
+@pytest.mark.changes
 def test_killed_between_write_and_restart_the_rerun_restarts_exactly_once(cluster: Lab) -> None:
-    """On one node stands a systemctl that kills whoever asks it to restart: the bytes are new, the unit is old.
-
-    The inventory keeps the change, of a field that no other test looks at.
-    """
+    """On one node stands a systemctl that kills whoever asks it to restart: the bytes are new, the unit is old."""
     trap = "/usr/local/sbin/systemctl"
     script = ("#!/bin/sh\ncase \"$*\" in *restart*) : > /run/trapped; kill -9 $PPID; exit 1;; esac\n"
               "exec /usr/bin/systemctl \"$@\"\n")

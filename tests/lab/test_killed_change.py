@@ -1,7 +1,4 @@
-"""`up` killed while it changes a running cluster: a plain re-run converges, and one control plane is out at most.
-
-Last in the alphabet: the inventory keeps the changes.
-"""
+"""`up` killed while it changes a running cluster: a plain re-run converges, and one control plane is out at most."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from tests.lab.walk.standing import Standing
 from tests.lab.walk.table import RUNNING, Leg
 from tests.lab.walk.walking import Row, again, converged, kill, left, told
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.changes, pytest.mark.timeout(900)]
 LEGS = {leg.phase: leg for leg in RUNNING}
 POINTS = [(leg, moment) for leg in RUNNING for moment in leg.moments]
 NUMBERS = itertools.count()     # no change is made twice

@@ -1,4 +1,4 @@
-"""A running cluster is changed while it serves, watched by the prober. Last: it leaves the changed settings behind."""
+"""A running cluster is changed while it serves, watched by the prober; it keeps the changed settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lab import figures
 from tests.lab.conftest import NODES, Lab, unit_ids
 from tests.lab.hostside import at_once, haproxy, out_of_service
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.changes, pytest.mark.timeout(600)]
 CONTROL_PLANES = {"cp1": "10.77.0.11", "cp2": "10.77.0.12", "cp3": "10.77.0.13"}
 NAME = "api.lab.test"
 

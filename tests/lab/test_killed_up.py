@@ -1,4 +1,4 @@
-"""`up` killed while it builds: a plain re-run converges. First in the alphabet, since it starts from empty nodes."""
+"""`up` killed while it builds, from empty nodes: a plain re-run converges."""
 
 from __future__ import annotations
 

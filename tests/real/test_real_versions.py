@@ -1,36 +1,28 @@
-"""What is believed of the pinned binaries, asked of themselves: what they take, and how they read what we write.
-
-No node is needed, only the artifact cache.
-"""
+"""What is believed of the pinned binaries, asked of themselves: what they take, and how they read what we write."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from provisioner.artifacts.cache import Cache
-from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile.render import render
+from tests.real.binaries import ROOT, binary
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("123", "on", "2024", "1e3", "0x1f", "null", "w1.example.org")
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.binaries, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with kubectl and kube-proxy as the lab's lock pins them."""
     directory = tmp_path_factory.mktemp("binaries")
-    for artifact in load_lock(ROOT / "inventories" / "lab" / "artifacts.lock").artifacts:
-        if artifact.name in ("kubectl", "kube-proxy"):
-            shutil.copyfile(Cache().path(artifact.sha256), directory / artifact.name)
-            (directory / artifact.name).chmod(0o755)
+    for name in ("kubectl", "kube-proxy"):
+        binary(name, directory)
     return directory
 
 
@@ -38,7 +30,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
 
 
-def test_the_tables_of_what_a_version_takes_are_what_its_binaries_say() -> None:
+def test_the_tables_of_what_a_version_takes_are_what_its_binaries_say(binaries: Path) -> None:
     done = run(sys.executable, "scripts/takes", "--check")
     assert done.returncode == 0, done.stdout + done.stderr
 

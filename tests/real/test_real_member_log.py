@@ -1,13 +1,9 @@
-"""The etcd that we run, three members on this machine's loopback: what a log tells, what gives a member its place.
-
-It needs no nodes, only the binaries.
-"""
+"""The etcd that we run, three members on loopback: what a log tells, and what gives a member its place."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from provisioner.applier import raftlog
-from provisioner.artifacts.lockfile import load_lock
-from provisioner.artifacts.supply import held
 from provisioner.decide.members import ASIDE, LOST, MemberData, judge
 from provisioner.model.desired import EtcdMember
 from provisioner.model.etcd import MemberSeen
-from tests.lab.conftest import SHIPPED, until
+from tests.fakes.sshd import free_ports
+from tests.real.binaries import binary, until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.binaries, pytest.mark.timeout(180)]
 NAMES = ("a", "b", "c")
 
 
@@ -30,12 +25,11 @@ class Members:
     """Three members in a directory, each with two ports of its own."""
 
     def __init__(self, directory: Path) -> None:
-        lock = load_lock(SHIPPED / "artifacts.lock")
         self.directory = directory
         for name in ("etcd", "etcdctl"):
-            shutil.copy(held(lock)[lock.get(name, "amd64").sha256], directory / name)
-            (directory / name).chmod(0o755)
-        self.ports = dict(zip(NAMES, _free_ports(), strict=True))
+            binary(name, directory)
+        free = free_ports(2 * len(NAMES))
+        self.ports = dict(zip(NAMES, zip(free[::2], free[1::2], strict=True), strict=True))
         self.wanted = [EtcdMember(n, "127.0.0.1", *self.ports[n]) for n in NAMES]
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -74,14 +68,6 @@ class Members:
     def data(self) -> dict[str, MemberData]:
         seen = {name: raftlog.look(str(self.directory / name / "member")) for name in NAMES}
         return {name: MemberData(state, more.get("member", "")) for name, (state, more) in seen.items()}
-
-
-def _free_ports() -> list[tuple[int, int]]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 * len(NAMES))]
-    numbers = [s.getsockname()[1] for s in sockets]
-    for one in sockets:
-        one.close()
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""One cluster a topology for the whole session: built once, and put back from its snapshot where a test left another.
+
+A test says what it leaves: nothing (the cluster is what it was), `changes` (healthy, with other settings), or `dirties`
+(anything). The snapshot is taken before the first that leaves something.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.lab.machines import ROOT, Lab, until
+from tests.lab.selection import LEAVES
+
+GOLDEN = "golden"
+TOPOLOGIES = {"stacked": ("cp1", "cp2", "cp3", "w1", "w2"), "single": ("cp1", "w1")}
+FIXTURES = {"empty_lab": "stacked", "cluster": "stacked", "single": "single"}
+HEALTHY = 240.0         # seconds until a cluster whose nodes have just booted must be well, on a busy machine
+
+
+def topology_of(item: pytest.Item) -> str | None:
+    """Return the topology whose cluster the test is given; None where it has its own nodes, or none."""
+    names = getattr(item, "fixturenames", ())
+    return next((topology for fixture, topology in FIXTURES.items() if fixture in names and fixture != "empty_lab"),
+                None)
+
+
+def leaves(item: pytest.Item) -> str:
+    """Return what the test says that it leaves: nothing, `changes` or `dirties`."""
+    return next((mark for mark in reversed(LEAVES) if mark and item.get_closest_marker(mark)), "")
+
+
+@dataclass
+class Ground:
+    """The nodes of one topology, and what the tests so far have left on them."""
+
+    lab: Lab
+    is_up: bool = False
+    is_built: bool = False
+    golden: str = ""                    # cluster.yaml as it was when the snapshot was taken
+    changed_by: Path | None = None      # the file of tests that left other settings
+    is_dirty: bool = False
+    failure: str = ""                   # why there is no cluster: told to every test that needs it
+
+    def boot(self) -> Lab:
+        """Let the nodes run, empty where this session has not built a cluster yet."""
+        if not self.is_up:
+            if not _keeps():
+                self.lab.run("lab", "down")
+                shutil.rmtree(self.lab.directory / ".kubewright", ignore_errors=True)
+                self.lab.forget_credentials()       # of an earlier session's cluster
+            self.lab.run("lab", "up")
+            self.is_up = True
+        return self.lab
+
+    def give(self, file: Path) -> Lab:
+        """Return a healthy cluster: the golden one, or, to tests of one file, what the test before it changed."""
+        self.boot()
+        if self.is_dirty or self.changed_by not in (None, file):
+            self.restore()
+        elif not self.is_built:
+            self.lab.run("up", "--yes")
+        self.is_built = True
+        return self.lab
+
+    def restore(self) -> None:
+        """Put back nodes and inventory, and wait until the cluster has found together."""
+        self.lab.file.write_text(self.golden, encoding="utf-8")
+        self.lab.forget_credentials()
+        self.lab.run("lab", "restore", GOLDEN)
+        self.is_dirty, self.changed_by = False, None
+        self.wait()
+
+    def keep(self) -> None:
+        """Take the snapshot that later tests get, unless there is one."""
+        if not self.golden:
+            self.lab.run("up", "--yes")             # whatever went before, and failed
+            self.golden = self.lab.file.read_text(encoding="utf-8")
+            self.lab.run("lab", "snapshot", GOLDEN)
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until `status` finds nothing to tell."""
+        until(lambda: self.lab.run("status", check=False).returncode == 0, HEALTHY, "the cluster is healthy")
+
+    def end(self) -> None:
+        if self.is_up and not _keeps():
+            self.lab.run("lab", "down")
+        self.is_up = self.is_built = False
+        self.golden, self.changed_by, self.is_dirty = "", None, False
+
+
+def _keeps() -> bool:
+    return "KUBEWRIGHT_TEST_KEEP" in os.environ
+
+
+def _ground(topology: str) -> Ground:
+    name = os.environ.get("KUBEWRIGHT_TEST_LAB", "test")        # another one runs beside it
+    name = name if topology == "stacked" else f"{name}-{topology}"
+    return Ground(Lab(ROOT / ".kubewright" / f"{name}-lab", name, TOPOLOGIES[topology]))
+
+
+GROUNDS: dict[str, Ground] = {}
+
+
+def ground(topology: str) -> Ground:
+    """Return the session's nodes of a topology."""
+    return GROUNDS.setdefault(topology, _ground(topology))
+
+
+def prepare(item: pytest.Item) -> None:
+    """Give the test the cluster that it is promised; called before its fixtures are made."""
+    topology = topology_of(item)
+    if topology is None:
+        return
+    for name, other in GROUNDS.items():
+        if name != topology:
+            other.end()                             # this machine bears one cluster at a time
+    mine = ground(topology)
+    if mine.failure:
+        pytest.fail(f"there is no cluster: {mine.failure}", pytrace=False)
+    try:
+        mine.give(item.path)
+        if leaves(item):
+            mine.keep()
+    except (AssertionError, subprocess.TimeoutExpired) as fault:
+        mine.failure = str(fault)
+        raise
+
+
+def leave(item: pytest.Item, *, failed: bool) -> None:
+    """Remember what the test has left; one that failed may have left anything."""
+    topology = topology_of(item)
+    if topology is None or topology not in GROUNDS:
+        return
+    mine = GROUNDS[topology]
+    if leaves(item) == "dirties" or (failed and mine.golden):
+        mine.is_dirty = True
+    elif leaves(item) == "changes":
+        mine.changed_by = item.path
+
+
+def end() -> None:
+    """Take down what is up; the last act of a session."""
+    for one in GROUNDS.values():
+        one.end()
