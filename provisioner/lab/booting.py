@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from threading import Event
 
 from provisioner.errors import GateFailed
-from provisioner.lab import image, keys, network, nodes, snapshots, state
+from provisioner.lab import boot_order, image, keys, network, nodes, snapshots, state
 from provisioner.lab.image import Image
 from provisioner.lab.instance import Instance
 from provisioner.lab.nodes import NodeSpec
@@ -25,7 +25,9 @@ def boot(instance: Instance, inventory: Inventory, specs: Mapping[str, NodeSpec]
                          hint="kubewright lab up    # finishes that", code="lab-restoring")
     keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(place, s.port, nodes.host_key(instance, s.name))
                                           for s in specs.values() for place in login_places(inventory, s.name)])
-    state.each(missing, lambda name: nodes.boot(instance, name, _image_of(instance, name, built)), "booting")
+    state.each(missing, lambda name: nodes.boot(
+        instance, name, _image_of(instance, name, built), boot_order.bind(instance, inventory.cluster, name, missing)),
+        "booting")
     stopping = Event()
     state.each(specs, lambda name: _wait_for_ssh(instance, inventory, specs[name], stopping), "waiting for SSH",
                stopping)

@@ -68,6 +68,11 @@ def read(instance: Instance, layers: Sequence[str], path: str) -> str:
     return ""
 
 
+def has(instance: Instance, layers: Sequence[str], path: str) -> bool:
+    """Say whether any of the node's own layers holds a directory; one that was deleted meanwhile counts."""
+    return any((upper(instance, layer) / path).is_dir() for layer in layers)
+
+
 def copy_tree(source: Path, target: Path, shared: Sequence[str] = ()) -> None:
     """Copy a directory with owners, links, devices and attributes.
 

@@ -187,8 +187,11 @@ def operator_of(instance: Instance, spec: NodeSpec) -> str:
     return disks.read(instance, spec.layers, f"{home}/.ssh/authorized_keys")
 
 
-def boot(instance: Instance, name: str, image: Image) -> None:
-    """Start a created node that is not running; its disk is as it was left, as after a power cut."""
+def boot(instance: Instance, name: str, image: Image, options: Sequence[str] = ()) -> None:
+    """Start a created node that is not running; its disk is as it was left, as after a power cut.
+
+    `options` are further ones of systemd-nspawn.
+    """
     node = paths(instance, name)
     spec = read_spec(instance, name)
     if spec is None or not disks.are_whole(instance, spec.layers):
@@ -196,7 +199,7 @@ def boot(instance: Instance, name: str, image: Image) -> None:
     if not mounts.mounted_below(node.root):
         disks.mount(instance, spec.layers, image.root, node.root)
     shared = [path for path in (*BOUND_DEVICES, *BOUND_READ_ONLY) if Path(path).exists()]
-    start_daemon(command_line(instance, name, shared), directory=node.directory, name="node-process",
+    start_daemon([*command_line(instance, name, shared), *options], directory=node.directory, name="node-process",
                  netns=network.namespace_path(instance.name), cgroups=cgroups.create(instance, name),
                  supervise=("--reboot-code", str(REBOOT_CODE), "--link", network.link_name(instance.machine(name))))
 

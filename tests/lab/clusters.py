@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.machines import ROOT, Lab, until
+from tests.lab.machines import NODES, ROOT, Lab, until
 from tests.lab.selection import LEAVES
 
 GOLDEN = "golden"
-TOPOLOGIES = {"stacked": ("cp1", "cp2", "cp3", "w1", "w2"), "single": ("cp1", "w1")}
+TOPOLOGIES = {"stacked": NODES, "single": (NODES[0], NODES[-1])}
 FIXTURES = {"empty_lab": "stacked", "cluster": "stacked", "single": "single"}
 HEALTHY = 240.0         # seconds until a cluster whose nodes have just booted must be well, on a busy machine
 

@@ -11,11 +11,10 @@ from typing import Any, TypeVar
 from provisioner.applier.package import argv, frame
 from provisioner.compile import pki
 from provisioner.model.ports import APISERVER
-from tests.lab.conftest import ROOTS, Lab
+from tests.lab.machines import ADDRESSES, ROOTS, Lab
 
 T = TypeVar("T")
 
-CONTROL_PLANES = {"cp1": "10.77.0.11", "cp2": "10.77.0.12", "cp3": "10.77.0.13"}
 HEALTHY = 60.0      # seconds in which all must be well again before the next fault
 
 # Kills a unit's main process and waits until systemd has reaped it, so that no look can still see it alive.
@@ -55,7 +54,7 @@ def remote(lab: Lab, host: str, command: Sequence[str], stdin: bytes = b"", *, t
 def api_servers_are_ready(lab: Lab) -> None:
     """Wait until each API server says that it is."""
     probes = [{"name": host, "kind": "http", "url": f"https://{address}:{APISERVER}/readyz", "ca": pki.CA,
-               "status": 200} for host, address in CONTROL_PLANES.items()]
+               "status": 200} for host, address in ADDRESSES.items()]
     answer = ask(lab, "w1", "probe", {"probes": probes, "deadline": HEALTHY})
     assert answer["ok"], answer
 
@@ -69,7 +68,7 @@ def out_of_service(lab: Lab, host: str) -> set[str]:
     """Return the API servers to which the HAProxy of `host` was told to send nobody."""
     rows = [line.split() for line in haproxy(lab, host, "show servers state apiservers").splitlines()]
     states = {row[3]: row[6] for row in rows if "apiservers" in row[1:2]}
-    assert states.keys() == {"cp1", "cp2", "cp3"}, states
+    assert states.keys() == set(ADDRESSES), states
     return {name for name, state in states.items() if state != "0"}
 
 

@@ -23,7 +23,10 @@ from provisioner.model.inventory import Inventory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / "inventories" / "lab"
-NODES = ("cp1", "cp2", "cp3", "w1", "w2")
+LAB = Inventory.open(SHIPPED).cluster
+NODES = tuple(host.name for host in LAB.machines)
+ADDRESSES = {host.name: host.address for host in LAB.control_planes}
+CONTROL_PLANES = tuple(ADDRESSES)
 LEADERS = ("kube-scheduler", "kube-controller-manager")        # of each, one acts at a time
 UNITS = tuple(unit.removesuffix(".service") for _, unit in all_units())
 # What root finds after a login: nothing of whoever runs the tests.

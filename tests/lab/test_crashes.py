@@ -12,10 +12,10 @@ import pytest
 from provisioner.compile import pki
 from provisioner.lab import faults
 from provisioner.model.ports import ETCD_CLIENT
-from tests.lab.conftest import Lab
 from tests.lab.figures import record
-from tests.lab.hostside import CONTROL_PLANES, api_servers_are_ready, remote
+from tests.lab.hostside import api_servers_are_ready, remote
 from tests.lab.load import LEDGER, VIP, Load, longest_gap, lost_writes, reads, writes
+from tests.lab.machines import ADDRESSES, Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -30,7 +30,7 @@ def crash(lab: Lab, host: str, unit: str) -> None:
 @pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.full)])
 def test_a_killed_api_server_costs_at_most_one_new_connection(cluster: Lab, times: int) -> None:
     failed, attempts = [], 0
-    for host in itertools.islice(itertools.cycle(CONTROL_PLANES), times):
+    for host in itertools.islice(itertools.cycle(ADDRESSES), times):
         api_servers_are_ready(cluster)
         with Load(cluster, "w1", [reads(VIP)]) as load:
             load.run_until_brisk(VIP, BEFORE)
@@ -47,7 +47,7 @@ def test_a_killed_api_server_costs_at_most_one_new_connection(cluster: Lab, time
 @pytest.mark.parametrize(("times", "seconds"), [(1, 10.0), pytest.param(10, 30.0, marks=pytest.mark.full)])
 def test_an_api_server_that_hangs_costs_at_most_three_new_connections(cluster: Lab, times: int, seconds: float) -> None:
     failed, attempts = [], 0
-    for host in itertools.islice(itertools.cycle(CONTROL_PLANES), times):
+    for host in itertools.islice(itertools.cycle(ADDRESSES), times):
         api_servers_are_ready(cluster)
         with Load(cluster, "w1", [reads(VIP, timeout=2.0)]) as load:
             load.run_until(BEFORE)
@@ -64,7 +64,7 @@ def test_an_api_server_that_hangs_costs_at_most_three_new_connections(cluster: L
 
 def etcd_leader(lab: Lab) -> str:
     """Return the host whose member leads."""
-    endpoints = ",".join(f"https://{address}:{ETCD_CLIENT}" for address in CONTROL_PLANES.values())
+    endpoints = ",".join(f"https://{address}:{ETCD_CLIENT}" for address in ADDRESSES.values())
     said = remote(lab, "cp1", [
         "etcdctl", f"--endpoints={endpoints}", f"--cacert={pki.ETCD_CA}", f"--cert={pki.ETCD_HEALTH.path}",
         f"--key={pki.ETCD_HEALTH.key_path}", "endpoint", "status", "-w", "json"])
@@ -75,7 +75,7 @@ def etcd_leader(lab: Lab) -> str:
 
 
 def by_address(endpoint: str) -> str:
-    return next(host for host, address in CONTROL_PLANES.items() if f"//{address}:" in endpoint)
+    return next(host for host, address in ADDRESSES.items() if f"//{address}:" in endpoint)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_killed_etcd_leader_keeps_writes_waiting_for_a_moment_and_loses_none(l
     for _ in range(times):
         api_servers_are_ready(ledger)
         leader = etcd_leader(ledger)
-        writer = next(host for host in CONTROL_PLANES if host != leader)
+        writer = next(host for host in ADDRESSES if host != leader)
         with Load(ledger, writer, [writes(number)]) as load:
             load.run_until(BEFORE)
             crash(ledger, leader, "etcd.service")

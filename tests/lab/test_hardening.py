@@ -16,13 +16,12 @@ import pytest
 from provisioner.model.cluster import Host
 from provisioner.model.load import load_cluster
 from tests.lab import cis, figures
-from tests.lab.conftest import NODES, Lab, until
 from tests.lab.hostside import at_once, remote
+from tests.lab.machines import CONTROL_PLANES, NODES, Lab, until
 
 pytestmark = pytest.mark.lab
 
 HERE = Path(__file__).parent
-CONTROL_PLANES = ("cp1", "cp2", "cp3")
 EXPOSED_AT_MOST = 2.5
 CONFINED = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 AS_FAR_AS_THEY_BEAR = ("haproxy", "keepalived", "kube-proxy", "flanneld", "kubelet", "containerd")

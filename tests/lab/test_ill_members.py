@@ -16,9 +16,9 @@ import pytest
 from provisioner.lab import faults
 from provisioner.model.ports import APISERVER
 from tests.lab import full_disk
-from tests.lab.conftest import NODES, Lab, until
 from tests.lab.figures import record
-from tests.lab.hostside import CONTROL_PLANES, api_servers_are_ready, haproxy
+from tests.lab.hostside import api_servers_are_ready, haproxy
+from tests.lab.machines import ADDRESSES, NODES, Lab, until
 from tests.lab.witness import Api, admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
@@ -83,7 +83,7 @@ class Renewals:
 
 def lead(lab: Lab, node: str, host: str) -> None:
     """Have all that node's connections to the API go to the API server of `host`: chance must not spare them."""
-    others = [name for name in CONTROL_PLANES if name != host]
+    others = [name for name in ADDRESSES if name != host]
     try:
         for line in ("set server apiservers/{} state drain", "shutdown sessions server apiservers/{}"):
             for other in others:
@@ -108,7 +108,7 @@ def worst(lab: Lab, tls: ssl.SSLContext, fault: str, host: str) -> dict[str, flo
         for node in WORKERS:
             lead(lab, node, host)
         seen = stack.enter_context(Renewals([Api(lab, tls, None, address, APISERVER)
-                                             for name, address in CONTROL_PLANES.items() if name != host]))
+                                             for name, address in ADDRESSES.items() if name != host]))
         started = time.time()
         until(lambda: seen.all_since(started), 20, "all leases are renewed before the fault")
         began = time.time()
@@ -119,7 +119,7 @@ def worst(lab: Lab, tls: ssl.SSLContext, fault: str, host: str) -> dict[str, flo
 
 @pytest.mark.parametrize(("fault", "hosts"), [
     ("etcd stopped", ("cp1",)), ("API server stands still", ("cp2",)),
-    *(pytest.param(fault, tuple(CONTROL_PLANES), marks=pytest.mark.full) for fault in FAULTS)])
+    *(pytest.param(fault, tuple(ADDRESSES), marks=pytest.mark.full) for fault in FAULTS)])
 def test_no_node_s_lease_is_ten_seconds_without_renewal_when_an_api_server_is_ill(
         cluster: Lab, fault: str, hosts: tuple[str, ...]) -> None:
     tls = admin(cluster)

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from provisioner.operate.health import ETCDCTL
-from tests.lab.conftest import Lab, unit_ids, until
+from tests.lab.machines import CONTROL_PLANES, Lab, unit_ids, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
-CONTROL_PLANES = ("cp1", "cp2", "cp3")
 SSHD = "/etc/ssh/sshd_config.d/00-hard.conf"
 W1 = "w1: {address: 10.77.0.21, roles: [worker]}"
 FULL = "fills-etcd"

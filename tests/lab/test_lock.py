@@ -16,12 +16,11 @@ import pytest
 
 from provisioner.applier.package import argv, frame
 from tests.lab import figures
-from tests.lab.conftest import NODES, ROOTS, Lab, events_of, until
 from tests.lab.hostside import ask
+from tests.lab.machines import CONTROL_PLANES, NODES, ROOTS, Lab, events_of, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
-CONTROL_PLANES = ("cp1", "cp2", "cp3")
 KUBELET = "/var/lib/kubelet/config.yaml"
 RECORD = "/var/lib/kubewright/owner/record.json"
 NAMED = r"held by (\S+) on (\S+) since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(run (\S+)\)"

@@ -12,12 +12,11 @@ import pytest
 
 from provisioner.lab import faults
 from provisioner.model.ports import LOCAL_API
-from tests.lab.conftest import LEADERS, NODES, UNITS, Lab, until
 from tests.lab.figures import record
+from tests.lab.machines import CONTROL_PLANES, LEADERS, NODES, UNITS, Lab, until
 from tests.lab.witness import Api, Attempts, Holders, admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-CONTROL_PLANES = ("cp1", "cp2", "cp3")
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces"
 PODS = "/api/v1/namespaces/default/pods"

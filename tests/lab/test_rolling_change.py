@@ -13,11 +13,10 @@ import pytest
 
 from provisioner.compile import pki
 from tests.lab import figures
-from tests.lab.conftest import NODES, Lab, unit_ids
 from tests.lab.hostside import at_once, haproxy, out_of_service
+from tests.lab.machines import ADDRESSES, NODES, Lab, unit_ids
 
 pytestmark = [pytest.mark.lab, pytest.mark.changes, pytest.mark.timeout(600)]
-CONTROL_PLANES = {"cp1": "10.77.0.11", "cp2": "10.77.0.12", "cp3": "10.77.0.13"}
 NAME = "api.lab.test"
 
 
@@ -78,12 +77,12 @@ def test_changed_flags_and_a_new_name_are_rolled_over_the_control_planes_and_nob
     events = cluster.events(since)
     seen = next(e["data"] for e in events if e["type"] == "availability")
 
-    servers = {h: down(cluster, h, "kube-apiserver.service", since) for h in CONTROL_PLANES}
-    members = {h: down(cluster, h, "etcd.service", since) for h in CONTROL_PLANES}
+    servers = {h: down(cluster, h, "kube-apiserver.service", since) for h in ADDRESSES}
+    members = {h: down(cluster, h, "etcd.service", since) for h in ADDRESSES}
     order = sorted(servers, key=lambda h: servers[h][0])
     assert all(servers[a][1] <= servers[b][0] for a, b in itertools.pairwise(order)), f"two were down: {servers}"
     assert order[-1] == last, f"the leader comes last: {order}"
-    for host in CONTROL_PLANES:
+    for host in ADDRESSES:
         assert servers[host][0] < members[host][0] < members[host][1] < servers[host][1], (
             "an API server is stopped before its member, started after it, and goes down once")
     for host in NODES:
@@ -94,15 +93,15 @@ def test_changed_flags_and_a_new_name_are_rolled_over_the_control_planes_and_nob
                 f"HAProxy of {host}: {server} was out {out[server]} and down {stopped, started}")
         assert all(out[a][1] <= out[b][0] for a, b in itertools.pairwise(order)), "one is out at a time"
 
-    assert issued(events) == {(host, pki.APISERVER.path): f"names differ: +{NAME}" for host in CONTROL_PLANES}
-    for port, address in ((8443, "10.77.0.10"), *((6443, address) for address in CONTROL_PLANES.values())):
+    assert issued(events) == {(host, pki.APISERVER.path): f"names differ: +{NAME}" for host in ADDRESSES}
+    for port, address in ((8443, "10.77.0.10"), *((6443, address) for address in ADDRESSES.values())):
         assert cluster.on("w2", "curl", "-sS", "--fail", "--max-time", "5", "--cacert", pki.CA, "--resolve",
                           f"{NAME}:{port}:{address}", f"https://{NAME}:{port}/readyz") == "ok"
     assert unit_ids(cluster, ("w1", "w2")) == workers
     after = at_once({verb: partial(cluster.json, verb) for verb in ("plan", "status")})
     assert after["plan"]["changes"] == [] and after["status"]["healthy"]
     figures.record("roll of etcd and kube-apiserver: one host, out of service",
-                   [out[s][1] - out[s][0] for s in CONTROL_PLANES], unit="s", attempts=seen["attempts"])
+                   [out[s][1] - out[s][0] for s in ADDRESSES], unit="s", attempts=seen["attempts"])
     figures.record("roll of etcd and kube-apiserver: failed attempts, cut requests, lost writes",
                    [seen["failures"], seen["cuts"], seen["lost"]], unit="", limit=0, attempts=seen["attempts"],
                    gap_ms=seen["gap_ms"], leader_changes=seen["leader_changes"])

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from provisioner.lab import faults
-from tests.lab.conftest import Lab, until
-from tests.lab.walk.table import CONTROL_PLANES, pods
+from tests.lab.machines import CONTROL_PLANES, Lab, until
+from tests.lab.walk.table import pods
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 PHASE = "controllers"

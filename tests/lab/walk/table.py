@@ -15,10 +15,9 @@ from typing import Any
 import yaml
 
 from provisioner.lab import nodes
-from tests.lab.conftest import Lab
+from tests.lab.machines import CONTROL_PLANES, Lab
 from tests.lab.walk.killing import Blow
 
-CONTROL_PLANES = ("cp1", "cp2", "cp3")
 Change = Callable[[Lab, str, int], None]
 """Makes the host differ from what is wanted in one phase: (lab, host, number). No two numbers give the same."""
 
