@@ -1,7 +1,8 @@
 """One cluster a topology for the whole session: built once, and put back from its snapshot where a test left another.
 
-A test says what it leaves: nothing (the cluster is what it was), `changes` (healthy, with other settings), or `dirties`
-(anything). The snapshot is taken before the first that leaves something.
+A test says what it leaves: nothing (the cluster is what it was), `changes` (healthy, with other settings, which the
+tests of its file, or of the group that the mark names, do not mind), or `dirties` (anything). The snapshot is taken
+before the first that leaves something.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -35,6 +35,12 @@ def leaves(item: pytest.Item) -> str:
     return next((mark for mark in reversed(LEAVES) if mark and item.get_closest_marker(mark)), "")
 
 
+def group_of(item: pytest.Item) -> str:
+    """Return which tests share the settings that this one changes: those of its file, or as its mark says."""
+    mark = item.get_closest_marker("changes")
+    return "" if mark is None else str(mark.args[0] if mark.args else item.path)
+
+
 @dataclass
 class Ground:
     """The nodes of one topology, and what the tests so far have left on them."""
@@ -43,7 +49,7 @@ class Ground:
     is_up: bool = False
     is_built: bool = False
     golden: str = ""                    # cluster.yaml as it was when the snapshot was taken
-    changed_by: Path | None = None      # the file of tests that left other settings
+    changed_by: str = ""                # the group of tests that left other settings
     is_dirty: bool = False
     failure: str = ""                   # why there is no cluster: told to every test that needs it
 
@@ -58,10 +64,10 @@ class Ground:
             self.is_up = True
         return self.lab
 
-    def give(self, file: Path) -> Lab:
-        """Return a healthy cluster: the golden one, or, to tests of one file, what the test before it changed."""
+    def give(self, group: str) -> Lab:
+        """Return a healthy cluster: the golden one, or, to tests of one group, what the test before it changed."""
         self.boot()
-        if self.is_dirty or self.changed_by not in (None, file):
+        if self.is_dirty or self.changed_by not in ("", group):
             self.restore()
         elif not self.is_built:
             self.lab.run("up", "--yes")
@@ -73,7 +79,7 @@ class Ground:
         self.lab.file.write_text(self.golden, encoding="utf-8")
         self.lab.forget_credentials()
         self.lab.run("lab", "restore", GOLDEN)
-        self.is_dirty, self.changed_by = False, None
+        self.is_dirty, self.changed_by = False, ""
         self.wait()
 
     def keep(self) -> None:
@@ -92,7 +98,7 @@ class Ground:
         if self.is_up and not _keeps():
             self.lab.run("lab", "down")
         self.is_up = self.is_built = False
-        self.golden, self.changed_by, self.is_dirty = "", None, False
+        self.golden, self.changed_by, self.is_dirty = "", "", False
 
 
 def _keeps() -> bool:
@@ -125,7 +131,7 @@ def prepare(item: pytest.Item) -> None:
     if mine.failure:
         pytest.fail(f"there is no cluster: {mine.failure}", pytrace=False)
     try:
-        mine.give(item.path)
+        mine.give(group_of(item))
         if leaves(item):
             mine.keep()
     except (AssertionError, subprocess.TimeoutExpired) as fault:
@@ -142,7 +148,7 @@ def leave(item: pytest.Item, *, failed: bool) -> None:
     if leaves(item) == "dirties" or (failed and mine.golden):
         mine.is_dirty = True
     elif leaves(item) == "changes":
-        mine.changed_by = item.path
+        mine.changed_by = group_of(item)
 
 
 def end() -> None:

@@ -13,12 +13,13 @@ from tests.lab import figures
 LEAVES = ("", "changes", "dirties")
 
 
-def rank(needs: str | None, leaves: str, topologies: Sequence[str]) -> tuple[int, int]:
+def rank(needs: str | None, leaves: str, group: str, topologies: Sequence[str]) -> tuple[int, int, str]:
     """Return the place of a test: first those with nodes of their own or empty ones, then one topology after the other.
 
-    In each, those that leave the cluster as it was come first, so they share it as it was built.
+    In each, those that leave the cluster as it was come first, so they share it as it was built; those of a group,
+    which do not mind each other's changes, stand together.
     """
-    return (topologies.index(needs) + 1 if needs else 0), LEAVES.index(leaves)
+    return (topologies.index(needs) + 1 if needs else 0), LEAVES.index(leaves), group
 
 
 def shard_files(files: Collection[str], shard: str) -> set[str]:

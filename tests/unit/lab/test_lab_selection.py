@@ -12,10 +12,12 @@ TOPOLOGIES = ("stacked", "single")
 
 
 def test_tests_are_sorted_by_topology_and_by_what_they_leave_and_not_by_their_names() -> None:
-    asked = [("dirty", "stacked", "dirties"), ("single", "single", ""), ("calm", "stacked", ""), ("own", None, ""),
-             ("change", "stacked", "changes"), ("calm too", "stacked", "")]
-    ordered = sorted(asked, key=lambda row: selection.rank(row[1], row[2], TOPOLOGIES))
-    assert [name for name, *_ in ordered] == ["own", "calm", "calm too", "change", "dirty", "single"]
+    asked = [("dirty", "stacked", "dirties", ""), ("single", "single", "", ""), ("calm", "stacked", "", ""),
+             ("own", None, "", ""), ("change", "stacked", "changes", "a"), ("other", "stacked", "changes", "b"),
+             ("change too", "stacked", "changes", "a"), ("calm too", "stacked", "", "")]
+    ordered = sorted(asked, key=lambda row: selection.rank(row[1], row[2], row[3], TOPOLOGIES))
+    assert [name for name, *_ in ordered] == [
+        "own", "calm", "calm too", "change", "change too", "other", "dirty", "single"]
 
 
 def test_every_file_is_in_exactly_one_shard() -> None:
