@@ -31,6 +31,7 @@ def logs(context: Context, host: str, unit: str, follow: bool, lines: int | None
     from provisioner.errors import UsageFault
     from provisioner.operate.logs import read
     from provisioner.transport.pool import Pool
+    from provisioner.transport.remote import SshHosts
     from provisioner.transport.target import targets_of
 
     targets = targets_of(context.inventory)
@@ -45,7 +46,7 @@ def logs(context: Context, host: str, unit: str, follow: bool, lines: int | None
 
     with Pool(targets) as pool:
         try:
-            read(pool.connection(host), unit, show, lines=lines, since=since, follow=follow)
+            read(SshHosts(pool).on(host), unit, show, lines=lines, since=since, follow=follow)
         except KeyboardInterrupt:
             if not follow:      # a log that is followed has no other end
                 raise

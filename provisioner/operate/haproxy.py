@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from provisioner.compile.load_balancer import BACKEND, HAPROXY_SOCKET
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import Socket
-from provisioner.transport import remote
-from provisioner.transport.connection import Connection
-from provisioner.transport.pool import Pool
+from provisioner.transport.hosts import Hosts, OneHost
 
 UNIT = "haproxy.service"
 READY, DRAIN, MAINT = "ready", "drain", "maint"
@@ -94,46 +92,47 @@ def totals_of(text: str) -> dict[str, int]:
     return totals
 
 
-def look(pool: Pool, hosts: Iterable[str]) -> dict[str, Servers | KubewrightError]:
+def look(all_hosts: Hosts, hosts: Iterable[str]) -> dict[str, Servers | KubewrightError]:
     """Return how every host's HAProxy sees the API servers; a host that does not answer has its fault."""
-    return pool.map(lambda c: _servers(c, _ask(c, [SHOW_STATES])[0][0]), hosts)
+    return all_hosts.map(lambda one: _servers(one, _ask(one, [SHOW_STATES])[0][0]), hosts)
 
 
-def set_state(pool: Pool, hosts: Iterable[str], servers: Sequence[str], state: str,
+def set_state(all_hosts: Hosts, hosts: Iterable[str], servers: Sequence[str], state: str,
               ) -> dict[str, Servers | KubewrightError]:
     """Set `servers` to `state` in every host's HAProxy at once, and return how each sees all of them afterwards."""
     lines = [f"set server {BACKEND}/{server} state {state}" for server in servers]
 
-    def put(connection: Connection) -> Servers:
-        *said, states = _ask(connection, [*lines, SHOW_STATES])[0]
+    def put(one: OneHost) -> Servers:
+        *said, states = _ask(one, [*lines, SHOW_STATES])[0]
         refused = [f"{line}: {answer.strip()}" for line, answer in zip(lines, said, strict=True) if answer.strip()]
         if refused:
-            raise HaproxyFault(connection.name, "setting a server's state", "; ".join(refused))
-        return _servers(connection, states)
+            raise HaproxyFault(one.name, "setting a server's state", "; ".join(refused))
+        return _servers(one, states)
 
-    return pool.map(put, hosts)
+    return all_hosts.map(put, hosts)
 
 
-def new_sessions(pool: Pool, hosts: Iterable[str], server: str, seconds: float) -> dict[str, int | KubewrightError]:
+def new_sessions(all_hosts: Hosts, hosts: Iterable[str], server: str, seconds: float,
+                 ) -> dict[str, int | KubewrightError]:
     """Watch every host's HAProxy for `seconds` and return how many sessions each gave to `server` meanwhile."""
 
-    def watch(connection: Connection) -> int:
-        rounds = _ask(connection, [SHOW_TOTALS], seconds)
+    def watch(one: OneHost) -> int:
+        rounds = _ask(one, [SHOW_TOTALS], seconds)
         try:
             first, last = (totals_of(answers[0])[server] for answers in (rounds[0], rounds[-1]))
         except (ValueError, KeyError) as fault:
-            raise HaproxyFault(connection.name, "counting sessions", str(fault)) from None
+            raise HaproxyFault(one.name, "counting sessions", str(fault)) from None
         return last - first
 
-    return pool.map(watch, hosts)
+    return all_hosts.map(watch, hosts)
 
 
-def _servers(connection: Connection, text: str) -> Servers:
+def _servers(one: OneHost, text: str) -> Servers:
     try:
         return servers_of(text)
     except ValueError as fault:
-        raise HaproxyFault(connection.name, "reading the servers' states", str(fault)) from None
+        raise HaproxyFault(one.name, "reading the servers' states", str(fault)) from None
 
 
-def _ask(connection: Connection, lines: Sequence[str], span: float = 0.0) -> list[list[str]]:
-    return remote.ask(connection, HAPROXY_SOCKET, lines, span=span)
+def _ask(one: OneHost, lines: Sequence[str], span: float = 0.0) -> list[list[str]]:
+    return one.ask(HAPROXY_SOCKET, lines, span=span)

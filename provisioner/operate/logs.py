@@ -9,8 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from provisioner.errors import UsageFault
-from provisioner.transport import remote
-from provisioner.transport.connection import Connection
+from provisioner.transport.hosts import OneHost
 
 _UNIT = re.compile(r"[A-Za-z0-9_:@\\][A-Za-z0-9_:.@\\-]{0,239}")
 # systemd.unit(5): the endings that units have
@@ -43,7 +42,7 @@ def since_when(text: str) -> str:
 
 
 def read(
-    connection: Connection, word: str, show: Callable[[Line], object], *, lines: int | None, since: str = "",
+    one: OneHost, word: str, show: Callable[[Line], object], *, lines: int | None, since: str = "",
     follow: bool = False,
 ) -> None:
     """Give the newest `lines` (None: all) of a unit's journal to `show`, and with `follow` every further one.
@@ -54,11 +53,11 @@ def read(
     unit = unit_name(word)
     request = {"unit": unit, "lines": "all" if lines is None else str(lines), "since": since_when(since),
                "follow": follow}
-    answer = remote.journal(connection, request, lambda entry: show(line_of(entry)))
+    answer = one.journal(request, lambda entry: show(line_of(entry)))
     if "unknown" in answer:
-        raise _unknown(connection.name, unit, answer["ours"])
+        raise _unknown(one.name, unit, answer["ours"])
     if "refused" in answer:
-        raise UsageFault(f"{connection.name}: reading the journal of {unit}: {answer['refused']}",
+        raise UsageFault(f"{one.name}: reading the journal of {unit}: {answer['refused']}",
                          code="journal-refused", hint="kubewright logs --help")
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from provisioner.errors import KubewrightError
 from provisioner.model.availability import Batch, batch_of
-from provisioner.transport import remote
-from provisioner.transport.pool import Pool
+from provisioner.transport.hosts import Hosts
 
 DURATION = 3600.0       # seconds of one channel; then the next begins, with credentials that are new
 RETRY = 1.0             # seconds between two tries to reach a host
@@ -33,8 +33,8 @@ class Sampling:
     series of that name; see `sample` in docs/reference/applier-protocol.md for their form.
     """
 
-    def __init__(self, pool: Pool, hosts: Sequence[str], compose: Compose, take: Callable[[Batch], None]) -> None:
-        self._pool, self._compose, self._take = pool, compose, take
+    def __init__(self, all_hosts: Hosts, hosts: Sequence[str], compose: Compose, take: Callable[[Batch], None]) -> None:
+        self._all, self._compose, self._take = all_hosts, compose, take
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._began = 0.0
@@ -97,9 +97,8 @@ class Sampling:
         while not self._stop.is_set():
             try:
                 series = [_numbered(one, channel) for one in self._compose(host)]
-                remote.sample(self._pool.connection(host), {"series": series},
-                              lambda line, n=channel: self._heard(host, n, line),  # type: ignore[misc]
-                              self._stop, duration=DURATION)
+                self._all.on(host).sample({"series": series}, partial(self._heard, host, channel), self._stop,
+                                          duration=DURATION)
             except KubewrightError as fault:
                 self.faults[host] = fault.message
                 self._stop.wait(RETRY)

@@ -10,7 +10,9 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +21,7 @@ import pytest
 
 from provisioner.applier import lock_record
 from provisioner.compile.parts import INPUTS_DIR
-from provisioner.converge import runner
+from provisioner.converge import login, runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable
 from provisioner.model.artifact import ArtifactLock
@@ -32,9 +34,10 @@ from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault
 from provisioner.orchestrate.phases import stage
-from provisioner.orchestrate.plan import owner, preflight
-from provisioner.transport import remote
-from provisioner.transport.pool import raise_all
+from provisioner.orchestrate.plan import owner
+from provisioner.parallel import Waiting
+from provisioner.transport.hosts import OBSERVE_WAIT, Hosts, OneHost, Progress, Take, Way
+from provisioner.transport.target import Target
 from tests.fakes.haproxy import FakeBalancer
 
 T = TypeVar("T")
@@ -160,43 +163,77 @@ class FakeHost:
         return "done"
 
 
-class Line:
-    """A connection to a fake host: only its name."""
+class FakeOne(OneHost):
+    """One of the fake hosts, as a run asks it; what it answers is said by FakeHosts."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, hosts: FakeHosts, name: str) -> None:
+        self._hosts, self._name = hosts, name
 
+    @property
+    def name(self) -> str:
+        return self._name
 
-class FakePool:
-    """Calls for each host in order, and keeps each host's outcome as the real pool does."""
+    @property
+    def target(self) -> Target:
+        return Target(self._name, self._hosts.address(self._name), 22, "admin", "sudo", None, Path("known_hosts"))
 
-    def map(
-        self, fn: Callable[[Line], T], hosts: Iterable[str], *, patient: bool = True,
-    ) -> dict[str, T | KubewrightError]:
-        outcomes: dict[str, T | KubewrightError] = {}
-        for host in hosts:
-            try:
-                outcomes[host] = fn(Line(host))
-            except KubewrightError as fault:
-                outcomes[host] = fault
-        return outcomes
+    def observe(self, items: Sequence[Item], *, wait: int = OBSERVE_WAIT) -> HostObserved:
+        return self._hosts.seen(self._name, items)
 
-    def each(self, fn: Callable[[Line], T], hosts: Iterable[str]) -> dict[str, T]:
-        return raise_all(self.map(fn, hosts))
+    def lock(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        return self._hosts.lock_record(self, request)
 
-    def standing(self, hosts: Iterable[str]) -> list[str]:
-        return list(hosts)
+    def fence(self, epoch: int, *, wait: int = OBSERVE_WAIT, owner: Owner | None = None,
+              instead_of: Owner | None = None) -> int:
+        return self._hosts.fence(self, epoch, owner=owner, instead_of=instead_of)
 
-    def connection(self, host: str) -> Line:
-        return Line(host)
+    def store(self, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress | None = None, *,
+              epoch: int | None = None) -> list[str]:
+        return self._hosts.store(self, artifacts, progress)
 
-    def close(self) -> None:
-        """Close nothing."""
+    def inspect(self, question: Mapping[str, Any]) -> Inspection:
+        return self._hosts.inspections.get(self._name, ROOM)
+
+    def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:
+        return self._hosts.probe(self, probes, deadline)
+
+    def sample(self, request: Mapping[str, Any], take: Take, stop: threading.Event, *, duration: float) -> None:
+        raise AssertionError("what samples is a fake of its own")
+
+    def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25) -> list[list[str]]:
+        return self._hosts.ask(self, path, lines, span=span)
+
+    def read(self, paths: Sequence[str]) -> list[bytes]:
+        return [self._hosts.content(self, path) for path in paths]
+
+    def kept(self, steps: str = "") -> list[Kept]:
+        return self._hosts.kept(self, steps)
+
+    def steps(self, run: str) -> dict[str, Any]:
+        return self._hosts.steps(self, run)
+
+    def note(self, run: str, acts: Sequence[Mapping[str, Any]]) -> None:
+        self._hosts.note(self, run, acts)
+
+    def notes(self) -> dict[str, list[dict[str, Any]]]:
+        return self._hosts.notes(self)
+
+    def journal(self, request: Mapping[str, Any], take: Take) -> dict[str, Any]:
+        return self._hosts.journal(self, request, take)
+
+    def require_forwarding(self, port: int) -> None:
+        self._hosts.forward(self, port)
+
+    def tunnel(self, port: int) -> AbstractContextManager[Way]:
+        raise AssertionError("APIs in memory need no way")
 
 
 @dataclass
-class FakeHosts:
-    """All hosts, and the log of what was done to them: (`apply`, step, hosts), (`prepare`, ...), (`store`, host, n)."""
+class FakeHosts(Hosts):
+    """All hosts, asked one after the other; a test may say what they answer to `probe`, `ask` and the like.
+
+    `log` has what was done to them: (`apply`, step, hosts), (`prepare`, ...), (`store`, host, n).
+    """
 
     hosts: dict[str, FakeHost]
     lock: ArtifactLock
@@ -216,6 +253,7 @@ class FakeHosts:
     now: float = 1000.0                                             # every host's boot clock
     inspections: dict[str, Inspection] = field(default_factory=dict)
     poison: str = ""                                                # no unit stays up that has read this text
+    waiting: Waiting | None = None
 
     def __post_init__(self) -> None:
         self.balancers = {h: FakeBalancer(self.serves) for h in self.hosts}
@@ -230,46 +268,48 @@ class FakeHosts:
                 and f"{host}: kube-apiserver /readyz" not in self.broken)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """Put these hosts in the place of SSH, Ansible, the artifact cache and etcd's API."""
-        patch.setattr(remote, "observe", self.observe)
-        patch.setattr(remote, "observe_each", self.observe_each)
-        patch.setattr(preflight, "ask", lambda session, hosts, skip: dict.fromkeys(hosts, preflight.Asked(ROOM)))
-        patch.setattr(remote, "probe", self.probe)
-        patch.setattr(remote, "read", self.read)
-        patch.setattr(remote, "inspect", lambda connection, question: self.inspections.get(connection.name, ROOM))
-        patch.setattr(remote, "kept", self.kept)
-        patch.setattr(remote, "journal", self.journal)
-        patch.setattr(remote, "ask", self.ask)
-        patch.setattr(remote, "store", self.store)
-        patch.setattr(remote, "lock", self.lock_record)
-        patch.setattr(remote, "fence", self.fence)
-        patch.setattr(remote, "steps", self.steps)
-        patch.setattr(remote, "note", self.note)
-        patch.setattr(remote, "notes", self.notes)
+        """Put these hosts in the place of Ansible, the artifact cache and etcd's API."""
         patch.setattr(runner, "apply", self.apply)
         patch.setattr(runner, "prepare", self.prepare)
+        patch.setattr(login, "prove", lambda target: 0.0)
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
         patch.setattr(etcd, "status", self.etcd_status)
         patch.setattr(etcd, "move_leader", self.move_leader)
         patch.setattr(etcd, "alarms", lambda access, *, timeout=3.0: tuple(self.alarms))
 
-    def observe(self, pool: object, items: Mapping[str, Sequence[Item]], *, wait: int = 120) -> dict[str, HostObserved]:
-        return raise_all(self.observe_each(pool, items))
+    def on(self, host: str, *, patient: bool = True) -> FakeOne:
+        return FakeOne(self, host)
 
-    def observe_each(self, pool: object, items: Mapping[str, Sequence[Item]], *, wait: int = 120,
-                     ) -> dict[str, HostObserved | KubewrightError]:
-        outcomes: dict[str, HostObserved | KubewrightError] = {}
-        for name, of_host in items.items():
-            host = self.hosts[name]
-            seen = {(i.kind, i.path): self._socket(name, i) if isinstance(i, Socket) else host.observe(i)
-                    for i in of_host}
-            outcomes[name] = Unreachable(f"{name}: connecting: no route") if host.down else HostObserved(
-                name, self.facts(host), seen, epoch=host.epoch, owner=host.owner)
+    def map(self, fn: Callable[[OneHost], T], hosts: Iterable[str], *, patient: bool = True,
+            ) -> dict[str, T | KubewrightError]:
+        outcomes: dict[str, T | KubewrightError] = {}
+        for host in hosts:
+            try:
+                outcomes[host] = fn(self.on(host))
+            except KubewrightError as fault:
+                outcomes[host] = fault
         return outcomes
 
-    def lock_record(self, connection: Line, request: Mapping[str, Any]) -> dict[str, Any]:
+    def standing(self, hosts: Iterable[str]) -> list[str]:
+        return list(hosts)
+
+    def close(self) -> None:
+        """Close nothing."""
+
+    def forward(self, one: OneHost, port: int) -> None:
+        """Let everything through."""
+
+    def seen(self, name: str, items: Sequence[Item]) -> HostObserved:
+        """Return what a host is, by the applier's own states."""
+        host = self.hosts[name]
+        if host.down:
+            raise Unreachable(f"{name}: connecting: no route")
+        states = {(i.kind, i.path): self._socket(name, i) if isinstance(i, Socket) else host.observe(i) for i in items}
+        return HostObserved(name, self.facts(host), states, epoch=host.epoch, owner=host.owner)
+
+    def lock_record(self, one: OneHost, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do with the record what the applier does, on a clock that stands still."""
-        host = self.hosts[connection.name]
+        host = self.hosts[one.name]
         if host.down:
             raise Unreachable(f"{host.name}: connecting: no route")
         made = None if request["do"] == "read" else lock_record.after(host.record, request, "boot", self.now)
@@ -277,9 +317,9 @@ class FakeHosts:
         told = {**host.record, "age": lock_record.age(host.record, "boot", self.now)} if host.record else {}
         return {"done": made is not None or request["do"] == "read", "record": told, "busy": "", "epoch": host.epoch}
 
-    def fence(self, connection: Line, epoch: int, *, wait: int = 120, owner: Owner | None = None,
+    def fence(self, one: OneHost, epoch: int, *, owner: Owner | None = None,
               instead_of: Owner | None = None) -> int:
-        host = self.hosts[connection.name]
+        host = self.hosts[one.name]
         if owner is not None and host.owner not in (None, owner, instead_of):
             raise RefusedForSafety(f"{host.name}: taking it for this cluster: it belongs to another",
                                    code="foreign-host")
@@ -292,14 +332,13 @@ class FakeHosts:
         extra = {"text": self.balancers[host].answer(item.line)} if runs else {}
         return ObservedItem(item.kind, item.path, "answers" if runs else ABSENT, extra)
 
-    def ask(self, connection: Line, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
-            ) -> list[list[str]]:
+    def ask(self, one: OneHost, path: str, lines: Sequence[str], *, span: float = 0.0) -> list[list[str]]:
         """Answer as the host's HAProxy; what is set there stands in the log: (`haproxy`, host, server, state)."""
-        if connection.name in self.mute:
-            raise KubewrightError(f"{connection.name}: applier socket: exit 1: applier: Connection refused")
+        if one.name in self.mute:
+            raise KubewrightError(f"{one.name}: applier socket: exit 1: applier: Connection refused")
         for words in (line.split() for line in lines if line.startswith("set ")):
-            self.log.append(("haproxy", connection.name, words[2].partition("/")[2], words[4]))
-        return [[self.balancers[connection.name].answer(line) for line in lines] for _ in range(2 if span else 1)]
+            self.log.append(("haproxy", one.name, words[2].partition("/")[2], words[4]))
+        return [[self.balancers[one.name].answer(line) for line in lines] for _ in range(2 if span else 1)]
 
     def facts(self, host: FakeHost) -> Facts:
         up = host.states.get(("unit", "keepalived.service"), "").startswith("active")
@@ -307,23 +346,22 @@ class FakeHosts:
             return host.facts
         return replace(host.facts, interfaces=(*host.facts.interfaces, Interface("vip0", ("10.77.0.10/32",), 1500)))
 
-    def probe(self, connection: Line, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2,
-              ) -> dict[str, Any]:
-        host = self.hosts[connection.name]
+    def probe(self, one: OneHost, probes: Sequence[Mapping[str, Any]], deadline: float) -> dict[str, Any]:
+        host = self.hosts[one.name]
         self.probed.append((host.name, [p["name"] for p in probes]))
         results = []
-        for one in probes:
-            reason = self.broken.get(f"{host.name}: {one['name']}", "") or self.broken.get(one["name"], "")
-            if one["name"] == "etcd /readyz" and not reason:
+        for asked in probes:
+            reason = self.broken.get(f"{host.name}: {asked['name']}", "") or self.broken.get(asked["name"], "")
+            if asked["name"] == "etcd /readyz" and not reason:
                 reason = self._member_waits(host.name)
-            if one["kind"] == "unit" and not reason:
-                unit = Unit(path=one["unit"], phase="", inputs=tuple(host.inputs(one)))
+            if asked["kind"] == "unit" and not reason:
+                unit = Unit(path=asked["unit"], phase="", inputs=tuple(host.inputs(asked)))
                 state = host.observe(unit).state
-                held = state == "active enabled current" if one.get("current") else state.startswith("active ")
+                held = state == "active enabled current" if asked.get("current") else state.startswith("active ")
                 reason = "" if held else f"is {state}"
                 if self.poison and any(self.poison in str(host.extras.get(("file", p), {})) for p in unit.inputs):
                     reason = "activating (auto-restart): exited 2 times, it does not stay up"
-            results.append({"name": one["name"], "ok": not reason, "reason": reason})
+            results.append({"name": asked["name"], "ok": not reason, "reason": reason})
         ok = all(r["ok"] for r in results)
         return {"ok": ok, "hopeless": not ok, "seconds": 0.1, "results": results}
 
@@ -334,53 +372,50 @@ class FakeHosts:
                    and h not in self.silent]
         return "" if host in serving and len(serving) > len(members) // 2 else "connection refused"
 
-    def kept(self, connection: Line, steps: str = "") -> list[Kept]:
-        host = self.hosts[connection.name]
+    def kept(self, one: OneHost, steps: str = "") -> list[Kept]:
+        host = self.hosts[one.name]
         return [Kept.of_answer(row | {"now": host.states.get(key, ABSENT)} | (
             {"was_text": row["extra"].get("text", ""), "now_text": host.extras.get(key, {}).get("text", "")}
             if key[0] == "file" and " hmac:" not in row["was"] else {}))
             for key, row in host.kept.items() if row["step"].startswith(steps)]
 
-    def journal(self, connection: Line, request: Mapping[str, Any], take: Callable[[dict[str, Any]], object],
-                ) -> dict[str, Any]:
+    def journal(self, one: OneHost, request: Mapping[str, Any], take: Take) -> dict[str, Any]:
         """Say two lines as the unit, and between them one as systemd."""
         for number, process in enumerate((request["unit"].removesuffix(".service"), "systemd", "that")):
             take({"__REALTIME_TIMESTAMP": "1", "SYSLOG_IDENTIFIER": process, "MESSAGE": f"{process} line {number}"})
         return {"ended": True}
 
-    def read(self, connection: Line, paths: Sequence[str]) -> list[bytes]:
-        return [self._read(connection, path) for path in paths]
-
-    def _read(self, connection: Line, path: str) -> bytes:
-        extras = self.hosts[connection.name].extras
+    def content(self, one: OneHost, path: str) -> bytes:
+        extras = self.hosts[one.name].extras
         for kind in ("file", "certificate"):
             if (kind, path) in extras:
                 return str(next(iter(extras[kind, path].values()))).encode()
-        if ("key", path) in self.hosts[connection.name].states:
-            return f"KEY {path} of {connection.name}".encode()
-        raise KubewrightError(f"{connection.name}: reading {path}: not there")
+        if ("key", path) in self.hosts[one.name].states:
+            return f"KEY {path} of {one.name}".encode()
+        raise KubewrightError(f"{one.name}: reading {path}: not there")
 
-    def steps(self, connection: Line, run: str) -> dict[str, Any]:
-        host = self.hosts[connection.name]
+    def steps(self, one: OneHost, run: str) -> dict[str, Any]:
+        host = self.hosts[one.name]
         if host.down:
             raise Unreachable(f"{host.name}: connecting: no answer (timeout)", code="timeout")
         return {"steps": [s for s in host.steps if s["step"].startswith(f"{run}.")], "running": list(host.running)}
 
-    def notes(self, connection: Line) -> dict[str, Any]:
-        host = self.hosts[connection.name]
+    def notes(self, one: OneHost) -> dict[str, Any]:
+        host = self.hosts[one.name]
         if host.down:
             raise Unreachable(f"{host.name}: connecting: no answer (timeout)", code="timeout")
         return dict(host.notes)
 
-    def note(self, connection: Line, run: str, acts: Sequence[Mapping[str, Any]]) -> None:
-        self.hosts[connection.name].notes.setdefault(run, []).extend(dict(act) for act in acts)
+    def note(self, one: OneHost, run: str, acts: Sequence[Mapping[str, Any]]) -> None:
+        self.hosts[one.name].notes.setdefault(run, []).extend(dict(act) for act in acts)
 
-    def store(self, connection: Line, artifacts: Sequence[tuple[Artifact, Path]], progress: Any = None,
-              *, epoch: int | None = None) -> list[str]:
-        self.log.append(("store", connection.name, len(artifacts)))
+    def store(self, one: OneHost, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress | None = None,
+              ) -> list[str]:
+        self.log.append(("store", one.name, len(artifacts)))
         for item, _ in artifacts:
-            self.hosts[connection.name].states["artifact", item.path] = str(item.want())
-            progress(item.size)
+            self.hosts[one.name].states["artifact", item.path] = str(item.want())
+            if progress is not None:
+                progress(item.size)
         return [i.path for i, _ in artifacts]
 
     def apply(self, inventory: object, directory: Path, hosts: Sequence[str], *, run_dir: Path, emit: object,
@@ -430,7 +465,7 @@ class FakeHosts:
         there = {h: MemberSeen(number[h], h, (f"https://{self.address(h)}:2380",)) for h, one in self.hosts.items()
                  if ("unit", "etcd.service") in one.states} | self.listed
         for h in running:       # whoever runs has told its name
-            there[h] = replace(there[h], name=h) if there.get(h) else there[h]
+            there[h] = replace(known, name=h) if (known := there.get(h)) else there[h]
         members = tuple(m for m in there.values() if m is not None)
         index = 7 - self.lag.get(host, 0)
         return EtcdStatus("3.6.16", self.size, number[self.leader], index, 2, 99, number[host], members)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
@@ -32,9 +32,8 @@ from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session import session as sessions
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
-from provisioner.transport.pool import Pool
 from tests.fakes.api import MemoryApi, MemoryKube, node
-from tests.fakes.hosts import FakeHost, FakeHosts, FakePool
+from tests.fakes.hosts import FakeHost, FakeHosts
 from tests.fakes.sampling import Samples
 from tests.unit.compile.compile_fixture import LAB, facts_of, lock
 
@@ -121,7 +120,7 @@ class World:
         run_dir = self.inventory.runs_dir / f"run{self.sessions}"
         run_dir.mkdir(parents=True, mode=0o700)
         session = FakeSession(self.inventory, emit or self.events.append, run_dir.name, run_dir,
-                              cast(Pool, FakePool()), self.secrets(), self.hosts.lock)
+                              self.hosts, self.secrets(), self.hosts.lock)
         session.world = self
         return session
 

@@ -25,7 +25,6 @@ from provisioner.operate.kube import ApiFault, Kube, object_path
 from provisioner.orchestrate.gates import etcd_members, lapsed, proofs
 from provisioner.orchestrate.gates.gate_probes import API_IS_READY, Probe, host_probes, node_probes, vip_probes
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 RENEWED = 12.0      # seconds in which a lease that somebody holds is renewed, whatever the clocks say
@@ -130,8 +129,8 @@ def _hosts(session: Session, sight: Sight) -> Iterator[Finding]:
             yield Finding("units", host, "error", f"{unit} is not running",
                           f"kubewright logs {host} {unit.removesuffix('.service')}")
         asked[host] = {phase: probes for phase, probes in of_phase.items() if probes}
-    answers = session.pool.map(
-        lambda c: remote.probe(c, [p for of in asked[c.name].values() for p in of], proofs.MOMENT),
+    answers = session.hosts.map(
+        lambda one: one.probe([p for of in asked[one.name].values() for p in of], proofs.MOMENT),
         [host for host, of_phase in asked.items() if of_phase])
     for host, answer in answers.items():
         if isinstance(answer, KubewrightError):
@@ -188,7 +187,7 @@ def _vip(session: Session, sight: Sight) -> Iterator[Finding]:
     if vip is None:
         return
     balancers = [h.name for h in session.cluster.load_balancers]
-    fresh = remote.observe_each(session.pool, {h: () for h in balancers if h not in session.unreachable})
+    fresh = session.hosts.observe_each({h: () for h in balancers if h not in session.unreachable})
     seen = {**session.observed, **{h: o for h, o in fresh.items() if not isinstance(o, KubewrightError)}}
     unseen = [h for h in balancers if h not in seen or isinstance(fresh.get(h), KubewrightError)]
     sight.holders = tuple(h for h, o in seen.items() if h not in unseen and o.facts.interface_of(str(vip)))

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from provisioner.errors import KubewrightError
 from provisioner.orchestrate.gates.gate_probes import lasting_probes
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
 
 MOMENT = 2.0        # seconds in which what is there is seen, also while a unit that has just started writes it
 GONE = {"rules": "its packet rules are gone", "ways": "its routes to other nodes are gone"}
@@ -24,7 +23,7 @@ def reasons(session: Session, connected: Collection[str]) -> dict[tuple[str, str
         probes = {unit: of_unit for unit, of_unit in lasting_probes(session, host, connected).items()
                   if session.observed[host].state("unit", unit).startswith("active ")}
         asked[host] = [(unit, probe) for unit, of_unit in probes.items() for probe in of_unit]
-    answers = session.pool.map(lambda c: remote.probe(c, [probe for _, probe in asked[c.name]], MOMENT),
+    answers = session.hosts.map(lambda one: one.probe([probe for _, probe in asked[one.name]], MOMENT),
                                [host for host, probes in asked.items() if probes], patient=False)
     found: dict[tuple[str, str], str] = {}
     for host, answer in answers.items():

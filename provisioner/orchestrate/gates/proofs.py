@@ -14,8 +14,7 @@ from provisioner.orchestrate.gates.gate_probes import (
 )
 from provisioner.orchestrate.session import degraded, telling
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
-from provisioner.transport.connection import Connection
+from provisioner.transport.hosts import OneHost
 from provisioner.transport.pool import gather
 
 DEADLINE = 120.0   # seconds; an API server behind a slow disk needs tens of them, a broken one fails at once
@@ -34,7 +33,7 @@ def hosts_hold(
     """Let every host poll its probes at once; GateFailed holds each host's last reasons."""
     wanted = {h: p for h, p in probes.items() if p and h not in session.unreachable}
     asked = [h for h, p in wanted.items() if not _is_proved(session, h, p, what, when)]
-    outcomes = session.pool.map(lambda c: _prove(session, c, wanted[c.name], what, deadline, when), asked)
+    outcomes = session.hosts.map(lambda one: _prove(session, one, wanted[one.name], what, deadline, when), asked)
     failed = {host: outcome for host, outcome in outcomes.items() if isinstance(outcome, KubewrightError)}
     failed = _not_given_up(session, failed) if when == "after" else failed
     if not failed:
@@ -52,7 +51,7 @@ def look_ahead(session: Session, phases: Sequence[str]) -> dict[str, list[Probe]
     to sudo and a start of Python.
     """
     probes = {h: p for h, p in probes_of(session, phases).items() if p and h not in session.unreachable}
-    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], AHEAD), probes, patient=False)
+    now = session.hosts.map(lambda one: one.probe(probes[one.name], AHEAD), probes, patient=False)
     return {h: [p for p, result in zip(probes[h], answer["results"], strict=True) if result["ok"]]
             for h, answer in now.items() if not isinstance(answer, KubewrightError)}
 
@@ -86,17 +85,17 @@ def _not_given_up(session: Session, failed: dict[str, KubewrightError]) -> dict[
 
 
 def _prove(
-    session: Session, connection: Connection, probes: Sequence[Probe], what: str, deadline: float, when: str,
+    session: Session, one: OneHost, probes: Sequence[Probe], what: str, deadline: float, when: str,
 ) -> None:
     """Prove one host, and tell what came of it; GateFailed or Unreachable where it is not so."""
-    host, began = connection.name, time.monotonic()
+    host, began = one.name, time.monotonic()
 
     def tell(fault: KubewrightError | None) -> None:
         telling.of_gate(session, what, when, host=host, proved=[p["name"] for p in probes],
                        seconds=time.monotonic() - began, fault=fault)
 
     try:
-        answer = _polled(session, connection, probes, what, deadline)
+        answer = _polled(session, one, probes, what, deadline)
         if not answer["ok"]:
             raise GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {_unmet(answer)}",
                              hint=_shows_why(host, probes, answer["results"], any_unit=what != "verify"))
@@ -107,17 +106,17 @@ def _prove(
 
 
 def _polled(
-    session: Session, connection: Connection, probes: Sequence[Probe], what: str, deadline: float,
+    session: Session, one: OneHost, probes: Sequence[Probe], what: str, deadline: float,
 ) -> dict[str, Any]:
     """Let one host poll to the deadline, and tell every few seconds what it still waits for."""
     began = time.monotonic()
     while True:
         left = began + deadline - time.monotonic()
-        answer = remote.probe(connection, probes, min(TELL, left))
+        answer = one.probe(probes, min(TELL, left))
         seconds = time.monotonic() - began
         if answer["ok"] or answer["hopeless"] or seconds + INTERVAL >= deadline:
             return {**answer, "seconds": seconds}
-        session.tell("waiting", phase=what, host=connection.name, message=_unmet(answer))
+        session.tell("waiting", phase=what, host=one.name, message=_unmet(answer))
 
 
 def _unmet(answer: Mapping[str, Any]) -> str:
@@ -141,7 +140,7 @@ def not_so(session: Session, phases: Mapping[str, Sequence[str]]) -> dict[str, s
     """
     probes = {h: [p for phase in of_host for p in host_probes(session, h, phase)] for h, of_host in phases.items()}
     moment = MOMENT if len(probes) > 1 else ONE_LOOK
-    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], moment), [h for h, p in probes.items() if p])
+    now = session.hosts.map(lambda one: one.probe(probes[one.name], moment), [h for h, p in probes.items() if p])
     return {h: _blamed(probes[h], answer["results"]) for h, answer in now.items()
             if not isinstance(answer, KubewrightError) and not answer["ok"]}
 
@@ -152,7 +151,7 @@ def down(session: Session, phase: str, hosts: Sequence[str]) -> dict[str, str]:
     With which inputs it runs is not asked: hosts whose turn has not come are not what is desired yet.
     """
     probes = {h: [{k: p[k] for k in p.keys() - {"current"}} for p in host_probes(session, h, phase)] for h in hosts}
-    now = session.pool.map(lambda c: remote.probe(c, probes[c.name], MOMENT), [h for h, p in probes.items() if p])
+    now = session.hosts.map(lambda one: one.probe(probes[one.name], MOMENT), [h for h, p in probes.items() if p])
     return {h: _unmet(answer).partition("; ")[0] for h, answer in now.items()
             if not isinstance(answer, KubewrightError) and not answer["ok"]}
 
@@ -240,5 +239,5 @@ def that_serve(session: Session, probes: Mapping[str, Probe]) -> list[str]:
 
     What serves nobody may be taken away without leave of the others, so that we hear nothing must not mean this.
     """
-    now = session.pool.map(lambda c: remote.probe(c, [probes[c.name]], MOMENT), probes)
+    now = session.hosts.map(lambda one: one.probe([probes[one.name]], MOMENT), probes)
     return [h for h, answer in now.items() if isinstance(answer, KubewrightError) or answer["ok"]]

@@ -8,7 +8,6 @@ from provisioner.errors import KubewrightError
 from provisioner.operate import health, pods
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
 
 
 def deployment_is_available(session: Session, namespace: str, name: str) -> None:
@@ -43,7 +42,7 @@ def in_the_way(session: Session) -> list[str]:
     """Return what on the nodes keeps packets of Pods or Services from their way: rules that are not ours."""
     question = {"pods": [str(network) for network in session.cluster.network.pods]}
     hosts = [h.name for h in session.cluster.nodes if h.name not in session.unreachable]
-    seen = session.pool.map(lambda connection: remote.inspect(connection, question), hosts)
+    seen = session.hosts.map(lambda one: one.inspect(question), hosts)
     found: dict[str, list[str]] = {}
     for host, answer in seen.items():
         if isinstance(answer, KubewrightError):

@@ -16,7 +16,7 @@ from provisioner.errors import KubewrightError, LockHeld, PlanStale, Unreachable
 from provisioner.orchestrate.lock import process
 from provisioner.orchestrate.plan import applied
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
+from provisioner.transport.hosts import LOCK_TIMEOUT
 from provisioner.transport.pool import raise_all
 
 AGAIN = 0.5             # seconds between two looks while too few hosts answer
@@ -45,7 +45,7 @@ def read(session: Session, hosts: Iterable[str]) -> dict[str, Record]:
 
 
 def _ask_all(session: Session, hosts: Iterable[str]) -> dict[str, dict[str, Any] | KubewrightError]:
-    return session.pool.map(lambda c: remote.lock(c, {"do": "read"}), hosts, patient=False)
+    return session.hosts.map(lambda one: one.lock({"do": "read"}), hosts, patient=False)
 
 
 def _records(outcomes: Mapping[str, dict[str, Any] | KubewrightError]) -> dict[str, Record]:
@@ -84,7 +84,7 @@ def _freshest(seen: Mapping[str, Record]) -> list[Record]:
 def give_back(session: Session, claim: Claim, hosts: Iterable[str]) -> dict[str, dict[str, Any] | KubewrightError]:
     """Release what `claim` holds on these hosts, and only that; return every host's outcome."""
     request = {"do": "release", "run": claim[0], "epoch": claim[1]}
-    return session.pool.map(lambda c: remote.lock(c, request), hosts, patient=False)
+    return session.hosts.map(lambda one: one.lock(request), hosts, patient=False)
 
 
 def unlock(session: Session, held: Sequence[Record]) -> dict[str, KubewrightError]:
@@ -153,7 +153,7 @@ class ClusterLock:
                 session.safe_points.remove(self.check)
             for renewal in renewals:
                 if renewal.ident is not None:
-                    renewal.join(remote.LOCK_TIMEOUT)
+                    renewal.join(LOCK_TIMEOUT)
             give_back(session, self._claim, self._tried)
 
     def check(self) -> None:
@@ -238,14 +238,14 @@ class ClusterLock:
     def _ask(self, host: str, version: int) -> Mapping[str, Any] | None:
         request = {"do": "take", "seen": version, "run": self._claim[0], "epoch": self._claim[1],
                    "owner": getpass.getuser(), "machine": gethostname(), "process": process.me(), "since": time.time()}
-        answer = self._session.pool.map(lambda c: remote.lock(c, request), [host], patient=False)[host]
+        answer = self._session.hosts.map(lambda one: one.lock(request), [host], patient=False)[host]
         return None if isinstance(answer, KubewrightError) else answer
 
     def _fence(self) -> None:
         """Install the epoch everywhere, each host when its running step has ended; a newer one there means we lost."""
         epoch = self._claim[1]
         hosts = list(self._session.observed) or [h.name for h in self._session.cluster.machines]
-        there = raise_all(self._session.pool.map(lambda c: remote.fence(c, epoch), hosts))
+        there = raise_all(self._session.hosts.map(lambda one: one.fence(epoch), hosts))
         newer = {host: e for host, e in there.items() if e > epoch}
         if newer:
             raise LockHeld(f"{', '.join(newer)}: installing epoch {epoch}: a newer run (epoch {max(newer.values())}) "
@@ -264,8 +264,8 @@ class ClusterLock:
         """Renew on these hosts, and remember what each says."""
         asked = _clock()
         run, epoch = self._claim
-        outcomes = self._session.pool.map(
-            lambda c: remote.lock(c, {"do": "renew", "run": run, "epoch": epoch}), hosts, patient=False)
+        outcomes = self._session.hosts.map(
+            lambda one: one.lock({"do": "renew", "run": run, "epoch": epoch}), hosts, patient=False)
         for host, answer in outcomes.items():
             if isinstance(answer, KubewrightError):
                 continue

@@ -20,7 +20,6 @@ from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import apply, guards, way_back
 from provisioner.orchestrate.turn.apply import Changes
 from provisioner.orchestrate.turn.reattach import carried
-from provisioner.transport import remote
 
 Prove = Callable[[Session, Turn], None]
 Ask = Callable[[Session, Sequence[str]], Standing]
@@ -132,7 +131,7 @@ def _expect_package_files(session: Session, prepared: Changes) -> None:
     brought = {c.path for changes in prepared.values() for c in changes if c.kind == "package"}
     items = {host: [i for i in plan.desired.hosts[host].items if isinstance(i, File) and i.package in brought]
              for host in prepared}
-    seen = remote.observe(session.pool, {host: of_host for host, of_host in items.items() if of_host})
+    seen = session.hosts.observe({host: of_host for host, of_host in items.items() if of_host})
 
     def moved(change: Change) -> Change:
         if change.host not in seen or change.item not in items[change.host]:

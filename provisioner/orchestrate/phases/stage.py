@@ -14,8 +14,7 @@ from provisioner.model.events import Event
 from provisioner.orchestrate.session import degraded, telling
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
-from provisioner.transport.connection import Connection
+from provisioner.transport.hosts import OneHost
 from provisioner.transport.pool import raise_all
 
 PHASE = "stage"
@@ -33,12 +32,12 @@ def stage(session: Session) -> str:
     sent = _Sent(session, sum(i.size for items in missing.values() for i in items))
     told = telling.begun(session, PHASE, {h: changes[h] for h in missing})
 
-    def send(connection: Connection) -> None:
-        remote.store(connection, [(i, files[i.sha256]) for i in missing[connection.name]], sent.add,
+    def send(one: OneHost) -> None:
+        one.store([(i, files[i.sha256]) for i in missing[one.name]], sent.add,
                      epoch=session.epoch)
-        told(Event("host-done", time.time(), host=connection.name, status="ok"))
+        told(Event("host-done", time.time(), host=one.name, status="ok"))
 
-    outcomes = session.pool.map(send, missing)
+    outcomes = session.hosts.map(send, missing)
     for host, outcome in outcomes.items():
         if not isinstance(outcome, KubewrightError):
             telling.of_changes(session, host, changes[host])

@@ -17,7 +17,6 @@ from provisioner.model.observed import ABSENT
 from provisioner.model.plan import NEEDS_FLAG, REFUSED, Plan, Verdict
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
 FLAGS = rules.FLAGS | taking_back.FLAGS | {owner.TAKE, owner.NAMESPACE}
@@ -69,7 +68,7 @@ def _is_there(session: Session) -> bool:
 
 
 def _read(session: Session, host: str) -> str:
-    (text,) = remote.read(session.pool.connection(host), [HOST_PATH])
+    (text,) = session.hosts.on(host).read([HOST_PATH])
     return text.decode(errors="replace")
 
 
@@ -86,7 +85,7 @@ def ask_hosts(session: Session) -> Applied | None:
     Raises their faults where none answers.
     """
     names = dict.fromkeys(h.name for h in (*session.cluster.control_planes, *session.cluster.etcd_hosts))
-    outcomes = remote.observe_each(session.pool, {name: (_ITEM,) for name in names})
+    outcomes = session.hosts.observe_each({name: (_ITEM,) for name in names})
     session.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
     if not session.observed:
         raise_all(outcomes)

@@ -12,7 +12,6 @@ from provisioner.model.desired import File, MemberLog
 from provisioner.model.observed import ABSENT, HostObserved, Owner
 from provisioner.operate import pki
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
 # Words after `--allow`.
@@ -122,5 +121,5 @@ def claim(session: Session) -> None:
     hosts = {host: seen for host, seen in session.observed.items()
              if seen.owner != own and host not in session.unreachable}
     epoch = session.epoch or 0
-    raise_all(session.pool.map(lambda c: remote.fence(
-        c, epoch, owner=own, instead_of=hosts[c.name].owner), hosts))
+    raise_all(session.hosts.map(lambda one: one.fence(
+        epoch, owner=own, instead_of=hosts[one.name].owner), hosts))

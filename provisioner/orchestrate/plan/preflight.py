@@ -23,11 +23,9 @@ from provisioner.operate.checks.finding import Finding, Group, HostSeen, Seen, g
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.session.session import Session
 from provisioner.parallel import ask_all
-from provisioner.transport import remote
-from provisioner.transport.connection import Connection
 from provisioner.transport.faults import FORBIDDEN
+from provisioner.transport.hosts import OneHost
 from provisioner.transport.pool import raise_all
-from provisioner.transport.tunnel import require_forwarding
 
 MIB = 1 << 20
 T = TypeVar("T")
@@ -179,7 +177,7 @@ def _admit(session: Session, skip: Collection[str]) -> None:
 
 def _meet(session: Session) -> dict[str, KubewrightError]:
     """Observe every host, set `session.observed` to those that answered, and return why the others did not."""
-    outcomes = remote.observe_each(session.pool, {h.name: () for h in session.cluster.machines})
+    outcomes = session.hosts.observe_each({h.name: () for h in session.cluster.machines})
     session.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
     return {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)}
 
@@ -197,18 +195,18 @@ def ask(session: Session, hosts: Iterable[str], skip: Collection[str] = ()) -> d
     """Ask each of these hosts for more than its facts, and try what else a run needs of its login."""
     questions = {host: _question(session, host) for host in hosts}
 
-    def one(connection: Connection) -> Asked:
+    def asked(one: OneHost) -> Asked:
         refused: list[KubewrightError] = []
         # Ansible's login goes beside our question: a host has more than one processor, and the network takes its time.
-        acts: dict[str, Callable[[], Any]] = {"inspect": lambda: remote.inspect(connection, questions[connection.name])}
+        acts: dict[str, Callable[[], Any]] = {"inspect": lambda: one.inspect(questions[one.name])}
         if "ansible" not in skip:
-            acts["login"] = lambda: _tried(refused, lambda: login.prove(connection.target))
+            acts["login"] = lambda: _tried(refused, lambda: login.prove(one.target))
         answers = ask_all(lambda act: acts[act](), acts, workers=len(acts), name="check")
-        for port in _tunnels(session, connection.name) if "forwarding" not in skip else ():
-            _tried(refused, partial(require_forwarding, connection, port))
+        for port in _tunnels(session, one.name) if "forwarding" not in skip else ():
+            _tried(refused, partial(one.require_forwarding, port))
         return Asked(answers["inspect"], tuple(refused), answers.get("login") or 0.0)
 
-    return session.pool.map(one, questions)
+    return session.hosts.map(asked, questions)
 
 
 def _ask_all(session: Session, skip: Collection[str]) -> tuple[dict[str, Asked], dict[str, KubewrightError]]:

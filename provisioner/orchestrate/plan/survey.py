@@ -23,7 +23,6 @@ from provisioner.orchestrate.gates import lapsed
 from provisioner.orchestrate.plan import members, owner
 from provisioner.orchestrate.session import degraded
 from provisioner.orchestrate.session.session import NO_ACCESS, Session
-from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
 # Looked at beside what is desired: they decide whether there is a cluster yet.
@@ -67,7 +66,7 @@ def observe(
 
 
 def _observe(session: Session, items: Mapping[str, Sequence[Item]], *, partial: bool) -> dict[str, HostObserved]:
-    outcomes = remote.observe_each(session.pool, items)
+    outcomes = session.hosts.observe_each(items)
     seen = {host: o for host, o in outcomes.items() if isinstance(o, HostObserved)}
     if not partial or not seen:
         return _all(session, outcomes)
@@ -147,7 +146,7 @@ def is_built(session: Session) -> bool:
     Those that do are believed where one of them remembers.
     """
     marker = File(path=BOOTSTRAPPED, phase="etcd")
-    outcomes = remote.observe_each(session.pool, {h.name: (marker,) for h in session.cluster.etcd_hosts})
+    outcomes = session.hosts.observe_each({h.name: (marker,) for h in session.cluster.etcd_hosts})
     seen = {h: o for h, o in outcomes.items() if isinstance(o, HostObserved)}
     return is_bootstrapped(seen) or is_bootstrapped(raise_all(outcomes))
 

@@ -21,7 +21,6 @@ from provisioner.orchestrate.run.options import Back, Intent
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
 
 
 def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
@@ -40,7 +39,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
         raise RefusedForSafety(f"{host}: going back: there is no cluster yet, so nothing ran before",
                                code="no-way-back", hint="kubewright up")
     desired = now.desired.hosts[host]
-    rows = _chosen(host, remote.kept(session.pool.connection(host)), desired, wish)
+    rows = _chosen(host, session.hosts.on(host).kept(), desired, wish)
     back = way_back.of_rows(rows, desired, session.observed[host])
     if not back.changes:
         raise RefusedForSafety(f"{host}: going back from {_names(rows)}: {back.why_not}", code="no-way-back",

@@ -38,7 +38,6 @@ from provisioner.model.run import (
 )
 from provisioner.orchestrate.session import rundir
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
 from provisioner.transport.pool import raise_all
 
 EVENTS = "events.jsonl"
@@ -182,8 +181,8 @@ def note(session: Session, act: str, **fields: Any) -> None:
     if not session.noting:
         return
     acts = [{"act": act, "t": round(time.time(), 3), **fields}]
-    hosts = session.pool.standing(session.answering(session.cluster.control_planes))
-    outcomes = session.pool.map(lambda c: remote.note(c, session.run_id, acts), hosts)
+    hosts = session.hosts.standing(session.answering(session.cluster.control_planes))
+    outcomes = session.hosts.map(lambda one: one.note(session.run_id, acts), hosts)
     if not any(not isinstance(o, KubewrightError) for o in outcomes.values()):
         session.tell("diagnostic", message=f"{act}: no control plane could be told; this run is known here only")
 
@@ -194,7 +193,7 @@ def on_hosts(session: Session, alive: Collection[str] = ()) -> list[Run]:
     `alive` are the runs that hold the cluster's lock.
     """
     hosts = [h.name for h in session.cluster.control_planes]
-    outcomes = session.pool.map(remote.notes, hosts)
+    outcomes = session.hosts.map(lambda one: one.notes(), hosts)
     answers = [o for o in outcomes.values() if not isinstance(o, KubewrightError)]
     if not answers:
         raise_all(outcomes)
@@ -225,7 +224,7 @@ def merged(local: Sequence[Run], others: Sequence[Run]) -> list[Run]:
 
 def with_steps(session: Session, run: Run) -> Run:
     """Return the run with the results that every host that answers keeps of it, and the steps that run there now."""
-    outcomes = session.pool.map(lambda c: remote.steps(c, run.id), [h.name for h in session.cluster.machines])
+    outcomes = session.hosts.map(lambda one: one.steps(run.id), [h.name for h in session.cluster.machines])
     session.unreachable |= {h: o for h, o in outcomes.items() if isinstance(o, KubewrightError)}
     seen = [step for host, answer in outcomes.items() if not isinstance(answer, KubewrightError)
             for step in _answered(host, answer)]

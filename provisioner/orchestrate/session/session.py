@@ -32,12 +32,11 @@ from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate.session import rundir
 from provisioner.parallel import waited_for
-from provisioner.transport import remote
-from provisioner.transport.connection import Connection
 from provisioner.transport.faults import FORBIDDEN
+from provisioner.transport.hosts import Hosts, Way
 from provisioner.transport.pool import Pool, raise_all
+from provisioner.transport.remote import SshHosts
 from provisioner.transport.target import targets_of
-from provisioner.transport.tunnel import Tunnel, require_forwarding
 
 NO_ACCESS = "no-api"
 BREAK_GLASS_LIFE = dt.timedelta(minutes=10)
@@ -79,7 +78,7 @@ class Session:
     emit: Emit
     run_id: str
     run_dir: Path
-    pool: Pool
+    hosts: Hosts
     secrets: SecretStore
     artifacts: ArtifactLock
     observed: dict[str, HostObserved] = field(default_factory=dict)
@@ -109,7 +108,7 @@ class Session:
     noting: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
-    _tunnels: dict[Connection, Tunnel] = field(default_factory=dict)
+    _tunnels: dict[str, Way] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.go_on = f"kubewright resume {self.run_id}"
@@ -130,11 +129,11 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         if e is not None and not isinstance(e, Exception):
-            self.pool.close()       # an interrupt: what else is closed here must not wait for a host's word
+            self.hosts.close()      # an interrupt: what else is closed here must not wait for a host's word
         try:
             self._stack.close()
         finally:
-            self.pool.close()
+            self.hosts.close()
             shutil.rmtree(self.run_dir / rundir.CREDENTIALS, ignore_errors=True)
 
     def tell(self, type_: str, **fields: object) -> None:
@@ -208,7 +207,7 @@ class Session:
     def cluster_ca(self) -> bytes:
         """Return the cluster CA's certificate as a control plane has it; GateFailed where none does."""
         hosts = self.answering(self.cluster.control_planes)
-        return self._on_first(hosts, lambda host: remote.read(self.pool.connection(host), (table.CA,)))[0]
+        return self._on_first(hosts, lambda host: self.hosts.on(host).read((table.CA,)))[0]
 
     def forget_credentials(self) -> None:
         """Let the next use fetch them from the hosts anew: this run replaces those that no longer let us in."""
@@ -229,10 +228,10 @@ class Session:
         """Return the way to `host`'s own member: a tunnel, and the health client's certificate read over SSH."""
         files = self._fetch_credentials("etcd", table.ETCD_CA, table.ETCD_HEALTH.path, table.ETCD_HEALTH.key_path,
                                         self.answering(self.cluster.etcd_hosts))
-        connection = self.pool.connection(host)
-        if connection not in self._tunnels:
-            self._tunnels[connection] = self._stack.enter_context(Tunnel(connection, "127.0.0.1", ETCD_CLIENT))
-        way = self._tunnels[connection]
+        one = self.hosts.on(host)
+        if host not in self._tunnels:
+            self._tunnels[host] = self._stack.enter_context(one.tunnel(ETCD_CLIENT))
+        way = self._tunnels[host]
         return Access(way.address, *files, way.refusal)
 
     def _open_kube(self, files: Files, hosts: Sequence[str]) -> Kube:
@@ -241,16 +240,16 @@ class Session:
         self._stack.callback(kube.close)
         return kube
 
-    def _api_way(self, host: str) -> Tunnel:
-        connection = self.pool.connection(host)
-        require_forwarding(connection, LOCAL_API)
-        return self._stack.enter_context(Tunnel(connection, "127.0.0.1", LOCAL_API))
+    def _api_way(self, host: str) -> Way:
+        one = self.hosts.on(host)
+        one.require_forwarding(LOCAL_API)
+        return self._stack.enter_context(one.tunnel(LOCAL_API))
 
     def _fetch_credentials(self, name: str, ca: str, cert: str, key: str, hosts: Sequence[str]) -> Files:
         files = self._credential_files(name)
         if all(f.is_file() for f in files):
             return files
-        data = self._on_first(hosts, lambda host: remote.read(self.pool.connection(host), (ca, cert, key)))
+        data = self._on_first(hosts, lambda host: self.hosts.on(host).read((ca, cert, key)))
         return self._write_credentials(name, *data)
 
     def _write_credentials(self, name: str, ca: bytes, cert: bytes, key: bytes) -> Files:
@@ -289,10 +288,11 @@ def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:
     """
     lock = load_lock(inventory.artifacts_lock_path)
     run_dir, alive = rundir.make(inventory)
-    session = Session(inventory, emit, run_dir.name, run_dir, Pool(targets_of(inventory)), open_store(inventory), lock)
+    hosts = SshHosts(Pool(targets_of(inventory)))
+    session = Session(inventory, emit, run_dir.name, run_dir, hosts, open_store(inventory), lock)
     session._stack.callback(alive.close)
     if not run:
-        session.pool.waiting = session.tell_waiting
+        session.hosts.waiting = session.tell_waiting
         session._stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
     return session
 

@@ -9,7 +9,6 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
 
 TIMES = 2           # times that a step is attached to after its connection was lost
 AGAIN = 75.0        # seconds for a host that was lost to answer again: a minute's cut, and a bit
@@ -36,7 +35,7 @@ def _answering_again(session: Session, hosts: Sequence[str]) -> list[str]:
     answering: list[str] = []
 
     def look() -> str:
-        seen = session.pool.map(lambda c: remote.steps(c, session.run_id), hosts, patient=False)
+        seen = session.hosts.map(lambda one: one.steps(session.run_id), hosts, patient=False)
         silent = [fault.message for fault in seen.values() if isinstance(fault, KubewrightError)]
         answering[:] = [host for host, answer in seen.items() if not isinstance(answer, KubewrightError)]
         return "; ".join(silent)

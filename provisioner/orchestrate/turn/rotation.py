@@ -62,21 +62,21 @@ class _Balancers:
 
     def take_out(self, host: str, others: Sequence[str]) -> None:
         """Drain `host`'s server everywhere, once all others are in service, until nobody is sent to it any more."""
-        pool = self._session.pool
-        seen = self._heard(haproxy.look(pool, self._hosts))
+        every = self._session.hosts
+        seen = self._heard(haproxy.look(every, self._hosts))
         left_out = [s for s in others if any(s in by and by[s].admin != READY for by in seen.values())]
         if left_out:                    # by a killed run
             self.put_back(*left_out)
         self.agree("before", lambda servers: _missing(servers, others),
                    f"every HAProxy has {', '.join(others)} in service")
         self._session.still_ours()
-        self._heard(haproxy.set_state(pool, self._hosts, [host], DRAIN))
+        self._heard(haproxy.set_state(every, self._hosts, [host], DRAIN))
         self.agree("before", lambda servers: _undrained(servers, host), f"every HAProxy drains {host}")
         self._wait("before", lambda: self._sent_to(host), f"no HAProxy gives {host} a new session")
 
     def put_back(self, *servers: str) -> None:
         """Set servers ready everywhere; a HAProxy that cannot be told is named, and the next run finds it."""
-        told = haproxy.set_state(self._session.pool, self._all, servers, READY)
+        told = haproxy.set_state(self._session.hosts, self._all, servers, READY)
         self._hosts = [h for h in self._all if h in self._hosts or not isinstance(told[h], KubewrightError)]
         self._heard({h: told[h] for h in self._hosts})
 
@@ -84,13 +84,13 @@ class _Balancers:
         """Wait until no HAProxy that answers has a doubt."""
 
         def look() -> str:
-            doubts = {h: doubt(seen) for h, seen in self._heard(haproxy.look(self._session.pool, self._hosts)).items()}
+            doubts = {h: doubt(seen) for h, seen in self._heard(haproxy.look(self._session.hosts, self._hosts)).items()}
             return "; ".join(f"HAProxy of {h}: {text}" for h, text in doubts.items() if text)
 
         self._wait(when, look, proof)
 
     def _sent_to(self, server: str) -> str:
-        new = self._heard(haproxy.new_sessions(self._session.pool, self._hosts, server, QUIET))
+        new = self._heard(haproxy.new_sessions(self._session.hosts, self._hosts, server, QUIET))
         return "; ".join(f"HAProxy of {h} still gave {server} {n} new sessions" for h, n in new.items() if n)
 
     def _wait(self, when: str, look: Callable[[], str], proof: str) -> None:

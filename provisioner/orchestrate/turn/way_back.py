@@ -20,7 +20,6 @@ from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import apply
 from provisioner.orchestrate.turn.apply import Changes
-from provisioner.transport import remote
 
 WORDS = 4           # lines of a unit's journal that an error shows
 _LOOK_AT = 30       # so many are read for them: systemd's own are left out
@@ -96,7 +95,7 @@ def _blamed(session: Session, changes: Changes) -> dict[str, str]:
 def _look(session: Session, host: str, changes: Changes) -> Back:
     """Ask a host what it kept, and decide what of it is put back."""
     try:
-        rows = remote.kept(session.pool.connection(host))
+        rows = session.hosts.on(host).kept()
     except KubewrightError as fault:
         return Back(why_not=fault.message.removeprefix(f"{host}: "))
     return way_back.of_batch(session.run_id, changes[host], rows, session.the_plan.desired.hosts[host],
@@ -160,7 +159,7 @@ def _last_words(session: Session, host: str, unit: str) -> Sequence[str]:
     if not unit:
         return ()
     try:
-        logs.read(session.pool.connection(host), unit, lines.append, lines=_LOOK_AT)
+        logs.read(session.hosts.on(host), unit, lines.append, lines=_LOOK_AT)
     except KubewrightError as fault:
         return [f"its journal could not be read: {fault.message}"]
     said = [text for line in _since_it_failed(lines) for text in logs.printable(line.message)]

@@ -101,7 +101,7 @@ class Prober:
         self._began = self._began_at = 0.0      # by the monotonic clock, and in seconds since 1970
         self._channels: dict[tuple[str, int], float] = {}
         self._term: int | None = None
-        self._sampling = Sampling(session.pool, self._hosts, self._compose, self._take)
+        self._sampling = Sampling(session.hosts, self._hosts, self._compose, self._take)
 
     def start(self) -> None:
         """Become somebody in the cluster and begin; KubewrightError when nothing at all can be seen."""

@@ -11,7 +11,7 @@ import pytest
 from provisioner.applier import inspect
 from provisioner.applier.host import Host
 from provisioner.model.inspection import Inspection
-from provisioner.transport.remote import inspection_of
+from provisioner.transport.answers import inspection_of
 from tests.unit.applier.support import FakeHost
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from provisioner.applier import arp, generations, others, sources, states, sysctls
-from provisioner.transport.remote import inspection_of
+from provisioner.transport.answers import inspection_of
 from tests.unit.applier.support import FakeHost
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -33,7 +33,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr("sys.argv", ["kubewright"])
-    monkeypatch.setattr(Pool, "connection", lambda self, host: SimpleNamespace(name=host))
+    monkeypatch.setattr(Pool, "connection", lambda self, host, patient=True: SimpleNamespace(name=host))
 
     def read(connection: Any, unit: str, show: Callable[[Line], object], **more: Any) -> None:
         asked.append({"host": connection.name, "unit": unit, **more})

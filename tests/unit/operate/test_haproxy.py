@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from provisioner.errors import KubewrightError
 from provisioner.operate import haproxy
 from provisioner.operate.haproxy import Server
-from provisioner.transport import remote
-from provisioner.transport.pool import Pool
+from provisioner.transport.hosts import OneHost
 from tests.fakes.haproxy import FakeBalancer
-from tests.fakes.hosts import FakePool, Line
+from tests.fakes.hosts import FakeHosts
+from tests.unit.compile.compile_fixture import lock
 
 RECORDED = Path(__file__).resolve().parents[2] / "cases" / "haproxy"
 
@@ -22,22 +23,23 @@ def recorded(name: str) -> str:
     return (RECORDED / f"{name}.txt").read_text()
 
 
-@pytest.fixture
-def balancers(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeBalancer]:
-    """Return the HAProxies of w1 and w2; a third host has none."""
-    there = {h: FakeBalancer(lambda server: True) for h in ("w1", "w2")}
+class Balancers(FakeHosts):
+    """The HAProxies of w1 and w2; a third host has none."""
 
-    def ask(connection: Line, path: str, lines: list[str], *, span: float = 0.0) -> list[list[str]]:
+    def ask(self, one: OneHost, path: str, lines: Sequence[str], *, span: float = 0.0) -> list[list[str]]:
         assert path == "/run/haproxy/admin.sock"
-        if connection.name not in there:
-            raise KubewrightError(f"{connection.name}: applier socket: exit 1: applier: No such file or directory")
-        return [[there[connection.name].answer(line) for line in lines] for _ in range(2 if span else 1)]
-
-    monkeypatch.setattr(remote, "ask", ask)
-    return there
+        if one.name not in self.balancers:
+            raise KubewrightError(f"{one.name}: applier socket: exit 1: applier: No such file or directory")
+        return super().ask(one, path, lines, span=span)
 
 
-POOL = cast(Pool, FakePool())
+HOSTS = Balancers({}, lock())
+
+
+@pytest.fixture
+def balancers() -> dict[str, FakeBalancer]:
+    HOSTS.balancers = {h: FakeBalancer(lambda server: True) for h in ("w1", "w2")}
+    return HOSTS.balancers
 
 
 def test_the_states_of_servers_are_read_from_what_a_real_haproxy_said() -> None:
@@ -81,7 +83,7 @@ def test_what_are_no_counters_is_not_taken_for_any(text: str) -> None:
 
 
 def test_a_state_is_set_on_all_hosts_and_read_again_from_each(balancers: dict[str, FakeBalancer]) -> None:
-    seen = haproxy.set_state(POOL, ["w1", "w2", "gone"], ["cp2"], "drain")
+    seen = haproxy.set_state(HOSTS, ["w1", "w2", "gone"], ["cp2"], "drain")
     assert [b.states["cp2"] for b in balancers.values()] == ["drain", "drain"]
     for host in ("w1", "w2"):
         answer = seen[host]
@@ -91,7 +93,7 @@ def test_a_state_is_set_on_all_hosts_and_read_again_from_each(balancers: dict[st
 
 def test_a_server_that_a_haproxy_does_not_know_is_a_fault_of_that_host(balancers: dict[str, FakeBalancer]) -> None:
     del balancers["w2"].states["cp3"]
-    fault = haproxy.set_state(POOL, ["w1", "w2"], ["cp3"], "drain")["w2"]
+    fault = haproxy.set_state(HOSTS, ["w1", "w2"], ["cp3"], "drain")["w2"]
     assert isinstance(fault, haproxy.HaproxyFault)
     assert (fault.exit_code, fault.code) == (13, "haproxy")
     assert fault.message == ("w2: HAProxy: setting a server's state: "
@@ -101,13 +103,13 @@ def test_a_server_that_a_haproxy_does_not_know_is_a_fault_of_that_host(balancers
 def test_new_sessions_are_those_between_the_first_and_the_last_look(balancers: dict[str, FakeBalancer]) -> None:
     balancers["w1"].totals["cp1"] = 40
     balancers["w2"].late["cp1"] = 5
-    assert haproxy.new_sessions(POOL, ["w1", "w2"], "cp1", 1.0) == {"w1": 0, "w2": 1}
+    assert haproxy.new_sessions(HOSTS, ["w1", "w2"], "cp1", 1.0) == {"w1": 0, "w2": 1}
 
 
 def test_an_answer_that_is_something_else_is_a_fault_and_not_silence(
         balancers: dict[str, FakeBalancer], monkeypatch: pytest.MonkeyPatch) -> None:
     odd: Any = lambda *a, **k: [["Permission denied\n"], ["Permission denied\n"]]  # noqa: E731
-    monkeypatch.setattr(remote, "ask", odd)
-    for outcomes in (haproxy.look(POOL, ["w1"]), haproxy.new_sessions(POOL, ["w1"], "cp1", 1.0)):
+    monkeypatch.setattr(HOSTS, "ask", odd)
+    for outcomes in (haproxy.look(HOSTS, ["w1"]), haproxy.new_sessions(HOSTS, ["w1"], "cp1", 1.0)):
         assert isinstance(outcomes["w1"], haproxy.HaproxyFault)
         assert "Permission denied" in outcomes["w1"].message

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from provisioner.errors import UsageFault
 from provisioner.operate import logs
 from provisioner.operate.logs import Line
-from provisioner.transport.connection import Connection
-
-CP1 = cast(Connection, SimpleNamespace(name="cp1"))
+from tests.fakes.hosts import FakeHosts
+from tests.unit.compile.compile_fixture import lock
 
 
 @pytest.mark.parametrize(("word", "unit"), [
@@ -60,8 +58,9 @@ def ask(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], word: str = "et
         take({"__REALTIME_TIMESTAMP": "0", "MESSAGE": "m"})
         return answer
 
-    monkeypatch.setattr("provisioner.transport.remote.journal", journal)
-    logs.read(CP1, word, seen.append, **{"lines": 5, **more})
+    hosts = FakeHosts({}, lock())
+    monkeypatch.setattr(hosts, "journal", journal)
+    logs.read(hosts.on("cp1"), word, seen.append, **{"lines": 5, **more})
     return seen
 
 

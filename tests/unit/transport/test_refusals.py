@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import KubewrightError, Unreachable
-from provisioner.transport import remote
 from provisioner.transport.connection import Completed
 from provisioner.transport.faults import HostFault
 from provisioner.transport.pool import Pool
 from provisioner.transport.refusals import refusal
+from provisioner.transport.remote import SshHosts
 from provisioner.transport.target import Target
 from tests.fakes.sshd import SSHD, run_sshd
 
@@ -83,7 +83,7 @@ def test_a_login_that_only_says_something_is_the_hosts_fault_and_not_a_bug_of_ou
         target = Target("cp2", "127.0.0.1", server.port, getpass.getuser(), "none", server.key,
                         tmp_path / "known_hosts")
         with Pool({"cp2": target}) as pool, pytest.raises(Unreachable) as caught:
-            remote.observe(pool, {"cp2": ()})
+            SshHosts(pool).observe({"cp2": ()})
     assert caught.value.message.startswith("cp2: applier observe: ") and saw in caught.value.message
     assert hint in caught.value.hint and isinstance(caught.value, HostFault)
 

@@ -12,8 +12,9 @@ import pytest
 from provisioner.errors import KubewrightError
 from provisioner.lab.processes import wait_until
 from provisioner.model.availability import Batch, batch_of
-from provisioner.transport import remote, sampling
+from provisioner.transport import sampling
 from provisioner.transport.pool import Pool
+from provisioner.transport.remote import SshHosts
 from provisioner.transport.sampling import Sampling, Series
 from provisioner.transport.target import Target
 
@@ -55,7 +56,7 @@ def test_a_line_of_the_applier_becomes_a_batch() -> None:
 def test_results_are_handed_over_while_it_goes_on_and_the_end_is_in_order(
         target: Callable[..., Target], taken: Taken) -> None:
     with Pool({"cp1": target()}) as pool:
-        with Sampling(pool, ["cp1"], lambda host: REFUSED, taken) as run:
+        with Sampling(SshHosts(pool), ["cp1"], lambda host: REFUSED, taken) as run:
             taken.wait(lambda batches: len(batches) >= 2)
             assert not taken.batches[-1].last
         assert taken.batches[-1].last
@@ -70,7 +71,7 @@ def test_a_lost_channel_is_not_seen_and_opened_again_with_other_numbers(
         target: Callable[..., Target], taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "RETRY", 0.5)
     with Pool({"cp1": target()}) as pool:
-        with Sampling(pool, ["cp1"], lambda host: REFUSED, taken) as run:
+        with Sampling(SshHosts(pool), ["cp1"], lambda host: REFUSED, taken) as run:
             taken.wait(bool)
             pool.connection("cp1").close()
             taken.wait(lambda batches: batches[-1].channel == 1)
@@ -83,7 +84,7 @@ def test_a_lost_channel_is_not_seen_and_opened_again_with_other_numbers(
 def test_a_host_that_never_answers_is_not_seen_from_the_beginning_to_the_end(
         target: Callable[..., Target], taken: Taken) -> None:
     with Pool({"cp1": target(), "cp2": target("cp2", port=1)}) as pool:
-        run = Sampling(pool, ["cp1", "cp2"], lambda host: REFUSED, taken)
+        run = Sampling(SshHosts(pool), ["cp1", "cp2"], lambda host: REFUSED, taken)
         run.start(patience=1.0)
         taken.wait(bool)
         assert run.longest_unseen["cp2"] >= 1.0, "a silence that goes on counts already"
@@ -99,7 +100,7 @@ def test_credentials_that_cannot_be_had_are_not_seen_either(target: Callable[...
         raise KubewrightError("no token")
 
     with Pool({"cp1": target()}) as pool:
-        run = Sampling(pool, ["cp1"], compose, taken)
+        run = Sampling(SshHosts(pool), ["cp1"], compose, taken)
         run.start()
         assert wait_until(lambda: bool(run.faults), 60)
         run.stop()
@@ -108,13 +109,13 @@ def test_credentials_that_cannot_be_had_are_not_seen_either(target: Callable[...
 
 def test_a_sampler_that_cannot_start_says_why(target: Callable[..., Target]) -> None:
     with Pool({"cp1": target()}) as pool, pytest.raises(KubewrightError, match="unknown kind of series"):
-        remote.sample(pool.connection("cp1"), {"series": [{"name": "x", "kind": "magic"}]}, print, threading.Event(),
-                      duration=5)
+        SshHosts(pool).on("cp1").sample({"series": [{"name": "x", "kind": "magic"}]}, print, threading.Event(),
+                                        duration=5)
 
 
 def test_stopping_takes_no_longer_than_what_is_under_way(target: Callable[..., Target], taken: Taken) -> None:
     with Pool({"cp1": target()}) as pool:
-        run = Sampling(pool, ["cp1"], lambda host: REFUSED, taken)
+        run = Sampling(SshHosts(pool), ["cp1"], lambda host: REFUSED, taken)
         run.start(patience=10)
         began = time.monotonic()
         run.stop()
@@ -130,7 +131,7 @@ def test_what_no_line_tells_of_is_not_seen_and_what_a_late_one_does_is(
         taken: Taken, monkeypatch: pytest.MonkeyPatch, lines: list[tuple[float, int, float]], lost: float) -> None:
     now = [0.0]
     monkeypatch.setattr(sampling, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    run = Sampling(Pool({}), ["cp1"], lambda host: REFUSED, taken)
+    run = Sampling(SshHosts(Pool({})), ["cp1"], lambda host: REFUSED, taken)
     for now[0], channel, until in lines:
         run._heard("cp1", channel, {"until": until, "attempts": []})
     assert run.not_seen == {"cp1": pytest.approx(lost)}
@@ -140,7 +141,7 @@ def test_what_a_machine_slept_is_not_seen_although_its_channel_ends_in_order(
         taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(sampling, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    run = Sampling(Pool({}), ["cp1"], lambda host: REFUSED, taken)
+    run = Sampling(SshHosts(Pool({})), ["cp1"], lambda host: REFUSED, taken)
     run._heard("cp1", 0, {"until": 0.5, "attempts": []})
     run._stop.set()
     now[0] = 110.0

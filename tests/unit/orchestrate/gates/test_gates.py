@@ -15,7 +15,7 @@ from provisioner.orchestrate.gates.gate_probes import host_probes, node_probes
 from provisioner.orchestrate.phases.verify import cluster_is_healthy, mark_nodes
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport import remote
+from provisioner.transport.hosts import OneHost
 from tests.fakes.api import node
 from tests.fakes.session import World, instant
 
@@ -147,11 +147,11 @@ def test_several_hosts_that_do_not_hold_are_one_error(built: World) -> None:
 
 
 def test_a_host_that_cannot_be_asked_is_not_taken_for_well(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def probe(connection: Any, probes: Any, deadline: float) -> dict[str, Any]:
-        raise Unreachable(f"{connection.name}: connecting: refused")
+    def probe(one: OneHost, probes: Any, deadline: float) -> dict[str, Any]:
+        raise Unreachable(f"{one.name}: connecting: refused")
 
     session = surveyed(built)
-    monkeypatch.setattr(remote, "probe", probe)
+    monkeypatch.setattr(built.hosts, "probe", probe)
     with pytest.raises(Unreachable, match="w1"):
         proofs.phase_holds(session, "node", ["w1"])
 
@@ -177,13 +177,13 @@ def test_while_a_host_s_gate_is_shut_it_is_told_every_few_seconds_what_is_missin
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session, sleeps, asked = surveyed(built), instant(monkeypatch), []
 
-    def probe(connection: Any, probes: Any, deadline: float) -> dict[str, Any]:
+    def probe(one: OneHost, probes: Any, deadline: float) -> dict[str, Any]:
         asked.append(deadline)
         sleeps.append(deadline)
         result = {"name": "kubelet", "ok": False, "reason": f"look {len(asked)}"}
         return {"ok": False, "hopeless": False, "seconds": deadline, "results": [result]}
 
-    monkeypatch.setattr(remote, "probe", probe)
+    monkeypatch.setattr(built.hosts, "probe", probe)
     with pytest.raises(GateFailed, match=r"not so after 12 s: kubelet: look 3"):
         proofs.phase_holds(session, "node", ["w1"], 12.0)
     assert asked == pytest.approx([proofs.TELL, proofs.TELL, 2.0], abs=0.2), "no longer than to the deadline"
@@ -194,11 +194,11 @@ def test_while_a_host_s_gate_is_shut_it_is_told_every_few_seconds_what_is_missin
 def test_what_cannot_come_to_hold_is_not_waited_for(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session, asked = surveyed(built), []
 
-    def probe(connection: Any, probes: Any, deadline: float) -> dict[str, Any]:
+    def probe(one: OneHost, probes: Any, deadline: float) -> dict[str, Any]:
         asked.append(deadline)
         return {"ok": False, "hopeless": True, "seconds": 0.1, "results": []}
 
-    monkeypatch.setattr(remote, "probe", probe)
+    monkeypatch.setattr(built.hosts, "probe", probe)
     with pytest.raises(GateFailed):
         proofs.phase_holds(session, "node", ["w1"])
     assert len(asked) == 1

@@ -11,7 +11,7 @@ from provisioner.orchestrate.look import status
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
-from provisioner.transport.connection import Connection
+from provisioner.transport.hosts import OneHost
 from tests.fakes.api import node
 from tests.fakes.session import World
 
@@ -79,13 +79,12 @@ def test_to_a_node_that_says_nothing_yet_there_need_be_no_way(built: World) -> N
 
 def test_a_host_that_cannot_be_asked_has_lost_nothing(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from provisioner.errors import Unreachable
-    from provisioner.transport import remote
-
+    
     with built.session() as session:
         survey(session)
 
-        def silent(connection: Connection, probes: object, deadline: float) -> None:
-            raise Unreachable(f"{connection.name}: no answer")
+        def silent(one: OneHost, probes: object, deadline: float) -> None:
+            raise Unreachable(f"{one.name}: no answer")
 
-        monkeypatch.setattr(remote, "probe", silent)
+        monkeypatch.setattr(built.hosts, "probe", silent)
         assert lapsed.reasons(session, []) == {}

@@ -20,8 +20,7 @@ from provisioner.orchestrate.lock import cluster_lock, process
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
-from provisioner.transport import remote
-from tests.fakes.hosts import Line
+from provisioner.transport.hosts import OneHost
 from tests.fakes.session import FakeSession, World, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
@@ -67,7 +66,7 @@ def test_each_run_has_a_higher_epoch(world: World) -> None:
 def test_an_epoch_that_any_host_knows_is_not_used_again(world: World) -> None:
     world.hosts.hosts["w1"].epoch = 8       # a worker of a cluster whose control planes are new
     session = world.session()
-    session.observed = world.hosts.observe(None, {h: () for h in world.hosts.hosts})
+    session.observed = world.hosts.observe({h: () for h in world.hosts.hosts})
     with cluster_lock.look(session).held():
         assert session.epoch == 9
 
@@ -75,7 +74,7 @@ def test_an_epoch_that_any_host_knows_is_not_used_again(world: World) -> None:
 def test_a_host_that_knows_a_newer_epoch_belongs_to_a_newer_run(world: World) -> None:
     session = world.session()
     locked = cluster_lock.look(session)
-    session.observed = world.hosts.observe(None, {h: () for h in world.hosts.hosts})
+    session.observed = world.hosts.observe({h: () for h in world.hosts.hosts})
     world.hosts.hosts["w1"].epoch = 8       # installed since we looked
     with pytest.raises(LockHeld, match=r"w1: installing epoch 1: a newer run \(epoch 8\) owns this host") as lost, \
             locked.held():
@@ -102,15 +101,15 @@ def test_who_comes_too_late_asks_one_host_once(world: World, monkeypatch: pytest
     asked: list[tuple[str, str]] = []
     real = world.hosts.lock_record
 
-    def counted(connection: Line, request: Any) -> dict[str, Any]:
-        asked.append((connection.name, request["do"]))
-        return real(connection, request)
+    def counted(one: OneHost, request: Any) -> dict[str, Any]:
+        asked.append((one.name, request["do"]))
+        return real(one, request)
 
     with first.held():
-        monkeypatch.setattr(remote, "lock", counted)
+        monkeypatch.setattr(world.hosts, "lock_record", counted)
         with pytest.raises(LockHeld), second.held():
             pass
-        monkeypatch.setattr(remote, "lock", real)
+        monkeypatch.setattr(world.hosts, "lock_record", real)
     assert asked == [("cp1", "take")]
 
 
@@ -139,8 +138,8 @@ def test_a_plan_made_before_a_run_that_took_the_lock_and_died_is_refused_too(wor
     mine = cluster_lock.look(world.session())
     gone = {**process.me(), "start": "1"}       # the number is another's now
     for host in CPS:
-        remote.lock(Line(host), {"do": "take", "seen": 0, "epoch": 4, "run": "old", "owner": "ann",
-                                 "machine": "here", "process": gone, "since": 5.0})
+        world.hosts.on(host).lock({"do": "take", "seen": 0, "epoch": 4, "run": "old", "owner": "ann",
+                                   "machine": "here", "process": gone, "since": 5.0})
     with pytest.raises(PlanStale, match="the plan was made before another run: ann on here"), mine.held():
         pass
 
@@ -161,8 +160,8 @@ def test_a_dead_process_of_this_machine_loses_it_at_once(world: World) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     owner = {**process.me(), "pid": child.pid, "start": process._stat(child.pid)[19]}  # type: ignore[index]
     for host in CPS:
-        remote.lock(Line(host), {"do": "take", "seen": 0, "epoch": 4, "run": "old", "owner": "ann",
-                                 "machine": "here", "process": owner, "since": 5.0})
+        world.hosts.on(host).lock({"do": "take", "seen": 0, "epoch": 4, "run": "old", "owner": "ann",
+                                   "machine": "here", "process": owner, "since": 5.0})
     with pytest.raises(LockHeld):
         cluster_lock.look(world.session())
     child.kill()
@@ -270,12 +269,12 @@ def test_a_control_plane_whose_record_is_torn_is_named_and_the_others_are_enough
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real = world.hosts.lock_record
 
-    def torn(connection: Line, request: Any) -> dict[str, Any]:
-        if connection.name == "cp2":
+    def torn(one: OneHost, request: Any) -> dict[str, Any]:
+        if one.name == "cp2":
             raise KubewrightError("cp2: applier lock: exit 1: applier: record.json: torn", code="applier-failed")
-        return real(connection, request)
+        return real(one, request)
 
-    monkeypatch.setattr(remote, "lock", torn)
+    monkeypatch.setattr(world.hosts, "lock_record", torn)
     with cluster_lock.look(world.session()).held():
         pass
     assert any(e.message == "cp2: applier lock: exit 1: applier: record.json: torn; the others' word on the lock is "
@@ -303,16 +302,16 @@ def test_a_control_plane_that_hangs_does_not_keep_the_run_from_renewing_on_the_o
     enough = threading.Event()
     real = world.hosts.lock_record
 
-    def asked(connection: Line, request: Any) -> dict[str, Any]:
+    def asked(one: OneHost, request: Any) -> dict[str, Any]:
         if request["do"] == "renew":
-            renewed[connection.name] += 1
-            if connection.name == "cp1":
+            renewed[one.name] += 1
+            if one.name == "cp1":
                 enough.wait(10)         # hangs
             elif renewed["cp1"] and min(renewed["cp2"], renewed["cp3"]) > 2:
                 enough.set()
-        return real(connection, request)
+        return real(one, request)
 
-    monkeypatch.setattr(remote, "lock", asked)
+    monkeypatch.setattr(world.hosts, "lock_record", asked)
     session = world.session()
     with cluster_lock.look(session).held():
         assert enough.wait(5), renewed
@@ -381,13 +380,13 @@ def raced(world: World, patch: pytest.MonkeyPatch, seed: int, number: int, cut: 
     turns, won, stack = Turns(random.Random(seed)), [], ExitStack()     # noqa: S311  # cases, not secrets
     real = world.hosts.lock_record
 
-    def asked(connection: Line, request: Any) -> dict[str, Any]:
+    def asked(one: OneHost, request: Any) -> dict[str, Any]:
         name = threading.current_thread().name
         if name in turns.running:
             turns.wait(name)
-            if (name, connection.name) in cut:
-                raise Unreachable(f"{connection.name}: connecting: no route")
-        return real(connection, request)
+            if (name, one.name) in cut:
+                raise Unreachable(f"{one.name}: connecting: no route")
+        return real(one, request)
 
     def racer(session: FakeSession) -> None:
         try:
@@ -398,7 +397,7 @@ def raced(world: World, patch: pytest.MonkeyPatch, seed: int, number: int, cut: 
 
     with patch.context() as inner, stack:
         elsewhere(inner)
-        inner.setattr(remote, "lock", asked)
+        inner.setattr(world.hosts, "lock_record", asked)
         sessions = [world.session() for _ in range(number)]
         turns.run({s.run_id: lambda s=s: racer(s) for s in sessions})  # type: ignore[misc]
     return won

@@ -18,11 +18,9 @@ from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.observed import HostObserved
 from provisioner.orchestrate.plan import preflight
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.transport import faults, remote
-from provisioner.transport.connection import Connection
+from provisioner.transport import faults
 from provisioner.transport.faults import HostFault
-from provisioner.transport.pool import Pool
-from provisioner.transport.target import targets_of
+from provisioner.transport.hosts import OneHost
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import lock
 
@@ -30,7 +28,6 @@ ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
 NGINX = replace(ROOM, listeners=(Listener(6443, "::", "nginx", 12, "nginx.service"),))
 FOREIGN = replace(ROOM, there=frozenset({"/var/lib/k0s"}))
 
-ASK = preflight.ask             # the fakes stand in its place
 
 
 class Asked:
@@ -55,12 +52,14 @@ def asked(world: World, monkeypatch: pytest.MonkeyPatch) -> Asked:
     double = Asked()
     monkeypatch.setattr(preflight, "ask", double.ask)
 
-    def observe_each(pool: object, items: Any) -> dict[str, Any]:
-        up = {n: i for n, i in items.items() if not world.hosts.hosts[n].down}
-        gone = {n: HostFault(n, "connecting", "no route", code="no-route") for n in items if n not in up}
-        return {**world.hosts.observe(pool, up), **gone}
+    real = world.hosts.seen
 
-    monkeypatch.setattr(remote, "observe_each", observe_each)
+    def seen(name: str, items: Any) -> HostObserved:
+        if world.hosts.hosts[name].down:
+            raise HostFault(name, "connecting", "no route", code="no-route")
+        return real(name, items)
+
+    monkeypatch.setattr(world.hosts, "seen", seen)
     return double
 
 
@@ -179,10 +178,14 @@ def test_a_misspelt_check_is_refused_before_any_host_is_asked(world: World, aske
 
 def told(world: World, monkeypatch: pytest.MonkeyPatch, **faults: KubewrightError) -> None:
     """Let these hosts answer with faults, the others as they are."""
-    real = remote.observe_each
-    monkeypatch.setattr(remote, "observe_each", lambda pool, items: {
-        **real(pool, {n: i for n, i in items.items() if n not in faults}),
-        **{n: f for n, f in faults.items() if n in items}})
+    real = world.hosts.seen
+
+    def seen(name: str, items: Any) -> HostObserved:
+        if name in faults:
+            raise faults[name]
+        return real(name, items)
+
+    monkeypatch.setattr(world.hosts, "seen", seen)
 
 
 def rows_of(text: str) -> dict[str, list[str]]:
@@ -258,26 +261,23 @@ def test_the_way_through_sshd_is_tried_where_etcd_and_the_api_are_and_ansible_s_
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[str, object]] = []
 
-    def forwarding(connection: Any, port: int) -> None:
-        tried.append((connection.name, port))
-        if connection.name == "cp2":
+    def forwarding(one: OneHost, port: int) -> None:
+        tried.append((one.name, port))
+        if one.name == "cp2":
             raise faults.forwarding_fault("cp2")
 
     def ansible(target: Any) -> None:
         tried.append((target.name, "ssh"))
         raise HostFault(target.name, "x", "no", code="ansible-login")
 
-    monkeypatch.setattr(preflight, "require_forwarding", forwarding)
+    monkeypatch.setattr(world.hosts, "forward", forwarding)
     monkeypatch.setattr(login, "prove", ansible)
-    monkeypatch.setattr(remote, "inspect", lambda connection, question: ROOM)
-    monkeypatch.setattr(Connection, "open", lambda self, patient=False: None)
     with world.session() as one:
         one.observed = {name: HostObserved(name, host.facts, {}) for name, host in world.hosts.hosts.items()}
-        one.pool = Pool(targets_of(world.inventory))
-        answers = ASK(one, ["cp2", "w1"])
+        answers = preflight.ask(one, ["cp2", "w1"])
         assert sorted(tried, key=str) == [("cp2", "ssh"), ("cp2", 2379), ("cp2", 7443), ("w1", "ssh")]
         tried.clear()
-        assert not isinstance(ASK(one, ["w1"], ["ansible"])["w1"], KubewrightError)
+        assert not isinstance(preflight.ask(one, ["w1"], ["ansible"])["w1"], KubewrightError)
         assert tried == [], "what is skipped is not tried"
     codes = {host: [f.code for f in a.refused] for host, a in answers.items() if isinstance(a, preflight.Asked)}
     assert codes == {"cp2": ["ansible-login", "forwarding-forbidden"], "w1": ["ansible-login"]}

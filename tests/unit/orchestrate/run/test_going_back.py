@@ -20,7 +20,7 @@ from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.turn import apply, rotation, way_back
-from provisioner.transport import remote
+from provisioner.transport.hosts import OneHost
 from tests.fakes.session import World
 from tests.unit.compile.compile_fixture import lock
 from tests.unit.orchestrate.turn.test_rotation import story
@@ -193,12 +193,14 @@ def test_the_gate_of_what_went_back_asks_by_the_host_s_own_list_and_counts_no_ex
     configure(built, CONFIG[KUBELET])
     asked: list[bool] = []
 
-    def probe(connection: Any, probes: Any, *rest: Any, **more: Any) -> Any:
-        asked.extend(bool(p.get("listed")) for p in probes
-                     if (connection.name, p["name"]) == ("cp1", "kubelet.service"))
-        return built.hosts.probe(connection, probes, *rest, **more)
+    real = built.hosts.probe
 
-    monkeypatch.setattr(remote, "probe", probe)
+    def probe(one: OneHost, probes: Any, *rest: Any, **more: Any) -> Any:
+        asked.extend(bool(p.get("listed")) for p in probes
+                     if (one.name, p["name"]) == ("cp1", "kubelet.service"))
+        return real(one, probes, *rest, **more)
+
+    monkeypatch.setattr(built.hosts, "probe", probe)
     failed_up(built)
     assert asked[0] is False and asked[-1] is True
     with built.session() as session:
@@ -308,12 +310,14 @@ def test_of_workers_changed_together_one_that_falls_silent_does_not_keep_the_oth
     built.hosts.poison = ""
     falls_ill(monkeypatch, built, "w2", when="w2")
 
-    def probe(connection: Any, *rest: Any, **more: Any) -> Any:
-        if connection.name == "w1" and any(e[1] == "node.3" for e in built.hosts.log if e[0] == "apply"):
-            raise Unreachable("w1: connecting: no route")
-        return built.hosts.probe(connection, *rest, **more)
+    real = built.hosts.probe
 
-    monkeypatch.setattr(remote, "probe", probe)
+    def probe(one: OneHost, *rest: Any, **more: Any) -> Any:
+        if one.name == "w1" and any(e[1] == "node.3" for e in built.hosts.log if e[0] == "apply"):
+            raise Unreachable("w1: connecting: no route")
+        return real(one, *rest, **more)
+
+    monkeypatch.setattr(built.hosts, "probe", probe)
     failed = failed_up(built, workers=2)
     assert failed.exit_code == 13
     assert [e[1:] for e in built.hosts.log if e[0] == "apply"][-1] == ("node.3.back", ("w2",))
@@ -321,7 +325,7 @@ def test_of_workers_changed_together_one_that_falls_silent_does_not_keep_the_oth
 
 def test_where_nothing_is_put_back_nobody_is_told_that_the_change_comes_again(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "kept", lambda *_: [])
+    monkeypatch.setattr(built.hosts, "kept", lambda *_: [])
     configure(built, CONFIG["etcd"])
     failed = failed_up(built)
     assert any("not put back" in line for line in failed.details)
@@ -334,7 +338,7 @@ def test_what_the_host_does_not_tell_is_not_put_back_and_the_error_says_so(
     def kept(*_: object) -> None:
         raise KubewrightError("cp1: applier kept: exit 1: disk full")
 
-    monkeypatch.setattr(remote, "kept", kept)
+    monkeypatch.setattr(built.hosts, "kept", kept)
     configure(built, CONFIG[KUBELET])
     assert "cp1: not put back: applier kept: exit 1: disk full" in failed_up(built).details
 

@@ -17,7 +17,7 @@ from provisioner.orchestrate.look import status
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.turn import rotation
-from provisioner.transport import remote
+from provisioner.transport.hosts import OneHost
 from tests.fakes.session import FakeSession, World, instant
 
 HOSTS = ("cp1", "cp2", "cp3", "w1", "w2")
@@ -122,14 +122,16 @@ def test_a_haproxy_that_drained_it_and_lost_its_answer_is_told_to_take_it_back(
     edit(built, "cp1")
     lost: list[str] = []
 
-    def ask(connection: Any, path: str, lines: Any, **rest: Any) -> Any:
-        answer = built.hosts.ask(connection, path, lines, **rest)
-        if connection.name == "w2" and any(" drain" in line for line in lines):
+    real = built.hosts.ask
+
+    def ask(one: OneHost, path: str, lines: Any, **rest: Any) -> Any:
+        answer = real(one, path, lines, **rest)
+        if one.name == "w2" and any(" drain" in line for line in lines):
             lost.append("w2")
             raise Unreachable("w2: applier socket: the connection was lost")
         return answer
 
-    monkeypatch.setattr(remote, "ask", ask)
+    monkeypatch.setattr(built.hosts, "ask", ask)
     up(built)
     assert lost == ["w2"]
     assert {b.states["cp1"] for b in built.hosts.balancers.values()} == {"ready"}
@@ -139,12 +141,14 @@ def test_an_api_server_that_cannot_be_asked_is_drained_all_the_same(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(built, "cp1")
 
-    def probe(connection: Any, probes: Any, deadline: float, **rest: Any) -> Any:
-        if [(connection.name, p["name"]) for p in probes] == [("cp1", "kube-apiserver /readyz")]:
-            raise Unreachable("cp1: applier probe: the connection was lost")
-        return built.hosts.probe(connection, probes, deadline, **rest)
+    real = built.hosts.probe
 
-    monkeypatch.setattr(remote, "probe", probe)
+    def probe(one: OneHost, probes: Any, deadline: float, **rest: Any) -> Any:
+        if [(one.name, p["name"]) for p in probes] == [("cp1", "kube-apiserver /readyz")]:
+            raise Unreachable("cp1: applier probe: the connection was lost")
+        return real(one, probes, deadline, **rest)
+
+    monkeypatch.setattr(built.hosts, "probe", probe)
     up(built)
     assert story(built) == ["cp1 drain", "apply control-plane.0 cp1", "cp1 ready"]
 
@@ -346,12 +350,14 @@ def test_a_member_that_dies_while_another_is_drained_keeps_that_one_from_being_r
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     edit_etcd(built, "cp2")
 
-    def ask(connection: Any, path: str, lines: Any, **rest: Any) -> Any:
+    real = built.hosts.ask
+
+    def ask(one: OneHost, path: str, lines: Any, **rest: Any) -> Any:
         if any(" drain" in line for line in lines):
             built.hosts.silent = {"cp3"}
-        return built.hosts.ask(connection, path, lines, **rest)
+        return real(one, path, lines, **rest)
 
-    monkeypatch.setattr(remote, "ask", ask)
+    monkeypatch.setattr(built.hosts, "ask", ask)
     with pytest.raises(GateFailed, match=r"before etcd: .*cp3: etcd: .*connection refused"):
         up(built)
     assert story(built) == ["cp2 drain", "cp2 ready"]
