@@ -76,23 +76,24 @@ print(json.dumps(result))
 """
 
 
-def status(pid):
+def status(pid: str) -> dict[str, str]:
     names = "Uid|Gid|Groups|CapBnd|CapEff|CapAmb|NoNewPrivs|Seccomp"
     return dict(re.findall(rf"^({names}):[ \t]*(.*)$", Path(f"/proc/{pid}/status").read_text(), re.M))
 
 
-def main_pid(unit):
+def main_pid(unit: str) -> str:
     show = ["systemctl", "show", "--property=MainPID", "--value", unit]
     return subprocess.run(show, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def attempts(pid, seen, other, victim, home):
+def attempts(pid: str, seen: dict[str, str], other: str, victim: str, home: str) -> dict[str, str]:
     bounding = "".join(f",+cap_{bit}" for bit in range(41) if int(seen["CapBnd"], 16) >> bit & 1)
     groups = ["--groups", ",".join(seen["Groups"].split())] if seen["Groups"].split() else ["--clear-groups"]
     inside = ["nsenter", "--target", pid, "--mount", "--", "setpriv", *groups, "--regid", seen["Gid"].split()[0],
               "--reuid", seen["Uid"].split()[0], "--inh-caps", "-all", "--bounding-set", "-all" + bounding,
               "--no-new-privs", "python3", "-c", ATTEMPT, other, victim, home]
-    return json.loads(subprocess.run(inside, capture_output=True, text=True, check=True).stdout)
+    tried: dict[str, str] = json.loads(subprocess.run(inside, capture_output=True, text=True, check=True).stdout)
+    return tried
 
 
 # Root's, with all capabilities, and nobody's loss should an attempt on it succeed.

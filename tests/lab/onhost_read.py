@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 
-def owner_and_mode(path):
+def owner_and_mode(path: Path) -> list[str]:
     found = path.lstat()
     owner = f"{pwd.getpwuid(found.st_uid).pw_name}:{grp.getgrgid(found.st_gid).gr_name}"
     return [f"{stat.S_IMODE(found.st_mode):o}", owner]
 
 
-def command_line(program):
+def command_line(program: str) -> list[str] | None:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode(errors="surrogateescape").split("\0")

@@ -80,7 +80,7 @@ def stored(lab: Lab) -> dict[str, bytes]:
 
 def keys_on_hosts(lab: Lab) -> dict[str, bytes]:
     """Return the private key of every leaf certificate of every host."""
-    printed = at_once({host: lambda host=host: lab.on(host, "sh", "-c", KEYS) for host in NODES})
+    printed = at_once({host: partial(lab.on, host, "sh", "-c", KEYS) for host in NODES})
     return {f"{host}:{path}": key.encode() for host, text in printed.items()
             for path, key in re.findall(r"^== (\S+)\n(-----BEGIN.*?-----END[^\n]*\n)", text, re.MULTILINE | re.DOTALL)
             if path not in SECRET_FILES}

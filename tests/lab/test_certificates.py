@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def test_a_cluster_all_of_whose_certificates_have_expired_is_seen_and_repaired(c
         for leaf in table.TABLE:
             age(cluster, host, leaf, dt.timedelta(days=-3, hours=-1))
 
-    at_once({host: lambda host=host: expire(host) for host in NODES})
+    at_once({host: partial(expire, host) for host in NODES})
     for host in NODES:
         cluster.on(host, "sh", "-c", "systemctl kill --signal=KILL etcd kube-apiserver kube-controller-manager "
                    "kube-scheduler haproxy kubelet kube-proxy flanneld 2>/dev/null || true")

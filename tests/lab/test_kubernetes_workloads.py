@@ -36,7 +36,8 @@ def rolled_out(lab: Lab) -> None:
 
 
 def get(lab: Lab, *what: str) -> dict[str, Any]:
-    return json.loads(lab.kubectl("get", *what, "-o", "json"))
+    found: dict[str, Any] = json.loads(lab.kubectl("get", *what, "-o", "json"))
+    return found
 
 
 def pods(lab: Lab) -> dict[str, Mapping[str, Any]]:

@@ -121,7 +121,7 @@ def test_here_files_with_secrets_are_0600_in_0700_from_their_first_moment(reissu
 
 def test_on_hosts_secrets_are_in_the_files_meant_to_hold_them_which_nobody_else_reads(reissued: Reissue) -> None:
     stdin = reissued.needles.patterns
-    said = at_once({host: lambda host=host: remote(reissued.lab, host, ["bash", "-c", SEARCH, "search", *PLACES], stdin)
+    said = at_once({host: partial(remote, reissued.lab, host, ["bash", "-c", SEARCH, "search", *PLACES], stdin)
                     for host in NODES})
     for host, text in said.items():
         rows = [line.split(maxsplit=2) for line in text.splitlines()]
@@ -141,7 +141,7 @@ def test_on_hosts_secrets_are_in_the_files_meant_to_hold_them_which_nobody_else_
 
 
 def test_no_secret_is_in_the_journal_of_any_host(reissued: Reissue) -> None:
-    journals = at_once({host: lambda host=host: remote(reissued.lab, host, ["journalctl", "--no-pager", "-o", "export"])
+    journals = at_once({host: partial(remote, reissued.lab, host, ["journalctl", "--no-pager", "-o", "export"])
                         for host in NODES})
     assert all("kubewright-step-" in text for text in journals.values())
     assert {host: found for host, text in journals.items()
@@ -159,8 +159,8 @@ def test_a_secret_rests_encrypted_in_etcd_and_is_in_no_log(reissued: Reissue) ->
         needles = Needles({"canary": word.encode()})
         assert needles.within(value) == set()
         stdin = needles.patterns
-        said = at_once({host: lambda host=host: remote(
-            lab, host, ["bash", "-c", SEARCH, "search", "/var/lib/etcd", "/var/log", "/tmp"], stdin) for host in NODES})
+        search = ["bash", "-c", SEARCH, "search", "/var/lib/etcd", "/var/log", "/tmp"]
+        said = at_once({host: partial(remote, lab, host, search, stdin) for host in NODES})
         assert {host: text for host, text in said.items() if text} == {}
     finally:
         lab.kubectl("delete", "secret", "canary")

@@ -185,7 +185,7 @@ def test_killed_before_the_way_back_the_next_up_stops_at_that_host_and_rollback_
 
 
 def _is_failed_gate(event: dict[str, Any]) -> bool:
-    return event["type"] == "gate" and event["status"] == "failed"
+    return bool(event["type"] == "gate" and event["status"] == "failed")
 
 
 def _files(lab: Lab) -> tuple[Path, Path]:
