@@ -52,7 +52,7 @@ def stamp_line(state: str) -> str:
             ABSENT: "none -"}.get(kind, state)
 
 
-@dataclass
+@dataclass(repr=False)      # a failed test would print all of it
 class FakeHost:
     """One host: states and texts by (kind, path), and what each unit started with."""
 
@@ -228,7 +228,7 @@ class FakeOne(OneHost):
         raise AssertionError("APIs in memory need no way")
 
 
-@dataclass
+@dataclass(repr=False)
 class FakeHosts(Hosts):
     """All hosts, asked one after the other; a test may say what they answer to `probe`, `ask` and the like.
 

@@ -51,7 +51,7 @@ def test_credentials_are_gone_also_after_a_failure(built: World) -> None:
 def test_credentials_are_fetched_once_a_run(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with built.session() as session:
         first = session.admin_files()
-        monkeypatch.setattr(built.hosts, "read", None)
+        monkeypatch.setattr(built.hosts, "content", None)
         assert session.admin_files() == first
 
 
