@@ -115,7 +115,7 @@ class FakeHost:
 
     def _settled(self, change: Mapping[str, Any]) -> bool:
         """Say whether a unit runs with its inputs, and is not the very start that is wanted anew."""
-        unit = Unit(path=change["path"], phase="", inputs=tuple(self.inputs(change)))
+        unit = Unit(path=change["path"], phase="prepare", inputs=tuple(self.inputs(change)))
         return (change.get("invocation") != self._invocation(unit.path)
                 and self.observe(unit).state == "active enabled current")
 
@@ -355,7 +355,7 @@ class FakeHosts(Hosts):
             if asked["name"] == "etcd /readyz" and not reason:
                 reason = self._member_waits(host.name)
             if asked["kind"] == "unit" and not reason:
-                unit = Unit(path=asked["unit"], phase="", inputs=tuple(host.inputs(asked)))
+                unit = Unit(path=asked["unit"], phase="prepare", inputs=tuple(host.inputs(asked)))
                 state = host.observe(unit).state
                 held = state == "active enabled current" if asked.get("current") else state.startswith("active ")
                 reason = "" if held else f"is {state}"
@@ -445,11 +445,12 @@ class FakeHosts(Hosts):
             return {h: HostResult(h, "canceled", message="stopped on request") for h in hosts}
         for name in hosts:
             host, wanted = self.hosts[name], json.loads((directory / f"{name}.prepare.json").read_text())
-            done: list[Item] = [Package(path=p, phase="") for p in wanted["packages"]]
-            done += [User(path=u["name"], phase="") for u in wanted["users"]]
-            done += [KernelModule(path=m, phase="") for m in wanted["modules"]]
-            done += [Sysctl(path=s.partition("=")[0], phase="", value=s.partition("=")[2]) for s in wanted["sysctls"]]
-            done += [SwapOff(path="swap", phase="")] if wanted["swap_off"] else []
+            done: list[Item] = [Package(path=p, phase="prepare") for p in wanted["packages"]]
+            done += [User(path=u["name"], phase="prepare") for u in wanted["users"]]
+            done += [KernelModule(path=m, phase="prepare") for m in wanted["modules"]]
+            done += [Sysctl(path=key, phase="prepare", value=value)
+                     for key, _, value in (setting.partition("=") for setting in wanted["sysctls"])]
+            done += [SwapOff(path="swap", phase="prepare")] if wanted["swap_off"] else []
             host.states |= {(i.kind, i.path): str(i.want()) for i in done}
             for path in (PACKAGE_FILES[p] for p in wanted["packages"] if p in PACKAGE_FILES):
                 host.states.setdefault(("file", path), "file sha256:of-the-package 0644 root:root")
