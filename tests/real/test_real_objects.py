@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from provisioner.compile.objects import MANAGED_BY, record
+from provisioner.compile.objects import record
+from provisioner.compile.parts import MANAGED_BY
 from provisioner.model.desired import KubeObject
 from provisioner.operate.access import Access
 from provisioner.operate.kube import ApiFault, Kube, compare_objects, make_changes, object_path
@@ -27,7 +28,7 @@ def kube(api: Access) -> Iterator[Kube]:
 
 def config_map(name: str, **data: str) -> KubeObject:
     metadata = {"name": name, "namespace": "default", "labels": dict(MANAGED_BY)}
-    return KubeObject("test", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    return KubeObject("node", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
 
 
 def settle(kube: Kube, objects: list[KubeObject]) -> None:

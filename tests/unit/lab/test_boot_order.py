@@ -36,8 +36,8 @@ def test_a_node_that_waits_for_nobody_or_never_was_a_member_boots_as_any_other(t
         layer = disks.add_layer(instance, host)
         nodes.write_spec(instance, nodes.NodeSpec(host, CP1, "admin", 22, "image", (layer,)))
     assert boot_order.bind(instance, CLUSTER, "cp2", ("cp1", "cp2")) == (), "its disk is empty"
-    for layer in disks.layers_dir(instance).iterdir():
-        (disks.upper(instance, layer.name) / boot_order.DATA).mkdir(parents=True)
+    for made in disks.layers_dir(instance).iterdir():
+        (disks.upper(instance, made.name) / boot_order.DATA).mkdir(parents=True)
     assert boot_order.bind(instance, CLUSTER, "cp1", ("cp1", "cp2")) == ()
     (option,) = boot_order.bind(instance, CLUSTER, "cp2", ("cp1", "cp2"))
     file, inside = option.removeprefix("--bind-ro=").split(":")
