@@ -16,8 +16,6 @@ from provisioner.model.components import COMPONENTS
 from provisioner.model.facts import Facts
 from provisioner.model.secret import SecretRef
 
-CLUSTER_DOMAIN = "cluster.local"
-
 # What compile reads of `config:` for each component, any field where it is merged into the component's own file. What
 # the values may be, `validate` has judged.
 COMPONENT_FIELDS: Mapping[str, frozenset[str] | None] = {

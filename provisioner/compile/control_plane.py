@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.compile import pki
-from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
+from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, credential, rendered, service
 from provisioner.compile.render import command_line
 from provisioner.model.desired import Item
@@ -81,7 +81,7 @@ def flags(ctx: HostContext) -> dict[str, object]:
         **_aggregation(),
         "encryption-provider-config": credential(UNIT, pki.ENCRYPTION_CONFIG),
         "service-cluster-ip-range": ctx.cluster.network.services,
-        "service-account-issuer": f"https://kubernetes.default.svc.{CLUSTER_DOMAIN}",
+        "service-account-issuer": f"https://{ctx.cluster.kubernetes_service_name}",
         "service-account-key-file": pki.SA_PUB,
         "service-account-signing-key-file": credential(UNIT, pki.SA_KEY),
         "service-account-extend-token-expiration": False,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from provisioner.compile import pki
-from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
+from provisioner.compile.context import HostContext
 from provisioner.compile.control_plane import CIPHER_SUITES
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.compile.render import command_line, merged, render
@@ -33,7 +33,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield Directory(path="/var/lib/kubelet", phase="node", component="kubelet", mode=0o750)
     text = render(
         CONFIG, ca=pki.CA, certificate=pki.KUBELET_SERVING.path, key=pki.KUBELET_SERVING.key_path,
-        ciphers=CIPHER_SUITES, dns_ip=ctx.cluster.dns_ip, domain=CLUSTER_DOMAIN, socket=CONTAINERD_SOCKET,
+        ciphers=CIPHER_SUITES, dns_ip=ctx.cluster.dns_ip, domain=ctx.cluster.network.domain, socket=CONTAINERD_SOCKET,
         port=KUBELET, health_port=KUBELET_HEALTH,
         # Only where it must be: the host's own file names a stub, which in a Pod would be the Pod itself.
         resolv_conf=ctx.facts.resolv_conf if ctx.facts.resolv_conf != "/etc/resolv.conf" else "")

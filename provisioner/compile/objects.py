@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from provisioner.compile import networks, pki
-from provisioner.compile.context import CLUSTER_DOMAIN, ClusterContext
+from provisioner.compile.context import ClusterContext
 from provisioner.compile.control_plane import TLS_MIN_VERSION
 from provisioner.compile.parts import MANAGED_BY, managed
 from provisioner.errors import InventoryRefused
@@ -65,8 +65,8 @@ def _access(site: ClusterContext) -> Iterator[KubeObject]:
 def _coredns(site: ClusterContext, arches: Sequence[str], resolves: bool) -> Iterator[KubeObject]:
     # Told to forward to nobody, CoreDNS does not start.
     values = COREDNS_DEFAULTS | ({} if resolves else {"upstreams": []}) | site.cluster.config.get("coredns", {})
-    yield from managed("addons", "coredns.yaml", image=_image(site, "coredns", arches), domain=CLUSTER_DOMAIN,
-                        dns_ip=site.cluster.dns_ip, **values)
+    yield from managed("addons", "coredns.yaml", image=_image(site, "coredns", arches),
+                       domain=site.cluster.network.domain, dns_ip=site.cluster.dns_ip, **values)
 
 
 def _metrics_server(site: ClusterContext, arches: Sequence[str]) -> Iterator[KubeObject]:
@@ -74,7 +74,8 @@ def _metrics_server(site: ClusterContext, arches: Sequence[str]) -> Iterator[Kub
     made = managed("addons", "metrics-server.yaml", image=_image(site, "metrics-server", arches),
                     tls_min_version=TLS_MIN_VERSION, **values,
                     ca_bundle=base64.b64encode(site.public["ca.crt"].encode()).decode())
-    yield from (replace(o, certificate=pki.METRICS_SERVER) if o.body["kind"] == "Secret" else o for o in made)
+    leaf = pki.metrics_server(site.cluster)
+    yield from (replace(o, certificate=leaf) if o.body["kind"] == "Secret" else o for o in made)
 
 
 def _image(site: ClusterContext, component: str, arches: Sequence[str]) -> str:

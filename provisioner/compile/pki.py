@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from provisioner.compile.context import CLUSTER_DOMAIN, HostContext
+from provisioner.compile.context import HostContext
 from provisioner.compile.parts import credential, directories
 from provisioner.compile.render import render
+from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Certificate, Directory, File, Item
 from provisioner.model.phases import PhaseName
 from provisioner.model.ports import LOCAL_API
@@ -73,7 +74,7 @@ def _etcd_sans(ctx: HostContext) -> tuple[str, ...]:
 def _apiserver_sans(ctx: HostContext) -> tuple[str, ...]:
     api = ctx.cluster.api
     service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc",
-               f"kubernetes.default.svc.{CLUSTER_DOMAIN}", ctx.cluster.kubernetes_service_ip)
+               ctx.cluster.kubernetes_service_name, ctx.cluster.kubernetes_service_ip)
     vip = (str(api.vip),) if api.vip else ()
     external = (ctx.cluster.api_endpoint.host,) if api.external else ()
     return (*service, ctx.name, "localhost", ctx.address, "127.0.0.1", *vip, *external, *api.extra_sans)
@@ -152,12 +153,6 @@ TABLE = (
     KUBELET_CLIENT, KUBELET_SERVING, KUBE_PROXY, HAPROXY,
 )
 
-# A leaf in the cluster: a Secret holds it. The API servers ask for this name (kube-aggregator: SERVICE.NAMESPACE.svc).
-METRICS_SERVER = Certificate(
-    path="kube-system/metrics-server-tls", key_path="kube-system/metrics-server-tls", phase="addons",
-    component="metrics-server", ca="cluster", common_name="metrics-server.kube-system.svc",
-    dns_names=("metrics-server.kube-system.svc", f"metrics-server.kube-system.svc.{CLUSTER_DOMAIN}"), server=True)
-
 # Each names its certificate by path, so that a renewal rewrites no kubeconfig.
 KUBECONFIGS = {
     "/etc/kubernetes/admin.conf": ADMIN,
@@ -182,6 +177,15 @@ def items(ctx: HostContext) -> Iterator[Item]:
         yield from _control_plane_files(ctx)
     yield from (_certificate(leaf, ctx) for leaf in TABLE if leaf.where(ctx))
     yield from (kubeconfig(path, leaf, ctx) for path, leaf in KUBECONFIGS.items() if leaf.where(ctx))
+
+
+def metrics_server(cluster: Cluster) -> Certificate:
+    """Return a leaf in the cluster, which a Secret holds: the API servers ask for SERVICE.NAMESPACE.svc."""
+    name = "metrics-server.kube-system.svc"
+    return Certificate(
+        path="kube-system/metrics-server-tls", key_path="kube-system/metrics-server-tls", phase="addons",
+        component="metrics-server", ca="cluster", common_name=name,
+        dns_names=(name, f"{name}.{cluster.network.domain}"), server=True)
 
 
 def _control_plane_files(ctx: HostContext) -> Iterator[Item]:

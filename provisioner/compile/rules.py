@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from provisioner.compile.context import CLUSTER_DOMAIN
 from provisioner.compile.versions import Version
 from provisioner.model.cluster import Cluster, Role
 from provisioner.model.plan import ALLOWED, NEEDS_FLAG, NOTED, REFUSED, Verdict
@@ -86,14 +85,14 @@ def _role_gone(change: Change) -> bool:
     return bool(gone)
 
 
-def _issuers(value: Any) -> list[str]:
+def _issuers(value: Any, cluster: Cluster) -> list[str]:
     if value is None:
-        return [f"https://kubernetes.default.svc.{CLUSTER_DOMAIN}"]
+        return [f"https://{cluster.kubernetes_service_name}"]
     return [str(v) for v in value] if isinstance(value, list) else str(value).split(",")
 
 
 def _issuer_dropped(change: Change) -> bool:
-    return not set(_issuers(change.before)) <= set(_issuers(change.after))
+    return not set(_issuers(change.before, change.old)) <= set(_issuers(change.after, change.new))
 
 
 def _unlike(**defaults: Any) -> Callable[[Change], bool]:
@@ -118,6 +117,9 @@ TABLE: tuple[Rule, ...] = (
     Rule("service-range-changed", ("network.services",), REFUSED,
          "every Service keeps its old address, and the one of `kubernetes` is in certificates and in every Pod; "
          "a new range needs a new cluster"),
+    Rule("domain-changed", ("network.domain",), REFUSED,
+         "every running Pod looks for Services below the old name, and its token is of an issuer with that name; "
+         "a new name needs a new cluster"),
     Rule("network-plugin-changed", ("network.plugin",), REFUSED,
          "every running Pod is connected by the old plugin and would be cut off"),
     Rule("range-flag-changed", _config(
@@ -176,9 +178,6 @@ TABLE: tuple[Rule, ...] = (
         "kube-apiserver.flags.service-account-key-file", "kube-apiserver.flags.service-account-signing-key-file",
         "kube-controller-manager.flags.service-account-private-key-file"),
          NEEDS_FLAG, "tokens that the old key has signed are refused at once, in every running Pod"),
-    Rule("cluster-dns-changed", _config("kubelet.clusterDomain", "kubelet.clusterDNS", "kubelet.flags.cluster-d*"),
-         NEEDS_FLAG,
-         "Pods that run keep the old names and the old DNS server until they are started anew"),
     Rule("resource-manager-changed", _config("kubelet.cpuManagerPolicy", "kubelet.memoryManagerPolicy",
                                              "kubelet.reservedSystemCPUs"), NEEDS_FLAG,
          "a kubelet ends again and again until its state of the old policy is removed (cpu_manager_state and "

@@ -22,3 +22,15 @@ def advice(cluster: Cluster) -> Iterator[tuple[Path, str]]:
     if not takers:
         yield ("hosts",), "no host has the role worker: the control planes take no Pods but those of the cluster " \
             "itself; add the role worker to one of them, or a host"
+    for path, name in _names(cluster):
+        if f".{name}".endswith(f".{cluster.network.domain}"):
+            yield path, f"no Pod will find {name}: their DNS answers for all names below {cluster.network.domain} " \
+                "(network.domain), and knows Services and Pods there alone"
+
+
+def _names(cluster: Cluster) -> Iterator[tuple[Path, str]]:
+    """Yield the DNS names of machines that Pods may ask for."""
+    if cluster.api.external:
+        yield ("api", "external"), cluster.api.external.rpartition(":")[0]
+    yield from ((("api", "extra_sans", n), name.lower()) for n, name in enumerate(cluster.api.extra_sans))
+    yield from ((("hosts", host.name), host.name) for host in cluster.machines)

@@ -44,6 +44,7 @@ class Network(Section):
         default=(IPv4Network("10.96.0.0/16"),), min_length=1, max_length=2, description="Addresses of Services")
     plugin: Literal["flannel", "none"] = Field(
         default="flannel", description="Pod network: flannel (vxlan), or none to bring your own")
+    domain: HostName = Field(default="cluster.local", description="DNS name below which Services and Pods have theirs")
 
 
 class Api(Section):
@@ -203,6 +204,11 @@ class Cluster(Section):
     def kubernetes_service_ip(self) -> str:
         """Return the first address of the Service range: the `kubernetes` Service."""
         return str(self.network.services[0][1])
+
+    @property
+    def kubernetes_service_name(self) -> str:
+        """Return the full name of the `kubernetes` Service: how Pods may call the API, and who issues their tokens."""
+        return f"kubernetes.default.svc.{self.network.domain}"
 
     @property
     def dns_ip(self) -> str:

@@ -199,8 +199,10 @@ TABLE: tuple[Owned, ...] = (
     Owned("kubelet", ("address", "port", "enableServer"), _PORT, _TAKE_OUT),
     Owned("kubelet", ("healthzPort", "healthzBindAddress"), _PROBED, _TAKE_OUT),
     Owned("kubelet", ("readOnlyPort",), "it cannot listen there", fault=_free_port),
-    Owned("kubelet", ("clusterDNS", "clusterDomain"), "CoreDNS answers at the tenth address of network.services, for "
-          "cluster.local, and certificates are for names there", "set network.services"),
+    Owned("kubelet", ("clusterDNS", "flags.cluster-dns"), "CoreDNS answers at the tenth address of network.services",
+          "set network.services"),
+    Owned("kubelet", ("clusterDomain", "flags.cluster-domain"), "CoreDNS, certificates and the issuer of tokens have "
+          "the same name", "set network.domain"),
     Owned("kubelet", ("authentication.x509", "tlsCertFile", "tlsPrivateKeyFile", "rotateCertificates",
                       "serverTLSBootstrap"), _CERTIFICATES, _TAKE_OUT),
     Owned("kubelet", ("authentication.webhook.enabled",), "metrics-server asks with its token, which the kubelet "

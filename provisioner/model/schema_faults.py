@@ -29,6 +29,7 @@ _SSH_TARGETS = {"address", "hostname", "ip"}
 _TWO_PLACES = "`address` is where the cluster speaks, `ssh.host` where we log in, if that is elsewhere"
 _OWN_NETWORK = "; none is for a Pod network of your own, which you apply when `up` has ended"
 _FULL_VERSION = 'a full version in quotes, such as "1.36.3"'
+_DOMAIN = ("network", "domain")
 _PATTERNS = {
     "kubernetes": f"must be {_FULL_VERSION}",
     "name": "a name is lower-case letters, digits and `-`, at most 63, and begins and ends with a letter or digit",
@@ -84,7 +85,8 @@ def _message(error: ErrorDetails, path: Path, document: Document) -> str:
     if kind in ("literal_error", "enum"):
         return _not_one_of(error, value, path, document.raw.get(path))
     if kind == "string_pattern_mismatch":
-        which = "kubernetes" if path == ("kubernetes",) else "host" if path[:1] == ("hosts",) else "name"
+        full = path[:1] == ("hosts",) or path == _DOMAIN
+        which = "kubernetes" if path == ("kubernetes",) else "host" if full else "name"
         return _PATTERNS[which] + lookalike(str(value))
     if kind == "value_error":
         return _not_an_address(str(value), path)
@@ -100,9 +102,10 @@ def _wrong_type(kind: str, value: Any, path: Path, raw: str | None) -> str:
     wanted, seen = _WANTED[kind], _KINDS.get(type(value), "something else")
     if value is None:
         return "is empty: a name is needed" if path == ("cluster",) else f"is empty: must be {wanted}"
-    if wanted == "text" and (_is_address(path) or path[:1] == ("network",)):
+    ranged = path[:1] == ("network",) and path != _DOMAIN
+    if wanted == "text" and (_is_address(path) or ranged):
         return f"`{raw if raw is not None else seen}` is not an IPv4 address" + (
-            " range such as 10.0.0.0/24" if path[:1] == ("network",) else "")
+            " range such as 10.0.0.0/24" if ranged else "")
     if wanted == "text" and raw:
         return f'must be text, YAML reads it as {seen}: write "{raw}"'
     if wanted == "a list" and isinstance(value, str):

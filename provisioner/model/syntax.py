@@ -68,6 +68,22 @@ def san_fault(name: str) -> str:
     return ""
 
 
+# What a Service's name has before the cluster's: a name and a namespace of 63 each, `svc`, and the dots between.
+_LONGEST_DOMAIN = 253 - 2 * 64 - 4
+
+
+def domain_fault(name: str) -> str:
+    """Return why Services cannot have names below this DNS name, or nothing."""
+    last = name.rpartition(".")[2]
+    if len(name) > _LONGEST_DOMAIN:
+        return f"has {len(name)} characters; the longest name of a Service fits into DNS with at most {_LONGEST_DOMAIN}"
+    if last.isdigit():
+        return "ends in a number, as an address does; it must be a name, such as cluster.local"
+    if last in ("arpa", "localhost"):
+        return f"is below {last}, which has a meaning of its own to every resolver; take a name such as cluster.local"
+    return ""
+
+
 # The keys of inventories/example, by their fingerprints: what is encrypted to them nobody can ever read.
 _EXAMPLES = frozenset({"SHA256:exobCqw19+LqFAbOHGUY0PWWvdjrXLN+ijvmbNurTgw",
                        "SHA256:tsq0NQWwEL4tWUUtGhpSm6/l9PDayFp4+nUXC2/7mJE"})

@@ -33,12 +33,12 @@ def _supported_version(cluster: Cluster) -> Faults:
 Rule = Callable[[Cluster], Faults]
 _ALWAYS: tuple[Rule, ...] = (
     _supported_version, validate_network.families, validate_network.ranges_apart, validate_network.ranges_usable,
-    validate_network.range_sizes, validate_network.addresses, validate_network.vip, validate_hosts.cluster_name,
-    validate_hosts.host_names, validate_hosts.roles_once, validate_hosts.labels_and_taints,
-    validate_network.load_balancer_needs_vip, validate_network.api_port_free, validate_network.node_ports_free,
-    validate_network.external, validate_network.extra_sans, validate_network.sshd_ports, validate_access.operators,
-    config_faults, validate_access.logins, validate_access.places, validate_access.becomes_root,
-    validate_network.lab_is_private, validate_hosts.lab_size,
+    validate_network.range_sizes, validate_network.domain, validate_network.addresses, validate_network.vip,
+    validate_hosts.cluster_name, validate_hosts.host_names, validate_hosts.roles_once,
+    validate_hosts.labels_and_taints, validate_network.load_balancer_needs_vip, validate_network.api_port_free,
+    validate_network.node_ports_free, validate_network.external, validate_network.extra_sans,
+    validate_network.sshd_ports, validate_access.operators, config_faults, validate_access.logins,
+    validate_access.places, validate_access.becomes_root, validate_network.lab_is_private, validate_hosts.lab_size,
 )
 _WHOLE: tuple[Rule, ...] = (
     validate_hosts.control_plane_exists, validate_network.one_api_address, validate_hosts.etcd_is_stacked,

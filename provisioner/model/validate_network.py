@@ -11,7 +11,7 @@ from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.components import on_host
 from provisioner.model.document import Path
 from provisioner.model.endpoint import Endpoint
-from provisioner.model.syntax import HOST_AND_PORT, matches_with_port, san_fault
+from provisioner.model.syntax import HOST_AND_PORT, domain_fault, matches_with_port, san_fault
 from provisioner.model.validate_config import node_ports, node_prefix
 
 Faults = Iterator[tuple[Path, str]]
@@ -91,6 +91,13 @@ def range_sizes(cluster: Cluster) -> Faults:
     if room < len(cluster.nodes):
         yield ("network", "pods", 0), f"{pods} has room for {room} nodes of a /{prefix} each, " \
             f"the inventory has {len(cluster.nodes)}"
+
+
+def domain(cluster: Cluster) -> Faults:
+    """A name for Services that DNS or a resolver would not take for one."""
+    fault = domain_fault(cluster.network.domain)
+    if fault:
+        yield ("network", "domain"), f"`{cluster.network.domain}` {fault}"
 
 
 def addresses(cluster: Cluster) -> Faults:

@@ -1,4 +1,7 @@
-"""Two nodes whose Pod network comes later, and whose resolver is a stub: `up` ends well before and after."""
+"""Two nodes whose Pod network comes later, whose resolver is a stub, and whose cluster has a name of its own in DNS.
+
+`up` ends well before and after.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from tests.lab.conftest import ROOT, Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
 HOSTS = ("cp1", "w1")
+DOMAIN = "shop.example"
+BUSYBOX = "kubewright.local/busybox:1"
 ADDRESS = {"cp1": "10.77.0.11", "w1": "10.77.0.21"}
 
 
@@ -24,7 +29,8 @@ def two() -> Iterator[Lab]:
     lab = Lab(ROOT / ".kubewright" / "ownnet-lab", "ownnet")
     lines = lab.file.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(("  cp2:", "  cp3:", "  w2:", "  coredns:"))]
-    lab.file.write_text("".join(kept).replace("plugin: flannel", "plugin: none"), encoding="utf-8")
+    text = "".join(kept).replace("plugin: flannel", f"plugin: none, domain: {DOMAIN}")
+    lab.file.write_text(text, encoding="utf-8")
     lab.run("lab", "down")
     shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
     (lab.directory / "kubeconfig").unlink(missing_ok=True)
@@ -74,6 +80,23 @@ def test_up_ends_well_without_a_network_and_proves_the_rest_once_there_is_one(tw
     assert "resolvConf: /run/systemd/resolve/resolv.conf" in two.on("w1", "cat", "/var/lib/kubelet/config.yaml")
     assert "forward . /etc/resolv.conf" in corefile(two)
     assert two.run("status").returncode == 0
+
+
+def test_services_are_found_below_the_cluster_s_own_domain(two: Lab) -> None:
+    issuer = f"https://kubernetes.default.svc.{DOMAIN}"
+    assert json.loads(two.kubectl("get", "--raw", "/.well-known/openid-configuration"))["issuer"] == issuer
+    two.kubectl("run", "client", "--restart=Never", f"--image={BUSYBOX}", "--image-pull-policy=Never",
+                "--command", "--", "sleep", "3600")
+    two.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=90s")
+    assert f"search default.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}" in two.kubectl(
+        "exec", "client", "--", "cat", "/etc/resolv.conf")
+    assert "10.96.0.1" in two.kubectl("exec", "client", "--", "nslookup", f"kubernetes.default.svc.{DOMAIN}")
+    call = "wget -T 10 -O - http://kubernetes.default:443 2>&1"
+    said = two.kubectl("exec", "client", "--", "sh", "-c", call, check=False)
+    assert "400 Bad Request" in said, said      # found by the short name, and it wants TLS
+    assert two.kubectl("exec", "client", "--", "sh", "-c",
+                       "nslookup kubernetes.default.svc.cluster.local. || echo nobody").endswith("nobody\n")
+    two.kubectl("delete", "pod", "client", "--now")
 
 
 def test_coredns_asks_nobody_where_no_host_knows_a_server(two: Lab) -> None:

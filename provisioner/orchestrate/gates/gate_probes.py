@@ -7,7 +7,6 @@ from typing import Any
 
 from provisioner.compile import networks, proxy, upkeep
 from provisioner.compile import pki as table
-from provisioner.compile.context import CLUSTER_DOMAIN
 from provisioner.model.components import BY_NAME, Answer, on_host
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.endpoint import Endpoint
@@ -101,7 +100,7 @@ def node_probes(session: Session, host: str) -> list[Probe]:
         return found
     found += _ways(session, host, session.answering(cluster.nodes))
     return [*found, {"name": DNS, "kind": "dns", "server": cluster.dns_ip, "answer": service,
-                     "query": f"kubernetes.default.svc.{CLUSTER_DOMAIN}"}]
+                     "query": cluster.kubernetes_service_name}]
 
 
 def lasting_probes(session: Session, host: str, connected: Collection[str]) -> dict[str, list[Probe]]:

@@ -16,7 +16,6 @@ from typing import Any
 
 from provisioner.compile import networks
 from provisioner.compile import pki as table
-from provisioner.compile.context import CLUSTER_DOMAIN
 from provisioner.compile.objects import PROBER_NAMESPACE
 from provisioner.decide.availability import Tally
 from provisioner.decide.batches import interrupts
@@ -63,7 +62,7 @@ def composed(cluster: Cluster, hosts: Sequence[str], bearer: str, run: str) -> d
         found[front].append(_request("service", f"https://{bracketed(cluster.kubernetes_service_ip)}/version", bearer))
     for host in nodes if networks.of(cluster).ours else ():
         found[host].append({"name": "dns", "kind": "dns", "server": cluster.dns_ip,
-                            "query": f"kubernetes.default.svc.{CLUSTER_DOMAIN}",
+                            "query": cluster.kubernetes_service_name,
                             "answer": cluster.kubernetes_service_ip})
     return {host: [_scheduled(one, n / len(series)) for n, one in enumerate(series)] for host, series in found.items()}
 

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -410,3 +411,20 @@ def test_the_corefile_has_one_option_a_line() -> None:
     objects = compiled().objects
     corefile = next(o.body for o in objects if o.identity == "ConfigMap kube-system/coredns")["data"]["Corefile"]
     assert not re.search(r"\{[ \t]*\S", corefile)
+
+
+def test_the_cluster_s_domain_is_true_everywhere() -> None:
+    other, ours = "shop.example", "cluster.local"
+    before, after = compiled(), compiled(inventory(network={"hosts": ["10.77.0.0/24"], "domain": other}))
+    assert ours not in repr(after).replace(f"{ours}/", "")        # but for the names of images, kubewright.local/...
+    places: Counter[str] = Counter()
+    for name, host in before.hosts.items():
+        for old, new in zip(host.items, after.hosts[name].items, strict=True):
+            if old != new:
+                assert repr(new).replace(other, ours) == repr(old)
+                places[old.path] += 1
+    assert places == {
+        "/etc/kubernetes/pki/apiserver.crt": 3, "/etc/systemd/system/kube-apiserver.service": 3,
+        "/var/lib/kubelet/config.yaml": 5, "/etc/kubewright/cluster.yaml": 3}
+    changed = {new.identity for old, new in zip(before.objects, after.objects, strict=True) if old != new}
+    assert changed == {"ConfigMap kube-system/coredns", "Secret kube-system/metrics-server-tls"}

@@ -202,3 +202,25 @@ def test_a_name_of_any_shape_that_a_node_may_have_passes_and_others_are_refused(
     for name in ("a..b", ".a", "a.", "A.b", "a_b", "-a.b", "a.-b", ("a" * 64) + ".b"):
         with pytest.raises(ValueError, match="pattern"):
             named(name)
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("cluster.local", ""), ("k8s", ""), ("shop.example.org", ""), ("a" * 60 + "." + "b" * 60, ""),
+    ("a" * 60 + "." + "b" * 61, "has 122 characters"), ("10.0.0.1", "ends in a number"),
+    ("example.1", "ends in a number"),
+    ("localhost", "below localhost"), ("x.localhost", "below localhost"), ("in-addr.arpa", "below arpa"),
+])
+def test_services_have_names_below_one_that_dns_and_resolvers_take(name: str, says: str) -> None:
+    faults = list(validate(cluster(network={"hosts": ["10.20.0.0/16"], "domain": name})))
+    assert [path for path, _ in faults] == ([("network", "domain")] if says else [])
+    assert all(says in message for _, message in faults)
+
+
+def test_a_name_that_no_pod_could_find_any_more_is_a_warning() -> None:
+    hosts = {"cp1.example.org": {"address": "10.20.0.11", "roles": ["control-plane", "worker"]},
+             "w1.example.com": {"address": "10.20.0.21", "roles": ["worker"]}}
+    api = {"external": "lb.example.org:6443", "extra_sans": ["10.20.0.9", "badexample.org", "Example.org"]}
+    network = {"hosts": ["10.20.0.0/24"], "domain": "example.org"}
+    said = dict(advice(cluster(hosts=hosts, api=api, network=network)))
+    assert set(said) == {("api", "external"), ("api", "extra_sans", 2), ("hosts", "cp1.example.org")}
+    assert "no Pod will find lb.example.org" in said["api", "external"]

@@ -17,9 +17,10 @@ from provisioner.operate import pki
 from provisioner.operate.kube import compare_objects, make_changes
 from provisioner.operate.tls_secrets import compare_tls_secrets, with_leaf
 from tests.fakes.api import MemoryApi, MemoryKube
+from tests.unit.compile.compile_fixture import inventory
 
 PATH = "/api/v1/namespaces/kube-system/secrets/metrics-server-tls"
-LEAF = table.METRICS_SERVER
+LEAF = table.metrics_server(inventory())
 WANTED = KubeObject("addons", {
     "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
     "metadata": {"name": "metrics-server-tls", "namespace": "kube-system",
