@@ -43,10 +43,10 @@ def items(ctx: HostContext) -> Iterator[Item]:
     if ctx.is_node or not ctx.is_used:
         yield from _kernel(ctx)
     if ctx.is_used:
-        yield Directory(path=STATE_DIR, phase="runtime", mode=0o700)
+        yield Directory(path=STATE_DIR, phase="pki", mode=0o700)
         yield from directories(
-            ["/etc/kubewright", "/etc/kubewright/inputs", "/opt/kubewright", "/opt/kubewright/bin"], "runtime")
-        yield File(path=STAMP, phase="runtime", mode=0o755, content=verbatim(STAMP))
+            ["/etc/kubewright", "/etc/kubewright/inputs", "/opt/kubewright", "/opt/kubewright/bin"], "pki")
+        yield File(path=STAMP, phase="pki", mode=0o755, content=verbatim(STAMP))
     if ctx.is_control_plane or ctx.is_etcd:
         # Last of all, once the cluster is proved: what the next change is judged against, and drift measured from.
         yield File(path=HOST_PATH, phase="verify", mode=0o600, content=ctx.site.applied)

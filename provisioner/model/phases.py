@@ -7,8 +7,8 @@ from typing import Literal, get_args
 PhaseName = Literal[
     "prepare",        # packages, users, kernel settings
     "stage",          # binaries and images under /opt/kubewright
-    "pki",            # certificates, keys, kubeconfigs
-    "runtime",        # containerd, images, the stamp program
+    "pki",            # certificates, keys, kubeconfigs; the stamp program
+    "runtime",        # containerd, images
     "etcd",
     "load-balancer",  # haproxy on every host, keepalived where the VIP may be
     "control-plane",  # kube-apiserver

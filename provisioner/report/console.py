@@ -34,9 +34,9 @@ def is_plain(stream: TextIO) -> bool:
 class Console:
     """Writes phases as they end; below them, on a terminal, what goes on now and what is still to come.
 
-    Elsewhere a phase that has been silent for `QUIET` seconds says in a line what it waits for, the same thing again
-    after `SAME`. `clock` counts seconds. From the start of a run to its end a thread keeps this alive; with `alive` off
-    `tick` must be called.
+    Elsewhere, after `QUIET` seconds of silence each phase that runs says in a line what it waits for, the same thing
+    again after `SAME`. `clock` counts seconds. From the start of a run to its end a thread keeps this alive; with
+    `alive` off `tick` must be called.
     """
 
     def __init__(self, stream: TextIO, *, verbose: bool = False, clock: Callable[[], float] = time.monotonic,
@@ -47,7 +47,7 @@ class Console:
         self._drawn = 0             # lines on the terminal that are to be drawn over
         self._turn = 0
         self._said = clock()        # when the last line was written
-        self._words = ""            # the last that was said of a phase that runs, with its name
+        self._words: list[str] = []     # the last that was said of the phases that run, with their names
         self._width = 6             # of the longest host's name
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -79,7 +79,7 @@ class Console:
             self.tick()
 
     def _waiting(self, event: Event) -> None:
-        if not self._progress.phase:                        # of no run: what builds artifacts, say
+        if not self._progress.running:                      # of no run: what builds artifacts, say
             self._line(f"  … {event.phase:<15}{event.message}")
 
     def _host_done(self, event: Event) -> None:
@@ -133,22 +133,24 @@ class Console:
     def _draw(self) -> None:
         """Show what goes on: on a terminal in place of what was shown before, elsewhere in a line now and then."""
         now = self._clock()
-        if not self._progress.phase:
+        if not self._progress.running:
             self._clear()
         elif not self._plain:
             self._clear()
             pending = "  " + " ".join(f"· {p}" for p in self._progress.pending)
-            lines = [f"  {_SPINNER[self._turn % len(_SPINNER)]} {self._progress.status(now)}", pending.rstrip()]
+            mark = _SPINNER[self._turn % len(_SPINNER)]
+            lines = [*(f"  {mark} {phase.status(now)}" for phase in self._progress.running), pending.rstrip()]
             width = _width(self._stream)
             shown = [_in_one_line(line)[:width - 1] for line in lines if line]
             self._stream.write("\n".join(shown))
             self._stream.flush()
             self._drawn = len(shown)
         elif now - self._said >= QUIET:
-            words = f"{self._progress.phase} {self._progress.goes_on}"
+            words = [f"{phase.name} {phase.goes_on}" for phase in self._progress.running]
             if words != self._words or now - self._said >= SAME:
                 self._words = words
-                self._line(f"  … {self._progress.status(now)}")
+                for phase in self._progress.running:
+                    self._line(f"  … {phase.status(now)}")
 
     def _clear(self) -> None:
         if self._drawn:

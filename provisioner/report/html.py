@@ -20,6 +20,7 @@ from provisioner.report.story import OBJECTS, Made, PhaseTold, Proof, Story, Tur
 
 T = TypeVar("T")
 _HERE = Path(__file__).parent
+_TOUCH = 0.5    # percent of a run by which bars in one row may overlap: an end and a beginning are told one by one
 _HUES = 6       # phases take turns with so many colours, so neighbours differ
 _SYMBOLS = {"add": "+", "start": "+", "change": "~", "enable": "~", "remove": "-", "stop": "-", "restart": "!",
             "reload": "!"}
@@ -83,15 +84,23 @@ def _tone(story: Story) -> str:
 
 def _rows(story: Story) -> list[Row]:
     hue = {phase.name: f"hue{number % _HUES}" for number, phase in enumerate(story.phases)}
-    rows = [_row("phases", [_phase_bar(story, p, hue) for p in story.phases])]
+    rows = _lanes("phases", [_phase_bar(story, p, hue) for p in story.phases])
     bars: dict[str, list[Bar]] = {host: [] for host in story.hosts}
     for turn in story.turns:
         bars[turn.host].append(_turn_bar(story, turn, hue))
-    return [*rows, *(_row(host, of_host) for host, of_host in bars.items())]
+    return [*rows, *(row for host, of_host in bars.items() for row in _lanes(host, of_host))]
 
 
-def _row(name: str, bars: Sequence[Bar]) -> Row:
-    return Row(name, tuple(bars), f"{name}: {'; '.join(bar.title for bar in bars) or 'nothing to do'}")
+def _lanes(name: str, bars: Sequence[Bar]) -> list[Row]:
+    """Return one row, and more where bars lie beside one another in time: there each goes where there is room."""
+    lanes: list[list[Bar]] = [[]]
+    for bar in sorted(bars, key=lambda bar: bar.x):
+        free = [lane for lane in lanes if not lane or lane[-1].x + lane[-1].width <= bar.x + _TOUCH]
+        if not free:
+            lanes.append([])
+        (free or lanes[-1:])[0].append(bar)
+    return [Row(name, tuple(lane), f"{name}: {'; '.join(bar.title for bar in lane) or 'nothing to do'}")
+            for lane in lanes]
 
 
 def _phase_bar(story: Story, phase: PhaseTold, hue: Mapping[str, str]) -> Bar:

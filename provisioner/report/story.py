@@ -170,24 +170,26 @@ class _Reader:
 
     def turns(self) -> Iterator[Turn]:
         """Yield the turns; one that no event ends goes on to the end of its phase."""
-        begun: dict[str, tuple[str, float]] = {}        # host -> phase and moment
+        begun: dict[tuple[str, str], float] = {}        # phase and host -> moment
         phase, since = "", 0.0
         for at, e in self._told:
             host = str(e.get("host", ""))
             if e["type"] == "phase-start":
                 phase, since = str(e["phase"]), at
             elif e["type"] == "host-start":
-                begun[host] = str(e["phase"]), at
+                begun[str(e["phase"]), host] = at
             elif e["type"] == "host-done" and phase:
-                of_phase, start = begun.pop(host, (str(e.get("phase", phase)), since))
+                of_phase = str(e.get("phase", phase))
+                start = begun.pop((of_phase, host), since)
                 yield Turn(host, of_phase, start, at, str(e["status"]), message=str(e.get("message", "")))
             elif e["type"] == "phase-done":
-                yield from (Turn(h, p, start, at, OPEN) for h, (p, start) in begun.items())
-                begun.clear()
+                left = {key: start for key, start in begun.items() if key[0] == e["phase"]}
+                yield from (Turn(h, p, start, at, OPEN) for (p, h), start in left.items())
+                begun = {key: start for key, start in begun.items() if key not in left}
             elif e["type"] == "gate" and host:
                 yield Turn(host, str(e["phase"]), at - float(e.get("seconds", 0.0)), at, str(e["status"]), gate=True,
                            message=str(e.get("message", "")))
-        yield from (Turn(h, p, start, self._last, OPEN) for h, (p, start) in begun.items())
+        yield from (Turn(h, p, start, self._last, OPEN) for (p, h), start in begun.items())
 
     def proofs(self) -> Iterator[Proof]:
         for at, e in self._of("gate"):

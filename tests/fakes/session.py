@@ -142,9 +142,9 @@ class World:
         self.api.lead()
         for name, host in self.hosts.hosts.items():
             path = f"/api/v1/nodes/{name}"
-            if host.registers and path not in self.api.objects:
+            registers, host.registers = host.registers, False       # first: another thread may start it meanwhile
+            if registers and path not in self.api.objects:
                 self.api.put(path, registered(name, str(host.extras["file", REGISTRATION]["text"])))
-            host.registers = False
         return MemoryKube(self.api)
 
     def forget(self) -> None:

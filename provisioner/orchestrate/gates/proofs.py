@@ -116,6 +116,7 @@ def _polled(
         seconds = time.monotonic() - began
         if answer["ok"] or answer["hopeless"] or seconds + INTERVAL >= deadline:
             return {**answer, "seconds": seconds}
+        session.stay()
         session.tell("waiting", phase=what, host=one.name, message=_unmet(answer))
 
 
@@ -228,6 +229,7 @@ def wait_until(
             if not reason:
                 return
             raise late
+        session.stay()
         if time.monotonic() - told > TELL:
             session.tell("waiting", phase=what, message=reason)
             told = time.monotonic()

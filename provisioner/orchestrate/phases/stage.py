@@ -38,6 +38,7 @@ def stage(session: Session) -> str:
         told(Event("host-done", time.time(), host=one.name, status="ok"))
 
     outcomes = session.hosts.map(send, missing)
+    session.stay()
     for host, outcome in outcomes.items():
         if not isinstance(outcome, KubewrightError):
             telling.of_changes(session, host, changes[host])
@@ -56,6 +57,10 @@ def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:
     return files
 
 
+class _GivenUp(OSError):
+    """Nobody waits for these bytes any more."""
+
+
 class _Sent:
     """Adds up bytes that several threads send, and tells every few seconds how many of all they are."""
 
@@ -66,6 +71,8 @@ class _Sent:
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
+        if self._session.abandoned.is_set():
+            raise _GivenUp      # what has come whole stays; the rest is sent by the next run
         with self._lock:
             self.bytes += count
             due = time.monotonic() - self._told > TELL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +13,7 @@ from provisioner.errors import GateFailed, Interrupted, KubewrightError, of_full
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.gates.gate_probes import Probe
 from provisioner.orchestrate.run import interrupt
+from provisioner.orchestrate.run.walk import Walk
 from provisioner.orchestrate.session import degraded, runs, telling
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
@@ -21,7 +23,7 @@ _ALONE = nullcontext()
 
 
 def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManager[object] = _ALONE) -> None:
-    """Run the phases in order; the first failure ends the run, told as an event and raised unchanged.
+    """Run the phases as walk.py orders them; the first failure ends the run, told as an event and raised unchanged.
 
     `beside` is entered before the first phase and left after the last: what watches the run. What was done stays done:
     a re-run observes, finds it in place, and goes on from there. The first Ctrl-C (or SIGTERM) stops the run at its
@@ -29,26 +31,24 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     """
     began = time.monotonic()
     session.tell("run-start", message=session.run_id, data=telling.what_begins(session, [p.name for p in phases]))
-    number = started = 0
-    walked, lull = False, _Lull()
+    lull, walked = _Lull(), False
+    walk = Walk(session, phases, lambda phase, later: _run_phase(session, walk, lull, phase, later))
     try:
         with interrupt.patient(session), beside:
             runs.begin(session, [p.name for p in phases])
-            for number, phase in enumerate(phases):
-                if number:
-                    session.safe_point()
-                started = number + 1
-                _run_phase(session, lull, phase, phases[number + 1:])
+            walk.go()
         walked = True
         degraded.raise_failed(session)
     except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
-        later = [p.name for p in phases[started:]]
+        if isinstance(stop, KeyboardInterrupt):
+            _leave(session, walk.running, began)
+        later = [p.name for p in walk.waiting]
         told = _interrupted(session, stop, later) if isinstance(stop, (KeyboardInterrupt, Interrupted)) else _told(stop)
         if isinstance(told, KubewrightError) and not isinstance(told, Interrupted) and session.noting and not walked:
             _name_the_way_on(session, told)
         if not isinstance(stop, KeyboardInterrupt):     # who asked twice waits for no host
             runs.end(session, _status(told), time.monotonic() - began, _message(told), later)
-        session.tell("run-end", status=_status(told), phase=phases[number].name, message=_message(told),
+        session.tell("run-end", status=_status(told), phase=walk.last, message=_message(told),
                      seconds=time.monotonic() - began, data={"not_started": later} | telling.what_helps(told))
         if told is not stop:
             raise told from None
@@ -68,7 +68,7 @@ class _Lull:
     proved: dict[str, list[Probe]] = field(default_factory=dict)
 
     def prove(self, session: Session, phase: Phase, done: str, later: Sequence[Phase]) -> None:
-        """Hold the gate of `phase`, whose act said what was `done`; `later` are the phases to come."""
+        """Hold the gate of `phase`, whose act said what was `done`; `later` are the phases to come one by one."""
         if done:
             self.left = 0
         elif not self.left:
@@ -83,13 +83,14 @@ class _Lull:
             session.proved = {}       # what is done next is proved anew
 
 
-def _run_phase(session: Session, lull: _Lull, phase: Phase, later: Sequence[Phase]) -> None:
+def _run_phase(session: Session, walk: Walk, lull: _Lull, phase: Phase, later: Sequence[Phase]) -> None:
     began = time.monotonic()
     session.turn(f"phase {phase.name}")
     hosts = len(session.changes(phase.name)) if session.plan else 0
     session.tell("phase-start", phase=phase.name, message=phase.doc, data={"hosts": hosts} if hosts else None)
     try:
         done = phase.act(session)
+        walk.wait_for(phase.gate_after)
         lull.prove(session, phase, done, later)
     except (KeyboardInterrupt, Exception) as stop:
         session.tell("phase-done", phase=phase.name, status=_status(stop), message=_message(stop),
@@ -97,6 +98,18 @@ def _run_phase(session: Session, lull: _Lull, phase: Phase, later: Sequence[Phas
         raise
     session.tell("phase-done", phase=phase.name, status="ok" if done else "nothing-to-do", message=done,
                  seconds=time.monotonic() - began)
+
+
+def _leave(session: Session, running: Sequence[str], began: float) -> None:
+    """Wait for no phase that still runs in a thread of its own: what it says from now on is not heard."""
+    me, emit = threading.get_ident(), session.emit
+    for name in running:
+        session.tell("phase-done", phase=name, status="interrupted", message="stopped at once",
+                     seconds=time.monotonic() - began)
+    if running:
+        session.abandoned.set()
+        session.emit = lambda event: emit(event) if threading.get_ident() == me else None
+        session.hosts.close()
 
 
 def _status(stop: BaseException) -> str:
@@ -122,7 +135,7 @@ def _interrupted(session: Session, stop: BaseException, later: Sequence[str]) ->
     message = f"Stopped at once in {session.doing}." if at_once else "Stopped."
     message += f" {', '.join(session.ahead)} not started." if session.ahead else ""
     details = [f"{host}: step {step} may still run there; the next run waits for it"
-               for host, step in session.in_flight.items()] if at_once else []
+               for host, step in sorted(session.in_flight)] if at_once else []
     details += [f"not started: {', '.join(later)}"] if later else []
     return Interrupted(message, hint=session.go_on,
                        details=[*details, "what was done stays done"])

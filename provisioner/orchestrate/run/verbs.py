@@ -1,4 +1,7 @@
-"""The verbs that change something, a row each, and the phases of `up`, one a line: nothing else knows their order."""
+"""The verbs that change something, a row each, and the phases of `up`, one a line: nothing else knows their order.
+
+`after` and `gate_after` hold for a first start alone, where phases run beside one another (walk.py).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 
 
-def _holds(name: str) -> Phase:
+def _holds(name: str, *after: str) -> Phase:
     """Return a phase that applies the changes called `name` and proves them by the host's own probes."""
-    return Phase(name, _DOCS[name], converge.phase(name), lambda session: proofs.phase_holds(session, name))
+    return Phase(name, _DOCS[name], converge.phase(name), lambda session: proofs.phase_holds(session, name), after)
 
 
 def _network_holds(session: Session) -> None:
@@ -24,25 +27,28 @@ def _network_holds(session: Session) -> None:
 
 _DOCS = {
     "runtime": "containerd and the images of ours",
+    "controllers": "kube-controller-manager and kube-scheduler",
     "node": "kubelet and kube-proxy",
 }
 
 UP: tuple[Phase, ...] = (
-    Phase("prepare", "packages, users and kernel settings, by Ansible's own modules", converge.prepare),
-    Phase("stage", "binaries and images, streamed to the hosts that lack them", stage.stage),
-    Phase("pki", "certificates, keys and kubeconfigs", converge.phase("pki")),
-    _holds("runtime"),
-    Phase("etcd", "the members, gated on one agreed leader", etcd.change_members, etcd.gate),
+    Phase("prepare", "packages, users and kernel settings, by Ansible's own modules", converge.prepare, after=()),
+    Phase("stage", "binaries and images, streamed to the hosts that lack them", stage.stage, after=()),
+    Phase("pki", "certificates, keys and kubeconfigs", converge.phase("pki"), after=("prepare",)),
+    _holds("runtime", "stage", "pki"),
+    Phase("etcd", "the members, gated on one agreed leader", etcd.change_members, etcd.gate, after=("stage", "pki")),
     Phase("load-balancer", "HAProxy on every host, keepalived where the VIP may be", load_balancer.change_balancers,
-          lambda session: proofs.phase_holds(session, "load-balancer")),
+          lambda session: proofs.phase_holds(session, "load-balancer"), after=("pki",)),
     Phase("control-plane", "kube-apiserver, gated on /readyz direct, through HAProxy and at the VIP",
-          control_plane.change_servers, control_plane.gate),
-    Phase("controllers", "kube-controller-manager and kube-scheduler", converge.phase("controllers"),
-          lambda session: proofs.phase_holds(session, "controllers")),
-    Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted),
-    _holds("node"),
-    Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds),
-    Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available),
+          control_plane.change_servers, control_plane.gate, after=("etcd", "load-balancer")),
+    _holds("controllers", "control-plane"),
+    Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted,
+          after=("control-plane",)),
+    _holds("node", "runtime", "access"),
+    Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds,
+          after=("node", "controllers")),
+    Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
+          after=("access",), gate_after=("network",)),
     Phase("verify", "labels and taints of nodes; every unit, the VIP, DNS and every node once more",
           verify.mark_nodes, verify.prove_and_record),
 )

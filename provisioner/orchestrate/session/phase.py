@@ -34,9 +34,16 @@ def named(phase: str, hosts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Phase:
-    """One step of a verb: `act` makes the changes, `gate` proves them and is run again on every run."""
+    """One step of a verb: `act` makes the changes, `gate` proves them and is run again on every run.
+
+    `after` are the phases whose proof this one needs, none where it needs nothing; without a word, all before it. On a
+    first start phases that do not need one another run beside one another. `gate_after` are those without which its
+    own proof cannot come: the time that the proof may take is counted from theirs.
+    """
 
     name: str
     doc: str
     act: Act = nothing
     gate: Callable[[Session], None] = no_gate
+    after: tuple[str, ...] | None = None
+    gate_after: tuple[str, ...] = ()

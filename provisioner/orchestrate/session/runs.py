@@ -110,8 +110,9 @@ def _steps(told: Lines) -> Iterable[StepSeen]:
     for number, e in enumerate(told):
         phase = e.get("phase", phase) if e["type"] == "phase-start" else phase
         if e["type"] == "host-done":
-            rows = next((later["data"].get("changes", ()) for later in told[number:]
-                         if later["type"] == "changed" and later.get("host") == e["host"]), ())
+            later = [one for one in told[number:] if one["type"] == "changed" and one.get("host") == e["host"]]
+            of_phase = [one for one in later if one.get("phase") == e.get("phase", phase)]      # others run beside it
+            rows = next((one["data"].get("changes", ()) for one in (*of_phase, *later)), ())
             name = (e.get("data") or {}).get("step") or f"{e.get('phase') or phase}.0"
             yield StepSeen(e["host"], str(name), str(e["status"]), finished=float(e["t"]),
                            changes=tuple(rows), message=str(e.get("message", "")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import pki as table
 from provisioner.decide.batches import Limit
-from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.errors import GateFailed, Interrupted, KubewrightError, Unreachable
 from provisioner.files import write_whole
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
@@ -49,6 +50,10 @@ class NobodyThere(GateFailed):
     exit_code = Unreachable.exit_code
 
 
+class Abandoned(Interrupted):
+    """A phase beside this one has ended the run."""
+
+
 Files = tuple[Path, Path, Path]
 """CA certificate, certificate and key, as paths."""
 
@@ -59,19 +64,20 @@ class Session:
 
     `observed` and `plan` are set by the survey. What stands in `safe_points` is called between phases and between
     batches; it raises a KubewrightError to stop the run there. Credentials lie 0600 in the run directory and are
-    removed at the end. `applied` are the changes (host, kind, path) that hosts have made in this run, some in the
-    turn of an earlier phase. `doing` and `ahead` say what is worked on until the next safe point, and which hosts
-    wait for it; `in_flight` has the id of each host's step that has not answered yet; `go_on` is the command for a
-    person to go on with after a stop. While the run holds the cluster's lock, `epoch` is its number in every order
-    to a host, and `still_ours` raises LockHeld when it does not hold it any more: to be called right before an act
-    that no host can refuse (on the API, etcd, HAProxy). `written` are the hosts that this run handed changes to,
-    `rolled_back` those that run what they kept and not what is desired. `not_kept` says why the run's events are
-    not recorded here any more, where they are not. `allowed` are the words after `--allow`; `foreign` says of hosts
-    which other cluster they belong to, and what to do about it. Hosts in `unreachable` are not worked on; those
-    that this run gave up itself are in `failed`. `narrowed` says that not all of what differs is in the plan;
-    `made` counts the changes that were made, and `noting` says that control planes are told of this run
-    (journal.py). `proved` are the gates' probes that were seen to hold on each host since anything was done.
-    `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the inventory leaves to others.
+    removed at the end. `applied` are the changes (host, kind, path) that hosts have made in this run, some in the turn
+    of an earlier phase. `doing` and `ahead` say what is worked on until the next safe point, and which hosts wait for
+    it, together for all phases that run beside one another; `in_flight` are (host, id) of the steps that have not
+    answered yet; `go_on` is the command for a person to go on with after a stop. While the run holds the cluster's
+    lock, `epoch` is its number in every order to a host, and `still_ours` raises LockHeld when it does not hold it any
+    more: to be called right before an act that no host can refuse (on the API, etcd, HAProxy). `written` are the hosts
+    that this run handed changes to, `rolled_back` those that run what they kept and not what is desired. `not_kept`
+    says why the run's events are not recorded here any more, where they are not. `allowed` are the words after
+    `--allow`; `foreign` says of hosts which other cluster they belong to, and what to do about it. Hosts in
+    `unreachable` are not worked on; those that this run gave up itself are in `failed`. `narrowed` says that not all of
+    what differs is in the plan; `made` counts the changes that were made, and `noting` says that control planes are
+    told of this run (journal.py). `proved` are the gates' probes that were seen to hold on each host since anything was
+    done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the inventory leaves to
+    others.
     """
 
     inventory: Inventory
@@ -91,9 +97,7 @@ class Session:
     safe_points: list[Callable[[], None]] = field(default_factory=list)
     origin: Origin = field(default_factory=Origin)
     options: dict[str, object] = field(default_factory=dict)
-    doing: str = ""
-    ahead: tuple[str, ...] = ()
-    in_flight: dict[str, str] = field(default_factory=dict)
+    in_flight: set[tuple[str, str]] = field(default_factory=set)
     go_on: str = ""
     epoch: int | None = None
     still_ours: Callable[[], None] = lambda: None
@@ -106,6 +110,9 @@ class Session:
     waits_for_cni: tuple[str, ...] = ()
     made: int = 0
     noting: bool = False
+    abandoned: threading.Event = field(default_factory=threading.Event)
+    lock: threading.RLock = field(default_factory=threading.RLock)  # of what phases beside one another add to
+    _turns: dict[int, tuple[str, tuple[str, ...]]] = field(default_factory=dict)    # by thread
     _stack: ExitStack = field(default_factory=ExitStack)
     _kube: Kube | None = None
     _tunnels: dict[str, Way] = field(default_factory=dict)
@@ -171,12 +178,29 @@ class Session:
 
     def safe_point(self) -> None:
         """Give the word to all who watch the run, when nothing is half done: any of them may end the run by raising."""
+        self.stay()
         for watcher in self.safe_points:
             watcher()
 
+    def stay(self) -> None:
+        """Raise Abandoned where a phase beside this one has ended the run: asked by whoever only waits."""
+        if self.abandoned.is_set():
+            raise Abandoned("Stopped.")
+
     def turn(self, doing: str, ahead: Sequence[str] = ()) -> None:
-        """Note what is worked on until the next safe point, and which hosts come after it."""
-        self.doing, self.ahead = doing, tuple(ahead)
+        """Note what this thread works on until the next safe point, nothing where it has ended, and who comes after."""
+        with self.lock:
+            self._turns[threading.get_ident()] = doing, tuple(ahead)
+
+    @property
+    def doing(self) -> str:
+        with self.lock:
+            return ", ".join(dict.fromkeys(doing for doing, _ in self._turns.values() if doing))
+
+    @property
+    def ahead(self) -> tuple[str, ...]:
+        with self.lock:
+            return tuple(dict.fromkeys(host for _, ahead in self._turns.values() for host in ahead))
 
     def reachable(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return those of `names` that were observed."""
@@ -191,9 +215,10 @@ class Session:
 
         The credentials are read from that host, so whoever may become root there needs nothing else.
         """
-        if self._kube is None:
-            self._kube = self._open_kube(self.admin_files(), self.answering(self.cluster.control_planes))
-        return self._kube
+        with self.lock:
+            if self._kube is None:
+                self._kube = self._open_kube(self.admin_files(), self.answering(self.cluster.control_planes))
+            return self._kube
 
     def fresh_kube(self) -> Kube:
         """Return a client like `kube`'s on a way of its own: for another thread, or when that way may be broken."""
@@ -211,6 +236,10 @@ class Session:
 
     def forget_credentials(self) -> None:
         """Let the next use fetch them from the hosts anew: this run replaces those that no longer let us in."""
+        with self.lock:
+            self._forget()
+
+    def _forget(self) -> None:
         self._kube = None
         for file in (*self._credential_files("admin"), *self._credential_files("etcd")):
             file.unlink(missing_ok=True)
@@ -247,10 +276,11 @@ class Session:
 
     def _fetch_credentials(self, name: str, ca: str, cert: str, key: str, hosts: Sequence[str]) -> Files:
         files = self._credential_files(name)
-        if all(f.is_file() for f in files):
-            return files
-        data = self._on_first(hosts, lambda host: self.hosts.on(host).read((ca, cert, key)))
-        return self._write_credentials(name, *data)
+        with self.lock:
+            if not all(f.is_file() for f in files):
+                data = self._on_first(hosts, lambda host: self.hosts.on(host).read((ca, cert, key)))
+                self._write_credentials(name, *data)
+        return files
 
     def _write_credentials(self, name: str, ca: bytes, cert: bytes, key: bytes) -> Files:
         files = self._credential_files(name)

@@ -101,5 +101,6 @@ def _diff(change: Change | ObjectChange) -> dict[str, str]:
 
 
 def _tell(session: Session, host: str, phase: str, **data: Any) -> None:
-    session.made += sum(row["result"] == DONE for rows in data.values() for row in rows)
+    with session.lock:
+        session.made += sum(row["result"] == DONE for rows in data.values() for row in rows)
     session.tell("changed", host=host, phase=phase, data=data)

@@ -33,7 +33,7 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
     try:
         bundle.write_bundles(directory, changes, session.secrets.resolve, mint(session), lambda host: step_id,
                              origin=session.origin, epoch=session.epoch)
-        session.in_flight |= dict.fromkeys(changes, step_id)
+        session.in_flight |= {(host, step_id) for host in changes}
         results = carried(session, list(changes), lambda hosts: runner.apply(
             session.inventory, directory, hosts, run_dir=session.run_dir,
             emit=_answers(session, step, {h: changes[h] for h in hosts})))
@@ -63,7 +63,7 @@ def _answers(session: Session, step: str, changes: Changes) -> Emit:
 
     def take(event: Event) -> None:
         if event.type == "host-done":
-            session.in_flight.pop(event.host, None)
+            session.in_flight.discard((event.host, f"{session.run_id}.{step}"))
         tell(event)
 
     return take

@@ -143,7 +143,7 @@ def test_what_a_terminal_shows_changes_at_least_every_ten_seconds(events: Path) 
         words = [line.lstrip(" ⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏") for line in terminal.screen]
         if words != shown:
             shown, since = words, now[0]
-        assert now[0] - since < QUIET or not console._progress.phase
+        assert now[0] - since < QUIET or not console._progress.running
 
 
 def test_what_all_hosts_of_a_turn_wait_for_is_told_with_their_names() -> None:
@@ -303,3 +303,39 @@ def test_what_a_host_says_takes_one_line_and_moves_nothing_on_the_terminal() -> 
     replay(terminal, events)
     assert [" ".join(line.split()) for line in terminal.screen] == [
         "Run 20260101-000000-ab12", "cp1 failed apt: no [31mroom"]
+
+
+BESIDE = (
+    Event("run-start", 0.0, message="r", data={"phases": ["prepare", "stage", "pki"]}),
+    Event("phase-start", 0.0, phase="prepare", message="packages"),
+    Event("phase-start", 0.0, phase="stage", message="binaries"),
+    Event("host-start", 0.0, phase="prepare", host="cp1", data={"changes": 1}),
+    Event("host-start", 0.0, phase="stage", host="cp1", data={"changes": 2}),
+    Event("waiting", 1.0, phase="stage", message="5 of 90 MB sent"),
+    Event("phase-done", 25.0, phase="prepare", status="ok", seconds=25.0),
+    Event("phase-done", 30.0, phase="stage", status="ok", seconds=30.0),
+    Event("phase-start", 30.0, phase="pki", message="certificates"),
+)
+
+
+def test_phases_that_run_beside_one_another_have_a_line_each_and_those_that_have_not_begun_follow() -> None:
+    terminal = Terminal()
+    now = [0.0]
+    console = Console(terminal, clock=lambda: now[0], alive=False)
+    for event in BESIDE[:6]:
+        console(event)
+    now[0] = 5.0
+    console.tick()
+    assert [line.lstrip(" ⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏") for line in terminal.screen[-3:]] == [
+        "prepare            5s   0/1 hosts  cp1: being changed",
+        "stage              5s   0/1 hosts  cp1: 5 of 90 MB sent",
+        "· pki"]
+
+
+def test_off_a_terminal_a_long_silence_says_of_every_phase_that_runs_what_it_waits_for() -> None:
+    stream = io.StringIO()
+    replay(stream, BESIDE)
+    assert stream.getvalue().splitlines()[1:5] == [
+        "  … prepare           10s   0/1 hosts  cp1: being changed",
+        "  … stage             10s   0/1 hosts  cp1: 5 of 90 MB sent",
+        "  ✓ prepare          25.0s", "  ✓ stage            30.0s"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from provisioner.report import html
 from provisioner.report.story import OBJECTS, Story, story_of
-from tests.unit.report.stories import RECORDED, small, told
+from tests.unit.report.stories import RECORDED, event, small, told
 
 
 def story() -> Story:
@@ -67,3 +68,18 @@ def test_every_beginning_of_a_recorded_run_is_a_story(file) -> None:  # type: ig
 
 def test_a_host_is_in_the_story_also_when_only_its_changes_are_told() -> None:
     assert story_of("r", [e for e in small() if e["type"] == "changed"]).hosts == ("w1",)
+
+
+def test_a_host_s_turns_in_phases_beside_one_another_keep_their_own_times() -> None:
+    beside = [event("run-start", 0.0), event("phase-start", 0.0, phase="prepare"),
+              event("host-start", 1.0, phase="prepare", host="cp1"), event("phase-start", 1.0, phase="stage"),
+              event("host-start", 2.0, phase="stage", host="cp1"),
+              event("host-done", 5.0, phase="stage", host="cp1", status="ok"),
+              event("phase-done", 5.0, phase="stage", status="ok"),
+              event("host-done", 9.0, phase="prepare", host="cp1", status="ok"),
+              event("phase-done", 9.0, phase="prepare", status="ok"), event("run-end", 9.0, status="ok")]
+    seen = story_of("r", beside)
+    assert [(t.phase, t.began, t.ended, t.status) for t in seen.turns] == [
+        ("stage", 2.0, 5.0, "ok"), ("prepare", 1.0, 9.0, "ok")]
+    rows = html._rows(seen)
+    assert [(row.name, len(row.bars)) for row in rows] == [("phases", 1), ("phases", 1), ("cp1", 1), ("cp1", 1)]

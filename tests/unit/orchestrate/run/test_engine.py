@@ -134,7 +134,7 @@ def test_the_first_ctrl_c_lets_the_phase_end_and_stops_before_the_next(world: Wo
 def test_the_second_ctrl_c_stops_at_once_and_names_the_steps_that_go_on(world: World) -> None:
     def twice(session: Session) -> None:
         session.turn("cp2", ["cp3"])
-        session.in_flight["cp2"] = "run1.control-plane.1"
+        session.in_flight.add(("cp2", "run1.control-plane.1"))
         ctrl_c(session)
         ctrl_c(session)
         raise AssertionError("goes on after the second")

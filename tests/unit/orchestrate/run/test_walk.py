@@ -1,0 +1,194 @@
+"""Phases beside one another: what begins when, and what a failure or a wish to stop in one does to the others."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from provisioner.errors import GateFailed, Interrupted
+from provisioner.orchestrate.gates import proofs
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.run import engine
+from provisioner.orchestrate.run.verbs import UP
+from provisioner.orchestrate.session.phase import Phase, nothing
+from provisioner.orchestrate.session.session import Session
+from tests.fakes.session import FakeSession, World
+
+PATIENCE = 20.0     # seconds for another thread; no test waits that long unless it fails
+
+
+@pytest.fixture
+def first(world: World) -> FakeSession:
+    """Return a session that is about to start a cluster for the first time."""
+    session = world.session()
+    assert survey(session).bootstrap
+    return session
+
+
+def phase(name: str, *after: str, act: Callable[[Session], object] = nothing,
+          gate: Callable[[Session], None] = lambda session: None, gate_after: tuple[str, ...] = ()) -> Phase:
+    def acts(session: Session) -> str:
+        act(session)
+        return "1 host"
+
+    return Phase(name, f"does {name}", acts, gate, after=after, gate_after=gate_after)
+
+
+def ctrl_c() -> None:
+    """Ask as a terminal does: the main thread hears it, which waits for the phases."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+def asked(world: World) -> bool:
+    """Wait until it is told that somebody asked to stop."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and not any(e.type == "stopping" for e in world.events):
+        time.sleep(0.01)
+    return any(e.type == "stopping" for e in world.events)
+
+
+def told(world: World, kind: str) -> list[tuple[str, str]]:
+    return [(e.phase, e.status) for e in world.events if e.type == kind]
+
+
+def test_phases_that_do_not_need_one_another_run_at_the_same_time(world: World, first: FakeSession) -> None:
+    both = threading.Barrier(2)
+    engine.run(first, [phase(name, act=lambda s: both.wait(PATIENCE)) for name in ("one", "two")])
+    assert sorted(told(world, "phase-done")) == [("one", "ok"), ("two", "ok")]
+
+
+def test_a_phase_begins_once_those_that_it_needs_are_proved_and_waits_for_no_others(
+        world: World, first: FakeSession) -> None:
+    begun = threading.Event()
+    engine.run(first, [
+        phase("slow", act=lambda s: begun.wait(PATIENCE) or pytest.fail("waited for what it does not need")),
+        phase("quick"), phase("next", "quick", act=lambda s: begun.set()), phase("last", "slow", "next")])
+    order = [(e.type, e.phase) for e in world.events]
+    assert order.index(("phase-done", "quick")) < order.index(("phase-start", "next"))
+    assert order.index(("phase-done", "next")) < order.index(("phase-done", "slow"))
+    assert order[-3:] == [("phase-start", "last"), ("phase-done", "last"), ("run-end", "")]
+
+
+def test_a_phase_that_says_nothing_of_what_it_needs_waits_for_all_before_it(world: World, first: FakeSession) -> None:
+    engine.run(first, [phase("one"), phase("two"), Phase("three", "does three")])
+    assert [e.phase for e in world.events if e.type in ("phase-start", "phase-done")][-2:] == ["three", "three"]
+
+
+def test_a_gate_is_asked_once_the_phases_are_proved_without_which_it_cannot_hold(first: FakeSession) -> None:
+    acted, done = threading.Event(), []
+    engine.run(first, [
+        phase("early", act=lambda s: acted.set(), gate=lambda s: done.append("early"), gate_after=("late", "absent")),
+        phase("late", act=lambda s: acted.wait(PATIENCE), gate=lambda s: done.append("late"))])
+    assert done == ["late", "early"]
+
+
+def test_a_gate_that_waits_for_a_phase_which_fails_is_never_asked(world: World, first: FakeSession) -> None:
+    def fails(session: Session) -> None:
+        raise GateFailed("late: broke")
+
+    with pytest.raises(GateFailed, match="late: broke"):
+        engine.run(first, [phase("early", gate=lambda s: pytest.fail("asked"), gate_after=("late",)),
+                           phase("late", "before", act=fails), phase("before")])
+    assert dict(told(world, "phase-done"))["early"] == "interrupted"
+
+
+def test_what_is_needed_and_not_asked_for_is_not_waited_for(world: World, first: FakeSession) -> None:
+    engine.run(first, [phase("two", "one")])
+    assert told(world, "phase-done") == [("two", "ok")]
+
+
+def test_on_a_live_cluster_the_order_of_the_list_holds(built: World) -> None:
+    session = built.session()
+    survey(session)
+    engine.run(session, [phase("one"), phase("two"), phase("three")])
+    assert [(e.type, e.phase) for e in built.events if e.type.startswith("phase")] == [
+        (what, name) for name in ("one", "two", "three") for what in ("phase-start", "phase-done")]
+
+
+def test_the_first_failure_ends_the_run_once_the_others_have_come_to_a_safe_point(
+        world: World, first: FakeSession) -> None:
+    begun = threading.Event()
+
+    def fails(session: Session) -> None:
+        begun.wait(PATIENCE)
+        raise GateFailed("one: broke")
+
+    def goes_on(session: Session) -> None:
+        begun.set()
+        session.abandoned.wait(PATIENCE)
+        done.append("a batch was ended")
+        session.safe_point()
+        done.append("another was begun")
+
+    done: list[str] = []
+    with pytest.raises(GateFailed, match="one: broke"):
+        engine.run(first, [phase("one", act=fails), phase("two", act=goes_on), phase("three", "two")])
+    assert done == ["a batch was ended"]
+    assert told(world, "phase-done") == [("one", "failed"), ("two", "interrupted")]
+    assert (world.events[-1].phase, world.events[-1].status) == ("one", "failed")
+    assert (world.events[-1].data or {})["not_started"] == ["three"]
+
+
+def test_a_gate_that_only_waits_does_not_hold_up_a_failure(world: World, first: FakeSession) -> None:
+    def fails(session: Session) -> None:
+        waiting.wait(PATIENCE)
+        raise GateFailed("two: broke")
+
+    def not_so() -> str:
+        waiting.set()
+        return "not yet"
+
+    waiting = threading.Event()
+    with pytest.raises(GateFailed, match="two: broke"):
+        engine.run(first, [phase("one", gate=lambda s: proofs.wait_until(s, "one", not_so)), phase("two", act=fails)])
+    assert told(world, "phase-done") == [("two", "failed"), ("one", "interrupted")]
+
+
+def test_the_first_ctrl_c_lets_every_phase_end_that_has_begun(world: World, first: FakeSession) -> None:
+    def asks(session: Session) -> None:
+        ctrl_c()
+        assert asked(world), "nobody heard it"
+        done.append("came to its end")
+
+    done: list[str] = []
+    with pytest.raises(Interrupted, match=r"^Stopped\.$") as stopped:
+        engine.run(first, [phase("one", act=asks), phase("two", "one")])
+    assert done == ["came to its end"]
+    assert stopped.value.details[0] == "not started: two"
+    assert told(world, "phase-done") == [("one", "ok")]
+
+
+def test_the_second_ctrl_c_waits_for_no_phase_and_nothing_is_heard_of_them_any_more(
+        world: World, first: FakeSession) -> None:
+    def asks(session: Session) -> None:
+        session.turn("cp2", ["cp3"])
+        ctrl_c()
+        asked(world)
+        ctrl_c()
+        over.wait(PATIENCE)
+
+    over = threading.Event()
+    with pytest.raises(Interrupted) as stopped:
+        engine.run(first, [phase("one", act=asks), phase("two", act=lambda s: over.wait(PATIENCE))])
+    heard = len(world.events)
+    threads = [t for t in threading.enumerate() if t.name.startswith("phase")]
+    over.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert stopped.value.message in ("Stopped at once in cp2, phase two. cp3 not started.",
+                                     "Stopped at once in phase two, cp2. cp3 not started.",
+                                     "Stopped at once in cp2. cp3 not started.")
+    assert dict(told(world, "phase-done")).get("one") == "interrupted"
+    assert world.events[-1].type == "run-end"
+    assert len(world.events) == heard
+
+
+def test_every_phase_of_up_needs_only_phases_that_come_before_it() -> None:
+    names = [p.name for p in UP]
+    for number, one in enumerate(UP):
+        assert {*(one.after or ()), *one.gate_after} <= set(names[:number]), one.name
+    assert UP[-1].after is None, "the last proves the cluster as a whole"
