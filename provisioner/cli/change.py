@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from provisioner.model.plan import Plan
     from provisioner.orchestrate.run.options import Intent
     from provisioner.orchestrate.run.verb import Consent
+    from provisioner.orchestrate.session.live_run import LiveRun
     from provisioner.orchestrate.session.session import Session
 
 NOT_KEPT = "What came after that is not recorded here; the hosts know what each step did there."
@@ -55,9 +56,9 @@ def readers(context: Context, session: Session, events: bool) -> Emit:
 
     stream = sys.stdout if events else sys.stderr
     reader = json_lines(stream) if events else Console(stream, verbose=context.verbose)
-    unread, unkept = _Unread(stream), _Unkept(session)
-    session.safe_points += [unread.check, unkept.check]
-    return to_all([while_read(to_file(session.run_dir / "events.jsonl"), unkept.found),
+    unread, unkept = _Unread(stream), _Unkept(session.run)
+    session.run.safe_points += [unread.check, unkept.check]
+    return to_all([while_read(to_file(session.run.directory / "events.jsonl"), unkept.found),
                    while_read(reader, unread.found)])
 
 
@@ -82,21 +83,21 @@ class _Unread:
 class _Unkept:
     """Whether the run's own record can be written no more: told where nothing is half done, never in between."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, run: LiveRun) -> None:
+        self._run = run
         self._told = False
 
     def found(self, fault: OSError) -> None:
         """Note that what comes from now on is not recorded here."""
-        self._session.not_kept = f"{self._session.run_dir / 'events.jsonl'}: {fault.strerror}"
+        self._run.not_kept = f"{self._run.directory / 'events.jsonl'}: {fault.strerror}"
 
     def check(self) -> None:
         """Raise GateFailed when it is so, once: called where nothing is half done."""
-        if self._session.not_kept and not self._told:
+        if self._run.not_kept and not self._told:
             self._told = True
-            raise GateFailed(f"this machine: keeping the run's events: {self._session.not_kept}", code="events-lost",
+            raise GateFailed(f"this machine: keeping the run's events: {self._run.not_kept}", code="events-lost",
                              details=["stopped where nothing is half done; what was done stays done", NOT_KEPT],
-                             hint=f"df -h {self._session.run_dir}")
+                             hint=f"df -h {self._run.directory}")
 
 
 def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:
@@ -111,15 +112,15 @@ def _show(context: Context, plan: Plan, seconds: float, *, whole: bool) -> None:
 def _end(context: Context, session: Session, seconds: float) -> str:
     from provisioner.report.impact import count
 
-    cluster = context.inventory.cluster
-    ready = [h for h in session.answering(cluster.nodes) if h not in session.waits_for_cni]
+    cluster, without_cni = context.inventory.cluster, session.target.waits_for_cni
+    ready = [h for h in session.answering(cluster.nodes) if h not in without_cni]
     left = [f"Left out: {', '.join(session.unreachable)}"] if session.unreachable else []
-    left += [f"{session.not_kept}. {NOT_KEPT}"] if session.not_kept else []
-    left += ["Not all of what differs was asked for: see the plan"] if session.narrowed else []
-    waiting = [f"Nodes wait for a CNI: {', '.join(session.waits_for_cni)}. Next: kubectl apply -f YOUR-NETWORK.yaml, "
-               f"then {context.command('up')}"] if session.waits_for_cni else []
+    left += [f"{session.run.not_kept}. {NOT_KEPT}"] if session.run.not_kept else []
+    left += ["Not all of what differs was asked for: see the plan"] if session.target.narrowed else []
+    waiting = [f"Nodes wait for a CNI: {', '.join(without_cni)}. Next: kubectl apply -f YOUR-NETWORK.yaml, "
+               f"then {context.command('up')}"] if without_cni else []
     return "\n".join([
-        f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {count(session.made, 'change')}, "
+        f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {count(session.run.made, 'change')}, "
         f"{count(len(ready), 'node')} Ready, API {cluster.api_endpoint.url}", *waiting, *left,
         f"For kubectl: {context.command('kubeconfig --output FILE')}  (your own kubeconfig is left alone)",
         f"Next: {context.command('plan' if left else 'status')} · {context.command('runs report')}"])

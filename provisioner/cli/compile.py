@@ -31,8 +31,8 @@ def compile_(context: Context, out: Path) -> int:
     with open_session(context.inventory, context.told, run=False) as session:
         plan = survey(session)
         files = _write_tree(session, out)
-        bundles = _write_bundles(session, out) if session.secrets.exists else 0
-        made = session.secrets.exists
+        bundles = _write_bundles(session, out) if session.target.secrets.exists else 0
+        made = session.target.secrets.exists
     click.echo(f"Wrote {files} files for {len(plan.desired.hosts)} hosts to {out}", err=True)
     if not made:
         click.echo("No bundles: they hold certificates, and the CA that signs these is made by the first "

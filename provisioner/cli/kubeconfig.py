@@ -68,7 +68,7 @@ def _credentials(session: Session, shared: bool) -> tuple[bytes, bytes, bytes]:
 
     if not shared:
         return administrator.credentials(session)
-    ca, certificate, key = (file.read_bytes() for file in session.admin_files())
+    ca, certificate, key = (file.read_bytes() for file in session.access.admin_files())
     return ca, certificate, key
 
 

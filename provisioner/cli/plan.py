@@ -39,7 +39,7 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
 
     began = time.monotonic()
     with open_session(context.inventory, context.told, run=False) as session:
-        session.allowed = allow
+        session.run.allowed = allow
         found = judge_hosts(session, survey(session))
     cluster, diff = context.inventory.cluster, diff or context.verbose
     document = plan_json(found, cluster, allow)

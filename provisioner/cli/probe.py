@@ -35,7 +35,7 @@ def probe(context: Context, seconds: float, slo: tuple[str, ...]) -> int:
     from provisioner.report.console import Console
 
     with open_session(context.inventory, context.told, run=False) as session:
-        session.emit = Console(sys.stderr, verbose=context.verbose)
+        session.run.emit = Console(sys.stderr, verbose=context.verbose)
         prober = Prober(session, budget)
         prober.start()
         early = False

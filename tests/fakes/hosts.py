@@ -457,7 +457,7 @@ class FakeHosts(Hosts):
         return {h: self.results.get(h) or HostResult(h, "done") for h in hosts}
 
     def etcd_status(self, access: Any, *, timeout: float = 3.0) -> EtcdStatus:
-        """Answer for the member whose name FakeSession.etcd_access put in the place of its address."""
+        """Answer for the member whose name FakeAccess.etcd put in the place of its address."""
         host = access.address[0]
         running = [h for h, one in self.hosts.items() if one.states.get(("unit", "etcd.service"), "").startswith("act")]
         if host not in running or host in self.silent:

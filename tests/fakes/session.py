@@ -30,6 +30,9 @@ from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Caller, Performed, perform
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session import session as sessions
+from provisioner.orchestrate.session.cluster_access import ClusterAccess
+from provisioner.orchestrate.session.cluster_target import ClusterTarget
+from provisioner.orchestrate.session.live_run import LiveRun
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
 from tests.fakes.api import MemoryApi, MemoryKube, node
@@ -50,22 +53,23 @@ def operator_key(path: Path) -> str:
     return f"{public.decode()} lab"
 
 
-class FakeSession(Session):
-    """A Session whose API and etcd are in memory."""
+@dataclass
+class FakeAccess(ClusterAccess):
+    """The ways to an API and to etcd that are in memory."""
 
-    world: World
+    world: World = field(kw_only=True)
 
     def kube(self) -> Kube:
-        return self.world.kube(self)
+        return self.world.kube()
 
     def fresh_kube(self) -> Kube:
-        return self.world.kube(self)
+        return self.world.kube()
 
     def break_glass(self) -> Kube:
         self.world.break_glass += 1
         return MemoryKube(self.world.api)
 
-    def etcd_access(self, host: str) -> Access:
+    def etcd(self, host: str) -> Access:
         return Access((host, 0), Path(), Path(), Path())
 
 
@@ -114,20 +118,19 @@ class World:
         patch.setattr(pki, "new_signing_key", signing_key)
         return self
 
-    def session(self, emit: Callable[[Event], None] | None = None, *, run: bool = True) -> FakeSession:
+    def session(self, emit: Callable[[Event], None] | None = None, *, run: bool = True) -> Session:
         """Open a session with a fresh run directory."""
         self.sessions += 1
         run_dir = self.inventory.runs_dir / f"run{self.sessions}"
         run_dir.mkdir(parents=True, mode=0o700)
-        session = FakeSession(self.inventory, emit or self.events.append, run_dir.name, run_dir,
-                              self.hosts, self.secrets(), self.hosts.lock)
-        session.world = self
-        return session
+        live = LiveRun(run_dir.name, run_dir, self.hosts, emit or self.events.append)
+        target = ClusterTarget(self.inventory, self.hosts.lock, self.secrets())
+        return Session(live, target, FakeAccess(live, target, world=self))
 
-    def opened(self, inventory: Inventory, emit: Callable[[Event], None], *, run: bool) -> FakeSession:
+    def opened(self, inventory: Inventory, emit: Callable[[Event], None], *, run: bool) -> Session:
         """Open a session as open_session does."""
         found = self.session(emit, run=run)
-        found.inventory = inventory
+        found.target.inventory = inventory
         return found
 
     def perform(self, intent: Intent = UP_ALL, ask: Callable[[Plan, Consent], bool] = lambda *_: True) -> Performed:
@@ -137,7 +140,7 @@ class World:
     def secrets(self, *keys: Path) -> SecretStore:
         return SecretStore(self.inventory.secrets_dir, self.inventory.operators, keys or (self.key,))
 
-    def kube(self, session: Session) -> Kube:
+    def kube(self) -> Kube:
         """Answer as the API does: a kubelet that was started has registered and is Ready, leases once someone leads."""
         self.api.lead()
         for name, host in self.hosts.hosts.items():

@@ -18,7 +18,7 @@ def members(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus | Ku
     answers: dict[str, EtcdStatus | KubewrightError] = {}
     for host in hosts:
         try:
-            answers[host] = etcd.status(session.etcd_access(host))
+            answers[host] = etcd.status(session.access.etcd(host))
         except KubewrightError as fault:
             answers[host] = fault
     return answers
@@ -58,7 +58,7 @@ def member_has_caught_up(session: Session, host: str) -> None:
     goal = max((a.raft_index for a in others.values() if isinstance(a, EtcdStatus)), default=0)
 
     def look() -> str:
-        index = etcd.status(session.etcd_access(host)).raft_index
+        index = etcd.status(session.access.etcd(host)).raft_index
         return "" if index >= goal else f"{host} is at raft index {index} of {goal}"
 
     wait_until(session, "etcd", look, proof=f"{host}'s etcd member has caught up with the others")

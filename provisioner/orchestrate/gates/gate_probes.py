@@ -48,7 +48,7 @@ def probes_of(session: Session, phases: Collection[str], *, again: bool = False)
 def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
     """Return a unit's probe; `since_restarts` lets one that cannot stay up fail at once instead of at the deadline."""
     probe: Probe = {"name": unit.path, "kind": "unit", "unit": unit.path, "current": True}
-    if host in session.rolled_back:       # how often it exited before says nothing, and only its own list what it reads
+    if host in session.run.rolled_back:   # how often it exited before says nothing, only its own list what it reads
         return probe | {"listed": True}
     probe["inputs"] = list(unit.inputs)
     started, observed = session.the_plan.started, session.observed.get(host)
@@ -96,7 +96,7 @@ def node_probes(session: Session, host: str) -> list[Probe]:
     cluster = session.cluster
     service = str(cluster.kubernetes_service_ip)
     found = [https(SERVICE, service, 443)]
-    if host in session.waits_for_cni:
+    if host in session.target.waits_for_cni:
         return found
     found += _ways(session, host, session.answering(cluster.nodes))
     return [*found, {"name": DNS, "kind": "dns", "server": cluster.dns_ip, "answer": service,

@@ -169,7 +169,7 @@ def _alarms(session: Session, sight: Sight) -> Iterator[Finding]:
     fault: KubewrightError | None = None
     for host in (h for h, m in seen.items() if m.leader_id):
         try:
-            yield from judge.of_alarms(etcd.alarms(session.etcd_access(host)), names)
+            yield from judge.of_alarms(etcd.alarms(session.access.etcd(host)), names)
             return
         except KubewrightError as said:
             fault = said
@@ -196,7 +196,7 @@ def _vip(session: Session, sight: Sight) -> Iterator[Finding]:
 
 def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
     try:
-        sight.nodes = {str(n["metadata"]["name"]): n for n in session.kube().nodes()}
+        sight.nodes = {str(n["metadata"]["name"]): n for n in session.access.kube().nodes()}
     except KubewrightError as fault:
         why = fault.message.partition(": ")[2]      # of one host or of several: without their names
         closed = judge.is_unseen(fault) and any(f.check == "reach" and why in f.saw for f in sight.findings)
@@ -205,7 +205,7 @@ def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
         return
     own = not networks.of(session.cluster).ours
     found = list(judge.of_nodes(session.answering(session.cluster.nodes), sight.nodes, own=own))
-    session.waits_for_cni = tuple(f.host for f in found if f.check == judge.CNI)
+    session.target.waits_for_cni = tuple(f.host for f in found if f.check == judge.CNI)
     yield from found
 
 
@@ -223,7 +223,7 @@ def _asked(ask: Callable[[Session, Kube], Iterable[Finding]]) -> Callable[[Sessi
         if sight.nodes is None:
             return []
         try:
-            return list(ask(session, session.kube()))
+            return list(ask(session, session.access.kube()))
         except KubewrightError as fault:
             return [_of_api(fault)]
 
@@ -244,7 +244,7 @@ def _leases(session: Session, client: Kube) -> Iterator[Finding]:
 
 def _addons(session: Session, client: Kube) -> Iterator[Finding]:
     """Ask for what runs in the cluster for everybody: DNS, metrics, and what the API servers hand on to them."""
-    if set(session.answering(session.cluster.nodes)) <= set(session.waits_for_cni):
+    if set(session.answering(session.cluster.nodes)) <= set(session.target.waits_for_cni):
         return      # nothing can run yet: that is one cause, and told of the nodes
     missing = any(host.name in session.unreachable for host in session.cluster.nodes)
     for item in session.the_plan.desired.objects:

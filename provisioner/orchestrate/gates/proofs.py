@@ -58,7 +58,7 @@ def look_ahead(session: Session, phases: Sequence[str]) -> dict[str, list[Probe]
 
 def _is_proved(session: Session, host: str, probes: Sequence[Probe], what: str, when: str) -> bool:
     """Say, and tell, whether all of this was seen to hold since anything was done."""
-    there = session.proved.get(host, ())
+    there = session.target.proved.get(host, ())
     if when != "after" or not all(probe in there for probe in probes):
         return False
     telling.of_gate(session, what, when, host=host, proved=[p["name"] for p in probes], seconds=0.0)
@@ -116,7 +116,7 @@ def _polled(
         seconds = time.monotonic() - began
         if answer["ok"] or answer["hopeless"] or seconds + INTERVAL >= deadline:
             return {**answer, "seconds": seconds}
-        session.stay()
+        session.run.stay()
         session.tell("waiting", phase=what, host=one.name, message=_unmet(answer))
 
 
@@ -163,7 +163,7 @@ def others_serve(session: Session, phase: str, changed: Iterable[str]) -> None:
     One that an earlier run left broken would not stay the only one: it runs what it should, so it is in no plan. A host
     that cannot be asked is for the gate after the change. Whoever goes back is held up by nobody.
     """
-    if session.rolled_back:
+    if session.run.rolled_back:
         return
     began = time.monotonic()
     asked = [h for h in session.the_plan.desired.hosts
@@ -229,7 +229,7 @@ def wait_until(
             if not reason:
                 return
             raise late
-        session.stay()
+        session.run.stay()
         if time.monotonic() - told > TELL:
             session.tell("waiting", phase=what, message=reason)
             told = time.monotonic()

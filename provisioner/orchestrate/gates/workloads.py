@@ -19,7 +19,7 @@ def deployment_is_available(session: Session, namespace: str, name: str) -> None
     selector: dict[str, str] = {}
 
     def look() -> str:
-        body = session.kube().get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+        body = session.access.kube().get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
         selector.update(body["spec"].get("selector", {}).get("matchLabels", {}))
         return health.of_deployment(body, missing=missing)
 
@@ -32,7 +32,7 @@ def _blame(session: Session, namespace: str, selector: Mapping[str, str]) -> tup
     shows = (f"on {session.cluster.control_planes[0].name}: kubectl --kubeconfig /etc/kubernetes/admin.conf "
              f"-n {namespace} describe pods -l {labels}")
     try:
-        causes = pods.troubles(session.kube(), namespace, labels)
+        causes = pods.troubles(session.access.kube(), namespace, labels)
     except KubewrightError as fault:
         causes = [fault.message]
     return shows, (*causes, *in_the_way(session))

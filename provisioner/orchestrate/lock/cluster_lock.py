@@ -119,7 +119,7 @@ class ClusterLock:
         self._session = session
         self._seen = seen
         self._groups: Groups = [_names(session)]
-        self._claim: Claim = (session.run_id, 0)
+        self._claim: Claim = (session.run.id, 0)
         self._yes: dict[str, float] = {}    # when each host was last asked and said yes, by our boot clock
         self._no: dict[str, Record] = {}    # what hosts have that said no: they say so for good
         self._tried: set[str] = set()       # where a record may be ours
@@ -142,15 +142,15 @@ class ClusterLock:
             for renewal in renewals:
                 renewal.start()
             self._fence()
-            session.epoch, session.still_ours = self._claim[1], self.confirm
-            session.safe_points.append(self.check)
-            session.tell("lock-held", data={"epoch": session.epoch})
+            session.run.epoch, session.run.still_ours = self._claim[1], self.confirm
+            session.run.safe_points.append(self.check)
+            session.tell("lock-held", data={"epoch": session.run.epoch})
             yield
         finally:
             self._stop.set()
-            session.epoch, session.still_ours = None, lambda: None
+            session.run.epoch, session.run.still_ours = None, lambda: None
             with suppress(ValueError):
-                session.safe_points.remove(self.check)
+                session.run.safe_points.remove(self.check)
             for renewal in renewals:
                 if renewal.ident is not None:
                     renewal.join(LOCK_TIMEOUT)
@@ -204,7 +204,7 @@ class ClusterLock:
         for fault in faults:
             session.tell("diagnostic", status="failed", message=f"{fault}; the others' word on the lock is enough")
         epoch = max([decision.epoch, *(observed.epoch + 1 for observed in session.observed.values())])
-        self._claim = (session.run_id, epoch)
+        self._claim = (session.run.id, epoch)
         began = _clock()
         mine = self._take_each(seen)
         if not has_majority(mine & self._seen.keys(), self._groups):    # else nobody can have had it since the look
@@ -292,7 +292,7 @@ class ClusterLock:
 
 def _memberships(session: Session) -> Groups:
     """Return the control planes now asked for, and those of every membership that was applied last."""
-    own = applied.here(session.inventory)
+    own = applied.here(session.target.inventory)
     known = [*applied.on_hosts(session), *([own] if own else [])]
     names = [tuple(sorted(h.name for h in one.cluster.control_planes)) for one in known]
     return list(dict.fromkeys([*names, tuple(_names(session))]))

@@ -102,14 +102,14 @@ class _Teller:
     def __init__(self, session: Session, now: float) -> None:
         self.session = session
         self.now = now
-        self.cas = session.secrets.ca_certificates()
-        self.public = session.secrets.public()
+        self.cas = session.target.secrets.ca_certificates()
+        self.public = session.target.secrets.public()
 
     def here(self, kubeconfigs: Mapping[str, str]) -> Iterator[Row]:
         """Yield this inventory's CAs, and the kubeconfigs that were written on this machine."""
         for name, pem in self.public.items() if self.cas else ():
             if name in table.CAS.values():
-                yield self._ca(HERE, str(self.session.inventory.secrets_dir / name), pem)
+                yield self._ca(HERE, str(self.session.target.inventory.secrets_dir / name), pem)
         for path, pem in kubeconfigs.items():
             yield self._kubeconfig_here(path, pem)
 

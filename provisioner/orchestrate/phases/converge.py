@@ -66,8 +66,8 @@ def apply_changes(session: Session, name: str, changes: Changes, prove: Prove, a
     first = next((turn for turn in turns if not turn.guards and set(turn.hosts) & set(harmful)), None)
     for number, turn in enumerate(turns):
         if number:
-            session.safe_point()
-        session.turn(named(name, turn.hosts), [h for later in turns[number + 1:] for h in later.hosts])
+            session.run.safe_point()
+        session.run.works_on(named(name, turn.hosts), [h for later in turns[number + 1:] for h in later.hosts])
         if turn is first:
             proofs.others_serve(session, name, changes)
         step = way_back.step(session, f"{name}.{number}", turn.hosts)
@@ -86,7 +86,8 @@ def write_by_hand(session: Session, directory: Path) -> int:
     for change in session.the_plan.changes:
         if change.phase not in ("prepare", "stage"):
             by_host.setdefault(change.host, []).append(change)
-    bundle.write_bundles(directory, by_host, session.secrets.resolve, apply.mint(session), lambda host: session.run_id)
+    bundle.write_bundles(directory, by_host, session.target.secrets.resolve, apply.mint(session),
+                         lambda host: session.run.id)
     return len(by_host)
 
 
@@ -95,19 +96,20 @@ def prepare(session: Session) -> str:
     changes = session.changes("prepare")
     if not changes:
         return ""
-    directory = session.run_dir / rundir.BUNDLES / "prepare"
+    directory = session.run.directory / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes)
-    session.still_ours()        # apt asks no fence
+    session.run.still_ours()        # apt asks no fence
     wish: list[KubewrightError] = []
     results = carried(session, list(changes), lambda hosts: runner.prepare(
-        session.inventory, directory, hosts, run_dir=session.run_dir, cancel=lambda: _asked_to_stop(session, wish),
+        session.target.inventory, directory, hosts, run_dir=session.run.directory,
+        cancel=lambda: _asked_to_stop(session, wish),
         emit=telling.begun(session, "prepare", {h: changes[h] for h in hosts})))
     for host in changes:
         if results[host].ok:
             telling.of_changes(session, host, changes[host])
     for why in wish:            # it has cut the playbook short, which is no fault of a host
         raise why
-    session.safe_point()
+    session.run.safe_point()
     apply.raise_faults(session, results)
     _expect_package_files(session, session.changes("prepare"))
     return summary(changes)
@@ -119,7 +121,7 @@ def _asked_to_stop(session: Session, wish: list[KubewrightError]) -> bool:
     Why is put into `wish`: not everybody says it twice.
     """
     try:
-        session.safe_point()
+        session.run.safe_point()
     except KubewrightError as why:
         wish.append(why)
     return bool(wish)
@@ -138,7 +140,7 @@ def _expect_package_files(session: Session, prepared: Changes) -> None:
             return change
         return replace(change, expect=seen[change.host].state(change.kind, change.path))
 
-    session.plan = replace(plan, changes=tuple(moved(c) for c in plan.changes))
+    session.target.plan = replace(plan, changes=tuple(moved(c) for c in plan.changes))
 
 
 def summary(changes: Changes) -> str:

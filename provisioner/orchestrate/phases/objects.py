@@ -19,12 +19,12 @@ from provisioner.orchestrate.session.session import Session
 
 def apply_access(session: Session) -> str:
     """Apply the bindings that say who may do what, as system:masters: before them kubernetes-admin may do nothing."""
-    return _apply(session, "access", session.break_glass)
+    return _apply(session, "access", session.access.break_glass)
 
 
 def apply_addons(session: Session) -> str:
     """Apply what runs in the cluster itself."""
-    return _apply(session, "addons", session.kube)
+    return _apply(session, "addons", session.access.kube)
 
 
 def _apply(session: Session, phase: str, client: Callable[[], Kube]) -> str:
@@ -32,7 +32,7 @@ def _apply(session: Session, phase: str, client: Callable[[], Kube]) -> str:
     if not changes:
         return ""
     made = client()
-    session.still_ours()        # the API asks no fence
+    session.run.still_ours()        # the API asks no fence
     make_changes(made, [replace(c, object=_with_leaf(session, c.object)) for c in changes])
     telling.of_objects(session, changes)
     return counted(len(changes), "object")
@@ -42,14 +42,14 @@ def _with_leaf(session: Session, desired: KubeObject | None) -> KubeObject | Non
     """Issue the leaf of an object that holds one; the CA's key is opened for that and for nothing else."""
     if desired is None or desired.certificate is None:
         return desired
-    return with_leaf(desired, pki.issue(desired.certificate, session.secrets.ca(desired.certificate.ca)))
+    return with_leaf(desired, pki.issue(desired.certificate, session.target.secrets.ca(desired.certificate.ca)))
 
 
 def admin_is_admitted(session: Session) -> None:
     """Prove that the API lets kubernetes-admin in: an authorizer sees a new binding a moment later."""
 
     def look() -> str:
-        session.kube().nodes()
+        session.access.kube().nodes()
         return ""
 
     proofs.wait_until(session, "access", look, 30.0, proof="kubernetes-admin is let in")
@@ -75,13 +75,13 @@ def _nodes_have_no_network(session: Session) -> bool:
     if networks.of(session.cluster).ours:
         return False
     node_states.nodes_are_ready(session)
-    return len(session.waits_for_cni) == len(session.answering(session.cluster.nodes))
+    return len(session.target.waits_for_cni) == len(session.answering(session.cluster.nodes))
 
 
 def _reached(session: Session, body: Mapping[str, Any]) -> Callable[[], str]:
     """Return what tells why the API servers do not reach an API that they hand on, or nothing when they do."""
 
     def look() -> str:
-        return health.of_apiservice(session.kube().get(object_path(body)))
+        return health.of_apiservice(session.access.kube().get(object_path(body)))
 
     return look

@@ -34,11 +34,11 @@ def stage(session: Session) -> str:
 
     def send(one: OneHost) -> None:
         one.store([(i, files[i.sha256]) for i in missing[one.name]], sent.add,
-                     epoch=session.epoch)
+                     epoch=session.run.epoch)
         told(Event("host-done", time.time(), host=one.name, status="ok"))
 
     outcomes = session.hosts.map(send, missing)
-    session.stay()
+    session.run.stay()
     for host, outcome in outcomes.items():
         if not isinstance(outcome, KubewrightError):
             telling.of_changes(session, host, changes[host])
@@ -49,8 +49,8 @@ def stage(session: Session) -> str:
 
 
 def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:
-    needed = ArtifactLock(tuple(a for a in session.artifacts.artifacts if a.sha256 in wanted))
-    files = fetch(needed, emit=session.emit)
+    needed = ArtifactLock(tuple(a for a in session.target.artifacts.artifacts if a.sha256 in wanted))
+    files = fetch(needed, emit=session.run.emit)
     absent = wanted - files.keys()
     if absent:
         raise KubewrightError(f"artifacts {', '.join(sorted(absent))}: not in the cache after a fetch")
@@ -71,7 +71,7 @@ class _Sent:
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
-        if self._session.abandoned.is_set():
+        if self._session.run.abandoned.is_set():
             raise _GivenUp      # what has come whole stays; the rest is sent by the next run
         with self._lock:
             self.bytes += count

@@ -25,8 +25,8 @@ def mark_nodes(session: Session) -> str:
                if c.phase == nodes.PHASE and c.identity.removeprefix(nodes.KIND) not in session.unreachable]
     if not changes:
         return ""
-    kube = session.kube()
-    session.still_ours()
+    kube = session.access.kube()
+    session.run.still_ours()
     nodes.apply_marks(kube, session.cluster, [c.identity.removeprefix(nodes.KIND) for c in changes])
     telling.of_objects(session, changes)
     return f"{counted(len(changes), 'node')} labelled"
@@ -56,4 +56,4 @@ def prove_and_record(session: Session) -> None:
     changes = session.the_plan.of("verify")
     if changes:
         apply_batch(session, "verify.0", changes)
-    applied.keep(session.inventory, Applied(session.cluster, session.artifacts))
+    applied.keep(session.target.inventory, Applied(session.cluster, session.target.artifacts))

@@ -86,7 +86,7 @@ def ask_hosts(session: Session) -> Applied | None:
     """
     names = dict.fromkeys(h.name for h in (*session.cluster.control_planes, *session.cluster.etcd_hosts))
     outcomes = session.hosts.observe_each({name: (_ITEM,) for name in names})
-    session.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
+    session.target.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
     if not session.observed:
         raise_all(outcomes)
     return next(iter(on_hosts(session)), None)
@@ -110,17 +110,17 @@ def judge_hosts(session: Session, plan: Plan) -> Plan:
     this checkout would take back: it would pass for known the next time.
     """
     said = on_hosts(session) if not plan.bootstrap else []
-    seen, asked = here(session.inventory), Applied(session.cluster, session.artifacts)
+    seen, asked = here(session.target.inventory), Applied(session.cluster, session.target.artifacts)
     verdicts = dict.fromkeys(v for applied in said for v in (*rules.judge(applied.cluster, session.cluster),
                                                              *taking_back.judge(seen, applied, asked)))
     if not plan.bootstrap and not said and _is_there(session):
         verdicts[taking_back.UNREADABLE] = None
-    refuse(session.inventory, tuple(verdicts), f"compared with {HOST_PATH} on the hosts; nothing was changed",
+    refuse(session.target.inventory, tuple(verdicts), f"compared with {HOST_PATH} on the hosts; nothing was changed",
            hint="kubewright drift")
     if len(said) == 1 and not any(verdict.code == taking_back.ELSEWHERE for verdict in verdicts):
-        keep(session.inventory, said[0])
-    session.plan = replace(plan, verdicts=(*plan.verdicts, *verdicts))
-    return session.plan
+        keep(session.target.inventory, said[0])
+    session.target.plan = replace(plan, verdicts=(*plan.verdicts, *verdicts))
+    return session.the_plan
 
 
 def refuse(inventory: Inventory, verdicts: Sequence[Verdict], compared: str, *, hint: str) -> None:

@@ -47,7 +47,7 @@ class Agreed:
         What the rules say about changes that go on is told as events.
         """
         plan = applied.judge_hosts(session, plan)
-        applied.need_flags(session.inventory, plan.verdicts, self.allowed)
+        applied.need_flags(session.target.inventory, plan.verdicts, self.allowed)
         for verdict in plan.verdicts:
             session.tell("diagnostic", message=str(verdict), data=verdict.to_json())
         return self._same(plan)

@@ -29,7 +29,7 @@ def open_applied(inventory: Inventory, emit: Emit) -> Iterator[Session]:
                          "of it, and this machine has none", code="never-applied", hint="kubewright plan")
     then = replace(inventory, cluster=with_logins(base.cluster, inventory.cluster))
     with sessions.open_session(then, emit, run=False) as session:
-        session.artifacts = base.lock
+        session.target.artifacts = base.lock
         yield session
 
 

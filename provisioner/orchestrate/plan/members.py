@@ -50,7 +50,7 @@ def _answers(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus]:
     answers = {}
     for host in hosts:
         try:
-            answers[host] = etcd.status(session.etcd_access(host))
+            answers[host] = etcd.status(session.access.etcd(host))
         except KubewrightError:
             continue        # why a member does not answer is for the gates and `status` to tell
     return answers
@@ -58,12 +58,12 @@ def _answers(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus]:
 
 def _typed(session: Session, own: str, healthy: str, command: Command) -> str:
     """Return a command as it is pasted here, so that root runs it on its host."""
-    host = healthy if command.elsewhere else own
+    host, inventory = healthy if command.elsewhere else own, session.target.inventory
     if session.cluster.lab:
-        return shlex.join(["kubewright", "-i", str(session.inventory.path), "lab", "exec", host, "--", *command.words])
+        return shlex.join(["kubewright", "-i", str(inventory.path), "lab", "exec", host, "--", *command.words])
     ssh = session.cluster.ssh_of(host)
     way = [*(["-p", str(ssh.port)] if ssh.port != 22 else []), *(["-J", ssh.jump] if ssh.jump else []),
-           *(["-i", str(key)] if (key := session.inventory.ssh_key_of(host)) else [])]
+           *(["-i", str(key)] if (key := inventory.ssh_key_of(host)) else [])]
     root = ["sudo", "-n"] if ssh.become == "sudo" and ssh.user != "root" else []
     return shlex.join(["ssh", *way, f"{ssh.user}@{ssh.host}", *root, *command.words])
 

@@ -26,29 +26,30 @@ _OF_CLUSTER = re.compile(r".+-ca of (.+)")      # how operate/secrets.py names a
 
 def ours(session: Session) -> Owner:
     """Return this inventory's cluster as hosts remember it; its CA is "" until the first `up` has made one."""
-    ca = session.secrets.ca_certificates().get("cluster", "")
+    ca = session.target.secrets.ca_certificates().get("cluster", "")
     return Owner(session.cluster.cluster, f"sha256:{hashlib.sha256(ca.encode()).hexdigest()}" if ca else "")
 
 
 def refuse_foreign(session: Session, *, bootstrap: bool) -> None:
-    """Set `session.foreign`, and raise RefusedForSafety where a host is another cluster's and may not be taken.
+    """Set `session.target.foreign`, and raise RefusedForSafety where a host is another cluster's and may not be taken.
 
     `--allow another-cluster` takes hosts that hold no etcd data. Where this very cluster is bootstrapped by another CA,
     nothing is allowed: our certificates would shut out the live members.
     """
     found = {host: words for host, seen in session.observed.items()
              if (words := _foreign(session, seen)) and not (bootstrap and _is_no_run_of_ours(seen))}
-    without_ca = not bootstrap and not session.secrets.exists
+    without_ca = not bootstrap and not session.target.secrets.exists
     kept = [host for host in found if _has_members(session.observed[host])]
-    if TAKE in session.allowed and not without_ca and not kept:
+    if TAKE in session.run.allowed and not without_ca and not kept:
         found = {}
-    session.foreign = {host: (words, cure([host] if host in kept else [], [host])) for host, words in found.items()}
+    session.target.foreign = {host: (words, cure([host] if host in kept else [], [host]))
+                              for host, words in found.items()}
     if without_ca or any(_is_founded(session.observed[host]) for host in found):
         raise RefusedForSafety(
             f"the cluster on these hosts has another CA than this inventory ({', '.join(found) or 'no CA here'})",
             details=[*(f"{host}: {words}" for host, words in found.items()),
                      "nothing was changed; the cluster keeps running"], code="foreign-ca",
-            hint=f"use the inventory that built it; its secrets belong into {session.inventory.secrets_dir}")
+            hint=f"use the inventory that built it; its secrets belong into {session.target.inventory.secrets_dir}")
     if found:
         others = [f"{host}: {words}" for host, words in found.items()]
         raise RefusedForSafety(
@@ -71,7 +72,7 @@ def _foreign(session: Session, seen: HostObserved) -> str:
     A CA that is there decides, by its bytes and by the cluster that it names: an inventory may have been copied with
     its secrets. A host that was begun with and got no CA yet is known by what it remembers.
     """
-    own, public = ours(session), session.secrets.public()
+    own, public = ours(session), session.target.secrets.public()
     cas, name = _cas(seen), _name(seen)
     another = [path for path, text in cas.items() if pki.is_another(text, public[table.CAS[path]])]
     told = f"belongs to cluster {name}" if name not in ("", own.cluster) else "belongs to another cluster"
@@ -120,6 +121,6 @@ def claim(session: Session) -> None:
     own = ours(session)
     hosts = {host: seen for host, seen in session.observed.items()
              if seen.owner != own and host not in session.unreachable}
-    epoch = session.epoch or 0
+    epoch = session.run.epoch or 0
     raise_all(session.hosts.map(lambda one: one.fence(
         epoch, owner=own, instead_of=hosts[one.name].owner), hosts))

@@ -135,8 +135,8 @@ def look(session: Session, skip: Collection[str] = ()) -> Report:
 def _unreadable(session: Session) -> KubewrightError | None:
     """Return why the secrets that a first `up` would make could not be opened again, None where they could."""
     try:
-        if not session.secrets.exists:
-            session.secrets.prove()
+        if not session.target.secrets.exists:
+            session.target.secrets.prove()
     except KubewrightError as fault:
         return fault
     return None
@@ -148,8 +148,8 @@ def _plan(session: Session) -> tuple[Plan | None, KubewrightError | None]:
     try:
         return survey(session), None
     except KubewrightError as fault:
-        session.observed = observed
-        known = session.foreign or fault.code == FORBIDDEN      # it is a finding of its host
+        session.target.observed = observed
+        known = session.target.foreign or fault.code == FORBIDDEN      # it is a finding of its host
         return None, None if known else fault
 
 
@@ -178,7 +178,7 @@ def _admit(session: Session, skip: Collection[str]) -> None:
 def _meet(session: Session) -> dict[str, KubewrightError]:
     """Observe every host, set `session.observed` to those that answered, and return why the others did not."""
     outcomes = session.hosts.observe_each({h.name: () for h in session.cluster.machines})
-    session.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
+    session.target.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
     return {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)}
 
 
@@ -255,7 +255,7 @@ def _report(
     beside: KubewrightError | None = None,
 ) -> Report:
     hosts = {name: _seen(session, name, (asked or {}).get(name), plan) for name in session.observed}
-    seen = Seen(session.cluster, session.artifacts, hosts, faults or {})
+    seen = Seen(session.cluster, session.target.artifacts, hosts, faults or {})
     findings = tuple(table.run(seen, skip))
     return Report(len(session.cluster.hosts), findings, table.asked(seen, findings), frozenset(skip), faults or {},
                   beside)
@@ -264,8 +264,8 @@ def _report(
 def _seen(session: Session, name: str, asked: Asked | None, plan: Plan | None) -> HostSeen:
     observed, inspection = session.observed[name], asked.inspection if asked else None
     return HostSeen(session.cluster.machine(name), observed.facts, observed.clock_off, inspection,
-                    missing_mib(name, observed.facts.arch, session.artifacts, inspection, plan),
-                    session.foreign.get(name), asked.refused if asked else (), asked.login if asked else 0.0)
+                    missing_mib(name, observed.facts.arch, session.target.artifacts, inspection, plan),
+                    session.target.foreign.get(name), asked.refused if asked else (), asked.login if asked else 0.0)
 
 
 def missing_mib(host: str, arch: str, lock: ArtifactLock, inspection: Inspection | None, plan: Plan | None) -> int:

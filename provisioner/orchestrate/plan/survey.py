@@ -22,7 +22,8 @@ from provisioner.operate.tls_secrets import compare_tls_secrets
 from provisioner.orchestrate.gates import lapsed
 from provisioner.orchestrate.plan import members, owner
 from provisioner.orchestrate.session import degraded
-from provisioner.orchestrate.session.session import NO_ACCESS, Session
+from provisioner.orchestrate.session.cluster_access import NO_ACCESS
+from provisioner.orchestrate.session.session import Session
 from provisioner.transport.pool import raise_all
 
 # Looked at beside what is desired: they decide whether there is a cluster yet.
@@ -58,10 +59,10 @@ def observe(
 ) -> Desired:
     """Ask for the facts, compile, and look at what `choose` names on each host; as `survey`, without its comparison."""
     asked = [h for h in session.cluster.machines if h.name not in session.unreachable]
-    session.observed = _observe(session, {h.name: () for h in asked}, partial=partial)
+    session.target.observed = _observe(session, {h.name: () for h in asked}, partial=partial)
     admit()
     desired = _compile(session)
-    session.observed = _observe(session, {h.name: choose(h) for h in desired.hosts.values()}, partial=partial)
+    session.target.observed = _observe(session, {h.name: choose(h) for h in desired.hosts.values()}, partial=partial)
     return desired
 
 
@@ -70,7 +71,7 @@ def _observe(session: Session, items: Mapping[str, Sequence[Item]], *, partial: 
     seen = {host: o for host, o in outcomes.items() if isinstance(o, HostObserved)}
     if not partial or not seen:
         return _all(session, outcomes)
-    session.unreachable |= {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
+    session.run.unreachable |= {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
     return seen
 
 
@@ -88,13 +89,14 @@ def _all(session: Session, outcomes: Mapping[str, HostObserved | KubewrightError
 
 def create_secrets(session: Session) -> Plan:
     """Make this inventory's CAs and secrets, and the plan anew with them; what was observed still holds."""
-    session.secrets.create(session.cluster.cluster)
+    session.target.secrets.create(session.cluster.cluster)
     return _decide(session, _compile(session))
 
 
 def _compile(session: Session) -> Desired:
     facts = {name: observed.facts for name, observed in session.observed.items()}
-    return compile_cluster(session.cluster, facts, session.artifacts, session.secrets.refs(), session.secrets.public())
+    secrets = session.target.secrets
+    return compile_cluster(session.cluster, facts, session.target.artifacts, secrets.refs(), secrets.public())
 
 
 def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Plan:
@@ -118,9 +120,9 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
         strangers=_strangers(session, live or ()), drained_servers=_drained_servers(session), lost=lost,
-        verdicts=kept, inventory_digest=digest(session.cluster), lock_digest=digest(session.artifacts))
-    session.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
-    return session.plan
+        verdicts=kept, inventory_digest=digest(session.cluster), lock_digest=digest(session.target.artifacts))
+    session.target.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
+    return session.the_plan
 
 
 def _without_namespaces(session: Session, objects: Sequence[ObjectChange]) -> tuple[
@@ -128,7 +130,7 @@ def _without_namespaces(session: Session, objects: Sequence[ObjectChange]) -> tu
     """Return the changes but for Namespaces to be removed, and what is said of these: with one goes all that is in it.
     """
     gone = [c for c in objects if c.action == "remove" and c.identity.startswith("Namespace ")]
-    if owner.NAMESPACE in session.allowed:
+    if owner.NAMESPACE in session.run.allowed:
         gone = []
     why = f"it is left, with all that is in it; --allow {owner.NAMESPACE} deletes both"
     told = tuple(Verdict(c.identity, owner.NAMESPACE, NOTED, why, "applied by us", "no longer desired") for c in gone)
@@ -163,7 +165,7 @@ def _drained_servers(session: Session) -> dict[str, tuple[str, ...]]:
 
 def read_certificates(session: Session) -> Certificates:
     """Read every observed leaf certificate against this inventory's CAs."""
-    cas = session.secrets.ca_certificates()
+    cas = session.target.secrets.ca_certificates()
     seen = {}
     for host, observed in session.observed.items():
         for (kind, path), item in observed.items.items():
@@ -182,8 +184,8 @@ def _object_changes(session: Session, desired: Desired, *, live: bool, partial: 
     if not _api_runs(session):
         return compare_objects(None, desired.objects)
     try:
-        client = session.kube()
-        leaves = compare_tls_secrets(client, desired.objects, session.secrets.ca_certificates(), time.time())
+        client = session.access.kube()
+        leaves = compare_tls_secrets(client, desired.objects, session.target.secrets.ca_certificates(), time.time())
         return (*leaves, *compare_objects(client, desired.objects))
     except ApiFault as fault:
         if fault.status not in (0, 401, 403) and fault.status < 500:
@@ -195,7 +197,7 @@ def _object_changes(session: Session, desired: Desired, *, live: bool, partial: 
         if not partial:
             raise
         return ()
-    session.forget_credentials()
+    session.access.forget_credentials()
     return compare_objects(None, desired.objects, unseen="the API does not answer" if live else "no API yet")
 
 
@@ -210,10 +212,10 @@ def _nodes(session: Session, *, partial: bool) -> tuple[list[dict[str, Any]] | N
     if not _api_runs(session):
         return None, {}
     try:
-        kube = session.kube()
+        kube = session.access.kube()
         return kube.nodes(), nodes.owned(kube)
     except (ApiFault, GateFailed):
-        session.forget_credentials()
+        session.access.forget_credentials()
         return None, {}
     except Unreachable:
         if not partial:

@@ -30,7 +30,7 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
     next safe point, the second at once; both become Interrupted.
     """
     began = time.monotonic()
-    session.tell("run-start", message=session.run_id, data=telling.what_begins(session, [p.name for p in phases]))
+    session.tell("run-start", message=session.run.id, data=telling.what_begins(session, [p.name for p in phases]))
     lull, walked = _Lull(), False
     walk = Walk(session, phases, lambda phase, later: _run_phase(session, walk, lull, phase, later))
     try:
@@ -44,7 +44,8 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
             _leave(session, walk.running, began)
         later = [p.name for p in walk.waiting]
         told = _interrupted(session, stop, later) if isinstance(stop, (KeyboardInterrupt, Interrupted)) else _told(stop)
-        if isinstance(told, KubewrightError) and not isinstance(told, Interrupted) and session.noting and not walked:
+        if isinstance(told, KubewrightError) and not isinstance(told, Interrupted) \
+                and session.run.noting and not walked:
             _name_the_way_on(session, told)
         if not isinstance(stop, KeyboardInterrupt):     # who asked twice waits for no host
             runs.end(session, _status(told), time.monotonic() - began, _message(told), later)
@@ -75,17 +76,17 @@ class _Lull:
             idle = list(takewhile(lambda p: session.plan and not session.changes(p.name), (phase, *later)[:-1]))
             self.left = len(idle)
             self.proved = proofs.look_ahead(session, [p.name for p in idle]) if len(idle) > 1 else {}
-        session.proved = self.proved if self.left else {}
+        session.target.proved = self.proved if self.left else {}
         self.left = max(0, self.left - 1)
         try:
             way_back.hold(session, phase.gate)
         finally:
-            session.proved = {}       # what is done next is proved anew
+            session.target.proved = {}       # what is done next is proved anew
 
 
 def _run_phase(session: Session, walk: Walk, lull: _Lull, phase: Phase, later: Sequence[Phase]) -> None:
     began = time.monotonic()
-    session.turn(f"phase {phase.name}")
+    session.run.works_on(f"phase {phase.name}")
     hosts = len(session.changes(phase.name)) if session.plan else 0
     session.tell("phase-start", phase=phase.name, message=phase.doc, data={"hosts": hosts} if hosts else None)
     try:
@@ -102,13 +103,13 @@ def _run_phase(session: Session, walk: Walk, lull: _Lull, phase: Phase, later: S
 
 def _leave(session: Session, running: Sequence[str], began: float) -> None:
     """Wait for no phase that still runs in a thread of its own: what it says from now on is not heard."""
-    me, emit = threading.get_ident(), session.emit
+    me, emit = threading.get_ident(), session.run.emit
     for name in running:
         session.tell("phase-done", phase=name, status="interrupted", message="stopped at once",
                      seconds=time.monotonic() - began)
     if running:
-        session.abandoned.set()
-        session.emit = lambda event: emit(event) if threading.get_ident() == me else None
+        session.run.abandoned.set()
+        session.run.emit = lambda event: emit(event) if threading.get_ident() == me else None
         session.hosts.close()
 
 
@@ -132,12 +133,12 @@ def _told(stop: BaseException) -> BaseException:
 def _interrupted(session: Session, stop: BaseException, later: Sequence[str]) -> Interrupted:
     """Say where the run stopped, what was not begun, what may still run on a host, and how to go on."""
     at_once = isinstance(stop, KeyboardInterrupt)
-    message = f"Stopped at once in {session.doing}." if at_once else "Stopped."
-    message += f" {', '.join(session.ahead)} not started." if session.ahead else ""
+    message = f"Stopped at once in {session.run.doing}." if at_once else "Stopped."
+    message += f" {', '.join(session.run.ahead)} not started." if session.run.ahead else ""
     details = [f"{host}: step {step} may still run there; the next run waits for it"
-               for host, step in sorted(session.in_flight)] if at_once else []
+               for host, step in sorted(session.run.in_flight)] if at_once else []
     details += [f"not started: {', '.join(later)}"] if later else []
-    return Interrupted(message, hint=session.go_on,
+    return Interrupted(message, hint=session.run.go_on,
                        details=[*details, "what was done stays done"])
 
 
@@ -147,6 +148,6 @@ def _name_the_way_on(session: Session, stop: KubewrightError) -> None:
     Where a host went back, whatever says why comes first, and what goes on depends on it.
     """
     if not stop.hint:
-        stop.hint = session.go_on
-    elif not session.rolled_back:
-        stop.hint += f"{'' if stop.hint.endswith(('?', '.')) else ','} then {session.go_on}"
+        stop.hint = session.run.go_on
+    elif not session.run.rolled_back:
+        stop.hint += f"{'' if stop.hint.endswith(('?', '.')) else ','} then {session.run.go_on}"

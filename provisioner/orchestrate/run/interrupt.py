@@ -72,7 +72,7 @@ def patient(session: Session) -> Iterator[None]:
     before = {s: h for s in SIGNALS if callable(h := signal.getsignal(s))}
     teller = threading.Thread(target=wish.told, args=(lambda: _tell(session),), name="interrupt", daemon=True)
     teller.start()
-    session.safe_points.append(wish.check)
+    session.run.safe_points.append(wish.check)
     for number, handler in before.items():
         signal.signal(number, wish.after(handler))
     try:
@@ -80,10 +80,10 @@ def patient(session: Session) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        session.safe_points.remove(wish.check)
+        session.run.safe_points.remove(wish.check)
         wish.over()
         teller.join()
 
 
 def _tell(session: Session) -> None:
-    session.tell("stopping", message=f"Stopping after {session.doing} (safe point). Press again to stop at once.")
+    session.tell("stopping", message=f"Stopping after {session.run.doing} (safe point). Press again to stop at once.")

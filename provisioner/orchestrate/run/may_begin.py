@@ -26,7 +26,7 @@ def to_begin(session: Session, allowed: Collection[str] = ()) -> None:
         return
     sight = health.look(session, health.SERVING)
     if sight.ill:
-        session.forget_credentials()    # they may be what this run renews
+        session.access.forget_credentials()    # they may be what this run renews
     refused = [f for f in sight.ill if f.check in ("etcd-alarms", "writes")]
     refused += _unseen(session, sight)
     if not refused or (_has_expired(session) and not any(f.check == "etcd-alarms" for f in refused)):

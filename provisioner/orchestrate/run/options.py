@@ -79,11 +79,11 @@ class Intent:
         changes = tuple(c for c in plan.changes if c.phase in later and (not self.only or c.host in self.only))
         objects = tuple(o for o in plan.objects if o.phase in later
                         and (not self.only or o.identity in {f"Node {host}" for host in self.only}))
-        session.narrowed = len(changes) < len(plan.changes) or len(objects) < len(plan.objects)
-        if session.narrowed:
+        session.target.narrowed = len(changes) < len(plan.changes) or len(objects) < len(plan.objects)
+        if session.target.narrowed:
             plan = replace(plan, changes=changes, objects=objects)
             plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
-        session.plan = plan
+        session.target.plan = plan
         return plan
 
     def phases(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:

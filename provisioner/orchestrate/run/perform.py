@@ -67,9 +67,9 @@ def perform(inventory: Inventory, intent: Intent, caller: Caller) -> Performed:
     intent = replace(intent, allow=agreed.allowed)      # what the plan was allowed, whoever goes on with the run is too
     caller.enter()
     with sessions.open_session(inventory, lambda event: None, run=True) as session:
-        session.emit, session.max_unavailable = caller.readers(session), limit
-        session.origin, session.options = runs.origin(session, intent.verb), intent.to_json()
-        session.allowed = agreed.allowed
+        session.run.emit, session.run.max_unavailable = caller.readers(session), limit
+        session.run.origin, session.run.options = runs.origin(session, intent.verb), intent.to_json()
+        session.run.allowed = agreed.allowed
         degraded.leave_out(session, intent.without)
         locked = cluster_lock.look(session)
         plan = verb.plan(session, intent, agreed)

@@ -44,11 +44,11 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     if not back.changes:
         raise RefusedForSafety(f"{host}: going back from {_names(rows)}: {back.why_not}", code="no-way-back",
                                details=["nothing was changed"], hint=f"kubewright runs show {rows[0].run}")
-    session.rolled_back |= set(now.desired.hosts)
-    session.go_on = _again(host, wish, rows)
+    session.run.rolled_back |= set(now.desired.hosts)
+    session.run.go_on = _again(host, wish, rows)
     found = replace(now, changes=way_back.in_phases(back), objects=(), verdicts=(), strangers=())
-    session.plan = replace(found, steps=steps(found, session.workers, session.at_once))
-    return session.plan
+    session.target.plan = replace(found, steps=steps(found, session.workers, session.at_once))
+    return session.the_plan
 
 
 def consent(intent: Intent, found: Plan) -> Consent:

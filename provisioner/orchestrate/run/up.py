@@ -35,7 +35,7 @@ def consent(intent: Intent, found: Plan) -> Consent:
 
 def begin(session: Session, intent: Intent, agreed: Agreed, found: Plan) -> Plan:
     """Make the first CAs and secrets where there are none yet, and let every host remember whose it is."""
-    if not session.secrets.exists:
+    if not session.target.secrets.exists:
         found = intent.narrow(session, agreed.hold_generated(create_secrets(session)))
     owner.claim(session)
     return found

@@ -13,8 +13,9 @@ from functools import partial
 from queue import SimpleQueue
 
 from provisioner.errors import KubewrightError
+from provisioner.orchestrate.session.live_run import Abandoned
 from provisioner.orchestrate.session.phase import Phase
-from provisioner.orchestrate.session.session import Abandoned, Session
+from provisioner.orchestrate.session.session import Session
 
 _LOOK = 1.0     # seconds between two looks at whether another phase has ended the walk
 Perform = Callable[[Phase, Sequence[Phase]], None]
@@ -43,7 +44,7 @@ class Walk:
         """Return when these phases are proved, as far as they are walked; Abandoned when another ended the walk."""
         with self._proved:
             while self._open & set(names):
-                self._session.stay()
+                self._session.run.stay()
                 self._proved.wait(_LOOK)
 
     def go(self) -> None:
@@ -60,7 +61,7 @@ class Walk:
         while self.waiting:
             self.last = self.waiting[0].name
             if len(self.waiting) < len(self._names):
-                self._session.safe_point()
+                self._session.run.safe_point()
             phase = self.waiting.pop(0)
             self._perform(phase, tuple(self.waiting))
             self._open.discard(phase.name)
@@ -88,7 +89,7 @@ class Walk:
         except Abandoned:       # by a phase that says why when it has ended
             return None
         except KubewrightError as why:
-            self._session.abandoned.set()
+            self._session.run.abandoned.set()
             return why
         return None
 
@@ -99,7 +100,7 @@ class Walk:
             if self._open & set(before if phase.after is None else phase.after):
                 continue
             if len(self.waiting) < len(self._names):
-                self._session.safe_point()
+                self._session.run.safe_point()
             self.waiting.remove(phase)
             self._running[phase.name] = phase
             self._threads.submit(self._perform, phase, ()).add_done_callback(partial(self._end, phase))
@@ -108,6 +109,6 @@ class Walk:
         """Hand the end of a phase, in its own thread, to the one that waits for it."""
         stop = done.exception()
         if stop is not None:
-            self._session.abandoned.set()
-        self._session.turn("")
+            self._session.run.abandoned.set()
+        self._session.run.works_on("")
         self._ended.put((phase, stop))

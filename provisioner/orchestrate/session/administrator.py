@@ -17,13 +17,13 @@ def credentials(session: Session) -> tuple[bytes, bytes, bytes]:
 
     Raises InventoryRefused where no operator's key is at hand, RefusedForSafety where the cluster has another CA.
     """
-    there = session.cluster_ca()
-    name = session.secrets.operator()
+    there = session.access.cluster_ca()
+    name = session.target.secrets.operator()
     if not name:
         raise InventoryRefused("none of your keys is that of one of the `operators:`", code="no-operator",
                                details=["the CA's key, which signs your certificate, is encrypted to theirs"],
                                hint="kubewright kubeconfig --shared")
-    ca = session.secrets.ca("cluster")
+    ca = session.target.secrets.ca("cluster")
     if pki.is_another(there.decode(errors="replace"), ca.certificate.decode()):
         raise RefusedForSafety("the cluster has another CA than this inventory, and would not know your certificate",
                                code="foreign-ca", hint="use the inventory that built it")

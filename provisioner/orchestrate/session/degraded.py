@@ -23,7 +23,7 @@ def leave_out(session: Session, hosts: Sequence[str]) -> None:
     if needed:
         raise RefusedForSafety(f"{', '.join(needed)}: left out: only hosts that are workers and nothing else can be",
                                code="host-needed", hint="kubewright status")
-    session.unreachable |= {h: Unreachable(f"{h}: left out, as asked") for h in hosts}
+    session.run.unreachable |= {h: Unreachable(f"{h}: left out, as asked") for h in hosts}
 
 
 def without(session: Session, hosts: Sequence[str]) -> str:
@@ -34,35 +34,35 @@ def without(session: Session, hosts: Sequence[str]) -> str:
 
 def give_up(session: Session, faults: Mapping[str, KubewrightError], *, proof: bool = False) -> bool:
     """Go on without the hosts of `faults` where that is safe, tell it, and say whether it is; else nothing is done."""
-    if not session.doing:       # a verb that only looks must see what there is
+    if not session.run.doing:       # a verb that only looks must see what there is
         return False
     live = not session.the_plan.bootstrap
     limit = session.at_once if live else len(session.workers)
     if not all(_may(session, host, fault, proof=proof and live) for host, fault in faults.items()):
         return False
-    if len(session.failed.keys() | faults.keys()) > limit:
+    if len(session.run.failed.keys() | faults.keys()) > limit:
         return False
-    session.unreachable |= faults
-    session.failed |= faults
+    session.run.unreachable |= faults
+    session.run.failed |= faults
     for host, fault in faults.items():
         session.tell("set-aside", host=host, status="failed", message=f"{fault.message}; the others go on without it")
     return True
 
 
 def _may(session: Session, host: str, fault: KubewrightError, *, proof: bool) -> bool:
-    if host not in session.workers or host in session.rolled_back or isinstance(fault, (PlanStale, LockHeld)):
+    if host not in session.workers or host in session.run.rolled_back or isinstance(fault, (PlanStale, LockHeld)):
         return False
     return isinstance(fault, Unreachable) or not proof
 
 
 def raise_failed(session: Session) -> None:
     """Raise one error with every host that was given up."""
-    if not session.failed:
+    if not session.run.failed:
         return
-    fault = next(iter(session.failed.values()))
-    if len(session.failed) > 1:
-        fault = gather(session.failed, total=len(session.cluster.hosts))
+    fault = next(iter(session.run.failed.values()))
+    if len(session.run.failed) > 1:
+        fault = gather(session.run.failed, total=len(session.cluster.hosts))
     others = len(session.cluster.hosts) - len(session.unreachable)
     fault.details = (*fault.details, f"the run went on without: the other {others} hosts are done")
-    fault.hint = "; ".join(f"kubewright retry --host {host}" for host in session.failed)
+    fault.hint = "; ".join(f"kubewright retry --host {host}" for host in session.run.failed)
     raise fault

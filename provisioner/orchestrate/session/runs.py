@@ -137,7 +137,7 @@ def origin(session: Session, verb: str) -> Origin:
         who = getpass.getuser()
     except (KeyError, OSError):         # no name for our number
         who = "unknown"
-    return Origin(verb, who, socket.gethostname(), made_from(session.cluster, session.artifacts))
+    return Origin(verb, who, socket.gethostname(), made_from(session.cluster, session.target.artifacts))
 
 
 def made_from(cluster: Cluster, lock: ArtifactLock) -> str:
@@ -167,23 +167,23 @@ def is_of(inventory: Inventory, run: Run) -> bool:
 
 def begin(session: Session, phases: Sequence[str]) -> None:
     """Note on the control planes that this run begins; one that only looks leaves no trace there."""
-    session.noting = session.plan is not None and session.plan.has_work
-    note(session, "begin", phases=list(phases), origin=session.origin.to_json(), options=session.options)
+    session.run.noting = session.plan is not None and session.plan.has_work
+    note(session, "begin", phases=list(phases), origin=session.run.origin.to_json(), options=session.run.options)
 
 
 def end(session: Session, status: str, seconds: float, message: str, not_started: Sequence[str]) -> None:
     """Note how this run ended."""
-    note(session, "end", status=status, seconds=round(seconds, 1), message=message, changes=session.made,
+    note(session, "end", status=status, seconds=round(seconds, 1), message=message, changes=session.run.made,
          not_started=list(not_started))
 
 
 def note(session: Session, act: str, **fields: Any) -> None:
     """Note an act on every control plane that we are connected to; a run does not fail for its notes."""
-    if not session.noting:
+    if not session.run.noting:
         return
     acts = [{"act": act, "t": round(time.time(), 3), **fields}]
     hosts = session.hosts.standing(session.answering(session.cluster.control_planes))
-    outcomes = session.hosts.map(lambda one: one.note(session.run_id, acts), hosts)
+    outcomes = session.hosts.map(lambda one: one.note(session.run.id, acts), hosts)
     if not any(not isinstance(o, KubewrightError) for o in outcomes.values()):
         session.tell("diagnostic", message=f"{act}: no control plane could be told; this run is known here only")
 
@@ -226,7 +226,7 @@ def merged(local: Sequence[Run], others: Sequence[Run]) -> list[Run]:
 def with_steps(session: Session, run: Run) -> Run:
     """Return the run with the results that every host that answers keeps of it, and the steps that run there now."""
     outcomes = session.hosts.map(lambda one: one.steps(run.id), [h.name for h in session.cluster.machines])
-    session.unreachable |= {h: o for h, o in outcomes.items() if isinstance(o, KubewrightError)}
+    session.run.unreachable |= {h: o for h, o in outcomes.items() if isinstance(o, KubewrightError)}
     seen = [step for host, answer in outcomes.items() if not isinstance(answer, KubewrightError)
             for step in _answered(host, answer)]
     steps = tuple(sorted(seen, key=lambda s: s.finished or float("inf")))

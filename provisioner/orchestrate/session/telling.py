@@ -22,7 +22,7 @@ def what_begins(session: Session, phases: Sequence[str]) -> dict[str, Any]:
     """Return what a run is about to do: its phases, and what the plan holds."""
     cluster, plan = session.cluster, session.plan
     about = {"cluster": cluster.cluster, "kubernetes": cluster.kubernetes, "phases": list(phases),
-             "origin": session.origin.to_json(), "options": session.options}
+             "origin": session.run.origin.to_json(), "options": session.run.options}
     if plan is None:
         return about
     return about | {"hosts": list(plan.desired.hosts), "bootstrap": plan.bootstrap, "changes": len(plan.changes),
@@ -48,7 +48,7 @@ def begun(session: Session, phase: str, changes: Mapping[str, Sequence[Change]],
         if event.type == "host-done":
             named = {"step": step} if step else {}
             event = replace(event, seconds=round(event.t - began, 3), data={**(event.data or {}), **named})
-        session.emit(replace(event, phase=event.phase or phase))
+        session.run.emit(replace(event, phase=event.phase or phase))
 
     return emit
 
@@ -101,6 +101,6 @@ def _diff(change: Change | ObjectChange) -> dict[str, str]:
 
 
 def _tell(session: Session, host: str, phase: str, **data: Any) -> None:
-    with session.lock:
-        session.made += sum(row["result"] == DONE for rows in data.values() for row in rows)
+    with session.run.lock:
+        session.run.made += sum(row["result"] == DONE for rows in data.values() for row in rows)
     session.tell("changed", host=host, phase=phase, data=data)

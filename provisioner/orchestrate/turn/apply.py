@@ -26,21 +26,21 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
 
     The bundles hold secrets: they are removed as soon as the hosts have answered.
     """
-    directory = session.run_dir / rundir.BUNDLES / step
-    step_id = f"{session.run_id}.{step}"
-    session.written |= set(changes)
-    session.proved.clear()
+    directory = session.run.directory / rundir.BUNDLES / step
+    step_id = f"{session.run.id}.{step}"
+    session.run.written |= set(changes)
+    session.target.proved.clear()
     try:
-        bundle.write_bundles(directory, changes, session.secrets.resolve, mint(session), lambda host: step_id,
-                             origin=session.origin, epoch=session.epoch)
-        session.in_flight |= {(host, step_id) for host in changes}
+        bundle.write_bundles(directory, changes, session.target.secrets.resolve, mint(session), lambda host: step_id,
+                             origin=session.run.origin, epoch=session.run.epoch)
+        session.run.in_flight |= {(host, step_id) for host in changes}
         results = carried(session, list(changes), lambda hosts: runner.apply(
-            session.inventory, directory, hosts, run_dir=session.run_dir,
+            session.target.inventory, directory, hosts, run_dir=session.run.directory,
             emit=_answers(session, step, {h: changes[h] for h in hosts})))
         telling.of_results(session, changes, results)
         _note_applied(session, changes, results)
         if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
-            session.forget_credentials()        # what let us in until now may be among them
+            session.access.forget_credentials()        # what let us in until now may be among them
         raise_faults(session, results)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -53,7 +53,7 @@ def _note_applied(session: Session, changes: Changes, results: Mapping[str, Host
     """
     for host, result in results.items():
         if result.ok:
-            session.applied |= {(c.host, c.kind, c.path) for c in changes[host]
+            session.target.done |= {(c.host, c.kind, c.path) for c in changes[host]
                                 if c.action != "stop" and not (isinstance(c.item, Unit) and c.item.listed)}
 
 
@@ -63,7 +63,7 @@ def _answers(session: Session, step: str, changes: Changes) -> Emit:
 
     def take(event: Event) -> None:
         if event.type == "host-done":
-            session.in_flight.discard((event.host, f"{session.run_id}.{step}"))
+            session.run.in_flight.discard((event.host, f"{session.run.id}.{step}"))
         tell(event)
 
     return take
@@ -81,14 +81,14 @@ def open_secrets(session: Session) -> None:
     names = {item.secret.name for item in items if isinstance(item, File) and item.secret}
     if any(o.phase == "access" for o in plan.objects):
         cas.add("cluster")      # for the certificate that lets us in before anybody is
-    if not session.secrets.exists:
-        session.secrets.prove()
+    if not session.target.secrets.exists:
+        session.target.secrets.prove()
         return
     try:
         for ca in sorted(cas):
-            session.secrets.ca(ca)
+            session.target.secrets.ca(ca)
         for name in sorted(names):
-            session.secrets.resolve(name)
+            session.target.secrets.resolve(name)
     except KubewrightError as fault:
         fault.details = (*fault.details, "nothing was changed")
         raise
@@ -97,7 +97,7 @@ def open_secrets(session: Session) -> None:
 def mint(session: Session) -> bundle.Mint:
     """Return what issues the certificates of a batch, with this inventory's CAs."""
     def issue(item: Certificate) -> tuple[bytes, bytes]:
-        pair = pki.issue(item, session.secrets.ca(item.ca))
+        pair = pki.issue(item, session.target.secrets.ca(item.ca))
         return pair.certificate, pair.key
 
     return issue

@@ -71,14 +71,14 @@ def _hand_over(session: Session, host: str) -> None:
     if successor is None:
         return
     refused = ""
-    session.still_ours()
+    session.run.still_ours()
     try:
-        etcd.move_leader(session.etcd_access(host), successor)
+        etcd.move_leader(session.access.etcd(host), successor)
     except etcd.EtcdFault as fault:         # it may have lost the leadership this very moment
         refused = f" ({fault.message})"
 
     def look() -> str:
-        return f"{host} still leads{refused}" if etcd.status(session.etcd_access(host)).is_leader else ""
+        return f"{host} still leads{refused}" if etcd.status(session.access.etcd(host)).is_leader else ""
 
     proofs.wait_until(session, "etcd", look, HANDOVER, when="before", proof=f"{host} does not lead etcd")
 

@@ -35,7 +35,7 @@ def _answering_again(session: Session, hosts: Sequence[str]) -> list[str]:
     answering: list[str] = []
 
     def look() -> str:
-        seen = session.hosts.map(lambda one: one.steps(session.run_id), hosts, patient=False)
+        seen = session.hosts.map(lambda one: one.steps(session.run.id), hosts, patient=False)
         silent = [fault.message for fault in seen.values() if isinstance(fault, KubewrightError)]
         answering[:] = [host for host, answer in seen.items() if not isinstance(answer, KubewrightError)]
         return "; ".join(silent)

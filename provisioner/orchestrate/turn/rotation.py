@@ -69,7 +69,7 @@ class _Balancers:
             self.put_back(*left_out)
         self.agree("before", lambda servers: _missing(servers, others),
                    f"every HAProxy has {', '.join(others)} in service")
-        self._session.still_ours()
+        self._session.run.still_ours()
         self._heard(haproxy.set_state(every, self._hosts, [host], DRAIN))
         self.agree("before", lambda servers: _undrained(servers, host), f"every HAProxy drains {host}")
         self._wait("before", lambda: self._sent_to(host), f"no HAProxy gives {host} a new session")

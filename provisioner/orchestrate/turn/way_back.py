@@ -37,7 +37,7 @@ def apply_and_prove(session: Session, step: str, changes: Changes, prove: Callab
         apply.apply_batch(session, step, changes)
         prove()
     except GateFailed as failed:
-        if session.the_plan.bootstrap or failed.code in _UNKNOWN or session.rolled_back:
+        if session.the_plan.bootstrap or failed.code in _UNKNOWN or session.run.rolled_back:
             raise
         raise _gone_back(session, step, changes, prove, failed) from failed
 
@@ -47,8 +47,8 @@ def hold(session: Session, gate: Callable[[Session], None]) -> None:
     try:
         gate(session)
     except GateFailed as failed:
-        if session.plan is not None and not session.plan.bootstrap and not session.rolled_back:
-            changed = [h.name for h in session.cluster.machines if h.name in session.written]
+        if session.plan is not None and not session.plan.bootstrap and not session.run.rolled_back:
+            changed = [h.name for h in session.cluster.machines if h.name in session.run.written]
             stays = f"nothing was put back: this asks all hosts together; this run changed {', '.join(changed)}"
             failed.details = (*failed.details, *([stays] if changed else []), proofs.kept_there())
         raise
@@ -56,7 +56,7 @@ def hold(session: Session, gate: Callable[[Session], None]) -> None:
 
 def step(session: Session, name: str, hosts: Iterable[str]) -> str:
     """Return a step's name: one that goes back says so, and so is no change that a person would go back from."""
-    return f"{name}{BACK}" if session.rolled_back & set(hosts) else name
+    return f"{name}{BACK}" if session.run.rolled_back & set(hosts) else name
 
 
 def _gone_back(
@@ -75,8 +75,8 @@ def _gone_back(
     for host, line in zip(backs, told, strict=True):
         session.tell("put-back", host=host, phase=step.partition(".")[0], message=line, seconds=seconds,
                      status="ok" if backs[host].changes and not outcome else "failed")
-    if session.rolled_back:
-        session.go_on = "kubewright plan"       # to go on would be to make the same change again
+    if session.run.rolled_back:
+        session.run.go_on = "kubewright plan"       # to go on would be to make the same change again
     again = ["`up` would make the same change again"] if any(back.changes for back in backs.values()) else []
     details = [*failed.details, *said, *told, *_beside(session, step, changes), *again]
     return GateFailed(failed.message, details=details, hint=failed.hint, code=failed.code)
@@ -98,7 +98,7 @@ def _look(session: Session, host: str, changes: Changes) -> Back:
         rows = session.hosts.on(host).kept()
     except KubewrightError as fault:
         return Back(why_not=fault.message.removeprefix(f"{host}: "))
-    return way_back.of_batch(session.run_id, changes[host], rows, session.the_plan.desired.hosts[host],
+    return way_back.of_batch(session.run.id, changes[host], rows, session.the_plan.desired.hosts[host],
                              session.observed.get(host), _versions_beside(session, host, changes[host]))
 
 
@@ -114,7 +114,7 @@ def _put_back(session: Session, step: str, backs: Mapping[str, Back], prove: Cal
     """Carry what goes back and prove it; return why it could not be proved, or nothing."""
     if not backs:
         return "nothing was put back"
-    session.rolled_back |= set(backs)
+    session.run.rolled_back |= set(backs)
     try:
         apply.apply_batch(session, step, {host: back.changes for host, back in backs.items()})
         prove()
@@ -144,8 +144,8 @@ def _beside(session: Session, step: str, changes: Changes) -> Sequence[str]:
 
 def _still_fine(session: Session, hosts: Sequence[str]) -> str:
     """Say of hosts which this run did not touch, which it did and proved, and who answers."""
-    proved = [h for h in hosts if h in session.written]
-    untouched = [h for h in hosts if h not in session.written]
+    proved = [h for h in hosts if h in session.run.written]
+    untouched = [h for h in hosts if h not in session.run.written]
     serving = api_servers.api_servers_that_serve(session, [h.name for h in session.cluster.control_planes])
     parts = [f"{', '.join(untouched)} not touched by this run" if untouched else "",
              f"{', '.join(proved)} changed and proved" if proved else "",

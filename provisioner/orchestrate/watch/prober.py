@@ -104,7 +104,7 @@ class Prober:
 
     def start(self) -> None:
         """Become somebody in the cluster and begin; KubewrightError when nothing at all can be seen."""
-        client = self._session.kube()
+        client = self._session.access.kube()
         try:
             self._take_token(client)
         except kube.ApiFault as fault:
@@ -164,9 +164,9 @@ class Prober:
 
     def _lost(self) -> int | None:
         try:
-            client = self._session.fresh_kube()
-            stored = ledger.stored(client, self._session.run_id)
-            ledger.remove(client, self._session.run_id)
+            client = self._session.access.fresh_kube()
+            stored = ledger.stored(client, self._session.run.id)
+            ledger.remove(client, self._session.run.id)
         except KubewrightError as fault:
             self._session.tell("diagnostic", message=f"prober: the ledger was not read to its end: {fault.message}")
             return None
@@ -176,7 +176,7 @@ class Prober:
         """Return etcd's raft term, which grows with each election, from the first member that answers."""
         for host in self._session.answering(self._session.cluster.etcd_hosts):
             try:
-                return etcd.status(self._session.etcd_access(host)).raft_term
+                return etcd.status(self._session.access.etcd(host)).raft_term
             except KubewrightError:
                 continue
         return None
@@ -190,8 +190,8 @@ class Prober:
     def _compose(self, host: str) -> Sequence[Series]:
         with self._lock:
             if time.monotonic() - self._bearer_since > DURATION:
-                self._take_token(self._session.fresh_kube())
-            return composed(self._session.cluster, self._hosts, self._bearer, self._session.run_id)[host]
+                self._take_token(self._session.access.fresh_kube())
+            return composed(self._session.cluster, self._hosts, self._bearer, self._session.run.id)[host]
 
     def _take_token(self, client: kube.Kube) -> None:
         self._bearer = ledger.token(client, int(TOKEN_LIFE))
@@ -225,7 +225,7 @@ def during(session: Session, budget: Budget) -> Iterator[None]:
         yield
         return
     if budget.is_given:
-        session.safe_points.append(prober.check)
+        session.run.safe_points.append(prober.check)
     try:
         yield
     except KeyboardInterrupt:

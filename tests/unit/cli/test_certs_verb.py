@@ -17,7 +17,7 @@ from provisioner.compile import pki as table
 from provisioner.model.desired import Certificate
 from provisioner.operate import pki
 from provisioner.orchestrate.plan.survey import survey
-from tests.fakes.session import FakeSession, World, instant
+from tests.fakes.session import FakeAccess, World, instant
 
 SCHEDULER = table.SCHEDULER.path
 LIFE = dt.timedelta(days=365)
@@ -38,13 +38,13 @@ def built(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def check(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Check:
-    def no_api(self: FakeSession) -> None:
+    def no_api(self: FakeAccess) -> None:
         raise AssertionError("certs check asked the API")
 
     def call(*words: str) -> tuple[int, str]:
         with monkeypatch.context() as patch:
             patch.setattr("sys.argv", ["kubewright"])
-            patch.setattr(FakeSession, "kube", no_api)
+            patch.setattr(FakeAccess, "kube", no_api)
             code = command.main(["-i", str(world.inventory.path), "certs", "check", *words])
         return code, capsys.readouterr().out
 

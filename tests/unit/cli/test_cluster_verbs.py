@@ -175,10 +175,10 @@ def test_a_run_that_nobody_reads_any_more_ends_what_was_begun_and_stops(
     with built.session() as opened, os.fdopen(write, "w") as stream:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout" if events else "stderr", stream)
-            opened.emit = readers(Context(), opened, events)
+            opened.run.emit = readers(Context(), opened, events)
             with pytest.raises(Interrupted) as stopped:
                 engine.run(opened, [acts("one"), acts("two")])
-        kept = (opened.run_dir / "events.jsonl").read_text(encoding="utf-8")
+        kept = (opened.run.directory / "events.jsonl").read_text(encoding="utf-8")
     assert acted == ["one"] and stopped.value.details[0] == "not started: two"
     assert all(f'"one {number}"' in kept for number in range(3)) and '"run-end"' in kept, "its own record goes on"
 

@@ -339,5 +339,5 @@ def test_a_host_that_was_not_observed_counts_from_nothing(built: World) -> None:
     built.hosts.hosts["w1"].extras["unit", "kubelet.service"] = {"restarts": 7}
     session = surveyed(built)
     assert units_of(host_probes(session, "w1", "node"))["kubelet.service"] == 7
-    session.observed = {h: o for h, o in session.observed.items() if h != "w1"}
+    session.target.observed = {h: o for h, o in session.observed.items() if h != "w1"}
     assert set(units_of(host_probes(session, "w1", "node")).values()) == {0}

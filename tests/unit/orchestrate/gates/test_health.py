@@ -18,7 +18,8 @@ from provisioner.orchestrate.look import status
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine, may_begin
 from provisioner.orchestrate.run.verbs import VERIFY
-from provisioner.orchestrate.session.session import NobodyThere, Session
+from provisioner.orchestrate.session.cluster_access import NobodyThere
+from provisioner.orchestrate.session.session import Session
 from provisioner.transport.faults import forwarding_fault
 from provisioner.transport.pool import raise_all
 from tests.fakes.api import node
@@ -148,20 +149,20 @@ def forbidding(*hosts: str) -> Callable[[object, str], object]:
             raise forwarding_fault(host)
         return allowed(session, host)
 
-    from tests.fakes.session import FakeSession
-    allowed = FakeSession.etcd_access
+    from tests.fakes.session import FakeAccess
+    allowed = FakeAccess.etcd
     return access
 
 
 def forbid(patch: pytest.MonkeyPatch, *hosts: str) -> None:
     """Let sshd of these hosts forbid forwarding, as Session tells it."""
-    from tests.fakes.session import FakeSession
+    from tests.fakes.session import FakeAccess
 
-    patch.setattr(FakeSession, "etcd_access", forbidding(*hosts))
+    patch.setattr(FakeAccess, "etcd", forbidding(*hosts))
     if set(hosts) >= {"cp1", "cp2", "cp3"}:
         def kube(session: object) -> None:
             raise_all({host: forwarding_fault(host) for host in hosts})
-        patch.setattr(FakeSession, "kube", kube)
+        patch.setattr(FakeAccess, "kube", kube)
 
 
 def test_where_sshd_forbids_forwarding_nothing_is_lost_but_not_seen(
@@ -190,7 +191,7 @@ def test_where_no_control_plane_can_be_reached_nothing_is_said_to_be_ill_there(
     def kube(session: object) -> None:
         raise NobodyThere("no control plane answers")
 
-    monkeypatch.setattr("tests.fakes.session.FakeSession.kube", kube)
+    monkeypatch.setattr("tests.fakes.session.FakeAccess.kube", kube)
     for host in ("cp1", "cp2", "cp3"):
         built.hosts.hosts[host].down = True
     seen = status.look(built.session())
@@ -231,7 +232,7 @@ def test_nothing_that_serves_is_restarted_while_no_write_goes_through(built: Wor
 def test_nothing_that_serves_is_restarted_while_nobody_can_see_the_api(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session = with_a_restart(built)
-    monkeypatch.setattr(type(session), "kube", _no_answer)
+    monkeypatch.setattr(type(session.access), "kube", _no_answer)
     with pytest.raises(RefusedForSafety, match="API: "):
         may_begin.to_begin(session)
     built.hosts.broken = {"kube-apiserver /readyz": "connection refused"}
@@ -259,13 +260,13 @@ def test_nothing_that_serves_is_restarted_while_nobody_can_see_a_quorum(
 def test_credentials_that_did_not_let_us_see_are_not_kept_for_the_run_that_renews_them(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session = with_a_restart(built)
-    forgotten: list[Session] = []
-    monkeypatch.setattr(type(session), "forget_credentials", lambda self: forgotten.append(self))
+    forgotten: list[object] = []
+    monkeypatch.setattr(type(session.access), "forget_credentials", lambda self: forgotten.append(self))
     may_begin.to_begin(session)
     assert forgotten == []
     built.hosts.silent = {"cp2"}
     may_begin.to_begin(session)
-    assert forgotten == [session]
+    assert forgotten == [session.access]
 
 
 def test_one_member_that_is_ill_stops_no_repair_of_it(built: World) -> None:

@@ -35,7 +35,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         survey(session)
         create_secrets(session)
         engine.run(session, UP)
-    assert session.waits_for_cni == NODES
+    assert session.target.waits_for_cni == NODES
     return world
 
 
@@ -53,7 +53,7 @@ def test_up_without_a_pod_network_ends_well_and_says_which_nodes_wait(own: World
     unavailable(own, session)
     objects.addons_are_available(session)
     prove_and_record(session)
-    assert session.waits_for_cni == NODES
+    assert session.target.waits_for_cni == NODES
     assert [p["name"] for p in node_probes(session, "w1")] == ["Service address of the API"]
 
 
@@ -70,7 +70,7 @@ def test_once_a_node_has_a_network_the_addons_are_proved(own: World, monkeypatch
     survey(session)
     objects.addons_are_available(session)
     cluster_is_healthy(session)
-    assert session.waits_for_cni == ()
+    assert session.target.waits_for_cni == ()
     assert all("cluster DNS" in names for _, names in own.hosts.probed[-5:])
     unavailable(own, session)
     with pytest.raises(GateFailed, match="0 of 2 replicas available"):
@@ -94,7 +94,7 @@ def test_with_a_network_of_ours_a_node_without_one_is_a_fault(built: World, monk
     built.api.put("/api/v1/nodes/w1", waiting("w1"))
     with pytest.raises(GateFailed, match="w1: kubelet: container runtime network not ready"):
         cluster_is_healthy(session)
-    assert session.waits_for_cni == ()
+    assert session.target.waits_for_cni == ()
 
 
 def test_a_gate_that_waits_for_names_tells_whose_rules_are_in_the_way(built: World) -> None:

@@ -20,8 +20,9 @@ from provisioner.orchestrate.lock import cluster_lock, process
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
+from provisioner.orchestrate.session.session import Session
 from provisioner.transport.hosts import OneHost
-from tests.fakes.session import FakeSession, World, instant
+from tests.fakes.session import World, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
 CPS = ("cp1", "cp2", "cp3")
@@ -40,13 +41,13 @@ def test_a_run_holds_every_record_while_it_works_and_gives_them_back(world: Worl
     session = world.session()
     with cluster_lock.look(session).held():
         assert [(r["held"], r["run"], r["epoch"]) for r in records(world)] == [(True, "run1", 1)] * 3
-        assert session.epoch == 1
+        assert session.run.epoch == 1
         assert {h.epoch for h in world.hosts.hosts.values()} == {1}, "installed on every host"
-        session.safe_point()
-        session.still_ours()
+        session.run.safe_point()
+        session.run.still_ours()
     assert [(r["held"], r["epoch"]) for r in records(world)] == [(False, 1)] * 3
-    assert (session.epoch, session.safe_points) == (None, [])
-    session.still_ours()
+    assert (session.run.epoch, session.run.safe_points) == (None, [])
+    session.run.still_ours()
 
 
 @pytest.mark.parametrize("end", [KubewrightError("x"), KeyboardInterrupt(), RuntimeError("a bug"), SystemExit(1)])
@@ -60,21 +61,21 @@ def test_each_run_has_a_higher_epoch(world: World) -> None:
     for epoch in (1, 2, 3):
         session = world.session()
         with cluster_lock.look(session).held():
-            assert session.epoch == epoch
+            assert session.run.epoch == epoch
 
 
 def test_an_epoch_that_any_host_knows_is_not_used_again(world: World) -> None:
     world.hosts.hosts["w1"].epoch = 8       # a worker of a cluster whose control planes are new
     session = world.session()
-    session.observed = world.hosts.observe({h: () for h in world.hosts.hosts})
+    session.target.observed = world.hosts.observe({h: () for h in world.hosts.hosts})
     with cluster_lock.look(session).held():
-        assert session.epoch == 9
+        assert session.run.epoch == 9
 
 
 def test_a_host_that_knows_a_newer_epoch_belongs_to_a_newer_run(world: World) -> None:
     session = world.session()
     locked = cluster_lock.look(session)
-    session.observed = world.hosts.observe({h: () for h in world.hosts.hosts})
+    session.target.observed = world.hosts.observe({h: () for h in world.hosts.hosts})
     world.hosts.hosts["w1"].epoch = 8       # installed since we looked
     with pytest.raises(LockHeld, match=r"w1: installing epoch 1: a newer run \(epoch 8\) owns this host") as lost, \
             locked.held():
@@ -168,7 +169,7 @@ def test_a_dead_process_of_this_machine_loses_it_at_once(world: World) -> None:
     child.wait()
     session = world.session()
     with cluster_lock.look(session).held():
-        assert session.epoch == 5
+        assert session.run.epoch == 5
     assert any("left by ann on here" in e.message for e in world.events)
 
 
@@ -195,10 +196,10 @@ def test_who_lost_it_stops_at_the_next_safe_point_and_takes_nothing_from_the_nex
     world.hosts.now += TTL
     with cluster_lock.look(world.session()).held():
         with pytest.raises(LockHeld, match=r"the lock was lost: taken by .*run2") as refused:
-            mine.still_ours()
+            mine.run.still_ours()
         assert (refused.value.exit_code, refused.value.code) == (14, "lock-lost")
         with pytest.raises(LockHeld):
-            mine.safe_point()
+            mine.run.safe_point()
         held.__exit__(None, None, None)
         assert all(r["held"] and r["run"] == "run2" for r in records(world))
 
@@ -215,11 +216,11 @@ def test_a_machine_that_slept_for_longer_than_the_ttl_goes_on_if_nobody_took_the
                 pass
         monkeypatch.setattr(cluster_lock, "_clock", lambda: real() + slept)
         if not taken:
-            mine.safe_point()
+            mine.run.safe_point()
             assert not any(record.age >= TTL for record in cluster_lock.holders(world.session()))
         else:
             with pytest.raises(LockHeld, match=r"taken by .*run2"):
-                mine.safe_point()
+                mine.run.safe_point()
 
 
 def test_who_lost_it_writes_on_no_host(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +229,7 @@ def test_who_lost_it_writes_on_no_host(built: World, monkeypatch: pytest.MonkeyP
     with built.session() as old:
         survey(old)
         with cluster_lock.look(old).held():
-            monkeypatch.setattr(old, "safe_points", [])     # it does not know yet
+            monkeypatch.setattr(old.run, "safe_points", [])     # it does not know yet
             for host in built.hosts.hosts.values():
                 host.epoch = 9
             with pytest.raises(LockHeld, match="w1: applying: epoch 2 is over") as refused:
@@ -243,7 +244,7 @@ def test_a_run_that_a_person_unlocked_is_told_so(world: World) -> None:
     with cluster_lock.look(mine).held():
         cluster_lock.unlock(world.session(), cluster_lock.holders(world.session()))
         with pytest.raises(LockHeld, match="released by hand"):
-            mine.still_ours()
+            mine.run.still_ours()
     assert cluster_lock.holders(world.session()) == []
 
 
@@ -292,7 +293,7 @@ def test_a_cluster_that_is_out_of_reach_for_a_ttl_may_be_somebody_else_s(
         ticks: Iterator[float] = iter(range(1, 10_000))
         monkeypatch.setattr(cluster_lock, "_clock", lambda: began + next(ticks))
         with pytest.raises(LockHeld, match="no majority of the control planes answered for 6"):
-            session.still_ours()
+            session.run.still_ours()
 
 
 def test_a_control_plane_that_hangs_does_not_keep_the_run_from_renewing_on_the_others(
@@ -315,7 +316,7 @@ def test_a_control_plane_that_hangs_does_not_keep_the_run_from_renewing_on_the_o
     session = world.session()
     with cluster_lock.look(session).held():
         assert enough.wait(5), renewed
-        session.safe_point()
+        session.run.safe_point()
     assert not any(r["held"] for r in records(world))
 
 
@@ -388,10 +389,10 @@ def raced(world: World, patch: pytest.MonkeyPatch, seed: int, number: int, cut: 
                 raise Unreachable(f"{one.name}: connecting: no route")
         return real(one, request)
 
-    def racer(session: FakeSession) -> None:
+    def racer(session: Session) -> None:
         try:
             stack.enter_context(cluster_lock.look(session).held())      # it holds it until all others have tried
-            won.append(session.run_id)
+            won.append(session.run.id)
         except (LockHeld, Unreachable):
             pass
 
@@ -399,7 +400,7 @@ def raced(world: World, patch: pytest.MonkeyPatch, seed: int, number: int, cut: 
         elsewhere(inner)
         inner.setattr(world.hosts, "lock_record", asked)
         sessions = [world.session() for _ in range(number)]
-        turns.run({s.run_id: lambda s=s: racer(s) for s in sessions})  # type: ignore[misc]
+        turns.run({s.run.id: lambda s=s: racer(s) for s in sessions})  # type: ignore[misc]
     return won
 
 

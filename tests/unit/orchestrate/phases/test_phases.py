@@ -34,7 +34,7 @@ HAPROXY = "/etc/haproxy/haproxy.cfg"
 def surveyed(world: World) -> Session:
     session = world.session()
     survey(session)
-    if not session.secrets.exists:
+    if not session.target.secrets.exists:
         create_secrets(session)
     return session
 
@@ -57,7 +57,7 @@ def test_bundles_are_private_while_ansible_runs_and_gone_afterwards(
     monkeypatch.setattr(runner, "apply", apply)
     apply_batch(session, "node.0", one_change(session, "w1"))
     assert seen == [(0o700, 0o600)]
-    assert not (session.run_dir / "bundles" / "node.0").exists()
+    assert not (session.run.directory / "bundles" / "node.0").exists()
 
 
 @pytest.mark.parametrize("fault", [KubewrightError("ansible-playbook is not there"), KeyboardInterrupt()])
@@ -66,13 +66,13 @@ def test_bundles_are_removed_even_when_ansible_does_not_come_back(
     session = surveyed(built)
 
     def apply(*_: Any, **__: Any) -> dict[str, HostResult]:
-        assert (session.run_dir / "bundles" / "node.0" / "w1.json").is_file()
+        assert (session.run.directory / "bundles" / "node.0" / "w1.json").is_file()
         raise fault
 
     monkeypatch.setattr(runner, "apply", apply)
     with pytest.raises(type(fault)):
         apply_batch(session, "node.0", one_change(session, "w1"))
-    assert not (session.run_dir / "bundles" / "node.0").exists()
+    assert not (session.run.directory / "bundles" / "node.0").exists()
 
 
 def test_bundles_that_could_not_be_written_whole_leave_no_secret_behind(
@@ -81,7 +81,7 @@ def test_bundles_that_could_not_be_written_whole_leave_no_secret_behind(
     changes = {**one_change(session, "w1"), "w2": [Change("w2", "node", "user", "x", "add", "", "", "", None)]}
     with pytest.raises(KubewrightError, match="no item"):
         apply_batch(session, "node.0", changes)
-    assert not (session.run_dir / "bundles" / "node.0").exists()
+    assert not (session.run.directory / "bundles" / "node.0").exists()
 
 
 def test_every_step_id_names_its_run_phase_and_batch(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_every_step_id_names_its_run_phase_and_batch(built: World, monkeypatch: 
     monkeypatch.setattr(runner, "apply", apply)
     changes = one_change(session, "w1") | one_change(session, "w2")
     converge.apply_changes(session, "node", changes, lambda s, hosts: None)
-    assert steps == [f"{session.run_id}.node.0"] * 2
+    assert steps == [f"{session.run.id}.node.0"] * 2
 
 
 def test_one_host_that_failed_is_its_own_error_and_several_are_one_that_holds_all(built: World) -> None:
@@ -120,7 +120,7 @@ def test_each_batch_on_a_live_cluster_is_proved_before_the_next_so_that_it_can_g
     assert built.hosts.log == [("apply", "node.0", ("cp1",)), ("prove", ("cp1",)), ("apply", "node.1", ("w1",)),
                                ("prove", ("w1",)), ("apply", "node.2", ("w2",)), ("prove", ("w2",))]
     built.hosts.log.clear()
-    session.max_unavailable = Limit.parse("100%")
+    session.run.max_unavailable = Limit.parse("100%")
     converge.apply_changes(session, "node", changes, lambda s, hosts: None)
     assert [e[2] for e in built.hosts.log] == [("cp1",), ("w1", "w2")]
 
@@ -135,7 +135,7 @@ def test_a_run_may_be_stopped_between_batches_once_the_one_before_is_proved(buil
         built.hosts.log.append(("safe",))
         raise GateFailed("the budget is spent")
 
-    session.safe_points.append(spent)
+    session.run.safe_points.append(spent)
     with pytest.raises(GateFailed, match="the budget is spent"):
         converge.apply_changes(session, "node", changes, lambda s, turn: built.hosts.log.append(("prove", turn.hosts)))
     assert built.hosts.log == [("apply", "node.0", ("w1",)), ("prove", ("w1",)), ("safe",)]
@@ -191,7 +191,7 @@ def test_whoever_asks_to_stop_need_not_wait_for_the_packages(world: World) -> No
     def stop() -> None:
         raise Interrupted("Stopped.")
 
-    session.safe_points.append(stop)
+    session.run.safe_points.append(stop)
     with pytest.raises(Interrupted):
         converge.prepare(session)
     assert [entry[0] for entry in world.hosts.log] == ["prepare"]
@@ -206,7 +206,7 @@ def test_what_stops_the_packages_is_told_and_no_host_even_where_it_says_so_once(
         if once:
             raise once.pop()
 
-    session.safe_points.append(full)
+    session.run.safe_points.append(full)
     with pytest.raises(GateFailed, match=r"^this machine: keeping"):
         converge.prepare(session)
 
@@ -236,9 +236,9 @@ def test_a_kubelet_that_anybody_may_write_or_nobody_may_run_is_a_change_and_is_s
 
 def test_what_held_before_a_batch_proves_nothing_after_it(world: World) -> None:
     session = surveyed(world)
-    session.proved = {"w1": [{"name": "kubelet.service"}]}
+    session.target.proved = {"w1": [{"name": "kubelet.service"}]}
     apply_batch(session, "node.0", {"w1": session.changes("node")["w1"]})
-    assert session.proved == {}
+    assert session.target.proved == {}
 
 
 def test_sending_tells_how_far_it_is_and_which_host_has_all(

@@ -29,7 +29,7 @@ def moved(world: World, host: FakeHost) -> FakeHost:
 
 def refusal(world: World, *allowed: str) -> RefusedForSafety:
     with world.session() as session, pytest.raises(RefusedForSafety) as refused:
-        session.allowed = allowed
+        session.run.allowed = allowed
         preflight.fit_survey(session)
     assert refused.value.exit_code == 15
     return refused.value
@@ -89,7 +89,7 @@ def test_check_tells_it_as_a_finding_of_that_host_beside_the_others(world: World
 def test_it_is_taken_where_that_was_asked_for(world: World, worker: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)
     with world.session() as session:
-        session.allowed = (owner.TAKE,)
+        session.run.allowed = (owner.TAKE,)
         preflight.fit_survey(session)
         create_secrets(session)
         owner.claim(session)
@@ -102,7 +102,7 @@ def test_a_live_cluster_takes_no_worker_of_another_either(built: World, built_el
     moved(built, built_elsewhere.hosts.hosts[A_WORKER])
     assert "w1: belongs to cluster a" in refusal(built).message
     with built.session() as session:
-        session.allowed = (owner.TAKE,)
+        session.run.allowed = (owner.TAKE,)
         assert survey(session).changes
 
 

@@ -273,7 +273,7 @@ def test_the_way_through_sshd_is_tried_where_etcd_and_the_api_are_and_ansible_s_
     monkeypatch.setattr(world.hosts, "forward", forwarding)
     monkeypatch.setattr(login, "prove", ansible)
     with world.session() as one:
-        one.observed = {name: HostObserved(name, host.facts, {}) for name, host in world.hosts.hosts.items()}
+        one.target.observed = {name: HostObserved(name, host.facts, {}) for name, host in world.hosts.hosts.items()}
         answers = preflight.ask(one, ["cp2", "w1"])
         assert sorted(tried, key=str) == [("cp2", "ssh"), ("cp2", 2379), ("cp2", 7443), ("w1", "ssh")]
         tried.clear()

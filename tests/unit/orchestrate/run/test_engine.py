@@ -99,7 +99,7 @@ def test_a_run_may_be_stopped_between_phases_when_nothing_is_half_done(world: Wo
         if len(done) > 5:
             raise GateFailed("the budget is spent")
 
-    session.safe_points.append(watch)
+    session.run.safe_points.append(watch)
     with pytest.raises(GateFailed, match="the budget is spent"):
         engine.run(session, phases(done))
     assert done == ["one acts", "one proves", "safe", "two acts", "two proves", "safe"]
@@ -133,8 +133,8 @@ def test_the_first_ctrl_c_lets_the_phase_end_and_stops_before_the_next(world: Wo
 
 def test_the_second_ctrl_c_stops_at_once_and_names_the_steps_that_go_on(world: World) -> None:
     def twice(session: Session) -> None:
-        session.turn("cp2", ["cp3"])
-        session.in_flight.add(("cp2", "run1.control-plane.1"))
+        session.run.works_on("cp2", ["cp3"])
+        session.run.in_flight.add(("cp2", "run1.control-plane.1"))
         ctrl_c(session)
         ctrl_c(session)
         raise AssertionError("goes on after the second")

@@ -205,7 +205,7 @@ def test_the_gate_of_what_went_back_asks_by_the_host_s_own_list_and_counts_no_ex
     assert asked[0] is False and asked[-1] is True
     with built.session() as session:
         survey(session)
-        session.rolled_back.add("cp1")
+        session.run.rolled_back.add("cp1")
         back, other = (host_probes(session, h, "controllers")[0] for h in ("cp1", "cp2"))
     assert back.get("listed") is True and not back.keys() & {"inputs", "since_restarts"}
     assert "listed" not in other and other.keys() >= {"inputs", "since_restarts"}
@@ -219,7 +219,7 @@ def test_what_a_killed_run_had_written_and_no_unit_had_read_goes_back_as_well(bu
         change = next(c for c in survey(killed).of("node")["cp1"] if c.path == KUBELET)
         host = built.hosts.hosts["cp1"]
         from provisioner.converge.bundle import change_request
-        host.change(change_request(change, killed.secrets.resolve, lambda item: (b"", b"")), "run0.node.0")
+        host.change(change_request(change, killed.target.secrets.resolve, lambda item: (b"", b"")), "run0.node.0")
     assert host.observe(Unit(path=unit.path, phase="", inputs=(KUBELET,))).state.endswith("due")
     failed = failed_up(built)
     assert any("put back as it was" in line and "green" in line for line in failed.details)

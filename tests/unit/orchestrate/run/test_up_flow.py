@@ -25,8 +25,8 @@ from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.plan.survey import create_secrets, is_bootstrapped, survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
-from provisioner.orchestrate.session.session import NO_ACCESS
-from tests.fakes.session import FakeSession, World, instant
+from provisioner.orchestrate.session.cluster_access import NO_ACCESS
+from tests.fakes.session import FakeAccess, World, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
 ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
@@ -277,16 +277,16 @@ def test_a_ca_file_that_is_torn_or_has_another_end_of_line_is_put_back_and_not_t
 def test_credentials_that_do_not_open_the_api_are_replaced_and_fetched_anew_in_the_same_run(
         built: World, monkeypatch: pytest.MonkeyPatch, fault: KubewrightError) -> None:
     with built.session() as session:
-        files = session.admin_files()
+        files = session.access.admin_files()
         files[1].write_text("of no use")
 
         def refuse(*_: object) -> None:
             raise fault
 
         with monkeypatch.context() as patch:
-            patch.setattr(FakeSession, "kube", refuse)
+            patch.setattr(FakeAccess, "kube", refuse)
             assert {o.action for o in survey(session).objects} == {"add"}
-        assert session.admin_files()[1].read_text() != "of no use"
+        assert session.access.admin_files()[1].read_text() != "of no use"
 
 
 @pytest.mark.parametrize("state", ["file hmac:by-hand 0600 root:root", "file MINE 0644 root:root"])
@@ -305,13 +305,13 @@ def test_a_secret_edited_and_never_read_or_with_another_mode_is_put_back_and_the
 def test_credentials_that_a_run_has_replaced_on_the_hosts_are_fetched_anew(built: World) -> None:
     with built.session() as session:
         survey(session)
-        before = session.admin_files()[1].read_bytes()      # as the prober does, before the first phase
+        before = session.access.admin_files()[1].read_bytes()      # as the prober does, before the first phase
         for host in built.hosts.hosts.values():
             host.states.pop(("certificate", ADMIN.path), None)
         plan = survey(session)
         assert ADMIN.path in {c.path for c in plan.changes}
         engine.run(session, UP[:3])
-        assert session.admin_files()[1].read_bytes() != before
+        assert session.access.admin_files()[1].read_bytes() != before
 
 
 def test_a_host_that_lost_its_member_s_data_is_refused_and_nothing_of_etcd_is_touched(built: World) -> None:
@@ -401,12 +401,12 @@ def test_a_namespace_of_ours_that_is_no_longer_desired_is_left_and_named_until_i
         assert not [c for c in plan.objects if c.action == "remove"]
         assert [(v.path, v.code) for v in plan.verdicts] == [("Namespace old", owner.NAMESPACE)]
     with built.session() as session:
-        session.allowed = (owner.NAMESPACE,)
+        session.run.allowed = (owner.NAMESPACE,)
         assert [c.identity for c in survey(session).objects if c.action == "remove"] == ["Namespace old"]
 
 
 def test_a_namespace_that_only_carries_our_label_is_no_business_of_ours(built: World) -> None:
     built.api.put("/api/v1/namespaces/shop", {"kind": "Namespace", "metadata": {"name": "shop", "labels": MANAGED_BY}})
     with built.session() as session:
-        session.allowed = (owner.NAMESPACE,)
+        session.run.allowed = (owner.NAMESPACE,)
         assert survey(session).is_empty

@@ -16,13 +16,13 @@ from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.session.phase import Phase, nothing
 from provisioner.orchestrate.session.session import Session
-from tests.fakes.session import FakeSession, World
+from tests.fakes.session import World
 
 PATIENCE = 20.0     # seconds for another thread; no test waits that long unless it fails
 
 
 @pytest.fixture
-def first(world: World) -> FakeSession:
+def first(world: World) -> Session:
     """Return a session that is about to start a cluster for the first time."""
     session = world.session()
     assert survey(session).bootstrap
@@ -55,14 +55,14 @@ def told(world: World, kind: str) -> list[tuple[str, str]]:
     return [(e.phase, e.status) for e in world.events if e.type == kind]
 
 
-def test_phases_that_do_not_need_one_another_run_at_the_same_time(world: World, first: FakeSession) -> None:
+def test_phases_that_do_not_need_one_another_run_at_the_same_time(world: World, first: Session) -> None:
     both = threading.Barrier(2)
     engine.run(first, [phase(name, act=lambda s: both.wait(PATIENCE)) for name in ("one", "two")])
     assert sorted(told(world, "phase-done")) == [("one", "ok"), ("two", "ok")]
 
 
 def test_a_phase_begins_once_those_that_it_needs_are_proved_and_waits_for_no_others(
-        world: World, first: FakeSession) -> None:
+        world: World, first: Session) -> None:
     begun = threading.Event()
     engine.run(first, [
         phase("slow", act=lambda s: begun.wait(PATIENCE) or pytest.fail("waited for what it does not need")),
@@ -73,12 +73,12 @@ def test_a_phase_begins_once_those_that_it_needs_are_proved_and_waits_for_no_oth
     assert order[-3:] == [("phase-start", "last"), ("phase-done", "last"), ("run-end", "")]
 
 
-def test_a_phase_that_says_nothing_of_what_it_needs_waits_for_all_before_it(world: World, first: FakeSession) -> None:
+def test_a_phase_that_says_nothing_of_what_it_needs_waits_for_all_before_it(world: World, first: Session) -> None:
     engine.run(first, [phase("one"), phase("two"), Phase("three", "does three")])
     assert [e.phase for e in world.events if e.type in ("phase-start", "phase-done")][-2:] == ["three", "three"]
 
 
-def test_a_gate_is_asked_once_the_phases_are_proved_without_which_it_cannot_hold(first: FakeSession) -> None:
+def test_a_gate_is_asked_once_the_phases_are_proved_without_which_it_cannot_hold(first: Session) -> None:
     acted, done = threading.Event(), []
     engine.run(first, [
         phase("early", act=lambda s: acted.set(), gate=lambda s: done.append("early"), gate_after=("late", "absent")),
@@ -86,7 +86,7 @@ def test_a_gate_is_asked_once_the_phases_are_proved_without_which_it_cannot_hold
     assert done == ["late", "early"]
 
 
-def test_a_gate_that_waits_for_a_phase_which_fails_is_never_asked(world: World, first: FakeSession) -> None:
+def test_a_gate_that_waits_for_a_phase_which_fails_is_never_asked(world: World, first: Session) -> None:
     def fails(session: Session) -> None:
         raise GateFailed("late: broke")
 
@@ -96,7 +96,7 @@ def test_a_gate_that_waits_for_a_phase_which_fails_is_never_asked(world: World, 
     assert dict(told(world, "phase-done"))["early"] == "interrupted"
 
 
-def test_what_is_needed_and_not_asked_for_is_not_waited_for(world: World, first: FakeSession) -> None:
+def test_what_is_needed_and_not_asked_for_is_not_waited_for(world: World, first: Session) -> None:
     engine.run(first, [phase("two", "one")])
     assert told(world, "phase-done") == [("two", "ok")]
 
@@ -110,7 +110,7 @@ def test_on_a_live_cluster_the_order_of_the_list_holds(built: World) -> None:
 
 
 def test_the_first_failure_ends_the_run_once_the_others_have_come_to_a_safe_point(
-        world: World, first: FakeSession) -> None:
+        world: World, first: Session) -> None:
     begun = threading.Event()
 
     def fails(session: Session) -> None:
@@ -119,9 +119,9 @@ def test_the_first_failure_ends_the_run_once_the_others_have_come_to_a_safe_poin
 
     def goes_on(session: Session) -> None:
         begun.set()
-        session.abandoned.wait(PATIENCE)
+        session.run.abandoned.wait(PATIENCE)
         done.append("a batch was ended")
-        session.safe_point()
+        session.run.safe_point()
         done.append("another was begun")
 
     done: list[str] = []
@@ -133,7 +133,7 @@ def test_the_first_failure_ends_the_run_once_the_others_have_come_to_a_safe_poin
     assert (world.events[-1].data or {})["not_started"] == ["three"]
 
 
-def test_a_gate_that_only_waits_does_not_hold_up_a_failure(world: World, first: FakeSession) -> None:
+def test_a_gate_that_only_waits_does_not_hold_up_a_failure(world: World, first: Session) -> None:
     def fails(session: Session) -> None:
         waiting.wait(PATIENCE)
         raise GateFailed("two: broke")
@@ -148,7 +148,7 @@ def test_a_gate_that_only_waits_does_not_hold_up_a_failure(world: World, first: 
     assert told(world, "phase-done") == [("two", "failed"), ("one", "interrupted")]
 
 
-def test_the_first_ctrl_c_lets_every_phase_end_that_has_begun(world: World, first: FakeSession) -> None:
+def test_the_first_ctrl_c_lets_every_phase_end_that_has_begun(world: World, first: Session) -> None:
     def asks(session: Session) -> None:
         ctrl_c()
         assert asked(world), "nobody heard it"
@@ -163,9 +163,9 @@ def test_the_first_ctrl_c_lets_every_phase_end_that_has_begun(world: World, firs
 
 
 def test_the_second_ctrl_c_waits_for_no_phase_and_nothing_is_heard_of_them_any_more(
-        world: World, first: FakeSession) -> None:
+        world: World, first: Session) -> None:
     def asks(session: Session) -> None:
-        session.turn("cp2", ["cp3"])
+        session.run.works_on("cp2", ["cp3"])
         ctrl_c()
         asked(world)
         ctrl_c()

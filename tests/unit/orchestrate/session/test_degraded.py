@@ -61,7 +61,7 @@ def test_what_looks_into_a_gate_comes_before_what_goes_on(built: World) -> None:
 
         with pytest.raises(GateFailed) as fault:
             engine.run(session, [Phase("node", "", late)])
-    assert fault.value.hint == f"kubewright logs cp1 kubelet, then kubewright resume {session.run_id}"
+    assert fault.value.hint == f"kubewright logs cp1 kubelet, then kubewright resume {session.run.id}"
 
 
 def test_a_worker_that_fails_is_set_aside_and_the_others_are_done(built: World) -> None:
@@ -101,7 +101,7 @@ def test_on_a_live_cluster_a_failed_proof_stops_the_run_also_on_a_worker(built: 
     with pytest.raises(GateFailed, match="gate after node"):
         up(built)
     assert applied(built)[0] == ("node.0", ("w1",))
-    assert not any("w2" in hosts for _, hosts in applied(built)) and not built.session().failed
+    assert not any("w2" in hosts for _, hosts in applied(built)) and not built.session().run.failed
 
 
 def test_while_a_cluster_is_built_a_worker_may_fail_its_proof(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,21 +15,22 @@ from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verbs import UP, VERIFY
 from provisioner.orchestrate.session import runs
+from provisioner.orchestrate.session.session import Session
 from provisioner.report.console import to_file
-from tests.fakes.session import FakeSession, World
+from tests.fakes.session import World
 
 KUBELET = "/var/lib/kubelet/config.yaml"
 RUN = "20261125-182815-82cb"
 
 
-def opened(world: World, run_id: str = RUN) -> FakeSession:
+def opened(world: World, run_id: str = RUN) -> Session:
     """Open a session that keeps its events as a run does."""
     session = world.session()
-    session.run_id = run_id
-    session.run_dir = session.run_dir.rename(session.run_dir.with_name(run_id))
-    session.emit = to_file(session.run_dir / "events.jsonl")
-    session.origin = Origin("up", "ops", "desk", "abc")
-    session.options = Intent(max_unavailable="2").to_json()
+    session.run.id = run_id
+    session.run.directory = session.run.directory.rename(session.run.directory.with_name(run_id))
+    session.run.emit = to_file(session.run.directory / "events.jsonl")
+    session.run.origin = Origin("up", "ops", "desk", "abc")
+    session.run.options = Intent(max_unavailable="2").to_json()
     return session
 
 
@@ -120,7 +121,7 @@ def test_how_a_run_was_ended_is_told(built: World, stop: BaseException, outcome:
 
     with opened(built) as session, pytest.raises(KubewrightError):
         survey(session)
-        session.safe_points.append(end)
+        session.run.safe_points.append(end)
         engine.run(session, UP)
     (run,) = runs.here(built.inventory)
     assert run.outcome == outcome and "node" in run.not_started

@@ -18,24 +18,24 @@ from provisioner.compile import pki as table
 from provisioner.errors import GateFailed, InventoryRefused, KubewrightError, Unreachable, UsageFault
 from provisioner.operate import pki
 from provisioner.orchestrate.session import rundir
-from provisioner.orchestrate.session import session as module
-from provisioner.orchestrate.session.session import Session, open_session
+from provisioner.orchestrate.session.cluster_access import ClusterAccess
+from provisioner.orchestrate.session.session import open_session
 from provisioner.transport.faults import HostFault, forwarding_fault
 from tests.fakes.session import World
 
 
 class OpenKube:
-    """Takes the place of Session._open_kube: keeps the files it was given."""
+    """Takes the place of ClusterAccess._open_kube: keeps the files it was given."""
 
     files: tuple[Path, Path, Path]
 
-    def __call__(self, session: Session, files: tuple[Path, Path, Path], hosts: Any) -> None:
+    def __call__(self, access: ClusterAccess, files: tuple[Path, Path, Path], hosts: Any) -> None:
         self.files = files
 
 
 def test_credentials_are_0600_in_a_0700_directory_and_gone_when_the_run_ends(built: World) -> None:
     with built.session() as session:
-        files = session.admin_files()
+        files = session.access.admin_files()
         assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o600}
         assert stat.S_IMODE(files[0].parent.stat().st_mode) == 0o700
     assert not files[0].parent.exists()
@@ -43,23 +43,23 @@ def test_credentials_are_0600_in_a_0700_directory_and_gone_when_the_run_ends(bui
 
 def test_credentials_are_gone_also_after_a_failure(built: World) -> None:
     with pytest.raises(KubewrightError), built.session() as session:
-        files = session.admin_files()
+        files = session.access.admin_files()
         raise KubewrightError("x")
     assert not files[0].parent.exists()
 
 
 def test_credentials_are_fetched_once_a_run(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with built.session() as session:
-        first = session.admin_files()
+        first = session.access.admin_files()
         monkeypatch.setattr(built.hosts, "content", None)
-        assert session.admin_files() == first
+        assert session.access.admin_files() == first
 
 
 def test_certificate_and_key_come_from_the_same_host(built: World) -> None:
     # A host that gives the certificate and not the key must not be mixed with the next one
     del built.hosts.hosts["cp1"].states["key", table.ADMIN.key_path]
     with built.session() as session:
-        _, cert, key = session.admin_files()
+        _, cert, key = session.access.admin_files()
         assert cert.read_text() == built.hosts.hosts["cp2"].extras["certificate", table.ADMIN.path]["pem"]
         assert b"of cp2" in key.read_bytes()
 
@@ -67,11 +67,11 @@ def test_certificate_and_key_come_from_the_same_host(built: World) -> None:
 def test_the_break_glass_certificate_is_system_masters_and_lives_ten_minutes(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = OpenKube()
-    monkeypatch.setattr(module.Session, "_open_kube", lambda s, files, hosts: opened(s, files, hosts))
+    monkeypatch.setattr(ClusterAccess, "_open_kube", lambda s, files, hosts: opened(s, files, hosts))
     with built.session() as session:
-        Session.break_glass(session)
+        ClusterAccess.break_glass(session.access)
         text = opened.files[1].read_text()
-        seen = pki.read(text, session.secrets.ca_certificates())
+        seen = pki.read(text, session.target.secrets.ca_certificates())
         assert seen is not None
         assert (seen.organization, seen.issued_by) == ("system:masters", "cluster")
         assert seen.client and not seen.server
@@ -89,13 +89,13 @@ def test_access_that_nobody_gives_is_12_only_where_nobody_can_be_reached(
         raise faults[int(host)]
 
     with world.session() as session, pytest.raises(GateFailed) as caught:
-        session._on_first([str(number) for number in range(len(faults))], act)
+        session.access._on_first([str(number) for number in range(len(faults))], act)
     assert (caught.value.exit_code, caught.value.code) == (code, "no-api")
 
 
 def test_where_no_control_plane_gives_access_one_error_holds_every_refusal(world: World) -> None:
     with world.session() as session, pytest.raises(GateFailed) as fault:
-        session.admin_files()
+        session.access.admin_files()
     assert fault.value.code == "no-api"
     assert len(fault.value.details) == 3
 
@@ -117,9 +117,9 @@ class Ways:
 def test_the_api_is_asked_through_a_control_plane_whose_sshd_forwards(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ways = Ways("cp1")
-    monkeypatch.setattr(module.Session, "_api_way", lambda s, host: ways(host))
+    monkeypatch.setattr(ClusterAccess, "_api_way", lambda s, host: ways(host))
     with built.session() as session:
-        client = Session.kube(session)
+        client = ClusterAccess.kube(session.access)
         assert ways.opened == ["cp2"]
         with pytest.raises(HostFault, match=r"cp2: .*sshd forbids forwarding"):       # not: SSLEOFError
             client.nodes()
@@ -128,9 +128,9 @@ def test_the_api_is_asked_through_a_control_plane_whose_sshd_forwards(
 def test_where_sshd_forbids_every_way_this_is_the_fault_and_not_that_there_is_no_api(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ways = Ways("cp1", "cp2", "cp3")
-    monkeypatch.setattr(module.Session, "_api_way", lambda s, host: ways(host))
+    monkeypatch.setattr(ClusterAccess, "_api_way", lambda s, host: ways(host))
     with built.session() as session, pytest.raises(Unreachable, match="cp1, cp2, cp3: sshd forbids") as fault:
-        Session.kube(session)
+        ClusterAccess.kube(session.access)
     assert fault.value.code == "forwarding-forbidden"
 
 
@@ -141,12 +141,12 @@ def lock_beside(world: World) -> None:
 def test_a_read_leaves_no_run_behind_and_a_run_keeps_its_directory_private(world: World) -> None:
     lock_beside(world)
     with open_session(world.inventory, lambda e: None, run=False) as read:
-        assert read.run_dir.is_dir()
-    assert not read.run_dir.exists()
+        assert read.run.directory.is_dir()
+    assert not read.run.directory.exists()
     with open_session(world.inventory, lambda e: None, run=True) as run:
         pass
-    assert run.run_dir.is_dir()
-    for directory in (world.inventory.state_dir, world.inventory.runs_dir, run.run_dir):
+    assert run.run.directory.is_dir()
+    for directory in (world.inventory.state_dir, world.inventory.runs_dir, run.run.directory):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
@@ -156,12 +156,12 @@ from pathlib import Path
 from provisioner.model.inventory import Inventory
 from provisioner.orchestrate.session.session import open_session
 session = open_session(Inventory.open(Path(sys.argv[1])), lambda event: None, run=sys.argv[2] == "run")
-session._write_credentials("admin", b"ca", b"crt", b"key")
-(session.run_dir / "bundles" / "pki.0").mkdir(parents=True)
-(session.run_dir / "bundles" / "pki.0" / "cp1.json").write_text("ca.key in the clear")
+session.access._write_credentials("admin", b"ca", b"crt", b"key")
+(session.run.directory / "bundles" / "pki.0").mkdir(parents=True)
+(session.run.directory / "bundles" / "pki.0" / "cp1.json").write_text("ca.key in the clear")
 if sys.argv[2] == "run":
-    (session.run_dir / "events.jsonl").write_text("{}")
-print(session.run_dir, flush=True)
+    (session.run.directory / "events.jsonl").write_text("{}")
+print(session.run.directory, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -181,7 +181,7 @@ def test_secrets_that_a_killed_run_left_are_gone_once_the_next_one_opens(
 def test_the_secrets_of_a_run_that_lives_are_left_alone(world: World) -> None:
     lock_beside(world)
     with open_session(world.inventory, lambda e: None, run=True) as living:
-        files = living._write_credentials("admin", b"ca", b"crt", b"key")
+        files = living.access._write_credentials("admin", b"ca", b"crt", b"key")
         with open_session(world.inventory, lambda e: None, run=False):
             assert all(f.is_file() for f in files)
 
@@ -191,7 +191,7 @@ def test_two_runs_of_the_same_second_do_not_share_a_directory(world: World, monk
     monkeypatch.setattr(rundir.random, "token_hex", lambda size: next(drawn))
     monkeypatch.setattr(rundir, "time", SimpleNamespace(gmtime=time.gmtime, strftime=lambda *now: "20260101-000000-"))
     lock_beside(world)
-    ids = [open_session(world.inventory, lambda e: None, run=True).run_id for _ in range(2)]
+    ids = [open_session(world.inventory, lambda e: None, run=True).run.id for _ in range(2)]
     assert ids == ["20260101-000000-aaaa", "20260101-000000-bbbb"]
 
 

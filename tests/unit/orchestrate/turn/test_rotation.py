@@ -16,9 +16,10 @@ from provisioner.operate import etcd as api
 from provisioner.orchestrate.look import status
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import rotation
 from provisioner.transport.hosts import OneHost
-from tests.fakes.session import FakeSession, World, instant
+from tests.fakes.session import World, instant
 
 HOSTS = ("cp1", "cp2", "cp3", "w1", "w2")
 ETCD_UNIT_FILE = ("file", "/etc/systemd/system/etcd.service")
@@ -56,7 +57,7 @@ def story(world: World) -> list[str]:
     return [line.replace(f" in {', '.join(HOSTS)}", "") for line in lines]
 
 
-def surveyed(world: World) -> FakeSession:
+def surveyed(world: World) -> Session:
     session = world.session()
     survey(session)
     return session

@@ -19,9 +19,10 @@ from provisioner.operate import etcd, ledger
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.session.phase import Phase
+from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
 from provisioner.orchestrate.watch.prober import Prober, composed, during, is_needed
-from tests.fakes.session import FakeSession, World
+from tests.fakes.session import World
 from tests.unit.compile.compile_fixture import LAB
 
 REFUSED = Attempt("vip", 1.0, 0.0, "connection refused")
@@ -30,10 +31,10 @@ RESTART = Change("cp1", "control-plane", "unit", "kube-apiserver.service", "rest
 
 
 @contextmanager
-def restarting(world: World) -> Iterator[FakeSession]:
+def restarting(world: World) -> Iterator[Session]:
     """Open a session whose plan restarts an API server."""
     with world.session() as session:
-        session.plan = replace(survey(session), changes=(RESTART,))
+        session.target.plan = replace(survey(session), changes=(RESTART,))
         world.events.clear()
         yield session
 
@@ -42,7 +43,7 @@ def results(world: World) -> list[Event]:
     return [e for e in world.events if e.type == "availability"]
 
 
-def run(world: World, budget: Budget, *told: Attempt) -> FakeSession:
+def run(world: World, budget: Budget, *told: Attempt) -> Session:
     """Run two phases beside the prober; the first host tells `told` during the first."""
 
     def act(session: object) -> str:
@@ -72,7 +73,7 @@ def test_a_run_that_restarts_nothing_is_not_measured(built: World) -> None:
     with built.session() as session:
         survey(session)
         engine.run(session, [Phase("one", "")], during(session, STRICT))
-    assert (results(built), built.samples.series, session.safe_points) == ([], {}, [])
+    assert (results(built), built.samples.series, session.run.safe_points) == ([], {}, [])
 
 
 def test_the_result_stands_in_the_run_s_story_before_its_end_and_the_keys_are_gone(built: World) -> None:
@@ -98,9 +99,9 @@ def test_an_acknowledged_write_that_is_not_there_is_lost(built: World) -> None:
 
 def test_a_key_with_another_value_does_not_count_as_kept(built: World) -> None:
     with built.session() as session:
-        name, labels = f"{session.run_id}-7", {ledger.RUN: session.run_id}
+        name, labels = f"{session.run.id}-7", {ledger.RUN: session.run.id}
         built.api.put(f"{ledger.KEYS}/{name}", {"metadata": {"name": name, "labels": labels}, "data": {"number": "8"}})
-        assert ledger.stored(session.kube(), session.run_id) == frozenset()
+        assert ledger.stored(session.access.kube(), session.run.id) == frozenset()
 
 
 def test_failures_end_no_run_without_a_budget_but_are_told_with_their_reasons(built: World) -> None:
@@ -206,7 +207,7 @@ def test_keys_of_runs_long_dead_are_removed_and_those_of_living_ones_stay(built:
         built.api.now = created
         built.api.answer("POST", ledger.KEYS, json.loads(ledger.key(run_id, "1")))
     with built.session() as session:
-        ledger.prepare(session.kube())
+        ledger.prepare(session.access.kube())
     assert f"{ledger.KEYS}/dead-1" not in built.api.objects
     assert f"{ledger.KEYS}/alive-1" in built.api.objects
 

@@ -1,0 +1,40 @@
+"""What a cluster is to be and what it is: one inventory, what was seen of its hosts, and the plan between the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.cluster import Cluster
+from provisioner.model.inventory import Inventory
+from provisioner.model.observed import HostObserved
+from provisioner.model.plan import Plan
+from provisioner.operate.secrets import SecretStore
+
+
+@dataclass
+class ClusterTarget:
+    """One thing that a run works towards, or measures against; a run may hold several.
+
+    `observed` is set by the survey. `narrowed` says that not all of what differs is in the plan; `done` are the changes
+    (host, kind, path) of it that hosts have made, some in the turn of an earlier phase. `foreign` says of hosts which
+    other cluster they belong to, and what to do about it. `proved` are the gates' probes that were seen to hold on each
+    host since anything was done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the
+    inventory leaves to others.
+    """
+
+    inventory: Inventory
+    artifacts: ArtifactLock
+    secrets: SecretStore
+    observed: dict[str, HostObserved] = field(default_factory=dict)
+    plan: Plan | None = None
+    narrowed: bool = False
+    done: set[tuple[str, str, str]] = field(default_factory=set)
+    foreign: dict[str, tuple[str, str]] = field(default_factory=dict)
+    proved: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    waits_for_cni: tuple[str, ...] = ()
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.inventory.cluster
