@@ -48,8 +48,8 @@ PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
 def stamp_line(state: str) -> str:
     """Return what a unit's stamp says of a path in this state: bytes and targets count, modes do not."""
     kind, _, rest = state.partition(" ")
-    return {"file": f"file {rest.split()[0].rpartition(':')[2] if rest else ''}", "link": state,
-            ABSENT: "none -"}.get(kind, state)
+    content = f"file {rest.split()[0].rpartition(':')[2] if rest else ''}"
+    return {"file": content, "certificate": content, "link": state, ABSENT: "none -"}.get(kind, state)
 
 
 @dataclass(repr=False)      # a failed test would print all of it
@@ -104,7 +104,9 @@ class FakeHost:
         was = {p: stamp_line(then.get(p, ABSENT)) for p in unit.inputs}
         causes = [p for p in unit.inputs if was[p] != stamp_line(self.file(p))] if unit.path in self.started else []
         if state != ABSENT:
-            state = " ".join([*state.split()[:2], "due" if causes else "current"])
+            active, enabled, current = state.split()
+            never = unit.path not in self.started and current == "due"
+            state = f"{active} {enabled} {'due' if causes or never else 'current'}"
         started = {p: self.stamps.get(was[p], was[p]) for p in causes}
         return ObservedItem("unit", unit.path, state, {"causes": causes, "started": started, "restarts": 0,
                              "invocation_id": self._invocation(unit.path)}
@@ -116,28 +118,46 @@ class FakeHost:
     def _settled(self, change: Mapping[str, Any]) -> bool:
         """Say whether a unit runs with its inputs, and is not the very start that is wanted anew."""
         unit = Unit(path=change["path"], phase="prepare", inputs=tuple(self.inputs(change)))
-        return (change.get("invocation") != self._invocation(unit.path)
-                and self.observe(unit).state == "active enabled current")
+        active, _, current = (self.observe(unit).state + "  ").split(" ")[:3]
+        return (active, current) == ("active", "current") and change.get("invocation") != self._invocation(unit.path)
+
+    def _act(self, change: Mapping[str, Any]) -> str:
+        """Do what is asked of a unit, where it is not so already."""
+        key, action, path = ("unit", change["path"]), change["action"], change["path"]
+        state = self.states.get(key, ABSENT)
+        active, enabled, current = ("inactive", "disabled", "due") if state == ABSENT else state.split()
+        if action in ("stop", "remove") and active == "inactive" and (action == "stop" or enabled != "enabled"):
+            return "skipped"
+        if action == "stop":
+            self.states[key] = f"inactive {enabled} {current}"
+            return "done"
+        if action == "remove":
+            self.states[key] = "inactive disabled due"
+            self.started.pop(path, None)
+            return "done"
+        settled = action == "enable" or self._settled(change)
+        if settled:
+            self.states[key] = f"{active} enabled {current}"
+            return "skipped" if enabled == "enabled" else "done"
+        self.states[key] = "active enabled current"
+        self.started[path] = {p: self.file(p) for p in self.inputs(change)}
+        self.registers |= path == "kubelet.service"
+        self.starts[path] = self.starts.get(path, 0) + 1
+        return "done"
+
+    def is_stale(self, change: Mapping[str, Any]) -> bool:
+        """Say whether a change finds neither what the plan saw nor what it makes; a unit's is decided at its turn."""
+        state = self.states.get((change["kind"], change["path"]), ABSENT)
+        return change["kind"] != "unit" and state not in (change["want"], change["expect"])
 
     def change(self, change: Mapping[str, Any], step: str = "") -> str:
         """Make one change as the applier would, what was there kept, and return its result."""
         key, kind = (change["kind"], change["path"]), change["kind"]
-        if kind == "unit" and change["action"] == "stop":
-            self.states[key] = "inactive enabled current"
-            return "done"
-        if kind == "unit" and self._settled(change):
-            return "skipped"
         if kind == "unit":
-            self.states[key] = "active enabled current"
-            self.started[change["path"]] = {p: self.file(p) for p in self.inputs(change)}
-            self.registers |= change["path"] == "kubelet.service"
-            self.starts[change["path"]] = self.starts.get(change["path"], 0) + 1
-            return "done"
+            return self._act(change)
         state = self.states.get(key, ABSENT)
         if state == change["want"]:
             return "skipped"
-        if state != change["expect"]:
-            return "stale"
         before = self.kept.get(key, {})
         if kind not in ("directory", "artifact"):
             self.kept[key] = {"kind": kind, "path": key[1], "step": step, "saved": len(self.kept), "was": state,
@@ -153,7 +173,8 @@ class FakeHost:
             pass
         elif kind == "certificate":
             self.extras[key] = {"pem": base64.b64decode(change["certificate"]).decode()}
-            self.states["key", change["key_path"]] = change["want"]
+            digest = hashlib.sha256(base64.b64decode(change["key"])).hexdigest()
+            self.states["key", change["key_path"]] = f"file sha256:{digest} 0600 root:root"
         elif kind == "file" and change.get("hmac_key"):
             digest = hashlib.sha256(base64.b64decode(change["content"])).hexdigest()
             stamp = hmac.new(bytes.fromhex(change["hmac_key"]), digest.encode(), "sha256").hexdigest()
@@ -428,10 +449,13 @@ class FakeHosts(Hosts):
         epoch = request["epoch"]
         if epoch is not None and epoch < self.hosts[host].epoch:
             return HostResult(host, "fenced", message=f"epoch {epoch} is over")
+        stale = [self.hosts[host].is_stale(c) for c in request["changes"]]
+        if any(stale):
+            rows = [{"kind": c["kind"], "path": c["path"], "result": "stale" if is_stale else "untouched"}
+                    for c, is_stale in zip(request["changes"], stale, strict=True)]
+            return HostResult(host, "stale", tuple(rows), "not what the plan saw")
         rows = [{"kind": c["kind"], "path": c["path"], "result": self.hosts[host].change(c, request["step"])}
                 for c in request["changes"]]
-        if any(r["result"] == "stale" for r in rows):
-            return HostResult(host, "stale", tuple(rows), "not what the plan saw")
         if any(r["path"] == "etcd.service" for r in rows):
             self.hosts[host].states.setdefault((owner.MEMBER.kind, owner.MEMBER.path), "there")
         self.hosts[host].steps.insert(0, {"step": request["step"], "status": "done", "changes": rows, "seconds": 0.1,
