@@ -10,11 +10,10 @@ from provisioner.compile import fields
 from provisioner.compile.networks import ANNOUNCERS
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, Desired, File, HostDesired, Item, Symlink, Unit
-from provisioner.model.observed import ABSENT, BUT, HostObserved
+from provisioner.model.observed import ABSENT, BUT, HostObserved, PairState, UnitState
 from provisioner.model.plan import Change
 
 RENEW_BELOW = 0.30  # of its life: a year's certificate is renewed in its last 110 days, whenever `up` runs
-_RUNNING = ("active", "activating", "reloading")
 
 Certificates = Mapping[tuple[str, str], CertificateSeen]
 """(host, path of the certificate) -> what it says."""
@@ -60,7 +59,7 @@ def again(
         seen = observed.get(host.name)
         if reason and seen and (host.name, item.path) not in busy:
             state, extra = seen.state(item.kind, item.path), seen.extra(item.kind, item.path)
-            if state.startswith("active "):
+            if UnitState.of(state).runs:
                 changes.append(Change(
                     host=host.name, phase=item.phase, kind=item.kind, path=item.path, action="restart", reason=reason,
                     expect=state, want=item.want(), item=item, causes=(reason,),
@@ -226,7 +225,8 @@ def why_issue(item: Certificate, state: str, seen: CertificateSeen | None, now: 
         return "missing"
     if seen is None:
         return "not readable as a certificate"
-    if " key-ok " not in state:
+    pair = PairState.of(state)
+    if not pair.works:
         return "its key is missing or another one"
     checks = (
         (seen.issued_by == item.ca, f"not issued by this inventory's {item.ca} CA"),
@@ -237,8 +237,8 @@ def why_issue(item: Certificate, state: str, seen: CertificateSeen | None, now: 
          "names differ: " + _names_difference(item, seen)),
         ((seen.server, seen.client) == (item.server, item.client), "key usage differs"),
         (seen.life_left(now) >= RENEW_BELOW, f"{seen.when(now)}: below {RENEW_BELOW * 100:.0f} % of its life"),
-        (BUT not in state, f"its file is {state.partition(BUT)[2]}"),
-        (state.endswith(f"{item.key_mode:04o} {item.owner}:{item.group}"), "mode or owner of its key"),
+        (not pair.odd, f"its file is {pair.odd}"),
+        (pair.owned == f"{item.key_mode:04o} {item.owner}:{item.group}", "mode or owner of its key"),
     )
     return next((text for good, text in checks if not good), "")
 
@@ -253,23 +253,22 @@ def _compare_unit(
     host: str, item: Unit, observed: HostObserved, rewritten: Mapping[str, _Rewrite]
 ) -> Change | None:
     state, extra = observed.state(item.kind, item.path), observed.extra(item.kind, item.path)
-    words = state.split()
-    running = words[0] in _RUNNING
+    unit = UnitState.of(state)
     differs, started = extra.get("causes", ()), extra.get("started", {})
     candidates = dict.fromkeys([*differs, *(p for p in (*item.inputs, item.down_with) if p in rewritten)])
     paths = [p for p in candidates if not _put_back(rewritten.get(p), started.get(p, ""), differs=p in differs)]
     causes = [f"{p} ({rewritten[p].words})" if p in rewritten and rewritten[p].words else p for p in paths]
-    unknown = words[-1] != "current" and not differs
-    if not running:
-        action, reason, causes = "start", "not there yet" if state == ABSENT else f"is {words[0]}", []
+    unknown = not unit.is_current and not differs
+    if not unit.is_up:
+        action, reason, causes = "start", "not there yet" if state == ABSENT else f"is {unit.active}", []
     elif unknown:
         # Every start that our unit or drop-in takes part in is recorded. This one was the OS package's own, say: it
         # has nobody's connections yet, and a reload would leave it without the drop-in's confines.
         action, reason = "restart", ", ".join(causes) or "started before it was ours"
     elif causes:
         action, reason = item.on_change, ", ".join(causes)
-    elif words[1] != "enabled":
-        action, reason = "enable", f"is {words[1]}"
+    elif not unit.is_enabled:
+        action, reason = "enable", f"is {unit.enabled}"
     else:
         return None
     return Change(host=host, phase=item.phase, kind=item.kind, path=item.path, action=action, reason=reason,

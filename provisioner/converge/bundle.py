@@ -12,6 +12,7 @@ from typing import Any
 from provisioner.errors import KubewrightError
 from provisioner.files import write_whole
 from provisioner.model.desired import Certificate, Directory, File, Item, Symlink, Sysctl, Unit, User
+from provisioner.model.observed import PairState
 from provisioner.model.plan import Change
 from provisioner.model.run import Origin
 from provisioner.model.secret import Resolve
@@ -80,8 +81,8 @@ def _payload(item: Item, resolve: Resolve, mint: Mint) -> dict[str, Any]:
 def _certificate(item: Certificate, mint: Mint) -> dict[str, Any]:
     crt, key = mint(item)
     digest = hashlib.sha256(crt).hexdigest()
-    want = f"certificate sha256:{digest} key-ok {item.key_mode:04o} {item.owner}:{item.group}"
-    return {"want": want, "certificate": _text(crt), "key": _text(key)} | _owned(item.key_mode, item)
+    want = PairState(True, f"{item.key_mode:04o} {item.owner}:{item.group}", f"sha256:{digest}")
+    return {"want": str(want), "certificate": _text(crt), "key": _text(key)} | _owned(item.key_mode, item)
 
 
 def _owned(mode: int, item: File | Directory | Certificate) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from provisioner.errors import UsageFault
 from provisioner.model.components import INTERRUPTING
+from provisioner.model.observed import UnitState
 from provisioner.model.plan import Change
 
 _LIMIT = re.compile(r"([0-9]{1,6})(%?)")
@@ -79,4 +80,4 @@ def interrupts(changes: Sequence[Change]) -> bool:
 
     A unit that is still activating (it may exit again and again) serves nobody: such a host is repaired first.
     """
-    return any(c.action in ("restart", "reload") and not c.expect.startswith("activating ") for c in changes)
+    return any(c.action in ("restart", "reload") and UnitState.of(c.expect).active != "activating" for c in changes)

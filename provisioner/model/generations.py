@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner.model.observed import ABSENT
+from provisioner.model.observed import ABSENT, PairState
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Kept:
     @property
     def can_go_back(self) -> bool:
         """Say whether the host can make it so again: not a link where a file belongs, nor a pair without its key."""
-        return not self.was.startswith("other ") and (not self.was.startswith("certificate ") or " key-ok " in self.was)
+        if self.kind == "certificate" and self.was != ABSENT:
+            return PairState.of(self.was).works
+        return not self.was.startswith("other ")
 
     @property
     def diff(self) -> str:

@@ -4,12 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from provisioner.model.facts import Facts
 
 ABSENT = "absent"
 BUT = " but "       # in a state: what is odd beside what is said before it
+_UP = ("active", "activating", "reloading")
+
+
+class UnitState(NamedTuple):
+    """A unit's state string in its three words: `active enabled current`; one that is absent is none of them."""
+
+    active: str = ABSENT
+    enabled: str = ""
+    current: str = ""
+
+    @classmethod
+    def of(cls, state: str) -> UnitState:
+        """Read the applier's state string."""
+        return cls(*state.split()[:3])
+
+    @property
+    def runs(self) -> bool:
+        """Say whether it runs now."""
+        return self.active == "active"
+
+    @property
+    def is_up(self) -> bool:
+        """Say whether it runs or is on its way there."""
+        return self.active in _UP
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.enabled == "enabled"
+
+    @property
+    def is_current(self) -> bool:
+        """Say whether it started with its inputs as they are now."""
+        return self.current == "current"
+
+
+@dataclass(frozen=True)
+class PairState:
+    """A certificate's state string in its parts: is the key its own, and the key's mode and owner (`0600 root:root`).
+
+    `digest` is empty where the certificate is no file on a host; `odd` says what is wrong with its own file.
+    """
+
+    works: bool
+    owned: str = ""
+    digest: str = ""
+    odd: str = ""
+
+    @classmethod
+    def of(cls, state: str) -> PairState:
+        """Read the applier's state string; what is no certificate has no key of its own."""
+        words, _, odd = state.partition(BUT)
+        kind, *parts = words.split()
+        if kind != "certificate":
+            return cls(False)
+        digest = parts.pop(0) if parts and parts[0].startswith("sha256:") else ""
+        return cls("key-ok" in parts[:1], " ".join(parts[1:]), digest, odd)
+
+    def __str__(self) -> str:
+        words = ("certificate", self.digest, "key-ok" if self.works else "key-mismatch", self.owned)
+        return " ".join(word for word in words if word) + (f"{BUT}{self.odd}" if self.odd else "")
 
 
 @dataclass(frozen=True)
@@ -55,6 +115,10 @@ class HostObserved:
         """Return the state string of an item, `absent` for one that was not asked for."""
         item = self.items.get((kind, path))
         return item.state if item else ABSENT
+
+    def runs(self, unit: str) -> bool:
+        """Say whether a unit runs; one that was not asked for does not."""
+        return UnitState.of(self.state("unit", unit)).runs
 
     def extra(self, kind: str, path: str) -> Mapping[str, Any]:
         """Return what else was seen of an item."""

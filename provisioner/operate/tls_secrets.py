@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner.compile.diff import why_issue
 from provisioner.model.desired import Certificate, KubeObject
-from provisioner.model.observed import ABSENT
+from provisioner.model.observed import ABSENT, PairState
 from provisioner.model.plan import ObjectChange
 from provisioner.operate import pki
 from provisioner.operate.kube import Kube, object_path
@@ -38,10 +38,9 @@ def _why(
     if live is None:
         return why_issue(leaf, ABSENT, None, now)
     pem, key = (_value(live, name) for name in ("tls.crt", "tls.key"))
-    # The form in which the applier tells of a pair on a host; mode and owner are those of a file.
-    state = f"certificate {'key-ok' if pki.is_pair(pem, key) else 'key-mismatch'} " \
-            f"{leaf.key_mode:04o} {leaf.owner}:{leaf.group}"
-    reason = why_issue(leaf, state, pki.read(pem, cas), now)
+    # As the applier tells of a pair on a host; in an object it has no mode and no owner, so none that is wrong.
+    state = PairState(pki.is_pair(pem, key), f"{leaf.key_mode:04o} {leaf.owner}:{leaf.group}")
+    reason = why_issue(leaf, str(state), pki.read(pem, cas), now)
     labels = desired.body["metadata"].get("labels", {}).items()
     return reason or ("" if labels <= live["metadata"].get("labels", {}).items() else "metadata.labels")
 

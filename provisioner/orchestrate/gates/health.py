@@ -18,6 +18,7 @@ from provisioner.decide.etcd import disagreements
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import Unit
 from provisioner.model.etcd import EtcdStatus
+from provisioner.model.observed import UnitState
 from provisioner.operate import etcd
 from provisioner.operate import health as judge
 from provisioner.operate.checks.finding import Finding, grouped
@@ -124,7 +125,7 @@ def _hosts(session: Session, sight: Sight) -> Iterator[Finding]:
         if units and set(units.values()) == {"absent"}:
             yield Finding("units", host, "error", "not built yet", "kubewright up")
             continue
-        sight.down[host] = [unit for unit, state in units.items() if not state.startswith("active ")]
+        sight.down[host] = [unit for unit, state in units.items() if not UnitState.of(state).runs]
         for unit in sight.down[host]:
             yield Finding("units", host, "error", f"{unit} is not running",
                           f"kubewright logs {host} {unit.removesuffix('.service')}")

@@ -21,7 +21,7 @@ def reasons(session: Session, connected: Collection[str]) -> dict[tuple[str, str
     asked = {}
     for host in nodes:
         probes = {unit: of_unit for unit, of_unit in lasting_probes(session, host, connected).items()
-                  if session.observed[host].state("unit", unit).startswith("active ")}
+                  if session.observed[host].runs(unit)}
         asked[host] = [(unit, probe) for unit, of_unit in probes.items() for probe in of_unit]
     answers = session.hosts.map(lambda one: one.probe([probe for _, probe in asked[one.name]], MOMENT),
                                [host for host, probes in asked.items() if probes], patient=False)

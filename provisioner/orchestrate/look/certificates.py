@@ -16,7 +16,7 @@ from provisioner.compile import pki as table
 from provisioner.compile.diff import RENEW_BELOW, why_issue
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, File, HostDesired, Item
-from provisioner.model.observed import ABSENT
+from provisioner.model.observed import ABSENT, PairState
 from provisioner.operate import pki
 from provisioner.orchestrate.plan.survey import observe
 from provisioner.orchestrate.session.session import Session
@@ -132,7 +132,8 @@ class _Teller:
     def _leaf(self, host: str, item: Certificate, state: str) -> Row:
         seen = pki.read(str(self.session.observed[host].extra(item.kind, item.path).get("pem", "")), self.cas)
         why = why_issue(item, state, seen, self.now)
-        works = (seen is not None and " key-ok " in state and seen.issued_by == item.ca and seen.is_valid(self.now))
+        works = (seen is not None and PairState.of(state).works
+                 and seen.issued_by == item.ca and seen.is_valid(self.now))
         return self._row(seen, host=host, path=item.path, kind="certificate",
                          state=OK if not why else DUE if works else BAD, note=why)
 

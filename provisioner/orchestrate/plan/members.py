@@ -43,7 +43,7 @@ def _data(session: Session, host: str) -> MemberData:
 
 
 def _runs(session: Session, host: str) -> bool:
-    return session.observed[host].state(UNIT.kind, UNIT.path).startswith("active ")
+    return session.observed[host].runs(UNIT.path)
 
 
 def _answers(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus]:

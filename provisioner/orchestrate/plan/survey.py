@@ -13,7 +13,7 @@ from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
 from provisioner.decide.schedule import steps
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.applied import digest
-from provisioner.model.desired import Desired, File, HostDesired, Item, Unit
+from provisioner.model.desired import Desired, File, HostDesired, Item
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import NOTED, ObjectChange, Plan, Verdict
 from provisioner.operate import haproxy, nodes, pki
@@ -202,8 +202,7 @@ def _object_changes(session: Session, desired: Desired, *, live: bool, partial: 
 
 
 def _api_runs(session: Session) -> bool:
-    unit = Unit(path="kube-apiserver.service", phase="control-plane")
-    return any(session.observed[h.name].state(unit.kind, unit.path).startswith("active ")
+    return any(session.observed[h.name].runs("kube-apiserver.service")
                for h in session.cluster.control_planes if h.name in session.observed)
 
 

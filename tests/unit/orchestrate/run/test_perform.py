@@ -19,7 +19,7 @@ from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Caller, perform
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.run.verbs import VERBS
-from provisioner.transport import remote
+from tests.fakes.hosts import FakeOne
 from tests.fakes.session import World, instant
 
 KUBELET = "/var/lib/kubelet/config.yaml"
@@ -45,8 +45,8 @@ def acts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return call
 
-    for kind in ("observe_each", "lock", "fence", "note", "kept"):
-        monkeypatch.setattr(remote, kind, noted(kind, getattr(remote, kind)))
+    for kind in ("observe", "lock", "fence", "note", "kept"):
+        monkeypatch.setattr(FakeOne, kind, noted(kind, getattr(FakeOne, kind)))
     return said
 
 
@@ -70,7 +70,7 @@ def test_it_looks_at_the_lock_and_the_hosts_asks_takes_the_lock_and_only_then_wr
     done = built.perform(ask=asking(acts, True))
     assert done.agreed and [c.host for c in done.plan.changes] == ["w1", "w1"]
     seen = list(dict.fromkeys(acts))
-    assert seen[:8] == ["lock read", "observe_each", "ask Change cluster lab?", "lock take", "fence", "note", "apply",
+    assert seen[:8] == ["lock read", "observe", "ask Change cluster lab?", "lock take", "fence", "note", "apply",
                         "lock release"]
     assert acts[-1] == "lock release" and acts.count("apply") == 1
 
@@ -96,7 +96,7 @@ def test_a_no_changes_nothing_anywhere_and_takes_no_lock(built: World, acts: lis
     edited(built, "w1")
     done = built.perform(intent, asking(acts, False))
     assert not done.agreed
-    assert [a for a in acts if a not in ("lock read", "observe_each")] == ["ask Change cluster lab?"]
+    assert [a for a in acts if a not in ("lock read", "observe")] == ["ask Change cluster lab?"]
     assert built.hosts.log == [] and built.events[-1].type != "run-end"
 
 
@@ -115,7 +115,7 @@ def test_going_back_has_its_own_question_and_the_same_order(built: World, acts: 
     acts.clear()
     built.perform(Intent("rollback", only=("cp1",)), asking(acts, True))
     seen = list(dict.fromkeys(acts))
-    assert seen == ["lock read", "observe_each", "kept", "ask Put this back on cp1?", "lock take", "fence", "note",
+    assert seen == ["lock read", "observe", "kept", "ask Put this back on cp1?", "lock take", "fence", "note",
                     "lock release"] or (seen[:5] == seen[:5] and "kept" in seen)
     assert [e for e in built.hosts.log if e[0] == "apply"] == [("apply", "node.0.back", ("cp1",))]
 
