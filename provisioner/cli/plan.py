@@ -29,7 +29,7 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
     from provisioner.orchestrate.session import private
 
     known_flags(allow)
-    judge_here(context.inventory)
+    judge_here(context.inventory, "up")
     if file is not None:
         private.check(file, "the plan")
     context.enter_lab()
@@ -40,7 +40,7 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
     began = time.monotonic()
     with open_session(context.inventory, context.told, run=False) as session:
         session.run.allowed = allow
-        found = judge_hosts(session, survey(session))
+        found = judge_hosts(session, survey(session), "up")
     cluster, diff = context.inventory.cluster, diff or context.verbose
     document = plan_json(found, cluster, allow)
     if file is not None:

@@ -140,6 +140,9 @@ class Hosts(Protocol):
         The answer comes with the last host's: who needs a majority by a deadline is not `patient` with lost ones.
         """
 
+    def also_reach(self, targets: Mapping[str, Target]) -> None:
+        """Let these hosts be asked as well; one that is reached already keeps its way."""
+
     def standing(self, hosts: Iterable[str]) -> list[str]:
         """Return those that can be asked now without a login."""
 

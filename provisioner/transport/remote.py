@@ -246,6 +246,9 @@ class SshHosts(Hosts):
             ) -> dict[str, T | KubewrightError]:
         return self._pool.map(lambda connection: fn(SshHost(connection)), hosts, patient=patient)
 
+    def also_reach(self, targets: Mapping[str, Target]) -> None:
+        self._pool.targets = {**targets, **self._pool.targets}
+
     def standing(self, hosts: Iterable[str]) -> list[str]:
         return self._pool.standing(hosts)
 

@@ -311,6 +311,9 @@ class FakeHosts(Hosts):
                 outcomes[host] = fault
         return outcomes
 
+    def also_reach(self, targets: Mapping[str, Target]) -> None:
+        """Reach them as all others."""
+
     def standing(self, hosts: Iterable[str]) -> list[str]:
         return list(hosts)
 

@@ -18,6 +18,7 @@ from provisioner.orchestrate.plan import applied
 from provisioner.orchestrate.session.session import Session
 from provisioner.transport.hosts import LOCK_TIMEOUT
 from provisioner.transport.pool import raise_all
+from provisioner.transport.target import targets_of
 
 AGAIN = 0.5             # seconds between two looks while too few hosts answer
 LOST = "lock-lost"
@@ -31,9 +32,9 @@ def look(session: Session) -> ClusterLock:
     answer are for the survey to tell.
     """
     session.tell("lock-asked")
-    names = _names(session)
-    seen = read(session, names)
-    decision = lock.decide(seen, [names], process.is_dead)
+    groups = _memberships(session)      # of before too, as far as this machine knows it
+    seen = read(session, sorted({host for group in groups for host in group}))
+    decision = lock.decide(seen, groups, process.is_dead)
     if decision.holder is not None:
         raise _held(seen, decision.holder)
     return ClusterLock(session, seen)
@@ -183,7 +184,7 @@ class ClusterLock:
 
     @property
     def _hosts(self) -> list[str]:
-        return sorted({host for group in self._groups for host in group} & set(self._session.cluster.hosts))
+        return sorted({host for group in self._groups for host in group})
 
     def _take(self) -> None:
         """Take the lock from the first host in name order on: whoever loses that one stops, so one of two gets it.
@@ -291,9 +292,14 @@ class ClusterLock:
 
 
 def _memberships(session: Session) -> Groups:
-    """Return the control planes now asked for, and those of every membership that was applied last."""
+    """Return the control planes now asked for, and those of every membership that was applied last.
+
+    Those that have left the inventory vote as well: else one of three that stays could never have the lock.
+    """
     own = applied.here(session.target.inventory)
     known = [*applied.on_hosts(session), *([own] if own else [])]
+    for one in known:
+        session.hosts.also_reach(targets_of(applied.inventory_of(session.target.inventory, one)))
     names = [tuple(sorted(h.name for h in one.cluster.control_planes)) for one in known]
     return list(dict.fromkeys([*names, tuple(_names(session))]))
 

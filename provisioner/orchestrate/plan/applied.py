@@ -10,7 +10,7 @@ from dataclasses import replace
 from provisioner.compile import rules, taking_back
 from provisioner.errors import KubewrightError, RefusedForSafety, UsageFault
 from provisioner.files import write_whole
-from provisioner.model.applied import HOST_PATH, Applied, NotApplied, from_text
+from provisioner.model.applied import HOST_PATH, Applied, NotApplied, from_text, with_logins
 from provisioner.model.desired import File
 from provisioner.model.inventory import Inventory
 from provisioner.model.observed import ABSENT
@@ -92,26 +92,26 @@ def ask_hosts(session: Session) -> Applied | None:
     return next(iter(on_hosts(session)), None)
 
 
-def judge_here(inventory: Inventory) -> tuple[Verdict, ...]:
-    """Judge the inventory against this machine's copy and refuse what no flag allows; contacts no host."""
+def judge_here(inventory: Inventory, verb: str) -> tuple[Verdict, ...]:
+    """Judge the inventory for `verb` against this machine's copy, and refuse what no flag allows; contacts no host."""
     applied = here(inventory)
     if applied is None:
         return ()
-    verdicts = rules.judge(applied.cluster, inventory.cluster)
+    verdicts = rules.judge(applied.cluster, inventory.cluster, verb)
     refuse(inventory, verdicts, f"compared with {inventory.applied_path}; no host was contacted",
            hint=f"rm {inventory.applied_path}    # if it was changed from elsewhere since: the hosts are asked then")
     return verdicts
 
 
-def judge_hosts(session: Session, plan: Plan) -> Plan:
-    """Judge the inventory and the lock against what the hosts say, and return the plan with all verdicts.
+def judge_hosts(session: Session, plan: Plan, verb: str) -> Plan:
+    """Judge the inventory and the lock for `verb` against what the hosts say; return the plan with all verdicts.
 
     What they say is kept here as well, so that the next judgement needs none of them; but not where it is news that
     this checkout would take back: it would pass for known the next time.
     """
     said = on_hosts(session) if not plan.bootstrap else []
     seen, asked = here(session.target.inventory), Applied(session.cluster, session.target.artifacts)
-    verdicts = dict.fromkeys(v for applied in said for v in (*rules.judge(applied.cluster, session.cluster),
+    verdicts = dict.fromkeys(v for applied in said for v in (*rules.judge(applied.cluster, session.cluster, verb),
                                                              *taking_back.judge(seen, applied, asked)))
     if not plan.bootstrap and not said and _is_there(session):
         verdicts[taking_back.UNREADABLE] = None
@@ -143,6 +143,11 @@ def _raise(inventory: Inventory, verdicts: Sequence[Verdict], compared: str, hin
         raise RefusedForSafety(f"{name}: {verdicts[0]}", details=[compared], hint=hint, code=verdicts[0].code)
     raise RefusedForSafety(f"{name}: {len(verdicts)} changes are refused", code="changes-refused", hint=hint,
                            details=[*(f"  {v}" for v in verdicts), compared])
+
+
+def inventory_of(inventory: Inventory, then: Applied) -> Inventory:
+    """Return the inventory of what was applied, reached as ours says now; hosts that left by the cluster's `ssh`."""
+    return replace(inventory, cluster=with_logins(then.cluster, inventory.cluster))
 
 
 def keep(inventory: Inventory, applied: Applied) -> None:

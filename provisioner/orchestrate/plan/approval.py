@@ -16,14 +16,15 @@ from provisioner.orchestrate.session.session import Session
 
 @dataclass(frozen=True)
 class Agreed:
-    """Rules that `--allow` named, and the plan that was shown, if it was saved."""
+    """Rules that `--allow` named, and the plan that was shown, if it was saved; `verb` is whom the rules judge for."""
 
+    verb: str = ""
     allowed: tuple[str, ...] = ()
     file: Path | None = None
     plan: PlanDocument | None = None
 
     @classmethod
-    def before(cls, inventory: Inventory, file: Path | None, allow: Sequence[str]) -> Agreed:
+    def before(cls, inventory: Inventory, verb: str, file: Path | None, allow: Sequence[str]) -> Agreed:
         """Read and judge what can be judged without any host.
 
         Raises UsageFault, PlanStale for a plan that was made from something else, RefusedForSafety for a change of the
@@ -31,14 +32,14 @@ class Agreed:
         """
         applied.known_flags(allow)
         if file is None:
-            agreed = cls(tuple(allow))
+            agreed = cls(verb, tuple(allow))
         elif allow:
             raise UsageFault("--allow and --plan: what was allowed is in the plan already",
                              hint=f"kubewright plan {' '.join(f'--allow {a}' for a in allow)} --out {file}")
         else:
             plan = saved.read(file, inventory)
-            agreed = cls(plan.allowed, file, plan)
-        applied.need_flags(inventory, applied.judge_here(inventory), agreed.allowed)
+            agreed = cls(verb, plan.allowed, file, plan)
+        applied.need_flags(inventory, applied.judge_here(inventory, verb), agreed.allowed)
         return agreed
 
     def hold(self, session: Session, plan: Plan) -> Plan:
@@ -46,7 +47,7 @@ class Agreed:
 
         What the rules say about changes that go on is told as events.
         """
-        plan = applied.judge_hosts(session, plan)
+        plan = applied.judge_hosts(session, plan, self.verb)
         applied.need_flags(session.target.inventory, plan.verdicts, self.allowed)
         for verdict in plan.verdicts:
             session.tell("diagnostic", message=str(verdict), data=verdict.to_json())

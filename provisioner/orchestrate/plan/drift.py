@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from provisioner.errors import UsageFault
-from provisioner.model.applied import with_logins
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.orchestrate.plan import applied
@@ -20,17 +18,17 @@ from provisioner.transport.pool import raise_all
 def open_applied(inventory: Inventory, emit: Emit) -> Iterator[Session]:
     """Open a reading session on what was last applied; the hosts know it best, this machine's copy stands in for them.
 
+    It is a second target of the run that asks them: hosts that have left the inventory are reached as well.
+
     Raises UsageFault where nobody knows of anything that was applied.
     """
     with sessions.open_session(inventory, emit, run=False) as session:
         base = applied.ask_hosts(session) or applied.here(inventory)
-    if base is None:
-        raise UsageFault("nothing was applied yet that could have drifted: no control plane that answers has a record "
-                         "of it, and this machine has none", code="never-applied", hint="kubewright plan")
-    then = replace(inventory, cluster=with_logins(base.cluster, inventory.cluster))
-    with sessions.open_session(then, emit, run=False) as session:
-        session.target.artifacts = base.lock
-        yield session
+        if base is None:
+            raise UsageFault(
+                "nothing was applied yet that could have drifted: no control plane that answers has a record of it, "
+                "and this machine has none", code="never-applied", hint="kubewright plan")
+        yield session.towards(applied.inventory_of(inventory, base), base.lock)
 
 
 def refuse_unreachable(session: Session, inventory: Inventory) -> None:

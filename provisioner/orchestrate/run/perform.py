@@ -86,4 +86,4 @@ def perform(inventory: Inventory, intent: Intent, caller: Caller) -> Performed:
 
 def _agreed_before(verb: Verb, inventory: Inventory, intent: Intent) -> Agreed:
     """Return what was agreed to before this call; refuses by what this machine alone knows."""
-    return Agreed.before(inventory, intent.plan_file, intent.allow) if verb.rules else Agreed()
+    return Agreed.before(inventory, verb.rules, intent.plan_file, intent.allow) if verb.rules else Agreed()

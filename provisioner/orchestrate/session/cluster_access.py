@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from provisioner.compile import pki as table
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
@@ -49,6 +49,10 @@ class ClusterAccess:
     target: ClusterTarget
     _kube: Kube | None = None
     _tunnels: dict[str, Way] = field(default_factory=dict)
+
+    def to(self, target: ClusterTarget) -> Self:
+        """Return the ways to another target's APIs; credentials are those of the cluster, so they are shared."""
+        return replace(self, target=target, _kube=None, _tunnels={})
 
     def kube(self) -> Kube:
         """Return a client of the API as kubernetes-admin, through SSH to the first control plane that answers.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.errors import KubewrightError
+from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
@@ -68,6 +69,15 @@ class Session:
         if self.plan is None:
             raise KubewrightError("a phase ran before the survey")
         return self.plan
+
+    def towards(self, inventory: Inventory, artifacts: ArtifactLock) -> Self:
+        """Return a session of this same run on another target; its hosts are reached over the run's connections.
+
+        So may hosts that are in no inventory any more: as the one that names them says.
+        """
+        self.hosts.also_reach(targets_of(inventory))
+        target = ClusterTarget(inventory, artifacts, self.target.secrets)
+        return replace(self, target=target, access=self.access.to(target))
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from compile_fixture import LAB, inventory
 
+from provisioner.cli.verbs import NOT_YET, existing_verbs
 from provisioner.compile.rules import CLUSTER_ILL, FLAGS, TABLE, Change, find, judge
 from provisioner.model.cluster import Cluster
 from provisioner.model.plan import ALLOWED, NEEDS_FLAG
@@ -43,6 +44,20 @@ def test_a_change_is_allowed_needs_a_flag_or_is_refused(case: dict[str, Any]) ->
 def test_every_row_that_speaks_has_a_case() -> None:
     spoken = {code for case in CASES for code in case["says"]}
     assert {rule.code for rule in TABLE if rule.outcome != ALLOWED} == spoken
+
+
+def test_every_row_that_a_verb_may_do_has_a_case_for_that_verb_and_one_for_up() -> None:
+    for rule in (r for r in TABLE if r.by):
+        done = [c for c in CASES if c.get("verb") == rule.by and rule.code not in c["says"]]
+        alike = [c for c in CASES if "verb" not in c and rule.code in c["says"]]
+        assert any(c["set"] == d["set"] for c in alike for d in done), rule.code
+
+
+def test_no_sentence_sends_anybody_to_a_verb_that_does_not_exist() -> None:
+    verbs = existing_verbs()
+    for rule in (r for r in TABLE if r.by):
+        assert rule.by.split()[0] in verbs or f"kubewright {rule.by}" not in rule.sentence, rule.code
+        assert rule.by.split()[0] in {*verbs, *NOT_YET}, "neither a verb nor one that is told to come"
 
 
 def test_a_code_says_one_thing() -> None:

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -420,3 +421,23 @@ def test_with_hosts_that_some_do_not_reach_never_two_get_it_and_none_for_good(
         cut = {(name, dice.choice(CPS)) for name in names}
         assert len(raced(world, monkeypatch, seed, 2, cut)) <= 1, seed
         assert len(raced(world, monkeypatch, seed, 1, set())) == 1, "what the losers left holds nobody up"
+
+
+def test_control_planes_that_have_left_the_inventory_still_vote_until_it_is_applied(built: World) -> None:
+    left = {name: spec for name, spec in built.inventory.cluster.hosts.items() if name not in ("cp2", "cp3")}
+    cluster = built.inventory.cluster.model_copy(update={"hosts": left})
+
+    def session() -> Session:
+        found = built.session()
+        found.target.inventory = replace(built.inventory, cluster=cluster)
+        return found
+
+    with cluster_lock.look(session()).held():
+        assert [r["held"] for r in records(built)] == [True] * 3
+        with pytest.raises(LockHeld):       # who still has the inventory of before meets it as well
+            cluster_lock.look(built.session())
+    for name in ("cp2", "cp3"):
+        built.hosts.hosts[name].down = True
+    alone = cluster_lock.look(session())
+    with pytest.raises(Unreachable, match="cp2, cp3: taking the lock: no majority"), alone.held():
+        pytest.fail("the old members may have let another run begin")

@@ -397,7 +397,7 @@ def test_a_namespace_of_ours_that_is_no_longer_desired_is_left_and_named_until_i
     built.api.put("/api/v1/namespaces/old", {"kind": "Namespace", "metadata": {
         "name": "old", "uid": "1", "labels": MANAGED_BY, "managedFields": [{"manager": "kubewright"}]}})
     with built.session() as session:
-        plan = last_applied.judge_hosts(session, survey(session))
+        plan = last_applied.judge_hosts(session, survey(session), "up")
         assert not [c for c in plan.objects if c.action == "remove"]
         assert [(v.path, v.code) for v in plan.verdicts] == [("Namespace old", owner.NAMESPACE)]
     with built.session() as session:
