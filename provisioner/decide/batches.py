@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from provisioner.errors import UsageFault
 from provisioner.model.components import INTERRUPTING
 from provisioner.model.observed import UnitState
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change
 
 _LIMIT = re.compile(r"([0-9]{1,6})(%?)")
@@ -52,8 +53,8 @@ NOTHING_KNOWN = Standing()
 
 
 def batches(
-    phase: str, changes: Mapping[str, Sequence[Change]], *, live: bool, workers: Collection[str] = (), limit: int = 1,
-    standing: Standing = NOTHING_KNOWN,
+    phase: PhaseName, changes: Mapping[str, Sequence[Change]], *, live: bool, workers: Collection[str] = (),
+    limit: int = 1, standing: Standing = NOTHING_KNOWN,
 ) -> list[tuple[str, ...]]:
     """Return the hosts of a phase in batches, each gated before the next.
 

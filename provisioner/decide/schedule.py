@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from provisioner.decide import turns
-from provisioner.model.phases import PHASES
+from provisioner.model.phases import PHASES, PhaseName
 from provisioner.model.plan import Act, Change, Plan, Stage
 
 _ACTS = ("restart", "reload", "start")
@@ -20,7 +20,7 @@ def steps(plan: Plan, workers: Collection[str] = (), limit: int = 1) -> tuple[St
     return tuple(stage for stage in found if stage.changes or stage.objects)
 
 
-def _stage(plan: Plan, phase: str, workers: Collection[str], limit: int) -> Stage:
+def _stage(plan: Plan, phase: PhaseName, workers: Collection[str], limit: int) -> Stage:
     changes = turns.of_phase(plan, phase)
     return Stage(phase, turns.turns(plan, phase, changes, workers=workers, limit=limit),
                  changes=sum(len(of_host) for of_host in changes.values()),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from provisioner.decide.batches import NOTHING_KNOWN, Standing, batches, interrupts
 from provisioner.model.desired import Unit
 from provisioner.model.observed import ABSENT
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan, Turn
 
 OUT_OF_SERVICE = "out-of-service"       # no HAProxy sends the host's API server anybody, and all others are ready
@@ -34,13 +35,13 @@ StateOf = Callable[[str, str], str]
 """(host, unit) -> the unit's state as it was observed."""
 
 
-def joined(plan: Plan) -> Mapping[tuple[str, str], str]:
+def joined(plan: Plan) -> Mapping[tuple[str, PhaseName], PhaseName]:
     """Return (host, phase) of the changes that are made in another phase's turn, each with that phase.
 
     Where the other unit changes its minor and this one has files to change as well, each has a turn of its own: data
     that a later minor has written may bar the way back of the one, and must not bar that of the other.
     """
-    found: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, PhaseName], PhaseName] = {}
     for host, desired in ({} if plan.bootstrap else plan.desired.hosts).items():
         changes = [c for c in plan.changes if c.host == host]
         for unit in dependents(plan, host, changes):
@@ -59,7 +60,7 @@ def dependents(plan: Plan, host: str, changes: Iterable[Change]) -> tuple[Unit, 
                  if isinstance(i, Unit) and i.down_with in restarted and i.path not in new)
 
 
-def _moves_minor(changes: Iterable[Change], phase: str) -> bool:
+def _moves_minor(changes: Iterable[Change], phase: PhaseName) -> bool:
     for change in changes:
         was, will = _MINOR.match(change.expect), _MINOR.match(change.want)
         if change.phase == phase and was and will and was.groups() != will.groups():
@@ -71,7 +72,7 @@ def _has_files(changes: Iterable[Change]) -> bool:
     return any(c.kind != Unit.kind for c in changes)
 
 
-def of_phase(plan: Plan, phase: str) -> Changes:
+def of_phase(plan: Plan, phase: PhaseName) -> Changes:
     """Return a phase's changes by host as its turns make them: with those of other phases that are made there."""
     together = joined(plan)
     own = {host: of_host for host, of_host in plan.of(phase).items() if (host, phase) not in together}
@@ -82,7 +83,7 @@ def of_phase(plan: Plan, phase: str) -> Changes:
 
 
 def turns(
-    plan: Plan, phase: str, changes: Changes, *, workers: Collection[str] = (), limit: int = 1,
+    plan: Plan, phase: PhaseName, changes: Changes, *, workers: Collection[str] = (), limit: int = 1,
     standing: Standing = NOTHING_KNOWN,
 ) -> tuple[Turn, ...]:
     """Return the turns in which a phase's `changes` are made, in their order; each waits for the proof of the last.

@@ -19,7 +19,7 @@ from provisioner.model.applied import HOST_PATH
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.generations import Kept
 from provisioner.model.observed import ABSENT, HostObserved
-from provisioner.model.phases import PHASES
+from provisioner.model.phases import PHASES, PhaseName, is_phase
 from provisioner.model.plan import Change
 
 RESTORE = "restore"
@@ -101,11 +101,11 @@ def _back(
     rows = [row for row in rows if row.was != row.now and row.path not in _STAY]
     phases = {(item.kind, item.path): item.phase for item in desired.items}
 
-    def can_go(row: Kept) -> bool:      # a step made by hand names no phase, nor does what is no longer desired
-        return row.can_go_back and ((row.kind, row.path) in phases or row.phase in PHASES)
+    def phase_of(row: Kept) -> PhaseName | None:    # a step made by hand names none, nor does what is no longer desired
+        return phases.get((row.kind, row.path)) or (row.phase if is_phase(row.phase) else None)
 
-    stay = tuple(row.path for row in rows if not can_go(row))
-    rows = [row for row in rows if can_go(row)]
+    stay = tuple(row.path for row in rows if not row.can_go_back or phase_of(row) is None)
+    rows = [row for row in rows if row.can_go_back and phase_of(row)]
     new = [c.path for c in acts if c.action != "stop" and _is_new(c.path, rows)]
     if not rows:
         return Back(why_not="nothing that it reads was changed, or nothing of it is kept", stay=stay)
@@ -116,8 +116,8 @@ def _back(
         return Back(why_not=refused, stay=stay)
     order = {(item.kind, item.path): number for number, item in enumerate(desired.items)}
     rows = sorted(rows, key=lambda row: order.get((row.kind, row.path), len(order)))
-    files = [Change(host=desired.name, phase=phases.get((r.kind, r.path), r.phase), kind=r.kind, path=r.path,
-                    action=RESTORE, reason=r.reason, expect=r.now, want=r.was, diff=r.diff) for r in rows]
+    files = [Change(host=desired.name, phase=phase, kind=r.kind, path=r.path, action=RESTORE, reason=r.reason,
+                    expect=r.now, want=r.was, diff=r.diff) for r in rows if (phase := phase_of(r)) is not None]
     first = [c for c in acts if c.action == "stop"]
     first += [replace(c, action="remove", want=ABSENT) for c in acts if c.path in new and c.action != "stop"]
     units = {item.path: item for item in desired.items if isinstance(item, Unit)}

@@ -239,7 +239,7 @@ class HostDesired:
     name: str
     items: tuple[Item, ...]
 
-    def of_phase(self, phase: str) -> tuple[Item, ...]:
+    def of_phase(self, phase: PhaseName) -> tuple[Item, ...]:
         """Return this host's items that `phase` puts there."""
         return tuple(i for i in self.items if i.phase == phase)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 PhaseName = Literal[
     "prepare",        # packages, users, kernel settings
@@ -20,3 +20,8 @@ PhaseName = Literal[
     "verify",
 ]
 PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
+
+
+def is_phase(text: str) -> TypeGuard[PhaseName]:
+    """Say whether a text names a phase: the names of steps begin with one, unless they were made by hand."""
+    return text in PHASES

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from provisioner.model.desired import Artifact, Desired, Item, KubeObject
+from provisioner.model.phases import PhaseName
 
 _SOURCES = {"go": "built from Go modules", "release": "a pinned release", "debian": "from Debian's archive",
             "oci": "an image made from a binary"}
@@ -26,7 +27,7 @@ class Change:
     """
 
     host: str
-    phase: str
+    phase: PhaseName
     kind: str
     path: str
     action: str
@@ -58,7 +59,7 @@ class ObjectChange:
     `impact` says what it means for whoever uses the cluster, if anything.
     """
 
-    phase: str
+    phase: PhaseName
     identity: str
     action: str
     reason: str
@@ -124,7 +125,7 @@ class Turn:
     """
 
     hosts: tuple[str, ...]
-    phases: tuple[str, ...]
+    phases: tuple[PhaseName, ...]
     guards: tuple[str, ...] = ()
 
 
@@ -135,7 +136,7 @@ class Stage:
     Each turn waits for the proof of the one before.
     """
 
-    phase: str
+    phase: PhaseName
     turns: tuple[Turn, ...] = ()
     changes: int = 0
     objects: int = 0
@@ -196,7 +197,7 @@ class Plan:
         return frozenset((c.host, c.path) for c in self.changes
                          if c.kind == "unit" and c.action in ("start", "restart"))
 
-    def of(self, phase: str) -> Mapping[str, tuple[Change, ...]]:
+    def of(self, phase: PhaseName) -> Mapping[str, tuple[Change, ...]]:
         """Return the changes of one phase by host, hosts in inventory order, hosts without changes left out."""
         by_host: dict[str, list[Change]] = {}
         for change in self.changes:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from provisioner.model.desired import Desired, HostDesired
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage, Turn, Verdict
 
 SCHEMA_VERSION = 1
@@ -24,7 +25,7 @@ class ChangeDocument(_Part):
     """One change on one host."""
 
     host: str = Field(description="Name of the host")
-    phase: str = Field(description="Phase of `up` that makes the change")
+    phase: PhaseName = Field(description="Phase of `up` that makes the change")
     kind: str = Field(description="directory, file, symlink, artifact, certificate, package, user, sysctl, module, "
                                   "swap or unit")
     path: str = Field(description="Identity within its kind: a path, or a name")
@@ -40,7 +41,7 @@ class ChangeDocument(_Part):
 class ObjectDocument(_Part):
     """One Kubernetes object."""
 
-    phase: str = Field(description="Phase of `up` that makes the change")
+    phase: PhaseName = Field(description="Phase of `up` that makes the change")
     identity: str = Field(description="`Kind namespace/name`, or `Kind name`")
     action: str = Field(description="add, change or remove")
     reason: str = Field(description="Why, in words: the fields that differ")
@@ -58,9 +59,9 @@ class UnitDocument(_Part):
 class StepDocument(_Part):
     """One phase that has work."""
 
-    phase: str = Field(description="Name of the phase")
+    phase: PhaseName = Field(description="Name of the phase")
     turns: tuple[tuple[str, ...], ...] = Field(description="Hosts that go together; each turn waits for the one before")
-    together: tuple[tuple[str, ...], ...] = Field(
+    together: tuple[tuple[PhaseName, ...], ...] = Field(
         default=(), description="For each turn the phases whose changes are made in it")
     guards: tuple[tuple[str, ...], ...] = Field(
         default=(), description="For each turn what is held meanwhile: out-of-service, leads-elsewhere, others-balance")

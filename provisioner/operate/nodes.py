@@ -8,7 +8,7 @@ written before a Node is touched, so that what a killed run has set is known as 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from provisioner.compile import kubelet
 from provisioner.compile.networks import ANNOUNCEMENTS
@@ -17,7 +17,7 @@ from provisioner.model.cluster import Cluster, Host
 from provisioner.model.plan import ObjectChange
 from provisioner.operate.kube import ApiFault, Kube
 
-PHASE = "verify"
+PHASE: Final = "verify"
 KIND = "Node "
 # Without the label that our objects are found by: it is a record, and no inventory asks for it.
 RECORD: Mapping[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap",

@@ -10,6 +10,7 @@ from provisioner.compile import pki as table
 from provisioner.model.components import BY_NAME, Answer, on_host
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.endpoint import Endpoint
+from provisioner.model.phases import PhaseName
 from provisioner.orchestrate.session.session import Session
 
 Probe = dict[str, Any]
@@ -24,7 +25,7 @@ def https(name: str, address: str, port: int, path: str = "/readyz") -> Probe:
             "cert": table.HAPROXY.path, "key": table.HAPROXY.key_path, "status": 200}
 
 
-def host_probes(session: Session, host: str, phase: str, *, again: bool = False) -> list[Probe]:
+def host_probes(session: Session, host: str, phase: PhaseName, *, again: bool = False) -> list[Probe]:
     """Return what must hold on `host` after `phase`: each of its units current, active, staying up, and answering.
 
     `again` is for what comes after the phases' own gates: where the run restarted anything, units may have exited since
@@ -36,7 +37,7 @@ def host_probes(session: Session, host: str, phase: str, *, again: bool = False)
     return probes + _extra(session, host, phase, units) if units else probes
 
 
-def probes_of(session: Session, phases: Collection[str], *, again: bool = False) -> dict[str, list[Probe]]:
+def probes_of(session: Session, phases: Collection[PhaseName], *, again: bool = False) -> dict[str, list[Probe]]:
     """Return what must hold on every host after these phases; with `control-plane` among them, at the VIP too."""
     found = {host: [p for phase in phases for p in host_probes(session, host, phase, again=again)]
              for host in session.the_plan.desired.hosts}
@@ -63,7 +64,7 @@ def control_plane_probe(session: Session, host: str) -> Probe:
     return asked(_SERVER, session.cluster.machine(host).address)
 
 
-def _extra(session: Session, host: str, phase: str, units: Sequence[Unit]) -> list[Probe]:
+def _extra(session: Session, host: str, phase: PhaseName, units: Sequence[Unit]) -> list[Probe]:
     """Return what the components of a phase answer on `host`, and what their units write into its kernel."""
     machine = session.cluster.machine(host)
     answers = [asked(answer, machine.address) for row in on_host(session.cluster, machine) if row.phase == phase

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.model.phases import PhaseName
 from provisioner.orchestrate.gates.gate_probes import (
     Probe,
     host_probes,
@@ -44,7 +45,7 @@ def hosts_hold(
     raise fault
 
 
-def look_ahead(session: Session, phases: Sequence[str]) -> dict[str, list[Probe]]:
+def look_ahead(session: Session, phases: Sequence[PhaseName]) -> dict[str, list[Probe]]:
     """Ask every host once for all of these phases, and return the probes that hold there now.
 
     For phases with nothing to do between their gates: each gate that asks in a round of its own costs all hosts a login
@@ -134,7 +135,7 @@ def _blamed(probes: Sequence[Probe], results: Sequence[Mapping[str, Any]], *, an
     return next(iter(down or (units if any_unit else [])), "")
 
 
-def not_so(session: Session, phases: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def not_so(session: Session, phases: Mapping[str, Sequence[PhaseName]]) -> dict[str, str]:
     """Return the hosts where these phases do not hold now, each with the unit to be asked why.
 
     One host is looked at once; where there are several, those that are well get a moment to say so.
@@ -146,7 +147,7 @@ def not_so(session: Session, phases: Mapping[str, Sequence[str]]) -> dict[str, s
             if not isinstance(answer, KubewrightError) and not answer["ok"]}
 
 
-def down(session: Session, phase: str, hosts: Sequence[str]) -> dict[str, str]:
+def down(session: Session, phase: PhaseName, hosts: Sequence[str]) -> dict[str, str]:
     """Return those of `hosts` where something of a phase does not serve now, each with the first reason.
 
     With which inputs it runs is not asked: hosts whose turn has not come are not what is desired yet.
@@ -157,7 +158,7 @@ def down(session: Session, phase: str, hosts: Sequence[str]) -> dict[str, str]:
             if not isinstance(answer, KubewrightError) and not answer["ok"]}
 
 
-def others_serve(session: Session, phase: str, changed: Iterable[str]) -> None:
+def others_serve(session: Session, phase: PhaseName, changed: Iterable[str]) -> None:
     """Prove that a phase's hosts without changes are not ill, before any that serves is interrupted in it.
 
     One that an earlier run left broken would not stay the only one: it runs what it should, so it is in no plan. A host
@@ -177,7 +178,7 @@ def others_serve(session: Session, phase: str, changed: Iterable[str]) -> None:
         raise fault
 
 
-def _ill_beside(session: Session, phase: str, ill: Mapping[str, str]) -> GateFailed:
+def _ill_beside(session: Session, phase: PhaseName, ill: Mapping[str, str]) -> GateFailed:
     without = degraded.without(session, [*(h for h in session.workers if h in session.unreachable), *ill])
     return GateFailed(f"gate before {phase}: {'; '.join(f'{host}: {why}' for host, why in ill.items())}",
                       details=["no host that serves was changed in this phase", kept_there(ill),
@@ -198,7 +199,7 @@ def _journal(host: str, unit: str) -> str:
 
 
 def phase_holds(
-    session: Session, phase: str, hosts: Sequence[str] | None = None, deadline: float = DEADLINE,
+    session: Session, phase: PhaseName, hosts: Sequence[str] | None = None, deadline: float = DEADLINE,
 ) -> None:
     """Prove a phase on `hosts` (default: all that have it)."""
     names = session.the_plan.desired.hosts if hosts is None else hosts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from provisioner.decide.batches import Standing
 from provisioner.model.plan import Turn
@@ -10,7 +11,7 @@ from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.session.session import Session
 
-NAME = "control-plane"
+NAME: Final = "control-plane"
 
 
 def _are_ready(session: Session, turn: Turn) -> None:

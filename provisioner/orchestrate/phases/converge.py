@@ -12,6 +12,7 @@ from provisioner.decide import turns as decide
 from provisioner.decide.batches import Standing, interrupts
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import File
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Turn
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session import rundir, telling
@@ -31,7 +32,7 @@ def nothing_asked(session: Session, hosts: Sequence[str]) -> Standing:
     return Standing()
 
 
-def phase(name: str, prove: Prove | None = None, ask: Ask | None = None) -> Act:
+def phase(name: PhaseName, prove: Prove | None = None, ask: Ask | None = None) -> Act:
     """Return the act that applies all changes of phase `name`, turn by turn, each proved before the next.
 
     Where nothing else is said, a turn is proved by the hosts' own probes, and a host that says itself that it does not
@@ -50,7 +51,7 @@ def phase(name: str, prove: Prove | None = None, ask: Ask | None = None) -> Act:
     return act
 
 
-def apply_changes(session: Session, name: str, changes: Changes, prove: Prove, ask: Ask = nothing_asked) -> str:
+def apply_changes(session: Session, name: PhaseName, changes: Changes, prove: Prove, ask: Ask = nothing_asked) -> str:
     """Apply `changes` in turns and prove each, in a first start each but the last, which the phase's own gate proves.
 
     What takes something away from a live cluster has to be allowed: what an earlier run left half down is in no plan

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import rotation
 
-NAME = "load-balancer"
+NAME: Final = "load-balancer"
 
 
 def change_balancers(session: Session) -> str:

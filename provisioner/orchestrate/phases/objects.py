@@ -8,6 +8,7 @@ from typing import Any
 
 from provisioner.compile import networks
 from provisioner.model.desired import KubeObject
+from provisioner.model.phases import PhaseName
 from provisioner.operate import health, pki
 from provisioner.operate.kube import Kube, make_changes, object_path
 from provisioner.operate.tls_secrets import with_leaf
@@ -27,7 +28,7 @@ def apply_addons(session: Session) -> str:
     return _apply(session, "addons", session.access.kube)
 
 
-def _apply(session: Session, phase: str, client: Callable[[], Kube]) -> str:
+def _apply(session: Session, phase: PhaseName, client: Callable[[], Kube]) -> str:
     changes = [c for c in session.the_plan.objects if c.phase == phase]
     if not changes:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Final
 
 from provisioner.artifacts.supply import fetch
 from provisioner.errors import KubewrightError
@@ -17,7 +18,7 @@ from provisioner.orchestrate.session.session import Session
 from provisioner.transport.hosts import OneHost
 from provisioner.transport.pool import raise_all
 
-PHASE = "stage"
+PHASE: Final = "stage"
 TELL = 5.0      # seconds between two words on how much has been sent
 
 

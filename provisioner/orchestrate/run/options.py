@@ -88,6 +88,6 @@ class Intent:
 
     def phases(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:
         """Return the phases, those before the first one asked for with their proof only."""
-        names = [phase.name for phase in phases]
+        names: list[str] = [phase.name for phase in phases]
         first = names.index(self.start) if self.start else 0
         return tuple(replace(phase, act=nothing) if n < first else phase for n, phase in enumerate(phases))

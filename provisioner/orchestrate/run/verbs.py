@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from provisioner.compile import networks
+from provisioner.model.phases import PhaseName
 from provisioner.orchestrate.gates import node_states, proofs
 from provisioner.orchestrate.phases import control_plane, converge, etcd, load_balancer, objects, stage, verify
 from provisioner.orchestrate.run import rollback, up
@@ -14,7 +15,7 @@ from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 
 
-def _holds(name: str, *after: str) -> Phase:
+def _holds(name: PhaseName, *after: PhaseName) -> Phase:
     """Return a phase that applies the changes called `name` and proves them by the host's own probes."""
     return Phase(name, _DOCS[name], converge.phase(name), lambda session: proofs.phase_holds(session, name), after)
 

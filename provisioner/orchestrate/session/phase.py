@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from provisioner.model.phases import PhaseName
 from provisioner.orchestrate.session.session import Session
 
 Act = Callable[[Session], str]
@@ -27,7 +28,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def named(phase: str, hosts: Sequence[str]) -> str:
+def named(phase: PhaseName, hosts: Sequence[str]) -> str:
     """Return what is worked on in a few words: the hosts while they are few, else the phase."""
     return ", ".join(hosts) if len(hosts) <= FEW else f"phase {phase}"
 
@@ -41,9 +42,9 @@ class Phase:
     own proof cannot come: the time that the proof may take is counted from theirs.
     """
 
-    name: str
+    name: PhaseName
     doc: str
     act: Act = nothing
     gate: Callable[[Session], None] = no_gate
-    after: tuple[str, ...] | None = None
-    gate_after: tuple[str, ...] = ()
+    after: tuple[PhaseName, ...] | None = None
+    gate_after: tuple[PhaseName, ...] = ()

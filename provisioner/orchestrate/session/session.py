@@ -15,6 +15,7 @@ from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.model.observed import HostObserved
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan
 from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate.session import rundir
@@ -104,7 +105,7 @@ class Session:
         """Say whether this run does all that the inventory asks for, on every host."""
         return not self.target.narrowed and not self.unreachable
 
-    def changes(self, phase: str) -> dict[str, tuple[Change, ...]]:
+    def changes(self, phase: PhaseName) -> dict[str, tuple[Change, ...]]:
         """Return the plan's changes of a phase by host, without those that were made and hosts that were given up."""
         left = {h: tuple(c for c in of_host if (c.host, c.kind, c.path) not in self.target.done)
                 for h, of_host in self.the_plan.of(phase).items() if h not in self.unreachable}

@@ -14,6 +14,7 @@ from provisioner.decide import way_back
 from provisioner.decide.way_back import BACK, Back
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.etcd import EtcdStatus
+from provisioner.model.phases import is_phase
 from provisioner.model.plan import Change
 from provisioner.operate import logs
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
@@ -136,7 +137,8 @@ def _told(host: str, back: Back, outcome: str, seconds: float) -> str:
 def _beside(session: Session, step: str, changes: Changes) -> Sequence[str]:
     """Say of the other hosts which are well, and which are not: what a killed run left is in no plan any more."""
     others = [h for h in session.answering(session.cluster.machines) if h not in changes]
-    down = proofs.down(session, step.partition(".")[0], others)
+    phase = step.partition(".")[0]
+    down = proofs.down(session, phase, others) if is_phase(phase) else {}
     told = [f"{host}: not well either, untouched by this turn: {why}; {proofs.kept_there([host])}"
             for host, why in down.items()]
     return (*told, _still_fine(session, [h for h in others if h not in down]))
