@@ -29,7 +29,7 @@ def two() -> Iterator[Lab]:
     lab = Lab(ROOT / ".kubewright" / "ownnet-lab", "ownnet")
     lines = lab.file.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(("  cp2:", "  cp3:", "  w2:", "  coredns:"))]
-    text = "".join(kept).replace("plugin: flannel", f"plugin: none, domain: {DOMAIN}")
+    text = "".join(kept).replace("plugin: flannel", f"plugin: none\n  domain: {DOMAIN}")
     lab.file.write_text(text, encoding="utf-8")
     lab.run("lab", "down")
     shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
