@@ -11,10 +11,11 @@ import pytest
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import networks
+from provisioner.compile.networks.contract import PodNetwork
 from provisioner.model import ports
 from provisioner.model.cluster import Network
 from provisioner.model.components import BY_NAME, INTERRUPTING, TABLE, all_units, network_is_ours
-from provisioner.model.desired import Package, Unit
+from provisioner.model.desired import Directory, Package, Unit
 from provisioner.model.phases import PHASES
 from tests.unit.compile.compile_fixture import compiled, inventory
 
@@ -73,6 +74,31 @@ def test_nobody_but_the_tables_asks_which_pod_network_it_is(file: Path) -> None:
     reads = [node.lineno for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
              if isinstance(node, ast.Attribute) and node.attr == "plugin"]
     assert not reads or shown in READ_THE_NETWORK, f"{shown}: lines {reads}"
+
+
+def test_nobody_outside_imports_the_module_of_one_pod_network() -> None:
+    for file in sorted((ROOT / "provisioner").rglob("*.py")):
+        names = [f"{node.module}.{alias.name}" for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+                 if isinstance(node, ast.ImportFrom) for alias in node.names]
+        assert file.parent.name == "networks" or not any(
+            f"compile.networks.{plugin}" in name for name in names for plugin in networks.TABLE), file
+
+
+def test_another_pod_network_needs_its_value_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = PodNetwork(
+        name="other", ours=True, config_dir="/etc/other/net.d", bin_dir="/opt/other/bin", parents=("/etc/other",),
+        plugins=("ptp",), unit="other.service", write_cni_config="/opt/other/write",
+        items=lambda ctx: [Directory(path="/var/lib/other", phase="network")], device=lambda cluster, host: "other0",
+        rules=lambda cluster, host: (("ip other post", "masquerade"),))
+    monkeypatch.setattr(networks, "TABLE", {**networks.TABLE, "other": other})
+    lab = inventory()
+    cluster = lab.model_copy(update={"network": lab.network.model_copy(update={"plugin": "other"})})
+    host = compiled(cluster).hosts["w1"]
+    text = repr(host)
+    for part in ("/etc/other/net.d", "/opt/other/bin/ptp", "/opt/other/write", "/var/lib/other", "other0",
+                 "other.service"):
+        assert part in text, part
+    assert not [item.path for item in host.items if item.component == "flannel" or item.path in ("vxlan", "iptables")]
 
 
 def test_a_pod_network_s_own_words_are_in_its_own_module() -> None:

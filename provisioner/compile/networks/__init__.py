@@ -9,8 +9,8 @@ from provisioner.compile.networks.contract import PodNetwork
 from provisioner.model.cluster import Cluster
 
 TABLE: Mapping[str, PodNetwork] = {network.name: network for network in (flannel.NETWORK, none.NETWORK)}
-# Where containerd looks with any of them.
-DIRECTORIES = tuple(path for network in TABLE.values() for path in (network.config_dir, network.bin_dir))
+# Those of any of them.
+DIRECTORIES = tuple(path for one in TABLE.values() for path in (one.config_dir, one.bin_dir, *one.keeps))
 # Units that tell the API, when they start, how the Pods of their Node are reached; and what they write there.
 ANNOUNCERS = frozenset(network.unit for network in TABLE.values() if network.announces)
 ANNOUNCEMENTS = frozenset(network.announces for network in TABLE.values() if network.announces)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from provisioner.compile.context import ClusterContext, HostContext
@@ -30,9 +30,9 @@ def no_device(cluster: Cluster, host: Host) -> str:
     return ""
 
 
-def no_packets(cluster: Cluster) -> tuple[tuple[str, int], ...]:
+def no_packets(cluster: Cluster) -> dict[tuple[str, int], str]:
     """Return nothing: none that are known."""
-    return ()
+    return {}
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,15 @@ class PodNetwork:
     whoever brings it, and what needs it is not asked for.
 
     `config_dir` and `bin_dir` are where containerd looks for CNI configuration and programs, `parents` the directories
-    above that must be there; `plugins` are the programs that it calls, beside loopback. `cni_config` is the file that
-    `write_cni_config` writes on a node as soon as it has its share of the Pod range; containerd calls it first.
+    above that must be there, `keeps` those of its own besides; `plugins` are the programs that it calls, beside
+    loopback. `cni_config` is the file that `write_cni_config` writes on a node as soon as it has its share of the Pod
+    range; containerd calls it first.
 
     `items` are its part of a host, `objects` what it needs of the API, in the phase `access`. `rules` are the (chain,
     words of a rule in it) that `unit` writes at its start and never again, `device` the one interface through which
     Pods of all other nodes are reached; both are looked after and proved. `packets` are what nodes send each other for
-    it, as protocol and port. `announces` is the annotation of a Node by which others find its Pods: `unit` writes it
-    when it starts.
+    it: protocol and port, and their name in words. `announces` is the annotation of a Node by which others find its
+    Pods: `unit` writes it when it starts.
     """
 
     name: str
@@ -58,6 +59,7 @@ class PodNetwork:
     bin_dir: str
     ours: bool = False
     parents: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
     cni_config: str = ""
     write_cni_config: str = ""
@@ -67,4 +69,4 @@ class PodNetwork:
     objects: Callable[[ClusterContext], Iterable[KubeObject]] = no_objects
     rules: Callable[[Cluster, Host], tuple[tuple[str, str], ...]] = no_rules
     device: Callable[[Cluster, Host], str] = no_device
-    packets: Callable[[Cluster], tuple[tuple[str, int], ...]] = no_packets
+    packets: Callable[[Cluster], Mapping[tuple[str, int], str]] = no_packets

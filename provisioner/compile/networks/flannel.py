@@ -14,7 +14,8 @@ from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import File, Item, KubeObject
 from provisioner.model.ports import FLANNEL_HEALTH
 
-NET_CONF = "/etc/kube-flannel/net-conf.json"
+DIRECTORY = "/etc/kube-flannel"
+NET_CONF = f"{DIRECTORY}/net-conf.json"
 SUBNET_ENV = "/run/flannel/subnet.env"
 # flannel writes to its Node's status. It does so as the node itself, which the API server lets touch that Node alone: a
 # name common to all nodes would let root on any of them relabel or redirect every other.
@@ -36,7 +37,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
         return
     yield pki.kubeconfig(KUBECONFIG, pki.KUBELET_CLIENT, ctx)
     yield from binary(ctx, "flanneld", "network")
-    yield from directories(["/etc/kube-flannel"], "network")
+    yield from directories([DIRECTORY], "network")
     given = ctx.flags("flannel", flags(ctx))
     text = render(NET_CONF, pods=ctx.cluster.network.pods[0])
     yield File(path=NET_CONF, phase="network", component="flannel",
@@ -86,13 +87,13 @@ def device(cluster: Cluster, host: Host) -> str:
     return f"flannel.{backend.get('VNI', 1)}"
 
 
-def packets(cluster: Cluster) -> tuple[tuple[str, int], ...]:
+def packets(cluster: Cluster) -> dict[tuple[str, int], str]:
     """Return what nodes send each other, unless the inventory has a word in it."""
-    return () if "flannel" in cluster.config else (("udp", VXLAN),)
+    return {} if "flannel" in cluster.config else {("udp", VXLAN): f"VXLAN (udp {VXLAN})"}
 
 
 NETWORK = PodNetwork(
-    name="flannel", ours=True, config_dir=CONFIG_DIR, bin_dir=BINARIES_DIR, plugins=("ptp", "host-local", "portmap"),
-    cni_config=CNI_CONFIG, write_cni_config=WRITE_CNI_CONFIG, unit=UNIT,
+    name="flannel", ours=True, config_dir=CONFIG_DIR, bin_dir=BINARIES_DIR, keeps=(DIRECTORY,),
+    plugins=("ptp", "host-local", "portmap"), cni_config=CNI_CONFIG, write_cni_config=WRITE_CNI_CONFIG, unit=UNIT,
     announces="flannel.alpha.coreos.com/backend-data",
     items=items, objects=objects, rules=rules, device=device, packets=packets)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from provisioner.compile import networks, system
 from provisioner.compile.context import config_of
 from provisioner.compile.etcd import DATA_DIR
-from provisioner.compile.networks.flannel import VXLAN
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.components import packages_of
@@ -17,14 +16,14 @@ from provisioner.operate.checks.finding import Found, HostSeen, Seen
 # Directories of ours; one that is a link is refused when it is made, since whoever can write there would lead us away.
 OWN = (DATA_DIR, *networks.DIRECTORIES, "/etc/containerd", "/etc/haproxy",
        "/etc/keepalived",
-       "/etc/kube-flannel", "/etc/kubernetes", "/etc/kubernetes/pki", "/etc/kubernetes/pki/etcd", "/etc/kubewright",
+       "/etc/kubernetes", "/etc/kubernetes/pki", "/etc/kubernetes/pki/etcd", "/etc/kubewright",
        "/opt/kubewright", "/opt/kubewright/bin", "/var/lib/kubelet", "/var/lib/kubewright")
 Packet = tuple[str, int]
 """A protocol and a port, 0 where it has none."""
 _NAMES: Mapping[Packet, str] = {
     ("112", 0): "VRRP (protocol 112)", ("tcp", ports.ETCD_PEER): f"etcd (tcp {ports.ETCD_PEER})",
     ("tcp", ports.APISERVER): f"the API (tcp {ports.APISERVER})",
-    ("tcp", ports.KUBELET): f"the kubelet (tcp {ports.KUBELET})", ("udp", VXLAN): f"VXLAN (udp {VXLAN})"}
+    ("tcp", ports.KUBELET): f"the kubelet (tcp {ports.KUBELET})"}
 _PACKAGED = ("/usr/lib/", "/lib/")      # defaults of packages are there to be overruled
 DEBIAN = "deb http://deb.debian.org/debian bookworm main"
 
@@ -46,7 +45,7 @@ def needed(cluster: Cluster, host: Host) -> tuple[Packet, ...]:
     peer = (("tcp", ports.ETCD_PEER),) if host.name in etcd and len(etcd) > 1 else ()
     api = (("tcp", ports.APISERVER),) if others and Role.CONTROL_PLANE in host.roles else ()
     kubelet = (("tcp", ports.KUBELET),) if others and host.is_node else ()
-    pods = networks.of(cluster).packets(cluster) if len(cluster.nodes) > 1 and host.is_node else ()
+    pods = networks.of(cluster).packets(cluster) if len(cluster.nodes) > 1 and host.is_node else {}
     return (*vrrp, *peer, *api, *kubelet, *pods)
 
 
@@ -140,8 +139,9 @@ def _resolves(seen: Seen, host: HostSeen) -> bool:
 
 def _shut(seen: Seen, host: HostSeen) -> Iterator[Found]:
     peers = ", ".join(str(network) for network in seen.cluster.network.hosts)
+    names = {**_NAMES, **networks.of(seen.cluster).packets(seen.cluster)}
     for chain, packets in (host.inspection.shut_out if host.inspection else {}).items():
-        words = ", ".join(_NAMES[packet] for packet in packets)
+        words = ", ".join(names[packet] for packet in packets)
         rules = (f"nft insert rule {chain} ip saddr {{ {peers} }} {_match(packet)} accept" for packet in packets)
         yield ("warning", f"the input chain {chain} drops by default, and no rule lets in what the other hosts send: "
                           f"{words}", f"on {host.name}: {' && '.join(rules)}")
