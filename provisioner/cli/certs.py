@@ -48,6 +48,9 @@ def check(context: Context) -> int:
 
 
 def _lines(context: Context, report: Report) -> Iterable[str]:
+    from provisioner.orchestrate.look.certificates import UP
+    from provisioner.report.findings import lines
+
     if not report.rows:
         yield "No certificates yet: the first `kubewright up` makes them."
         return
@@ -56,11 +59,10 @@ def _lines(context: Context, report: Report) -> Iterable[str]:
                        if s == "ok" or any(r.state == s for r in report.rows))
     yield f"Cluster {report.cluster}   {counts}   {hosts} hosts and here   checked in {report.seconds:.1f}s"
     yield from _each(report.rows) if context.verbose else _summary(report.rows)
-    notes = [f"  {row.host}: {_shown(row)}: {row.note}" for row in report.rows if row.note]
-    notes += [f"  {message}" for message in report.unreachable.values()]
+    notes = lines(report.findings(_shown), below=UP)
     if notes:
         yield "Attention"
-        yield from notes
+        yield from (f"  {note}" for note in notes)
     if any(row.state in ("due", "bad") for row in report.rows):
         yield f"Next: {context.command('up')} issues anew what is due or bad on the hosts"
 

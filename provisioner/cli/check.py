@@ -39,9 +39,8 @@ def check(context: Context, skip: tuple[str, ...]) -> int:
 
 
 def _text(report: Report) -> Iterable[str]:
-    from provisioner.operate.checks.finding import grouped
     from provisioner.operate.checks.table import CHECKS
-    from provisioner.orchestrate.plan.preflight import lines
+    from provisioner.report.findings import grouped, paragraph
 
     rows = [("CHECK", "RESULT", "HOSTS", "")]
     for one in CHECKS:
@@ -51,7 +50,7 @@ def _text(report: Report) -> Iterable[str]:
     for row in rows:
         yield "  ".join((*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3])).rstrip()
     for group in grouped(report.warnings):
-        first, *cures = lines(group)
+        first, *cures = paragraph(group)
         yield from (f"warning: {first}", *cures)
     if not report.errors and report.beside is None:
         yield f"All {report.hosts} hosts are fit." if report.hosts > 1 else "The host is fit."

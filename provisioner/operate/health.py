@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from provisioner.compile import pki
 from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.etcd import Alarm, EtcdStatus
+from provisioner.model.finding import Finding
 from provisioner.model.ports import ETCD_CLIENT
 from provisioner.operate import kube
-from provisioner.operate.checks.finding import Finding
 
 FULL = 0.80             # of etcd's quota: the rest lasts until somebody has looked
 FRESH = 15.0            # seconds that a leader's lease lasts: an older one was not renewed in time
@@ -30,12 +30,6 @@ _CURES = {
 }
 
 
-def told(finding: Finding) -> str:
-    """Return a finding as one line: who, what was seen, and the cure."""
-    who = f"{finding.host}: " if finding.host else ""
-    return f"{who}{finding.saw}" + (f": {finding.cure}" if finding.cure else "")
-
-
 def is_unseen(fault: KubewrightError) -> bool:
     """Say whether a fault tells nothing of what was asked for, because the way there is closed to us."""
     return fault.exit_code == Unreachable.exit_code     # also where no host at all lets us in
@@ -45,8 +39,8 @@ def failed(check: str, host: str, fault: KubewrightError, doing: str = "") -> Fi
     """Make a finding of a fault: nothing was seen where the way is closed, else what was asked is ill."""
     saw = fault.message.removeprefix(f"{host}: ")
     if is_unseen(fault):
-        return Finding("reach", host, "unseen", saw, fault.hint)
-    return Finding(check, host, "error", f"{doing}{saw}", "")
+        return Finding("reach", host, "unseen", saw, fault.hint, expected="it answers", code=fault.code)
+    return Finding(check, host, "error", f"{doing}{saw}", "", code=fault.code)
 
 
 def of_members(

@@ -1,20 +1,16 @@
-"""What a check sees and what it finds, as values."""
+"""What a check sees, and how it makes findings of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host
-from provisioner.model.cures import cures
 from provisioner.model.facts import Facts
+from provisioner.model.finding import Finding, Severity
 from provisioner.model.inspection import Inspection
-
-Severity = Literal["error", "warning", "unseen"]
-"""`unseen`: nobody could tell, which is neither well nor ill."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +46,6 @@ class Seen:
     faults: Mapping[str, KubewrightError] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One fact about one host that is in the way, and what cures it."""
-
-    check: str
-    host: str
-    severity: Severity
-    saw: str
-    cure: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the finding as plain values."""
-        return asdict(self)
-
-
 Found = tuple[Severity, str, str]
 """Severity, what was seen, and the cure; the host and the check's name are added by the table."""
 
@@ -82,7 +63,7 @@ class Check:
     def findings(self, seen: Seen) -> Iterator[Finding]:
         """Return what this check finds, host by host."""
         for host, (severity, saw, cure) in self.run(seen):
-            yield Finding(self.name, host, severity, saw, cure)
+            yield Finding(self.name, host, severity, saw, cure, expected=self.doc)
 
 
 def each(ask: Callable[[Seen, HostSeen], Iterator[Found]]) -> Callable[[Seen], Iterator[tuple[str, Found]]]:
@@ -99,24 +80,3 @@ def each(ask: Callable[[Seen, HostSeen], Iterator[Found]]) -> Callable[[Seen], I
 def inspected(host: HostSeen) -> bool:
     """Say whether the host was asked for more than its facts."""
     return host.inspection is not None
-
-
-@dataclass(frozen=True)
-class Group:
-    """Findings with one cause, told in one line: `cp1, cp2: port 10250 is in use by microk8s`."""
-
-    check: str
-    severity: Severity
-    saw: str
-    hosts: tuple[str, ...]
-    cures: tuple[str, ...]
-
-
-def grouped(findings: Iterable[Finding]) -> list[Group]:
-    """Return the findings by cause, in the order in which the causes were first met."""
-    groups: dict[tuple[str, Severity, str], list[Finding]] = {}
-    for finding in findings:
-        groups.setdefault((finding.check, finding.severity, finding.saw), []).append(finding)
-    return [Group(check, severity, saw, tuple(dict.fromkeys(f.host for f in members)),
-                  cures((f.host, f.cure) for f in members))
-            for (check, severity, saw), members in groups.items()]

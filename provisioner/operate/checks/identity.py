@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from provisioner.errors import KubewrightError
 from provisioner.model.cluster import Cluster, Host
-from provisioner.operate.checks.finding import Found, HostSeen, Seen, Severity
+from provisioner.model.finding import Severity
+from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 BUSY = "host-busy"
 SLOW_LOGIN = 8.0        # seconds; of a login on a busy machine two or three are usual

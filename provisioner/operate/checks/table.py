@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from provisioner.model.finding import Finding
 from provisioner.operate.checks import identity, machine, occupied, past
-from provisioner.operate.checks.finding import Check, Finding, Found, Seen, each, inspected
+from provisioner.operate.checks.finding import Check, Found, Seen, each, inspected
 
 
 def _python(seen: Seen) -> Iterator[tuple[str, Found]]:

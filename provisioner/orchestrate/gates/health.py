@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from provisioner.compile import networks
@@ -18,14 +18,15 @@ from provisioner.decide.etcd import disagreements
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import Unit
 from provisioner.model.etcd import EtcdStatus
+from provisioner.model.finding import Finding
 from provisioner.model.observed import UnitState
 from provisioner.operate import etcd
 from provisioner.operate import health as judge
-from provisioner.operate.checks.finding import Finding, grouped
 from provisioner.operate.kube import ApiFault, Kube, object_path
 from provisioner.orchestrate.gates import etcd_members, lapsed, proofs
 from provisioner.orchestrate.gates.gate_probes import API_IS_READY, Probe, host_probes, node_probes, vip_probes
 from provisioner.orchestrate.session.session import Session
+from provisioner.report.findings import lines
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 RENEWED = 12.0      # seconds in which a lease that somebody holds is renewed, whatever the clocks say
@@ -66,7 +67,7 @@ def look(session: Session, questions: Iterable[Question]) -> Sight:
     """Ask these questions now, after a survey, and return what was found; no fault of a host or an API ends it."""
     sight = Sight()
     for question in questions:
-        sight.findings += question.ask(session, sight)
+        sight.findings += [replace(f, expected=f.expected or question.doc) for f in question.ask(session, sight)]
     sight.findings = list(dict.fromkeys(sight.findings))
     return sight
 
@@ -83,12 +84,6 @@ def holds(session: Session) -> None:
 def _unfit(session: Session) -> list[Finding]:
     """Return what `up` waits for: all that is ill, but for a Pod network that is left to others."""
     return [f for f in look(session, OF_CLUSTER).ill if f.check != judge.CNI]
-
-
-def lines(findings: Iterable[Finding]) -> list[str]:
-    """Return findings as people read them, those of one cause in one line."""
-    return [judge.told(Finding(g.check, ", ".join(h for h in g.hosts if h), g.severity, g.saw, "; ".join(g.cures)))
-            for g in grouped(findings)]
 
 
 def probes_of_hosts(session: Session) -> dict[str, dict[str, list[Probe]]]:

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from provisioner.compile import pki as table
 from provisioner.compile.diff import RENEW_BELOW, why_issue
+from provisioner.errors import KubewrightError
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, File, HostDesired, Item
+from provisioner.model.finding import Finding, Severity
 from provisioner.model.observed import ABSENT, PairState
-from provisioner.operate import pki
+from provisioner.operate import health, pki
 from provisioner.orchestrate.plan.survey import observe
 from provisioner.orchestrate.session.session import Session
 
 HERE = "here"
+UP = "kubewright up"
 OK, DUE, BAD, UNUSED = "ok", "due", "bad", "unused"
+_SEVERITY: Mapping[str, Severity] = {BAD: "error", DUE: "warning", UNUSED: "warning"}
+_EXPECTED = {"ca": "this inventory's CA, valid for more than a year", "certificate": "valid, and its key is its own",
+             "kubeconfig": "names a certificate that is valid"}
 # A leaf never outlives its CA: from here on new ones get less than their year.
 CA_WARNING = 365 * 86400.0
 
@@ -33,7 +39,8 @@ class Row:
 
     `kind` is ca, certificate or kubeconfig. `state` is ok; due (it works, and the next `up` renews it); bad (whoever
     uses it is refused, or nothing is there); unused (left from a role that the host no longer has). `note` says why it
-    is not ok. Dates are ISO 8601 in UTC, `life_left` is a share of 1; both are empty where nothing could be read.
+    is not ok, `cure` what helps. Dates are ISO 8601 in UTC, `life_left` is a share of 1; both are empty where nothing
+    could be read.
     """
 
     host: str
@@ -41,6 +48,7 @@ class Row:
     kind: str
     state: str
     note: str = ""
+    cure: str = ""
     subject: str = ""
     names: tuple[str, ...] = ()
     issuer: str = ""
@@ -49,6 +57,11 @@ class Row:
     days_left: int | None = None
     life_left: float | None = None
 
+    def finding(self, shown: str) -> Finding:
+        """Return what is not as it should be, with the path as it is `shown`."""
+        return Finding("certificates", self.host, _SEVERITY[self.state], f"{shown}: {self.note}", self.cure,
+                       expected=_EXPECTED[self.kind], code=f"{self.kind}-{self.state}")
+
 
 @dataclass(frozen=True)
 class Report:
@@ -56,17 +69,23 @@ class Report:
 
     cluster: str
     rows: tuple[Row, ...]
-    unreachable: Mapping[str, str]
+    unreachable: Mapping[str, KubewrightError]
     seconds: float
 
     @property
     def valid(self) -> bool:
         return all(row.state != BAD for row in self.rows)
 
+    def findings(self, shown: Callable[[Row], str] = lambda row: row.path) -> list[Finding]:
+        """Return what is not as it should be, and which hosts could not be asked; `shown` is a row's path as told."""
+        return [*(row.finding(shown(row)) for row in self.rows if row.note),
+                *(health.failed("reach", host, fault) for host, fault in self.unreachable.items())]
+
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values."""
         return {"cluster": self.cluster, "valid": self.valid, "certificates": [asdict(row) for row in self.rows],
-                "unreachable": dict(self.unreachable), "seconds": self.seconds}
+                "unreachable": {host: fault.message for host, fault in self.unreachable.items()},
+                "findings": [f.to_json() for f in self.findings()], "seconds": self.seconds}
 
 
 def look(session: Session, kubeconfigs: Mapping[str, str]) -> Report:
@@ -80,8 +99,7 @@ def look(session: Session, kubeconfigs: Mapping[str, str]) -> Report:
     rows = [*teller.here(kubeconfigs)]
     for name in session.observed:
         rows += teller.host(desired.hosts[name])
-    unreachable = {host: fault.message for host, fault in session.unreachable.items()}
-    return Report(session.cluster.cluster, tuple(rows), unreachable, round(time.monotonic() - began, 1))
+    return Report(session.cluster.cluster, tuple(rows), dict(session.unreachable), round(time.monotonic() - began, 1))
 
 
 def _wanted(host: HostDesired) -> tuple[Item, ...]:
@@ -127,7 +145,10 @@ class _Teller:
                 row = self._ca_on(host.name, item.path, state)
             else:
                 row = self._kubeconfig(host, item, state)
-            yield row if used else replace(row, state=UNUSED, note="left from a role that the host no longer has")
+            if not used:
+                row = replace(row, state=UNUSED, note="left from a role that the host no longer has")
+            mended = row.state in (DUE, BAD) and (row.kind != "ca" or state == ABSENT)     # a CA that is there stays
+            yield replace(row, cure=UP if mended else "")
 
     def _leaf(self, host: str, item: Certificate, state: str) -> Row:
         seen = pki.read(str(self.session.observed[host].extra(item.kind, item.path).get("pem", "")), self.cas)
@@ -171,17 +192,17 @@ class _Teller:
 
     def _kubeconfig_here(self, path: str, pem: str) -> Row:
         seen = pki.read(pem, self.cas)
-        row = partial(self._row, seen, host=HERE, path=path, kind="kubeconfig")
-        again = f"kubewright kubeconfig --output {path}"
+        row = partial(self._row, seen, host=HERE, path=path, kind="kubeconfig",
+                      cure=f"kubewright kubeconfig --output {path}")
         if seen is None:
-            return row(state=BAD, note=f"no certificate in it: {again}")
+            return row(state=BAD, note="no certificate in it")
         if seen.issued_by != table.ADMIN.ca:
-            return row(state=BAD, note=f"not issued by this inventory's {table.ADMIN.ca} CA: {again}")
+            return row(state=BAD, note=f"not issued by this inventory's {table.ADMIN.ca} CA")
         if not seen.is_valid(self.now):
-            return row(state=BAD, note=f"{seen.when(self.now)}: {again}")
+            return row(state=BAD, note=seen.when(self.now))
         if seen.life_left(self.now) < RENEW_BELOW:
-            return row(state=DUE, note=f"{seen.when(self.now)}: {again}")
-        return row(state=OK, note="")
+            return row(state=DUE, note=seen.when(self.now))
+        return row(state=OK, note="", cure="")
 
     def _row(self, seen: CertificateSeen | None, **values: Any) -> Row:
         if seen is None:

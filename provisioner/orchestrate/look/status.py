@@ -9,14 +9,15 @@ from typing import Any
 
 from provisioner.model.cluster import Role
 from provisioner.model.etcd import EtcdStatus
+from provisioner.model.finding import Finding
 from provisioner.operate import health as judge
 from provisioner.operate import kube
-from provisioner.operate.checks.finding import Finding
 from provisioner.orchestrate.gates import health
 from provisioner.orchestrate.lock import cluster_lock
 from provisioner.orchestrate.plan.survey import read_certificates, survey
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
+from provisioner.report.findings import lines
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Status:
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the status as plain values."""
-        return {"healthy": self.healthy, **asdict(self)}
+        return {"healthy": self.healthy, **asdict(self), "findings": [f.to_json() for f in self.findings]}
 
 
 def look(session: Session) -> Status:
@@ -79,14 +80,14 @@ def look(session: Session) -> Status:
         sight = health.look(session, health.QUESTIONS)
         _fill(session, rows, sight)
     else:
-        found.append(Finding("built", "", "error", "not built yet", "kubewright up"))
+        found.append(Finding("built", "", "error", "not built yet", "kubewright up", expected="there is a cluster"))
     found += sight.findings
     members = [h.name for h in cluster.etcd_hosts]
     return Status(
         cluster.cluster, cluster.kubernetes, str(cluster.api_endpoint), _holders(session, sight),
         judge.quorum(members, sight.members) if built else "-", list(rows.values()),
-        health.lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
-        cluster_lock.line(session), health.lines(f for f in found if f.severity == "warning"), found, built)
+        lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
+        cluster_lock.line(session), lines(f for f in found if f.severity == "warning"), found, built)
 
 
 def _short(role: Role) -> str:
@@ -105,10 +106,12 @@ def _differences(session: Session, rows: Mapping[str, HostStatus]) -> list[Findi
         drift = rows[name].drift = sum(1 for c in plan.changes if c.host == name and c.kind != "unit")
         if drift:
             found.append(Finding("drift", name, "error", f"{counted(drift, 'difference')} from the inventory",
-                                 "kubewright plan"))
+                                 "kubewright plan", expected="nothing differs from the inventory"))
     found += [Finding("in-service", name, "error", f"left out of service in the HAProxy of {', '.join(hosts)}",
-                      "kubewright up") for name, hosts in plan.drained_servers.items()]
-    return found + [Finding("member-data", m.host, "error", m.saw, "kubewright plan") for m in plan.lost]
+                      "kubewright up", expected="every API server is in service in every HAProxy")
+              for name, hosts in plan.drained_servers.items()]
+    return found + [Finding("member-data", m.host, "error", m.saw, "kubewright plan",
+                            expected="a member has its own data") for m in plan.lost]
 
 
 def _fill(session: Session, rows: Mapping[str, HostStatus], sight: health.Sight) -> None:

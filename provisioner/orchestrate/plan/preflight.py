@@ -15,14 +15,16 @@ from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact, File, Symlink
+from provisioner.model.finding import Finding
 from provisioner.model.inspection import Inspection
 from provisioner.model.plan import Plan
 from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
 from provisioner.operate.checks import machine, occupied, past, table
-from provisioner.operate.checks.finding import Finding, Group, HostSeen, Seen, grouped
+from provisioner.operate.checks.finding import HostSeen, Seen
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.session.session import Session
 from provisioner.parallel import ask_all
+from provisioner.report.findings import grouped, paragraph
 from provisioner.transport.faults import FORBIDDEN
 from provisioner.transport.hosts import OneHost
 from provisioner.transport.pool import raise_all
@@ -95,7 +97,7 @@ class Report:
         if not self.errors:
             return self.beside
         hosts = {f.host for f in self.errors}
-        details = [line for group in grouped(self.errors) for line in lines(group)]
+        details = [line for group in grouped(self.errors) for line in paragraph(group)]
         if self.beside is not None:
             details.append(self.beside.message)
         kind: type[KubewrightError] = PreflightRefused
@@ -105,12 +107,6 @@ class Report:
             kind = Unreachable
         return kind(f"{len(hosts)} of {self.hosts} hosts {'is' if len(hosts) == 1 else 'are'} not fit; "
                     "nothing was changed anywhere", details=details, hint=hint)
-
-
-def lines(group: Group) -> Iterable[str]:
-    """Return one cause as people read it: who, which check, what was seen; then how to cure it."""
-    yield f"{', '.join(group.hosts)}: {group.check}: {group.saw}"
-    yield from (f"    {cure}" for cure in group.cures)
 
 
 def known_checks(names: Collection[str]) -> None:
@@ -163,7 +159,7 @@ def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
     report = _report(session, skip, asked=raise_all(ask(session, changed, skip)), plan=plan)
     report.refuse()
     for group in grouped(report.warnings) if not plan.is_empty else ():
-        session.tell("diagnostic", message="; ".join(line.strip() for line in lines(group)),
+        session.tell("diagnostic", message="; ".join(line.strip() for line in paragraph(group)),
                      data={"check": group.check, "hosts": list(group.hosts)})
     return plan
 

@@ -8,11 +8,12 @@ from collections.abc import Collection
 from provisioner.compile.rules import CLUSTER_ILL
 from provisioner.errors import RefusedForSafety
 from provisioner.model.etcd import EtcdStatus
-from provisioner.operate.checks.finding import Finding
+from provisioner.model.finding import Finding
 from provisioner.orchestrate.gates import api_servers, etcd_members, health
 from provisioner.orchestrate.plan.survey import read_certificates
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
+from provisioner.report.findings import lines
 
 
 def to_begin(session: Session, allowed: Collection[str] = ()) -> None:
@@ -31,7 +32,7 @@ def to_begin(session: Session, allowed: Collection[str] = ()) -> None:
     refused += _unseen(session, sight)
     if not refused or (_has_expired(session) and not any(f.check == "etcd-alarms" for f in refused)):
         return
-    said = health.lines(refused)
+    said = lines(refused)
     serving = api_servers.api_servers_that_serve(session, [h.name for h in session.cluster.control_planes])
     raise RefusedForSafety(
         f"restarting nothing: {said[0]}", code=CLUSTER_ILL, hint="kubewright status",

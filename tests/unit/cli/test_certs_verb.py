@@ -139,7 +139,8 @@ def test_a_ca_in_its_last_year_is_due(built: World, check: Check, monkeypatch: p
     monkeypatch.setattr("provisioner.orchestrate.look.certificates.CA_WARNING", 4000 * 86400.0)
     code, text = check()
     assert code == 0
-    assert f"  w1: {table.CA}: expires in 3649 days: no certificate that it signs lives longer" in text
+    words = "expires in 3649 days: no certificate that it signs lives longer"
+    assert f"  cp1, cp2, cp3, w1, w2: {table.CA}: {words}" in text
     assert "  here: " in text
 
 
@@ -218,8 +219,20 @@ def test_as_json_each_has_all_its_fields_and_the_document_its_version(built: Wor
     assert list(document["unreachable"]) == ["cp1"]
     (one,) = [c for c in document["certificates"] if (c["host"], c["path"]) == ("w1", table.KUBELET_SERVING.path)]
     assert one | {"not_before": "", "not_after": "", "life_left": 1.0} == {
-        "host": "w1", "path": table.KUBELET_SERVING.path, "kind": "certificate", "state": "ok", "note": "",
+        "host": "w1", "path": table.KUBELET_SERVING.path, "kind": "certificate", "state": "ok", "note": "", "cure": "",
         "subject": "system:nodes/system:node:w1", "names": ["w1", "10.77.0.21"], "issuer": "cluster",
         "not_before": "", "not_after": "", "days_left": 364, "life_left": 1.0}
     assert dt.datetime.fromisoformat(one["not_after"]) > dt.datetime.now(dt.UTC) + dt.timedelta(days=364)
     assert {c["kind"] for c in document["certificates"]} == {"ca", "certificate", "kubeconfig"}
+
+
+def test_what_is_wrong_is_told_as_findings_too(built: World, check: Check) -> None:
+    age(built, "cp2", SCHEDULER, dt.timedelta(days=20, hours=1))
+    del built.hosts.hosts["w1"].states["certificate", table.KUBE_PROXY.path]
+    built.hosts.hosts["w2"].down = True
+    found = {(f["host"], f["code"]): f for f in json.loads(check("-o", "json")[1])["findings"]}
+    due, missing = found["cp2", "certificate-due"], found["w1", "certificate-bad"]
+    assert (due["severity"], due["check"], due["cure"]) == ("warning", "certificates", "kubewright up")
+    assert due["saw"] == f"{SCHEDULER}: expires in 20 days: below 30 % of its life"
+    assert (missing["severity"], missing["saw"]) == ("error", f"{table.KUBE_PROXY.path}: missing")
+    assert found["w2", "unreachable"]["severity"] == "unseen" and all(f["expected"] for f in found.values())

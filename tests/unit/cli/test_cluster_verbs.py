@@ -242,7 +242,11 @@ def test_status_as_json_says_whether_it_is_healthy(built: World, run: Run) -> No
     assert [h["host"] for h in document["hosts"]] == ["cp1", "cp2", "cp3", "w1", "w2"]
     built.hosts.hosts["w1"].states["unit", "kubelet.service"] = "failed enabled current"
     ended = run("status", "-o", "json")
-    assert (ended.code, json.loads(ended.out)["healthy"]) == (13, False)
+    document = json.loads(ended.out)
+    assert (ended.code, document["healthy"]) == (13, False)
+    (found,) = [f for f in document["findings"] if f["check"] == "units"]
+    assert (found["host"], found["saw"], found["code"]) == ("w1", "kubelet.service is not running", "units")
+    assert "every unit runs" in found["expected"]
 
 
 def test_status_shows_all_that_can_be_seen_while_a_host_is_down(built: World, run: Run) -> None:

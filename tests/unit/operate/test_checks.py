@@ -14,9 +14,11 @@ from provisioner.errors import KubewrightError
 from provisioner.model import ports, releases
 from provisioner.model.cluster import Cluster
 from provisioner.model.facts import Interface
+from provisioner.model.finding import Finding
 from provisioner.model.inspection import Disk, Inspection, Listener, Packages
 from provisioner.operate.checks import occupied, past, table
-from provisioner.operate.checks.finding import Finding, HostSeen, Seen, grouped
+from provisioner.operate.checks.finding import HostSeen, Seen
+from provisioner.report.findings import grouped
 from provisioner.transport.faults import HostFault
 from tests.unit.compile.compile_fixture import LAB, facts, lock
 

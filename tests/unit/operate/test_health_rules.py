@@ -13,9 +13,10 @@ from provisioner.compile.etcd import quota_of
 from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.cluster import Cluster
 from provisioner.model.etcd import Alarm, EtcdStatus
+from provisioner.model.finding import Finding
 from provisioner.operate import health
-from provisioner.operate.checks.finding import Finding
 from provisioner.operate.etcd import EtcdFault
+from provisioner.report.findings import lines
 from tests.unit.compile.compile_fixture import LAB
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "health"
@@ -36,7 +37,7 @@ def member(number: int = 1, size: int = 4_000_000) -> EtcdStatus:
 def test_the_vip_belongs_on_one_host_and_of_several_holders_it_is_said_who_does_not_hear_whom(
         case: dict[str, Any]) -> None:
     found = health.of_vip("10.77.0.10", case["holders"], NAMES, case["unseen"])
-    assert [[f.severity, health.told(f)] for f in found] == case["found"]
+    assert [[f.severity, *lines([f])] for f in found] == case["found"]
 
 
 @pytest.mark.parametrize("case", cases("leases"), ids=lambda c: c["name"])
@@ -118,4 +119,4 @@ def test_a_pod_that_its_host_cannot_start_is_told_and_one_that_waits_for_somethi
                                    pod("d", "w2", "False"), sandboxed])
     assert waiting == {"a": "w1", "d": "w2"}
     events = [{"involvedObject": {"uid": uid}, "message": f"plugin of {uid}\n failed"} for uid in ("a", "b", "old")]
-    assert [health.told(f) for f in health.of_pods(waiting, events)] == ["w1: Pods cannot start: plugin of a failed"]
+    assert lines(health.of_pods(waiting, events)) == ["w1: Pods cannot start: plugin of a failed"]

@@ -10,8 +10,8 @@ import pytest
 from provisioner.compile.rules import CLUSTER_ILL
 from provisioner.errors import GateFailed, RefusedForSafety, Unreachable
 from provisioner.model.etcd import Alarm
+from provisioner.model.finding import Finding
 from provisioner.operate import etcd
-from provisioner.operate.checks.finding import Finding
 from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate.gates import health
 from provisioner.orchestrate.look import status
@@ -20,6 +20,7 @@ from provisioner.orchestrate.run import engine, may_begin
 from provisioner.orchestrate.run.verbs import VERIFY
 from provisioner.orchestrate.session.cluster_access import NobodyThere
 from provisioner.orchestrate.session.session import Session
+from provisioner.report.findings import lines
 from provisioner.transport.faults import forwarding_fault
 from provisioner.transport.pool import raise_all
 from tests.fakes.api import node
@@ -282,5 +283,5 @@ def test_who_has_no_rights_yet_may_get_them(built: World) -> None:
 
 def test_findings_of_one_cause_are_one_line() -> None:
     found = [Finding("x", h, "error", "forbidden", f"on {h}: allow it") for h in ("cp1", "cp2")]
-    assert health.lines([*found, Finding("y", "", "error", "etcd: no leader", "")]) == [
+    assert lines([*found, Finding("y", "", "error", "etcd: no leader", "")]) == [
         "cp1, cp2: forbidden: on cp1, cp2: allow it", "etcd: no leader"]

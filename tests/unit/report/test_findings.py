@@ -1,0 +1,33 @@
+"""One renderer tells findings, wherever they come from."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.model.finding import Finding
+from provisioner.report.findings import grouped, lines, paragraph
+
+FULL = [Finding("disk", h, "error", "no room", f"on {h}: make room") for h in ("cp1", "cp2")]
+OTHER = [Finding("disk", "w1", "warning", "no room", ""), Finding("etcd", "", "error", "etcd: no leader", "")]
+
+
+def test_those_of_one_cause_stand_in_one_line_with_their_cure_and_the_cluster_has_no_host() -> None:
+    assert lines([*FULL, *OTHER]) == ["cp1, cp2: no room: on cp1, cp2: make room", "w1: no room", "etcd: no leader"]
+
+
+def test_a_cure_that_is_told_once_below_is_not_told_on_each_line() -> None:
+    found = [Finding("certificates", "cp1", "warning", "x: expires", "kubewright up"), FULL[0]]
+    assert lines(found, below="kubewright up") == ["cp1: x: expires", "cp1: no room: on cp1: make room"]
+
+
+def test_in_full_it_says_which_check_and_each_cure_on_a_line_of_its_own() -> None:
+    (group,) = grouped(FULL)
+    assert paragraph(group) == ["cp1, cp2: disk: no room", "    on cp1, cp2: make room"]
+
+
+@pytest.mark.parametrize(("finding", "code"), [
+    (FULL[0], "disk"), (Finding("reach", "w1", "unseen", "no route", "", code="no-route"), "no-route")])
+def test_as_values_it_has_all_its_parts_and_a_code(finding: Finding, code: str) -> None:
+    told = finding.to_json()
+    assert set(told) == {"check", "host", "severity", "saw", "cure", "expected", "code"}
+    assert told["code"] == code
