@@ -29,10 +29,10 @@ def items(ctx: HostContext) -> Iterator[Item]:
     found, device = rules(ctx.cluster, ctx.host), pods.device(ctx.cluster, ctx.host)
     if not found and not device:
         return
-    yield rendered(PROGRAM, "network", mode=0o755, device=device, proxy=proxy.UNIT, network=pods.unit,
-                   proxy_rules=[r for r in found if r.unit == proxy.UNIT],
+    yield rendered(PROGRAM, "network", component="network-watch", mode=0o755, device=device, proxy=proxy.UNIT,
+                   network=pods.unit, proxy_rules=[r for r in found if r.unit == proxy.UNIT],
                    network_rules=[r for r in found if r.unit == pods.unit])
-    yield from service(UNIT, "network", [PROGRAM], program=PROGRAM)
+    yield from service(UNIT, "network", [PROGRAM], component="network-watch", program=PROGRAM)
 
 
 def rules(cluster: Cluster, host: Host) -> tuple[Rule, ...]:

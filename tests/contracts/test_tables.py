@@ -14,7 +14,7 @@ from provisioner.compile import networks
 from provisioner.compile.networks.contract import PodNetwork
 from provisioner.model import ports
 from provisioner.model.cluster import Network
-from provisioner.model.components import BY_NAME, INTERRUPTING, TABLE, all_units, network_is_ours
+from provisioner.model.components import BY_NAME, INTERRUPTING, TABLE, all_units, network_is_ours, on_host
 from provisioner.model.desired import Directory, Package, Unit
 from provisioner.model.phases import PHASES
 from tests.unit.compile.compile_fixture import compiled, inventory
@@ -31,6 +31,13 @@ def test_every_unit_on_a_host_is_in_the_row_of_a_component_with_its_phase() -> N
         for host in compiled(inventory(**changes)).hosts.values():
             for item in (item for item in host.items if isinstance(item, Unit)):
                 assert item.phase == row_of[item.path].phase, item.path
+
+
+def test_every_component_that_runs_on_a_host_has_its_part_there_and_says_whose_it_is() -> None:
+    cluster = inventory()
+    for name, host in compiled(cluster).hosts.items():
+        runs = {row.name for row in on_host(cluster, cluster.machine(name))}
+        assert {item.component for item in host.items if isinstance(item, Unit)} == runs
 
 
 def test_every_unit_of_a_row_is_made_and_no_unit_is_in_two_rows() -> None:
