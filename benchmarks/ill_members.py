@@ -93,6 +93,9 @@ class Site:
         self._processes[what] = subprocess.Popen(self._argv[what], stdout=log, stderr=log)
         self._wanted.add(what)
 
+    def pid(self, what: str) -> int:
+        return self._processes[what].pid
+
     def stop(self, what: str) -> None:
         self._wanted.discard(what)
         self._processes[what].terminate()

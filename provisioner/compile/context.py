@@ -53,6 +53,11 @@ class ClusterContext:
         return frozenset(h.name for h in self.load_balancers)
 
     @cached_property
+    def balanced(self) -> int:
+        """Return how many hosts have a HAProxy, each of which asks every API server how it is."""
+        return sum(1 for h in self.cluster.machines if h.roles or h.name in self.etcd_names)
+
+    @cached_property
     def applied(self) -> str:
         """Return the document that says what the cluster is made from; the same on every host."""
         return Applied(self.cluster, self.lock).to_text()

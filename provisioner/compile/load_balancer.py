@@ -21,7 +21,10 @@ KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
 VIP_CHECK = "/opt/kubewright/bin/may-hold-vip"
 LEAVE_ILL = "/opt/kubewright/bin/leave-ill-servers.lua"      # a part of HAProxy
 
-HAPROXY_DEFAULTS: dict[str, Any] = {"maxconn": 4096, "inter": "1s"}
+MAXCONN = 4096
+# Seconds of an API server's processor that one check takes: a handshake and /readyz (benchmarks/health_checks.py).
+CHECK_CPU = 0.0014
+MOST_CPU = 0.045            # of one core, for the checks of all hosts
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,39 @@ class Server:
     endpoint: Endpoint
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """Seconds between two checks of an API server by one host, while it is up and while it is down."""
+
+    inter: int
+    downinter: int
+
+    @property
+    def observes(self) -> bool:
+        """Say whether the checks are so rare that the host's own connections must tell of a server that is gone."""
+        return self.inter > 1
+
+
+def intervals(hosts: int) -> Intervals:
+    """Return how often each of `hosts` hosts asks, so that all together take little of an API server.
+
+    The interval doubles, so that a cluster that grows changes it a few times in its life and not with each host. A
+    server that is down is asked four times as often: it has little else to do, and should be back soon.
+    """
+    inter = 1
+    while hosts * CHECK_CPU / inter > MOST_CPU:
+        inter *= 2
+    return Intervals(inter, max(1, inter // 4))
+
+
 def items(ctx: HostContext) -> Iterator[Item]:
     """Return the load balancer of a host; keepalived only where the VIP may be."""
     if not ctx.is_used:
         return
     api = ctx.cluster.api
+    # The load balancers are few, and what comes by the VIP meets servers that HAProxy does not watch (`track`).
+    often = intervals(len(ctx.site.load_balancers) if ctx.holds_vip else ctx.site.balanced)
+    given: dict[str, Any] = {"maxconn": MAXCONN, "inter": f"{often.inter}s"} | ctx.config("haproxy")
     yield rendered(LEAVE_ILL, "load-balancer", component="haproxy", backend=BACKEND, vip_backend=VIP_BACKEND,
                    health_port=BALANCER_HEALTH)
     yield rendered(
@@ -44,7 +75,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
         vip_backend=VIP_BACKEND, local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None,
         servers=[Server(host.name, Endpoint(host.address, APISERVER)) for host in ctx.site.control_planes],
         health_port=BALANCER_HEALTH, ca=pki.CA, health=pki.HAPROXY_HEALTH, leave=LEAVE_ILL,
-        **(HAPROXY_DEFAULTS | ctx.config("haproxy")))
+        downinter=f"{often.downinter}s", observes=often.observes,
+        **given)
     yield from distribution_service(
         "haproxy.service", "load-balancer", [HAPROXY_CONFIG, LEAVE_ILL, pki.HAPROXY_HEALTH, pki.CA],
         component="haproxy")

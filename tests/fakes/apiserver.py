@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import socket
 import ssl
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 TICK = 0.1
+SO_ATTACH_FILTER = 26       # of the kernel; Python has no name for it
 FAILED = "[+]ping ok\n[{}]etcd {}\n[+]etcd-readiness ok\n[{}]shutdown {}\nreadyz check failed\n"
 OK, BAD = ("+", "ok"), ("-", "failed: reason withheld")
 # /readyz as kube-apiserver 1.36 answers it
@@ -25,7 +28,7 @@ ANSWERS = ("ready", "stopping", "refuses")      # states in which a held connect
 
 
 class ApiServer:
-    """One API server on a loopback port; `state` is a key of READYZ, `hangs` or `refuses`."""
+    """One API server on a loopback port; `state` is a key of READYZ, `hangs`, `refuses`, or `gone` with its host."""
 
     def __init__(self, name: str, certificates: Path) -> None:
         self.name, self.state = name, "ready"
@@ -39,11 +42,19 @@ class ApiServer:
         self._thread.start()
 
     def become(self, state: str) -> None:
-        """Change its state; one that refuses has closed its port for good."""
+        """Change its state; one that refuses has closed its port for good, one that is gone is for good."""
         self.state = state
         if state == "refuses":
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
+        if state == "gone":
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        """Let the kernel drop all that comes to the port, as where nobody is."""
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))      # BPF_RET: 0 bytes of the packet
+        program = struct.pack("HL", 1, ctypes.addressof(drop))
+        self._listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def close(self) -> None:
         """End everything."""
@@ -52,6 +63,8 @@ class ApiServer:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(5)
+        for one in self._held:
+            one.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -87,8 +100,8 @@ class Client:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        self._socket.settimeout(None)
         with suppress(OSError):
+            self._socket.settimeout(None)
             while self._socket.recv(4096):
                 self.answered = time.monotonic()
         self.ended = time.monotonic()

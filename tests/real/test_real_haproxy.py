@@ -18,6 +18,7 @@ from tests.fakes.apiserver import ApiServer, Client, certificates
 from tests.fakes.sshd import free_ports
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab" / "cp1"
+GOLDEN_CONFIG = GOLDEN / HAPROXY_CONFIG.lstrip("/")
 LIMIT = 10.0        # seconds until every client is served by another server
 LONG = 6.0          # seconds after which a session that was to be ended would have been
 NAMES = ("cp1", "cp2", "cp3")
@@ -26,10 +27,11 @@ NAMES = ("cp1", "cp2", "cp3")
 class Balancer:
     """HAProxy as cp1 has it, with its files, ports and servers moved to where a test may have them."""
 
-    def __init__(self, directory: Path, servers: dict[str, ApiServer], maxconn: int = 4096) -> None:
+    def __init__(self, directory: Path, servers: dict[str, ApiServer], maxconn: int = 4096, text: str = "") -> None:
         self.directory, self.servers = directory, servers
         self.local, self.api, self.health = free_ports(3)
-        text, leave = ((GOLDEN / path.lstrip("/")).read_text() for path in (HAPROXY_CONFIG, LEAVE_ILL))
+        text = text or GOLDEN_CONFIG.read_text()
+        leave = (GOLDEN / LEAVE_ILL.lstrip("/")).read_text()
         shares = {share: str(int(share) * maxconn // 4096) for share in re.findall(r"\bmaxconn (\d+)", text)}
         text = re.sub(r"\bmaxconn (\d+)", lambda found: f"maxconn {shares[found[1]]}", text)
         text = re.sub(r"^    (chroot|user|group) .*\n", "", text, flags=re.M)
