@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
-from provisioner.model.cluster import Cluster
+from provisioner.model.cluster import Cluster, SshOverride
 
 HOST_PATH = "/etc/kubewright/cluster.yaml"
 SCHEMA_VERSION = 1
@@ -64,10 +65,30 @@ def digest(source: Cluster | ArtifactLock) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def with_logins(applied: Cluster, current: Cluster) -> Cluster:
-    """Return the applied cluster reached as the inventory says now; a host that left it, by the cluster's `ssh`."""
-    hosts = {name: spec.model_copy(update={"ssh": current.hosts[name].ssh}) if name in current.hosts else spec
-             for name, spec in applied.hosts.items()}
+def logins_text(current: Cluster, applied: Cluster, before: Mapping[str, SshOverride]) -> str:
+    """Return what to remember of hosts' own logins: the inventory's, and those of hosts that have left it (`before`).
+
+    It stays on this machine: it names keys that lie here, and a change of it is none of the cluster.
+    """
+    logins = {name: login for name, login in before.items() if name in applied.hosts}
+    logins |= {name: spec.ssh for name, spec in current.hosts.items()}
+    own = {name: login.model_dump(exclude_none=True) for name, login in logins.items()}
+    return str(yaml.dump({name: login for name, login in own.items() if login}, Dumper=_DUMPER))
+
+
+def logins_from(text: str) -> dict[str, SshOverride]:
+    """Return what `logins_text` wrote; NotApplied for anything else."""
+    try:
+        document = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
+        return {str(name): SshOverride.model_validate(login) for name, login in document.items()}
+    except (yaml.YAMLError, ValidationError, AttributeError) as fault:
+        raise NotApplied(str(fault).splitlines()[0] if str(fault) else type(fault).__name__) from None
+
+
+def with_logins(applied: Cluster, current: Cluster, left: Mapping[str, SshOverride]) -> Cluster:
+    """Return the applied cluster reached as the inventory says now; a host that left it, as it was reached (`left`)."""
+    own = dict(left) | {name: spec.ssh for name, spec in current.hosts.items()}
+    hosts = {name: spec.model_copy(update={"ssh": own.get(name, spec.ssh)}) for name, spec in applied.hosts.items()}
     logins = {name: getattr(current, name) for name in _NOT_APPLIED}
     return applied.model_copy(update={**logins, "hosts": hosts})
 

@@ -63,6 +63,11 @@ class Inventory:
         return self.state_dir / "last-applied.yaml"
 
     @property
+    def logins_path(self) -> Path:
+        """Return where this machine remembers how hosts were logged in to, for those that leave the inventory."""
+        return self.state_dir / "last-logins.yaml"
+
+    @property
     def secrets_dir(self) -> Path:
         """Return where the encrypted secrets rest; a lab's are thrown away with it, so they are not committed."""
         return self._kept / "secrets"

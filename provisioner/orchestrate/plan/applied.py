@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 from provisioner.compile import rules, taking_back
 from provisioner.errors import KubewrightError, RefusedForSafety, UsageFault
 from provisioner.files import write_whole
-from provisioner.model.applied import HOST_PATH, Applied, NotApplied, from_text, with_logins
+from provisioner.model.applied import (
+    HOST_PATH,
+    Applied,
+    NotApplied,
+    from_text,
+    logins_from,
+    logins_text,
+    with_logins,
+)
+from provisioner.model.cluster import SshOverride
 from provisioner.model.desired import File
 from provisioner.model.inventory import Inventory
 from provisioner.model.observed import ABSENT
@@ -21,6 +32,7 @@ from provisioner.transport.pool import raise_all
 
 FLAGS = rules.FLAGS | taking_back.FLAGS | {owner.TAKE, owner.NAMESPACE}
 NEVER = {rule.code: rule.sentence for rule in rules.TABLE if rule.outcome == REFUSED} | taking_back.NEVER
+T = TypeVar("T")
 _ITEM = File(path=HOST_PATH, phase="verify")
 
 
@@ -38,11 +50,15 @@ def known_flags(allowed: Collection[str]) -> None:
 
 def here(inventory: Inventory) -> Applied | None:
     """Return what was last applied from this machine, or seen of the hosts by it; None where nothing is known."""
-    file = inventory.applied_path
+    return _own(inventory.applied_path, from_text)
+
+
+def _own(file: Path, read: Callable[[str], T]) -> T | None:
+    """Return what we wrote into a file of this machine, None where it is not there; another's text is refused."""
     if not file.is_file():
         return None
     try:
-        return from_text(file.read_text(encoding="utf-8"))
+        return read(file.read_text(encoding="utf-8"))
     except (NotApplied, UnicodeDecodeError) as fault:
         raise RefusedForSafety(f"{file}: not what we wrote there: {fault}", code="last-applied-unreadable",
                                details=["it is a copy of what the hosts know"], hint=f"rm {file}") from None
@@ -146,13 +162,17 @@ def _raise(inventory: Inventory, verdicts: Sequence[Verdict], compared: str, hin
 
 
 def inventory_of(inventory: Inventory, then: Applied) -> Inventory:
-    """Return the inventory of what was applied, reached as ours says now; hosts that left by the cluster's `ssh`."""
-    return replace(inventory, cluster=with_logins(then.cluster, inventory.cluster))
+    """Return the inventory of what was applied, reached as ours says now; hosts that left it, as they were before."""
+    return replace(inventory, cluster=with_logins(then.cluster, inventory.cluster, _logins(inventory)))
 
 
 def keep(inventory: Inventory, applied: Applied) -> None:
-    """Write this machine's copy, whole or not at all, where it is not there already."""
-    file, text = inventory.applied_path, applied.to_text()
-    if file.is_file() and file.read_text(encoding="utf-8", errors="replace") == text:
-        return
-    write_whole(file, text)
+    """Write this machine's copy, and how its hosts are logged in to, whole or not at all, where it is not there."""
+    logins = logins_text(inventory.cluster, applied.cluster, _logins(inventory))
+    for file, text in ((inventory.applied_path, applied.to_text()), (inventory.logins_path, logins)):
+        if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
+            write_whole(file, text)
+
+
+def _logins(inventory: Inventory) -> Mapping[str, SshOverride]:
+    return _own(inventory.logins_path, logins_from) or {}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import RefusedForSafety
+from provisioner.model.cluster import SshOverride
 from provisioner.model.inventory import Inventory
 from provisioner.orchestrate.plan import applied, drift
 from provisioner.orchestrate.plan.survey import survey
@@ -67,6 +68,18 @@ def test_hosts_that_left_are_reached_where_they_were_applied_and_as_the_cluster_
     assert base is not None
     targets = targets_of(applied.inventory_of(without(built.inventory, "w2"), base))
     assert (targets["w2"].address, targets["w2"].user) == (str(built.inventory.cluster.machine("w2").address), "admin")
+
+
+def test_a_host_that_left_is_reached_at_its_own_ssh_host(built: World) -> None:
+    whole = built.inventory
+    spec = whole.cluster.hosts["w2"].model_copy(update={"ssh": SshOverride(host="w2.example.org")})
+    built.inventory = replace(whole, cluster=whole.cluster.model_copy(
+        update={"hosts": {**whole.cluster.hosts, "w2": spec}}))
+    built.perform()         # nothing changes, and the place is remembered
+    base = applied.here(built.inventory)
+    assert base is not None
+    targets = targets_of(applied.inventory_of(without(built.inventory, "w2"), base))
+    assert (targets["w2"].address, targets["w1"].address) == ("w2.example.org", "10.77.0.21")
 
 
 @pytest.mark.parametrize(("gone", "code"), [(("cp3",), "member-left"), (("w2",), "")])
