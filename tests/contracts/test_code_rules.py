@@ -173,6 +173,16 @@ def test_hosts_and_ports_are_joined_in_one_place_only() -> None:
     assert [p.name for p in templates if joined.search(p.read_text(encoding="utf-8"))] == []
 
 
+def test_the_plan_that_a_run_goes_by_has_one_writer() -> None:
+    found = set()
+    for path in (p for p in SOURCES if layer(p) == "orchestrate"):
+        for node in ast.walk(tree(path)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(
+                node, ast.AugAssign) else []
+            found |= {shown(path) for t in targets if isinstance(t, ast.Attribute) and t.attr == "plan"}
+    assert found == {"orchestrate/session/session.py"}
+
+
 @pytest.mark.parametrize("directory", ["compile", "decide", "model"])
 def test_what_decides_reads_no_clock_network_randomness_or_environment(directory: str) -> None:
     never = {"time", "random", "secrets", "socket", "subprocess", "datetime", "uuid", "urllib", "http", "asyncio"}

@@ -141,7 +141,7 @@ def _expect_package_files(session: Session, prepared: Changes) -> None:
             return change
         return replace(change, expect=seen[change.host].state(change.kind, change.path))
 
-    session.target.plan = replace(plan, changes=tuple(moved(c) for c in plan.changes))
+    session.go_by(replace(plan, changes=tuple(moved(c) for c in plan.changes)))
 
 
 def summary(changes: Changes) -> str:

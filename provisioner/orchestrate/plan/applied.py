@@ -135,8 +135,7 @@ def judge_hosts(session: Session, plan: Plan, verb: str) -> Plan:
            hint="kubewright drift")
     if len(said) == 1 and not any(verdict.code == taking_back.ELSEWHERE for verdict in verdicts):
         keep(session.target.inventory, said[0])
-    session.target.plan = replace(plan, verdicts=(*plan.verdicts, *verdicts))
-    return session.the_plan
+    return session.go_by(replace(plan, verdicts=(*plan.verdicts, *verdicts)))
 
 
 def refuse(inventory: Inventory, verdicts: Sequence[Verdict], compared: str, *, hint: str) -> None:

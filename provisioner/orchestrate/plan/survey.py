@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, again, compare, of_lost_nodes
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
-from provisioner.decide.schedule import steps
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.applied import digest
 from provisioner.model.desired import Desired, File, HostDesired, Item
@@ -36,7 +34,7 @@ _EVIDENCE: tuple[Item, ...] = (
 
 
 def survey(session: Session, admit: Callable[[], None] = lambda: None, *, partial: bool = False) -> Plan:
-    """Observe every host, compile, and return the plan; sets `session.observed` and `session.plan`.
+    """Observe every host, compile, and return the plan; by which the session goes from then on.
 
     Read-only. `admit` may refuse once the facts are known, before anything is compiled from them. Raises Unreachable
     with every host that did not answer (with `partial` only when none did; `session.unreachable` then holds the
@@ -116,13 +114,11 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
              if change.identity.removeprefix(nodes.KIND) not in session.unreachable]
     found = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks)
     objects, kept = _without_namespaces(session, found)
-    plan = Plan(
+    return session.go_by(Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
         strangers=_strangers(session, live or ()), drained_servers=_drained_servers(session), lost=lost,
-        verdicts=kept, inventory_digest=digest(session.cluster), lock_digest=digest(session.target.artifacts))
-    session.target.plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
-    return session.the_plan
+        verdicts=kept, inventory_digest=digest(session.cluster), lock_digest=digest(session.target.artifacts)))
 
 
 def _without_namespaces(session: Session, objects: Sequence[ObjectChange]) -> tuple[

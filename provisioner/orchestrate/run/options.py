@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from provisioner.decide.schedule import steps
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.cluster import Cluster
 from provisioner.model.phases import PHASES
@@ -80,11 +79,7 @@ class Intent:
         objects = tuple(o for o in plan.objects if o.phase in later
                         and (not self.only or o.identity in {f"Node {host}" for host in self.only}))
         session.target.narrowed = len(changes) < len(plan.changes) or len(objects) < len(plan.objects)
-        if session.target.narrowed:
-            plan = replace(plan, changes=changes, objects=objects)
-            plan = replace(plan, steps=steps(plan, session.workers, session.at_once))
-        session.target.plan = plan
-        return plan
+        return session.go_by(replace(plan, changes=changes, objects=objects))
 
     def phases(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:
         """Return the phases, those before the first one asked for with their proof only."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from provisioner.decide import way_back
-from provisioner.decide.schedule import steps
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.desired import HostDesired
 from provisioner.model.generations import Kept
@@ -46,9 +45,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
                                details=["nothing was changed"], hint=f"kubewright runs show {rows[0].run}")
     session.run.rolled_back |= set(now.desired.hosts)
     session.run.go_on = _again(host, wish, rows)
-    found = replace(now, changes=way_back.in_phases(back), objects=(), verdicts=(), strangers=())
-    session.target.plan = replace(found, steps=steps(found, session.workers, session.at_once))
-    return session.the_plan
+    return session.go_by(replace(now, changes=way_back.in_phases(back), objects=(), verdicts=(), strangers=()))
 
 
 def consent(intent: Intent, found: Plan) -> Consent:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from provisioner.artifacts.lockfile import load_lock
+from provisioner.decide.schedule import steps
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
@@ -79,6 +80,14 @@ class Session:
         self.hosts.also_reach(targets_of(inventory))
         target = ClusterTarget(inventory, artifacts, self.target.secrets)
         return replace(self, target=target, access=self.access.to(target))
+
+    def go_by(self, plan: Plan) -> Plan:
+        """Let this be the plan from here on, with the steps that this run takes for it, and return it; the one writer.
+
+        A survey makes it, what judges or narrows it makes another, and so does what a phase finds moved by its own act.
+        """
+        self.target.plan = replace(plan, steps=steps(plan, self.workers, self.at_once))
+        return self.the_plan
 
     def __enter__(self) -> Self:
         return self
