@@ -11,7 +11,7 @@ from provisioner.model.plan import Act, Change, Plan, Stage
 _ACTS = ("restart", "reload", "start")
 
 
-def steps(plan: Plan, workers: Collection[str] = (), limit: int = 1) -> tuple[Stage, ...]:
+def stages(plan: Plan, workers: Collection[str] = (), limit: int = 1) -> tuple[Stage, ...]:
     """Return the phases that have work, in their order, each with its hosts in the turns in which they go.
 
     Who serves nobody, or leads, is asked only when a phase begins, so within a phase the order may still change.

@@ -96,34 +96,53 @@ def components(desired: HostDesired) -> list[str]:
 
 
 def _back(
-    desired: HostDesired, rows: Sequence[Kept], acts: Sequence[Change], others: Collection[str] = (),
+    desired: HostDesired, kept: Sequence[Kept], acts: Sequence[Change], others: Collection[str] = (),
 ) -> Back:
-    rows = [row for row in rows if row.was != row.now and row.path not in _STAY]
-    phases = {(item.kind, item.path): item.phase for item in desired.items}
+    """Return what puts these rows back and lets the units of `acts` read them, or why it may not be.
 
-    def phase_of(row: Kept) -> PhaseName | None:    # a step made by hand names none, nor does what is no longer desired
-        return phases.get((row.kind, row.path)) or (row.phase if is_phase(row.phase) else None)
-
-    stay = tuple(row.path for row in rows if not row.can_go_back or phase_of(row) is None)
-    rows = [row for row in rows if row.can_go_back and phase_of(row)]
-    new = [c.path for c in acts if c.action != "stop" and _is_new(c.path, rows)]
-    if not rows:
-        return Back(why_not="nothing that it reads was changed, or nothing of it is kept", stay=stay)
-    if acts and not {c.path for c in acts if c.action != "stop"} - set(new):
-        return Back(why_not=_were_not(new), stay=stay)
-    refused = _older_minor(rows, others) or _still_read(rows, desired, new)
-    if refused:
-        return Back(why_not=refused, stay=stay)
-    order = {(item.kind, item.path): number for number, item in enumerate(desired.items)}
-    rows = sorted(rows, key=lambda row: order.get((row.kind, row.path), len(order)))
-    files = [Change(host=desired.name, phase=phase, kind=r.kind, path=r.path, action=RESTORE, reason=r.reason,
-                    expect=r.now, want=r.was, diff=r.diff) for r in rows if (phase := phase_of(r)) is not None]
+    What must not run meanwhile goes first, then the files in the order in which they were made, then what reads
+    them. `others` are the versions of etcd that other members run.
+    """
+    rows = [row for row in kept if row.was != row.now and row.path not in _STAY]
+    phases = {row: phase for row in rows if (phase := _phase_of(row, desired))}
+    going = [row for row in rows if row.can_go_back and row in phases]
+    stay = tuple(row.path for row in rows if row not in going)
+    runs = [c for c in acts if c.action != "stop"]                  # once all is back
+    new = [c.path for c in runs if _is_new(c.path, going)]          # these were not there, so they cannot run then
+    why_not = _refusal(desired, going, acts, new, others)
+    if why_not:
+        return Back(why_not=why_not, stay=stay)
     first = [c for c in acts if c.action == "stop"]
-    first += [replace(c, action="remove", want=ABSENT) for c in acts if c.path in new and c.action != "stop"]
+    first += [replace(c, action="remove", want=ABSENT) for c in runs if c.path in new]
+    order = {(item.kind, item.path): number for number, item in enumerate(desired.items)}
+    files = [Change(host=desired.name, phase=phases[row], kind=row.kind, path=row.path, action=RESTORE,
+                    reason=row.reason, expect=row.now, want=row.was, diff=row.diff)
+             for row in sorted(going, key=lambda row: order.get((row.kind, row.path), len(order)))]
     units = {item.path: item for item in desired.items if isinstance(item, Unit)}
     last = [_act(desired, units[c.path], "start" if c.action == "start" else units[c.path].on_change, c.expect)
-            for c in acts if c.action != "stop" and c.path not in new]
+            for c in runs if c.path not in new]
     return Back((*first, *files, *last), stay=stay)
+
+
+def _phase_of(row: Kept, desired: HostDesired) -> PhaseName | None:
+    """Return the phase that a row goes back in: its item's; what is no longer desired by the step that changed it.
+
+    A step made by hand names none: such a row stays.
+    """
+    item = next((i for i in desired.items if (i.kind, i.path) == (row.kind, row.path)), None)
+    return item.phase if item else row.phase if is_phase(row.phase) else None
+
+
+def _refusal(
+    desired: HostDesired, going: Sequence[Kept], acts: Sequence[Change], new: Sequence[str], others: Collection[str],
+) -> str:
+    """Say why going back would lead to nothing that ever ran, or nothing."""
+    if not going:
+        return "nothing that it reads was changed, or nothing of it is kept"
+    # Where there were units to act on and all of them are new, there is nothing to go back to.
+    if acts and not any(c.action != "stop" and c.path not in new for c in acts):
+        return _were_not(new)
+    return _older_minor(going, others) or _still_read(going, desired, new)
 
 
 def in_phases(back: Back) -> tuple[Change, ...]:

@@ -177,7 +177,7 @@ class Plan:
     # API servers that a killed run left out of service -> the hosts whose HAProxy sends them nobody
     drained_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lost: tuple[LostMember, ...] = ()   # etcd members for which `up` refuses to do anything
-    steps: tuple[Stage, ...] = ()     # the phases that have work, in their order
+    stages: tuple[Stage, ...] = ()     # the phases that have work, in their order
     inventory_digest: str = ""       # what it was made from
     lock_digest: str = ""
     verdicts: tuple[Verdict, ...] = ()  # what the change rules say about the inventory's changes since the last `up`

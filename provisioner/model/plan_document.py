@@ -56,7 +56,7 @@ class UnitDocument(_Part):
     hosts: tuple[str, ...] = Field(description="Hosts on which it happens")
 
 
-class StepDocument(_Part):
+class StageDocument(_Part):
     """One phase that has work."""
 
     phase: PhaseName = Field(description="Name of the phase")
@@ -106,7 +106,7 @@ class PlanDocument(_Part):
         default={}, description="API servers that a killed run left out of service -> hosts that send them nobody")
     lost: tuple[LostMemberDocument, ...] = Field(
         default=(), description="etcd members that have lost their data: `up` does nothing until they are mended")
-    steps: tuple[StepDocument, ...] = Field(description="Phases that have work, in their order")
+    stages: tuple[StageDocument, ...] = Field(description="Phases that have work, in their order")
     impact: tuple[str, ...] = Field(description="What it means for whoever uses the cluster, a sentence each")
     verdicts: tuple[VerdictDocument, ...] = Field(default=(), description="What the change rules say")
     allowed: tuple[str, ...] = Field(default=(), description="Rules that `--allow` was given for")
@@ -121,18 +121,18 @@ def as_plan(document: PlanDocument) -> Plan:
         objects=tuple(ObjectChange(o.phase, o.identity, o.action, o.reason, diff=o.diff) for o in document.objects),
         bootstrap=document.bootstrap, checked=document.checked, strangers=document.strangers,
         drained_servers=document.left_out, inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
-        steps=tuple(Stage(s.phase, _turns(s), s.changes, s.objects, tuple(Act(*u) for u in _units(s)))
-                    for s in document.steps),
+        stages=tuple(Stage(s.phase, _turns(s), s.changes, s.objects, tuple(Act(*u) for u in _units(s)))
+                    for s in document.stages),
         verdicts=tuple(Verdict(**v.model_dump()) for v in document.verdicts))
 
 
-def _turns(stage: StepDocument) -> tuple[Turn, ...]:
+def _turns(stage: StageDocument) -> tuple[Turn, ...]:
     """Return the turns of a stage; a document of before says of them only which hosts go together."""
     return tuple(Turn(hosts, phases or (stage.phase,), guards or ())
                  for hosts, phases, guards in zip_longest(stage.turns, stage.together, stage.guards))
 
 
-def _units(stage: StepDocument) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+def _units(stage: StageDocument) -> Iterable[tuple[str, str, tuple[str, ...]]]:
     return ((u.action, u.unit, u.hosts) for u in stage.units)
 
 

@@ -1,4 +1,4 @@
-"""The steps of a plan and what they mean for whoever uses the cluster, in words."""
+"""The stages of a plan and what they mean for whoever uses the cluster, in words."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ _RUNS_ON = ("containerd.service", "kubelet.service")
 
 
 def impact_lines(plan: Plan, cluster: Cluster) -> Iterator[str]:
-    """Yield the steps in their order, then the impact: what restarts, whether Pods move, whether the API has a gap."""
+    """Yield the stages in their order, then the impact: what restarts, whether Pods move, whether the API has a gap."""
     if plan.bootstrap:
         yield "Impact   a new cluster: nothing runs yet that could be interrupted"
         return
-    for number, line in enumerate(line for step in plan.steps for line in _step_lines(step)):
+    for number, line in enumerate(line for stage in plan.stages for line in _stage_lines(stage)):
         yield f"{'' if number else 'Steps':<9}{line}"
     for number, sentence in enumerate(impact(plan, cluster)):
         yield f"{'' if number else 'Impact':<9}{sentence}"
 
 
-def _step_lines(step: Stage) -> Iterator[str]:
-    yield f"{step.phase:<14} {_amount(step)}"
+def _stage_lines(stage: Stage) -> Iterator[str]:
+    yield f"{stage.phase:<14} {_amount(stage)}"
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for act in step.acts:
+    for act in stage.acts:
         alike.setdefault((act.action, act.hosts), []).append(act.unit)
     for (action, hosts), units in alike.items():
-        yield f"{'':<14} {action} {', '.join(units)} on {names(hosts)}{_pace(step, action, hosts)}"
-    if step.guards:
-        yield f"{'':<14} {', '.join(_HELD[guard] for guard in step.guards)}"
+        yield f"{'':<14} {action} {', '.join(units)} on {names(hosts)}{_pace(stage, action, hosts)}"
+    if stage.guards:
+        yield f"{'':<14} {', '.join(_HELD[guard] for guard in stage.guards)}"
 
 
-def _amount(step: Stage) -> str:
+def _amount(stage: Stage) -> str:
     parts = []
-    if step.changes:
-        parts.append(f"{count(step.changes, 'change')} on {names(step.hosts)}")
-    if step.objects:
-        parts.append(count(step.objects, "Kubernetes object"))
+    if stage.changes:
+        parts.append(f"{count(stage.changes, 'change')} on {names(stage.hosts)}")
+    if stage.objects:
+        parts.append(count(stage.objects, "Kubernetes object"))
     return ", ".join(parts)
 
 
-def _pace(step: Stage, action: str, hosts: Collection[str]) -> str:
+def _pace(stage: Stage, action: str, hosts: Collection[str]) -> str:
     if len(hosts) < 2 or action == "start":
         return ""
-    at_once = step.at_once(hosts)
+    at_once = stage.at_once(hosts)
     return ", one host at a time" if at_once == 1 else f", {at_once} hosts at a time"
 
 
@@ -62,7 +62,7 @@ def impact(plan: Plan, cluster: Cluster) -> Iterator[str]:
 
 
 def _units(plan: Plan, cluster: Cluster) -> Iterator[str]:
-    acts = [act for step in plan.steps for act in step.acts if act.action in ("restart", "reload")]
+    acts = [act for stage in plan.stages for act in stage.acts if act.action in ("restart", "reload")]
     if not acts:
         yield "nothing that runs is restarted"
         return

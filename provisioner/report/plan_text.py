@@ -178,6 +178,6 @@ def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Ma
         "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
         "left_out": {server: list(hosts) for server, hosts in plan.drained_servers.items()},
         "lost": [member.to_json() for member in plan.lost],
-        "steps": [s.to_json() for s in plan.steps], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
+        "stages": [s.to_json() for s in plan.stages], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
         "verdicts": [v.to_json() for v in plan.verdicts], "allowed": sorted(allowed),
     }

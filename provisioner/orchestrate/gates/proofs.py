@@ -31,15 +31,23 @@ def hosts_hold(
     session: Session, probes: Mapping[str, Sequence[Probe]], what: str, deadline: float = DEADLINE, *,
     when: str = "after",
 ) -> None:
-    """Let every host poll its probes at once; GateFailed holds each host's last reasons."""
+    """Let every host poll its probes at once; GateFailed holds each host's last reasons.
+
+    `what` and `when` name the gate: before or after a phase. A proof after a change may cost no more than the host.
+    """
     wanted = {h: p for h, p in probes.items() if p and h not in session.unreachable}
+    # What was seen to hold since anything was done is not asked again: a round costs every host a start of Python.
     asked = [h for h, p in wanted.items() if not _is_proved(session, h, p, what, when)]
+    # A host polls by itself until all holds or the deadline is over: one question and one answer, however long.
     outcomes = session.hosts.map(lambda one: _prove(session, one, wanted[one.name], what, deadline, when), asked)
     failed = {host: outcome for host, outcome in outcomes.items() if isinstance(outcome, KubewrightError)}
+    # After its change a worker may be given up and the others go on. Before one, nobody is: that it is ill already
+    # speaks against changing the next.
     failed = _not_given_up(session, failed) if when == "after" else failed
     if not failed:
         return
     fault = next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(wanted))
+    # Who is ill before this run did anything may have been left so by the one before: what ran then is still there.
     if when == "before" and isinstance(fault, GateFailed):
         fault.details = (*fault.details, kept_there(failed))
     raise fault

@@ -35,7 +35,7 @@ def named(phase: PhaseName, hosts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Phase:
-    """One step of a verb: `act` makes the changes, `gate` proves them and is run again on every run.
+    """One part of a verb: `act` makes the changes, `gate` proves them and is run again on every run.
 
     `after` are the phases whose proof this one needs, none where it needs nothing; without a word, all before it. On a
     first start phases that do not need one another run beside one another. `gate_after` are those without which its

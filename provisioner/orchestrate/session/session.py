@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from provisioner.artifacts.lockfile import load_lock
-from provisioner.decide.schedule import steps
+from provisioner.decide.schedule import stages
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
@@ -82,11 +82,11 @@ class Session:
         return replace(self, target=target, access=self.access.to(target))
 
     def go_by(self, plan: Plan) -> Plan:
-        """Let this be the plan from here on, with the steps that this run takes for it, and return it; the one writer.
+        """Let this be the plan from here on, with its stages as this run takes them, and return it; the one writer.
 
         A survey makes it, what judges or narrows it makes another, and so does what a phase finds moved by its own act.
         """
-        self.target.plan = replace(plan, steps=steps(plan, self.workers, self.at_once))
+        self.target.plan = replace(plan, stages=stages(plan, self.workers, self.at_once))
         return self.the_plan
 
     def __enter__(self) -> Self:

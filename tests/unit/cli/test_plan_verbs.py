@@ -334,7 +334,7 @@ def test_plan_and_drift_as_json_are_what_the_published_schema_says(
     for words in (["plan"], ["drift"]):
         document = json.loads(run("-o", "json", *words).out)
         assert list(validator.iter_errors(document)) == []
-        assert document["changes"] and document["steps"]
+        assert document["changes"] and document["stages"]
     assert list(validator.iter_errors(document | {"more": 1})) != []
 
 

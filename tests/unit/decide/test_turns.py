@@ -10,7 +10,7 @@ import yaml
 
 from provisioner.decide import turns
 from provisioner.decide.batches import Standing
-from provisioner.decide.schedule import steps
+from provisioner.decide.schedule import stages
 from provisioner.model.desired import Desired, HostDesired, Unit
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change, Plan, Turn
@@ -38,7 +38,7 @@ def planned(case: dict[str, Any]) -> Plan:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c["name"])
 def test_a_plan_has_these_turns(case: dict[str, Any]) -> None:
-    made = [(stage.phase, turn) for stage in steps(planned(case)) for turn in stage.turns]
+    made = [(stage.phase, turn) for stage in stages(planned(case)) for turn in stage.turns]
     assert made == [(phase, Turn(tuple(hosts), tuple(phases), tuple(guards)))
                     for phase, hosts, phases, guards in case["turns"]]
 

@@ -1,10 +1,10 @@
-"""What a plan means for whoever uses the cluster: sentences from the steps, and the steps from the real batches."""
+"""What a plan means for whoever uses the cluster: sentences from the stages, and the stages from the real batches."""
 
 from __future__ import annotations
 
 import pytest
 
-from provisioner.decide.schedule import steps
+from provisioner.decide.schedule import stages
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Desired, HostDesired, Unit
 from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage, Turn
@@ -30,13 +30,13 @@ def file(host: str, phase: str) -> Change:
 
 def planned(*changes: Change, objects: tuple[ObjectChange, ...] = (), bootstrap: bool = False) -> Plan:
     plan = Plan("lab", Desired({h: HostDesired(h, (MEMBER, SERVER)) for h in HOSTS}), changes, objects, bootstrap)
-    return Plan("lab", plan.desired, changes, objects, bootstrap, steps=steps(plan))
+    return Plan("lab", plan.desired, changes, objects, bootstrap, stages=stages(plan))
 
 
-def test_steps_are_the_phases_with_work_in_their_order_and_in_the_batches_that_up_takes() -> None:
+def test_stages_are_the_phases_with_work_in_their_order_and_in_the_batches_that_up_takes() -> None:
     plan = planned(file("cp1", "verify"), unit("w1", "node", "kubelet.service"), file("w2", "node"), file("cp1", "pki"),
                    unit("cp2", "node", "kubelet.service"), objects=(ADDON,))
-    assert plan.steps == (
+    assert plan.stages == (
         Stage("pki", (Turn(("cp1",), ("pki",)),), 1),
         Stage("node", tuple(Turn((host,), ("node",)) for host in ("w2", "cp2", "w1")), 3,
              acts=(Act("restart", "kubelet.service", ("cp2", "w1")),)),
@@ -48,7 +48,7 @@ def test_an_api_server_goes_down_and_up_with_its_member_once_and_in_the_member_s
     server = "kube-apiserver.service"
     plan = planned(unit("cp1", "etcd", "etcd.service"), file("cp1", "control-plane"),
                    unit("cp1", "control-plane", server), unit("cp2", "control-plane", server))
-    etcd, control_plane = plan.steps
+    etcd, control_plane = plan.stages
     assert etcd.acts == (Act("restart", "etcd.service", ("cp1",)), Act("restart", server, ("cp1",)))
     assert control_plane.acts == (Act("restart", server, ("cp2",)),)
     assert (etcd.changes, control_plane.changes) == (3, 1)

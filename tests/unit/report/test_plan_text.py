@@ -14,7 +14,7 @@ import pytest
 
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import compare
-from provisioner.decide.schedule import steps
+from provisioner.decide.schedule import stages
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate
@@ -38,7 +38,7 @@ def planned(observed: dict[str, HostObserved], **fields: object) -> Plan:
         i.common_name, i.organization, i.dns_names, i.ip_addresses, i.server, i.client, NOW - 1, NOW + 31e6, i.ca)
         for h in DESIRED.hosts.values() for i in h.items if isinstance(i, Certificate)}
     plan = replace(EMPTY, changes=compare(DESIRED, observed, certificates, NOW), **fields)  # type: ignore[arg-type]
-    return replace(plan, steps=steps(plan))
+    return replace(plan, stages=stages(plan))
 
 
 def first_build() -> Plan:
