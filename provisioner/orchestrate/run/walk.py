@@ -67,7 +67,7 @@ class Walk:
             self._open.discard(phase.name)
 
     def _beside_one_another(self) -> None:
-        self._threads = ThreadPoolExecutor(len(self._names), thread_name_prefix="phase")
+        self._threads = ThreadPoolExecutor(max(1, len(self._names)), thread_name_prefix="phase")
         stopped: BaseException | None = self._begun(None)
         while self._running:
             phase, stop = self._ended.get()

@@ -73,8 +73,8 @@ ASKS = {
 NEVER_ASKS = {
     "validate", "schema", "check", "plan", "plan show", "drift", "status", "ready", "kubeconfig", "compile", "version",
     "completion", "help", "certs check", "logs", "probe", "runs list", "runs show", "runs report", "runs diff",
-    "lab up", "lab down", "lab reset", "lab status", "lab exec", "lab ssh", "lab trust", "lab fault kill",
-    "lab fault cut", "lab fault drop", "lab fault pause", "lab fault undo",
+    "lab up", "lab down", "lab reset", "lab snapshot", "lab restore", "lab status", "lab exec", "lab ssh", "lab trust",
+    "lab fault kill", "lab fault cut", "lab fault drop", "lab fault pause", "lab fault undo",
     "artifacts list", "artifacts lock", "artifacts build", "artifacts verify",
 }
 
