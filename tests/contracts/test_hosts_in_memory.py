@@ -28,7 +28,7 @@ PAIR, PAIR_KEY = "/etc/x/pki/x.crt", "/etc/x/pki/x.key"
 UNIT_FILE, LIST = f"/etc/systemd/system/{UNIT}", f"/etc/kubewright/inputs/{UNIT}"
 INPUTS = (UNIT_FILE, CONF, KEY, LINK, PAIR, PAIR_KEY)
 HMAC_KEY = "ab" * 32
-OWNED = {"owner": ME, "group": US}
+OWNED: dict[str, Any] = {"owner": ME, "group": US}
 
 
 def secret_of(data: bytes) -> SecretRef:
@@ -178,7 +178,8 @@ def test_a_step_goes_back_in_both_and_what_it_had_made_is_gone(made: Both) -> No
     made.apply([*made.changes(items[:-1]), made.change(items[-1])])
     rows = [k for k in made.fakes.on("cp1").kept(f"run1.{made.number}")]
     assert {k.path for k in rows} == {CONF, KEY, LINK, PAIR, "/etc/x/fresh"}
-    bundle = [{"kind": k.kind, "path": k.path, "action": "restore", "expect": k.now, "want": k.was} for k in rows]
+    bundle: list[dict[str, Any]] = [
+        {"kind": k.kind, "path": k.path, "action": "restore", "expect": k.now, "want": k.was} for k in rows]
     bundle.append({"kind": "unit", "path": UNIT, "action": "restart", "listed": True, "expect": "", "want": ""})
     assert made.apply(bundle) == ("done", ["done"] * 6)
     made.settle(wished())

@@ -142,9 +142,9 @@ def prepare_with(directory: Path, **programs: str) -> subprocess.CompletedProces
     assert apt["update_cache"] is False, "Ansible's own update fails for any broken source, and takes minutes for it"
     install["ansible.builtin.debug"] = {"msg": apt["state"] + f", removes nothing: {apt['fail_on_autoremove']}"}
     (directory / "prepare.yml").write_text(yaml.safe_dump([book]))
-    item = Package(path="nope", phase="p")
+    item = Package(path="nope", phase="prepare")
     write_prepare(directory / "bundles", {"here": [
-        Change("here", "p", item.kind, item.path, "add", "missing", "absent", item.want(), item)]})
+        Change("here", "prepare", item.kind, item.path, "add", "missing", "absent", item.want(), item)]})
     return play([directory / "prepare.yml"], directory, directory / "bundles")
 
 
@@ -181,10 +181,11 @@ def test_packages_that_cannot_be_had_are_told_with_the_source_that_failed(tmp_pa
 
 
 def test_in_check_mode_prepare_and_apply_show_what_they_would_do_and_change_nothing(tmp_path: Path) -> None:
-    items = [User(path="kubewright-nobody", phase="p"), Sysctl(path="vm.swappiness", value="1", phase="p"),
-             KernelModule(path="nope", phase="p"), SwapOff(path="swap", phase="p"), Package(path="nope", phase="p")]
+    items = [User(path="kubewright-nobody", phase="prepare"), Sysctl(path="vm.swappiness", value="1", phase="prepare"),
+             KernelModule(path="nope", phase="prepare"), SwapOff(path="swap", phase="prepare"),
+             Package(path="nope", phase="prepare")]
     kept = [i for i in items if i.kind not in ("package", "swap")]      # these two ask the machine even in check mode
-    changes = [Change("here", "p", i.kind, i.path, "add", "missing", "absent", i.want() or "", i) for i in kept]
+    changes = [Change("here", "prepare", i.kind, i.path, "add", "missing", "absent", i.want() or "", i) for i in kept]
     write_prepare(tmp_path / "bundles", {"here": changes})
     target = tmp_path / "file"
     target.write_text("old line\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -27,7 +27,8 @@ READ_THE_NETWORK = {"model/components.py", "compile/networks/__init__.py", "mode
 
 def test_every_unit_on_a_host_is_in_the_row_of_a_component_with_its_phase() -> None:
     row_of = {unit: row for row, unit in all_units()}
-    for changes in ({}, WITHOUT):
+    settings: tuple[dict[str, Any], ...] = ({}, WITHOUT)
+    for changes in settings:
         for host in compiled(inventory(**changes)).hosts.values():
             for item in (item for item in host.items if isinstance(item, Unit)):
                 assert item.phase == row_of[item.path].phase, item.path

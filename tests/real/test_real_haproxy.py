@@ -66,9 +66,12 @@ class Balancer:
 
     def reload(self) -> None:
         """Start a new process beside the one that has the sessions, and wait until it answers."""
-        before = re.search(r"Pid: (\d+)", self.tell("show info"))
+        def pid() -> str:
+            return "".join(re.findall(r"Pid: (\d+)", self.tell("show info")))
+
+        before = pid()
         self._process.send_signal(12)       # SIGUSR2, as systemd's unit does it
-        wait(lambda: before and re.search(r"Pid: (\d+)", self.tell("show info"))[1] != before[1], "a new process")
+        wait(lambda: pid() not in ("", before), "a new process")
 
     def reached(self) -> int:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.health}/reached", timeout=2) as answer:

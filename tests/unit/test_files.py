@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from provisioner import files
 from provisioner.files import write_whole
 
 
@@ -43,8 +42,8 @@ def test_it_is_private_until_it_is_whole_and_synced_with_its_name(
         assert not flags & os.O_CREAT or mode == 0o600
         return opened(path, flags, mode)
 
-    monkeypatch.setattr(files.os, "open", open_private)
-    monkeypatch.setattr(files.os, "fsync", synced)
+    monkeypatch.setattr(os, "open", open_private)
+    monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", renamed)
     write_whole(tmp_path / "a", "x", 0o644)
     assert seen == [False, "rename", True]
@@ -57,7 +56,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_file_and_no_rest(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_whole(tmp_path / "a", "new")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a", "old")]

@@ -132,7 +132,7 @@ def test_another_file_system_is_refused_before_anything_moves(
         return os.stat_result([*found[:2], found.st_dev + 1, *found[3:]]) if there else found
 
     member.path("/mnt").mkdir()
-    monkeypatch.setattr(trees.os, "stat", stat)
+    monkeypatch.setattr(os, "stat", stat)
     run = perform(member, move(member, DATA, ASIDE), move(member, NEW, "/mnt/etcd"))
     assert outcomes(run) == ["untouched", "failed"]
     assert "/mnt are on two file systems" in run.results[1]["detail"]

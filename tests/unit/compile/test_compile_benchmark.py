@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 import pytest
-from compile_fixture import SECRET_BYTES, compiled
 
 from provisioner.model.desired import Certificate, File
 from tests.lab import cis
+from tests.unit.compile.compile_fixture import SECRET_BYTES, compiled
 
 ROWS = [row for row in cis.rows_of(["control-plane", "etcd", "node"]) if "owner" not in row]
 # Made on the host, by systemd or a program of ours: only a real host can tell.

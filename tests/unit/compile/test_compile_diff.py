@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from compile_fixture import compiled, facts_of, inventory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +33,7 @@ from provisioner.model.desired import (
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem
 from provisioner.model.plan import Change
 from provisioner.model.secret import SecretRef
+from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 CASES = Path(__file__).resolve().parents[2] / "cases"
 NOW = 1_800_000_000.0

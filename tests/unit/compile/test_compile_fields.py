@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from compile_fixture import compiled
 
 from provisioner.compile.fields import FieldChange, differing, of_text, said
 from provisioner.model.desired import File
+from tests.unit.compile.compile_fixture import compiled
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "fields.yaml").read_text())
 

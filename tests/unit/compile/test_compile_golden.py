@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from compile_fixture import compiled
 
 from provisioner.compile.parts import STAMP
 from provisioner.model.desired import Certificate, File, HostDesired, Item, Unit
+from tests.unit.compile.compile_fixture import compiled
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "lab"
 DESIRED = compiled()

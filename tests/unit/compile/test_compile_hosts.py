@@ -8,7 +8,6 @@ import re
 from pathlib import Path, PurePosixPath
 
 import pytest
-from compile_fixture import SECRET_BYTES, compiled, facts_of, inventory
 
 from provisioner.compile import parts
 from provisioner.compile.kubelet import REGISTRATION
@@ -16,6 +15,7 @@ from provisioner.model.applied import HOST_PATH
 from provisioner.model.desired import Certificate, Desired, Directory, File, HostDesired, Symlink, Unit
 from provisioner.model.paths import data_dir
 from provisioner.model.phases import PHASES
+from tests.unit.compile.compile_fixture import SECRET_BYTES, compiled, facts_of, inventory
 
 HOSTS = {
     "cp1": {"address": "10.77.0.11", "roles": ["control-plane"]},

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from compile_fixture import PUBLIC, SECRETS, facts_of
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile.cluster import compile_cluster
 from provisioner.model.load import load_cluster
+from tests.unit.compile.compile_fixture import PUBLIC, SECRETS, facts_of
 
 ROOT = Path(__file__).resolve().parents[3] / "inventories"
 LOCKED = sorted(path.parent.name for path in ROOT.glob("*/artifacts.lock"))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from compile_fixture import compiled, facts_of, inventory
 
 from provisioner.model.desired import Desired, File, HostDesired
+from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 STUB = "/run/systemd/resolve/resolv.conf"
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from compile_fixture import compiled, inventory
 
 from provisioner.model.cluster import Cluster
 from provisioner.model.components import COMPONENTS, Component, types_of
@@ -17,6 +16,7 @@ from provisioner.model.owned import owned
 from provisioner.model.releases import takes
 from provisioner.model.validate import validate
 from provisioner.orchestrate.plan.owner import MEMBER
+from tests.unit.compile.compile_fixture import compiled, inventory
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZPqiKkGca"
 # Nobody but the program itself reads these: an inventory may set them to what the program takes.

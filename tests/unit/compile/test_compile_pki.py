@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from compile_fixture import compiled, facts_of, inventory
 
 from provisioner.compile import pki
 from provisioner.compile.diff import compare
@@ -11,6 +10,7 @@ from provisioner.compile.networks import flannel
 from provisioner.model.certificate import CertificateSeen
 from provisioner.model.desired import Certificate, File
 from provisioner.model.observed import HostObserved, ObservedItem
+from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from compile_fixture import LAB, inventory
 
 from provisioner.cli.verbs import NOT_YET, existing_verbs
 from provisioner.compile.rules import CLUSTER_ILL, FLAGS, TABLE, Change, find, judge
 from provisioner.model.cluster import Cluster
 from provisioner.model.plan import ALLOWED, NEEDS_FLAG
+from tests.unit.compile.compile_fixture import LAB, inventory
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "rules.yaml").read_text())
 OLD = inventory()

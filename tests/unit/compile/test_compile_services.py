@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from compile_fixture import COMPONENTS, PUBLIC, SECRETS, compiled, facts_of, inventory, lock, pem
 
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.context import COMPONENT_FIELDS
@@ -25,6 +24,7 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.components import COMPONENTS as COMPONENTS_OF_THE_MODEL
 from provisioner.model.desired import Certificate, File, HostDesired
 from provisioner.model.paths import data_dir
+from tests.unit.compile.compile_fixture import COMPONENTS, PUBLIC, SECRETS, compiled, facts_of, inventory, lock, pem
 
 DEDICATED_ETCD = inventory(hosts={
     "cp1": {"address": "10.77.0.11", "roles": ["control-plane"]},

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from compile_fixture import LAB, lock
 
 from provisioner.compile.taking_back import ETCD_BACK, FLAGS, judge
 from provisioner.model.applied import Applied
 from provisioner.model.cluster import Cluster
 from provisioner.model.plan import NEEDS_FLAG, REFUSED
+from tests.unit.compile.compile_fixture import LAB, lock
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "taking-back.yaml").read_text())
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
-from compile_fixture import PUBLIC, SECRETS, compiled, facts_of, inventory, lock
 
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.kubelet import REGISTRATION
 from provisioner.compile.render import merged, render
 from provisioner.model.desired import File, HostDesired
 from provisioner.model.paths import data_dir
+from tests.unit.compile.compile_fixture import PUBLIC, SECRETS, compiled, facts_of, inventory, lock
 
 NAMES = ("on", "off", "yes", "no", "y", "n", "true", "null", "123", "1e3", "0x1f", "0o17", "017", "2024", "1-0")
 WORDS = (*NAMES, "~", "", "1_000", "12:30", "1.0", ".inf", ".nan", "-1", "+1", "0b1", "2024-01-02", "=", "<<", "NO",

@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from compile_fixture import compiled
 
 from provisioner.compile.load_balancer import LEAVE_ILL
 from provisioner.compile.render import render
 from provisioner.model.desired import File, HostDesired, Unit
+from tests.unit.compile.compile_fixture import compiled
 
 HOSTS = list(compiled().hosts.values())
 every_host = pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)

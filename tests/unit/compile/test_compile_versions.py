@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from compile_fixture import lock
 
 from provisioner.compile.versions import (
     Kubernetes,
@@ -21,6 +20,7 @@ from provisioner.compile.versions import (
     upgrade_faults,
 )
 from provisioner.model.releases import MINORS
+from tests.unit.compile.compile_fixture import lock
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "skew.yaml").read_text())
 ARGUMENTS = ("controllers", "kubelets", "proxies", "kubectl")

@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from compile_fixture import compiled, inventory
 
 from provisioner.compile import networks, upkeep
 from provisioner.model.desired import File
+from tests.unit.compile.compile_fixture import compiled, inventory
 
 PROXY = {"nat-prerouting": "jump services", "nat-output": "jump services", "nat-postrouting": "jump masquerading",
          "services": "ip daddr . meta l4proto . th dport vmap @service-ips"}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from provisioner import files
 from provisioner.errors import InventoryRefused, RefusedForSafety
+from provisioner.files import write_whole
 from provisioner.operate import pki, secrets
 from provisioner.operate.secrets import SECRET_NAMES, SecretStore
 from tests.fakes.session import operator_key
@@ -51,7 +51,7 @@ def test_a_second_creation_changes_no_byte(store: SecretStore, tmp_path: Path) -
 
 def test_a_creation_that_was_killed_before_the_index_starts_over(
         tmp_path: Path, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = secrets.write_whole
+    real = write_whole
 
     def killed(path: Path, data: bytes, mode: int = 0o600) -> None:
         if path.name == "index.json":
@@ -83,7 +83,7 @@ def test_everything_encrypted_is_0600_in_a_0700_directory_from_its_first_moment(
 
     old = os.umask(0)       # a generous umask must not matter
     try:
-        monkeypatch.setattr(files.os, "open", watched)
+        monkeypatch.setattr(os, "open", watched)
         opened(tmp_path, keys, "alice").create("lab")
     finally:
         os.umask(old)

@@ -27,7 +27,7 @@ from tests.unit.orchestrate.turn.test_rotation import story
 
 POISON = "poison"
 KUBELET, APISERVER = "/var/lib/kubelet/config.yaml", "/etc/systemd/system/kube-apiserver.service"
-CONFIG = {KUBELET: {"kubelet": {"clusterName": POISON}},
+CONFIG: dict[str, dict[str, Any]] = {KUBELET: {"kubelet": {"clusterName": POISON}},
           APISERVER: {"kube-apiserver": {"flags": {"event-ttl": POISON}}},
           "etcd": {"etcd": {"flags": {"snapshot-count": POISON}}}}
 
