@@ -52,7 +52,7 @@ class Walk:
 
         What runs beside it comes to its next safe point first. A KeyboardInterrupt waits for nobody.
         """
-        if self._session.plan is not None and self._session.plan.bootstrap:
+        if self._names and self._session.plan is not None and self._session.plan.bootstrap:
             self._beside_one_another()
         else:
             self._one_by_one()
