@@ -173,6 +173,17 @@ def test_hosts_and_ports_are_joined_in_one_place_only() -> None:
     assert [p.name for p in templates if joined.search(p.read_text(encoding="utf-8"))] == []
 
 
+def test_the_command_line_neither_runs_phases_nor_holds_the_lock() -> None:
+    """It parses, asks and prints; the order of what a verb does stands in one callable."""
+    allowed = {"perform", "options", "verb", "verbs"}
+    for path in (p for p in SOURCES if layer(p) == "cli"):
+        text = path.read_text(encoding="utf-8")
+        rooms = re.findall(r"from provisioner\.orchestrate\.run(?:\.(\w+))? import ([\w, ]+)", text)
+        found = {name.strip() for room, names in rooms for name in ([room] if room else names.split(","))}
+        assert found <= allowed, shown(path)
+        assert ".held(" not in text, shown(path)
+
+
 def test_the_plan_that_a_run_goes_by_has_one_writer() -> None:
     found = set()
     for path in (p for p in SOURCES if layer(p) == "orchestrate"):
