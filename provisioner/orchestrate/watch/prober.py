@@ -1,7 +1,7 @@
 """Measure, from the hosts themselves, whether the cluster serves while it is changed.
 
-Which series there are is `composed`; they are made and timed on the hosts (transport/sampling.py), summed up in
-measure.py, and judged against a budget at the run's safe points.
+Which hosts do it says decide/sample.py, which series there are `Questions`; they are made and timed on the hosts
+(transport/sampling.py), summed up in decide/availability.py, and judged against a budget at the run's safe points.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from provisioner.compile import pki as table
 from provisioner.compile.objects import PROBER_NAMESPACE
 from provisioner.decide.availability import Tally
 from provisioner.decide.batches import interrupts
+from provisioner.decide.sample import measuring
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.availability import Availability, Batch, Budget
 from provisioner.model.cluster import Cluster
@@ -40,36 +41,44 @@ STARTING = 15.0             # seconds in which the first host must have told som
 UNSEEN = 15.0               # seconds without a word of the host that asks the API, after which no budget is kept
 
 
-def composed(cluster: Cluster, hosts: Sequence[str], bearer: str, run: str) -> dict[str, list[Series]]:
-    """Return the series for each of `hosts`: what one worker (else the first) asks the API, and what each asks itself.
+class Questions:
+    """The series of each host that measures: what one worker (else the first) asks the API, and what each asks itself.
 
     `vip` asks only the API server for its version, so it shows connections; `read`, `write`, `update` and `watch` need
     etcd too; `local` is the host's own way to the API, `service` a node's way through kube-proxy, `dns` cluster DNS.
     """
-    api, front = cluster.api_endpoint.url, _front(cluster, hosts)
-    keys, beat = f"{api}{ledger.KEYS}", f"{api}{ledger.KEYS}/{ledger.BEAT}"
-    found: dict[str, list[Series]] = {host: [
-        _request("local", f"https://127.0.0.1:{LOCAL_API}/version", bearer)] for host in hosts}
-    found[front] += [
-        _request("vip", f"{api}/version", bearer),
-        _request("read", beat, bearer),
-        _request("write", keys, bearer, "POST", ledger.key(run, "{n}"), status=[201], first=0),
-        _request("update", beat, bearer, "PATCH", json.dumps({"data": {"number": "{n}"}}), first=0,
-                 content="application/merge-patch+json"),
-        {**_request("watch", f"{keys}?watch=1&fieldSelector=metadata.name%3D{ledger.BEAT}", bearer), "kind": "stream"}]
-    nodes = [h.name for h in cluster.nodes if h.name in found]
-    if front in nodes:
-        found[front].append(_request("service", f"https://{bracketed(cluster.kubernetes_service_ip)}/version", bearer))
-    for host in nodes if networks.of(cluster).ours else ():
-        found[host].append({"name": "dns", "kind": "dns", "server": cluster.dns_ip,
-                            "query": cluster.kubernetes_service_name,
-                            "answer": cluster.kubernetes_service_ip})
-    return {host: [_scheduled(one, n / len(series)) for n, one in enumerate(series)] for host, series in found.items()}
 
+    def __init__(self, cluster: Cluster, hosts: Sequence[str], run: str) -> None:
+        self._api, self._run = cluster.api_endpoint.url, run
+        self._service, self._name = cluster.kubernetes_service_ip, cluster.kubernetes_service_name
+        self._dns = cluster.dns_ip
+        there = frozenset(hosts)
+        self.front = next((h.name for h in cluster.workers if h.name in there), next(iter(hosts), ""))
+        self._nodes = frozenset(h.name for h in cluster.nodes if h.name in there)
+        self._has_dns = networks.of(cluster).ours
 
-def _front(cluster: Cluster, hosts: Sequence[str]) -> str:
-    workers = [h.name for h in cluster.workers if h.name in hosts]
-    return next(iter([*workers, *hosts]))
+    def of(self, host: str, bearer: str) -> list[Series]:
+        """Return what `host` asks, as whom `bearer` says."""
+        series = [_request("local", f"https://127.0.0.1:{LOCAL_API}/version", bearer)]
+        if host == self.front:
+            series += self._of_the_api(bearer)
+            if host in self._nodes:
+                series.append(_request("service", f"https://{bracketed(self._service)}/version", bearer))
+        if host in self._nodes and self._has_dns:
+            series.append({"name": "dns", "kind": "dns", "server": self._dns, "query": self._name,
+                           "answer": self._service})
+        return [_scheduled(one, n / len(series)) for n, one in enumerate(series)]
+
+    def _of_the_api(self, bearer: str) -> list[Series]:
+        keys, beat = f"{self._api}{ledger.KEYS}", f"{self._api}{ledger.KEYS}/{ledger.BEAT}"
+        return [
+            _request("vip", f"{self._api}/version", bearer),
+            _request("read", beat, bearer),
+            _request("write", keys, bearer, "POST", ledger.key(self._run, "{n}"), status=[201], first=0),
+            _request("update", beat, bearer, "PATCH", json.dumps({"data": {"number": "{n}"}}), first=0,
+                     content="application/merge-patch+json"),
+            {**_request("watch", f"{keys}?watch=1&fieldSelector=metadata.name%3D{ledger.BEAT}", bearer),
+             "kind": "stream"}]
 
 
 def _request(name: str, url: str, bearer: str, method: str = "GET", body: str | None = None, *,
@@ -92,15 +101,17 @@ class Prober:
 
     def __init__(self, session: Session, budget: Budget, objects: Sequence[KubeObject] = ()) -> None:
         self._session, self._budget, self._objects = session, budget, objects
-        self._hosts = [h.name for h in session.cluster.machines
-                       if (h.roles or h in session.cluster.etcd_hosts) and h.name not in session.unreachable]
+        there = [h.name for h in session.cluster.machines if h.roles and h.name not in session.unreachable]
+        hosts = measuring(session.cluster, there)
+        self._of_all = f"{len(hosts)} of {len(there)} hosts measure" if len(hosts) < len(there) else ""
+        self._questions = Questions(session.cluster, hosts, session.run_id)
         self._tally = Tally(RATES)
         self._lock = threading.Lock()
         self._bearer, self._bearer_since = "", 0.0
         self._began = self._began_at = 0.0      # by the monotonic clock, and in seconds since 1970
         self._channels: dict[tuple[str, int], float] = {}
         self._term: int | None = None
-        self._sampling = Sampling(session.hosts, self._hosts, self._compose, self._take)
+        self._sampling = Sampling(session.hosts, hosts, self._compose, self._take)
 
     def start(self) -> None:
         """Become somebody in the cluster and begin; KubewrightError when nothing at all can be seen."""
@@ -123,6 +134,8 @@ class Prober:
         if not self._sampling.seen:
             self._sampling.stop()
             raise GateFailed("no host measures", details=list(self._sampling.faults.values()), code="prober-blind")
+        if self._of_all:
+            self._session.tell("diagnostic", message=f"prober: {self._of_all}: the control planes and some others")
 
     def look(self) -> Availability:
         """Return what was seen until now; lost writes are known only in the end."""
@@ -144,7 +157,7 @@ class Prober:
         if spent:
             raise GateFailed(f"the prober's budget is spent: {'; '.join(spent)}", details=report.details(seen),
                              hint="kubewright status", code="slo-spent")
-        front = _front(self._session.cluster, self._hosts)
+        front = self._questions.front
         unseen = self._sampling.longest_unseen[front]
         if self._budget.is_given and unseen > UNSEEN:
             why = self._sampling.faults.get(front, f"{front}: no word")
@@ -191,7 +204,8 @@ class Prober:
         with self._lock:
             if time.monotonic() - self._bearer_since > DURATION:
                 self._take_token(self._session.access.fresh_kube())
-            return composed(self._session.cluster, self._hosts, self._bearer, self._session.run.id)[host]
+            bearer = self._bearer
+        return self._questions.of(host, bearer)
 
     def _take_token(self, client: kube.Kube) -> None:
         self._bearer = ledger.token(client, int(TOKEN_LIFE))

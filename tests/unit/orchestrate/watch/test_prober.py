@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from provisioner.decide import sample
 from provisioner.errors import GateFailed, Interrupted
 from provisioner.model.availability import Attempt, Budget
 from provisioner.model.cluster import Cluster
@@ -21,7 +22,8 @@ from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
-from provisioner.orchestrate.watch.prober import Prober, composed, during, is_needed
+from provisioner.orchestrate.watch.prober import Prober, Questions, during, is_needed
+from provisioner.transport.sampling import Series
 from tests.fakes.session import World
 from tests.unit.compile.compile_fixture import LAB
 
@@ -216,8 +218,13 @@ CLUSTER = Cluster.model_validate(yaml.safe_load(LAB))
 HOSTS = [h.name for h in CLUSTER.machines]
 
 
+def asked(cluster: Cluster, hosts: list[str]) -> dict[str, list[Series]]:
+    questions = Questions(cluster, hosts, "run1")
+    return {host: questions.of(host, "secret") for host in hosts}
+
+
 def test_every_host_asks_its_own_way_and_a_worker_asks_through_the_vip() -> None:
-    found = composed(CLUSTER, HOSTS, "secret", "run1")
+    found = asked(CLUSTER, HOSTS)
     assert {h: sorted(str(s["name"]) for s in series) for h, series in found.items()} == {
         **{h: ["dns", "local"] for h in ("cp1", "cp2", "cp3", "w2")},
         "w1": ["dns", "local", "read", "service", "update", "vip", "watch", "write"]}
@@ -233,7 +240,7 @@ def test_every_host_asks_its_own_way_and_a_worker_asks_through_the_vip() -> None
 
 def test_without_workers_the_first_host_asks_and_without_our_network_nobody_asks_dns() -> None:
     masters = CLUSTER.model_copy(update={"network": CLUSTER.network.model_copy(update={"plugin": "none"})})
-    found = composed(masters, ["cp2", "cp3"], "secret", "run1")
+    found = asked(masters, ["cp2", "cp3"])
     assert [h for h, series in found.items() if any(s["name"] == "vip" for s in series)] == ["cp2"]
     assert not any(s["kind"] == "dns" for series in found.values() for s in series)
 
@@ -245,3 +252,12 @@ def test_the_prober_may_touch_keys_of_its_own_namespace_and_nothing_else(built: 
     bound = [o for p, o in built.api.objects.items() if "bindings/" in p
              and any(s.get("name") == "prober" for s in o["subjects"])]
     assert [(o["kind"], o["metadata"].get("namespace")) for o in bound] == [("RoleBinding", "kubewright-prober")]
+
+
+def test_of_a_large_cluster_a_bounded_number_of_hosts_measures_and_the_run_says_so(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample.measuring, "__defaults__", (4,))
+    run(built, Budget())
+    assert len(built.samples.series) == 4 and {"cp1", "cp2", "cp3"} < set(built.samples.series)
+    assert [e.message for e in built.events if e.message.startswith("prober: ")] == [
+        "prober: 4 of 5 hosts measure: the control planes and some others"]
