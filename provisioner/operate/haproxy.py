@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,39 +93,64 @@ def totals_of(text: str) -> dict[str, int]:
     return totals
 
 
-def look(all_hosts: Hosts, hosts: Iterable[str]) -> dict[str, Servers | KubewrightError]:
-    """Return how every host's HAProxy sees the API servers; a host that does not answer has its fault."""
-    return all_hosts.map(lambda one: _servers(one, _ask(one, [SHOW_STATES])[0][0]), hosts)
+def look(all_hosts: Hosts, hosts: Iterable[str], in_service: Sequence[str] = (), patience: float = 0.0,
+         ) -> dict[str, Servers | KubewrightError]:
+    """Return how every host's HAProxy sees the API servers; a host that does not answer has its fault.
+
+    Each host looks by itself until all of `in_service` are so there, at most `patience` seconds.
+    """
+    def seen(one: OneHost) -> Servers:
+        return _servers(one, _ask(one, [SHOW_STATES], patience, until=_serving(in_service))[-1][-1])
+
+    return all_hosts.map(seen, hosts)
 
 
-def set_state(all_hosts: Hosts, hosts: Iterable[str], servers: Sequence[str], state: str,
+def set_state(all_hosts: Hosts, hosts: Iterable[str], servers: Sequence[str], state: str, patience: float = 0.0,
               ) -> dict[str, Servers | KubewrightError]:
-    """Set `servers` to `state` in every host's HAProxy at once, and return how each sees all of them afterwards."""
+    """Set `servers` to `state` in every host's HAProxy at once, and return how each sees all of them afterwards.
+
+    With `patience`, each host waits so many seconds at most until those set ready are in service there.
+    """
     lines = [f"set server {BACKEND}/{server} state {state}" for server in servers]
 
     def put(one: OneHost) -> Servers:
-        *said, states = _ask(one, [*lines, SHOW_STATES])[0]
-        refused = [f"{line}: {answer.strip()}" for line, answer in zip(lines, said, strict=True) if answer.strip()]
-        if refused:
-            raise HaproxyFault(one.name, "setting a server's state", "; ".join(refused))
-        return _servers(one, states)
+        rounds = _ask(one, [*lines, SHOW_STATES], patience, again=[SHOW_STATES], until=_serving(servers))
+        _is_set(one, lines, rounds[0])
+        return _servers(one, rounds[-1][-1])
 
     return all_hosts.map(put, hosts)
 
 
-def new_sessions(all_hosts: Hosts, hosts: Iterable[str], server: str, seconds: float,
-                 ) -> dict[str, int | KubewrightError]:
-    """Watch every host's HAProxy for `seconds` and return how many sessions each gave to `server` meanwhile."""
+def watch(all_hosts: Hosts, hosts: Iterable[str], server: str, seconds: float, *, state: str = "",
+          ) -> dict[str, tuple[Servers, int] | KubewrightError]:
+    """Watch every host's HAProxy for `seconds`: how it sees the servers then, and how many sessions `server` got.
 
-    def watch(one: OneHost) -> int:
-        rounds = _ask(one, [SHOW_TOTALS], seconds)
+    With `state`, the server is set to it first, so what came before that does not count.
+    """
+    lines = [f"set server {BACKEND}/{server} state {state}"] if state else []
+    looks = [SHOW_STATES, SHOW_TOTALS]
+
+    def seen(one: OneHost) -> tuple[Servers, int]:
+        rounds = _ask(one, [*lines, *looks], seconds, again=looks)
+        _is_set(one, lines, rounds[0])
         try:
-            first, last = (totals_of(answers[0])[server] for answers in (rounds[0], rounds[-1]))
+            first, last = (totals_of(answers[-1])[server] for answers in (rounds[0], rounds[-1]))
         except (ValueError, KeyError) as fault:
             raise HaproxyFault(one.name, "counting sessions", str(fault)) from None
-        return last - first
+        return _servers(one, rounds[-1][-2]), last - first
 
-    return all_hosts.map(watch, hosts)
+    return all_hosts.map(seen, hosts)
+
+
+def _is_set(one: OneHost, lines: Sequence[str], answers: Sequence[str]) -> None:
+    refused = [f"{line}: {answer.strip()}" for line, answer in zip(lines, answers, strict=False) if answer.strip()]
+    if refused:
+        raise HaproxyFault(one.name, "setting a server's state", "; ".join(refused))
+
+
+def _serving(servers: Sequence[str]) -> list[str]:
+    """Return patterns of SHOW_STATES' lines of servers in service: what ends a host's looking, and decides nothing."""
+    return [rf"^\d+ {BACKEND} \d+ {re.escape(server)} \S+ {_RUNNING} 0 " for server in servers]
 
 
 def _servers(one: OneHost, text: str) -> Servers:
@@ -134,5 +160,6 @@ def _servers(one: OneHost, text: str) -> Servers:
         raise HaproxyFault(one.name, "reading the servers' states", str(fault)) from None
 
 
-def _ask(one: OneHost, lines: Sequence[str], span: float = 0.0) -> list[list[str]]:
-    return one.ask(HAPROXY_SOCKET, lines, span=span)
+def _ask(one: OneHost, lines: Sequence[str], span: float = 0.0, *, again: Sequence[str] | None = None,
+         until: Sequence[str] = ()) -> list[list[str]]:
+    return one.ask(HAPROXY_SOCKET, lines, span=span, again=again, until=until)

@@ -88,10 +88,12 @@ class OneHost(Protocol):
         Returns when the host has told the last one; a lost connection is a HostFault.
         """
 
-    def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25) -> list[list[str]]:
+    def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
+            again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
         """Ask a program at a unix socket, each line once or again and again for `span` seconds.
 
-        Returns the answers by round, each in the order of the lines; first and last round are at least `span` s apart.
+        Returns the answers by round, each in the order of its lines; first and last round are at least `span` s apart,
+        or the last is the first that matches all patterns of `until`. Rounds after the first ask `again`, where given.
         """
 
     def read(self, paths: Sequence[str]) -> list[bytes]:

@@ -184,8 +184,10 @@ class SshHost(OneHost):
                                        timeout=duration + SLACK, sink=lines)
         _raise_failed(self._connection, "sample", done)
 
-    def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25) -> list[list[str]]:
-        request = {"path": path, "lines": list(lines), "for": span, "every": every}
+    def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
+            again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
+        request = {"path": path, "lines": list(lines), "again": list(lines if again is None else again),
+                   "for": span, "every": every, "until": list(until)}
         return [list(answers) for answers in self._call("socket", request, span + SLACK)["rounds"]]
 
     def read(self, paths: Sequence[str]) -> list[bytes]:

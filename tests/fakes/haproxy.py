@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 NAMES = ("be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
@@ -21,6 +21,13 @@ class FakeBalancer:
     states: dict[str, str] = field(default_factory=lambda: dict.fromkeys(("cp1", "cp2", "cp3"), "ready"))
     late: dict[str, int] = field(default_factory=dict)      # server -> looks at the counters in which it still grows
     totals: dict[str, int] = field(default_factory=dict)
+
+    def rounds(self, lines: Sequence[str], again: Sequence[str], until: Sequence[str], at_most: int) -> list[list[str]]:
+        """Answer round after round as the applier hands them over."""
+        found = [[self.answer(line) for line in lines]]
+        while len(found) < at_most and not (until and all(re.search(p, "\n".join(found[-1]), re.M) for p in until)):
+            found.append([self.answer(line) for line in again])
+        return found
 
     def answer(self, line: str) -> str:
         """Answer one line as HAProxy 2.6 does."""

@@ -221,8 +221,9 @@ class FakeOne(OneHost):
     def sample(self, request: Mapping[str, Any], take: Take, stop: threading.Event, *, duration: float) -> None:
         raise AssertionError("what samples is a fake of its own")
 
-    def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25) -> list[list[str]]:
-        return self._hosts.ask(self, path, lines, span=span)
+    def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
+            again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
+        return self._hosts.ask(self, path, lines, span=span, again=again, until=until)
 
     def read(self, paths: Sequence[str]) -> list[bytes]:
         return [self._hosts.content(self, path) for path in paths]
@@ -356,13 +357,14 @@ class FakeHosts(Hosts):
         extra = {"text": self.balancers[host].answer(item.line)} if runs else {}
         return ObservedItem(item.kind, item.path, "answers" if runs else ABSENT, extra)
 
-    def ask(self, one: OneHost, path: str, lines: Sequence[str], *, span: float = 0.0) -> list[list[str]]:
+    def ask(self, one: OneHost, path: str, lines: Sequence[str], *, span: float = 0.0,
+            again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
         """Answer as the host's HAProxy; what is set there stands in the log: (`haproxy`, host, server, state)."""
         if one.name in self.mute:
             raise KubewrightError(f"{one.name}: applier socket: exit 1: applier: Connection refused")
         for words in (line.split() for line in lines if line.startswith("set ")):
             self.log.append(("haproxy", one.name, words[2].partition("/")[2], words[4]))
-        return [[self.balancers[one.name].answer(line) for line in lines] for _ in range(2 if span else 1)]
+        return self.balancers[one.name].rounds(lines, lines if again is None else again, until, 2 if span else 1)
 
     def facts(self, host: FakeHost) -> Facts:
         up = host.states.get(("unit", "keepalived.service"), "").startswith("active")

@@ -1,4 +1,8 @@
-"""Take one API server out of every HAProxy while it is changed, and put it back whatever happens meanwhile."""
+"""Take one API server out of every HAProxy while it is changed, and put it back whatever happens meanwhile.
+
+Each HAProxy is asked in three rounds: how it sees the others, to drain this one until nobody is sent there, to take it
+back. What takes its time is waited for on the hosts: a round costs each of them a login to sudo and a start of Python.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from provisioner.orchestrate.session.session import Session
 
 QUIET = 1.0         # seconds without a new session, after which nobody is on the way to a drained server any more
 DEADLINE = 30.0     # seconds; two checks of one second are what HAProxy needs to see a server up
+PATIENCE = 4.0      # seconds of one round in which a host looks by itself for a server to come back
 T = TypeVar("T")
 
 
@@ -34,9 +39,10 @@ def out_of_service(session: Session, host: str) -> Iterator[None]:
     try:
         balancers.take_out(host, others)
         yield
-    finally:
+    except BaseException:
         balancers.put_back(host)
-    balancers.agree("after", lambda servers: _missing(servers, [host]), f"every HAProxy has {host} in service")
+        raise
+    balancers.take_back(host)
 
 
 def restore(session: Session) -> str:
@@ -66,36 +72,36 @@ class _Balancers:
         seen = self._heard(haproxy.look(every, self._hosts))
         left_out = [s for s in others if any(s in by and by[s].admin != READY for by in seen.values())]
         if left_out:                    # by a killed run
-            self.put_back(*left_out)
-        self.agree("before", lambda servers: _missing(servers, others),
-                   f"every HAProxy has {', '.join(others)} in service")
+            seen = self.put_back(*left_out)
+        self._serve("before", others, lambda: seen)
         self._session.run.still_ours()
-        self._heard(haproxy.set_state(every, self._hosts, [host], DRAIN))
-        self.agree("before", lambda servers: _undrained(servers, host), f"every HAProxy drains {host}")
-        self._wait("before", lambda: self._sent_to(host), f"no HAProxy gives {host} a new session")
+        self._agree("before", lambda: self._heard(haproxy.watch(every, self._hosts, host, QUIET, state=DRAIN)),
+                    lambda: self._heard(haproxy.watch(every, self._hosts, host, QUIET)),
+                    lambda seen: _still_used(*seen, host), f"every HAProxy drains {host} and gives it no new session")
 
-    def put_back(self, *servers: str) -> None:
+    def put_back(self, *servers: str, patience: float = 0.0) -> dict[str, Servers]:
         """Set servers ready everywhere; a HAProxy that cannot be told is named, and the next run finds it."""
-        told = haproxy.set_state(self._session.hosts, self._all, servers, READY)
+        told = haproxy.set_state(self._session.hosts, self._all, servers, READY, patience)
         self._hosts = [h for h in self._all if h in self._hosts or not isinstance(told[h], KubewrightError)]
-        self._heard({h: told[h] for h in self._hosts})
+        return self._heard({h: told[h] for h in self._hosts})
 
-    def agree(self, when: str, doubt: Callable[[Servers], str], proof: str) -> None:
-        """Wait until no HAProxy that answers has a doubt."""
+    def take_back(self, host: str) -> None:
+        """Set `host`'s server ready everywhere, and wait until it is in service there."""
+        self._serve("after", [host], lambda: self.put_back(host, patience=PATIENCE))
 
-        def look() -> str:
-            doubts = {h: doubt(seen) for h, seen in self._heard(haproxy.look(self._session.hosts, self._hosts)).items()}
-            return "; ".join(f"HAProxy of {h}: {text}" for h, text in doubts.items() if text)
+    def _serve(self, when: str, servers: Sequence[str], first: Callable[[], dict[str, Servers]]) -> None:
+        every = self._session.hosts
+        self._agree(when, first, lambda: self._heard(haproxy.look(every, self._hosts, servers, PATIENCE)),
+                    lambda seen: _missing(seen, servers), f"every HAProxy has {', '.join(servers)} in service")
 
-        self._wait(when, look, proof)
+    def _agree(self, when: str, first: Callable[[], dict[str, T]], again: Callable[[], dict[str, T]],
+               doubt: Callable[[T], str], proof: str) -> None:
+        """Wait until no HAProxy that answers has a doubt: in what `first` brings, else in what `again` does."""
+        looks = iter([first])
 
-    def _sent_to(self, server: str) -> str:
-        new = self._heard(haproxy.new_sessions(self._session.hosts, self._hosts, server, QUIET))
-        return "; ".join(f"HAProxy of {h} still gave {server} {n} new sessions" for h, n in new.items() if n)
-
-    def _wait(self, when: str, look: Callable[[], str], proof: str) -> None:
         def reason() -> str:
-            said = look()
+            doubts = {h: doubt(seen) for h, seen in next(looks, again)().items()}
+            said = "; ".join(f"HAProxy of {h}: {text}" for h, text in doubts.items() if text)
             return said if self._hosts else "no host's HAProxy answers"
 
         proofs.wait_until(self._session, "control-plane", reason, DEADLINE, when=when, proof=proof)
@@ -115,6 +121,7 @@ def _missing(servers: Servers, wanted: Sequence[str]) -> str:
     return ", ".join(f"{s.name} is {s.admin}{'' if s.up else ' and down'}" for s in out.values() if not s.in_service)
 
 
-def _undrained(servers: Servers, host: str) -> str:
+def _still_used(servers: Servers, new: int, host: str) -> str:
     server = servers.get(host)
-    return f"{host} is {server.admin}" if server and server.admin != DRAIN else ""
+    undrained = f"{host} is {server.admin}" if server and server.admin != DRAIN else ""
+    return undrained or (f"still gave {host} {new} new sessions" if new else "")

@@ -104,7 +104,7 @@ class Prober:
         there = [h.name for h in session.cluster.machines if h.roles and h.name not in session.unreachable]
         hosts = measuring(session.cluster, there)
         self._of_all = f"{len(hosts)} of {len(there)} hosts measure" if len(hosts) < len(there) else ""
-        self._questions = Questions(session.cluster, hosts, session.run_id)
+        self._questions = Questions(session.cluster, hosts, session.run.id)
         self._tally = Tally(RATES)
         self._lock = threading.Lock()
         self._bearer, self._bearer_since = "", 0.0

@@ -65,6 +65,22 @@ def test_each_line_is_asked_on_a_connection_of_its_own_and_answers_come_in_order
     assert [[(a[:3], a[-3:]) for a in r] for r in answer["rounds"]] == [[("one", "end"), ("two", "end")]]
 
 
+def test_the_rounds_after_the_first_ask_other_lines_and_end_once_what_is_waited_for_is_said(program: Program) -> None:
+    said = iter(["down", "down", "cp1 up"])
+    program.answer = lambda line: [next(said).encode() if line == "show" else b"done"]
+    answer = sockets.rounds(program.host, {"path": "/s", "lines": ["set", "show"], "again": ["show"], "for": 60,
+                                           "every": 0.01, "until": ["^cp1 up$"]})
+    assert answer["rounds"] == [["done", "down"], ["down"], ["cp1 up"]]
+    assert program.said == ["set", "show", "show", "show"]
+
+
+def test_what_is_said_at_once_is_not_waited_for_and_what_is_never_said_ends_with_its_time(program: Program) -> None:
+    asked = {"path": "/s", "lines": ["x"], "every": 0.05}
+    assert sockets.rounds(program.host, {**asked, "for": 60, "until": ["^x!$"]})["rounds"] == [["x!"]]
+    answer = sockets.rounds(program.host, {**asked, "for": 0.2, "until": ["^x!$", "never"]})
+    assert answer["seconds"] >= 0.2 and len(answer["rounds"]) >= 2
+
+
 def test_a_series_lasts_at_least_as_long_as_was_asked(program: Program) -> None:
     answer = sockets.rounds(program.host, {"path": "/s", "lines": ["x"], "for": 2, "every": 0.05})
     assert len(answer["rounds"]) >= 3

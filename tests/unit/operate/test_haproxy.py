@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ def recorded(name: str) -> str:
 class Balancers(FakeHosts):
     """The HAProxies of w1 and w2; a third host has none."""
 
-    def ask(self, one: OneHost, path: str, lines: Sequence[str], *, span: float = 0.0) -> list[list[str]]:
+    def ask(self, one: OneHost, path: str, lines: Sequence[str], *, span: float = 0.0,
+            again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
         assert path == "/run/haproxy/admin.sock"
         if one.name not in self.balancers:
             raise KubewrightError(f"{one.name}: applier socket: exit 1: applier: No such file or directory")
-        return super().ask(one, path, lines, span=span)
+        return super().ask(one, path, lines, span=span, again=again, until=until)
 
 
 HOSTS = Balancers({}, lock())
@@ -100,16 +102,45 @@ def test_a_server_that_a_haproxy_does_not_know_is_a_fault_of_that_host(balancers
                              "set server apiservers/cp3 state drain: No such server.")
 
 
-def test_new_sessions_are_those_between_the_first_and_the_last_look(balancers: dict[str, FakeBalancer]) -> None:
+def test_new_sessions_are_those_between_the_first_and_last_look_after_the_drain(
+        balancers: dict[str, FakeBalancer]) -> None:
     balancers["w1"].totals["cp1"] = 40
     balancers["w2"].late["cp1"] = 5
-    assert haproxy.new_sessions(HOSTS, ["w1", "w2"], "cp1", 1.0) == {"w1": 0, "w2": 1}
+    seen = haproxy.watch(HOSTS, ["w1", "w2"], "cp1", 1.0, state="drain")
+    assert {h: o[1] for h, o in seen.items() if not isinstance(o, KubewrightError)} == {"w1": 0, "w2": 1}
+    assert {h: o[0]["cp1"].admin for h, o in seen.items() if not isinstance(o, KubewrightError)} == {
+        "w1": "drain", "w2": "drain"}
+
+
+def test_a_server_that_cannot_be_drained_is_not_watched(balancers: dict[str, FakeBalancer]) -> None:
+    del balancers["w2"].states["cp3"]
+    fault = haproxy.watch(HOSTS, ["w1", "w2"], "cp3", 1.0, state="drain")["w2"]
+    assert isinstance(fault, haproxy.HaproxyFault) and "setting a server's state" in fault.message
+
+
+def test_a_host_ends_its_looking_at_what_a_real_haproxy_says_of_a_server_in_service() -> None:
+    ready, down = recorded("states-ready"), recorded("states-down")
+    for server in ("cp1", "cp2", "cp3"):
+        (pattern,) = haproxy._serving([server])
+        assert re.search(pattern, ready, re.M) and not re.search(pattern, down, re.M), server
+    (pattern,) = haproxy._serving(["cp"])
+    assert not re.search(pattern, ready, re.M)
+
+
+def test_a_server_that_comes_back_while_the_host_looks_is_seen_in_that_round(
+        balancers: dict[str, FakeBalancer]) -> None:
+    looks = iter([False, True, True, True])
+    balancers["w1"].is_up = lambda server: server != "cp1" or next(looks)
+    balancers["w2"].is_up = lambda server: server != "cp1"
+    seen = haproxy.set_state(HOSTS, ["w1", "w2"], ["cp1"], "ready", 4.0)
+    assert {h: o["cp1"].in_service for h, o in seen.items() if not isinstance(o, KubewrightError)} == {
+        "w1": True, "w2": False}
 
 
 def test_an_answer_that_is_something_else_is_a_fault_and_not_silence(
         balancers: dict[str, FakeBalancer], monkeypatch: pytest.MonkeyPatch) -> None:
-    odd: Any = lambda *a, **k: [["Permission denied\n"], ["Permission denied\n"]]  # noqa: E731
+    odd: Any = lambda *a, **k: [["Permission denied\n"] * 2] * 2  # noqa: E731
     monkeypatch.setattr(HOSTS, "ask", odd)
-    for outcomes in (haproxy.look(HOSTS, ["w1"]), haproxy.new_sessions(HOSTS, ["w1"], "cp1", 1.0)):
+    for outcomes in (haproxy.look(HOSTS, ["w1"]), haproxy.watch(HOSTS, ["w1"], "cp1", 1.0)):
         assert isinstance(outcomes["w1"], haproxy.HaproxyFault)
         assert "Permission denied" in outcomes["w1"].message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -69,6 +70,21 @@ def test_each_api_server_is_drained_before_it_is_changed_and_back_before_the_nex
     assert story(built) == [line for host, n in (("cp1", 0), ("cp2", 1), ("cp3", 2)) for line in (
         f"{host} drain", f"apply control-plane.{n} {host}", f"{host} ready")]
     assert {b.states[s] for b in built.hosts.balancers.values() for s in b.states} == {"ready"}
+
+
+def test_a_turn_asks_each_haproxy_in_three_rounds(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(built, "cp1")
+    asked: list[str] = []
+    real = type(built.hosts).ask
+
+    def ask(hosts: Any, one: Any, *args: Any, **rest: Any) -> Any:
+        asked.append(one.name)
+        return real(hosts, one, *args, **rest)
+
+    monkeypatch.setattr(type(built.hosts), "ask", ask)
+    up(built)
+    assert story(built) == ["cp1 drain", "apply control-plane.0 cp1", "cp1 ready"]
+    assert Counter(asked) == dict.fromkeys(HOSTS, 3), "each costs a login to sudo and a start of Python on every host"
 
 
 def test_it_is_not_touched_while_anybody_is_still_sent_to_it(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
