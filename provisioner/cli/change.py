@@ -114,7 +114,10 @@ def _end(context: Context, session: Session, seconds: float) -> str:
 
     cluster, without_cni = context.inventory.cluster, session.target.waits_for_cni
     ready = [h for h in session.answering(cluster.nodes) if h not in without_cni]
-    left = [f"Left out: {', '.join(session.unreachable)}"] if session.unreachable else []
+    apart = [h for h in session.unreachable if h not in session.run.not_looked_at]
+    left = [f"Left out: {', '.join(apart)}"] if apart else []
+    left += [f"Not looked at, as asked: {count(len(session.run.not_looked_at), 'worker')}"
+             ] if session.run.not_looked_at else []
     left += [f"{session.run.not_kept}. {NOT_KEPT}"] if session.run.not_kept else []
     left += ["Not all of what differs was asked for: see the plan"] if session.target.narrowed else []
     waiting = [f"Nodes wait for a CNI: {', '.join(without_cni)}. Next: kubectl apply -f YOUR-NETWORK.yaml, "

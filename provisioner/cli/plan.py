@@ -18,21 +18,28 @@ from provisioner.cli.group import Group
               help="Keep the plan in FILE; `up --plan FILE` does exactly this or nothing.")
 @click.option("--allow", multiple=True, metavar="RULE", shell_complete=complete.rules,
               help="Allow a change of the inventory that needs a word; kept in FILE. May be repeated.")
+@click.option("--only", multiple=True, metavar="HOST", shell_complete=complete.hosts,
+              help="What `up --only HOST` would do: other workers are not looked at. May be repeated.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when changes wait.")
 @click.pass_obj
-def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...], detailed_exitcode: bool) -> int:
+def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...], only: tuple[str, ...],
+         detailed_exitcode: bool) -> int:
     """Show what `up` would change on each host and in the cluster; reads only."""
     if click.get_current_context().invoked_subcommand:
         return 0
     from provisioner.orchestrate.plan import saved
     from provisioner.orchestrate.plan.applied import judge_here, judge_hosts, known_flags
+    from provisioner.orchestrate.run.options import Intent
     from provisioner.orchestrate.session import private
 
     known_flags(allow)
+    intent = Intent("up", allow=allow, only=only, alone=bool(only), plan_file=file)
+    intent.fits(context.inventory.cluster)
     judge_here(context.inventory, "up")
     if file is not None:
         private.check(file, "the plan")
     context.enter_lab()
+    from provisioner.orchestrate.plan.only import look_at
     from provisioner.orchestrate.plan.survey import survey
     from provisioner.orchestrate.session.session import open_session
     from provisioner.report.plan_text import plan_json, plan_text
@@ -40,7 +47,10 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
     began = time.monotonic()
     with open_session(context.inventory, context.told, run=False) as session:
         session.run.allowed = allow
+        if intent.alone:
+            look_at(session, intent.only)
         found = judge_hosts(session, survey(session), "up")
+        found = intent.narrow(session, found) if intent.alone else found
     cluster, diff = context.inventory.cluster, diff or context.verbose
     document = plan_json(found, cluster, allow)
     if file is not None:

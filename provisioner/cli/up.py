@@ -28,15 +28,17 @@ from provisioner.model.phases import PHASES
                    "where nothing is half done, exit 13. May be repeated.")
 @click.option("--without", multiple=True, metavar="HOST", shell_complete=complete.hosts,
               help="Leave out a worker, for one that does not answer; may be repeated.")
+@click.option("--only", multiple=True, metavar="HOST", shell_complete=complete.hosts,
+              help="Do this worker alone, as when it is new: other workers are not looked at; may be repeated.")
 @click.option("--from", "start", default="", metavar="PHASE", shell_complete=complete.phases,
               help=f"Begin at this phase; those before it are only proved. Phases: {', '.join(PHASES)}.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
 def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | None, allow: tuple[str, ...],
        max_unavailable: str, slo: tuple[str, ...],
-       without: tuple[str, ...], start: str, events: bool) -> int:
+       without: tuple[str, ...], only: tuple[str, ...], start: str, events: bool) -> int:
     """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
     from provisioner.orchestrate.run.options import Intent
 
-    return change(context, Intent("up", skip, allow, max_unavailable, slo, without, start, plan_file=plan_file),
-                   yes=yes, events=events)
+    intent = Intent("up", skip, allow, max_unavailable, slo, without, start, only, bool(only), plan_file)
+    return change(context, intent, yes=yes, events=events)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from provisioner.errors import RefusedForSafety, UsageFault
+from provisioner.model.applied import HOST_PATH
 from provisioner.model.cluster import Cluster
 from provisioner.model.phases import PHASES
 from provisioner.model.plan import Plan
+from provisioner.orchestrate.plan import only
 from provisioner.orchestrate.session.phase import Phase, nothing
 from provisioner.orchestrate.session.session import Session
 
@@ -29,7 +31,8 @@ class Intent:
     """The verb and the options that decide what is done and what stops it.
 
     `start` is the phase to begin at, `only` the hosts whose changes are made (all when empty), `without` the hosts that
-    are left out. `plan_file` and `back` hold for one run only: nobody goes on with it by them.
+    are left out. With `alone`, other workers than `only` are not even looked at. `plan_file` and `back` hold for one
+    run only: nobody goes on with it by them.
     """
 
     verb: str = "up"
@@ -40,6 +43,7 @@ class Intent:
     without: tuple[str, ...] = ()
     start: str = ""
     only: tuple[str, ...] = ()
+    alone: bool = False
     plan_file: Path | None = None
     back: Back = Back()
 
@@ -59,8 +63,11 @@ class Intent:
         """Raise UsageFault for hosts and phases that do not exist."""
         unknown = [host for host in self.only if host not in cluster.hosts]
         if unknown:
-            raise UsageFault(f"--host {', '.join(unknown)}: not in the inventory",
+            raise UsageFault(f"{'--only' if self.alone else '--host'} {', '.join(unknown)}: not in the inventory",
                              details=[f"hosts: {' '.join(cluster.hosts)}"], hint="kubewright status")
+        if self.alone and (self.plan_file or self.without):
+            raise UsageFault(f"--only and {'--plan' if self.plan_file else '--without'} do not go together",
+                             hint="kubewright up --help")
         if self.start and self.start not in PHASES:
             raise UsageFault(f"--from {self.start}: there is no such phase", details=[f"phases: {' '.join(PHASES)}"],
                              hint="kubewright plan")
@@ -75,11 +82,12 @@ class Intent:
             raise RefusedForSafety("there is no cluster yet: its first members can only be started together",
                                    code="no-cluster", hint="kubewright up")
         later = PHASES[PHASES.index(self.start):] if self.start else PHASES
-        changes = tuple(c for c in plan.changes if c.phase in later and (not self.only or c.host in self.only))
+        changes = tuple(c for c in plan.changes if c.phase in later and (
+            not self.only or c.host in self.only or (self.alone and c.path == HOST_PATH)))
         objects = tuple(o for o in plan.objects if o.phase in later
                         and (not self.only or o.identity in {f"Node {host}" for host in self.only}))
         session.target.narrowed = len(changes) < len(plan.changes) or len(objects) < len(plan.objects)
-        return session.go_by(replace(plan, changes=changes, objects=objects))
+        return session.go_by(only.noted(session, replace(plan, changes=changes, objects=objects)))
 
     def phases(self, phases: Sequence[Phase]) -> tuple[Phase, ...]:
         """Return the phases, those before the first one asked for with their proof only."""

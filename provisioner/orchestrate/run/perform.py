@@ -15,6 +15,7 @@ from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.lock import cluster_lock
+from provisioner.orchestrate.plan import only
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.preflight import known_checks
 from provisioner.orchestrate.run import engine
@@ -71,6 +72,8 @@ def perform(inventory: Inventory, intent: Intent, caller: Caller) -> Performed:
         session.run.origin, session.run.options = runs.origin(session, intent.verb), intent.to_json()
         session.run.allowed = agreed.allowed
         degraded.leave_out(session, intent.without)
+        if intent.alone:
+            only.look_at(session, intent.only)
         locked = cluster_lock.look(session)
         plan = verb.plan(session, intent, agreed)
         if not caller.ask(plan, verb.consent(intent, plan)):

@@ -35,7 +35,8 @@ class LiveRun:
     lock, `epoch` is its number in every order to a host, and `still_ours` raises LockHeld when it does not hold it
     any more: to be called right before an act that no host can refuse (on the API, etcd, HAProxy). `written` are
     the hosts that this run handed changes to, `rolled_back` those that run what they kept and not what is desired.
-    Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`. `allowed` are the
+    Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`, and `not_looked_at`
+    are those that need nothing, for they are as last applied. `allowed` are the
     words after `--allow`. `not_kept` says why the run's events are not recorded here any more, where they are not.
     `made` counts the changes that were made, and `noting` says that control planes are told of this run (runs.py).
     `closing` closes what was opened on top of the connections.
@@ -56,6 +57,7 @@ class LiveRun:
     still_ours: Callable[[], None] = lambda: None
     unreachable: dict[str, KubewrightError] = field(default_factory=dict)
     failed: dict[str, KubewrightError] = field(default_factory=dict)
+    not_looked_at: frozenset[str] = frozenset()
     written: set[str] = field(default_factory=set)
     rolled_back: set[str] = field(default_factory=set)
     not_kept: str = ""

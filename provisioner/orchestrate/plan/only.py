@@ -1,0 +1,73 @@
+"""Do some workers alone: they and the control planes are looked at, for all else is as it was last applied.
+
+So what a new host costs does not grow with the cluster. Where the inventory asks for anything else as well, or nobody
+knows what was last applied, this is refused: what is not looked at must need nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from provisioner.errors import RefusedForSafety, Unreachable
+from provisioner.model.applied import Applied
+from provisioner.model.cluster import Cluster
+from provisioner.model.plan import NOTED, Plan, Verdict
+from provisioner.orchestrate.plan import applied
+from provisioner.orchestrate.session.session import Session
+
+CODE = "not-looked-at"
+
+
+def look_at(session: Session, hosts: Collection[str]) -> None:
+    """Leave all workers but these unasked; RefusedForSafety where that could miss something that was asked for.
+
+    Asks the control planes what was last applied; raises their faults where none answers.
+    """
+    needed = [h for h in hosts if h not in session.workers]
+    if needed:
+        raise RefusedForSafety(f"{', '.join(needed)}: done alone: only hosts that are workers and nothing else can be",
+                               code="host-needed", hint="kubewright up")
+    before = applied.ask_hosts(session)
+    if before is None:
+        raise RefusedForSafety("no host says what this cluster was last made from: all hosts must be looked at",
+                               code="only-unknown", hint="kubewright up")
+    more = _more(before, Applied(session.cluster, session.target.artifacts), hosts)
+    if more:
+        raise RefusedForSafety(f"{', '.join(hosts)}: done alone: the inventory asks for more since the last `up`",
+                               code="only-more", details=[f"differs too: {', '.join(more)}", "nothing was changed"],
+                               hint="kubewright plan")
+    others = [h for h in session.workers if h not in hosts]
+    session.run.not_looked_at = frozenset(others)
+    session.run.unreachable |= {h: Unreachable(f"{h}: not looked at, as asked") for h in others}
+
+
+def noted(session: Session, plan: Plan) -> Plan:
+    """Return the plan with a word on the hosts that it says nothing of."""
+    number = len(session.run.not_looked_at)
+    if not number:
+        return plan
+    note = Verdict(f"{number} other worker{'s' * (number > 1)}", CODE, NOTED,
+                   "what was changed there by hand is not in this plan", "as last applied", "not looked at")
+    return replace(plan, verdicts=(*plan.verdicts, note))
+
+
+def _more(before: Applied, now: Applied, hosts: Collection[str]) -> list[str]:
+    """Return what differs beside these hosts, by its place in the inventory."""
+    if _text(before, hosts) == _text(now, hosts):
+        return []
+    then, asked = before.cluster, now.cluster
+    names = [f"hosts.{name}" for name in (then.hosts | asked.hosts) if name not in hosts
+             and _host(then, name) != _host(asked, name)]
+    fields = [name for name in type(asked).model_fields if name not in ("hosts", "ssh", "operators", "lab")
+              and getattr(then, name) != getattr(asked, name)]
+    return [*fields, *names, *(["artifacts.lock"] if before.lock != now.lock else [])] or ["the inventory"]
+
+
+def _text(applied: Applied, without: Collection[str]) -> str:
+    hosts = {name: spec for name, spec in applied.cluster.hosts.items() if name not in without}
+    return replace(applied, cluster=applied.cluster.model_copy(update={"hosts": hosts})).to_text()
+
+
+def _host(cluster: Cluster, name: str) -> object:
+    return cluster.hosts[name].model_dump(exclude={"ssh"}) if name in cluster.hosts else None
