@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from provisioner.model.artifact import ArtifactLock
+from provisioner.model.components import NODES, TABLE
 from provisioner.model.releases import minor_of
 
-CONTROL_PLANE_BINARIES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
-NODE_BINARIES = ("kubelet", "kube-proxy")
-KUBERNETES_BINARIES = CONTROL_PLANE_BINARIES + NODE_BINARIES
+NODE_BINARIES = tuple(row.name for row in TABLE if row.source == "kubernetes" and row.place is NODES)
+KUBERNETES_BINARIES = (*(row.name for row in TABLE if row.source == "kubernetes"), "kubectl")
 
 
 class Version(NamedTuple):
