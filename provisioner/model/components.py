@@ -64,8 +64,8 @@ class Component:
 
     `units` are what systemd runs of it, the one that listens first; `packages` bring what it needs, its unit too where
     that has a package's name. `modules` are the kernel's. `interrupts` says what is away while it restarts: hosts where
-    it does are worked on one after the other. `image` is the archive that its Pods run. `network` is the
-    `network.plugin` that brings it; empty: it is there with any.
+    it does are worked on one after the other. `elected`: one of its kind acts, the one that has the lease. `image` is
+    the archive that its Pods run. `network` is the `network.plugin` that brings it; empty: it is there with any.
 
     For `config:`: whose table of flags it has (`source`), and which fields it takes: `fields` maps a field to the kind
     of its value, `type` names a type of the table instead.
@@ -80,6 +80,7 @@ class Component:
     modules: tuple[str, ...] = ()
     answers: tuple[Answer, ...] = ()
     interrupts: str = ""
+    elected: bool = False
     image: str = ""
     network: str = ""
     source: str = ""
@@ -165,10 +166,10 @@ TABLE: tuple[Component, ...] = (
                  Answer("kube-apiserver through haproxy", "https", ports.LOCAL_API, "/readyz"))),
     Component(
         "kube-controller-manager", CONTROL_PLANES, "controllers", units=("kube-controller-manager.service",),
-        source="kubernetes", interrupts=_ONE_ACTS, ports=(Port(ports.CONTROLLER_MANAGER, _CHECKS),)),
+        source="kubernetes", elected=True, interrupts=_ONE_ACTS, ports=(Port(ports.CONTROLLER_MANAGER, _CHECKS),)),
     Component(
         "kube-scheduler", CONTROL_PLANES, "controllers", units=("kube-scheduler.service",), source="kubernetes",
-        interrupts=_ONE_ACTS, ports=(Port(ports.SCHEDULER, _CHECKS),)),
+        elected=True, interrupts=_ONE_ACTS, ports=(Port(ports.SCHEDULER, _CHECKS),)),
     Component(
         "containerd", NODES, "runtime", units=("containerd.service", "kubewright-images.service"), fields={},
         interrupts="starting and ending of Pods on that node; those that run go on", image="pause.tar",
@@ -217,6 +218,8 @@ TABLE: tuple[Component, ...] = (
 BY_NAME: Mapping[str, Component] = {row.name: row for row in TABLE}
 # What `config:` may name.
 COMPONENTS: Mapping[str, Component] = {row.name: row for row in TABLE if row.is_configured}
+# Of each, one on the control planes acts at a time.
+ELECTED: tuple[str, ...] = tuple(row.name for row in TABLE if row.elected)
 # Phases whose restarts take something away; the others write files that nothing reads until a later restart.
 INTERRUPTING: frozenset[PhaseName] = frozenset(row.phase for row in TABLE if row.interrupts)
 

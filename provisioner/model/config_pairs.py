@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from provisioner.model.components import ELECTED
 from provisioner.model.document import Path
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_ELECTED = ("kube-controller-manager", "kube-scheduler")
 Faults = Iterator[tuple[Path, str]]
 
 
@@ -19,7 +19,7 @@ def beside_each_other(component: str, values: Mapping[str, Any]) -> Faults:
     if isinstance(flags, Mapping):
         if component == "etcd":
             yield from _elections(flags)
-        if component in _ELECTED:
+        if component in ELECTED:
             yield from _lease(flags)
     if component == "kubelet":
         yield from _kubelet(values)

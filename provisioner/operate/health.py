@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from provisioner.compile import pki
 from provisioner.errors import KubewrightError, Unreachable
+from provisioner.model.components import ELECTED
 from provisioner.model.etcd import Alarm, EtcdStatus
 from provisioner.model.finding import Finding
 from provisioner.model.ports import ETCD_CLIENT
@@ -20,7 +21,6 @@ from provisioner.operate import kube
 
 FULL = 0.80             # of etcd's quota: the rest lasts until somebody has looked
 FRESH = 15.0            # seconds that a leader's lease lasts: an older one was not renewed in time
-LEADERS = ("kube-controller-manager", "kube-scheduler")
 SPACE = "docs/how-to/make-room-in-etcd.md"
 ETCDCTL = (f"etcdctl --endpoints=https://127.0.0.1:{ETCD_CLIENT} --cacert={pki.ETCD_CA} --cert={pki.ETCD_HEALTH.path} "
            f"--key={pki.ETCD_HEALTH.key_path}")
@@ -150,7 +150,7 @@ def renewals(leases: Iterable[Mapping[str, Any]]) -> dict[str, Renewal]:
     """
     return {str(one["metadata"]["name"]): Renewal(
         str(one["spec"].get("renewTime") or ""),
-        float(one["spec"].get("leaseDurationSeconds") or FRESH) if one["metadata"]["name"] in LEADERS else FRESH)
+        float(one["spec"].get("leaseDurationSeconds") or FRESH) if one["metadata"]["name"] in ELECTED else FRESH)
         for one in leases if one.get("spec", {}).get("holderIdentity")}
 
 
@@ -177,7 +177,7 @@ def of_leases(renewed: Collection[str]) -> Iterator[Finding]:
     """
     if not renewed:
         yield Finding("writes", "", "error", "no write is seen to go through: no lease in kube-system is renewed", "")
-    for name in LEADERS:
+    for name in ELECTED:
         if name not in renewed:
             yield Finding("leaders", "", "error", f"{name}: nobody leads: its lease is not renewed", "")
 

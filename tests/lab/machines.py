@@ -18,7 +18,7 @@ from provisioner.artifacts.supply import held
 from provisioner.lab import nodes
 from provisioner.lab.instance import Instance
 from provisioner.lab.network import in_network
-from provisioner.model.components import all_units
+from provisioner.model.components import ELECTED, all_units
 from provisioner.model.inventory import Inventory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -27,7 +27,7 @@ LAB = Inventory.open(SHIPPED).cluster
 NODES = tuple(host.name for host in LAB.machines)
 ADDRESSES = {host.name: host.address for host in LAB.control_planes}
 CONTROL_PLANES = tuple(ADDRESSES)
-LEADERS = ("kube-scheduler", "kube-controller-manager")        # of each, one acts at a time
+LEADERS = ELECTED
 UNITS = tuple(unit.removesuffix(".service") for _, unit in all_units())
 # What root finds after a login: nothing of whoever runs the tests.
 ROOTS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}

@@ -16,6 +16,7 @@ from provisioner.compile import networks
 from provisioner.compile.etcd import quota_of
 from provisioner.decide.etcd import disagreements
 from provisioner.errors import KubewrightError
+from provisioner.model.components import ELECTED
 from provisioner.model.desired import Unit
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.finding import Finding
@@ -232,7 +233,7 @@ def _leases(session: Session, client: Kube) -> Iterator[Finding]:
     end = time.monotonic() + RENEWED
     while True:
         renewed = judge.alive(first, last, time.time())
-        if set(judge.LEADERS) <= renewed or time.monotonic() >= end:
+        if set(ELECTED) <= renewed or time.monotonic() >= end:
             return judge.of_leases(renewed)
         time.sleep(AGAIN)
         last = judge.renewals(client.get(LEASES).get("items", ()))
