@@ -77,11 +77,13 @@ def report(context: Context, run: str | None, target: Path | None) -> int:
     It is made from the run's events, which only the machine that ran it has.
     """
     from provisioner.orchestrate.session import private, runs
+    from provisioner.report.critical import waited_for
     from provisioner.report.html import report_html
 
     story = _story(context, run)
     target = target or runs.place(context.inventory, story.id) / "report.html"
     private.write(target, report_html(story, context.pasted), "the report")
+    click.echo(f"waited for: {waited_for(story)}", err=True)
     click.echo(str(target))
     return 0
 

@@ -108,7 +108,8 @@ def prepare_vars(changes: Iterable[Change]) -> dict[str, Any]:
         "packages": paths["package"],
         "modules": paths["module"],
         "swap_off": bool(paths["swap"]),
-        "users": [{"name": c.path, "home": c.item.home} for c in changes if isinstance(c.item, User)],
+        "users": [{"name": c.path, "home": c.item.home, "new": c.action == "add"} for c in changes
+                  if isinstance(c.item, User)],
         "sysctls": [f"{c.path}={c.item.value}" for c in changes if isinstance(c.item, Sysctl)],
     }
 

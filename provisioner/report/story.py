@@ -47,7 +47,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class PhaseTold:
-    """One phase; `status` is `not ended` where the events stop in it."""
+    """One phase; `status` is `not ended` where the events stop in it, `after` what it waited for, None if not told."""
 
     name: str
     doc: str
@@ -55,6 +55,7 @@ class PhaseTold:
     ended: float
     status: str
     message: str = ""
+    after: tuple[str, ...] | None = None
 
     @property
     def seconds(self) -> float:
@@ -165,8 +166,9 @@ class _Reader:
         ends = {e["phase"]: (at, e) for at, e in self._told if e["type"] == "phase-done"}
         for at, e in self._of("phase-start"):
             ended, end = ends.get(e["phase"], (self._last, {"status": OPEN}))
+            after = (e.get("data") or {}).get("after")
             yield PhaseTold(e["phase"], str(e.get("message", "")), at, ended, str(end["status"]),
-                            str(end.get("message", "")))
+                            str(end.get("message", "")), None if after is None else tuple(after))
 
     def turns(self) -> Iterator[Turn]:
         """Yield the turns; one that no event ends goes on to the end of its phase."""

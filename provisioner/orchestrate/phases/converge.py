@@ -15,6 +15,7 @@ from provisioner.model.desired import File
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Turn
 from provisioner.orchestrate.gates import proofs
+from provisioner.orchestrate.phases import together
 from provisioner.orchestrate.session import rundir, telling
 from provisioner.orchestrate.session.phase import Act, counted, named
 from provisioner.orchestrate.session.session import Session
@@ -46,7 +47,8 @@ def phase(name: PhaseName, prove: Prove | None = None, ask: Ask | None = None) -
         return Standing(down=frozenset(proofs.down(session, name, hosts)))
 
     def act(session: Session) -> str:
-        return apply_changes(session, name, session.changes(name), prove or holds, ask or serves)
+        done = apply_changes(session, name, together.changes(session, name), prove or holds, ask or serves)
+        return together.told(session, name, done)
 
     return act
 

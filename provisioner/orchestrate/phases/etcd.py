@@ -6,32 +6,27 @@ import time
 from collections.abc import Sequence
 
 from provisioner.compile import pki as table
-from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
 from provisioner.decide.batches import Standing
-from provisioner.model.desired import File, Unit
+from provisioner.model.desired import Unit
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.observed import ABSENT
-from provisioner.model.plan import Change, Turn
+from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
-from provisioner.orchestrate.phases import converge
+from provisioner.orchestrate.phases import converge, new_cluster, together
 from provisioner.orchestrate.plan.members import refuse as refuse_lost
 from provisioner.orchestrate.plan.survey import read_certificates
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn.apply import apply_batch
 
 APISERVER_UNIT = "kube-apiserver.service"
-NEW = "ETCD_INITIAL_CLUSTER_STATE=new\n"
 
 
 def change_members(session: Session) -> str:
     """Apply etcd's changes; only where the cluster never was up do members start as parts of a new one."""
-    changes = session.the_plan.of("etcd")
-    if session.the_plan.bootstrap:
-        hosts = [h.name for h in session.cluster.etcd_hosts]
-        changes = {h: (_bootstrap_change(session, h), *changes.get(h, ())) for h in hosts}
-    else:
+    if not session.the_plan.bootstrap:
         refuse_lost(session.the_plan)
-    return converge.apply_changes(session, "etcd", changes, _members_are_back, _ask)
+    done = converge.apply_changes(session, "etcd", together.changes(session, "etcd"), _members_are_back, _ask)
+    return together.told(session, "etcd", done)
 
 
 def _members_are_back(session: Session, turn: Turn) -> None:
@@ -81,33 +76,6 @@ def gate(session: Session) -> None:
     """Prove that the members are one healthy cluster; then let no member ever say `new` again."""
     proofs.phase_holds(session, "etcd")
     etcd_members.etcd_is_one_cluster(session)
-    untold = [h.name for h in session.cluster.etcd_hosts if _is_untold(session, h.name)]
+    untold = [h.name for h in session.cluster.etcd_hosts if new_cluster.is_untold(session, h.name)]
     if untold:
-        apply_batch(session, "etcd.bootstrapped", {h: _remember(session, h) for h in untold})
-
-
-def _is_untold(session: Session, host: str) -> bool:
-    """Say whether this host may still say `new`: in a first run, or after one killed while it told the hosts."""
-    observed = session.observed[host]
-    return (session.the_plan.bootstrap or observed.state("file", BOOTSTRAPPED) == ABSENT
-            or observed.state("file", BOOTSTRAP_ENV) != ABSENT)
-
-
-def _bootstrap_change(session: Session, host: str) -> Change:
-    """Return the file that says `new`: in /run, and removed once the gate has passed."""
-    return _file_change(session, host, BOOTSTRAP_ENV, NEW, "first start of the cluster")
-
-
-def _remember(session: Session, host: str) -> Sequence[Change]:
-    present = File(path=BOOTSTRAP_ENV, phase="etcd", content=NEW).want()
-    forget = Change(host=host, phase="etcd", kind="file", path=BOOTSTRAP_ENV, action="remove",
-                    reason="the cluster is up", expect=present, want=ABSENT)
-    marker = f"{session.cluster.cluster}\n"
-    return (_file_change(session, host, BOOTSTRAPPED, marker, "the cluster is up"), forget)
-
-
-def _file_change(session: Session, host: str, path: str, content: str, reason: str) -> Change:
-    item = File(path=path, phase="etcd", content=content)
-    state = session.observed[host].state("file", path)
-    return Change(host=host, phase="etcd", kind="file", path=path, action="add" if state == ABSENT else "change",
-                  reason=reason, expect=state, want=item.want(), item=item)
+        apply_batch(session, "etcd.bootstrapped", {h: new_cluster.over(session, h) for h in untold})

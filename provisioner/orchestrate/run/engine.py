@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Any
 
 from provisioner.errors import GateFailed, Interrupted, KubewrightError, of_full_disk
 from provisioner.orchestrate.gates import proofs
@@ -88,7 +89,10 @@ def _run_phase(session: Session, walk: Walk, lull: _Lull, phase: Phase, later: S
     began = time.monotonic()
     session.run.works_on(f"phase {phase.name}")
     hosts = len(session.changes(phase.name)) if session.plan else 0
-    session.tell("phase-start", phase=phase.name, message=phase.doc, data={"hosts": hosts} if hosts else None)
+    data: dict[str, Any] = {"hosts": hosts} if hosts else {}
+    if phase.after is not None and not later and session.plan and session.plan.bootstrap:
+        data["after"] = [*phase.after, *phase.gate_after]
+    session.tell("phase-start", phase=phase.name, message=phase.doc, data=data or None)
     try:
         done = phase.act(session)
         walk.wait_for(phase.gate_after)

@@ -110,12 +110,13 @@ def _steps(told: Lines) -> Iterable[StepSeen]:
     for number, e in enumerate(told):
         phase = e.get("phase", phase) if e["type"] == "phase-start" else phase
         if e["type"] == "host-done":
+            name = (e.get("data") or {}).get("step")
             later = [one for one in told[number:] if one["type"] == "changed" and one.get("host") == e["host"]]
-            of_phase = [one for one in later if one.get("phase") == e.get("phase", phase)]      # others run beside it
-            rows = next((one["data"].get("changes", ()) for one in (*of_phase, *later)), ())
-            name = (e.get("data") or {}).get("step") or f"{e.get('phase') or phase}.0"
-            yield StepSeen(e["host"], str(name), str(e["status"]), finished=float(e["t"]),
-                           changes=tuple(rows), message=str(e.get("message", "")))
+            of_step = [one for one in later if name and one["data"].get("step") == name]    # one a phase
+            of_phase = [one for one in later if one.get("phase") == e.get("phase", phase)]  # older, or no step
+            rows = [row for one in of_step or of_phase[:1] for row in one["data"].get("changes", ())]
+            yield StepSeen(e["host"], str(name or f"{e.get('phase') or phase}.0"), str(e["status"]),
+                           finished=float(e["t"]), changes=tuple(rows), message=str(e.get("message", "")))
 
 
 def pick(runs: Sequence[Run], run_id: str | None) -> Run:

@@ -62,14 +62,17 @@ def of_gate(
                  message=fault.message if fault else "", data={"when": when, "proved": list(proved)})
 
 
-def of_results(session: Session, changes: Mapping[str, Sequence[Change]], results: Mapping[str, HostResult]) -> None:
-    """Tell what became of every change that a host was handed, as the host itself answered."""
+def of_results(
+    session: Session, step: str, changes: Mapping[str, Sequence[Change]], results: Mapping[str, HostResult],
+) -> None:
+    """Tell by phase what became of every change that a host was handed in a step, as the host itself answered."""
     for host, result in results.items():
         if len(result.changes) == len(changes[host]):       # none where the host did not answer, or still works
             rows = [(c, str(row["result"])) for c, row in zip(changes[host], result.changes, strict=True)]
             # A stop that was made is half of a restart: the start later in the step ends it, and tells of it.
             rows = [(c, became) for c, became in rows if c.action != "stop" or became not in ("done", "skipped")]
-            _tell(session, host, rows[0][0].phase, changes=[_row(c, became) for c, became in rows])
+            for phase in dict.fromkeys(c.phase for c, _ in rows):
+                _tell(session, host, phase, step, changes=[_row(c, became) for c, became in rows if c.phase == phase])
 
 
 def of_changes(session: Session, host: str, changes: Sequence[Change]) -> None:
@@ -100,7 +103,7 @@ def _diff(change: Change | ObjectChange) -> dict[str, str]:
     return {"diff": "\n".join(lines)} if lines else {}
 
 
-def _tell(session: Session, host: str, phase: str, **data: Any) -> None:
+def _tell(session: Session, host: str, phase: str, step: str = "", **data: Any) -> None:
     with session.run.lock:
         session.run.made += sum(row["result"] == DONE for rows in data.values() for row in rows)
-    session.tell("changed", host=host, phase=phase, data=data)
+    session.tell("changed", host=host, phase=phase, data={"step": step, **data} if step else data)

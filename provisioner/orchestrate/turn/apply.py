@@ -37,7 +37,7 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
         results = carried(session, list(changes), lambda hosts: runner.apply(
             session.target.inventory, directory, hosts, run_dir=session.run.directory,
             emit=_answers(session, step, {h: changes[h] for h in hosts})))
-        telling.of_results(session, changes, results)
+        telling.of_results(session, step, changes, results)
         _note_applied(session, changes, results)
         if any(c.kind == Certificate.kind for of_host in changes.values() for c in of_host):
             session.access.forget_credentials()        # what let us in until now may be among them

@@ -110,4 +110,5 @@ def test_prepare_gets_lists_that_need_no_decision() -> None:
         Sysctl(path="net.ipv4.ip_local_port_range", value="32768 60999", phase="p"), SwapOff(path="swap", phase="p")]
     assert prepare_vars([change(i) for i in items]) == {
         "packages": ["haproxy", "runc"], "modules": [], "swap_off": True,
-        "users": [{"name": "etcd", "home": "/nonexistent"}], "sysctls": ["net.ipv4.ip_local_port_range=32768 60999"]}
+        "users": [{"name": "etcd", "home": "/nonexistent", "new": True}],
+        "sysctls": ["net.ipv4.ip_local_port_range=32768 60999"]}

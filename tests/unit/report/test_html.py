@@ -131,7 +131,7 @@ def test_a_run_that_ended_well_and_measured_nothing_has_no_empty_parts() -> None
     events = [e for e in small() if e["type"] not in ("availability", "diagnostic", "changed", "gate")]
     events[-1] = {"v": 1, "type": "run-end", "t": 1010.0, "status": "ok", "seconds": 10.0}
     seen = Page(report_html(story_of("r", events)))
-    assert set(seen.attributes("id")) == {"time", "phases", "changes", "gates"}
+    assert set(seen.attributes("id")) == {"time", "waited", "phases", "changes", "gates"}
     assert "Nothing was changed." in "".join(seen.text)
 
 

@@ -19,7 +19,7 @@ from provisioner.model.desired import File
 from provisioner.model.observed import ABSENT
 from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault
-from provisioner.orchestrate.phases.etcd import NEW
+from provisioner.orchestrate.phases.new_cluster import NEW
 from provisioner.orchestrate.plan import applied as last_applied
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.plan.survey import create_secrets, is_bootstrapped, survey
@@ -45,9 +45,8 @@ def test_a_first_run_begins_each_phase_once_those_that_it_needs_are_proved(
     assert ("prepare", everyone) in world.hosts.log
     assert sorted(entry[1] for entry in world.hosts.log if entry[0] == "store") == sorted(everyone), "sent once"
     assert sorted(steps) == sorted([
-        ("pki.0", everyone), ("runtime.0", everyone), ("etcd.0", everyone[:3]), ("etcd.bootstrapped", everyone[:3]),
-        ("load-balancer.0", everyone), ("control-plane.0", everyone[:3]), ("controllers.0", everyone[:3]),
-        ("node.0", everyone), ("network.0", everyone), ("verify.0", everyone[:3])])
+        ("pki.0", everyone), ("etcd.bootstrapped", everyone[:3]), ("control-plane.0", everyone[:3]),
+        ("controllers.0", everyone), ("network.0", everyone), ("verify.0", everyone[:3])])
     assert world.break_glass == 1
     told = [(e.type, e.phase) for e in world.events if e.type in ("phase-start", "phase-done")]
     for phase in UP:

@@ -11,6 +11,7 @@ import pytest
 
 from provisioner.errors import GateFailed, Interrupted
 from provisioner.orchestrate.gates import proofs
+from provisioner.orchestrate.phases import together
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
@@ -187,8 +188,20 @@ def test_the_second_ctrl_c_waits_for_no_phase_and_nothing_is_heard_of_them_any_m
     assert len(world.events) == heard
 
 
-def test_every_phase_of_up_needs_only_phases_that_come_before_it() -> None:
-    names = [p.name for p in UP]
-    for number, one in enumerate(UP):
-        assert {*(one.after or ()), *one.gate_after} <= set(names[:number]), one.name
-    assert UP[-1].after is None, "the last proves the cluster as a whole"
+def test_every_phase_of_up_comes_to_its_turn_and_the_last_proves_the_cluster_as_a_whole() -> None:
+    proved: set[str] = set()
+    waiting = list(UP[:-1])
+    while ready := [p for p in waiting if {*(p.after or ()), *p.gate_after} <= proved]:
+        assert all(p.after is not None for p in ready)
+        proved |= {p.name for p in ready}
+        waiting = [p for p in waiting if p not in ready]
+    assert not waiting, "they wait for one another, or for what there is not"
+    assert UP[-1].after is None
+
+
+def test_what_a_step_makes_of_a_later_phase_needs_nothing_that_is_not_proved_before_the_step() -> None:
+    after = {p.name: set(p.after or ()) for p in UP}
+    for leader, others in together.WITH.items():
+        for name in others:
+            assert leader in after[name], f"{name} would begin before its changes are made"
+            assert after[name] - {leader} <= after[leader], name

@@ -1,0 +1,47 @@
+"""On a first start one step a host makes the changes of several phases between which nothing has to be proved.
+
+Each step costs a start of Ansible, a login and the host's own lock. The phases stay as they are otherwise: the later
+ones find their changes made, and prove them. On a live cluster each phase makes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.model.phases import PhaseName
+from provisioner.model.plan import Change
+from provisioner.orchestrate.phases import new_cluster
+from provisioner.orchestrate.session.phase import counted
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn.apply import Changes
+
+# phase -> those whose changes its step makes too, in this order: what others wait for longest comes first
+WITH: Mapping[PhaseName, tuple[PhaseName, ...]] = {
+    "pki": ("etcd", "load-balancer", "runtime"),
+    "controllers": ("node",),
+}
+
+
+def changes(session: Session, phase: PhaseName) -> Changes:
+    """Return what is left of a phase's changes by host, on a first start with those that are made with them."""
+    together = (phase, *(WITH.get(phase, ()) if session.the_plan.bootstrap else ()))
+    found: dict[str, list[Change]] = {}
+    for name in together:
+        if name == "etcd" and session.the_plan.bootstrap:
+            for member in session.cluster.etcd_hosts:
+                if (member.name, "file", BOOTSTRAP_ENV) not in session.target.done:
+                    found.setdefault(member.name, []).append(new_cluster.begins(session, member.name))
+        for host, of_host in session.changes(name).items():
+            found.setdefault(host, []).extend(of_host)
+    return {host: tuple(found[host]) for host in session.the_plan.desired.hosts if host in found}
+
+
+def told(session: Session, phase: PhaseName, done: str) -> str:
+    """Return what is told of a phase that has just made its changes; where an earlier one made them, which."""
+    leader = next((name for name, others in WITH.items() if phase in others), "")
+    made = [(c.host, c.path) for of_host in session.the_plan.of(phase).values() for c in of_host
+            if (c.host, c.kind, c.path) in session.target.done]
+    if done or not made or not leader or not session.the_plan.bootstrap:
+        return done
+    return f"{counted(len({host for host, _ in made}), 'host')}, {counted(len(made), 'change')}, made with {leader}"
