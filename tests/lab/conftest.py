@@ -107,13 +107,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Take the clusters down, and write what the tests took and showed."""
     clusters.end()
-    is_whole = session.config.option.markexpr == WHOLE and not (
-        session.config.option.keyword or session.config.getoption("shard", default=None)
-        or session.config.getoption("resume", default=False))
+    config = session.config
+    asks_for_all = not config.option.keyword and config.args == ["tests/lab"]
+    is_whole = asks_for_all and config.option.markexpr == WHOLE and not (
+        config.getoption("shard", default=None) or RESUMED in config.stash)
     if durations.finish(ROOT, is_whole=is_whole) and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if RESUMED in session.config.stash and exitstatus == pytest.ExitCode.OK:
-        session.config.stash[RESUMED].forget()
+    if RESUMED in config.stash and asks_for_all and exitstatus == pytest.ExitCode.OK:
+        config.stash[RESUMED].forget()
     if REPETITIONS:
         _write_repetitions()
 
