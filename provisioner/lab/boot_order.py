@@ -2,7 +2,7 @@
 
 A member asks its peers for a hash of their data before it serves anybody. Of several that start in the same second each
 waits 7 s for every other, which listens and does not serve yet (seen: 13 s for three). Machines seldom boot in step;
-lab nodes do. So a node's etcd starts, once after a boot, when those before it serve: in 5 s a member at the latest.
+lab nodes do. So a node's etcd starts, once after a boot, when those before it serve: after 20 s a member at the latest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from provisioner.model.ports import ETCD_PEER
 INSIDE = "/run/systemd/system/etcd.service.d/lab-boot-order.conf"
 ONCE = "/run/lab-boot-order"
 DATA = "var/lib/etcd/member"
-LOOKS = 10          # each takes half a second at most
+LOOKS = 40          # each takes half a second at most
 
 # A refused connection is a member that has not started (7), silence one that does not serve yet (28).
 DROP_IN = """[Service]

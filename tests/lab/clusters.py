@@ -87,6 +87,7 @@ class Ground:
         if not self.golden:
             self.lab.run("up", "--yes")             # whatever went before, and failed
             self.golden = self.lab.file.read_text(encoding="utf-8")
+            self.lab.release_leaders()
             self.lab.run("lab", "snapshot", GOLDEN)
             self.wait()
 

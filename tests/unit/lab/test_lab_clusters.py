@@ -31,6 +31,9 @@ class FakeLab:
     def forget_credentials(self) -> None:
         pass
 
+    def release_leaders(self) -> None:
+        self.ran.append("release")
+
     def told(self) -> list[str]:
         """Return what was run since it was asked last."""
         ran, self.ran = self.ran, []
@@ -54,7 +57,7 @@ def run(file: str, mark: str = "", fixture: str = "cluster", *, failed: bool = F
 
 
 BUILT = ["lab down", "lab up", "up --yes"]
-KEPT = ["up --yes", "lab snapshot golden", "status"]
+KEPT = ["up --yes", "release", "lab snapshot golden", "status"]
 RESTORED = ["lab restore golden", "status"]
 
 
