@@ -131,3 +131,20 @@ def test_a_fresh_checkout_knows_from_the_hosts_what_the_cluster_cannot_be_given(
         assert refused.returncode == 15, refused.stderr
         assert "(pod-range-changed)" in refused.stderr and compared in refused.stderr
     assert lab.run("drift", "--detailed-exitcode").stdout.startswith("No drift.")
+
+
+def test_a_host_that_was_taken_out_of_the_inventory_is_still_reached_and_its_drift_seen(mended: Lab) -> None:
+    lab, text = mended, mended.file.read_text(encoding="utf-8")
+    left = "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("w2:"))
+    assert left != text
+    lab.on("w2", "sh", "-c", f"echo '# by hand' >> {KUBELET}")
+    lab.file.write_text(left, encoding="utf-8")
+    try:
+        drift = json.loads(lab.run("-o", "json", "drift").stdout)
+        plan = lab.json("plan")
+    finally:
+        lab.file.write_text(text, encoding="utf-8")
+        lab.on("w2", "sed", "-i", "/^# by hand$/d", KUBELET)
+    assert ("w2", KUBELET) in {(c["host"], c["path"]) for c in drift["changes"]}
+    assert "w2" not in {c["host"] for c in plan["changes"]}, "the inventory asks nothing of it any more"
+    assert lab.run("drift", "--detailed-exitcode").stdout.startswith("No drift.")
