@@ -71,6 +71,14 @@ def _close_parents(host: Host, path: str) -> None:
         files.directory(host.at(place), 0o755, os.geteuid(), os.getegid())
 
 
+def remove_empty_above(host: Host, path: str) -> None:
+    """Remove the directories of our store above a file that is gone, as far as nothing is in them."""
+    place = os.path.dirname(path)
+    while place.startswith(STORE + "/") and not os.listdir(host.at(place)):
+        files.remove(host.at(place))
+        place = os.path.dirname(place)
+
+
 def _mark(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
@@ -82,6 +90,8 @@ def store(host: Host, stream: BinaryIO) -> dict[str, Any]:
     if fenced is not None:
         return fenced
     wanted = head["artifacts"]
+    from . import owned
+    owned.note_stored(host, [entry["path"] for entry in wanted], str(head.get("step", "")))
     stored: dict[str, str] = {}
     refused: list[str] = []
     for entry in wanted:

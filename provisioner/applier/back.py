@@ -63,6 +63,8 @@ def resolved(host: Host, change: Change) -> Change:
     made = {"kind": kind, "path": path, "expect": change.get("expect"), "want": states.plain(want),
             "action": "change"}
     made.update({name: record[name] for name in ("hmac_key", "key_path") if name in record})
+    if change.get("undo"):
+        made["undo"] = True         # it is what was here before us
     if want == states.ABSENT:
         return {**made, "action": "remove"}
     if kind == "symlink":

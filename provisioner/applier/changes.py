@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from typing import Any, Container, Mapping, Sequence
 
-from . import files, generations, programs, states, trees
+from . import artifacts, files, generations, leavings, programs, states, trees
 from .host import Fault, Host, check_unit
 
 Change = Mapping[str, Any]
 # What else is in the applier's language is changed by Ansible's own modules (prepare.yml), or streamed (store).
 WRITES = ("file", "directory", "symlink", "certificate")
-REMOVES = (*WRITES, "artifact")
+REMOVES = (*WRITES, "artifact", "package", *leavings.REMOVE)
 ACTS = {"tree": trees.ACTIONS, "program": programs.ACTIONS}
 UNIT_ACTIONS = ("start", "restart", "reload", "stop", "enable", "remove")
 
@@ -29,7 +30,8 @@ def check(host: Host, change: Change) -> None:
     writes = kind in (REMOVES if action == "remove" else WRITES) and action in ("add", "change", "remove")
     if not writes and action not in ACTS.get(str(kind), ()):
         raise Fault(f"{name}: cannot {action!r} it here")
-    host.at(str(path))
+    if kind in (*WRITES, "artifact", "data", "tree", "program"):
+        host.at(str(path))
     if kind == "tree":
         trees.check(host, change)
     if kind == "program":
@@ -42,7 +44,9 @@ def check(host: Host, change: Change) -> None:
 def target(change: Change) -> str:
     """Return the state that the change makes, from what was sent with it."""
     kind = change["kind"]
-    if change["action"] == "remove" or kind == "tree":
+    if change["action"] == "remove":
+        return str(change.get("want") or states.ABSENT)
+    if kind == "tree":
         return states.ABSENT
     if kind == "program":
         return "exit 0"
@@ -110,14 +114,18 @@ def make(host: Host, step: str, change: Change, state: str) -> str:
     """Make the change, the previous bytes kept, and return what was done."""
     if change["kind"] == "tree":
         return trees.make(host, change)
+    if change["kind"] in leavings.REMOVE:
+        return leavings.remove(host, change)
+    if change["kind"] == "package":
+        from . import packages  # only where some go
+        return packages.purge(host, change.get("going", [change["path"]]))
     place = host.at(change["path"])
     if state == change.get("expect"):   # else this very change was killed half way: what was before it is kept already
         generations.save(host, step, change, state)
     if change["action"] == "remove":
         if change["kind"] == "certificate":
             files.remove(host.at(change["key_path"]))
-        files.remove(place)
-        return "removed"
+        return _remove(host, change)
     uid, gid = owners(change)
     if change["kind"] == "symlink":
         files.symlink(place, change["target"])
@@ -128,6 +136,29 @@ def make(host: Host, step: str, change: Change, state: str) -> str:
     else:
         _certificate(host, change, uid, gid)
     return "written"
+
+
+def _remove(host: Host, change: Change) -> str:
+    """Remove one path, or give a directory back the mode that it had; one that others have put something in stays."""
+    place = host.at(change["path"])
+    if change["kind"] == "directory":
+        if change.get("want", states.ABSENT) != states.ABSENT:
+            mode, _, owner = change["want"].removeprefix("dir ").partition(" ")
+            user, _, group = owner.partition(":")
+            files.directory(place, int(mode, 8), *files.ids(user, group))
+            return "as it was"
+        inside = os.listdir(place)
+        if inside:
+            return f"kept: in it is {inside[0]}" + (f" and {len(inside) - 1} more" if len(inside) > 1 else "")
+    files.remove(place)
+    if change["kind"] == "artifact":
+        artifacts.remove_empty_above(host, change["path"])
+    return "removed"
+
+
+def keep_original(host: Host, change: Change, state: str) -> None:
+    """Keep what somebody else had at a path before it becomes ours."""
+    generations.keep_original(host, change, state)
 
 
 def _certificate(host: Host, change: Change, uid: int, gid: int) -> None:
@@ -141,8 +172,8 @@ def _certificate(host: Host, change: Change, uid: int, gid: int) -> None:
 
 def paths(changes: Sequence[Change]) -> list[str]:
     """Return the paths beside which changes write."""
-    written = (c for c in changes if c["kind"] not in ("unit", "program"))
-    return [path for c in written for path in (c["path"], c.get("key_path")) if path]
+    lie = (*WRITES, "artifact", "tree")
+    return [path for c in changes if c["kind"] in lie for path in (c["path"], c.get("key_path")) if path]
 
 
 def sweep(host: Host, change: Change) -> None:

@@ -6,6 +6,7 @@ the path last, and what going back from that step makes of it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -39,9 +40,29 @@ def save(host: Host, step: str, spec: Mapping[str, Any], state: str) -> None:
     for suffix, data in blobs.items():
         files.write(f"{base}/{number}{suffix}", data)
     files.write_json(f"{base}/{number}.json", {**record, "step": step, "saved": int(time.time())})
-    for old in numbers[:-(KEEP - 1)]:
+    for old in [n for n in numbers if n][:-(KEEP - 1)]:      # the original stays
         for suffix in (".json", "", ".key"):
             files.remove(f"{base}/{old}{suffix}")
+
+
+def keep_original(host: Host, spec: Mapping[str, Any], state: str) -> None:
+    """Keep what somebody else had at a path that becomes ours; it is never dropped for a newer generation."""
+    record = _record(host, spec, state)
+    if record is None or next(_records(_base(host, spec["path"])), None) is not None:
+        return
+    base = files.private_directory(_base(host, spec["path"]))
+    for suffix, data in record.pop("blobs").items():
+        files.write(f"{base}/0{suffix}", data)
+    files.write_json(f"{base}/0.json", {**record, "step": "", "saved": int(time.time())})
+
+
+def ends(host: Host) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield the oldest and the newest generation of every path that has one."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(host.own("generations"))):
+            records = list(_records(host.own(f"generations/{name}")))
+            if records:
+                yield records[-1], records[0]
 
 
 def newest(host: Host) -> Iterator[dict[str, Any]]:

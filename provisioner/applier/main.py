@@ -86,6 +86,16 @@ def _notes(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return notes(host)
 
 
+def _own(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .owned import own
+    return own(host, _request(stream))
+
+
+def _forget(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .owned import forget
+    return forget(host, _request(stream))
+
+
 def _kept(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .back import kept
     return kept(host, _request(stream))
@@ -99,7 +109,7 @@ def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
     "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
     "sample": _sample, "socket": _socket, "lock": _lock, "fence": _fence, "steps": _steps,
-    "note": _note, "notes": _notes, "kept": _kept, "journal": _journal,
+    "note": _note, "notes": _notes, "kept": _kept, "own": _own, "forget": _forget, "journal": _journal,
 }
 
 

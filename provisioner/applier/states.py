@@ -9,7 +9,7 @@ import pwd
 import stat
 from typing import Any, Callable, Mapping, Optional, Sequence
 
-from . import artifacts, files, kernel, stamps, units
+from . import artifacts, files, kernel, leavings, stamps, units
 from .host import Fault, Host
 
 ABSENT = "absent"
@@ -29,7 +29,8 @@ class Look:
         self.known_artifacts = artifacts.Known(host)
         self.keys = {s["path"]: s["hmac_key"] for s in specs if s.get("hmac_key")}
         self.units = units.show(host, [s["path"] for s in specs if s["kind"] == "unit"])
-        self.packages = _packages(host, [s["path"] for s in specs if s["kind"] == "package"])
+        names = [s["path"] for s in specs if s["kind"] == "package"]
+        self.packages = {**dict.fromkeys(names, (ABSENT, {})), **_packages(host, names)}
         self._pair_context: Any = None
 
     def see(self, spec: Spec) -> Seen:
@@ -182,7 +183,10 @@ def _keyed(line: str, hmac_key: Optional[str]) -> str:
 
 
 def _package(look: Look, spec: Spec) -> Seen:
-    return look.packages.get(spec["path"], (ABSENT, {}))
+    name = spec["path"]
+    if name not in look.packages:
+        look.packages[name] = _packages(look.host, [name]).get(name, (ABSENT, {}))
+    return look.packages[name]
 
 
 def _packages(host: Host, names: list[str]) -> dict[str, Seen]:
@@ -207,10 +211,6 @@ def _user(look: Look, spec: Spec) -> Seen:
     except KeyError:
         return ABSENT, {}
     return "present", {}
-
-
-def _sysctl(look: Look, spec: Spec) -> Seen:
-    return kernel.sysctl(look.host, spec["path"]), {}
 
 
 def _module(look: Look, spec: Spec) -> Seen:
@@ -238,9 +238,15 @@ def _swap(look: Look, spec: Spec) -> Seen:
     return kernel.swap(look.host), {}
 
 
+def _left(see: Callable[[Host, str], str]) -> Callable[[Look, Spec], Seen]:
+    """Return how an item is seen whose kind has no more to it than its state."""
+    return lambda look, spec: (see(look.host, spec["path"]), {})
+
+
 KINDS: dict[str, Callable[[Look, Spec], Seen]] = {
     "directory": _directory, "file": _file, "symlink": _symlink, "artifact": _artifact, "certificate": _certificate,
-    "package": _package, "user": _user, "sysctl": _sysctl, "module": _module, "socket": _socket, "swap": _swap,
+    "package": _package, "user": _user, "module": _module, "socket": _socket, "swap": _swap,
     "unit": _unit, "member": _member, "tree": _tree,
     "program": _artifact,       # what is run is looked at as what it is: a file of the store
+    **{kind: _left(look) for kind, look in leavings.KINDS.items()},
 }

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any, Mapping
 
-from . import back, fence, files, locks, programs
+from . import back, fence, files, locks, owned, programs
 from . import changes as one
 from .apply import Run
 from .host import Fault, Host, check_id
@@ -61,12 +61,14 @@ def run(host: Host, step: str) -> None:
                                        "finished": int(time.time())})
             return
         _drop_orphans(host, step)
-        bundle = [back.resolved(host, change) for change in request["changes"]]
+        bundle = owned.completed(host, [back.resolved(host, change) for change in request["changes"]])
         for change in bundle:
             one.check(host, change)
         files.write_json(f"{directory(host, step)}/{TOUCHED}", one.paths(bundle))
+        owned.note(host, step, bundle)
         work = Run(host, step, bundle)
         work.perform()
+        owned.drop(host, bundle, work.results)
         _end(host, step, request, work.document())
         _prune(host)
 

@@ -41,6 +41,9 @@ def resume(context: Context, run: str | None, yes: bool, moved: bool, events: bo
     if chosen.origin.verb == "rollback":
         raise UsageFault(f"run {chosen.id} went back on a host; that is begun anew, not resumed",
                          hint="kubewright rollback --help")
+    if chosen.origin.verb == "reset":
+        raise UsageFault(f"run {chosen.id} was taking everything off hosts; that is begun anew, not resumed",
+                         hint=" ".join(["kubewright reset", *Intent.of(chosen.options, "reset").only]))
     runs.may_go_on(context.inventory, chosen, moved=moved)
     if not events:
         click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)

@@ -36,6 +36,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Day 2": (
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
+        Verb("reset", "provisioner.cli.reset:reset", "Take everything of ours off hosts."),
         Verb("probe", "provisioner.cli.probe:probe", "Measure from the hosts whether the cluster serves."),
     ),
     "Runs": (
@@ -78,7 +79,6 @@ NOT_YET: dict[str, str] = {
     "upgrade": "one Kubernetes version is in the catalogue",
     "node": "a new worker in cluster.yaml joins by `up`; removing and draining are done with kubectl",
     "etcd": "etcdctl is on every control plane; `up` looks after the members",
-    "reset": "`lab reset` empties local nodes; real machines are installed anew",
     "doctor": "`check`, `status` and `logs` tell what there is to know",
     "operators": "`operators:` counts when the secrets are made",
 }

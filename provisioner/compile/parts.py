@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from provisioner.compile.context import HostContext
 from provisioner.compile.render import documents, render
 from provisioner.model.desired import Artifact, Directory, File, Item, KubeObject, Symlink, Unit
 from provisioner.model.phases import PhaseName
+
+
+class Leaving(NamedTuple):
+    """What a unit's running leaves on its host: a kind in the applier's language, and its name there."""
+
+    kind: str
+    path: str
+
 
 STAMP = "/opt/kubewright/bin/stamp"
 INPUTS_DIR = "/etc/kubewright/inputs"

@@ -85,6 +85,11 @@ def _role_gone(change: Change) -> bool:
     return bool(gone)
 
 
+def _member_role_gone(change: Change) -> bool:
+    """Say whether a host stops being an etcd member or a control plane."""
+    return bool((set(change.before) - set(change.after)) & {Role.ETCD, Role.CONTROL_PLANE})
+
+
 def _issuers(value: Any, cluster: Cluster) -> list[str]:
     if value is None:
         return [f"https://{cluster.kubernetes_service_name}"]
@@ -191,9 +196,12 @@ TABLE: tuple[Rule, ...] = (
     Rule("member-added", ("hosts.*", "hosts.*.roles"), REFUSED,
          "a new etcd member or control plane has to join the live ones, which `up` cannot do", when=_member_new,
          by="node add"),
-    Rule("role-removed", ("hosts.*.roles",), REFUSED,
-         "`up` takes nothing off a host: what the role runs there would go on, and nobody would look after it",
-         when=_role_gone, by="node remove"),
+    Rule("member-role-removed", ("hosts.*.roles",), REFUSED,
+         "it is an etcd member or a control plane; it stays a member until it is removed from there",
+         when=_member_role_gone, by="node remove"),
+    Rule("role-removed", ("hosts.*.roles",), NEEDS_FLAG,
+         "what the role runs there is stopped and taken away; Pods of a worker end undrained", when=_role_gone,
+         by="node remove"),
     Rule("member-moved", ("hosts.*.address",), REFUSED,
          "the other members and every certificate know it by its address", when=_moved_member, by="node replace"),
     Rule("host-moved", ("hosts.*.address",), NEEDS_FLAG,

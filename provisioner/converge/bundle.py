@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from provisioner.compile import leavings
 from provisioner.errors import KubewrightError
 from provisioner.files import write_whole
 from provisioner.model.desired import Certificate, Directory, File, Item, Symlink, Sysctl, Unit, User
@@ -53,6 +54,8 @@ def change_request(change: Change, resolve: Resolve, mint: Mint) -> dict[str, An
                                "expect": change.expect, "want": change.want}
     if change.invocation:
         request["invocation"] = change.invocation
+    if change.undo:
+        request["undo"] = True
     item = change.item
     if item is None:
         if change.action not in ("remove", "restore"):
@@ -73,7 +76,7 @@ def _payload(item: Item, resolve: Resolve, mint: Mint) -> dict[str, Any]:
         case Certificate():
             return _certificate(item, mint)
         case Unit():
-            return {}
+            return {"leaves": leavings.of_unit(item.path)}
         case _:
             raise KubewrightError(f"bundling {item.kind} {item.path}: the applier cannot make this kind")
 

@@ -12,6 +12,8 @@ from provisioner.model.observed import UnitState
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change
 
+# On a unit that runs.
+TAKES_AWAY = ("restart", "reload", "remove")
 _LIMIT = re.compile(r"([0-9]{1,6})(%?)")
 
 
@@ -81,4 +83,4 @@ def interrupts(changes: Sequence[Change]) -> bool:
 
     A unit that is still activating (it may exit again and again) serves nobody: such a host is repaired first.
     """
-    return any(c.action in ("restart", "reload") and UnitState.of(c.expect).active != "activating" for c in changes)
+    return any(c.action in TAKES_AWAY and UnitState.of(c.expect).active != "activating" for c in changes)

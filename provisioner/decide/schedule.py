@@ -8,7 +8,7 @@ from provisioner.decide import turns
 from provisioner.model.phases import PHASES, PhaseName
 from provisioner.model.plan import Act, Change, Plan, Stage
 
-_ACTS = ("restart", "reload", "start")
+_ACTS = ("restart", "reload", "start", "remove")
 
 
 def stages(plan: Plan, workers: Collection[str] = (), limit: int = 1) -> tuple[Stage, ...]:

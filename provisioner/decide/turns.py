@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from provisioner.decide.batches import NOTHING_KNOWN, Standing, batches, interrupts
+from provisioner.decide.batches import NOTHING_KNOWN, TAKES_AWAY, Standing, batches, interrupts
 from provisioner.model.desired import Unit
 from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PhaseName
@@ -27,7 +27,6 @@ GUARDS: Mapping[str, str] = {
     "haproxy.service": OTHERS_BALANCE,
     "keepalived.service": OTHERS_BALANCE,
 }
-_STOPS = ("restart", "reload")
 _MINOR = re.compile(r"link /opt/kubewright/[^/]+/(\d+)\.(\d+)\.")
 
 Changes = Mapping[str, Sequence[Change]]
@@ -105,7 +104,7 @@ def _guards(plan: Plan, hosts: Iterable[str], changes: Changes) -> tuple[str, ..
     """Return what is held while these hosts change: for each unit that stops, and for what goes down with it."""
     down: set[str] = set()
     for host in hosts:
-        down |= {c.path for c in changes[host] if c.kind == Unit.kind and c.action in _STOPS}
+        down |= {c.path for c in changes[host] if c.kind == Unit.kind and c.action in TAKES_AWAY}
         down |= {u.path for u in dependents(plan, host, changes[host])}
     return tuple(dict.fromkeys(guard for unit, guard in GUARDS.items() if unit in down))
 

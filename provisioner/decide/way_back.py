@@ -8,7 +8,7 @@ Data, and the marks that say whether there is a cluster at all, never go back.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from provisioner.compile.diff import stamp_line
@@ -119,8 +119,7 @@ def _back(
                     reason=row.reason, expect=row.now, want=row.was, diff=row.diff)
              for row in sorted(going, key=lambda row: order.get((row.kind, row.path), len(order)))]
     units = {item.path: item for item in desired.items if isinstance(item, Unit)}
-    last = [_act(desired, units[c.path], "start" if c.action == "start" else units[c.path].on_change, c.expect)
-            for c in runs if c.path not in new]
+    last = [_again(desired, c, units) for c in runs if c.path not in new]
     return Back((*first, *files, *last), stay=stay)
 
 
@@ -181,6 +180,12 @@ def _act(desired: HostDesired, unit: Unit, action: str, expect: str) -> Change:
     """Return the act that lets a unit read what was put back; by the list on the host, which went back as well."""
     return Change(host=desired.name, phase=unit.phase, kind=unit.kind, path=unit.path, action=action,
                   reason="what it reads was put back", expect=expect, want=unit.want(), item=replace(unit, listed=True))
+
+
+def _again(desired: HostDesired, act: Change, units: Mapping[str, Unit]) -> Change:
+    """Return the act that lets a unit run as it did; one that was taken away is desired no more, and starts again."""
+    unit = units.get(act.path, Unit(path=act.path, phase="remove"))
+    return _act(desired, unit, "start" if act.action in ("start", "remove") else unit.on_change, act.expect)
 
 
 def _older_minor(rows: Iterable[Kept], others: Collection[str]) -> str:

@@ -96,12 +96,37 @@ class Owner:
 
 
 @dataclass(frozen=True)
+class OwnedItem:
+    """One thing that we put on the host and that was not asked for: as it is, was before us, and as we wrote it last.
+
+    `seq` says in which order things came; `of` is the unit whose running left it behind, `asked` says of a package that
+    it was asked for by name. Where `wrote` is empty, that is not known, or nobody's business.
+    """
+
+    kind: str
+    path: str
+    state: str
+    was: str
+    wrote: str = ""
+    seq: int = 0
+    of: str = ""
+    asked: bool = False
+    size: int = 0
+
+    @classmethod
+    def of_answer(cls, row: Mapping[str, Any]) -> OwnedItem:
+        """Make it of a row of the applier's answer."""
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__ if name in row})
+
+
+@dataclass(frozen=True)
 class HostObserved:
     """Everything one `observe` call answered.
 
     `clock_off` is by how many seconds the host's clock is certainly ahead of ours, negative for behind: 0 when its
     moment lies between our question and its answer, so a slow line never looks like a wrong clock. `epoch` is the run
-    before which the host takes no orders any more, 0 where none was ever installed; `owner` whose it is.
+    before which the host takes no orders any more, 0 where none was ever installed; `owner` whose it is. `owned` is
+    what we put there beside the items asked for.
     """
 
     name: str
@@ -110,6 +135,7 @@ class HostObserved:
     clock_off: float = 0.0
     epoch: int = 0
     owner: Owner | None = None
+    owned: tuple[OwnedItem, ...] = ()
 
     def state(self, kind: str, path: str) -> str:
         """Return the state string of an item, `absent` for one that was not asked for."""

@@ -17,6 +17,7 @@ PhaseName = Literal[
     "node",           # kubelet, kube-proxy
     "network",        # the Pod network, and what looks after the rules and routes
     "addons",         # objects: CoreDNS, metrics-server
+    "remove",         # what is ours and no longer desired
     "verify",
 ]
 PHASES: tuple[PhaseName, ...] = get_args(PhaseName)

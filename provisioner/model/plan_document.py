@@ -27,7 +27,7 @@ class ChangeDocument(_Part):
     host: str = Field(description="Name of the host")
     phase: PhaseName = Field(description="Phase of `up` that makes the change")
     kind: str = Field(description="directory, file, symlink, artifact, certificate, package, user, sysctl, module, "
-                                  "swap or unit")
+                                  "swap or unit; of removals also data, processes, netdev, nft or netns")
     path: str = Field(description="Identity within its kind: a path, or a name")
     action: str = Field(description="add, change, remove; for units start, restart, reload, enable")
     reason: str = Field(description="Why, in words; of a restart the file and the fields that cause it")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from provisioner.compile import kubelet
+from provisioner.compile import kubelet, removal
 from provisioner.compile.networks import ANNOUNCEMENTS
 from provisioner.errors import KubewrightError
 from provisioner.model.cluster import Cluster, Host
@@ -78,6 +78,19 @@ def node_changes(cluster: Cluster, nodes: Sequence[Mapping[str, Any]] | None, ou
                 PHASE, f"{KIND}{host.name}", "change" if host.name in live else "add", ", ".join(lines),
                 diff="\n".join(lines), impact=_impact(host.name, want, have)))
     return tuple(changes)
+
+
+def removals(live: Collection[str], hosts: Iterable[str]) -> tuple[ObjectChange, ...]:
+    """Return the Nodes to delete: those of hosts whose kubelet is taken away."""
+    return tuple(ObjectChange(
+        removal.PHASE, f"{KIND}{host}", "remove", "its host is no node any more",
+        impact=f"Pods on {host} end when its kubelet goes: drain it before if they should move first")
+        for host in hosts if host in live)
+
+
+def delete(kube: Kube, host: str) -> None:
+    """Delete a host's Node, whether or not it is there."""
+    kube.delete({"apiVersion": "v1", "kind": "Node", "metadata": {"name": host}})
 
 
 def _lines(want: Marks, have: Marks, ours: Collection[str]) -> Iterable[str]:

@@ -18,8 +18,12 @@ _FOLD = 12   # lines of one kind shown without --diff before the rest is counted
 _COUNT = 40  # changes of one host shown without --diff before they are counted by phase
 _CAUSES = 4  # causes of a restart shown beside such counts
 _PATHS = ("file", "directory", "symlink", "artifact", "certificate")
-_MANY = {"directory": "directories", "sysctl": "kernel settings", "module": "kernel modules", "swap": "swap devices"}
-_ONE = {"sysctl": "kernel setting", "module": "kernel module", "swap": "swap device"}
+_MANY = {"directory": "directories", "sysctl": "kernel settings", "module": "kernel modules", "swap": "swap devices",
+         "data": "places of data", "processes": "groups of processes", "netdev": "network devices",
+         "nft": "tables of nftables", "netns": "groups of network namespaces"}
+_ONE = {"sysctl": "kernel setting", "module": "kernel module", "swap": "swap device",
+        "data": "place of data", "processes": "group of processes", "netdev": "network device",
+        "nft": "table of nftables", "netns": "group of network namespaces"}
 
 
 def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:
@@ -40,6 +44,32 @@ def back_text(plan: Plan, cluster: Cluster, host: str) -> str:
     out = [f"{server} is left out of service in the HAProxy of {', '.join(hosts)}: put back as well"
            for server, hosts in plan.drained_servers.items()]
     return "\n".join([head, *_host_lines(plan.changes, diff=True), *impact_lines(plan, cluster), *out])
+
+
+def reset_text(plan: Plan, cluster: Cluster, whole: bool, silent: Sequence[str]) -> str:
+    """Return what a reset takes off hosts, what it leaves there and what that means; `silent` are those without answer.
+    """
+    if not plan.changes:
+        lines = [f"Nothing of ours is on {names(list(plan.desired.hosts))}."]
+    else:
+        amount = f"{count(len(plan.changes), 'removal')} on {count(len({c.host for c in plan.changes}), 'host')}"
+        head = f"Cluster  {cluster.cluster}    {'ends' if whole else 'goes on without these hosts'}: {amount}"
+        impact = [f"{'' if n else 'Impact':<9}{line}" for n, line in enumerate(_of_reset(plan, cluster, whole))]
+        lines = [head, "", *_table(plan, cluster, diff=False), "", *impact]
+    return "\n".join([*lines, *_notes(plan), *(f"Note     {host} does not answer: left as it is" for host in silent)])
+
+
+def _of_reset(plan: Plan, cluster: Cluster, whole: bool) -> list[str]:
+    members = [h.name for h in cluster.etcd_hosts if h.name in plan.desired.hosts]
+    if whole:
+        return ["the cluster's data is deleted for good: every Kubernetes object and Secret in etcd, volumes of Pods "
+                "on these hosts, the audit logs",
+                "packages that others need, files that others changed, SSH and the host's own firewall stay"]
+    lines = [o.impact for o in plan.objects if o.impact]
+    if members:
+        lines.append(f"etcd keeps its quorum without {names(members)}; it counts as a member that is down until it is "
+                     "removed (etcdctl member remove)")
+    return lines or ["nothing that the other hosts need goes"]
 
 
 def drift_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:

@@ -48,8 +48,22 @@ class OneHost(Protocol):
     def target(self) -> Target:
         """Return where and as whom one logs in there."""
 
-    def observe(self, items: Sequence[Item], *, wait: int = OBSERVE_WAIT) -> HostObserved:
-        """Return facts and states; a step that still runs there after `wait` seconds is LockHeld."""
+    def observe(self, items: Sequence[Item], *, wait: int = OBSERVE_WAIT,
+                owned: Mapping[str, Any] | None = None) -> HostObserved:
+        """Return facts and states; a step that still runs there after `wait` seconds is LockHeld.
+
+        With `owned`, also what else on the host is ours (docs/reference/applier-protocol.md).
+        """
+
+    def own(self, items: Sequence[Item], *, step: str, epoch: int | None, leaves: Sequence[Mapping[str, str]] = (),
+            ) -> None:
+        """Let the host note what is about to be brought in another way than by its applier; without items, what was.
+
+        `leaves` is what the units that come with it will leave behind.
+        """
+
+    def forget(self, *, epoch: int | None) -> None:
+        """Let the host remove what is the applier's own there, when its running step has ended: the last of us."""
 
     def lock(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Read, take, renew or release the lock's record; the answer is the applier's (`lock`).
@@ -156,9 +170,9 @@ class Hosts(Protocol):
         return raise_all(self.map(fn, hosts))
 
     def observe_each(self, items_by_host: Mapping[str, Sequence[Item]], *, wait: int = OBSERVE_WAIT,
-                     ) -> dict[str, HostObserved | KubewrightError]:
+                     owned: Mapping[str, Any] | None = None) -> dict[str, HostObserved | KubewrightError]:
         """Observe hosts in parallel and keep every host's outcome."""
-        return self.map(lambda one: one.observe(items_by_host[one.name], wait=wait), items_by_host)
+        return self.map(lambda one: one.observe(items_by_host[one.name], wait=wait, owned=owned), items_by_host)
 
     def observe(self, items_by_host: Mapping[str, Sequence[Item]], *, wait: int = OBSERVE_WAIT,
                 ) -> dict[str, HostObserved]:

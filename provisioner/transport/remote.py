@@ -16,7 +16,7 @@ from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
-from provisioner.model.observed import HostObserved, Owner
+from provisioner.model.observed import HostObserved, OwnedItem, Owner
 from provisioner.parallel import Waiting
 from provisioner.transport.answers import clock_off, facts_of, inspection_of, items_of
 from provisioner.transport.connection import Connection
@@ -30,6 +30,7 @@ from provisioner.transport.tunnel import Tunnel, require_forwarding
 
 CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
+OWN_WAIT = 960.0                # an apt that outlived its run ends first
 STALE = 16                      # its exit status where a host is not what the plan saw
 FENCED = 14                     # the applier's exit status for a request of an older epoch
 ALIVE = 1.0                     # seconds between two signs of life of ours to a host that samples
@@ -127,8 +128,11 @@ class SshHost(OneHost):
     def _call(self, command: str, request: Mapping[str, Any], timeout: float = 60.0) -> dict[str, Any]:
         return call(self._connection, command, request, timeout)
 
-    def observe(self, items: Sequence[Item], *, wait: int = OBSERVE_WAIT) -> HostObserved:
-        request = {"items": [item.spec() for item in items], "facts": True, "wait": wait}
+    def observe(self, items: Sequence[Item], *, wait: int = OBSERVE_WAIT,
+                owned: Mapping[str, Any] | None = None) -> HostObserved:
+        request: dict[str, Any] = {"items": [item.spec() for item in items], "facts": True, "wait": wait}
+        if owned is not None:
+            request["owned"] = owned
         asked = time.time()
         answer = self._call("observe", request, wait + SLACK)
         answered = time.time()
@@ -137,7 +141,18 @@ class SshHost(OneHost):
         facts = facts_of(answer["facts"])
         off = clock_off(facts.epoch, asked, answered)
         return HostObserved(self.name, facts, items_of(answer["items"]), off, int(answer["epoch"]),
-                            Owner.of_answer(answer.get("owner")))
+                            Owner.of_answer(answer.get("owner")),
+                            tuple(OwnedItem.of_answer(row) for row in answer.get("owned", ())))
+
+    def own(self, items: Sequence[Item], *, step: str, epoch: int | None, leaves: Sequence[Mapping[str, str]] = (),
+            ) -> None:
+        specs = [{**item.spec(), "want": item.want()} for item in items]
+        self._call("own", {"items": specs, "step": step, "epoch": epoch, "leaves": list(leaves)}, OWN_WAIT)
+
+    def forget(self, *, epoch: int | None) -> None:
+        answer = self._call("forget", {"epoch": epoch, "wait": OBSERVE_WAIT}, OBSERVE_WAIT + SLACK)
+        if "busy" in answer:
+            raise _busy(self.name, "removing the last of ours", answer["busy"], OBSERVE_WAIT)
 
     def lock(self, request: Mapping[str, Any]) -> dict[str, Any]:
         done = self._connection.run(argv("lock"), frame(dict(request)), timeout=LOCK_TIMEOUT)

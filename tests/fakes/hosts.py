@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 import pytest
 
 from provisioner.applier import lock_record
-from provisioner.compile.parts import INPUTS_DIR
+from provisioner.compile.etcd import BOOTSTRAPPED
+from provisioner.compile.parts import INPUTS_DIR, UNIT_DIR
 from provisioner.converge import login, runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable
@@ -30,7 +31,7 @@ from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Disk, Inspection
-from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
+from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, OwnedItem, Owner
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault
 from provisioner.orchestrate.phases import stage
@@ -72,6 +73,7 @@ class FakeHost:
     registers: bool = False         # its kubelet has started since the API was last asked
     starts: dict[str, int] = field(default_factory=dict)            # how often each unit was started
     notes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    owned: dict[tuple[str, str], OwnedItem] = field(default_factory=dict)
 
     def edit(self, path: str, state: str, text: str | None = None, *, unit: str = "") -> None:
         """Let a file be edited by hand, and `unit` be started anew, so that it has read what was written."""
@@ -111,6 +113,18 @@ class FakeHost:
         return ObservedItem("unit", unit.path, state, {"causes": causes, "started": started, "restarts": 0,
                              "invocation_id": self._invocation(unit.path)}
                             | self.extras.get(("unit", unit.path), {}))
+
+    def own(self, key: tuple[str, str], wrote: str, was: str = ABSENT) -> None:
+        """Remember what was made here, as the applier does."""
+        known = self.owned.get(key)
+        self.owned[key] = OwnedItem(*key, state="", was=known.was if known else was, wrote=wrote,
+                                    seq=known.seq if known else len(self.owned) + 1, asked=key[0] == "package")
+
+    def owned_beside(self, asked: Sequence[Item], beside: Sequence[str]) -> tuple[OwnedItem, ...]:
+        """Return what is ours here, and there, and not asked for as desired."""
+        others = self.owned.keys() - {(i.kind, i.path) for i in asked if f"{i.kind} {i.path}" not in beside}
+        rows = [replace(row, state=self.states.get(key, ABSENT)) for key, row in self.owned.items() if key in others]
+        return tuple(row for row in rows if row.state not in (ABSENT, row.was))
 
     def _invocation(self, unit: str) -> str:
         return f"{unit} {self.starts.get(unit, 0)}"
@@ -153,11 +167,19 @@ class FakeHost:
     def change(self, change: Mapping[str, Any], step: str = "") -> str:
         """Make one change as the applier would, what was there kept, and return its result."""
         key, kind = (change["kind"], change["path"]), change["kind"]
+        if kind == "unit" and change["action"] not in ("stop", "remove"):
+            self.own(key, "", self.states.get(key, ABSENT))
         if kind == "unit":
-            return self._act(change)
+            done = self._act(change)
+            if change["action"] == "remove":
+                self.owned.pop(key, None)
+            return done
         state = self.states.get(key, ABSENT)
         if state == change["want"]:
             return "skipped"
+        self.own(key, change["want"], state)
+        if change["action"] == "remove" or change.get("undo"):
+            del self.owned[key]
         before = self.kept.get(key, {})
         if kind not in ("directory", "artifact"):
             self.kept[key] = {"kind": kind, "path": key[1], "step": step, "saved": len(self.kept), "was": state,
@@ -169,6 +191,8 @@ class FakeHost:
             self.extras[key] = before["extra"]
         if ABSENT in (change["want"], change["action"].replace("remove", ABSENT)):
             del self.states[key]
+            gone = f"{key[1]}.service" if kind == "package" else key[1].removeprefix(f"{UNIT_DIR}/")
+            self.states.pop(("unit", gone), None)       # systemd knows it no more
         elif change["action"] == "restore":
             pass
         elif kind == "certificate":
@@ -198,8 +222,20 @@ class FakeOne(OneHost):
     def target(self) -> Target:
         return Target(self._name, self._hosts.address(self._name), 22, "admin", "sudo", None, Path("known_hosts"))
 
-    def observe(self, items: Sequence[Item], *, wait: int = OBSERVE_WAIT) -> HostObserved:
-        return self._hosts.seen(self._name, items)
+    def observe(self, items: Sequence[Item], *, wait: int = OBSERVE_WAIT,
+                owned: Mapping[str, Any] | None = None) -> HostObserved:
+        seen, host = self._hosts.seen(self._name, items), self._hosts.hosts[self._name]
+        return seen if owned is None else replace(seen, owned=host.owned_beside(items, owned["beside"]))
+
+    def own(self, items: Sequence[Item], *, step: str, epoch: int | None, leaves: Sequence[Mapping[str, str]] = (),
+            ) -> None:
+        host = self._hosts.hosts[self._name]
+        for item in items:
+            if host.states.get((item.kind, item.path)) != item.want() and item.kind != "module":
+                host.own((item.kind, item.path), str(item.want()))
+
+    def forget(self, *, epoch: int | None) -> None:
+        self._hosts.forget(self)
 
     def lock(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return self._hosts.lock_record(self, request)
@@ -332,6 +368,17 @@ class FakeHosts(Hosts):
         states = {(i.kind, i.path): self._socket(name, i) if isinstance(i, Socket) else host.observe(i) for i in items}
         return HostObserved(name, self.facts(host), states, epoch=host.epoch, owner=host.owner)
 
+    def forget(self, one: OneHost) -> None:
+        """Let a host forget us."""
+        host = self.hosts[one.name]
+        if host.down:
+            raise Unreachable(f"{host.name}: connecting: no route")
+        self.log.append(("forget", one.name))
+        for known in (host.owned, host.kept, host.notes):
+            known.clear()
+        host.record, host.epoch, host.owner, host.steps = {}, 0, None, []
+        host.states.pop(("file", BOOTSTRAPPED), None)
+
     def lock_record(self, one: OneHost, request: Mapping[str, Any]) -> dict[str, Any]:
         """Do with the record what the applier does, on a clock that stands still."""
         host = self.hosts[one.name]
@@ -440,6 +487,7 @@ class FakeHosts(Hosts):
         self.log.append(("store", one.name, len(artifacts)))
         for item, _ in artifacts:
             self.hosts[one.name].states["artifact", item.path] = str(item.want())
+            self.hosts[one.name].own(("artifact", item.path), "")
             if progress is not None:
                 progress(item.size)
         return [i.path for i, _ in artifacts]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from provisioner.compile.context import ClusterContext, HostContext
+from provisioner.compile.parts import Leaving
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import Item, KubeObject
 
@@ -51,7 +52,7 @@ class PodNetwork:
     words of a rule in it) that `unit` writes at its start and never again, `device` the one interface through which
     Pods of all other nodes are reached; both are looked after and proved. `packets` are what nodes send each other for
     it: protocol and port, and their name in words. `announces` is the annotation of a Node by which others find its
-    Pods: `unit` writes it when it starts.
+    Pods: `unit` writes it when it starts. `leaves` is what it leaves on a host beside our files (compile/leavings.py).
     """
 
     name: str
@@ -70,3 +71,4 @@ class PodNetwork:
     rules: Callable[[Cluster, Host], tuple[tuple[str, str], ...]] = no_rules
     device: Callable[[Cluster, Host], str] = no_device
     packets: Callable[[Cluster], Mapping[tuple[str, int], str]] = no_packets
+    leaves: tuple[Leaving, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from provisioner.compile import pki
 from provisioner.compile.context import ClusterContext, HostContext, config_of
 from provisioner.compile.networks.contract import PodNetwork
-from provisioner.compile.parts import BIN_DIR, binary, directories, managed, rendered, service
+from provisioner.compile.parts import BIN_DIR, Leaving, binary, directories, managed, rendered, service
 from provisioner.compile.render import command_line, merged, render, variables_unset
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import File, Item, KubeObject
@@ -96,4 +96,6 @@ NETWORK = PodNetwork(
     name="flannel", ours=True, config_dir=CONFIG_DIR, bin_dir=BINARIES_DIR, keeps=(DIRECTORY,),
     plugins=("ptp", "host-local", "portmap"), cni_config=CNI_CONFIG, write_cni_config=WRITE_CNI_CONFIG, unit=UNIT,
     announces="flannel.alpha.coreos.com/backend-data",
-    items=items, objects=objects, rules=rules, device=device, packets=packets)
+    items=items, objects=objects, rules=rules, device=device, packets=packets,
+    leaves=(Leaving("netdev", "flannel*"), Leaving("nft", "ip flannel-ipv4"), Leaving("nft", "ip6 flannel-ipv6"),
+            Leaving("data", str(PurePosixPath(SUBNET_ENV).parent)), Leaving("data", CONFIG_DIR)))

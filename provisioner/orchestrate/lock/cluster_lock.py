@@ -126,16 +126,22 @@ class ClusterLock:
         self._tried: set[str] = set()       # where a record may be ours
         self._stop = threading.Event()
 
+    @property
+    def anybody(self) -> bool:
+        """Say whether any control plane told what it has."""
+        return bool(self._seen)
+
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, of_those_that_answer: bool = False) -> Iterator[None]:
         """Hold the lock during the block, renewed, with its epoch installed on every host that was observed.
 
         Raises LockHeld when another run has it, PlanStale when one had it since `look`, Unreachable without a majority.
+        With `of_those_that_answer` theirs is a majority: for a run after which there is no cluster any more.
         In the block the session's safe points and `still_ours` raise LockHeld once it is lost. Given back however the
         block ends.
         """
         session = self._session
-        self._groups = _memberships(session)
+        self._groups = [tuple(self._seen)] if of_those_that_answer else _memberships(session)
         renewals = [threading.Thread(target=self._keep_renewing, args=(host,), name=f"lock {host}", daemon=True)
                     for host in self._hosts]
         try:

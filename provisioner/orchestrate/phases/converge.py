@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from provisioner.compile import leavings
 from provisioner.converge import bundle, runner
 from provisioner.decide import turns as decide
 from provisioner.decide.batches import Standing, interrupts
 from provisioner.errors import KubewrightError
-from provisioner.model.desired import File
+from provisioner.model.desired import File, Item, Unit
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Turn
 from provisioner.orchestrate.gates import proofs
@@ -102,6 +103,7 @@ def prepare(session: Session) -> str:
     directory = session.run.directory / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes)
     session.run.still_ours()        # apt asks no fence
+    _own(session, {host: [c.item for c in of_host if c.item] for host, of_host in changes.items()})
     wish: list[KubewrightError] = []
     results = carried(session, list(changes), lambda hosts: runner.prepare(
         session.target.inventory, directory, hosts, run_dir=session.run.directory,
@@ -114,8 +116,19 @@ def prepare(session: Session) -> str:
         raise why
     session.run.safe_point()
     apply.raise_faults(session, results)
+    _own(session, {host: [] for host in changes if host not in session.unreachable})
     _expect_package_files(session, session.changes("prepare"))
     return summary(changes)
+
+
+def _own(session: Session, items: Mapping[str, Sequence[Item]]) -> None:
+    """Let hosts note what Ansible's modules are about to bring; without items, what they have brought."""
+    step = f"{session.run.id}.prepare.0"
+    desired = session.the_plan.desired.hosts
+    leaves = {host: [{**leaving, "of": i.path} for i in desired[host].items if isinstance(i, Unit)
+                     for leaving in leavings.of_unit(i.path)] if of_host else [] for host, of_host in items.items()}
+    session.hosts.each(
+        lambda one: one.own(items[one.name], step=step, epoch=session.run.epoch, leaves=leaves[one.name]), items)
 
 
 def _asked_to_stop(session: Session, wish: list[KubewrightError]) -> bool:

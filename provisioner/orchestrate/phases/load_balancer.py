@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from provisioner.decide.batches import Standing
+from provisioner.model.plan import Change, Turn
+from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import rotation
 
 NAME: Final = "load-balancer"
+KEEPALIVED = "keepalived.service"
 
 
 def change_balancers(session: Session) -> str:
@@ -21,4 +26,31 @@ def change_balancers(session: Session) -> str:
     return "; ".join(text for text in done if text)
 
 
-_apply = converge.phase(NAME, ask=converge.nothing_asked)
+def _holds(session: Session, turn: Turn) -> None:
+    """Prove that the hosts serve; where one gave up the VIP, that another took it before any peer is changed."""
+    proofs.phase_holds(session, NAME, turn.hosts)
+    planned = session.the_plan.of(NAME)
+    if any(_leaves(planned.get(host, ())) for host in turn.hosts):
+        api_servers.vip_answers(session)
+
+
+def _in_order(session: Session, hosts: Sequence[str]) -> Standing:
+    """Let a host that gives up the VIP for good go first, one that may now have it last.
+
+    A keepalived hears only the peers that its configuration names. Peers that forgot a holder would take the VIP beside
+    it, and so would one that its holder does not know yet.
+    """
+    planned = session.the_plan.of(NAME)
+    return Standing(first=tuple(h for h in hosts if _leaves(planned[h])),
+                    last=tuple(h for h in hosts if _joins(planned[h])))
+
+
+def _leaves(changes: Sequence[Change]) -> bool:
+    return any((c.path, c.action) == (KEEPALIVED, "remove") for c in changes)
+
+
+def _joins(changes: Sequence[Change]) -> bool:
+    return any((c.path, c.action) == (KEEPALIVED, "start") for c in changes)
+
+
+_apply = converge.phase(NAME, _holds, _in_order)

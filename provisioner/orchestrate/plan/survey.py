@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from provisioner.compile import leavings, removal
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, again, compare, of_lost_nodes
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
@@ -33,6 +34,10 @@ _EVIDENCE: tuple[Item, ...] = (
 )
 
 
+# What is asked of a host beside its items: all else there that is ours.
+OWNED = {"leaves": leavings.requests(), "beside": [f"{ca.kind} {ca.path}" for ca in owner.CAS]}
+
+
 def survey(session: Session, admit: Callable[[], None] = lambda: None, *, partial: bool = False) -> Plan:
     """Observe every host, compile, and return the plan; by which the session goes from then on.
 
@@ -40,12 +45,12 @@ def survey(session: Session, admit: Callable[[], None] = lambda: None, *, partia
     with every host that did not answer (with `partial` only when none did; `session.unreachable` then holds the
     others), RefusedForSafety where a host is another cluster's.
     """
-    desired = observe(session, _looked_at, admit, partial=partial)
+    desired = observe(session, looked_at, admit, partial=partial, owned=OWNED)
     owner.refuse_foreign(session, bootstrap=not is_bootstrapped(session.observed))
     return _decide(session, desired, partial=partial)
 
 
-def _looked_at(host: HostDesired) -> tuple[Item, ...]:
+def looked_at(host: HostDesired) -> tuple[Item, ...]:
     """Return what is desired on a host, what decides whether there is a cluster, and the CAs that say whose it is."""
     there = {item.path for item in host.items}
     return (*host.items, *_EVIDENCE, *(ca for ca in owner.CAS if ca.path not in there))
@@ -53,19 +58,24 @@ def _looked_at(host: HostDesired) -> tuple[Item, ...]:
 
 def observe(
     session: Session, choose: Callable[[HostDesired], Sequence[Item]], admit: Callable[[], None] = lambda: None,
-    *, partial: bool,
+    *, partial: bool, owned: Mapping[str, Any] | None = None,
 ) -> Desired:
-    """Ask for the facts, compile, and look at what `choose` names on each host; as `survey`, without its comparison."""
+    """Ask for the facts, compile, and look at what `choose` names on each host; as `survey`, without its comparison.
+
+    With `owned`, also at what else there is ours.
+    """
     asked = [h for h in session.cluster.machines if h.name not in session.unreachable]
     session.target.observed = _observe(session, {h.name: () for h in asked}, partial=partial)
     admit()
     desired = _compile(session)
-    session.target.observed = _observe(session, {h.name: choose(h) for h in desired.hosts.values()}, partial=partial)
+    session.target.observed = _observe(session, {h.name: choose(h) for h in desired.hosts.values()}, partial=partial,
+                                       owned=owned)
     return desired
 
 
-def _observe(session: Session, items: Mapping[str, Sequence[Item]], *, partial: bool) -> dict[str, HostObserved]:
-    outcomes = session.hosts.observe_each(items)
+def _observe(session: Session, items: Mapping[str, Sequence[Item]], *, partial: bool,
+             owned: Mapping[str, Any] | None = None) -> dict[str, HostObserved]:
+    outcomes = session.hosts.observe_each(items, owned=owned)
     seen = {host: o for host, o in outcomes.items() if isinstance(o, HostObserved)}
     if not partial or not seen:
         return _all(session, outcomes)
@@ -102,7 +112,9 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
     changes = compare(desired, session.observed, read_certificates(session), time.time())
     lost = () if bootstrap else members.look(session, desired)
     changes = members.without_starts(changes, lost)
-    live, ours = _nodes(session, partial=partial)
+    ours = removal.of_hosts(desired, session.observed)
+    changes = (*ours.early, *changes, *ours.late)
+    live, marked = _nodes(session, partial=partial)
     names = {str(n["metadata"]["name"]): n for n in live or ()}
     connected = {name for name, node in names.items() if nodes.is_connected(node)}
     if live is not None:
@@ -110,15 +122,17 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
     if not bootstrap and not partial:
         gone = lapsed.reasons(session, connected)
         changes += again(desired, session.observed, changes, lambda host, unit: gone.get((host, unit.path), ""))
-    marks = [change for change in nodes.node_changes(session.cluster, live, ours)
+    marks = [change for change in nodes.node_changes(session.cluster, live, marked)
              if change.identity.removeprefix(nodes.KIND) not in session.unreachable]
-    found = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks)
+    found = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks,
+             *nodes.removals(names, [c.host for c in changes if (c.path, c.action) == ("kubelet.service", "remove")]))
     objects, kept = _without_namespaces(session, found)
     return session.go_by(Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
         strangers=_strangers(session, live or ()), drained_servers=_drained_servers(session), lost=lost,
-        verdicts=kept, inventory_digest=digest(session.cluster), lock_digest=digest(session.target.artifacts)))
+        verdicts=(*kept, *ours.kept), inventory_digest=digest(session.cluster),
+        lock_digest=digest(session.target.artifacts)))
 
 
 def _without_namespaces(session: Session, objects: Sequence[ObjectChange]) -> tuple[

@@ -7,6 +7,7 @@ clusters) says what is wanted and answers one question.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from provisioner.decide.batches import Limit
@@ -78,12 +79,15 @@ def perform(inventory: Inventory, intent: Intent, caller: Caller) -> Performed:
         plan = verb.plan(session, intent, agreed)
         if not caller.ask(plan, verb.consent(intent, plan)):
             return Performed(session, plan, agreed=False)
+        epoch = None
         if plan.has_work:
-            with locked.held():
-                plan = verb.begin(session, intent, agreed, plan)
-                engine.run(session, verb.chosen(intent, plan), prober.during(session, budget))
+            with verb.held(session, intent, locked):
+                epoch, plan = session.run.epoch, verb.begin(session, intent, agreed, plan)
+                engine.run(session, verb.chosen(intent, plan),
+                           prober.during(session, budget) if verb.watched else nullcontext())
         elif verb.proof:
             engine.run(session, verb.proof)
+        verb.finish(session, intent, epoch)
     return Performed(session, plan, agreed=True)
 
 

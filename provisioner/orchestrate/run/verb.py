@@ -6,9 +6,11 @@ What all of them share, and in which order, stands in perform.py; the verbs that
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from provisioner.model.plan import Plan
+from provisioner.orchestrate.lock.cluster_lock import ClusterLock
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.session.phase import Phase
@@ -28,6 +30,15 @@ def as_planned(session: Session, intent: Intent, agreed: Agreed, plan: Plan) -> 
     return plan
 
 
+def by_all(session: Session, intent: Intent, locked: ClusterLock) -> AbstractContextManager[None]:
+    """Hold the lock by a majority of the control planes."""
+    return locked.held()
+
+
+def as_it_is(session: Session, intent: Intent, epoch: int | None) -> None:
+    """Leave everything as the run has left it."""
+
+
 @dataclass(frozen=True)
 class Verb:
     """A verb that changes something.
@@ -35,7 +46,8 @@ class Verb:
     `rules` names the verb that the change rules (compile/rules.py) judge the inventory for, "" where what the inventory
     says is no matter. `plan` looks at the hosts, refuses what it must, and changes nothing anywhere; `begin` is the
     first that may, under the cluster's lock, and returns the plan as it is then. `chosen` returns the phases of a plan.
-    `proof` are the phases where there is nothing to change.
+    `proof` are the phases where there is nothing to change. `held` holds the lock, and `finish` is called when it was
+    given back, with the epoch that it had. `watched` says whether it is measured if the cluster serves meanwhile.
     """
 
     rules: str
@@ -44,3 +56,6 @@ class Verb:
     chosen: Callable[[Intent, Plan], tuple[Phase, ...]]
     begin: Callable[[Session, Intent, Agreed, Plan], Plan] = as_planned
     proof: tuple[Phase, ...] = ()
+    held: Callable[[Session, Intent, ClusterLock], AbstractContextManager[None]] = by_all
+    finish: Callable[[Session, Intent, int | None], None] = as_it_is
+    watched: bool = True

@@ -8,8 +8,17 @@ from __future__ import annotations
 from provisioner.compile import networks
 from provisioner.model.phases import PhaseName
 from provisioner.orchestrate.gates import node_states, proofs
-from provisioner.orchestrate.phases import control_plane, converge, etcd, load_balancer, objects, stage, verify
-from provisioner.orchestrate.run import rollback, up
+from provisioner.orchestrate.phases import (
+    control_plane,
+    converge,
+    etcd,
+    load_balancer,
+    objects,
+    removing,
+    stage,
+    verify,
+)
+from provisioner.orchestrate.run import reset, rollback, up
 from provisioner.orchestrate.run.verb import Verb
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
@@ -50,6 +59,8 @@ UP: tuple[Phase, ...] = (
           after=("node",)),
     Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
           after=("access",), gate_after=("network",)),
+    Phase("remove", "what is ours on a host and no longer desired: units, files, Nodes, then what cannot be put back",
+          removing.take_away),
     Phase("verify", "labels and taints of nodes; every unit, the VIP, DNS and every node once more",
           verify.mark_nodes, verify.prove_and_record),
 )
@@ -64,4 +75,5 @@ VERBS: dict[str, Verb] = {
     "resume": _FROM_INVENTORY,
     "retry": _FROM_INVENTORY,
     "rollback": Verb("", rollback.plan, rollback.consent, lambda intent, plan: rollback.through(UP, plan)),
+    "reset": Verb("", reset.plan, reset.consent, reset.through, held=reset.held, finish=reset.finish, watched=False),
 }

@@ -151,7 +151,7 @@ def test_up_that_fails_says_which_phase_and_what_was_not_started(built: World, r
     ended = run("up", "--yes")
     assert ended.code == 13
     assert "  ✗ node " in ended.err
-    assert "not started: network, addons, verify" in ended.err
+    assert "not started: network, addons, remove, verify" in ended.err
     assert "error: " in ended.err and "connection refused" in ended.err
 
 

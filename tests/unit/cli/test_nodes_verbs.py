@@ -87,10 +87,16 @@ def test_nothing_is_restarted_for_a_node_while_the_api_cannot_be_asked(built: Wo
         assert [c for c in survey(session).changes if c.kind == "unit"] == []
 
 
-def test_a_role_that_runs_something_is_not_taken_off_and_no_word_allows_it(
+def test_a_worker_that_is_none_any_more_loses_what_the_role_ran_and_its_node_where_that_is_allowed(
         built: World, run: Run, change: Change) -> None:  # noqa: F811
     change({"hosts.w1.roles": []})
-    refused: Any = run("plan")
-    assert refused.code == 15 and "role-removed" in refused.err
-    allowed: Any = run("plan", "--allow", "role-removed")
-    assert allowed.code == 64 and "`up` never does that: `up` takes nothing off a host" in allowed.err
+    refused: Any = run("up", "--yes")
+    assert refused.code == 15 and "--allow role-removed" in refused.err
+    planned: Any = run("plan")
+    assert planned.code == 0 and "kubelet.service" in planned.out and "- Node w1" in planned.out
+    done: Any = run("up", "--yes", "--allow", "role-removed")
+    assert done.code == 0, done.err
+    w1 = built.hosts.hosts["w1"]
+    assert not [path for kind, path in w1.states if kind == "unit"]
+    assert NODES + "w1" not in built.api.objects
+    assert "No changes." in run("plan").out

@@ -368,7 +368,7 @@ def test_a_host_that_is_not_what_the_plan_saw_is_stale_and_later_phases_do_not_s
             engine.run(session, UP)
     end = built.events[-1]
     assert (end.type, end.status, end.phase) == ("run-end", "failed", "node")
-    assert end.data and end.data["not_started"] == ["network", "addons", "verify"]
+    assert end.data and end.data["not_started"] == ["network", "addons", "remove", "verify"]
     assert end.data["error"]["code"] == "plan-stale"
 
 

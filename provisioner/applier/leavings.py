@@ -1,0 +1,222 @@
+"""What running leaves behind beside files: data, processes, mounts, devices, tables; seen, and taken away one by one.
+
+Each is compared like a file: it is taken away where it is not as it was before us, and a second time finds it so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import signal
+import stat
+import time
+from typing import Any, Callable, Collection, Iterator, Mapping
+
+from . import files, kernel
+from .host import Fault, Host, check_unit
+
+ABSENT, EMPTY, THERE = "absent", "empty", "there"
+RUN_DIR = "/run/kubewright"
+NETNS = "/run/netns"
+GRACE = 10.0        # seconds that a process has to end by itself, and then to be gone
+
+
+def data(host: Host, path: str) -> str:
+    """Say whether a directory holds anything, and of an empty one its mode and owner too: it was there before us."""
+    place = host.at(path)
+    try:
+        if os.listdir(place):
+            return THERE
+        status = os.stat(place)
+        return f"{EMPTY} {stat.S_IMODE(status.st_mode):04o} {files.owner_of(status)}"
+    except NotADirectoryError:
+        return THERE
+    except FileNotFoundError:
+        return ABSENT
+
+
+def _remove_data(host: Host, change: Mapping[str, Any]) -> str:
+    """Take off what is mounted below, then remove what is there but the paths to `spare`."""
+    place = host.at(change["path"])
+    below = sorted((m for m in mounts(host) if m.startswith(f"{place}/")), key=len, reverse=True)
+    for mount in below:
+        host.run(["umount", "--", mount])
+    word, _, owned = str(change.get("want", ABSENT)).partition(" ")
+    delete(place, [host.at(path) for path in change.get("spare", ())], keep_top=word == EMPTY)
+    if word == EMPTY:
+        mode, _, owner = owned.partition(" ")
+        user, _, group = owner.partition(":")
+        files.directory(place, int(mode, 8), *files.ids(user, group))
+    return "removed" + (f", {len(below)} mounts taken off" if below else "")
+
+
+def delete(place: str, spare: Collection[str], keep_top: bool = False) -> None:
+    """Remove a directory with all that is in it, but never into another file system, nor what is spared."""
+    if not os.path.lexists(place):
+        return
+    status = os.lstat(place)
+    if not stat.S_ISDIR(status.st_mode):
+        files.remove(place)
+        return
+    for root, directories, names in os.walk(place, topdown=False):
+        if os.lstat(root).st_dev != status.st_dev:
+            raise Fault(f"{root}: another file system; nothing in it was removed")
+        for name in (*names, *(d for d in directories if os.path.islink(os.path.join(root, d)))):
+            if os.path.join(root, name) not in spare:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(root, name))
+        if root != place or not (keep_top or os.path.ismount(place)):
+            _remove_if_empty(root)
+    files.sync_directory(os.path.dirname(place))
+
+
+def _remove_if_empty(place: str) -> None:
+    if not os.listdir(place):
+        os.rmdir(place)
+
+
+def mounts(host: Host) -> list[str]:
+    """Return where file systems are mounted, in the order in which they were."""
+    text = host.text("/proc/self/mountinfo")
+    if text is None:
+        raise Fault("/proc/self/mountinfo cannot be read: what is mounted is not known")
+    return [_unescaped(line.split()[4]) for line in text.splitlines()]
+
+
+def _unescaped(word: str) -> str:
+    """Undo the kernel's \\040 and the like."""
+    return word.encode().decode("unicode_escape").encode("latin-1").decode(errors="replace")
+
+
+def processes(host: Host, group: str) -> str:
+    """Say whether a process is in the control group of a unit, or below it; an empty slice is there as well."""
+    if next(_members(host, check_unit(group)), None):
+        return THERE
+    shown = host.run(["systemctl", "show", "--property=ActiveState", "--", group]) if group.endswith(".slice") else ""
+    return THERE if shown.strip() == "ActiveState=active" else ABSENT
+
+
+def _members(host: Host, group: str) -> Iterator[int]:
+    for name in os.listdir(host.at("/proc")):
+        if name.isdigit():
+            groups = (line.rpartition(":")[2] for line in (host.text(f"/proc/{name}/cgroup") or "").splitlines())
+            if any(f"/{group}/" in f"{path}/" for path in groups):
+                yield int(name)
+
+
+def _end_processes(host: Host, change: Mapping[str, Any]) -> str:
+    """Ask every process to end, and end those that do not; then let systemd drop a slice that is empty."""
+    group = change["path"]
+    count = 0
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        members = list(_members(host, group))
+        count = count or len(members)
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + GRACE
+        while next(_members(host, group), None) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    left = list(_members(host, group))
+    if left:
+        raise Fault(f"{group}: {len(left)} processes do not end: {' '.join(map(str, left[:5]))}")
+    if group.endswith(".slice"):
+        host.run(["systemctl", "stop", "--", group], timeout=60)
+    return f"{count} processes ended"
+
+
+def netdev(host: Host, name: str) -> str:
+    """Say whether a network device is there; the name may be a pattern."""
+    return THERE if _devices(host, name) else ABSENT
+
+
+def _devices(host: Host, pattern: str) -> list[str]:
+    return sorted(fnmatch.filter(os.listdir(host.at("/sys/class/net")), _word(pattern)))
+
+
+def _remove_netdev(host: Host, change: Mapping[str, Any]) -> str:
+    for device in _devices(host, change["path"]):
+        host.run(["ip", "link", "delete", "dev", device])
+    return "removed"
+
+
+def nft(host: Host, table: str) -> str:
+    """Say whether a table (`ip kube-proxy`) is there; a host without nft has none of ours."""
+    try:
+        said = host.run(["nft", "list", "tables"])
+    except Fault as fault:
+        if "not found" in str(fault):
+            return ABSENT
+        raise
+    return THERE if f"table {table}" in said.splitlines() else ABSENT
+
+
+def _remove_nft(host: Host, change: Mapping[str, Any]) -> str:
+    family, name = map(_word, change["path"].split())
+    host.run(["nft", "delete", "table", family, name])
+    return "removed"
+
+
+def netns(host: Host, prefix: str) -> str:
+    """Say whether a network namespace is kept under a name that begins so."""
+    return THERE if next(_namespaces(host, prefix), None) else ABSENT
+
+
+def _namespaces(host: Host, prefix: str) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError):
+        yield from (f"{host.at(NETNS)}/{name}" for name in os.listdir(host.at(NETNS)) if name.startswith(_word(prefix)))
+
+
+def _remove_netns(host: Host, change: Mapping[str, Any]) -> str:
+    """Let go of the namespaces; the directory too, where nobody else keeps one."""
+    names, mounted = list(_namespaces(host, change["path"])), mounts(host)
+    for place in names:
+        for _ in range(mounted.count(place)):
+            host.run(["umount", "--", place])
+        os.unlink(place)
+    place = host.at(NETNS)
+    if not os.listdir(place):
+        for _ in range(mounted.count(place)):
+            host.run(["umount", "--", place])
+        os.rmdir(place)
+    return f"{len(names)} removed"
+
+
+def _set_sysctl(host: Host, change: Mapping[str, Any]) -> str:
+    host.run(["sysctl", "--quiet", "--write", f"{_word(change['path'])}={change['want']}"])
+    return f"set to {change['want']} again"
+
+
+def _swap_on(host: Host, change: Mapping[str, Any]) -> str:
+    host.run(["systemctl", "unmask", "--", "swap.target"])
+    host.run(["swapon", "--all"])
+    return "on again"
+
+
+def _remove_user(host: Host, change: Mapping[str, Any]) -> str:
+    host.run(["userdel", _word(change["path"])])
+    return "removed"
+
+
+def _word(text: str) -> str:
+    """Refuse what a command would take for an option or for two words."""
+    if not text or text.startswith("-") or any(c.isspace() for c in text):
+        raise Fault(f"not a name: {text!r}")
+    return text
+
+
+# What an item of these kinds is, and how it goes; packages go together (packages.py).
+KINDS: dict[str, Callable[[Host, str], str]] = {
+    "data": data, "processes": processes, "netdev": netdev, "nft": nft, "netns": netns, "sysctl": kernel.sysctl,
+}
+OWNED = ("user", "sysctl", "swap")
+REMOVE: dict[str, Callable[[Host, Mapping[str, Any]], str]] = {
+    "data": _remove_data, "processes": _end_processes, "netdev": _remove_netdev, "nft": _remove_nft,
+    "netns": _remove_netns, "sysctl": _set_sysctl, "swap": _swap_on, "user": _remove_user,
+}
+
+
+def remove(host: Host, change: Mapping[str, Any]) -> str:
+    """Take one thing away and return what that took."""
+    return REMOVE[change["kind"]](host, change)

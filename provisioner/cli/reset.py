@@ -1,0 +1,68 @@
+"""`reset`: take everything of ours off hosts, or off all of them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli import complete
+from provisioner.cli.consent import agreed
+from provisioner.cli.context import Context
+
+if TYPE_CHECKING:
+    from provisioner.model.plan import Plan
+    from provisioner.orchestrate.run.verb import Consent
+    from provisioner.orchestrate.session.session import Session
+
+
+@click.command()
+@click.argument("hosts", nargs=-1, metavar="[HOST...]", shell_complete=complete.hosts)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
+@click.pass_obj
+def reset(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> int:
+    """Take everything that Kubewright put on HOST off it again; without HOST the whole cluster ends.
+
+    Shows what goes, asks, and proves that nothing is left. A file that somebody else has changed is named and kept, as
+    is everything that was there before. Works on a cluster that is half built or half dead, and run again it ends what
+    a killed one began. Refused (exit 15) where etcd would lose its quorum while the rest of the cluster is to go on.
+    """
+    from provisioner.cli.change import readers
+    from provisioner.model.events import Emit
+    from provisioner.orchestrate.run import reset as run
+    from provisioner.orchestrate.run.options import Intent
+    from provisioner.orchestrate.run.perform import Caller, perform
+    from provisioner.report.impact import count
+    from provisioner.report.plan_text import reset_text
+
+    began, intent = time.monotonic(), Intent("reset", only=hosts)
+    context.enter_lab()
+    inventory = run.everybody(context.inventory, lambda event: None)
+    whole = run.is_whole(inventory.cluster, intent)
+    silent: list[Session] = []
+
+    def read(session: Session) -> Emit:
+        silent.append(session)
+        return readers(context, session, events)
+
+    def ask(plan: Plan, consent: Consent) -> bool:
+        click.echo(reset_text(plan, inventory.cluster, whole, list(silent[0].unreachable)), err=True)
+        return not plan.changes or agreed(context, consent.question, consent.doing, yes=yes)
+
+    done = perform(inventory, intent, Caller(ask, read))
+    if not done.agreed:
+        click.echo("Nothing was changed.", err=True)
+    elif not events:
+        what = f"cluster {inventory.cluster.cluster}" if whole else ", ".join(hosts)
+        click.echo(f"Nothing of ours is left on {what}, {count(done.session.run.made, 'removal')} in "
+                   f"{time.monotonic() - began:.1f}s.\n{_next(context, whole)}")
+    return 0
+
+
+def _next(context: Context, whole: bool) -> str:
+    if not whole:
+        return f"The inventory still names what it names: {context.command('plan')}"
+    return (f"Its CAs and secrets are kept here ({context.inventory.secrets_dir}): "
+            f"{context.command('up')} builds it anew with them.")

@@ -1,0 +1,47 @@
+"""What a unit's running leaves on its host beside our files: a row each, taken away when the unit is ours no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from provisioner.compile import control_plane, etcd, networks, proxy, upkeep
+from provisioner.compile.parts import Leaving
+
+# What a unit of an OS package leaves was not there before the package came.
+TABLE: Mapping[str, tuple[Leaving, ...]] = {
+    etcd.UNIT: (Leaving("data", etcd.DATA_DIR),),
+    "kube-apiserver.service": (Leaving("data", control_plane.AUDIT_DIR),),
+    "haproxy.service": tuple(Leaving("data", path) for path in (
+        "/run/haproxy", "/run/haproxy.pid", "/run/haproxy-master.sock", "/var/lib/haproxy")),
+    "containerd.service": (
+        Leaving("processes", "containerd.service"),     # the shims outlive it
+        Leaving("netns", "cni-"),
+        Leaving("nft", "inet cni_hostport"),            # portmap's
+        *(Leaving("data", path) for path in (
+            "/var/lib/containerd", "/run/containerd", "/opt/containerd", "/var/lib/cni", "/run/cni-ipam-state",
+            "/run/nri", "/run/runc")),
+    ),
+    "kubelet.service": (
+        Leaving("processes", "kubepods.slice"),
+        *(Leaving("data", path) for path in (
+            "/var/lib/kubelet", "/var/log/pods", "/var/log/containers", "/usr/libexec/kubernetes")),
+    ),
+    proxy.UNIT: (
+        *(Leaving("nft", f"{family} kube-proxy") for family in ("ip", "ip6")),
+        *(Leaving("sysctl", f"net.netfilter.nf_conntrack_{name}") for name in (
+            "max", "tcp_be_liberal", "tcp_timeout_established", "tcp_timeout_close_wait")),
+        Leaving("sysctl", "net.ipv4.conf.all.route_localnet"),
+    ),
+    upkeep.UNIT: (Leaving("data", "/run/kubewright-network-watch"),),
+    **{network.unit: network.leaves for network in networks.TABLE.values() if network.leaves},
+}
+
+
+def requests() -> dict[str, list[dict[str, str]]]:
+    """Return the table as the applier takes it."""
+    return {unit: of_unit(unit) for unit in TABLE}
+
+
+def of_unit(unit: str) -> list[dict[str, str]]:
+    """Return what one unit leaves, as the applier takes it."""
+    return [leaving._asdict() for leaving in TABLE.get(unit, ())]
