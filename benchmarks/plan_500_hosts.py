@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/plan_500_hosts.py [--hosts 500] [--runs 5] [--out FILE]
 
 Each run is a process of its own: imports, then cluster.yaml read and validated, the change rules, facts and observed
-states as the hosts would have answered (made up before the clock starts), compile, comparison, steps and text. Three
+states as the hosts would have answered (made up before the clock starts), compile, comparison, stages and text. Three
 states: empty machines, everything as desired, and one file edited by hand on every host. The limits are 5 s and 500 MB
 for validate, compile and comparison of a cluster as desired; raw samples are written with processors, load and commit.
 """
@@ -33,7 +33,8 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAiUKfncuWSokX3LVyysFBQf4zzgKKxGumVZP
 def inventory_text(count: int) -> str:
     """Return a cluster.yaml with 3 control planes and `count` - 3 workers, labels and overrides among them."""
     lines = ["version: 1", "cluster: big", 'kubernetes: "1.36.3"', f"operators: [{KEY}]",
-             "network: {hosts: [10.64.0.0/16], pods: [10.128.0.0/14], services: [10.96.0.0/16], plugin: flannel}",
+             f"network: {{hosts: [10.64.0.0/16], pods: [10.128.0.0/{14 if count <= 1000 else 12}], "
+             "services: [10.96.0.0/16], plugin: flannel}",
              "api: {vip: 10.64.255.10, port: 8443}", "config: {kubelet: {maxPods: 120}}", "hosts:"]
     for number in range(1, count + 1):
         address = f"10.64.{number // 250}.{number % 250 + 1}"
@@ -64,7 +65,7 @@ def one_run(count: int, case: str) -> dict[str, float]:
     from provisioner.compile.cluster import compile_cluster
     from provisioner.compile.diff import compare
     from provisioner.compile.rules import judge
-    from provisioner.decide.schedule import steps
+    from provisioner.decide.schedule import stages
     from provisioner.model.applied import Applied, from_text
     from provisioner.model.load import load_cluster
     from provisioner.model.plan import Plan
@@ -88,7 +89,7 @@ def one_run(count: int, case: str) -> dict[str, float]:
     compared = time.monotonic()
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     plan = Plan("big", desired, changes, bootstrap=case == "empty")
-    plan_text(replace(plan, steps=steps(plan)), cluster, seconds=1.0)
+    plan_text(replace(plan, stages=stages(plan)), cluster, seconds=1.0)
     told = time.monotonic()
     judge(from_text(Applied(cluster, artifacts).to_text()).cluster, cluster)
     seconds = {"import": imported - began, "validate": validated - imported, "compile": compiled - compiling,

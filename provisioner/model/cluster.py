@@ -119,6 +119,9 @@ class HostSpec(Section):
         default={}, description="Overrides per component for this host: fields of its config, extra flags")
 
 
+_MADE = "_made_of_hosts"        # no field: it is neither written, nor compared
+
+
 class Host:
     """A machine with its name: what compile and the phases work with."""
 
@@ -161,7 +164,19 @@ class Cluster(Section):
     @property
     def machines(self) -> tuple[Host, ...]:
         """Return every machine, in the order of the file."""
-        return tuple(Host(name, spec) for name, spec in self.hosts.items())
+        return self._machines()[None]
+
+    def _machines(self) -> dict[Role | None, tuple[Host, ...]]:
+        """Return all machines, and those of each role: made once of `hosts`, since much asks for them host by host.
+
+        A copy of the cluster with other hosts, which takes this along, makes them anew.
+        """
+        kept: tuple[object, dict[Role | None, tuple[Host, ...]]] | None = self.__dict__.get(_MADE)
+        if kept is None or kept[0] is not self.hosts:
+            every = tuple(Host(name, spec) for name, spec in self.hosts.items())
+            kept = self.hosts, {None: every, **{role: tuple(h for h in every if role in h.roles) for role in Role}}
+            self.__dict__[_MADE] = kept
+        return kept[1]
 
     def machine(self, name: str) -> Host:
         """Return the machine called `name`; KeyError if there is none."""
@@ -175,7 +190,7 @@ class Cluster(Section):
 
     def with_role(self, role: Role) -> tuple[Host, ...]:
         """Return the machines that have `role` in the file."""
-        return tuple(h for h in self.machines if role in h.roles)
+        return self._machines()[role]
 
     @property
     def control_planes(self) -> tuple[Host, ...]:
