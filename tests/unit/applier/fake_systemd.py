@@ -28,7 +28,7 @@ def write(name: str, text: str) -> None:
 
 def load() -> dict:
     try:
-        return json.loads(read(f"{HOME}/units.json"))
+        return json.loads(read(f"{HOME}/units.json"))  # type: ignore[no-any-return]
     except FileNotFoundError:
         return {}
 
@@ -45,7 +45,7 @@ def properties(units: dict, name: str) -> dict:
     if name.startswith("kubewright-step-"):
         return DEFAULT | {"ActiveState": "active" if running(name) else "inactive"}
     if name in units:
-        return DEFAULT | units[name]
+        return DEFAULT | units[name]  # type: ignore[no-any-return]
     there = os.path.exists(f"{ROOT}/etc/systemd/system/{name}")
     return DEFAULT | ({} if there else {"LoadState": "not-found", "UnitFileState": ""})
 

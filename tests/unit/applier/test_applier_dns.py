@@ -1,8 +1,12 @@
 """The DNS probe reads real answers and refuses everything else."""
 
+from __future__ import annotations
+
 import socket
 import struct
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -10,20 +14,23 @@ from provisioner.applier import dns
 from provisioner.applier.host import Fault
 
 
+class Server:
+    """What the server of a test answers, and where it listens."""
+
+    port = 0
+    rcode = 0
+    records: tuple[str, ...] = ("10.96.0.1",)
+    spoof = False
+
+
 @pytest.fixture
-def server():
+def server() -> Iterator[Server]:
     """A DNS server of one name: echoes the question and answers with `server.records` or `server.rcode`."""
-
-    class Server:
-        rcode = 0
-        records = ("10.96.0.1",)
-        spoof = False
-
     state, channel = Server(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     channel.bind(("127.0.0.1", 0))
     state.port = channel.getsockname()[1]
 
-    def serve():
+    def serve() -> None:
         try:
             query, peer = channel.recvfrom(512)
         except OSError:
@@ -45,32 +52,35 @@ def server():
 
 
 @pytest.fixture(autouse=True)
-def on_its_port(server, monkeypatch):
+def on_its_port(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.socket.connect
-    monkeypatch.setattr(socket.socket, "connect", lambda self, address: real(self, (address[0], server.port)), False)
+    def connect(self: socket.socket, address: Any) -> None:
+        real(self, (address[0], server.port))
+
+    monkeypatch.setattr(socket.socket, "connect", connect, False)
 
 
-def ask():
+def ask() -> list[str]:
     return dns.ask("127.0.0.1", "kubernetes.default.svc.cluster.local", 20.0)
 
 
-def test_an_answer_gives_its_addresses(server):
+def test_an_answer_gives_its_addresses(server: Server) -> None:
     server.records = ("10.96.0.1", "10.96.0.2")
     assert ask() == ["10.96.0.1", "10.96.0.2"]
 
 
-def test_an_unknown_name_is_a_fault_with_its_rcode(server):
+def test_an_unknown_name_is_a_fault_with_its_rcode(server: Server) -> None:
     server.rcode, server.records = 3, ()
     with pytest.raises(Fault, match="rcode 3"):
         ask()
 
 
-def test_an_answer_to_another_question_is_refused(server):
+def test_an_answer_to_another_question_is_refused(server: Server) -> None:
     server.spoof = True
     with pytest.raises(Fault, match="another question"):
         ask()
 
 
-def test_a_short_message_is_a_fault():
+def test_a_short_message_is_a_fault() -> None:
     with pytest.raises((Fault, struct.error, IndexError)):
         dns.addresses(b"ab\x81\x80\0\1\0\1\0\0\0\0\3www", b"ab")

@@ -426,7 +426,7 @@ def test_a_change_that_fails_half_way_leaves_no_temporary_file(box: FakeHost, mo
     def prepare(path: str, *rest: int) -> str:
         if path.endswith("x.crt"):
             raise OSError(28, "No space left on device")
-        return real(path, *rest)
+        return real(path, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(files, "prepare", prepare)
     state = states.Look(box.host).see({"kind": "certificate", "path": "/pki/x.crt", "key_path": "/pki/x.key"})[0]

@@ -73,7 +73,7 @@ def change_all(box: FakeHost, pairs: tuple[Any, Any]) -> FakeHost:
         file_change(FRESH, "fresh"),
         {"kind": "symlink", "path": LINK, "action": "change", "target": "/opt/2", "expect": "link /opt/1",
          "want": "link /opt/2"},
-        certificate_change(PAIR, "/pki/x.key", *new, expect=pki),
+        certificate_change(PAIR, "/pki/x.key", *new, expect=pki),  # type: ignore[misc]
         unit_change("x.service", INPUTS))
     return box
 

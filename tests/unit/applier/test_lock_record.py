@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def clock(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the host's boot clock, for the test to move."""
     box.put(BOOT, "boot-1\n")
     now = [100.0]
-    monkeypatch.setattr(lock_record.time, "clock_gettime", lambda _: now[0])
+    monkeypatch.setattr(time, "clock_gettime", lambda _: now[0])
     return now
 
 

@@ -89,7 +89,7 @@ def test_a_series_lasts_at_least_as_long_as_was_asked(program: Program) -> None:
 
 def test_a_first_round_that_takes_long_is_not_the_last(program: Program) -> None:
     """Counts are compared between the first and the last round, so one round would compare nothing."""
-    program.answer = lambda line: [time.sleep(0.3) or b"slow"]      # type: ignore[func-returns-value]
+    program.answer = lambda line: [time.sleep(0.3) or b"slow"]
     answer = sockets.rounds(program.host, {"path": "/s", "lines": ["x"], "for": 0.1, "every": 0.05})
     assert len(answer["rounds"]) >= 2
 
@@ -112,7 +112,7 @@ def test_an_answer_without_end_is_a_fault(program: Program, monkeypatch: pytest.
 
 def test_what_a_program_says_is_seen_with_everything_else_that_is_observed(program: Program) -> None:
     def see(path: str) -> tuple[str, object]:
-        return states.Look(program.host).see(Socket(path=path, phase="p", line="hello").spec())
+        return states.Look(program.host).see(Socket(path=path, phase="prepare", line="hello").spec())
 
     assert see("/s") == ("answers", {"text": "hello!"})
     assert see("/none") == ("absent", {})
@@ -123,7 +123,7 @@ def test_what_a_program_says_is_seen_with_everything_else_that_is_observed(progr
 def test_a_program_that_says_nothing_keeps_no_observation_back(
         program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "TIMEOUT", 0.1)
-    spec = Socket(path="/s", phase="p", line="hang").spec()
+    spec = Socket(path="/s", phase="prepare", line="hang").spec()
     assert states.Look(program.host).see(spec)[0] == "silent"
 
 

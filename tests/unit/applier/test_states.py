@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from provisioner.model.secret import SecretRef
 from tests.unit.applier.support import ME, US, FakeHost, pair
 
 SECRET = SecretRef("encryption", "ab" * 32, hmac.new(bytes.fromhex("ab" * 32), b"top secret", "sha256").hexdigest())
-OWNED = {"phase": "p", "owner": ME, "group": US}
+OWNED: dict[str, Any] = {"phase": "prepare", "owner": ME, "group": US}
 
 
 def see(box: FakeHost, item: d.Item) -> tuple[str, dict[str, object]]:
@@ -30,9 +31,9 @@ def test_what_is_there_is_told_in_the_very_words_in_which_the_model_wants_it(box
         d.File(path="/etc/text", content="hello\n", mode=0o640, **OWNED),
         d.File(path="/etc/secret", secret=SECRET, mode=0o600, **OWNED),
         d.Directory(path="/etc/dir", mode=0o750, **OWNED),
-        d.Symlink(path="/etc/link", target="/opt/kubewright/x/1/x", phase="p"),
-        d.Artifact(path="/opt/kubewright/x/1/x", sha256=digest, size=6, name="x", version="1", phase="p"),
-        d.User(path=ME, phase="p"),
+        d.Symlink(path="/etc/link", target="/opt/kubewright/x/1/x", phase="prepare"),
+        d.Artifact(path="/opt/kubewright/x/1/x", sha256=digest, size=6, name="x", version="1", phase="prepare"),
+        d.User(path=ME, phase="prepare"),
     ):
         assert see(box, item)[0] == item.want(), item
 
@@ -60,10 +61,10 @@ def test_text_comes_back_for_a_diff_but_never_that_of_a_secret(box: FakeHost) ->
     box.put("/etc/text", "hello\n")
     box.put("/etc/binary", b"\xff\xfe")
     box.put("/etc/large", "x" * 70_000)
-    assert see(box, d.File(path="/etc/text", phase="p"))[1] == {"text": "hello\n"}
-    assert see(box, d.File(path="/etc/text", secret=SECRET, phase="p"))[1] == {}
-    assert see(box, d.File(path="/etc/binary", phase="p"))[1] == {}
-    assert see(box, d.File(path="/etc/large", phase="p"))[1] == {}
+    assert see(box, d.File(path="/etc/text", phase="prepare"))[1] == {"text": "hello\n"}
+    assert see(box, d.File(path="/etc/text", secret=SECRET, phase="prepare"))[1] == {}
+    assert see(box, d.File(path="/etc/binary", phase="prepare"))[1] == {}
+    assert see(box, d.File(path="/etc/large", phase="prepare"))[1] == {}
 
 
 def test_a_certificate_tells_whether_its_key_belongs_to_it(box: FakeHost) -> None:
@@ -87,7 +88,7 @@ def test_an_artifact_of_the_wrong_size_is_wrong_without_being_read(box: FakeHost
 
 @pytest.mark.parametrize("mode", [0o777, 0o644, 0o4755])
 def test_who_may_write_and_run_a_binary_is_part_of_its_state(box: FakeHost, mode: int) -> None:
-    item = d.Artifact(path="/opt/kubewright/x/1/x", sha256="ab", size=6, name="x", version="1", phase="p")
+    item = d.Artifact(path="/opt/kubewright/x/1/x", sha256="ab", size=6, name="x", version="1", phase="prepare")
     box.put(item.path, "binary").chmod(mode)
     assert see(box, item)[0].split()[2:] == [f"{mode:04o}", f"{ME}:{US}"]
 
@@ -95,7 +96,7 @@ def test_who_may_write_and_run_a_binary_is_part_of_its_state(box: FakeHost, mode
 @pytest.mark.parametrize("place", ["/opt/kubewright/x", "/opt/kubewright/x/1"])
 def test_a_directory_of_the_store_that_others_may_write_into_is_part_of_the_state_of_what_lies_there(
         box: FakeHost, place: str) -> None:
-    item = d.Artifact(path="/opt/kubewright/x/1/x", sha256="ab", size=6, name="x", version="1", phase="p")
+    item = d.Artifact(path="/opt/kubewright/x/1/x", sha256="ab", size=6, name="x", version="1", phase="prepare")
     box.put(item.path, "binary", 0o755)
     clean = see(box, item)[0]
     box.path(place).chmod(0o777)
@@ -158,7 +159,7 @@ def test_a_unit_is_three_words_and_says_why_it_is_due(box: FakeHost) -> None:
     box.put("/etc/kubewright/inputs/x.service", "/etc/x.conf\n")
     box.set_units(x={"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled", "NRestarts": "3",
                      "InvocationID": "abc"})
-    unit = d.Unit(path="x.service", inputs=("/etc/x.conf",), phase="p")
+    unit = d.Unit(path="x.service", inputs=("/etc/x.conf",), phase="prepare")
     assert see(box, unit)[0] == "active enabled due"
     box.stamp("x.service")
     assert see(box, unit)[0] == unit.want()
@@ -177,7 +178,7 @@ def test_of_a_secret_it_is_told_by_a_keyed_digest_what_a_unit_started_with(box: 
     box.stamp("x.service")
     box.put("/etc/secret", "by hand", 0o600)
     file = d.File(path="/etc/secret", secret=SECRET, mode=0o600, **OWNED)
-    unit = d.Unit(path="x.service", inputs=("/etc/secret",), phase="p")
+    unit = d.Unit(path="x.service", inputs=("/etc/secret",), phase="prepare")
     look = states.Look(box.host, [file.spec(), unit.spec()])
     digest = hashlib.sha256(b"top secret").hexdigest()
     stamp = hmac.new(bytes.fromhex(SECRET.hmac_key), digest.encode(), "sha256").hexdigest()

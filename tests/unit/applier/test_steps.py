@@ -189,7 +189,7 @@ def test_a_request_that_another_step_takes_while_orphans_are_looked_for_disturbs
             waiting.unlink()
         return names
 
-    monkeypatch.setattr(steps.os, "listdir", listdir)
+    monkeypatch.setattr(os, "listdir", listdir)
     box.put("/var/lib/kubewright/steps/now/request.json", json.dumps(request("now")))
     steps.run(box.host, "now")
     assert not waiting.exists() and waiting.parent.exists()
@@ -252,7 +252,7 @@ def test_whatever_holds_a_secret_is_0600_and_new_from_its_first_moment_in_direct
     start._start(box.host, "s", bundle, 10.0)
     monkeypatch.setattr(steps, "alive", lambda *_: False)
     steps.run(box.host, "s")
-    assert steps.result_of(box.host, "s")["status"] == "done"
+    assert steps.result_of(box.host, "s")["status"] == "done"  # type: ignore[index]
     assert {"/var/lib/kubewright/steps/s/.request.json.kubewright-tmp", "/pki/.x.key.kubewright-tmp",
             "/etc/.secret.kubewright-tmp"} <= files_made.keys()
     assert sum("/generations/" in path for path in files_made) == 5, "two documents and three files that were replaced"

@@ -142,7 +142,7 @@ def test_a_stream_whose_file_is_swept_before_it_is_locked_makes_it_again(
             temp.unlink()
             swept.append(temp)
 
-    monkeypatch.setattr(artifacts.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     head = json.dumps({"artifacts": [entry("/opt/x", B)]}).encode()
     artifacts.store(box.host, io.BytesIO(head + b"\n" + B))
     assert swept

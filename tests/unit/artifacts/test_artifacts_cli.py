@@ -90,7 +90,7 @@ def test_a_lock_is_written_without_a_build_from_digests_that_are_known(context: 
     assert context.run("lock").exit_code == 0
     assert load_lock(path) == load_lock(SHIPPED)
     path.unlink()
-    context.inventory.cluster.lab = False
+    context.inventory.cluster.lab = False  # type: ignore[misc]
     assert context.run("lock").exit_code == 0
     assert {a.component for a in load_lock(SHIPPED).artifacts} - {a.component for a in load_lock(path).artifacts} == {
         "busybox"}
@@ -135,7 +135,7 @@ def test_build_refuses_a_version_that_the_catalogue_has_not(context: FakeContext
 
 def test_a_lock_of_an_unknown_kubernetes_is_not_written(context: FakeContext) -> None:
     before = load_lock(context.inventory.artifacts_lock_path)
-    context.inventory.cluster.kubernetes = "1.2.3"
+    context.inventory.cluster.kubernetes = "1.2.3"  # type: ignore[misc]
     result = context.run("build", "--write-lock")
     assert isinstance(result.exception, KubewrightError)
     assert load_lock(context.inventory.artifacts_lock_path) == before

@@ -170,7 +170,7 @@ def test_a_run_that_nobody_reads_any_more_ends_what_was_begun_and_stops(
             acted.append(name)
             return "1 host"
 
-        return Phase(name, f"does {name}", act)
+        return Phase(name, f"does {name}", act)  # type: ignore[arg-type]
 
     with built.session() as opened, os.fdopen(write, "w") as stream:
         with monkeypatch.context() as patch:

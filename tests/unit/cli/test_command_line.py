@@ -38,7 +38,7 @@ def run(*args: str, cwd: Path = ROOT, **environ: str) -> subprocess.CompletedPro
         for name, value in {"KUBEWRIGHT_INVENTORY": "", **environ}.items():
             patch.setenv(name, value)
         code = command.main(args)
-    texts = (stream.buffer.getvalue().decode() for stream in (out, err))    # type: ignore[attr-defined]
+    texts = (stream.buffer.getvalue().decode() for stream in (out, err))
     return subprocess.CompletedProcess(args, code, *texts)
 
 
@@ -71,7 +71,7 @@ def start(code: str) -> subprocess.Popen[bytes]:
 
 def add_verb(monkeypatch: pytest.MonkeyPatch, name: str, body: object) -> None:
     """Put a verb of the test's own into the table."""
-    function = click.command(name)(click.pass_obj(body))  # type: ignore[type-var]
+    function = click.command(name)(click.pass_obj(body))  # type: ignore[arg-type]
     module = type(sys)("kubewright_test_verb")
     module.verb = function  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "kubewright_test_verb", module)

@@ -30,7 +30,7 @@ def full(*_: Any, **__: Any) -> Any:
 
 def fills_at(monkeypatch: pytest.MonkeyPatch, type_: str) -> list[str]:
     """Let the disk be full from the first event of a type on; return what was tried afterwards."""
-    real, tried = console.to_file, []
+    real, tried = console.to_file, []  # type: ignore[var-annotated]
 
     def to_file(path: Path) -> Any:
         write = real(path)

@@ -22,7 +22,7 @@ def change(world: World, run: Run, **config: object) -> dict[tuple[str, str], st
     text = yaml.safe_load(world.inventory.file.read_text())
     for component, fields in config.items():
         name = component.replace("_", "-")
-        text["config"][name] = text["config"].get(name, {}) | fields        # type: ignore[operator]
+        text["config"][name] = text["config"].get(name, {}) | fields
     world.inventory.file.write_text(yaml.safe_dump(text, sort_keys=False))
     ended = run("up", "--yes")
     assert ended.code == 0, ended.err

@@ -24,7 +24,7 @@ def pinned(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
 def fail(world: World, run: Run, host: str = "w1") -> str:  # noqa: F811 - fixtures
     """Let a run end with `host` set aside, and return its id."""
     drift(world, host)
-    world.hosts.results[host] = HostResult(host, "failed", message="broke")  # type: ignore[arg-type]
+    world.hosts.results[host] = HostResult(host, "failed", message="broke")
     assert run("up", "--yes").code == 13
     world.hosts.results.clear()
     return str(json.loads(run("-o", "json", "runs", "list", "--here").out)["runs"][0]["id"])

@@ -53,4 +53,4 @@ def test_the_api_s_url_has_brackets_and_its_certificate_has_none() -> None:
     outside = inventory(api={"external": "[fd00::99]:6443"})
     assert outside.api_endpoint.url == "https://[fd00::99]:6443"
     certificate = next(i for i in compiled(outside).hosts["cp1"].items if i.path.endswith("/apiserver.crt"))
-    assert "fd00::99" in certificate.ip_addresses
+    assert "fd00::99" in certificate.ip_addresses  # type: ignore[attr-defined]

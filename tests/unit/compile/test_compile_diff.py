@@ -170,7 +170,7 @@ def test_a_restart_for_another_binary_names_both_versions() -> None:
 
 
 def test_a_binary_says_where_its_bytes_come_from() -> None:
-    (change,) = changes_of([replace(KIN["artifact"], source="go", name="etcd", version="3.6.16")], {})
+    (change,) = changes_of([replace(KIN["artifact"], source="go", name="etcd", version="3.6.16")], {})  # type: ignore[call-arg]
     assert change.about == "etcd 3.6.16, built from Go modules"
     assert change.to_json()["about"] == change.about
 

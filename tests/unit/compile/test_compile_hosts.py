@@ -240,8 +240,8 @@ def test_control_planes_take_no_pods_unless_they_are_workers_too() -> None:
 
 def test_labels_and_taints_are_no_reason_to_restart_a_kubelet() -> None:
     taint = {"key": "a.b/c", "value": "d", "effect": "NoExecute"}
-    marked = HOSTS | {"w1": HOSTS["w1"] | {"labels": {"zone": "b"}, "taints": [taint]},
-                      "cp1": HOSTS["cp1"] | {"roles": ["control-plane", "worker"]}}
+    marked = HOSTS | {"w1": HOSTS["w1"] | {"labels": {"zone": "b"}, "taints": [taint]},  # type: ignore[operator]
+                      "cp1": HOSTS["cp1"] | {"roles": ["control-plane", "worker"]}}  # type: ignore[operator]
     before, after = compiled(SPREAD).hosts, compiled(inventory(hosts=marked)).hosts
     for name in ("w1", "cp1"):
         unit = after[name].find("unit", "kubelet.service")

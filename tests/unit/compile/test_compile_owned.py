@@ -100,7 +100,7 @@ def written(cluster: Cluster) -> str:
 def one_of_each_kind(component: Component) -> Iterator[str]:
     """Yield a field and a flag (`flags.NAME`) of each kind, and every one of which others follow the value."""
     types = types_of(component, "1.36.3")
-    fields = dict(reversed(types.get(component.type, {}).items()))
+    fields = dict(reversed(types.get(component.type, {}).items()))  # type: ignore[call-overload]
     flags = takes(component.source, "1.36.3")["flags"][component.name] if component.has_flags else {}
     yield from {kind: name for name, kind in fields.items() if "@" not in kind and ":" not in kind}.values()
     yield from {kind: f"flags.{name}" for name, kind in flags.items() if " " not in kind and ":" not in kind}.values()

@@ -81,7 +81,7 @@ def leaves(model: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
         name = field.alias or key
         inner = field.annotation
         if name == "hosts" and not path:
-            found += leaves(Cluster.model_fields["hosts"].annotation.__args__[1], ("hosts", "w1"))
+            found += leaves(Cluster.model_fields["hosts"].annotation.__args__[1], ("hosts", "w1"))  # type: ignore[union-attr]
         elif hasattr(inner, "model_fields"):
             found += leaves(inner, (*path, name))
         else:

@@ -304,8 +304,8 @@ def test_systemd_reads_a_flag_as_it_was_written(value: str, word: str) -> None:
 
 def compile_with(cluster: Cluster | None = None, **changes: Any) -> None:
     cluster = cluster or inventory()
-    values = {"facts": facts_of(cluster), "lock": lock(), "secrets": SECRETS, "public": PUBLIC} | changes
-    compile_cluster(cluster, **values)
+    values: dict[str, Any] = {"facts": facts_of(cluster), "lock": lock(), "secrets": SECRETS, "public": PUBLIC}
+    compile_cluster(cluster, **(values | changes))
 
 
 def test_every_component_that_an_inventory_may_name_says_what_it_takes() -> None:

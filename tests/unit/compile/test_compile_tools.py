@@ -83,7 +83,7 @@ def test_a_value_in_a_script_is_one_word_of_it_whatever_it_says(tmp_path: Path) 
         "/opt/kubewright/bin/write-cni-config": {"subnet_env": evil, "cni_config": evil},
     }.items():
         script = tmp_path / "script"
-        script.write_text(render(path, **values).replace("/usr/local/bin/ctr", "true").replace("/usr/bin/curl", "true"))
+        script.write_text(render(path, **values).replace("/usr/local/bin/ctr", "true").replace("/usr/bin/curl", "true"))  # type: ignore[arg-type]
         run("sh", script)
         assert not (tmp_path / "ran").exists(), path
 

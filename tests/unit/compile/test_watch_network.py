@@ -162,7 +162,7 @@ def test_only_what_the_inventory_lets_be_written_is_looked_for(config: dict, uni
 
 def test_without_flannel_only_services_are_looked_after_and_without_either_nothing() -> None:
     own = {"network": {"hosts": ["10.77.0.0/24"], "plugin": "none"}}
-    cluster = inventory(**own)
+    cluster = inventory(**own)  # type: ignore[arg-type]
     assert {rule.unit for rule in upkeep.rules(cluster, cluster.machine("w1"))} == {"kube-proxy.service"}
-    bare = compiled(inventory(**own, config={"kube-proxy": {"mode": "iptables"}}))
+    bare = compiled(inventory(**own, config={"kube-proxy": {"mode": "iptables"}}))  # type: ignore[arg-type]
     assert bare.hosts["w1"].find("unit", upkeep.UNIT) is None

@@ -39,7 +39,7 @@ def request(item: Item, action: str = "add") -> dict[str, object]:
 
 
 def test_a_file_travels_with_its_bytes_mode_and_owner() -> None:
-    item = File(path="/etc/a", phase="p", content="é\n", mode=0o640, group="etcd")
+    item = File(path="/etc/a", phase="pki", content="é\n", mode=0o640, group="etcd")
     made = request(item)
     assert base64.b64decode(str(made["content"])).decode() == "é\n"
     assert (made["mode"], made["owner"], made["group"]) == ("0640", "root", "etcd")
@@ -47,7 +47,7 @@ def test_a_file_travels_with_its_bytes_mode_and_owner() -> None:
 
 
 def test_a_secret_file_travels_with_the_secrets_bytes_and_the_key_of_its_digest() -> None:
-    made = request(File(path="/etc/s", phase="p", mode=0o600, secret=SecretRef("token", "aa", "bb")))
+    made = request(File(path="/etc/s", phase="pki", mode=0o600, secret=SecretRef("token", "aa", "bb")))
     assert base64.b64decode(str(made["content"])) == SECRET
     assert made["hmac_key"] == "aa"
     assert made["want"] == "file hmac:bb 0600 root:root"
@@ -62,9 +62,9 @@ def test_a_certificate_wants_the_state_of_the_bytes_just_minted() -> None:
 
 
 @pytest.mark.parametrize(("item", "fields"), [
-    (Directory(path="/etc/d", phase="p", mode=0o700), {"mode": "0700", "owner": "root", "group": "root"}),
-    (Symlink(path="/usr/local/bin/x", phase="p", target="/opt/x"), {"target": "/opt/x"}),
-    (Unit(path="etcd.service", phase="p", inputs=("/etc/a", "/etc/b")), {"inputs": ["/etc/a", "/etc/b"]}),
+    (Directory(path="/etc/d", phase="pki", mode=0o700), {"mode": "0700", "owner": "root", "group": "root"}),
+    (Symlink(path="/usr/local/bin/x", phase="pki", target="/opt/x"), {"target": "/opt/x"}),
+    (Unit(path="etcd.service", phase="pki", inputs=("/etc/a", "/etc/b")), {"inputs": ["/etc/a", "/etc/b"]}),
 ])
 def test_every_kind_travels_with_what_it_needs(item: Item, fields: dict[str, object]) -> None:
     made = request(item)
@@ -72,19 +72,19 @@ def test_every_kind_travels_with_what_it_needs(item: Item, fields: dict[str, obj
 
 
 def test_a_removal_needs_no_item() -> None:
-    gone = Change("cp1", "p", "file", "/etc/old", "remove", "not desired", "file sha256:0 0644 root:root", "absent")
+    gone = Change("cp1", "pki", "file", "/etc/old", "remove", "not desired", "file sha256:0 0644 root:root", "absent")
     assert change_request(gone, resolve, mint) == {
         "kind": "file", "path": "/etc/old", "action": "remove", "expect": gone.expect, "want": "absent"}
 
 
 def test_what_the_applier_cannot_make_is_refused() -> None:
     with pytest.raises(KubewrightError, match="package haproxy: the applier cannot make"):
-        request(Package(path="haproxy", phase="prepare"))
+        request(Package(path="haproxy", phase="pki"))
 
 
 def test_bundles_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     directory = tmp_path / "bundles" / "pki.0"
-    changes = {host: [change(File(path="/etc/s", phase="p", secret=SecretRef("token", "aa", "bb")))]
+    changes = {host: [change(File(path="/etc/s", phase="pki", secret=SecretRef("token", "aa", "bb")))]
                for host in ("cp1", "w1")}
     write_bundles(directory, changes, resolve, mint, lambda host: f"run-1-{host}", timeout=30)
     write_prepare(directory, changes)
@@ -98,7 +98,7 @@ def test_bundles_are_readable_by_their_owner_only(tmp_path: Path) -> None:
 
 def test_changes_keep_their_order(tmp_path: Path) -> None:
     items: list[Item] = [
-        Directory(path="/z", phase="p"), File(path="/z/a", phase="p"), Unit(path="a.service", phase="p")]
+        Directory(path="/z", phase="pki"), File(path="/z/a", phase="pki"), Unit(path="a.service", phase="pki")]
     write_bundles(tmp_path, {"cp1": [change(i) for i in items]}, resolve, mint, lambda h: "s")
     made = json.loads((tmp_path / "cp1.json").read_text())["changes"]
     assert [c["path"] for c in made] == ["/z", "/z/a", "a.service"]
@@ -106,8 +106,9 @@ def test_changes_keep_their_order(tmp_path: Path) -> None:
 
 def test_prepare_gets_lists_that_need_no_decision() -> None:
     items: list[Item] = [
-        Package(path="haproxy", phase="p"), Package(path="runc", phase="p"), User(path="etcd", phase="p"),
-        Sysctl(path="net.ipv4.ip_local_port_range", value="32768 60999", phase="p"), SwapOff(path="swap", phase="p")]
+        Package(path="haproxy", phase="pki"), Package(path="runc", phase="pki"), User(path="etcd", phase="pki"),
+        Sysctl(path="net.ipv4.ip_local_port_range", value="32768 60999", phase="pki"),
+        SwapOff(path="swap", phase="pki")]
     assert prepare_vars([change(i) for i in items]) == {
         "packages": ["haproxy", "runc"], "modules": [], "swap_off": True,
         "users": [{"name": "etcd", "home": "/nonexistent", "new": True}],

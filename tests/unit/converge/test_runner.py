@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_shared_logins_are_closed_on_leaving(rig: Rig) -> None:
 def test_what_a_killed_process_left_is_swept_and_a_living_ones_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runner.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     gone = subprocess.Popen(["true"])
     gone.wait()
     for name in (f"kw-{gone.pid}-x", f"kw-{os.getpid()}-y", "kw-other-z"):
@@ -180,7 +181,7 @@ def test_the_sweep_follows_no_link_that_lies_among_the_temporary_files(
     temporary.mkdir()
     precious.mkdir()
     (precious / "thesis").touch()
-    monkeypatch.setattr(runner.tempfile, "gettempdir", lambda: str(temporary))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(temporary))
     gone = subprocess.Popen(["true"])
     gone.wait()
     (temporary / f"kw-{gone.pid}-x").symlink_to(precious)

@@ -13,14 +13,14 @@ import yaml
 from provisioner.decide.batches import Limit, Standing, batches, interrupts
 from provisioner.errors import UsageFault
 from provisioner.model.components import INTERRUPTING
-from provisioner.model.phases import PHASES
+from provisioner.model.phases import PHASES, PhaseName
 from provisioner.model.plan import Change
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "batches.yaml").read_text())
 ACTIONS = ("add", "change", "start", "restart", "reload", "enable")
 
 
-def change(host: str, phase: str, action: str, state: str = "active") -> Change:
+def change(host: str, phase: PhaseName, action: str, state: str = "active") -> Change:
     kind = "file" if action in ("add", "change") else "unit"
     return Change(host, phase, kind, "x", action, "", "" if kind == "file" else f"{state} enabled due", "")
 

@@ -13,6 +13,7 @@ from provisioner.decide.batches import Standing
 from provisioner.decide.schedule import stages
 from provisioner.model.desired import Desired, HostDesired, Unit
 from provisioner.model.observed import ABSENT
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan, Turn
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "turns.yaml").read_text())
@@ -20,7 +21,7 @@ MEMBER = Unit(path="etcd.service", phase="etcd")
 SERVER = Unit(path="kube-apiserver.service", phase="control-plane", down_with="etcd.service")
 
 
-def change(host: str, phase: str, kind: str, path: str, action: str, state: str = "active") -> Change:
+def change(host: str, phase: PhaseName, kind: str, path: str, action: str, state: str = "active") -> Change:
     expect, want = ("active enabled due", "active enabled current") if kind == "unit" else ("a", "b")
     if kind == "unit":
         expect = ABSENT if state == "absent" else f"{state} enabled due"

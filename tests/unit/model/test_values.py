@@ -29,6 +29,7 @@ from provisioner.model.desired import (
 from provisioner.model.events import SCHEMA_VERSION, Event
 from provisioner.model.facts import Facts
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, ObjectChange, Plan
 from provisioner.model.secret import SecretRef
 from tests.unit.compile.compile_fixture import compiled, facts
@@ -37,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROTOCOL = (ROOT / "docs" / "reference" / "applier-protocol.md").read_text()
 
 
-def change(host: str, phase: str, kind: str = "file", action: str = "change", **rest: Any) -> Change:
+def change(host: str, phase: PhaseName, kind: str = "file", action: str = "change", **rest: Any) -> Change:
     return Change(host, phase, kind, rest.pop("path", "/etc/a"), action, "why", "old", "new", **rest)
 
 
@@ -105,12 +106,12 @@ def test_only_what_is_generated_on_apply_has_no_state_to_want() -> None:
 
 
 @pytest.mark.parametrize(("item", "state"), [
-    (Directory(path="/d", phase="p", mode=0o700, owner="etcd", group="etcd"), "dir 0700 etcd:etcd"),
-    (File(path="/f", phase="p"), "file sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 "
+    (Directory(path="/d", phase="pki", mode=0o700, owner="etcd", group="etcd"), "dir 0700 etcd:etcd"),
+    (File(path="/f", phase="pki"), "file sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 "
                                  "0644 root:root"),
-    (Symlink(path="/l", phase="p", target="/t"), "link /t"),
-    (Artifact(path="/a", phase="p", sha256="ab", size=1, name="a", version="1"), "artifact sha256:ab 0755 root:root"),
-    (Unit(path="a.service", phase="p"), "active enabled current")])
+    (Symlink(path="/l", phase="pki", target="/t"), "link /t"),
+    (Artifact(path="/a", phase="pki", sha256="ab", size=1, name="a", version="1"), "artifact sha256:ab 0755 root:root"),
+    (Unit(path="a.service", phase="pki"), "active enabled current")])
 def test_a_state_is_written_as_the_applier_writes_it(item: Item, state: str) -> None:
     assert item.want() == state
 
@@ -123,8 +124,8 @@ def test_a_host_s_items_are_found_by_identity_and_by_phase() -> None:
 
 
 def test_an_object_is_named_with_its_namespace_where_it_has_one() -> None:
-    assert KubeObject("a", {"kind": "ClusterRole", "metadata": {"name": "x"}}).identity == "ClusterRole x"
-    assert KubeObject("a", {"kind": "Service", "metadata": {"name": "x", "namespace": "n"}}).identity == "Service n/x"
+    assert KubeObject("pki", {"kind": "ClusterRole", "metadata": {"name": "x"}}).identity == "ClusterRole x"
+    assert KubeObject("pki", {"kind": "Service", "metadata": {"name": "x", "namespace": "n"}}).identity == "Service n/x"
 
 
 def test_a_member_s_urls_are_https() -> None:

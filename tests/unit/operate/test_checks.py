@@ -88,7 +88,7 @@ def test_a_kubelet_that_takes_cgroup_v1_is_asked_for_nothing_else(monkeypatch: p
 
 
 def test_every_check_is_found_by_some_case() -> None:
-    found = {line.split()[2].rstrip(":") for param in ALL for line in param.values[0]["expect"]}
+    found = {line.split()[2].rstrip(":") for param in ALL for line in param.values[0]["expect"]}  # type: ignore[index]
     assert found == {check.name for check in table.CHECKS}
 
 

@@ -59,7 +59,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "slow" in self.path:
             self.server.over.wait(20)       # type: ignore[attr-defined]
             return
-        peer = dict(pair[0] for pair in self.connection.getpeercert()["subject"])   # type: ignore[attr-defined]
+        peer = dict(pair[0] for pair in self.connection.getpeercert()["subject"])
         self.server.seen.append((self.command, self.path, self.headers["Content-Type"], peer["commonName"]))  # type: ignore[attr-defined]
         status, document = api.answer(self.command, self.path, json.loads(data) if data else None)
         body = b"<html>no JSON</html>" if "html" in self.path else json.dumps(document).encode()
@@ -96,7 +96,7 @@ class Server:
         self.seen: list[tuple[str, str, str, str]] = self.http.seen  # type: ignore[attr-defined]
 
     def _leaf(self, ca: pki.KeyPair, name: str, **fields: Any) -> None:
-        pair = pki.issue(Certificate(path="", key_path="", phase="", ca="", common_name=name, **fields), ca)
+        pair = pki.issue(Certificate(path="", key_path="", phase="prepare", ca="", common_name=name, **fields), ca)
         (self.directory / f"{name}.crt").write_bytes(pair.certificate)
         (self.directory / f"{name}.key").write_bytes(pair.key)
 

@@ -184,7 +184,7 @@ def test_a_run_keeps_itself_alive_until_its_end_and_no_longer() -> None:
         threading.Event().wait(0.01)
     assert len(terminal.getvalue()) > len(before), "the spinner turns by itself"
     console(STORY[-1])
-    (keeper,) = [t for t in threading.enumerate() if t.name == "console" and t not in others] or [None]
+    (keeper,) = [t for t in threading.enumerate() if t.name == "console" and t not in others] or [None]  # type: ignore[list-item]
     if keeper is not None:
         keeper.join(30)
         assert not keeper.is_alive()

@@ -21,11 +21,11 @@ ADDON = ObjectChange("addons", "Deployment a", "add", "x")
 
 
 def unit(host: str, phase: str, path: str, action: str = "restart") -> Change:
-    return Change(host, phase, "unit", path, action, "x", "active enabled due", "active enabled current")
+    return Change(host, phase, "unit", path, action, "x", "active enabled due", "active enabled current")  # type: ignore[arg-type]
 
 
 def file(host: str, phase: str) -> Change:
-    return Change(host, phase, "file", "/etc/x", "change", "x", "a", "b")
+    return Change(host, phase, "file", "/etc/x", "change", "x", "a", "b")  # type: ignore[arg-type]
 
 
 def planned(*changes: Change, objects: tuple[ObjectChange, ...] = (), bootstrap: bool = False) -> Plan:

@@ -271,7 +271,7 @@ def test_a_jump_host_is_logged_in_to_with_its_own_pinned_key(login: Login, sshd:
 
 
 def test_the_fast_cipher_is_agreed_on(login: Login) -> None:
-    assert login().transport.remote_cipher == "aes128-gcm@openssh.com"
+    assert login().transport.remote_cipher == "aes128-gcm@openssh.com"  # type: ignore[attr-defined]
 
 
 def test_a_fault_of_the_source_is_not_told_as_the_hosts(login: Login, tmp_path: Path) -> None:
@@ -292,9 +292,9 @@ def test_root_needs_no_sudo_and_another_user_gets_it(
 ) -> None:
     seen: list[str] = []
 
-    def fake(self: Connection, command: str, *rest: object) -> connection_module.Completed:
+    def fake(self: Connection, command: str, *rest: object) -> connection_module.Completed:  # type: ignore[name-defined]
         seen.append(command)
-        return connection_module.Completed(0, b"", b"")
+        return connection_module.Completed(0, b"", b"")  # type: ignore[attr-defined]
     monkeypatch.setattr(Connection, "_exec", fake)
     base = target()
     for user in ("admin", "root"):
@@ -305,7 +305,7 @@ def test_root_needs_no_sudo_and_another_user_gets_it(
 def test_sudo_that_asks_for_a_password_is_a_fault_with_a_hint(
     target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said = connection_module.Completed(1, b"", b"sudo: a password is required\n")
+    said = connection_module.Completed(1, b"", b"sudo: a password is required\n")  # type: ignore[attr-defined]
     monkeypatch.setattr(Connection, "_exec", lambda *a: said)
     base = target()
     connection = Connection(Target("cp2", base.address, base.port, "admin", "sudo", None, base.known_hosts_file))

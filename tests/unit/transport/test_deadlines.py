@@ -127,9 +127,9 @@ def test_a_host_that_confirms_nothing_is_given_up_at_the_commands_deadline(
     connection = login()
     connection.open()
     if stands_still == "exec_command":
-        monkeypatch.setitem(paramiko.Transport._channel_handler_table, MSG_CHANNEL_SUCCESS, lambda channel, m: None)
+        monkeypatch.setitem(paramiko.Transport._channel_handler_table, MSG_CHANNEL_SUCCESS, lambda channel, m: None)  # type: ignore[attr-defined]
     else:
-        monkeypatch.setitem(connection.transport._handler_table, MSG_CHANNEL_OPEN_SUCCESS, lambda m: None)
+        monkeypatch.setitem(connection.transport._handler_table, MSG_CHANNEL_OPEN_SUCCESS, lambda m: None)  # type: ignore[attr-defined]
     start = time.monotonic()
     with pytest.raises(Unreachable, match="no answer within 1 s") as caught:
         connection.run(["sleep", "60"], timeout=1)

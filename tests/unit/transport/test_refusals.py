@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import KubewrightError, Unreachable
-from provisioner.transport.connection import Completed
 from provisioner.transport.faults import HostFault
 from provisioner.transport.pool import Pool
 from provisioner.transport.refusals import refusal
 from provisioner.transport.remote import SshHosts
+from provisioner.transport.streams import Completed
 from provisioner.transport.target import Target
 from tests.fakes.sshd import SSHD, run_sshd
 

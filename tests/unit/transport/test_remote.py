@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.applier.package import argv
 from provisioner.errors import KubewrightError, LockHeld, Unreachable
 from provisioner.model.desired import Artifact, File
 from provisioner.transport import remote
 from provisioner.transport.answers import clock_off
-from provisioner.transport.connection import Completed, Connection
+from provisioner.transport.connection import Connection
 from provisioner.transport.pool import Pool
 from provisioner.transport.remote import SshHost, SshHosts
+from provisioner.transport.streams import Completed
 from tests.unit.transport.conftest import Login
 
 
@@ -34,8 +36,8 @@ def test_the_real_applier_reads_files(login: Login, tmp_path: Path) -> None:
 
 def test_the_real_applier_observes_facts_and_states(login: Login, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("text")
-    item = File(path=str(tmp_path / "a"), phase="p", content="text", mode=0o644)
-    gone = File(path=str(tmp_path / "gone"), phase="p")
+    item = File(path=str(tmp_path / "a"), phase="prepare", content="text", mode=0o644)
+    gone = File(path=str(tmp_path / "gone"), phase="prepare")
     pool = Pool({"cp1": login().target})
     with pool:
         seen = SshHosts(pool).observe({"cp1": [item, gone]})["cp1"]
@@ -94,7 +96,7 @@ def test_a_step_that_still_runs_is_a_lock_held(login: Login, monkeypatch: pytest
 
 def test_an_order_of_an_older_epoch_is_a_lost_lock(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, 14, stdout=b'{"status": "fenced", "epoch": 5, "message": "epoch 4 is over"}')
-    artifact = Artifact(path="/a", phase="", sha256="0", size=0, name="a", version="1")
+    artifact = Artifact(path="/a", phase="prepare", sha256="0", size=0, name="a", version="1")
     with pytest.raises(LockHeld, match="cp1: applier store: epoch 4 is over") as caught:
         SshHost(login()).store([(artifact, Path(os.devnull))], epoch=4)
     assert caught.value.code == "lock-lost"
@@ -191,7 +193,7 @@ def test_a_journal_that_is_followed_ends_on_the_host_when_we_are_interrupted(
                        f"""echo '{line}'\ncase "$*" in *--follow*) exec sleep 60;; esac\n""")
     program.chmod(0o755)
     path = f"PATH={tmp_path}:{os.environ['PATH']}"
-    monkeypatch.setattr(remote, "argv", lambda command, real=remote.argv: ["env", path, *real(command)])
+    monkeypatch.setattr(remote, "argv", lambda command, real=argv: ["env", path, *real(command)])
 
     def interrupted(entry: object) -> None:
         raise KeyboardInterrupt

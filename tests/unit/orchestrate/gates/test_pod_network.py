@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_up_without_a_pod_network_ends_well_and_says_which_nodes_wait(own: World
     assert [p["name"] for p in node_probes(session, "w1")] == ["Service address of the API"]
 
 
-def unavailable(world: World, session) -> None:
+def unavailable(world: World, session: Any) -> None:
     for path in (object_path(o.body) for o in session.the_plan.desired.objects if o.body["kind"] == "Deployment"):
         world.api.objects[path]["status"]["availableReplicas"] = 0
 

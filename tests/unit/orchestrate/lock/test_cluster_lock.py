@@ -47,7 +47,7 @@ def test_a_run_holds_every_record_while_it_works_and_gives_them_back(world: Worl
         session.run.safe_point()
         session.run.still_ours()
     assert [(r["held"], r["epoch"]) for r in records(world)] == [(False, 1)] * 3
-    assert (session.run.epoch, session.run.safe_points) == (None, [])
+    assert (session.run.epoch, session.run.safe_points) == (None, [])  # type: ignore[comparison-overlap]
     session.run.still_ours()
 
 

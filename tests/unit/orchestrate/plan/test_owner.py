@@ -141,7 +141,7 @@ def test_a_half_built_cluster_of_this_inventory_is_continued(
         survey(session)
         create_secrets(session)
         owner.claim(session)
-        engine.run(session, UP[:names.index(phase) + 1 if phase else 0])
+        engine.run(session, UP[:names.index(phase) + 1 if phase else 0])  # type: ignore[arg-type]
     with world.session() as session:
         preflight.fit_survey(session)
         owner.claim(session)

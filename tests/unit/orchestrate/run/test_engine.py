@@ -31,7 +31,7 @@ def phases(done: list[str], *, broken: str = "", broken_gate: str = "",
             if name == broken_gate:
                 raise fault or GateFailed(f"gate after {name}: not so")
 
-        return Phase(name, f"does {name}", act, gate)
+        return Phase(name, f"does {name}", act, gate)  # type: ignore[arg-type]
 
     return [make(n) for n in ("one", "two", "three")]
 
@@ -60,7 +60,7 @@ def test_the_events_tell_every_phase_with_its_seconds_and_whether_there_was_work
 def test_a_failure_ends_the_run_unchanged_and_says_what_was_not_started(world: World, which: str) -> None:
     done: list[str] = []
     with pytest.raises(GateFailed) as fault:
-        engine.run(world.session(), phases(done, **{which: "two"}))
+        engine.run(world.session(), phases(done, **{which: "two"}))  # type: ignore[arg-type]
     assert "two" in fault.value.message
     assert not any(d.startswith("three") for d in done)
     assert ("two proves" in done) == (which == "broken_gate"), "what was not done is not proved"
@@ -115,7 +115,7 @@ def with_act(name: str, act: Callable[[Session], None]) -> Phase:
         act(session)
         return "1 host"
 
-    return Phase(name, f"does {name}", acts)
+    return Phase(name, f"does {name}", acts)  # type: ignore[arg-type]
 
 
 def test_the_first_ctrl_c_lets_the_phase_end_and_stops_before_the_next(world: World) -> None:

@@ -220,7 +220,7 @@ def test_what_a_killed_run_had_written_and_no_unit_had_read_goes_back_as_well(bu
         host = built.hosts.hosts["cp1"]
         from provisioner.converge.bundle import change_request
         host.change(change_request(change, killed.target.secrets.resolve, lambda item: (b"", b"")), "run0.node.0")
-    assert host.observe(Unit(path=unit.path, phase="", inputs=(KUBELET,))).state.endswith("due")
+    assert host.observe(Unit(path=unit.path, phase="prepare", inputs=(KUBELET,))).state.endswith("due")
     failed = failed_up(built)
     assert any("put back as it was" in line and "green" in line for line in failed.details)
     assert snapshot(built)["cp1"] == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import secrets
 import stat
 import subprocess
 import sys
@@ -188,7 +189,7 @@ def test_the_secrets_of_a_run_that_lives_are_left_alone(world: World) -> None:
 
 def test_two_runs_of_the_same_second_do_not_share_a_directory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter(("aaaa", "aaaa", "bbbb"))
-    monkeypatch.setattr(rundir.random, "token_hex", lambda size: next(drawn))
+    monkeypatch.setattr(secrets, "token_hex", lambda size: next(drawn))
     monkeypatch.setattr(rundir, "time", SimpleNamespace(gmtime=time.gmtime, strftime=lambda *now: "20260101-000000-"))
     lock_beside(world)
     ids = [open_session(world.inventory, lambda e: None, run=True).run.id for _ in range(2)]

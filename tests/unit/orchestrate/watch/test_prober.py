@@ -53,7 +53,7 @@ def run(world: World, budget: Budget, *told: Attempt) -> Session:
         return ""
 
     with restarting(world) as session:
-        engine.run(session, [Phase("one", "", act), Phase("two", "")], during(session, budget))
+        engine.run(session, [Phase("one", "", act), Phase("two", "")], during(session, budget))  # type: ignore[arg-type]
     return session
 
 
@@ -74,7 +74,7 @@ def test_it_measures_where_something_that_serves_is_taken_away(
 def test_a_run_that_restarts_nothing_is_not_measured(built: World) -> None:
     with built.session() as session:
         survey(session)
-        engine.run(session, [Phase("one", "")], during(session, STRICT))
+        engine.run(session, [Phase("one", "")], during(session, STRICT))  # type: ignore[arg-type]
     assert (results(built), built.samples.series, session.run.safe_points) == ([], {}, [])
 
 
@@ -127,7 +127,7 @@ def test_a_spent_budget_stops_the_run_at_the_next_safe_point(built: World) -> No
 
 def test_a_budget_that_is_spent_in_the_last_phase_is_told_by_the_exit_code_too(built: World) -> None:
     with restarting(built) as session, pytest.raises(GateFailed, match="budget is spent"):
-        engine.run(session, [Phase("one", "", lambda s: built.samples.go_on(REFUSED) or "")],
+        engine.run(session, [Phase("one", "", lambda s: built.samples.go_on(REFUSED) or "")],  # type: ignore[arg-type]
                    during(session, STRICT))
     assert [(e.type, e.status) for e in built.events[-2:]] == [("availability", "failed"), ("run-end", "failed")]
 
@@ -159,7 +159,7 @@ def test_a_budget_is_not_kept_by_a_prober_that_hears_nothing_any_more(built: Wor
         sampling.longest_unseen["cp3"] = 600.0      # one that asks only for itself says nothing of the others
         return ""
 
-    phases = [Phase("one", "", falls_silent), Phase("two", "")]
+    phases = [Phase("one", "", falls_silent), Phase("two", "")]  # type: ignore[arg-type]
     with restarting(built) as session, pytest.raises(GateFailed, match="nothing was heard of w1 for 16 s") as stopped:
         engine.run(session, phases, during(session, STRICT))
     assert (stopped.value.exit_code, stopped.value.code) == (13, "slo-not-measured")
@@ -187,7 +187,7 @@ def test_ctrl_c_tells_what_was_measured_and_asks_the_cluster_nothing_more(built:
         raise KeyboardInterrupt
 
     with restarting(built) as session, pytest.raises(Interrupted):
-        engine.run(session, [Phase("one", "", stop)], during(session, STRICT))
+        engine.run(session, [Phase("one", "", stop)], during(session, STRICT))  # type: ignore[arg-type]
     seen = results(built)[0]
     assert seen.data and seen.data["lost"] is None
     assert "unknown of 1 acknowledged writes lost" in seen.message
