@@ -30,6 +30,7 @@ from provisioner.converge.hosts import ansible_inventory, inventory_text  # noqa
 from provisioner.converge.runner import JUMP_FORKS  # noqa: E402
 from provisioner.transport.target import Hop, Target  # noqa: E402
 from tests.fakes.sshd import Sshd, run_sshd  # noqa: E402
+from tests.lab.figures import DEPENDS_ON  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "action_plugin_100_hosts.yaml"
 PAYLOAD = 60_000        # bytes of changes a host: about a control plane's first bundle
@@ -178,7 +179,8 @@ def main() -> None:
             samples.append(sample(case))
             print(f"{case.name:62} {samples[-1]}", flush=True)
         cases[case.name] = {**asdict(case), "commit": commit, "nproc": os.cpu_count(), "samples": samples}
-    record = {"benchmark": Path(__file__).stem, "cases": [cases[c.name] for c in CASES if c.name in cases]}
+    record = {"benchmark": Path(__file__).stem, "depends_on": list(DEPENDS_ON[RESULTS.name]),
+              "cases": [cases[c.name] for c in CASES if c.name in cases]}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1) + "\n")
 

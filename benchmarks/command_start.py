@@ -18,6 +18,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.lab.figures import origin  # noqa: E402
+
 MAIN = "from provisioner.cli.main import run; run()"
 COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
@@ -48,10 +52,8 @@ def main() -> None:
     own = statistics.median(samples["help"]) - statistics.median(samples["python"])
     print(f"help, our own time: {own:.0f} ms (limit 150)")
     if args.out:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True,
-                                check=True).stdout.strip()
         args.out.write_text(json.dumps({"milliseconds": samples, "processors": os.cpu_count(), "load": round(load, 1),
-                                        "commit": commit}, indent=1) + "\n", encoding="utf-8")
+                                        **origin(ROOT, "command_start.json")}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

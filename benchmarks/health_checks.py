@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.ill_members import Port, Site  # noqa: E402
 from provisioner.compile.load_balancer import CHECK_CPU  # noqa: E402
-from tests.lab.figures import commit  # noqa: E402
+from tests.lab.figures import origin  # noqa: E402
 from tests.real.test_real_haproxy import GOLDEN_CONFIG, NAMES, Balancer, wait  # noqa: E402
 from tests.unit.compile.test_compile_intervals import cluster_of, config_of  # noqa: E402
 
@@ -107,7 +107,7 @@ def main() -> None:
     median = statistics.median(row["ms_each"] for row in found)
     core = HOSTS * rate * median / 1000
     options.out.write_text(json.dumps({
-        "command": "benchmarks/health_checks.py", "commit": commit(ROOT), "nproc": os.cpu_count(),
+        "command": "benchmarks/health_checks.py", **origin(ROOT, "health_checks.json"), "nproc": os.cpu_count(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()), "median_ms": median, "reckoned_with_ms": 1000 * CHECK_CPU,
         "hosts": HOSTS, "checks_a_second_of_one_host": round(rate, 4), "core": round(core, 4), "rounds": found},
         indent=1) + "\n", encoding="utf-8")

@@ -36,7 +36,7 @@ from provisioner.artifacts.lockfile import load_lock  # noqa: E402
 from provisioner.artifacts.supply import held  # noqa: E402
 from tests.fakes.apiserver import certificates  # noqa: E402
 from tests.fakes.sshd import free_ports  # noqa: E402
-from tests.lab.figures import commit  # noqa: E402
+from tests.lab.figures import origin  # noqa: E402
 from tests.real.test_real_haproxy import NAMES, Balancer, wait  # noqa: E402
 
 RENEWED, PATIENCE = 3.0, 4.0        # seconds, as the kubelet's configuration has them
@@ -263,7 +263,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ill-members-") as place, ExitStack() as stack:
         found = measure(Path(place), stack)
     options.out.write_text(json.dumps({
-        "command": "benchmarks/ill_members.py", "commit": commit(ROOT), "nproc": os.cpu_count(), "limit": 10.0,
+        "command": "benchmarks/ill_members.py", **origin(ROOT, "ill_members.json"), "nproc": os.cpu_count(),
+        "limit": 10.0,
         "date": time.strftime("%Y-%m-%d", time.gmtime()), "worst": max(max(row["seconds"]) for row in found),
         "cases": found}, indent=1) + "\n", encoding="utf-8")
 

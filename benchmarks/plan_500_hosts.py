@@ -142,13 +142,15 @@ def main() -> None:
             done = subprocess.run([sys.executable, __file__, "--hosts", str(options.hosts), "--one", case],
                                   capture_output=True, text=True, check=True, timeout=300)
             runs[case].append({"load_before": round(load, 2), **json.loads(done.stdout)})
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    from tests.lab.figures import origin
+
     names = ("validate", "compile", "compare", "validate_compile_compare", "validate_compile_compare_cpu", "text",
              "max_rss_mb")
     median = {case: {name: statistics.median(run[name] for run in of_case) for name in names}
               for case, of_case in runs.items()}
     result = {"command": f"benchmarks/plan_500_hosts.py --hosts {options.hosts} --runs {options.runs}",
-              "commit": commit.strip(), "nproc": os.cpu_count(), "date": time.strftime("%Y-%m-%d", time.gmtime()),
+              **origin(ROOT, "plan_500_hosts.json"), "nproc": os.cpu_count(),
+              "date": time.strftime("%Y-%m-%d", time.gmtime()),
               "limits": {"seconds": LIMIT_SECONDS, "mb": LIMIT_MB}, "median": median, "runs": runs}
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(median))

@@ -65,13 +65,14 @@ def main() -> None:
     compose = [measured(__file__, "--one") for _ in range(options.runs)]
     plan = [measured(str(HERE / "plan_500_hosts.py"), "--hosts", str(PLANNING), "--one", "as-desired")
             for _ in range(options.runs)]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    from tests.lab.figures import origin
+
     median = {
         "compose": {name: statistics.median(run[name] for run in compose) for name in ("compose", "compose_all")},
         "plan": {name: statistics.median(run[name] for run in plan) for name in (
             "validate", "compile", "compare", "validate_compile_compare", "validate_compile_compare_cpu",
             "max_rss_mb")}}
-    result = {"command": f"benchmarks/scale.py --runs {options.runs}", "commit": commit.strip(),
+    result = {"command": f"benchmarks/scale.py --runs {options.runs}", **origin(ROOT, "scale.json"),
               "nproc": os.cpu_count(), "date": time.strftime("%Y-%m-%d", time.gmtime()),
               "hosts": {"compose": COMPOSING, "plan": PLANNING},
               "limits": {"compose": LIMIT_COMPOSE, "plan": LIMIT_PLAN}, "median": median,

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.lab.clusters import GOLDEN, Ground  # noqa: E402
+from tests.lab.figures import origin  # noqa: E402
 from tests.lab.machines import Lab  # noqa: E402
 
 
@@ -51,9 +51,9 @@ def main() -> None:
         runs = [one_run(ground) for _ in range(options.runs)]
     finally:
         ground.end()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     result = {
-        "command": f"benchmarks/snapshot.py --runs {options.runs}", "commit": commit.strip(), "nproc": os.cpu_count(),
+        "command": f"benchmarks/snapshot.py --runs {options.runs}", **origin(ROOT, "snapshot.json"),
+        "nproc": os.cpu_count(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()), "hosts": "3 control planes, 2 workers (systemd-nspawn)",
         "median": {key: statistics.median(run[key] for run in runs) for key in ("restore", "healthy")},
         "built": round(built - began, 1), "kept": round(kept - built, 1), "runs": runs,

@@ -21,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.lab.figures import origin  # noqa: E402
+
 SHIPPED = ROOT / "inventories" / "lab"
 PLACE = ROOT / ".kubewright" / "bench"
 
@@ -65,9 +69,8 @@ def main() -> None:
         runs = [one_run() for _ in range(options.runs)]
     finally:
         kubewright("lab", "down")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     result = {
-        "command": f"benchmarks/up.py --runs {options.runs}", "commit": commit.strip(), "nproc": os.cpu_count(),
+        "command": f"benchmarks/up.py --runs {options.runs}", **origin(ROOT, "up.json"), "nproc": os.cpu_count(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()), "hosts": "3 control planes, 2 workers (systemd-nspawn)",
         "median": {key: statistics.median(run[key] for run in runs)
                    for key in ("up", "without_prepare", "second_up", "plan", "status")},

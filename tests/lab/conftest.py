@@ -124,8 +124,8 @@ def _write_repetitions() -> None:
     seen = {"commit": figures.commit(ROOT), "date": time.strftime("%Y-%m-%d", time.gmtime())}
     ran = {row["test"] for row in REPETITIONS}
     path = ROOT / "benchmarks" / "results" / "full.json"
-    record: dict[str, Any] = {"command": "scripts/test --full", "nproc": os.cpu_count(), "repetitions": [],
-                              "figures": []}
+    record: dict[str, Any] = {"command": "scripts/test --full", "depends_on": list(figures.DEPENDS_ON[path.name]),
+                              "nproc": os.cpu_count(), "repetitions": [], "figures": []}
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     measured = [figure for figure in figures.FIGURES if figure["test"] in ran]
     for kind, rows in (("repetitions", REPETITIONS), ("figures", measured)):

@@ -43,3 +43,26 @@ def commit(directory: Path) -> str:
     except FileNotFoundError:
         return ""
     return found.stdout.strip()[:12] if found.returncode == 0 else ""
+
+
+# Result under benchmarks/results -> the paths whose changes may move its figures, as git takes them.
+_RUNS = ("provisioner/applier", "provisioner/compile", "provisioner/converge", "provisioner/decide",
+         "provisioner/orchestrate", "provisioner/transport", "playbooks", "templates")
+DEPENDS_ON: dict[str, tuple[str, ...]] = {
+    "action_plugin_100_hosts.json": ("playbooks", "provisioner/converge", "benchmarks/action_plugin_100_hosts.py"),
+    "command_start.json": ("provisioner/begin.py", "provisioner/cli", "provisioner/swift_end.py", "pyproject.toml"),
+    "full.json": (*_RUNS, "inventories/lab"),
+    "health_checks.json": ("templates/etc/haproxy", "benchmarks/health_checks.py"),
+    "ill_members.json": ("templates/etc/haproxy", "templates/etc/systemd", "benchmarks/ill_members.py"),
+    "kill_walk.json": _RUNS,
+    "plan_500_hosts.json": ("provisioner/compile", "provisioner/model", "benchmarks/plan_500_hosts.py"),
+    "scale.json": ("provisioner/compile", "provisioner/model", "provisioner/orchestrate/watch", "benchmarks/scale.py"),
+    "snapshot.json": ("provisioner/lab", "benchmarks/snapshot.py"),
+    "ssh_cuts.json": _RUNS,
+    "up.json": (*_RUNS, "inventories/lab", "benchmarks/up.py"),
+}
+
+
+def origin(directory: Path, result: str) -> dict[str, Any]:
+    """Return what a result says of the code that it was measured of: the commit, and what the figures depend on."""
+    return {"commit": commit(directory), "depends_on": list(DEPENDS_ON[result])}

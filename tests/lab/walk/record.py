@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import ROOT
+from tests.lab.figures import DEPENDS_ON
 
 STATE = ROOT / ".kubewright" / "walked.json"
 BEGAN = time.monotonic()
@@ -39,7 +40,8 @@ class Walk:
                "commit": commit.stdout.strip()[:12], "date": time.strftime("%Y-%m-%d", time.gmtime())}
         rows = _read(self._results, {}).get("points", [])
         rows = sorted([r for r in rows if r["point"] != point] + [row], key=lambda r: str(r["point"]))
-        _write(self._results, {"command": "scripts/test --full", "nproc": os.cpu_count(), "points": rows})
+        _write(self._results, {"command": "scripts/test --full", "depends_on": list(DEPENDS_ON[self._results.name]),
+                               "nproc": os.cpu_count(), "points": rows})
         walked = _walked() - {point} | ({point} if passed else set())
         _write(STATE, sorted(walked - self._points if self._points <= walked else walked))
 
