@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.unit.compile.compile_fixture import facts
 STORE = "/opt/kubewright/etcd"
 
 
-def owned(kind: str, path: str, seq: int = 1, **more: object) -> OwnedItem:
+def owned(kind: str, path: str, seq: int = 1, **more: Any) -> OwnedItem:
     state = {"unit": "active enabled current", "package": "installed", "user": "present", "directory": "dir 0755 a:a",
              "symlink": "link /x"}.get(kind, f"file sha256:{path}")
     wrote = state if kind in ("file", "symlink", "certificate") else ""
