@@ -24,19 +24,26 @@ Change = Callable[[Lab, str, int], None]
 
 @dataclass(frozen=True)
 class Leg:
-    """One phase on one host; without a blow the phase has no process of ours there."""
+    """One phase on one host; without a blow the phase has no process of ours there.
+
+    `step` names the phase in whose step a first start makes this one's changes, where that is another: the process
+    dies inside of that one.
+    """
 
     phase: str
     host: str
     blow: Blow | None = None
     change: Change | None = None
     wide: Change | None = None      # in place of `change` where the process is struck: on every control plane
+    step: str = ""
 
     def __str__(self) -> str:
         return self.phase
 
     @property
     def moments(self) -> tuple[str, ...]:
+        if self.step:
+            return ("inside",)
         return ("before", "inside", "after") if self.blow else ("before", "after")
 
     def is_alone(self, moment: str) -> bool:
@@ -115,10 +122,13 @@ pods = field("kubelet", "maxPods", lambda n: 111 + n)
 EMPTY = (
     Leg("prepare", "w1", Blow("rename", nth=30, process="dpkg")),
     Leg("stage", "cp2", Blow("rename", nth=3, process="store")),
+    Leg("runtime", "w2", Blow("rename", _temporary("/etc/systemd/system/containerd.service")), step="pki"),
+    Leg("etcd", "cp3", Blow("openat", f"{STARTED}/etcd.service"), step="pki"),
+    Leg("load-balancer", "cp1", Blow("fsync", "/etc/haproxy"), step="pki"),
     Leg("pki", "cp1", Blow("rename", _temporary("/etc/kubernetes/pki/apiserver.crt"))),
-    Leg("runtime", "w2", Blow("rename", _temporary("/etc/systemd/system/containerd.service"))),
-    Leg("etcd", "cp3", Blow("openat", f"{STARTED}/etcd.service")),
-    Leg("load-balancer", "cp1", Blow("fsync", "/etc/haproxy")),
+    Leg("runtime", "w2"),
+    Leg("etcd", "cp3"),
+    Leg("load-balancer", "cp1"),
     Leg("control-plane", "cp2", Blow("rename", _temporary("/etc/kubewright/inputs/kube-apiserver.service"))),
     Leg("controllers", "cp3", Blow("rename", RESULT)),
     Leg("access", "cp1"),

@@ -24,7 +24,7 @@ def kill(lab: Lab, leg: Leg, moment: str, *, alone: bool = False) -> Disk:
     """
     up = Up(lab)
     try:
-        up.wait_for("phase-done" if moment == "after" else "phase-start", leg.phase)
+        up.wait_for("phase-done" if moment == "after" else "phase-start", leg.step or leg.phase)
         if moment == "inside":
             assert leg.blow is not None
             strike(lab, leg.host, leg.blow, up)
