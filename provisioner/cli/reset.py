@@ -31,7 +31,7 @@ def reset(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> 
     """
     from provisioner.cli.change import readers
     from provisioner.model.events import Emit
-    from provisioner.orchestrate.run import reset as run
+    from provisioner.orchestrate.plan import everybody
     from provisioner.orchestrate.run.options import Intent
     from provisioner.orchestrate.run.perform import Caller, perform
     from provisioner.report.impact import count
@@ -39,8 +39,8 @@ def reset(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> 
 
     began, intent = time.monotonic(), Intent("reset", only=hosts)
     context.enter_lab()
-    inventory = run.everybody(context.inventory, lambda event: None)
-    whole = run.is_whole(inventory.cluster, intent)
+    inventory = everybody.with_those_that_left(context.inventory, lambda event: None)
+    whole = everybody.is_whole(inventory.cluster, hosts)
     silent: list[Session] = []
 
     def read(session: Session) -> Emit:
@@ -56,7 +56,9 @@ def reset(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> 
         click.echo("Nothing was changed.", err=True)
     elif not events:
         what = f"cluster {inventory.cluster.cluster}" if whole else ", ".join(hosts)
-        click.echo(f"Nothing of ours is left on {what}, {count(done.session.run.made, 'removal')} in "
+        kept = ", ".join(verdict.path for verdict in done.plan.verdicts)
+        but = f" but what others have changed ({kept})" if kept else ""
+        click.echo(f"Nothing of ours is left on {what}{but}, {count(done.session.run.made, 'removal')} in "
                    f"{time.monotonic() - began:.1f}s.\n{_next(context, whole)}")
     return 0
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from provisioner.artifacts.cache import Cache
-from tests.lab.conftest import NODES, Lab, until
+from tests.lab.conftest import Lab, until
 from tests.lab.figures import record
 from tests.lab.footprint import Footprint, differences, footprint
 from tests.lab.walk.killing import Up
@@ -27,8 +27,8 @@ KILLED_AFTER = (0.0, 1.0, 3.0, 6.0, 10.0, 15.0)     # seconds into the phase
 STORE = "/opt/kubewright/crictl"
 
 
-def footprints(lab: Lab, hosts: tuple[str, ...] = NODES) -> dict[str, Footprint]:
-    return {host: footprint(lab, host) for host in hosts}
+def footprints(lab: Lab, *hosts: str) -> dict[str, Footprint]:
+    return {host: footprint(lab, host) for host in hosts or lab.inventory.cluster.hosts}
 
 
 def same_as_fresh(lab: Lab, after: dict[str, Footprint]) -> None:
@@ -46,20 +46,20 @@ def inventory(cluster: Lab) -> Iterator[str]:
 
 
 @pytest.mark.dirties
-def test_a_worker_that_was_reset_is_as_a_fresh_machine_and_joins_again(cluster: Lab) -> None:
-    cluster.on("w1", "sh", "-c", f"echo '# by hand' >> {EDITED}")
+def test_a_worker_that_was_reset_is_as_a_fresh_machine_and_joins_again(single: Lab) -> None:
+    single.on("w2", "sh", "-c", f"echo '# by hand' >> {EDITED}")
     began = time.monotonic()
-    done = cluster.run("reset", "w1", "--yes")
+    done = single.run("reset", "w2", "--yes")
     record("reset of one worker", [time.monotonic() - began], unit="s")
-    assert f"w1:{EDITED}" in done.stderr and "somebody else has changed it" in done.stderr
-    assert "# by hand" in cluster.on("w1", "cat", EDITED)
-    assert "w1" not in cluster.kubectl("get", "nodes", "-o", "name")
-    cluster.on("w1", "rm", EDITED)
-    assert "Nothing of ours is on w1" in cluster.run("reset", "w1", "--yes").stderr
-    same_as_fresh(cluster, footprints(cluster, ("w1",)))
-    cluster.run("up", "--yes")
-    assert "No changes." in cluster.run("plan").stdout
-    assert "w1" in cluster.kubectl("get", "nodes", "-o", "name")
+    assert f"w2:{EDITED}" in done.stderr and "somebody else has changed it" in done.stderr
+    assert "# by hand" in single.on("w2", "cat", EDITED)
+    assert "w2" not in single.kubectl("get", "nodes", "-o", "name")
+    single.on("w2", "rm", EDITED)
+    assert "Nothing of ours is on w2" in single.run("reset", "w2", "--yes").stderr
+    same_as_fresh(single, footprints(single, "w2"))
+    single.run("up", "--yes")
+    assert "No changes." in single.run("plan").stdout
+    assert "w2" in single.kubectl("get", "nodes", "-o", "name")
 
 
 @pytest.mark.dirties
@@ -80,25 +80,25 @@ def test_a_whole_cluster_that_was_reset_leaves_fresh_machines_and_is_built_again
 @pytest.mark.dirties
 @pytest.mark.full
 @pytest.mark.parametrize("phase", ["prepare", "runtime", "node"])
-def test_what_a_killed_up_had_built_is_taken_off_again(empty_lab: Lab, phase: str) -> None:
-    empty_lab.reset()
-    up = Up(empty_lab)
+def test_what_a_killed_up_had_built_is_taken_off_again(single: Lab, phase: str) -> None:
+    single.reset()
+    up = Up(single)
     try:
         up.wait_for("phase-start", phase)
         time.sleep(4.0)
     finally:
         up.kill()
-    empty_lab.run("reset", "--yes")
-    same_as_fresh(empty_lab, footprints(empty_lab))
+    single.run("reset", "--yes")
+    same_as_fresh(single, footprints(single))
 
 
 @pytest.mark.dirties
 @pytest.mark.full
-def test_a_reset_that_is_killed_again_and_again_is_ended_by_a_plain_rerun(cluster: Lab) -> None:
+def test_a_reset_that_is_killed_again_and_again_is_ended_by_a_plain_rerun(single: Lab) -> None:
     for number, seconds in enumerate(KILLED_AFTER):
-        killed_reset(cluster, seconds, with_steps=number % 2 == 1)
-    cluster.run("reset", "--yes")
-    same_as_fresh(cluster, footprints(cluster))
+        killed_reset(single, seconds, with_steps=number % 2 == 1)
+    single.run("reset", "--yes")
+    same_as_fresh(single, footprints(single))
 
 
 def killed_reset(lab: Lab, seconds: float, *, with_steps: bool) -> None:
@@ -113,31 +113,31 @@ def killed_reset(lab: Lab, seconds: float, *, with_steps: bool) -> None:
         run.kill()
         run.wait()
     if with_steps:
-        for host in NODES:
+        for host in lab.inventory.cluster.hosts:
             lab.on(host, "systemctl", "kill", "--signal=SIGKILL", "kubewright-step-*", check=False)
 
 
 @pytest.mark.dirties
 @pytest.mark.full
-def test_the_store_keeps_two_versions_and_the_plan_shows_what_goes(cluster: Lab) -> None:
-    lock = cluster.directory / "artifacts.lock"
+def test_the_store_keeps_two_versions_and_the_plan_shows_what_goes(single: Lab) -> None:
+    lock = single.directory / "artifacts.lock"
     text = lock.read_text(encoding="utf-8")
-    first, planned = stored(cluster), ""
+    first, planned = stored(single), ""
     try:
         for number in range(3):
-            lock.write_text(other_crictl(cluster, text, number), encoding="utf-8")
-            planned = cluster.run("plan").stdout
-            cluster.run("up", "--yes")
-        assert len(stored(cluster)) == 2
-        assert not set(first) & set(stored(cluster))
+            lock.write_text(other_crictl(single, text, number), encoding="utf-8")
+            planned = single.run("plan").stdout
+            single.run("up", "--yes")
+        assert len(stored(single)) == 2
+        assert not set(first) & set(stored(single))
         assert f"- {STORE}/" in planned and "MB" in planned
-        assert "No changes." in cluster.run("plan").stdout
+        assert "No changes." in single.run("plan").stdout
     finally:
         lock.write_text(text, encoding="utf-8")
 
 
 def stored(lab: Lab) -> list[str]:
-    return lab.on("w1", "ls", STORE).split()
+    return lab.on("w2", "ls", STORE).split()
 
 
 def other_crictl(lab: Lab, text: str, number: int) -> str:

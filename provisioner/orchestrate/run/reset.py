@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from provisioner.compile import removal
 from provisioner.compile.removal import Removals
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
-from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Desired, HostDesired
 from provisioner.model.etcd import EtcdStatus
-from provisioner.model.events import Emit
-from provisioner.model.inventory import Inventory
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import nodes
 from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.lock.cluster_lock import ClusterLock
 from provisioner.orchestrate.phases import removing
-from provisioner.orchestrate.plan import applied, owner, survey
+from provisioner.orchestrate.plan import everybody, owner, survey
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
-from provisioner.orchestrate.session import session as sessions
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import apply
@@ -34,30 +30,6 @@ REASON = "reset"
 _TIMES = 2      # what ended while the rest was taken away may have left something more
 
 
-def everybody(inventory: Inventory, emit: Emit) -> Inventory:
-    """Return the inventory with the hosts that left it since it was last applied, reached by the cluster's `ssh`."""
-    base = applied.here(inventory)
-    if base is None:
-        with suppress(KubewrightError), sessions.open_session(inventory, emit, run=False) as session:
-            base = applied.ask_hosts(session)
-    if base is None:
-        return inventory
-    then = applied.inventory_of(inventory, base).cluster.hosts
-    hosts = {**{name: spec for name, spec in then.items() if name not in inventory.cluster.hosts},
-             **inventory.cluster.hosts}
-    return replace(inventory, cluster=inventory.cluster.model_copy(update={"hosts": hosts}))
-
-
-def chosen(cluster: Cluster, intent: Intent) -> tuple[str, ...]:
-    """Return the hosts to take everything off: those named, else all."""
-    return tuple(name for name in cluster.hosts if not intent.only or name in intent.only)
-
-
-def is_whole(cluster: Cluster, intent: Intent) -> bool:
-    """Say whether the cluster ends with it."""
-    return len(chosen(cluster, intent)) == len(cluster.hosts)
-
-
 def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """Return the plan that takes everything of ours off the hosts that answer; reads only.
 
@@ -65,11 +37,11 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     last control plane while the rest of it is to go on; Unreachable where no host answers.
     """
     session.run.go_on = " ".join(["kubewright reset", *intent.only])
-    session.target.observed = _observe(session, chosen(session.cluster, intent))
+    session.target.observed = _observe(session, everybody.chosen(session.cluster, intent.only))
     owner.refuse_foreign(session, bootstrap=not survey.is_bootstrapped(session.observed))
-    whole = is_whole(session.cluster, intent)
+    whole = everybody.is_whole(session.cluster, intent.only)
     if not whole:
-        _keeps_the_cluster(session, chosen(session.cluster, intent))
+        _keeps_the_cluster(session, everybody.chosen(session.cluster, intent.only))
     return session.go_by(_plan(session, whole))
 
 
@@ -142,7 +114,7 @@ def held(session: Session, intent: Intent, locked: ClusterLock) -> AbstractConte
 
     Where none of them answers there is nobody to hold it against.
     """
-    if not is_whole(session.cluster, intent):
+    if not everybody.is_whole(session.cluster, intent.only):
         return locked.held()
     return locked.held(of_those_that_answer=True) if locked.anybody else nullcontext()
 
@@ -203,5 +175,5 @@ def finish(session: Session, intent: Intent, epoch: int | None) -> None:
                        [host for host in session.observed if host not in session.unreachable])
     if session.unreachable:
         raise_all({**session.unreachable, **dict.fromkeys(session.observed)})
-    if is_whole(session.cluster, intent):
+    if everybody.is_whole(session.cluster, intent.only):
         session.target.inventory.applied_path.unlink(missing_ok=True)

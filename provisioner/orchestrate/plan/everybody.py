@@ -1,0 +1,38 @@
+"""All hosts that were ever the cluster's: those of the inventory, and those that left it since it was last applied."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+
+from provisioner.errors import KubewrightError
+from provisioner.model.cluster import Cluster
+from provisioner.model.events import Emit
+from provisioner.model.inventory import Inventory
+from provisioner.orchestrate.plan import applied
+from provisioner.orchestrate.session import session as sessions
+
+
+def with_those_that_left(inventory: Inventory, emit: Emit) -> Inventory:
+    """Return the inventory with the hosts that left it, reached as they were; asks the hosts where nothing is known."""
+    base = applied.here(inventory)
+    if base is None:
+        with suppress(KubewrightError), sessions.open_session(inventory, emit, run=False) as session:
+            base = applied.ask_hosts(session)
+    if base is None:
+        return inventory
+    then = applied.inventory_of(inventory, base).cluster.hosts
+    hosts = {**{name: spec for name, spec in then.items() if name not in inventory.cluster.hosts},
+             **inventory.cluster.hosts}
+    return replace(inventory, cluster=inventory.cluster.model_copy(update={"hosts": hosts}))
+
+
+def chosen(cluster: Cluster, only: Collection[str]) -> tuple[str, ...]:
+    """Return the hosts named, else all."""
+    return tuple(name for name in cluster.hosts if not only or name in only)
+
+
+def is_whole(cluster: Cluster, only: Collection[str]) -> bool:
+    """Say whether these are all of the cluster."""
+    return len(chosen(cluster, only)) == len(cluster.hosts)
