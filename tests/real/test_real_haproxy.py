@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from provisioner.applier import sockets
+from provisioner.applier.host import Host
 from provisioner.compile.load_balancer import HAPROXY_CONFIG, HAPROXY_SOCKET, LEAVE_ILL
+from provisioner.errors import KubewrightError
+from provisioner.operate import haproxy
+from provisioner.transport.hosts import OneHost
 from tests.fakes.apiserver import ApiServer, Client, certificates
+from tests.fakes.hosts import FakeHosts
 from tests.fakes.sshd import free_ports
+from tests.unit.compile.compile_fixture import lock
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab" / "cp1"
 GOLDEN_CONFIG = GOLDEN / HAPROXY_CONFIG.lstrip("/")
@@ -214,3 +222,47 @@ def test_what_is_no_tls_is_dropped_at_once(balancer: Balancer, stack: ExitStack)
         one.settimeout(3)
         one.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert one.recv(100) == b""
+
+
+class Asked(FakeHosts):
+    """One host whose HAProxy is real, asked by the applier's own code; `rounds` counts how often."""
+
+    def __init__(self, balancer: Balancer) -> None:
+        super().__init__({}, lock())
+        self._at, self.rounds = str(balancer.directory / "admin.sock"), 0
+
+    def ask(self, one: OneHost, path: str, lines: Sequence[str], *, span: float = 0.0,
+            again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
+        assert path == HAPROXY_SOCKET
+        self.rounds += 1
+        answer = sockets.rounds(Host("/"), {"path": self._at, "lines": lines, "for": span, "every": 0.05,
+                                            "again": lines if again is None else again, "until": until})
+        return [list(answers) for answers in answer["rounds"]]
+
+
+def seen(outcomes: dict[str, haproxy.Servers | KubewrightError]) -> haproxy.Servers:
+    (servers,) = outcomes.values()
+    assert not isinstance(servers, KubewrightError)
+    return servers
+
+
+def test_a_turn_takes_a_server_out_and_back_in_three_rounds_though_it_comes_back_late(
+        balancer: Balancer, servers: dict[str, ApiServer], stack: ExitStack) -> None:
+    hosts = Asked(balancer)
+    assert all(s.in_service for s in seen(haproxy.look(hosts, ["w1"])).values())
+    (drained,) = haproxy.watch(hosts, ["w1"], "cp1", 1.0, state="drain").values()
+    assert not isinstance(drained, KubewrightError)
+    assert (drained[0]["cp1"].admin, drained[0]["cp2"].admin, drained[1]) == ("drain", "ready", 0)
+    for _ in range(6):
+        client = Client(balancer.local)
+        stack.callback(client.close)
+        assert client.server != "cp1"
+    servers["cp1"].become("etcd silent")
+    balancer.wait("022")
+    back = threading.Timer(1.0, servers["cp1"].become, ["ready"])
+    back.start()
+    began = time.monotonic()
+    assert seen(haproxy.set_state(hosts, ["w1"], ["cp1"], "ready", 30.0))["cp1"].in_service
+    assert 1.0 <= time.monotonic() - began < 20, "the host looked by itself, and no longer than it took"
+    assert hosts.rounds == 3
+    back.join()
