@@ -60,6 +60,16 @@ def stale(results: dict[str, tuple[set[str], list[int | None]]], pages: dict[str
                 yield f"{page}: {name} is {old}: measure it anew, or say in a paragraph with its name: {mark(commits)}"
 
 
+def mistaken(results: dict[str, set[str]], pages: dict[str, str]) -> Iterator[str]:
+    """Yield the commits that pages name beside results of others: result -> the commits it names."""
+    for page, text in pages.items():
+        for block in re.split(r"\n\s*\n", text):
+            of_block = set().union(*(commits for name, commits in results.items() if name in block))
+            for said in re.findall(r"measured at `([0-9a-f]{7,40})`", " ".join(block.split())) if of_block else ():
+                if not any(commit.startswith(said) for commit in of_block):
+                    yield f"{page}: measured at {said}: no result that this paragraph names is of that commit"
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_names_its_commit_and_what_it_depends_on(path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -79,6 +89,14 @@ def test_no_page_shows_a_figure_that_is_older_than_the_code_it_speaks_of() -> No
         commits = commits_of(document)
         results[path.name] = commits, [age(commit, document["depends_on"]) for commit in sorted(commits)]
     assert list(stale(results, {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for p in PAGES})) == []
+
+
+def test_a_commit_beside_a_result_is_the_one_that_it_was_measured_at() -> None:
+    results = {path.name: commits_of(json.loads(path.read_text(encoding="utf-8"))) for path in RESULTS}
+    assert list(mistaken(results, {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for p in PAGES})) == []
+    wrong = "`r.json`, measured\nat `0000000`\n\nsomething else, measured at `1111111`"
+    assert list(mistaken({"r.json": {"abcdef1234"}}, {"p.md": wrong})) == [
+        "p.md: measured at 0000000: no result that this paragraph names is of that commit"]
 
 
 @pytest.mark.parametrize(("ages", "page", "found"), [

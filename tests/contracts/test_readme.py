@@ -157,7 +157,7 @@ def test_the_seconds_in_the_readme_are_those_of_the_committed_benchmark() -> Non
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Figures\n")[2].partition("\n## ")[0]
     written = [float(number) for number in re.findall(r"^\| .* \| ([\d.]+) \|$", section, re.MULTILINE)]
     median = json.loads((ROOT / "benchmarks" / "results" / "up.json").read_text(encoding="utf-8"))["median"]
-    assert written == [round(median[name], 1) for name in ("up", "without_prepare", "second_up", "plan", "status")]
+    assert written == [round(median[name], 1) for name in ("up", "second_up", "plan", "status")]
 
 
 def test_generated_pages_are_up_to_date() -> None:
