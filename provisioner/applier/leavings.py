@@ -19,15 +19,21 @@ from .host import Fault, Host, check_unit
 ABSENT, EMPTY, THERE = "absent", "empty", "there"
 RUN_DIR = "/run/kubewright"
 NETNS = "/run/netns"
+LOST = "lost+found"     # the file system's own
 GRACE = 10.0        # seconds that a process has to end by itself, and then to be gone
 
 
 def data(host: Host, path: str) -> str:
-    """Say whether a directory holds anything, and of an empty one its mode and owner too: it was there before us."""
+    """Say whether a directory holds anything, and of an empty one its mode and owner too: it was there before us.
+
+    A place of somebody's own, a link or a file system, with nothing in it is as good as absent: it is never removed.
+    """
     place = host.at(path)
     try:
-        if os.listdir(place):
+        if set(os.listdir(place)) - {LOST}:
             return THERE
+        if os.path.islink(place) or os.path.ismount(place):
+            return ABSENT
         status = os.stat(place)
         return f"{EMPTY} {stat.S_IMODE(status.st_mode):04o} {files.owner_of(status)}"
     except NotADirectoryError:
@@ -38,17 +44,29 @@ def data(host: Host, path: str) -> str:
 
 def _remove_data(host: Host, change: Mapping[str, Any]) -> str:
     """Take off what is mounted below, then remove what is there but the paths to `spare`."""
-    place = host.at(change["path"])
-    below = sorted((m for m in mounts(host) if m.startswith(f"{place}/")), key=len, reverse=True)
-    for mount in below:
-        host.run(["umount", "--", mount])
+    place = os.path.realpath(host.at(change["path"]))
+    taken_off = _unmount_below(host, place)
     word, _, owned = str(change.get("want", ABSENT)).partition(" ")
-    delete(place, [host.at(path) for path in change.get("spare", ())], keep_top=word == EMPTY)
+    spare = [os.path.realpath(os.path.dirname(at)) + f"/{os.path.basename(at)}"
+             for at in map(host.at, change.get("spare", ()))]
+    delete(place, spare, keep_top=word == EMPTY or os.path.islink(host.at(change["path"])))
     if word == EMPTY:
         mode, _, owner = owned.partition(" ")
         user, _, group = owner.partition(":")
         files.directory(place, int(mode, 8), *files.ids(user, group))
-    return "removed" + (f", {len(below)} mounts taken off" if below else "")
+    return "removed" + (f", {taken_off} mounts taken off" if taken_off else "")
+
+
+def _unmount_below(host: Host, place: str) -> int:
+    """Take off all that is mounted below a place, the innermost first; one may take others with it (propagation).
+
+    A Fault where one stays: what is in it is somebody's, and may be a directory of this very file system.
+    """
+    taken_off = 0
+    while below := [m for m in mounts(host) if m.startswith(f"{place}/")]:
+        host.run(["umount", "--", max(below, key=len)])
+        taken_off += 1
+    return taken_off
 
 
 def delete(place: str, spare: Collection[str], keep_top: bool = False) -> None:
@@ -62,6 +80,8 @@ def delete(place: str, spare: Collection[str], keep_top: bool = False) -> None:
     for root, directories, names in os.walk(place, topdown=False):
         if os.lstat(root).st_dev != status.st_dev:
             raise Fault(f"{root}: another file system; nothing in it was removed")
+        if os.path.ismount(place) and f"{root}/".startswith(f"{place}/{LOST}/"):
+            continue
         for name in (*names, *(d for d in directories if os.path.islink(os.path.join(root, d)))):
             if os.path.join(root, name) not in spare:
                 with contextlib.suppress(FileNotFoundError):
@@ -98,11 +118,25 @@ def processes(host: Host, group: str) -> str:
 
 
 def _members(host: Host, group: str) -> Iterator[int]:
+    """Yield the processes of this host's own group: one in a container of somebody's may be named like it."""
+    tops = {number: path.removesuffix("/init.scope").rstrip("/") for number, path in _groups(host, "1")}
     for name in os.listdir(host.at("/proc")):
-        if name.isdigit():
-            groups = (line.rpartition(":")[2] for line in (host.text(f"/proc/{name}/cgroup") or "").splitlines())
-            if any(f"/{group}/" in f"{path}/" for path in groups):
-                yield int(name)
+        if name.isdigit() and any(_is_in(group, tops.get(number, ""), path) for number, path in _groups(host, name)):
+            yield int(name)
+
+
+def _groups(host: Host, pid: str) -> list[tuple[str, str]]:
+    """Return a process's control groups, each with the number of its hierarchy."""
+    lines = (host.text(f"/proc/{pid}/cgroup") or "").splitlines()
+    return [(line.partition(":")[0], line.split(":", 2)[2]) for line in lines if line.count(":") >= 2]
+
+
+def _is_in(group: str, top: str, path: str) -> bool:
+    """Say whether a path leads from the top (systemd's own place) through nothing but slices to the group."""
+    if not f"{path}/".startswith(f"{top}/"):
+        return False
+    above, found, _ = f"{path.removeprefix(top)}/".partition(f"/{group}/")
+    return bool(found) and all(part.endswith(".slice") for part in above.strip("/").split("/") if part)
 
 
 def _end_processes(host: Host, change: Mapping[str, Any]) -> str:

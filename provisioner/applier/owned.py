@@ -1,7 +1,8 @@
 """What we put on this host: noted before it is made, so that a kill leaves nothing which nobody owns.
 
-A record says what was there before us (`was`) and what we made of it last (`wrote`); it is dropped when what it is
-about was taken away again. A host that an earlier version set up has none: what that wrote is told by its generations.
+A record says what was there before us (`was`), what we made of it last (`wrote`) and before that (`earlier`: a kill may
+leave it so); it is dropped when what it is about was taken away again. A host that an earlier version set up has none:
+what that wrote is told by its generations.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def add(book: Book, spec: Mapping[str, Any], was: str, wrote: str, step: str) ->
     items = book["items"]
     record = items.get(key(spec)) or {"kind": spec["kind"], "path": spec["path"], "was": was, "step": step,
                                       "seq": max((r["seq"] for r in items.values()), default=0) + 1}
-    items[key(spec)] = {**record, "wrote": wrote,
+    earlier = {"earlier": record["wrote"]} if record.get("wrote", wrote) != wrote else {}
+    items[key(spec)] = {**record, **earlier, "wrote": wrote,
                         **{name: spec[name] for name in ("key_path", "hmac_key", "asked", "of") if spec.get(name)}}
 
 
@@ -172,6 +174,8 @@ def _row(host: Host, seen: states.Look, record: Record) -> Iterator[dict[str, An
         return
     row = {name: record[name] for name in ("kind", "path", "was", "wrote", "seq")}
     row["of"] = record.get("of", "")
+    if state == record.get("earlier"):
+        row["wrote"] = state        # ours as well: a step was killed, or failed, before it came to this one
     if record["kind"] == "artifact":
         row["size"] = os.lstat(host.at(record["path"])).st_size
     if record["kind"] == "package":

@@ -72,14 +72,18 @@ def installed(host: Host) -> set[str]:
 def purge(host: Host, names: Collection[str]) -> str:
     """Remove packages with their settings, and those that came with them, where that removes nothing else.
 
-    One that something else needs stays, and is told. Done twice, the second time finds nothing to do.
+    One that something else needs stays, and is told; so does one that came with others and that somebody has asked for
+    by name since. Done twice, the second time finds nothing to do.
     """
     from . import owned
-    mine = {r["path"] for r in owned.load(host)["items"].values() if r["kind"] == "package" and not r.get("asked")}
+    came = {r["path"] for r in owned.load(host)["items"].values() if r["kind"] == "package" and not r.get("asked")}
+    mine = came & {*host.run(["apt-mark", "showauto"]).split(), *BY_ANSIBLE} if came else came
     there = installed(host)
     wanted = {name for name in {*names, *mine} if name in there}
     going = wanted if not others_of(host, wanted, wanted) else {
         name for name in wanted if not others_of(host, [name], wanted)}
+    if going != wanted and others_of(host, going, wanted):      # needed as one of two: each alone could go
+        going = set()
     if going:
         host.run([*_APT, "--yes", "purge", *sorted(going)], timeout=PATIENCE)
     kept = sorted(set(names) & wanted - going)

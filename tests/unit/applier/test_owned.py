@@ -264,6 +264,27 @@ def test_a_package_that_something_else_needs_stays_and_is_told(box: FakeHost) ->
     assert "haproxy" in apt.there
 
 
+def test_a_package_that_somebody_has_asked_for_since_is_theirs(box: FakeHost) -> None:
+    apt = brought(box)
+    apt.write(apt.there, (), {})        # apt install liblua
+    apply(box, "s", removal(owned(box)["package haproxy"]))
+    assert apt.there == ["dash", "liblua", "theirs"]
+
+
+def test_packages_stay_where_going_together_takes_along_what_each_alone_would_not(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: list[str], **_: Any) -> str:
+        if argv[0] == "dpkg-query":
+            return "".join(f"installed\t{name}\n" for name in ("a", "b", "c", "theirs", "more"))
+        assert "--simulate" in argv, argv
+        names = set(argv[argv.index("purge") + 1:])
+        lost = {"theirs"} if {"a", "b"} <= names else {"more"} if "c" in names else set()
+        return "".join(f"Purg {name} [1]\n" for name in names | lost)
+
+    monkeypatch.setattr(box.host, "run", run)
+    assert packages.purge(box.host, ["a", "b", "c"]) == "purged; kept, as other packages need them: a, b, c"
+
+
 def test_kernel_settings_and_users_are_noted_with_what_they_were(box: FakeHost) -> None:
     box.put("/proc/sys/kernel/panic", "0\n")
     box.call("own", {"items": [{"kind": "sysctl", "path": "kernel.panic", "want": "10"},
@@ -285,13 +306,79 @@ def test_processes_of_a_control_group_are_found_by_its_name_alone(box: FakeHost)
     child = subprocess.Popen(["sleep", "60"])
     try:
         box.put(f"/proc/{child.pid}/cgroup", "5:pids:/lab/w1/system.slice/containerd.service\n")
-        box.put("/proc/1/cgroup", "5:pids:/lab/w1/system.slice/containerd.service.d\n")
+        box.put("/proc/1/cgroup", "5:pids:/lab/w1/init.scope\n")
+        box.put("/proc/2/cgroup", "5:pids:/lab/w1/system.slice/containerd.service.d\n")
         assert leavings.processes(box.host, "containerd.service") == "there"
         assert leavings.processes(box.host, "kubepods.slice") == "absent"
         assert list(leavings._members(box.host, "containerd.service")) == [child.pid]
     finally:
         child.kill()
         child.wait()
+
+
+@pytest.mark.parametrize(("top", "path", "ours"), [
+    ("0::/init.scope", "0::/system.slice/containerd.service", True),
+    ("0::/init.scope", "0::/kubepods.slice/kubepods-burstable.slice/x.scope", True),
+    ("0::/init.scope", "0::/system.slice/docker-12ab.scope/system.slice/containerd.service", False),
+    ("0::/init.scope", "0::/docker/12ab/kubepods.slice/x.scope", False),
+    ("5:pids:/lab/w1/init.scope", "5:pids:/lab/w2/system.slice/containerd.service", False),
+])
+def test_processes_of_a_container_that_runs_the_same_programs_are_not_ours(
+        box: FakeHost, top: str, path: str, ours: bool) -> None:
+    box.put("/proc/1/cgroup", f"{top}\n")
+    box.put("/proc/77/cgroup", f"{path}\n")
+    found = [*leavings._members(box.host, "containerd.service"), *leavings._members(box.host, "kubepods.slice")]
+    assert found == ([77] if ours else [])
+
+
+def test_a_file_that_a_killed_step_had_not_come_to_yet_is_still_ours(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    from provisioner.applier import owned as records
+    apply(box, "s", file_change("/etc/a", "1"))
+    records.note(box.host, "t", [file_change("/etc/a", "2", expect=state_of("1"))])     # and killed
+    row = owned(box)["file /etc/a"]
+    assert row["wrote"] == row["state"] == state_of("1")
+    box.put("/etc/a", "by hand")
+    assert owned(box)["file /etc/a"]["wrote"] == state_of("2")
+
+
+def test_data_behind_a_link_of_somebodys_goes_and_the_link_stays(box: FakeHost) -> None:
+    box.path("/data/x").mkdir(parents=True)
+    box.path("/var/lib/x").symlink_to(box.path("/data/x"))
+    start(box)
+    apply(box, "r.remove.0", removal(owned(box)["data /var/lib/x"]))
+    assert box.path("/var/lib/x").is_symlink() and list(box.path("/data/x").iterdir()) == []
+    assert "data /var/lib/x" not in owned(box)
+
+
+def test_data_on_a_file_system_of_its_own_goes_and_is_gone_then(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.put("/var/lib/x/lost+found/1/2", "fsck's")
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == str(box.path("/var/lib/x")))
+    assert leavings.data(box.host, "/var/lib/x") == "absent"
+    box.put("/var/lib/x/a/b", "ours")
+    assert leavings.data(box.host, "/var/lib/x") == "there"
+    leavings.remove(box.host, {"kind": "data", "path": "/var/lib/x", "want": "absent"})
+    assert leavings.data(box.host, "/var/lib/x") == "absent"
+    assert box.path("/var/lib/x/lost+found/1/2").exists()
+
+
+def test_mounts_that_go_with_another_are_not_taken_off_twice_and_what_is_mounted_keeps_its_files(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, other = box.put("/var/lib/x/v/precious", "theirs").parent, box.path("/var/lib/x/peer")
+    taken_off: list[str] = []
+
+    def umount(argv: list[str], **_: Any) -> str:
+        taken_off.append(argv[-1])
+        box.put("/proc/self/mountinfo", "")         # both are gone, as their parents are peers
+        (inside / "precious").rename(box.path("/home"))
+        return ""
+
+    box.put("/proc/self/mountinfo", "".join(f"1 1 0:1 / {place} rw\n" for place in (inside, other)))
+    monkeypatch.setattr(box.host, "run", umount)
+    leavings.remove(box.host, {"kind": "data", "path": "/var/lib/x", "want": "absent"})
+    assert taken_off == [str(other)]
+    assert box.path("/home").read_text() == "theirs"
 
 
 def test_a_mount_of_the_machines_own_stays_when_it_is_emptied(
