@@ -65,14 +65,19 @@ def of_gate(
 def of_results(
     session: Session, step: str, changes: Mapping[str, Sequence[Change]], results: Mapping[str, HostResult],
 ) -> None:
-    """Tell by phase what became of every change that a host was handed in a step, as the host itself answered."""
+    """Tell what became of every change that a host was handed in a step, as the host itself answered.
+
+    What a first start makes in one step is told by its phases. What goes down with a unit is of that one's turn.
+    """
+    apart = session.plan is not None and session.plan.bootstrap
     for host, result in results.items():
         if len(result.changes) == len(changes[host]):       # none where the host did not answer, or still works
             rows = [(c, str(row["result"])) for c, row in zip(changes[host], result.changes, strict=True)]
             # A stop that was made is half of a restart: the start later in the step ends it, and tells of it.
             rows = [(c, became) for c, became in rows if c.action != "stop" or became not in ("done", "skipped")]
-            for phase in dict.fromkeys(c.phase for c, _ in rows):
-                _tell(session, host, phase, step, changes=[_row(c, became) for c, became in rows if c.phase == phase])
+            for phase in dict.fromkeys(c.phase for c, _ in (rows if apart else rows[:1])):
+                _tell(session, host, phase, step,
+                      changes=[_row(c, became) for c, became in rows if c.phase == phase or not apart])
 
 
 def of_changes(session: Session, host: str, changes: Sequence[Change]) -> None:
