@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from provisioner.errors import KubewrightError
-from provisioner.model.cluster import Cluster
+from provisioner.model.cluster import Cluster, HostSpec
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.orchestrate.plan import applied
@@ -15,7 +15,10 @@ from provisioner.orchestrate.session import session as sessions
 
 
 def with_those_that_left(inventory: Inventory, emit: Emit) -> Inventory:
-    """Return the inventory with the hosts that left it, reached as they were; asks the hosts where nothing is known."""
+    """Return the inventory with the hosts that left it, reached as they were; asks the hosts where nothing is known.
+
+    A host has the roles too that were taken from it since: what runs there is judged by what was applied.
+    """
     base = applied.here(inventory)
     if base is None:
         with suppress(KubewrightError), sessions.open_session(inventory, emit, run=False) as session:
@@ -24,8 +27,19 @@ def with_those_that_left(inventory: Inventory, emit: Emit) -> Inventory:
         return inventory
     then = applied.inventory_of(inventory, base).cluster.hosts
     hosts = {**{name: spec for name, spec in then.items() if name not in inventory.cluster.hosts},
-             **inventory.cluster.hosts}
+             **{name: _with_roles_of(spec, then.get(name)) for name, spec in inventory.cluster.hosts.items()}}
     return replace(inventory, cluster=inventory.cluster.model_copy(update={"hosts": hosts}))
+
+
+def _with_roles_of(spec: HostSpec, then: HostSpec | None) -> HostSpec:
+    more = tuple(role for role in then.roles if role not in spec.roles) if then else ()
+    return spec.model_copy(update={"roles": (*spec.roles, *more)}) if more else spec
+
+
+def without(inventory: Inventory, hosts: Collection[str]) -> Inventory:
+    """Return the inventory of the hosts that stay."""
+    stay = {name: spec for name, spec in inventory.cluster.hosts.items() if name not in hosts}
+    return replace(inventory, cluster=inventory.cluster.model_copy(update={"hosts": stay}))
 
 
 def chosen(cluster: Cluster, only: Collection[str]) -> tuple[str, ...]:

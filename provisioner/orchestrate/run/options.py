@@ -63,7 +63,8 @@ class Intent:
         """Raise UsageFault for hosts and phases that do not exist."""
         unknown = [host for host in self.only if host not in cluster.hosts]
         if unknown:
-            raise UsageFault(f"{'--only' if self.alone else '--host'} {', '.join(unknown)}: not in the inventory",
+            asked = "--only" if self.alone else "reset" if self.verb == "reset" else "--host"
+            raise UsageFault(f"{asked} {', '.join(unknown)}: not in the inventory",
                              details=[f"hosts: {' '.join(cluster.hosts)}"], hint="kubewright status")
         if self.alone and (self.plan_file or self.without):
             raise UsageFault(f"--only and {'--plan' if self.plan_file else '--without'} do not go together",

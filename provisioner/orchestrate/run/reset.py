@@ -14,7 +14,7 @@ from provisioner.model.etcd import EtcdStatus
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import nodes
-from provisioner.orchestrate.gates import etcd_members
+from provisioner.orchestrate.gates import api_servers, etcd_members
 from provisioner.orchestrate.lock.cluster_lock import ClusterLock
 from provisioner.orchestrate.phases import removing
 from provisioner.orchestrate.plan import everybody, owner, survey
@@ -37,11 +37,15 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     last control plane while the rest of it is to go on; Unreachable where no host answers.
     """
     session.run.go_on = " ".join(["kubewright reset", *intent.only])
-    session.target.observed = _observe(session, everybody.chosen(session.cluster, intent.only))
+    hosts = everybody.chosen(session.cluster, intent.only)
+    session.target.observed = _observe(session, hosts)
     owner.refuse_foreign(session, bootstrap=not survey.is_bootstrapped(session.observed))
     whole = everybody.is_whole(session.cluster, intent.only)
     if not whole:
-        _keeps_the_cluster(session, everybody.chosen(session.cluster, intent.only))
+        # The API is asked through hosts that stay: on these, the way to it goes.
+        stay = everybody.without(session.target.inventory, hosts)
+        session.access = session.access.to(replace(session.target, inventory=stay))
+        _keeps_the_cluster(session, hosts)
     return session.go_by(_plan(session, whole))
 
 
@@ -76,11 +80,13 @@ def _plan(session: Session, whole: bool) -> Plan:
 
 
 def _nodes(session: Session) -> tuple[ObjectChange, ...]:
-    """Return the Nodes of these hosts; none where the API cannot be asked, which a dead cluster's cannot."""
+    """Return the Nodes of these hosts; where the API cannot be asked, as of a dead cluster, none, and that is told."""
     try:
         live = {str(node["metadata"]["name"]) for node in session.access.kube().nodes()}
-    except KubewrightError:
+    except KubewrightError as fault:
         session.access.forget_credentials()
+        stays = f"if the API has a Node {', '.join(session.observed)}, it stays there (kubectl delete node)"
+        session.tell("diagnostic", status="failed", message=f"{fault.message}: {stays}")
         return ()
     return nodes.removals(live, list(session.observed))
 
@@ -94,11 +100,16 @@ def _keeps_the_cluster(session: Session, hosts: Collection[str]) -> None:
     if planes and set(planes) <= set(hosts):
         raise RefusedForSafety(f"reset {' '.join(hosts)}: no control plane would be left for the other hosts",
                                details=["nothing was changed"], hint=whole, code="no-control-plane-left")
-    if not going or not _is_built(session):
+    if not {*going, *planes} & set(hosts) or not _is_built(session):
         return
+    others = [name for name in planes if name not in hosts]
+    if set(planes) & set(hosts) and not api_servers.api_servers_that_serve(session, others):
+        raise RefusedForSafety(
+            f"reset {' '.join(hosts)}: no API server would be left that serves", code="no-control-plane-left",
+            details=[f"{', '.join(others)}: not ready now", "nothing was changed"], hint=whole)
     stay = [name for name in members if name not in hosts]
     serve = [h for h, m in etcd_members.members(session, stay).items() if isinstance(m, EtcdStatus)]
-    if len(serve) <= len(members) // 2:
+    if going and len(serve) <= len(members) // 2:
         raise RefusedForSafety(
             f"reset {' '.join(going)}: etcd would lose its quorum", code="quorum-lost", hint=whole, details=[
                 f"of {len(members)} members {len(serve)} would be left that serve ({', '.join(serve) or 'none'}), and "

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from provisioner.errors import RefusedForSafety, Unreachable, UsageFault
+from provisioner.model.cluster import Role
 from provisioner.model.plan import Plan
+from provisioner.operate.kube import Kube
+from provisioner.orchestrate.plan import everybody
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
 from provisioner.orchestrate.run.verb import Consent
-from tests.fakes.session import World
+from tests.fakes.session import FakeAccess, World
 
 NODE = "/api/v1/nodes/w1"
 KUBELET = "/var/lib/kubelet/config.yaml"
@@ -97,8 +102,49 @@ def test_all_control_planes_without_the_workers_are_refused(built: World) -> Non
 
 
 def test_a_host_that_nobody_knows_is_a_fault_of_the_command_line(built: World) -> None:
-    with pytest.raises(UsageFault):
+    with pytest.raises(UsageFault, match="reset nobody: not in the inventory"):
         reset(built, "nobody")
+
+
+def test_the_node_of_a_control_plane_is_deleted_through_one_that_stays(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kube(access: FakeAccess) -> Kube:
+        through = access.run.answering(access.target.cluster.control_planes)[0]
+        if ("unit", "haproxy.service") not in built.hosts.hosts[through].states:
+            raise Unreachable(f"{through}: nobody listens")
+        return built.kube()
+
+    monkeypatch.setattr(FakeAccess, "kube", kube)
+    reset(built, "cp1")
+    assert "/api/v1/nodes/cp1" not in built.api.objects
+
+
+def test_a_node_that_cannot_be_asked_for_is_told(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kube(access: FakeAccess) -> Kube:
+        raise Unreachable("no control plane answers")
+
+    monkeypatch.setattr(FakeAccess, "kube", kube)
+    reset(built, "w1")
+    assert [e.message for e in built.events if e.type == "diagnostic"] == [
+        "no control plane answers: if the API has a Node w1, it stays there (kubectl delete node)"]
+
+
+def test_a_role_that_was_taken_out_of_the_inventory_still_counts(built: World) -> None:
+    hosts = dict(built.inventory.cluster.hosts)
+    for name in ("cp2", "cp3"):
+        hosts[name] = hosts[name].model_copy(update={"roles": (Role.WORKER,)})
+    edited = replace(built.inventory, cluster=built.inventory.cluster.model_copy(update={"hosts": hosts}))
+    built.inventory = everybody.with_those_that_left(edited, lambda event: None)
+    with pytest.raises(RefusedForSafety) as refused:
+        reset(built, "cp2", "cp3")
+    assert refused.value.code == "quorum-lost"
+
+
+def test_the_only_api_server_that_serves_is_not_taken_away(built: World) -> None:
+    for name in ("cp2", "cp3"):
+        built.hosts.broken[f"{name}: kube-apiserver /readyz"] = "connection refused"
+    with pytest.raises(RefusedForSafety, match="no API server would be left that serves"):
+        reset(built, "cp1")
 
 
 def test_a_cluster_whose_control_planes_are_gone_can_be_ended_and_those_that_are_silent_are_told(built: World) -> None:
