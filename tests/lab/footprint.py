@@ -13,7 +13,8 @@ NOT_COMPARED = (
     r"/var/log/(?!pods|containers|kubernetes).*", r"/var/lib/dpkg/.*", r"/var/lib/apt/.*", r"/var/cache/.*", r"/tmp/.*",
     r"/var/tmp/.*", r"/run/(systemd|udev|log|user|lock|sudo|credentials|dbus|utmp|mount|blkid|sshd)\b.*",
     r"/var/lib/systemd/.*", r"/var/lib/ucf/.*", r"/run/adduser", r"/etc/ld\.so\.cache",
-    r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-",
+    # Who the machine is: a fresh one of the same name is another.
+    r"/etc/machine-id", r"/etc/ssh/ssh_host_.*", r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-",
 )
 COUNTED = re.compile(r"(fs\.(dentry|file-nr|inode|aio-nr|quota)|kernel\.(random|ns_last_pid|pty\.nr|sched)|"
                      r"net\.netfilter\.nf_conntrack_(count|buckets|expect_max)|dev\.|kernel\.perf|kernel\.keys\.gc|"
@@ -47,7 +48,8 @@ def footprint(lab: Lab, host: str) -> Footprint:
         "mounts": frozenset(line.split()[4] for line in said("cat", "/proc/self/mountinfo")
                             if not line.split()[4].startswith(("/run/user/", "/run/credentials/"))),
         "links": frozenset(re.sub(r"@.*|:.*", "", line.split()[0]) for line in said("ip", "-brief", "link")),
-        "addresses": frozenset(" ".join(line.split()) for line in said("ip", "-brief", "-4", "address")),
+        "addresses": frozenset(" ".join(re.sub(r"@\S+", "", line).split())
+                               for line in said("ip", "-brief", "-4", "address")),
         "routes": frozenset(said("ip", "route")),
         "nft": frozenset(said("/usr/sbin/nft", "list", "tables")),
         "netns": frozenset(said("ls", "/run/netns")),
