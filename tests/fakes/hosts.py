@@ -413,9 +413,14 @@ class FakeHosts(Hosts):
             self.log.append(("haproxy", one.name, words[2].partition("/")[2], words[4]))
         return self.balancers[one.name].rounds(lines, lines if again is None else again, until, 2 if span else 1)
 
+    def _holder(self) -> str:
+        """Return the host that keepalived gives the VIP: the first on which it runs."""
+        return next((name for name, one in self.hosts.items()
+                     if one.states.get(("unit", "keepalived.service"), "").startswith("active")), "")
+
     def facts(self, host: FakeHost) -> Facts:
         up = host.states.get(("unit", "keepalived.service"), "").startswith("active")
-        if not (up and (host.name == next(iter(self.hosts)) or host.name in self.holders)):
+        if not (up and (host.name == self._holder() or host.name in self.holders)):
             return host.facts
         return replace(host.facts, interfaces=(*host.facts.interfaces, Interface("vip0", ("10.77.0.10/32",), 1500)))
 

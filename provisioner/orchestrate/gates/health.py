@@ -179,12 +179,16 @@ def _room(session: Session, sight: Sight) -> Iterator[Finding]:
 
 
 def _vip(session: Session, sight: Sight) -> Iterator[Finding]:
-    """Ask the load balancers anew who holds the VIP; of the other hosts what was observed first still counts."""
+    """Ask the load balancers anew who holds the VIP, and who did when it was first looked: a role may have gone since.
+
+    Of the other hosts what was observed first still counts.
+    """
     vip = session.cluster.api.vip
     if vip is None:
         return
     balancers = [h.name for h in session.cluster.load_balancers]
-    fresh = session.hosts.observe_each({h: () for h in balancers if h not in session.unreachable})
+    held = [h for h, seen in session.observed.items() if seen.facts.interface_of(str(vip))]
+    fresh = session.hosts.observe_each({h: () for h in (*balancers, *held) if h not in session.unreachable})
     seen = {**session.observed, **{h: o for h, o in fresh.items() if not isinstance(o, KubewrightError)}}
     unseen = [h for h in balancers if h not in seen or isinstance(fresh.get(h), KubewrightError)]
     sight.holders = tuple(h for h, o in seen.items() if h not in unseen and o.facts.interface_of(str(vip)))

@@ -100,3 +100,15 @@ def test_a_worker_that_is_none_any_more_loses_what_the_role_ran_and_its_node_whe
     assert not [path for kind, path in w1.states if kind == "unit"]
     assert NODES + "w1" not in built.api.objects
     assert "No changes." in run("plan").out
+
+
+def test_a_load_balancer_that_is_none_any_more_gives_up_the_vip_before_its_peers_change(
+        built: World, run: Run, change: Change) -> None:  # noqa: F811
+    change({"hosts.cp1.roles": ["etcd", "control-plane"]})
+    built.forget()
+    done: Any = run("up", "--yes", "--allow", "role-removed")
+    assert done.code == 0, done.err
+    turns = [entry[2] for entry in built.hosts.log if entry[0] == "apply" and entry[1].startswith("load-balancer.")]
+    assert turns[0] == ("cp1",) and {host for hosts in turns[1:] for host in hosts} == {"cp2", "cp3"}
+    assert ("file", "/etc/keepalived/keepalived.conf") not in built.hosts.hosts["cp1"].states
+    assert "No changes." in run("plan").out
