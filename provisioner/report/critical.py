@@ -34,11 +34,11 @@ def critical_path(story: Story) -> tuple[Link, ...]:
     to end of those that it needs, or, where the events do not say which, of those that had ended when it began.
     """
     links: list[Link] = []
-    phase, now = _last(story.phases, story.seconds), story.seconds
+    phase, now, left = _last(story.phases, story.seconds), story.seconds, list(story.phases)
     while phase is not None:
         piece = _last([p for p in _pieces(story, phase.name) if p.began < now - _MOMENT], now)
-        earlier = story.phases[:story.phases.index(phase)]
-        before = _last([p for p in earlier if _needs(phase, p)], now)
+        left = [p for p in left if p is not phase]
+        before = _last(_needed(story, phase, left), now)
         if piece is None and before is None:
             break
         then = max(p.ended for p in (piece, before) if p is not None)
@@ -73,10 +73,12 @@ def by_phase(story: Story) -> list[tuple[str, list[Link], float]]:
     return found
 
 
-def _needs(phase: PhaseTold, other: PhaseTold) -> bool:
+def _needed(story: Story, phase: PhaseTold, others: Iterable[PhaseTold]) -> list[PhaseTold]:
+    """Return those of `others` that a phase waited for; it may have begun before them, and waited with its proof."""
     if phase.after is not None:
-        return other.name in phase.after
-    return other.ended <= phase.began + _MOMENT
+        return [p for p in others if p.name in phase.after]
+    earlier = story.phases[:story.phases.index(phase)]
+    return [p for p in others if p in earlier and p.ended <= phase.began + _MOMENT]
 
 
 def _last(pieces: Iterable[P], now: float) -> P | None:

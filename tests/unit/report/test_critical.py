@@ -37,8 +37,9 @@ FIRST_START = story(
     phase("binaries", 1.0, 9.0), work("binaries", "w1", 1.0, 9.0),
     phase("members", 12.0, 16.0, "packages", "binaries"), work("members", "w1", 12.0, 14.0),
     proof("members", 14.0, 15.8, what="one leader; and more"),
+    phase("addons", 16.0, 30.0, "members", "nodes"),       # told before what its proof waits for
     phase("nodes", 16.0, 20.0, "members"), work("nodes", "w2", 16.0, 20.0),
-    phase("addons", 16.0, 30.0, "members", "nodes"), proof("addons", 20.0, 30.0, what="available"),
+    proof("addons", 20.0, 30.0, what="available"),
     phase("verify", 30.0, 31.0, "members", "nodes", "addons"), seconds=31.0)
 
 
