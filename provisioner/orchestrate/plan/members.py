@@ -16,6 +16,7 @@ from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.session.session import Session
 
 UNIT = Unit(path="etcd.service", phase="etcd")
+COUNTED_ON = (UNIT.path, "kube-apiserver.service")      # by the other hosts, by name
 
 
 def look(session: Session, desired: Desired) -> tuple[LostMember, ...]:
@@ -75,7 +76,12 @@ def without_starts(changes: Sequence[Change], lost: Sequence[LostMember]) -> tup
 
 
 def refuse(plan: Plan) -> None:
-    """Raise RefusedForSafety where a member has lost its data: it would have to join, not to start."""
+    """Raise RefusedForSafety where a member has lost its data: it would have to join, not to start.
+
+    And where one of a cluster that is up would be taken away, as its role is asked for no more: the change rules say so
+    too, but only where it is known what was applied, which it is not before the first run that ends well.
+    """
+    _refuse_to_take_away(plan)
     if not plan.lost:
         return
     several = [f"{member.host}: {member.saw}" for member in plan.lost]
@@ -86,3 +92,15 @@ def refuse(plan: Plan) -> None:
         several[0] if len(several) == 1 else f"{len(several)} etcd members cannot be started",
         details=["the other members keep serving; nothing was changed", *details], code="etcd-member-lost",
         hint="kubewright up    (after these)" if any(m.cure for m in plan.lost) else "kubewright status")
+
+
+def _refuse_to_take_away(plan: Plan) -> None:
+    going = [c for c in plan.changes if c.kind == Unit.kind and c.action == "remove" and c.path in COUNTED_ON]
+    if plan.bootstrap or not going:
+        return
+    hosts = list(dict.fromkeys(c.host for c in going))
+    raise RefusedForSafety(
+        f"{', '.join(hosts)}: {going[0].path} is there and its role is not in cluster.yaml: `up` takes no member away",
+        code="member-role-removed", hint=f"kubewright up    # when {hosts[0]} has its role in cluster.yaml again",
+        details=["nothing was changed; its data is where it was",
+                 *(f"{c.host}: {c.path} would be taken away too" for c in going[1:])])

@@ -93,9 +93,9 @@ def _nodes(session: Session) -> tuple[ObjectChange, ...]:
 
 def _keeps_the_cluster(session: Session, hosts: Collection[str]) -> None:
     """Refuse to take away what the rest of the cluster cannot go on without, as far as there is a cluster."""
-    members = [h.name for h in session.cluster.etcd_hosts]
+    members = _with(session, [h.name for h in session.cluster.etcd_hosts], "etcd.service")
     going = [name for name in members if name in hosts]
-    planes = [h.name for h in session.cluster.control_planes]
+    planes = _with(session, [h.name for h in session.cluster.control_planes], "kube-apiserver.service")
     whole = "kubewright reset    # the whole cluster"
     if planes and set(planes) <= set(hosts):
         raise RefusedForSafety(f"reset {' '.join(hosts)}: no control plane would be left for the other hosts",
@@ -114,6 +114,13 @@ def _keeps_the_cluster(session: Session, hosts: Collection[str]) -> None:
             f"reset {' '.join(going)}: etcd would lose its quorum", code="quorum-lost", hint=whole, details=[
                 f"of {len(members)} members {len(serve)} would be left that serve ({', '.join(serve) or 'none'}), and "
                 f"{len(members) // 2 + 1} are needed", "nothing was changed"])
+
+
+def _with(session: Session, names: Sequence[str], unit: str) -> list[str]:
+    """Return hosts, and those beside them that have a unit of ours whatever the inventory says."""
+    have = (host for host, seen in session.observed.items()
+            if any((o.kind, o.path) == ("unit", unit) for o in seen.owned))
+    return list(dict.fromkeys((*names, *have)))
 
 
 def _is_built(session: Session) -> bool:

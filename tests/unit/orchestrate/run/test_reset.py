@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from provisioner.errors import RefusedForSafety, Unreachable, UsageFault
+from provisioner.model.applied import HOST_PATH
 from provisioner.model.cluster import Role
+from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.operate.kube import Kube
 from provisioner.orchestrate.plan import everybody
@@ -129,15 +131,32 @@ def test_a_node_that_cannot_be_asked_for_is_told(built: World, monkeypatch: pyte
         "no control plane answers: if the API has a Node w1, it stays there (kubectl delete node)"]
 
 
+def workers_now(inventory: Inventory, *names: str) -> Inventory:
+    """Return the inventory after somebody has made hosts mere workers in it."""
+    hosts = {name: spec.model_copy(update={"roles": (Role.WORKER,)}) if name in names else spec
+             for name, spec in inventory.cluster.hosts.items()}
+    return replace(inventory, cluster=inventory.cluster.model_copy(update={"hosts": hosts}))
+
+
 def test_a_role_that_was_taken_out_of_the_inventory_still_counts(built: World) -> None:
-    hosts = dict(built.inventory.cluster.hosts)
-    for name in ("cp2", "cp3"):
-        hosts[name] = hosts[name].model_copy(update={"roles": (Role.WORKER,)})
-    edited = replace(built.inventory, cluster=built.inventory.cluster.model_copy(update={"hosts": hosts}))
-    built.inventory = everybody.with_those_that_left(edited, lambda event: None)
+    found = everybody.with_those_that_left(workers_now(built.inventory, "cp2"), lambda event: None).cluster
+    assert found.machine("cp2").roles > built.inventory.cluster.machine("cp2").roles
+    built.inventory = workers_now(built.inventory, "cp2", "cp3")       # and nobody knows what was applied
     with pytest.raises(RefusedForSafety) as refused:
         reset(built, "cp2", "cp3")
     assert refused.value.code == "quorum-lost"
+
+
+def test_up_takes_no_member_away_though_nobody_knows_that_its_role_was_applied(built: World) -> None:
+    before = dict(built.hosts.hosts["cp3"].states)
+    built.inventory.applied_path.unlink()
+    for host in built.hosts.hosts.values():
+        host.states.pop(("file", HOST_PATH), None)
+    built.inventory = workers_now(built.inventory, "cp3")
+    with pytest.raises(RefusedForSafety, match=r"cp3: .*: `up` takes no member away") as refused:
+        built.perform()
+    assert refused.value.code == "member-role-removed"
+    assert built.hosts.hosts["cp3"].states.keys() >= before.keys() - {("file", HOST_PATH)}
 
 
 def test_the_only_api_server_that_serves_is_not_taken_away(built: World) -> None:
