@@ -50,8 +50,14 @@ def stage(session: Session) -> str:
 
 
 def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:
+    """Return the files by digest; what is missing is built, which may take minutes and may be cut anywhere."""
     needed = ArtifactLock(tuple(a for a in session.target.artifacts.artifacts if a.sha256 in wanted))
-    files = fetch(needed, emit=session.run.emit)
+
+    def tell(event: Event) -> None:
+        session.run.emit(event)
+        session.run.safe_point()
+
+    files = fetch(needed, emit=tell)
     absent = wanted - files.keys()
     if absent:
         raise KubewrightError(f"artifacts {', '.join(sorted(absent))}: not in the cache after a fetch")

@@ -103,12 +103,18 @@ class Walk:
                 self._session.run.safe_point()
             self.waiting.remove(phase)
             self._running[phase.name] = phase
-            self._threads.submit(self._perform, phase, ()).add_done_callback(partial(self._end, phase))
+            self._threads.submit(self._one, phase).add_done_callback(partial(self._end, phase))
+
+    def _one(self, phase: Phase) -> None:
+        """Perform a phase in its own thread, which works on nothing afterwards."""
+        try:
+            self._perform(phase, ())
+        finally:
+            self._session.run.works_on("")
 
     def _end(self, phase: Phase, done: Future[None]) -> None:
-        """Hand the end of a phase, in its own thread, to the one that waits for it."""
+        """Hand the end of a phase to the one that waits for it; called by either of them."""
         stop = done.exception()
         if stop is not None:
             self._session.run.abandoned.set()
-        self._session.run.works_on("")
         self._ended.put((phase, stop))

@@ -110,11 +110,15 @@ class LiveRun:
         return [h.name for h in hosts if h.name not in self.unreachable]
 
     def close(self, why: BaseException | None) -> None:
-        """Close every way and connection, and remove the credentials; an interrupt waits for no host's word."""
+        """Close every way and connection, and remove all secrets; an interrupt waits for no host's word.
+
+        Bundles are removed by whoever wrote them, but a phase that nobody waits for comes no more to that.
+        """
         if why is not None and not isinstance(why, Exception):
             self.hosts.close()
         try:
             self.closing.close()
         finally:
             self.hosts.close()
-            shutil.rmtree(self.directory / rundir.CREDENTIALS, ignore_errors=True)
+            for secrets in rundir.SECRETS:
+                shutil.rmtree(self.directory / secrets, ignore_errors=True)

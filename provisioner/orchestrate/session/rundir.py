@@ -19,6 +19,7 @@ from provisioner.model.inventory import Inventory
 
 CREDENTIALS = "credentials"
 BUNDLES = "bundles"
+SECRETS = (CREDENTIALS, BUNDLES)    # directories of a run's that hold secrets in the clear
 LOCK = "lock"
 
 
@@ -55,7 +56,7 @@ def sweep(runs_dir: Path) -> None:
     A run has secrets only while it holds its lock, so one without secrets is not even asked.
     """
     for run_dir in runs_dir.iterdir():
-        secrets = [d for d in (run_dir / CREDENTIALS, run_dir / BUNDLES) if d.is_dir()]
+        secrets = [d for d in (run_dir / name for name in SECRETS) if d.is_dir()]
         with contextlib.suppress(FileNotFoundError):                # somebody else sweeps it at the same moment
             if secrets and not lives(run_dir):
                 _empty(run_dir, secrets)

@@ -211,51 +211,11 @@ def test_what_stops_the_packages_is_told_and_no_host_even_where_it_says_so_once(
         converge.prepare(session)
 
 
-def test_only_missing_artifacts_are_streamed_and_only_to_the_hosts_that_lack_them(built: World) -> None:
-    host = built.hosts.hosts["w2"]
-    gone = sorted(k for k in host.states if k[0] == "artifact" and k[1].endswith(("/kubelet", "/kube-proxy")))
-    for key in gone:
-        del host.states[key]
-    session = surveyed(built)
-    assert stage.stage(session) == "1 host, 0 MB"
-    assert built.hosts.log == [("store", "w2", 2)]
-    assert len(gone) == 2
-
-
-def test_a_kubelet_that_anybody_may_write_or_nobody_may_run_is_a_change_and_is_streamed_anew(built: World) -> None:
-    states = built.hosts.hosts["w2"].states
-    (key,) = [k for k in states if k[0] == "artifact" and k[1].endswith("/kubelet")]
-    for mode in ("0777", "0644"):
-        states[key] = states[key].replace(" 0755 ", f" {mode} ")
-        session = surveyed(built)
-        assert [(c.host, c.path, c.reason) for c in session.the_plan.changes] == [
-            ("w2", key[1], f"mode {mode} → 0755")]
-        stage.stage(session)
-        assert surveyed(built).the_plan.is_empty
-
-
 def test_what_held_before_a_batch_proves_nothing_after_it(world: World) -> None:
     session = surveyed(world)
     session.target.proved = {"w1": [{"name": "kubelet.service"}]}
     apply_batch(session, "node.0", {"w1": session.changes("node")["w1"]})
     assert session.target.proved == {}
-
-
-def test_sending_tells_how_far_it_is_and_which_host_has_all(
-        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, sleeps = surveyed(world), instant(monkeypatch)
-    sent = stage._Sent(session, 200_000_000)
-    for _ in range(4):
-        sleeps.append(stage.TELL * 0.75)
-        sent.add(50_000_000)
-    assert [(e.phase, e.message) for e in world.events if e.type == "waiting"] == [
-        ("stage", "100 of 200 MB sent"), ("stage", "200 of 200 MB sent")]
-    world.forget()
-    stage.stage(session)
-    hosts = ["cp1", "cp2", "cp3", "w1", "w2"]
-    assert [e.host for e in world.events if e.type == "host-start"] == hosts
-    assert [(e.phase, e.host, e.status) for e in world.events if e.type == "host-done"] == [
-        ("stage", h, "ok") for h in hosts]
 
 
 def test_a_batch_tells_which_host_begins_and_adds_phase_and_seconds_to_its_end(
@@ -284,21 +244,6 @@ def test_what_was_changed_is_told_with_its_diff_and_a_long_one_is_cut(built: Wor
     rows = (built.events[-1].data or {})["changes"]
     assert rows[0]["diff"] == "+line\n+line\n+line"
     assert rows[1]["diff"].splitlines()[-2:] == ["+line", "… 7 more lines"]
-
-
-def test_with_nothing_missing_no_artifact_is_even_looked_up(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = surveyed(built)
-    monkeypatch.setattr(stage, "fetch", lambda *_, **__: pytest.fail("fetched"))
-    assert stage.stage(session) == ""
-
-
-def test_an_artifact_that_a_fetch_did_not_bring_is_our_bug_and_not_a_missing_file(
-        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = surveyed(world)
-    monkeypatch.setattr(stage, "fetch", lambda lock, *, emit: {})
-    with pytest.raises(KubewrightError, match="not in the cache after a fetch"):
-        stage.stage(session)
-    assert world.hosts.log == []
 
 
 def bundles(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, Any]]]:

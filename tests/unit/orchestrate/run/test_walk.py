@@ -6,6 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from provisioner.errors import GateFailed, Interrupted
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.phases import together
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.run import engine
+from provisioner.orchestrate.run import engine, walk
 from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.session.phase import Phase, nothing
 from provisioner.orchestrate.session.session import Session
@@ -186,6 +188,19 @@ def test_the_second_ctrl_c_waits_for_no_phase_and_nothing_is_heard_of_them_any_m
     assert dict(told(world, "phase-done")).get("one") == "interrupted"
     assert world.events[-1].type == "run-end"
     assert len(world.events) == heard
+
+
+def test_a_phase_that_has_ended_is_named_no_more_however_soon_it_ended(
+        first: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Prompt(ThreadPoolExecutor):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(fn, *args, **kwargs)
+            assert wait([future], PATIENCE).done
+            return future
+
+    monkeypatch.setattr(walk, "ThreadPoolExecutor", Prompt)
+    engine.run(first, [phase("one")])
+    assert first.run.doing == ""
 
 
 def test_every_phase_of_up_comes_to_its_turn_and_the_last_proves_the_cluster_as_a_whole() -> None:

@@ -49,6 +49,16 @@ def test_credentials_are_gone_also_after_a_failure(built: World) -> None:
     assert not files[0].parent.exists()
 
 
+def test_bundles_of_a_phase_that_nobody_waited_for_are_gone_too(built: World) -> None:
+    session = built.session()
+    with pytest.raises(KeyboardInterrupt), session:
+        bundle = session.run.directory / "bundles" / "pki.0" / "cp1.json"
+        bundle.parent.mkdir(parents=True)
+        bundle.write_text("a key in the clear")
+        raise KeyboardInterrupt
+    assert not (session.run.directory / "bundles").exists()
+
+
 def test_credentials_are_fetched_once_a_run(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with built.session() as session:
         first = session.access.admin_files()
