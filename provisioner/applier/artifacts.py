@@ -160,6 +160,18 @@ def _sweep(path: str) -> None:
             _remove_unlocked(os.path.join(head, name))
 
 
+def sweep_all(place: str) -> None:
+    """Remove what dead streams and steps left in a directory that goes, so that it is empty of what is ours."""
+    for name in os.listdir(place):
+        temp = os.path.join(place, name)
+        if not name.startswith(".") or f"{files.SUFFIX}." not in f"{name}.":
+            continue
+        if os.path.isfile(temp) and not os.path.islink(temp):
+            _remove_unlocked(temp)
+        else:
+            files.remove_all(temp)
+
+
 def _remove_unlocked(temp: str) -> None:
     with contextlib.suppress(FileNotFoundError):        # its stream has just ended
         fd = os.open(temp, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

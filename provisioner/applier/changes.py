@@ -147,6 +147,7 @@ def _remove(host: Host, change: Change) -> str:
             user, _, group = owner.partition(":")
             files.directory(place, int(mode, 8), *files.ids(user, group))
             return "as it was"
+        artifacts.sweep_all(place)
         inside = os.listdir(place)
         if inside:
             return f"kept: in it is {inside[0]}" + (f" and {len(inside) - 1} more" if len(inside) > 1 else "")

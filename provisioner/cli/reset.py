@@ -49,7 +49,7 @@ def reset(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> 
 
     def ask(plan: Plan, consent: Consent) -> bool:
         click.echo(reset_text(plan, inventory.cluster, whole, list(silent[0].unreachable)), err=True)
-        return not plan.changes or agreed(context, consent.question, consent.doing, yes=yes)
+        return not plan.has_work or agreed(context, consent.question, consent.doing, yes=yes)
 
     done = perform(inventory, intent, Caller(ask, read))
     if not done.agreed:

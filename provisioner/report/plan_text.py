@@ -49,10 +49,11 @@ def back_text(plan: Plan, cluster: Cluster, host: str) -> str:
 def reset_text(plan: Plan, cluster: Cluster, whole: bool, silent: Sequence[str]) -> str:
     """Return what a reset takes off hosts, what it leaves there and what that means; `silent` are those without answer.
     """
-    if not plan.changes:
+    if not plan.has_work:
         lines = [f"Nothing of ours is on {names(list(plan.desired.hosts))}."]
     else:
-        amount = f"{count(len(plan.changes), 'removal')} on {count(len({c.host for c in plan.changes}), 'host')}"
+        made = len(plan.changes) + len(plan.objects)
+        amount = f"{count(made, 'removal')} on {count(len(plan.desired.hosts), 'host')}"
         head = f"Cluster  {cluster.cluster}    {'ends' if whole else 'goes on without these hosts'}: {amount}"
         impact = [f"{'' if n else 'Impact':<9}{line}" for n, line in enumerate(_of_reset(plan, cluster, whole))]
         lines = [head, "", *_table(plan, cluster, diff=False), "", *impact]

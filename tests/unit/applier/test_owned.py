@@ -165,6 +165,17 @@ def test_streamed_artifacts_are_owned_and_go_with_their_directories(box: FakeHos
     assert not box.path("/opt/kubewright/etcd").exists()
 
 
+def test_what_a_stream_left_that_lost_its_power_goes_with_its_directory(box: FakeHost) -> None:
+    from provisioner.applier import owned as records
+    path = "/opt/kubewright/etcd/3.6-abc/etcd"
+    records.note_stored(box.host, [path], "r.stage.0")
+    box.put("/opt/kubewright/etcd/3.6-abc/.etcd.kubewright-tmp.77", "half of")
+    rows = sorted(owned(box).values(), key=lambda r: -len(r["path"]))
+    assert [r["path"] for r in rows] == ["/opt/kubewright/etcd/3.6-abc", "/opt/kubewright/etcd", "/opt/kubewright"]
+    apply(box, "r.remove.0", *map(removal, rows))
+    assert not box.path("/opt/kubewright").exists()
+
+
 def test_a_host_of_an_earlier_version_is_adopted_by_its_generations(box: FakeHost) -> None:
     start(box)
     box.put("/opt/kubewright/etcd/3.6-abc/etcd", "binary")

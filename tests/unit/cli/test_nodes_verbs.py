@@ -112,3 +112,15 @@ def test_a_load_balancer_that_is_none_any_more_gives_up_the_vip_before_its_peers
     assert turns[0] == ("cp1",) and {host for hosts in turns[1:] for host in hosts} == {"cp2", "cp3"}
     assert ("file", "/etc/keepalived/keepalived.conf") not in built.hosts.hosts["cp1"].states
     assert "No changes." in run("plan").out
+
+
+def test_a_reset_that_only_has_a_node_to_delete_shows_it_and_asks_too(built: World, run: Run) -> None:  # noqa: F811
+    node = dict(built.api.objects[NODES + "w1"])
+    assert run("reset", "w1", "--yes").code == 0
+    built.api.put(NODES + "w1", node)
+    asked = run("reset", "w1")
+    assert asked.code == 15 and "nobody is there to ask" in asked.err
+    assert "Node w1" in asked.err and "1 removal on 1 host" in asked.err
+    assert NODES + "w1" in built.api.objects
+    assert run("reset", "w1", "--yes").code == 0
+    assert NODES + "w1" not in built.api.objects
