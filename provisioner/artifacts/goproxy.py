@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from provisioner.errors import PreflightRefused
+from provisioner.errors import PreflightRefused, of_full_disk
 
 _DEFAULT = "https://proxy.golang.org,direct"
 _ANSWER_WITHIN = 30.0               # until the next bytes
@@ -62,6 +62,9 @@ def fetch_module(module: str, version: str, target: Path, progress: Progress, te
                 f"fetching {module} {version}: {done >> 20} MB"))
             return
         except (OSError, ValueError, http.client.HTTPException) as fault:
+            full = of_full_disk(fault, PreflightRefused)
+            if full is not None:
+                raise full from None        # which is no proxy's fault
             saw.append(f"{_shown(url)}: {_reason(fault)}")
             if not (after_any or _is_not_there(fault)):
                 break

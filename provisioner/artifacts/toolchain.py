@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import threading
 import zipfile
+import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +26,7 @@ from provisioner.artifacts.gosource import go_environment
 from provisioner.errors import PreflightRefused
 
 _MODULE = "golang.org/toolchain"
+_ASKED = 60.0                       # seconds for this machine's own `go` to say which it is
 _CANNOT_BE_NAMED = "_go.mod"        # a module's zip holds one go.mod, so those of the toolchain have this name in it
 
 Progress = Callable[[str], None]
@@ -52,8 +54,11 @@ class Toolchain:
         found = shutil.which("go")
         if found is None:
             return None
-        done = subprocess.run([found, "env", "GOVERSION"], env=go_environment("amd64"), text=True, timeout=60,
-                              capture_output=True, check=False)
+        try:
+            done = subprocess.run([found, "env", "GOVERSION"], env=go_environment("amd64"), text=True, timeout=_ASKED,
+                                  capture_output=True, check=False)
+        except (OSError, subprocess.TimeoutExpired):    # a broken one, or a shim that waits for its network
+            return None
         return Path(found) if done.stdout.strip() == self.name else None
 
     def _kept(self, progress: Progress) -> Path:
@@ -95,7 +100,7 @@ def _unpack(archive: Path, version: str, wanted: str, into: Path) -> None:
                                        hint="export GOPROXY=ADDRESS of a proxy that has Go's own")
             for name in packed.namelist():
                 _write(packed, name, into, name.removeprefix(prefix))
-    except zipfile.BadZipFile as fault:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as fault:     # not all damage has a name of its own
         raise PreflightRefused(f"this machine: fetch {prefix[:-1]}: what came is no zip file: {fault}",
                                code="toolchain", hint="export GOPROXY=ADDRESS of a proxy that has it") from None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.artifacts import goproxy
+from provisioner.artifacts import goproxy, toolchain
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.catalogue import Catalogue, machine_arch
 from provisioner.artifacts.toolchain import Toolchain, digest
@@ -120,6 +120,37 @@ def test_what_is_no_zip_is_refused(proxy: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("GOPROXY", proxy)
     with pytest.raises(PreflightRefused, match="what came is no zip file"):
         pinned(tmp_path / "cache").go(nothing)
+
+
+def test_a_zip_that_is_damaged_within_is_refused(proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(archive(tmp_path), "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(f"golang.org/toolchain@{VERSION}/bin/go", "#!/bin/sh\n" * 100)
+        begins = 30 + len(packed.filelist[0].filename)
+    whole = bytearray(archive(tmp_path).read_bytes())
+    whole[begins] = 0xFF            # no such kind of block
+    archive(tmp_path).write_bytes(whole)
+    monkeypatch.setenv("GOPROXY", proxy)
+    with pytest.raises(PreflightRefused, match="what came is no zip file"):
+        pinned(tmp_path / "cache").go(nothing)
+
+
+def test_a_full_disk_is_told_as_that_and_not_as_a_proxys_fault(
+        proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zip").symlink_to("/dev/full")
+    with pytest.raises(PreflightRefused, match="No space left on device") as refusal:
+        goproxy.fetch_module("golang.org/toolchain", VERSION, tmp_path / "zip", nothing, proxy)
+    assert refusal.value.code == "disk-full"
+
+
+@pytest.mark.parametrize("text", ["#!/bin/sh\nexec sleep 60\n", "#!/no/such/shell\n"], ids=["hangs", "broken"])
+def test_a_go_of_this_machine_that_says_nothing_is_left_alone(
+        text: str, machine: Path, proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (machine / "go").write_text(text)
+    (machine / "go").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{machine}:/bin:/usr/bin")
+    monkeypatch.setenv("GOPROXY", proxy)
+    monkeypatch.setattr(toolchain, "_ASKED", 0.2)
+    assert pinned(tmp_path / "cache").go(nothing) != machine / "go"
 
 
 @pytest.mark.parametrize(("says", "taken"), [("go1.26.8", True), ("go1.25.1", False)])
