@@ -184,7 +184,7 @@ def json_lines(stream: TextIO) -> Emit:
 
 
 def while_read(reader: Emit, gone: Callable[[OSError], None]) -> Emit:
-    """Return a reader that, that, when it can write no more, tells `gone` why and hears nothing from then on.
+    """Return a reader that, when it can write no more, tells `gone` why and hears nothing from then on.
 
     Whoever tells an event, often in the midst of a change, never meets the fault.
     """

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from provisioner.compile import load_balancer
+from provisioner.compile.context import ClusterContext
 from provisioner.errors import RefusedForSafety, Unreachable
 from provisioner.model.applied import Applied
 from provisioner.model.cluster import Cluster
@@ -32,7 +34,8 @@ def look_at(session: Session, hosts: Collection[str]) -> None:
     if before is None:
         raise RefusedForSafety("no host says what this cluster was last made from: all hosts must be looked at",
                                code="only-unknown", hint="kubewright up")
-    more = _more(before, Applied(session.cluster, session.target.artifacts), hosts)
+    asked = Applied(session.cluster, session.target.artifacts)
+    more = [*_more(before, asked, hosts), *_of_their_number(before, asked)]
     if more:
         raise RefusedForSafety(f"{', '.join(hosts)}: done alone: the inventory asks for more since the last `up`",
                                code="only-more", details=[f"differs too: {', '.join(more)}", "nothing was changed"],
@@ -62,6 +65,12 @@ def _more(before: Applied, now: Applied, hosts: Collection[str]) -> list[str]:
     fields = [name for name in type(asked).model_fields if name not in ("hosts", "ssh", "operators", "lab")
               and getattr(then, name) != getattr(asked, name)]
     return [*fields, *names, *(["artifacts.lock"] if before.lock != now.lock else [])] or ["the inventory"]
+
+
+def _of_their_number(before: Applied, now: Applied) -> list[str]:
+    """Return what every host needs because there are more of them now."""
+    often = [load_balancer.intervals(ClusterContext(one.cluster, one.lock, {}, {}).balanced) for one in (before, now)]
+    return [] if often[0] == often[1] else ["how often each host asks the API servers, for there are more hosts now"]
 
 
 def _text(applied: Applied, without: Collection[str]) -> str:

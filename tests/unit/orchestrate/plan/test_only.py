@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioner.compile import load_balancer
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.cluster import Cluster
@@ -76,6 +77,16 @@ def test_an_inventory_that_asks_for_more_is_refused_and_the_rest_is_named(
     with pytest.raises(RefusedForSafety, match="w3: done alone: the inventory asks for more") as refused:
         grown.perform(NEW)
     assert refused.value.details[0] == f"differs too: {named}" and refused.value.code == "only-more"
+    assert grown.hosts.log == []
+
+
+def test_where_one_host_more_changes_what_every_host_has_all_must_be_looked_at(
+        grown: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_balancer, "MOST_CPU", load_balancer.CHECK_CPU * 5.5)
+    with pytest.raises(RefusedForSafety, match="w3: done alone") as refused:
+        grown.perform(NEW)
+    assert refused.value.details[0] == (
+        "differs too: how often each host asks the API servers, for there are more hosts now")
     assert grown.hosts.log == []
 
 
