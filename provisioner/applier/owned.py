@@ -121,11 +121,26 @@ def note_stored(host: Host, paths: Sequence[str], step: str) -> None:
 
 
 def drop(host: Host, bundle: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> None:
-    """Forget what a step has taken away, or put back as it was before us."""
+    """Forget what a step has taken away, or put back as it was before us, and what is not there any more."""
     with changed(host) as book:
         for change, result in zip(bundle, results):
             if result["result"] in ("done", "skipped") and (change["action"] == "remove" or change.get("undo")):
                 book["items"].pop(key(change), None)
+        _forget_gone(host, book["items"])
+
+
+def _forget_gone(host: Host, items: dict[str, Record]) -> None:
+    """Forget what went before its step could say so, or was never there: under the same name it may come again as
+    somebody else's. That is units and packages, and with a unit what it would have left behind.
+    """
+    named = [r for r in items.values() if r["kind"] in ("unit", "package")]
+    look = states.Look(host, named)
+    gone = [r for r in named if look.see(r)[0] == states.ABSENT]
+    of = {r["path"] for r in items.values() if r["kind"] == "unit" and r not in gone}
+    left = [r for r in items.values() if r.get("of") and r["of"] not in of]
+    gone += [r for r in left if look.see(r)[0] in (states.ABSENT, r["was"])]
+    for record in gone:
+        items.pop(key(record), None)
 
 
 def completed(host: Host, bundle: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -122,6 +122,25 @@ def test_everything_goes_in_one_step_and_nothing_is_owned_then(box: FakeHost) ->
     assert not box.path("/var/lib/kubewright").exists()
 
 
+def test_what_a_unit_never_left_is_forgotten_with_it_for_the_next_one_of_its_name_may_be_somebody_elses(
+        box: FakeHost) -> None:
+    start(box)
+    box.path("/var/lib/x/data").unlink()
+    box.path("/var/lib/x").rmdir()
+    rows = [row for name, row in owned(box).items() if name in ("unit x.service", f"file {UNIT_FILE}")]
+    apply(box, "r.remove.0", *map(removal, sorted(rows, key=lambda r: r["kind"], reverse=True)))
+    box.put("/var/lib/x/data", "theirs")
+    assert "data /var/lib/x" not in owned(box)
+
+
+def test_a_package_that_went_in_a_step_that_was_killed_is_forgotten_by_the_next(box: FakeHost) -> None:
+    apt = brought(box)
+    apt.write(["dash", "theirs"], (), {})
+    apply(box, "s", file_change("/etc/a", "1"))
+    apt.write(["dash", "haproxy", "liblua", "theirs"], ("liblua",), {})     # somebody's now
+    assert not [name for name in owned(box) if name.startswith("package")]
+
+
 def test_a_file_within_removed_data_that_is_kept_stays(box: FakeHost) -> None:
     start(box)
     apply(box, "t", file_change("/var/lib/x/config", "1"))
