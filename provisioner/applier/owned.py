@@ -34,8 +34,10 @@ def changed(host: Host) -> Iterator[Book]:
     Artifacts are streamed while steps run, so each holds a lock of this file's own for its few small writes.
     """
     place = files.private_directory(host.at(STATE_DIR))
-    with open(f"{place}/{FILE}.lock", "wb") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    guard = os.open(f"{place}/{FILE}.lock", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(guard, "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        files.remove(files.temp_of(host.own(FILE)))     # of a process that was killed while it wrote
         book = load(host)
         before = json.dumps(book)
         yield book

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.applier import apply, back, generations, probe, states
+from provisioner.applier import apply, back, generations, owned, probe, states
 from provisioner.applier.host import Fault
 from tests.unit.applier.support import ME, US, FakeHost, b64, certificate_change, file_change, pair, unit_change
 from tests.unit.applier.test_kill import step_that_dies
@@ -20,7 +20,9 @@ KEY = "ab" * 16
 
 
 def perform(box: FakeHost, step: str, *changes: dict[str, Any]) -> list[dict[str, Any]]:
-    run = apply.Run(box.host, step, [back.resolved(box.host, c) for c in changes])
+    bundle = [back.resolved(box.host, c) for c in changes]
+    run = apply.Run(box.host, step, bundle)
+    owned.note(box.host, step, bundle)      # as every step begins
     run.perform()
     assert run.status == "done", run.results
     return run.results

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.applier import apply, changes, files, package, states, steps
+from provisioner.applier import apply, changes, files, owned, package, states, steps
 from tests.unit.applier.support import (
     ME,
     US,
@@ -119,6 +119,7 @@ def run_again(scene: Scene, bundle: list[dict]) -> None:
     run = apply.Run(scene.box.host, "again", bundle)
     for change in bundle:
         changes.check(scene.box.host, change)
+    owned.note(scene.box.host, "again", bundle)     # as every step begins
     run.perform()
     assert run.status == "done", run.results
 

@@ -67,6 +67,7 @@ ASKS = {
     "rollback": Asks(("rollback", "w1"), changed),
     "unlock": Asks(("unlock",), locked),
     "trust": Asks(("trust",), unpinned),
+    "reset": Asks(("reset",), differs),
 }
 # What leaves every host of a real cluster as it is: reads, what writes here alone, and what makes or breaks the lab's
 # nodes, which are there to be thrown away (decisions.md).
