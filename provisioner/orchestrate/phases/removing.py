@@ -24,7 +24,7 @@ def take_away(session: Session) -> str:
     changes = session.changes(NAME)
     back, final = _part(changes, removal.goes_back), _part(changes, lambda c: not removal.goes_back(c))
     converge.apply_changes(session, NAME, back, lambda s, turn: _others_hold(s, turn.hosts))
-    delete_nodes(session, list(changes))
+    delete_nodes(session, [host for host in session.observed if host not in session.unreachable])
     if final:
         session.run.safe_point()
         apply.apply_batch(session, f"{NAME}.rest", final)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from provisioner.compile import leavings, removal
@@ -14,7 +14,7 @@ from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.applied import digest
 from provisioner.model.desired import Desired, File, HostDesired, Item
 from provisioner.model.observed import ABSENT, HostObserved
-from provisioner.model.plan import NOTED, ObjectChange, Plan, Verdict
+from provisioner.model.plan import NOTED, Change, ObjectChange, Plan, Verdict
 from provisioner.operate import haproxy, nodes, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.tls_secrets import compare_tls_secrets
@@ -125,7 +125,7 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
     marks = [change for change in nodes.node_changes(session.cluster, live, marked)
              if change.identity.removeprefix(nodes.KIND) not in session.unreachable]
     found = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks,
-             *nodes.removals(names, [c.host for c in changes if (c.path, c.action) == ("kubelet.service", "remove")]))
+             *nodes.removals(names, _no_nodes(desired, changes, marked)))
     objects, kept = _without_namespaces(session, found)
     return session.go_by(Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
@@ -133,6 +133,14 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
         strangers=_strangers(session, live or ()), drained_servers=_drained_servers(session), lost=lost,
         verdicts=(*kept, *ours.kept), inventory_digest=digest(session.cluster),
         lock_digest=digest(session.target.artifacts)))
+
+
+def _no_nodes(desired: Desired, changes: Sequence[Change], marked: Collection[str]) -> list[str]:
+    """Return the hosts that are to be no Node and have one of ours, also where a killed run took the kubelet already.
+    """
+    going = {c.host for c in changes if (c.path, c.action) == ("kubelet.service", "remove")}
+    return [host.name for host in desired.hosts.values()
+            if host.find("unit", "kubelet.service") is None and host.name in (going | set(marked))]
 
 
 def _without_namespaces(session: Session, objects: Sequence[ObjectChange]) -> tuple[

@@ -102,6 +102,19 @@ def test_a_worker_that_is_none_any_more_loses_what_the_role_ran_and_its_node_whe
     assert "No changes." in run("plan").out
 
 
+def test_a_run_that_was_killed_before_the_node_went_is_ended_by_the_next(
+        built: World, run: Run, change: Change) -> None:  # noqa: F811
+    node = dict(built.api.objects[NODES + "w1"])
+    change({"hosts.w1.roles": []})
+    assert run("up", "--yes", "--allow", "role-removed").code == 0
+    built.api.put(NODES + "w1", node)
+    assert "- Node w1" in run("plan").out
+    assert run("up", "--yes").code == 0
+    assert NODES + "w1" not in built.api.objects
+    built.api.put(NODES + "theirs", node | {"metadata": {"name": "theirs"}})
+    assert "No changes." in run("plan").out
+
+
 def test_a_load_balancer_that_is_none_any_more_gives_up_the_vip_before_its_peers_change(
         built: World, run: Run, change: Change) -> None:  # noqa: F811
     change({"hosts.cp1.roles": ["etcd", "control-plane"]})
