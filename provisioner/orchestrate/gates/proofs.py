@@ -14,6 +14,7 @@ from provisioner.orchestrate.gates.gate_probes import (
     probes_of,
 )
 from provisioner.orchestrate.session import degraded, telling
+from provisioner.orchestrate.session.live_run import Abandoned
 from provisioner.orchestrate.session.session import Session
 from provisioner.transport.hosts import OneHost
 from provisioner.transport.pool import gather
@@ -41,6 +42,8 @@ def hosts_hold(
     # A host polls by itself until all holds or the deadline is over: one question and one answer, however long.
     outcomes = session.hosts.map(lambda one: _prove(session, one, wanted[one.name], what, deadline, when), asked)
     failed = {host: outcome for host, outcome in outcomes.items() if isinstance(outcome, KubewrightError)}
+    if failed:
+        session.run.stay()      # that a phase beside this one has ended the run is no fault of a host
     # After its change a worker may be given up and the others go on. Before one, nobody is: that it is ill already
     # speaks against changing the next.
     failed = _not_given_up(session, failed) if when == "after" else failed
@@ -108,6 +111,8 @@ def _prove(
         if not answer["ok"]:
             raise GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {_unmet(answer)}",
                              hint=_shows_why(host, probes, answer["results"], any_unit=what != "verify"))
+    except Abandoned:
+        raise
     except KubewrightError as fault:
         tell(fault)
         raise

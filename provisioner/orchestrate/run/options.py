@@ -67,8 +67,8 @@ class Intent:
             raise UsageFault(f"{asked} {', '.join(unknown)}: not in the inventory",
                              details=[f"hosts: {' '.join(cluster.hosts)}"], hint="kubewright status")
         if self.alone and (self.plan_file or self.without):
-            raise UsageFault(f"--only and {'--plan' if self.plan_file else '--without'} do not go together",
-                             hint="kubewright up --help")
+            other = "a saved plan" if self.plan_file else "--without"
+            raise UsageFault(f"--only and {other} do not go together", hint=f"kubewright up --only {self.only[0]}")
         if self.start and self.start not in PHASES:
             raise UsageFault(f"--from {self.start}: there is no such phase", details=[f"phases: {' '.join(PHASES)}"],
                              hint="kubewright plan")

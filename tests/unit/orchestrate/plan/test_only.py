@@ -102,7 +102,8 @@ def test_before_there_is_a_cluster_all_hosts_are_looked_at(world: World) -> None
         world.perform(Intent(only=("w1",), alone=True))
 
 
-@pytest.mark.parametrize("more", [{"without": ("w2",)}, {"plan_file": Path("plan.json")}])
-def test_a_saved_plan_or_hosts_left_out_do_not_go_with_it(built: World, more: dict[str, Any]) -> None:
-    with pytest.raises(UsageFault, match="do not go together"):
+@pytest.mark.parametrize(("more", "named"), [
+    ({"without": ("w2",)}, "--without"), ({"plan_file": Path("plan.json")}, "a saved plan")])
+def test_a_saved_plan_or_hosts_left_out_do_not_go_with_it(built: World, more: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageFault, match=f"^--only and {named} do not go together"):
         replace(NEW, only=("w1",), **more).fits(built.inventory.cluster)

@@ -17,6 +17,7 @@ from provisioner.orchestrate.phases import together
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine, walk
 from provisioner.orchestrate.run.verbs import UP
+from provisioner.orchestrate.session.live_run import Abandoned
 from provisioner.orchestrate.session.phase import Phase, nothing
 from provisioner.orchestrate.session.session import Session
 from tests.fakes.session import World
@@ -149,6 +150,22 @@ def test_a_gate_that_only_waits_does_not_hold_up_a_failure(world: World, first: 
     with pytest.raises(GateFailed, match="two: broke"):
         engine.run(first, [phase("one", gate=lambda s: proofs.wait_until(s, "one", not_so)), phase("two", act=fails)])
     assert told(world, "phase-done") == [("two", "failed"), ("one", "interrupted")]
+
+
+@pytest.mark.parametrize("hosts", [("w1", "w2"), ("cp1", "cp2")])
+def test_what_a_failure_elsewhere_leaves_unproved_is_no_fault_of_a_host(
+        hosts: tuple[str, ...], world: World, first: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_yet(*_: object) -> dict[str, object]:
+        first.run.abandoned.set()
+        return {"ok": False, "hopeless": False, "seconds": 0.1,
+                "results": [{"name": "kubelet", "ok": False, "reason": "connection refused"}]}
+
+    monkeypatch.setattr(world.hosts, "probe", not_yet)
+    first.run.works_on("phase node")
+    with pytest.raises(Abandoned):
+        proofs.hosts_hold(first, {host: [{"name": "kubelet", "kind": "tcp"}] for host in hosts}, "node")
+    assert first.run.failed == {}
+    assert [e.type for e in world.events] == []
 
 
 def test_the_first_ctrl_c_lets_every_phase_end_that_has_begun(world: World, first: Session) -> None:
