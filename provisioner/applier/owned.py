@@ -80,6 +80,7 @@ def _note(host: Host, step: str, bundle: Sequence[Mapping[str, Any]], book: Book
         if change["action"] == "remove":
             if not known:       # it is known by another's record (a unit's leavings): now it has its own
                 add(book, change, change.get("want") or states.ABSENT, "", step)
+            _note_leavings(book, change, step)
         elif change["kind"] == "unit":
             _note_unit(host, book, change, state, step, look)
         elif change["kind"] in changes.WRITES and adopt.is_noted(change["path"]):
@@ -102,6 +103,13 @@ def _note_unit(host: Host, book: Book, change: Mapping[str, Any], state: str, st
     for leaving in change.get("leaves", ()):
         if key(leaving) not in book["items"]:
             add(book, {**leaving, "of": change["path"]}, look.see(leaving)[0], "", step)
+
+
+def _note_leavings(book: Book, change: Mapping[str, Any], step: str) -> None:
+    """Note what a unit that goes leaves behind, where an earlier version started it: nothing else tells that then."""
+    for leaving in change.get("leaves", ()):
+        if key(leaving) not in book["items"]:
+            add(book, {**leaving, "of": change["path"]}, states.ABSENT, "", step)
 
 
 def _note_parents(host: Host, book: Book, path: str, step: str) -> None:

@@ -121,6 +121,8 @@ def _kept(host: str, owned: OwnedItem) -> Verdict:
 def _removal(host: str, owned: OwnedItem, why: str) -> Change | None:
     if owned.kind == "unit" and owned.state.split()[0] in ("inactive", "failed") and " enabled " not in owned.state:
         return None
+    if owned.kind == "sysctl" and owned.was in ("", ABSENT):
+        return None     # what it was before is not known, or it came with a module: no value is the right one
     want, action = ABSENT, "remove"
     if owned.was not in ("", ABSENT) and owned.kind not in ("unit", "artifact"):
         want = owned.was

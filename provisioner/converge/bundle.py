@@ -60,7 +60,7 @@ def change_request(change: Change, resolve: Resolve, mint: Mint) -> dict[str, An
     if item is None:
         if change.action not in ("remove", "restore"):
             raise KubewrightError(f"{change.host}: bundling {change.kind} {change.path}: the change has no item")
-        return request
+        return request | ({"leaves": leavings.of_unit(change.path)} if change.kind == Unit.kind else {})
     return request | item.spec() | _payload(item, resolve, mint)
 
 

@@ -206,6 +206,17 @@ def test_a_host_of_an_earlier_version_is_adopted_by_its_generations(box: FakeHos
     assert not box.path("/var/lib/kubewright/owned.json").exists()      # a look changes nothing
 
 
+def test_what_a_unit_of_an_earlier_version_leaves_is_known_when_the_unit_is_gone_and_the_run_was_killed(
+        box: FakeHost) -> None:
+    start(box)
+    box.path("/var/lib/kubewright/owned.json").unlink()
+    rows = [row for name, row in owned(box).items() if name in ("unit x.service", f"file {UNIT_FILE}")]
+    gone = [{**removal(row), **({"leaves": LEAVES["x.service"]} if row["kind"] == "unit" else {})}
+            for row in sorted(rows, key=lambda r: str(r["kind"]), reverse=True)]
+    apply(box, "r.remove.0", *gone)
+    assert owned(box)["data /var/lib/x"]["of"] == "x.service"
+
+
 def test_the_mark_of_a_founded_cluster_is_no_possession(box: FakeHost) -> None:
     mark = "/var/lib/kubewright/etcd/bootstrapped"
     apply(box, "s", file_change(mark, "yes"), file_change("/etc/a", "1"))

@@ -77,6 +77,12 @@ def test_a_kernel_setting_that_somebody_else_has_changed_is_kept() -> None:
     assert compared((), owned("sysctl", "kernel.panic", state="5", was="0", wrote="10")).changes == ()
 
 
+@pytest.mark.parametrize("was", ["absent", ""])
+def test_a_kernel_setting_of_which_nobody_knows_what_it_was_before_is_left(was: str) -> None:
+    row = owned("sysctl", "net.netfilter.nf_conntrack_max", state="262144", was=was, of="kube-proxy.service")
+    assert compared((), row) == removal.Removals()
+
+
 def test_what_was_there_before_us_is_put_back() -> None:
     (file,) = compared((), owned("file", "/etc/a", was="file sha256:theirs 0644 root:root")).changes
     assert (file.action, file.want) == ("restore", "file sha256:theirs 0644 root:root")

@@ -77,6 +77,11 @@ def test_a_removal_needs_no_item() -> None:
         "kind": "file", "path": "/etc/old", "action": "remove", "expect": gone.expect, "want": "absent"}
 
 
+def test_a_unit_that_goes_travels_with_what_it_leaves_behind() -> None:
+    gone = Change("w1", "remove", "unit", "etcd.service", "remove", "reset", "active enabled current", "absent")
+    assert {"kind": "data", "path": "/var/lib/etcd"} in change_request(gone, resolve, mint)["leaves"]
+
+
 def test_what_the_applier_cannot_make_is_refused() -> None:
     with pytest.raises(KubewrightError, match="package haproxy: the applier cannot make"):
         request(Package(path="haproxy", phase="pki"))
