@@ -23,7 +23,7 @@ def impact_lines(plan: Plan, cluster: Cluster) -> Iterator[str]:
         yield "Impact   a new cluster: nothing runs yet that could be interrupted"
         return
     for number, line in enumerate(line for stage in plan.stages for line in _stage_lines(stage)):
-        yield f"{'' if number else 'Steps':<9}{line}"
+        yield f"{'' if number else 'Stages':<9}{line}"
     for number, sentence in enumerate(impact(plan, cluster)):
         yield f"{'' if number else 'Impact':<9}{sentence}"
 
