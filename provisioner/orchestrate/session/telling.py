@@ -75,9 +75,18 @@ def of_results(
             rows = [(c, str(row["result"])) for c, row in zip(changes[host], result.changes, strict=True)]
             # A stop that was made is half of a restart: the start later in the step ends it, and tells of it.
             rows = [(c, became) for c, became in rows if c.action != "stop" or became not in ("done", "skipped")]
+            _tell_what_stays(session, host, result.changes)
             for phase in dict.fromkeys(c.phase for c, _ in (rows if apart else rows[:1])):
                 _tell(session, host, phase, step,
                       changes=[_row(c, became) for c, became in rows if c.phase == phase or not apart])
+
+
+def _tell_what_stays(session: Session, host: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Tell what was to go and was kept: a package that another needs, a directory with somebody's file in it."""
+    said = (f"{row['path']}: {row['detail']}" for row in rows
+            if row["result"] == DONE and "kept" in str(row.get("detail", "")))
+    for words in dict.fromkeys(said):
+        session.tell("diagnostic", host=host, message=f"{host}: {words}")
 
 
 def of_changes(session: Session, host: str, changes: Sequence[Change]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from provisioner.converge.results import HostResult
 from provisioner.errors import RefusedForSafety, Unreachable, UsageFault
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.cluster import Role
@@ -180,3 +183,17 @@ def test_run_again_it_ends_what_was_begun_and_says_that_nothing_is_left(built: W
     built.forget()
     again = reset(built)
     assert not again.plan.changes
+
+
+def test_what_a_host_kept_of_what_was_to_go_is_told_once(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = "kept: in it is theirs.conf"
+    apply = built.hosts._apply
+
+    def with_details(host: str, request: Mapping[str, Any]) -> HostResult:
+        done = apply(host, request)
+        return replace(done, changes=tuple({**row, "detail": kept if row["path"] == "/etc/kubewright" else "removed"}
+                                           for row in done.changes))
+
+    monkeypatch.setattr(built.hosts, "_apply", with_details)
+    reset(built, "w1")
+    assert [e.message for e in built.events if e.type == "diagnostic"] == [f"w1: /etc/kubewright: {kept}"]
