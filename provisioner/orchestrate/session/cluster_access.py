@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,6 +50,8 @@ class ClusterAccess:
     target: ClusterTarget
     _kube: Kube | None = None
     _tunnels: dict[str, Way] = field(default_factory=dict)
+    # Held while hosts are asked; so it is not the run's own, for which Ctrl-C would have to wait.
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def to(self, target: ClusterTarget) -> Self:
         """Return the ways to another target's APIs; credentials are those of the cluster, so they are shared."""
@@ -59,7 +62,7 @@ class ClusterAccess:
 
         The credentials are read from that host, so whoever may become root there needs nothing else.
         """
-        with self.run.lock:
+        with self._lock:
             if self._kube is None:
                 self._kube = self._open_kube(self.admin_files(), self.run.answering(self.target.cluster.control_planes))
             return self._kube
@@ -80,7 +83,7 @@ class ClusterAccess:
 
     def forget_credentials(self) -> None:
         """Let the next use fetch them from the hosts anew: this run replaces those that no longer let us in."""
-        with self.run.lock:
+        with self._lock:
             self._forget()
 
     def _forget(self) -> None:
@@ -120,7 +123,7 @@ class ClusterAccess:
 
     def _fetch_credentials(self, name: str, ca: str, cert: str, key: str, hosts: Sequence[str]) -> Files:
         files = self._credential_files(name)
-        with self.run.lock:
+        with self._lock:
             if not all(f.is_file() for f in files):
                 data = self._on_first(hosts, lambda host: self.run.hosts.on(host).read((ca, cert, key)))
                 self._write_credentials(name, *data)

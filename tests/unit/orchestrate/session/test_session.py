@@ -7,7 +7,9 @@ import secrets
 import stat
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +66,37 @@ def test_credentials_are_fetched_once_a_run(built: World, monkeypatch: pytest.Mo
         first = session.access.admin_files()
         monkeypatch.setattr(built.hosts, "content", None)
         assert session.access.admin_files() == first
+
+
+def test_whoever_waits_for_the_api_holds_up_nobody_who_asks_what_the_run_does(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, over = threading.Event(), threading.Event()
+    said: list[str] = []
+
+    def silent(*_: object) -> None:
+        asked.set()
+        over.wait(20)
+        raise GateFailed("nobody there")
+
+    def opens() -> None:
+        with suppress(GateFailed):
+            access.kube()
+
+    monkeypatch.setattr(ClusterAccess, "_on_first", silent)
+    session = built.session()
+    session.run.works_on("phase access")
+    access = ClusterAccess(session.run, session.target)
+    opener = threading.Thread(target=opens)
+    asker = threading.Thread(target=lambda: said.append(session.run.doing))
+    opener.start()
+    assert asked.wait(20)
+    asker.start()
+    asker.join(3)
+    heard = list(said)
+    over.set()
+    for thread in (opener, asker):
+        thread.join(20)
+    assert heard == ["phase access"]
 
 
 def test_certificate_and_key_come_from_the_same_host(built: World) -> None:
