@@ -150,6 +150,15 @@ def test_a_role_that_was_taken_out_of_the_inventory_still_counts(built: World) -
     assert refused.value.code == "quorum-lost"
 
 
+def test_a_name_that_leads_to_another_host_by_now_is_refused_before_any_host_is_asked(built: World) -> None:
+    hosts = built.inventory.cluster.hosts
+    swapped = {**hosts, "w1": hosts["w2"], "w2": hosts["w1"]}
+    edited = replace(built.inventory, cluster=built.inventory.cluster.model_copy(update={"hosts": swapped}))
+    with pytest.raises(RefusedForSafety, match=r"w1: .* was w2's when this was last applied") as refused:
+        everybody.with_those_that_left(edited, lambda event: None)
+    assert refused.value.code == "another-host" and "w2: " in refused.value.details[0]
+
+
 def test_up_takes_no_member_away_though_nobody_knows_that_its_role_was_applied(built: World) -> None:
     before = dict(built.hosts.hosts["cp3"].states)
     built.inventory.applied_path.unlink()
