@@ -39,6 +39,8 @@ def stage(session: Session) -> str:
         told(Event("host-done", time.time(), host=one.name, status="ok"))
 
     outcomes = session.hosts.map(send, missing)
+    if sent.stopped is not None:
+        raise sent.stopped          # which has cut the streams, and is no fault of a host
     session.run.stay()
     for host, outcome in outcomes.items():
         if not isinstance(outcome, KubewrightError):
@@ -69,17 +71,22 @@ class _GivenUp(OSError):
 
 
 class _Sent:
-    """Adds up bytes that several threads send, and tells every few seconds how many of all they are."""
+    """Adds up bytes that several threads send, and tells every few seconds how many of all they are.
+
+    They may be cut anywhere: what has come whole stays, and the next run sends the rest. So whoever watches the run is
+    asked as often, and what any of them `stopped` it for ends all streams.
+    """
 
     def __init__(self, session: Session, total: int) -> None:
         self.bytes = 0
+        self.stopped: KubewrightError | None = None
         self._session, self._total = session, total
         self._told = time.monotonic()
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
-        if self._session.run.abandoned.is_set():
-            raise _GivenUp      # what has come whole stays; the rest is sent by the next run
+        if self.stopped is not None or self._session.run.abandoned.is_set():
+            raise _GivenUp
         with self._lock:
             self.bytes += count
             due = time.monotonic() - self._told > TELL
@@ -88,3 +95,7 @@ class _Sent:
         if due:
             self._session.tell("waiting", phase=PHASE,
                                message=f"{self.bytes / 1e6:.0f} of {self._total / 1e6:.0f} MB sent")
+            try:
+                self._session.run.safe_point()
+            except KubewrightError as why:
+                self.stopped = why

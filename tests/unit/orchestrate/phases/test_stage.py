@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from provisioner.errors import Interrupted, KubewrightError
+from provisioner.errors import Interrupted, KubewrightError, Unreachable
 from provisioner.model.artifact import ArtifactLock
+from provisioner.model.desired import Artifact
 from provisioner.model.events import Emit, Event
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.plan.survey import create_secrets, survey
 from provisioner.orchestrate.session.live_run import LiveRun
 from provisioner.orchestrate.session.session import Session
+from provisioner.transport.hosts import OneHost, Progress
 from tests.fakes.session import World, instant
 
 
@@ -90,6 +92,28 @@ def somebody_asks(run: LiveRun) -> None:
         raise Interrupted("Stopped.")
 
     run.safe_points.append(wish)
+
+
+def test_streams_are_cut_once_the_run_is_to_end_and_no_host_is_told_to_have_failed(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def store(one: OneHost, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress, **_: object) -> list[str]:
+        sleeps.append(stage.TELL * 2)
+        for _part in range(2):
+            try:
+                progress(1)
+            except OSError as cut:
+                raise Unreachable(f"{one.name}: running applier store: {cut}") from None
+        pytest.fail("it was sent to its end")
+
+    session, sleeps = surveyed(world), instant(monkeypatch)
+    session.run.works_on("phase stage")
+    somebody_asks(session.run)
+    monkeypatch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path("x") for a in lock.artifacts})
+    monkeypatch.setattr(world.hosts, "store", store)
+    with pytest.raises(Interrupted):
+        stage.stage(session)
+    assert session.run.failed == {}
+    assert [e for e in world.events if e.type in ("set-aside", "host-done")] == []
 
 
 @pytest.mark.parametrize("end", [another_phase_fails, somebody_asks])
