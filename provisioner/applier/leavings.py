@@ -24,22 +24,26 @@ GRACE = 10.0        # seconds that a process has to end by itself, and then to b
 
 
 def data(host: Host, path: str) -> str:
-    """Say whether a directory holds anything, and of an empty one its mode and owner too: it was there before us.
-
-    A place of somebody's own, a link or a file system, with nothing in it is as good as absent: it is never removed.
-    """
+    """Say whether a directory holds anything, and of an empty one its mode and owner too: it was there before us."""
     place = host.at(path)
     try:
-        if set(os.listdir(place)) - {LOST}:
-            return THERE
-        if os.path.islink(place) or os.path.ismount(place):
-            return ABSENT
-        status = os.stat(place)
-        return f"{EMPTY} {stat.S_IMODE(status.st_mode):04o} {files.owner_of(status)}"
+        return THERE if set(os.listdir(place)) - {LOST} else _empty(place)
     except NotADirectoryError:
         return THERE
     except FileNotFoundError:
         return ABSENT
+
+
+def _empty(place: str) -> str:
+    status = os.stat(place)
+    return f"{EMPTY} {stat.S_IMODE(status.st_mode):04o} {files.owner_of(status)}"
+
+
+def emptied(host: Host, path: str) -> str:
+    """Return the state in which a place is gone: a link or a file system is somebody's own, and only emptied."""
+    place = host.at(path)
+    own = os.path.isdir(place) and (os.path.islink(place) or os.path.ismount(place))
+    return _empty(place) if own else ABSENT
 
 
 def _remove_data(host: Host, change: Mapping[str, Any]) -> str:

@@ -148,7 +148,7 @@ def _forget_gone(host: Host, items: dict[str, Record]) -> None:
     gone = [r for r in named if look.see(r)[0] == states.ABSENT]
     of = {r["path"] for r in items.values() if r["kind"] == "unit" and r not in gone}
     left = [r for r in items.values() if r.get("of") and r["of"] not in of]
-    gone += [r for r in left if look.see(r)[0] in (states.ABSENT, r["was"])]
+    gone += [r for r in left if look.see(r)[0] in (states.ABSENT, _was(host, r))]
     for record in gone:
         items.pop(key(record), None)
 
@@ -193,11 +193,17 @@ def look(host: Host, asked: Sequence[Mapping[str, Any]], request: Mapping[str, A
     return [row for record in sorted(records, key=lambda r: r["seq"]) for row in _row(host, seen, record)]
 
 
+def _was(host: Host, record: Record) -> str:
+    """Return what was there before us, as far as it can be there again."""
+    gone = record["kind"] == "data" and record["was"] == states.ABSENT
+    return leavings.emptied(host, record["path"]) if gone else str(record["was"])
+
+
 def _row(host: Host, seen: states.Look, record: Record) -> Iterator[dict[str, Any]]:
-    state = seen.see(record)[0]
-    if state in (states.ABSENT, record["was"]):
+    state, was = seen.see(record)[0], _was(host, record)
+    if state in (states.ABSENT, was):
         return
-    row = {name: record[name] for name in ("kind", "path", "was", "wrote", "seq")}
+    row = {**{name: record[name] for name in ("kind", "path", "wrote", "seq")}, "was": was}
     row["of"] = record.get("of", "")
     if state == record.get("earlier"):
         row["wrote"] = state        # ours as well: a step was killed, or failed, before it came to this one
