@@ -81,15 +81,6 @@ def floor_fault(component: str, version: str, floors: Mapping[str, str]) -> str:
     return f"{component} {version} is not supported; supported are {', '.join(floors)}"
 
 
-def upgrade_faults(current: Version, target: Version) -> list[str]:
-    """Return why a cluster may not go from `current` to `target` in one go."""
-    if target.minor < current.minor:
-        return [f"no-downgrade: {current} to {target} goes back a minor"]
-    if target.minor > current.minor + 1:
-        return [f"one-minor-at-a-time: {current} to {target} skips 1.{current.minor + 1}"]
-    return []
-
-
 def skew_faults(
         apiservers: Iterable[Version], *, controllers: Iterable[Version] = (), kubelets: Iterable[Version] = (),
         proxies: Iterable[Version] = (), kubectl: Iterable[Version] = ()) -> list[str]:
@@ -106,13 +97,6 @@ def skew_faults(
     faults += _range("proxy-skew", "kube-proxy", proxies, newest - 3, oldest)
     faults += _range("kubectl-skew", "kubectl", kubectl, newest - 1, oldest + 1)
     return faults
-
-
-def node_skew_faults(kubelet: Version, proxy: Version) -> list[str]:
-    """Return why this kube-proxy may not stand beside this kubelet."""
-    if abs(kubelet.minor - proxy.minor) > 3:
-        return [f"proxy-kubelet-skew: kube-proxy {proxy} is more than three minors from kubelet {kubelet}"]
-    return []
 
 
 def _range(rule: str, what: str, versions: Iterable[Version], lowest: int, highest: int) -> list[str]:
