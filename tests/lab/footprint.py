@@ -13,12 +13,16 @@ NOT_COMPARED = (
     r"/var/log/(?!pods|containers|kubernetes).*", r"/var/lib/dpkg/.*", r"/var/lib/apt/.*", r"/var/cache/.*", r"/tmp/.*",
     r"/var/tmp/.*", r"/run/(systemd|udev|log|user|lock|sudo|credentials|dbus|utmp|mount|blkid|sshd)\b.*",
     r"/var/lib/systemd/.*", r"/var/lib/ucf/.*", r"/run/adduser", r"/etc/ld\.so\.cache",
+    # The order in which nodes of the lab start after a boot.
+    r"/run/lab-boot-order",
     # Who the machine is: a fresh one of the same name is another.
     r"/etc/machine-id", r"/etc/ssh/ssh_host_.*", r"/etc/(passwd|group|shadow|gshadow|subuid|subgid)-",
 )
 COUNTED = re.compile(r"(fs\.(dentry|file-nr|inode|aio-nr|quota)|kernel\.(random|ns_last_pid|pty\.nr|sched)|"
                      r"net\.netfilter\.nf_conntrack_(count|buckets|expect_max)|dev\.|kernel\.perf|kernel\.keys\.gc|"
                      r"net\.ipv[46]\.(conf|neigh)\.(?!all|default|host0|lo|eth0)|fs\.binfmt|kernel\.core_modes)")
+# What systemd mounts for who is logged in, and the lab for the order of a boot.
+MOUNTED = re.compile(r"/run/(user|credentials)/|/run/systemd/.*/lab-boot-order\.conf")
 SHOWN = r"-printf %p\t%y\t%m\t%u:%g\t%l\n"
 # The first does not go into other file systems, the second into those that a node has for its containers.
 FILES = (f"find / -xdev ( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /var/lib/containerd "
@@ -46,7 +50,7 @@ def footprint(lab: Lab, host: str) -> Footprint:
             "systemctl", "list-units", "--no-legend", "--no-pager", "--plain", "--type=service,socket,slice,timer")
             if "user@" not in line and "user-" not in line and "session" not in line),
         "mounts": frozenset(line.split()[4] for line in said("cat", "/proc/self/mountinfo")
-                            if not line.split()[4].startswith(("/run/user/", "/run/credentials/"))),
+                            if not MOUNTED.match(line.split()[4])),
         "links": frozenset(re.sub(r"@.*|:.*", "", line.split()[0]) for line in said("ip", "-brief", "link")),
         "addresses": frozenset(" ".join(re.sub(r"@\S+", "", line).split())
                                for line in said("ip", "-brief", "-4", "address")),
