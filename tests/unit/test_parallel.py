@@ -47,6 +47,7 @@ def test_an_interrupt_waits_for_nobody() -> None:
 
     def interrupt() -> None:
         began.wait(60)
+        time.sleep(0.2)         # so that the main thread waits, and is not still handing work out
         signal.pthread_kill(main, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()

@@ -222,7 +222,8 @@ def test_status_of_a_healthy_cluster_is_a_table_and_exits_0(built: World, run: R
 def test_status_names_everything_that_is_not_well_and_exits_13(built: World, run: Run) -> None:
     drift(built)
     built.hosts.hosts["cp2"].states["unit", "etcd.service"] = "failed enabled current"
-    built.hosts.hosts["cp1"].states["unit", "keepalived.service"] = "inactive enabled current"
+    for name in ("cp1", "cp2", "cp3"):
+        built.hosts.hosts[name].states["unit", "keepalived.service"] = "inactive enabled current"
     built.hosts.broken = {"kube-apiserver /readyz": "503: etcd failed"}
     built.api.put("/api/v1/nodes/w2", node("w2", ready=False))
     ended = run("status")
