@@ -84,6 +84,12 @@ def items(ctx: HostContext) -> Iterator[Item]:
         yield from _keepalived(ctx)
 
 
+# After the holder has given the VIP up, a backup waits (256 - priority) / 256 of the interval between two words of the
+# holder (RFC 5798, 6.1): high priorities make that milliseconds. They are apart on every host, for two that see the
+# holder die must not both take its place.
+HIGHEST, APART = 254, 8
+
+
 def _keepalived(ctx: HostContext) -> Iterator[Item]:
     names, port = [host.name for host in ctx.site.load_balancers], ctx.cluster.api.port
     peers = [host.address for host in ctx.site.load_balancers if host.name != ctx.name]
@@ -93,8 +99,7 @@ def _keepalived(ctx: HostContext) -> Iterator[Item]:
     yield rendered(
         KEEPALIVED_CONFIG, "load-balancer", component="keepalived", name=ctx.name, address=ctx.address,
         interface=ctx.interface, vip=ctx.cluster.api.vip, virtual_router_id=virtual_router_id(ctx),
-        # Different on every host: two that see the holder die must not both take its place.
-        priority=max(1, 100 - names.index(ctx.name)),
+        priority=max(1, HIGHEST - APART * names.index(ctx.name)),
         peers=peers, check=VIP_CHECK)
     yield from distribution_service(
         "keepalived.service", "load-balancer", [KEEPALIVED_CONFIG], component="keepalived",
