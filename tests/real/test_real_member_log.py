@@ -96,8 +96,8 @@ def test_a_member_that_started_empty_is_known_by_its_log_and_joins_by_what_is_to
     assert (gone.host, gone.saw, lost.host, lost.saw) == (name, LOST, name, LOST)
 
     remove, add = (command.words[5:] for command in lost.cure[2:])
-    assert members.ctl(*remove)
-    # etcd adds nobody before its members have been connected for 5 s, and these are young.
+    # etcd removes and adds nobody before its members have been connected for 5 s, and these are young.
+    until(lambda: members.ctl(*remove), 30, "it is removed")
     until(lambda: members.ctl(*add[:-1], add[-1].replace("https:", "http:")), 30, "it is added")
     (left,) = judge(members.wanted, members.data(), members.listed(), 2)
     assert left.saw == "it was added as a member anew, and still has the data of before"
