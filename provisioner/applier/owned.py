@@ -136,7 +136,15 @@ def drop(host: Host, bundle: Sequence[Mapping[str, Any]], results: Sequence[Mapp
         for change, result in zip(bundle, results):
             if result["result"] in ("done", "skipped") and (change["action"] == "remove" or change.get("undo")):
                 book["items"].pop(key(change), None)
+                if change["kind"] == "package":
+                    _forget_what_came_with_others(book["items"])
         _forget_gone(host, book["items"])
+
+
+def _forget_what_came_with_others(items: dict[str, Record]) -> None:
+    """Forget packages that nobody asked for: they went in the same call, or stay since something else needs them."""
+    for name in [name for name, r in items.items() if r["kind"] == "package" and not r.get("asked")]:
+        del items[name]
 
 
 def _forget_gone(host: Host, items: dict[str, Record]) -> None:
@@ -187,8 +195,7 @@ def look(host: Host, asked: Sequence[Mapping[str, Any]], request: Mapping[str, A
             if key(leaving) not in book["items"]:
                 add(book, {**leaving, "of": unit}, states.ABSENT, "", book["items"][f"unit {unit}"]["step"])
     known = {key(spec) for spec in asked} - set(request.get("beside", ()))
-    records = [r for name, r in book["items"].items()
-               if name not in known and (r["kind"] != "package" or r.get("asked"))]     # the others go with these
+    records = [r for name, r in book["items"].items() if name not in known]
     seen = states.Look(host, records)
     return [row for record in sorted(records, key=lambda r: r["seq"]) for row in _row(host, seen, record)]
 

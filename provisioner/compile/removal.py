@@ -71,6 +71,9 @@ class _Claims:
         self._identities = {(i.kind, i.path) for i in host.items}
         self._paths = {path for i in host.items if i.kind in _PATHS for path in _paths(i)}
         self._units = {i.path for i in host.items if isinstance(i, Unit)}
+        # What came with packages goes with them, and alone where none of them came: its run was killed before that.
+        self._packages = any(i.kind == "package" for i in host.items) or any(
+            o.kind == "package" and o.asked for o in observed.owned)
         self._spare = set(_to_go_back_to(host.items, observed))
 
     def has(self, owned: OwnedItem) -> bool:
@@ -78,7 +81,7 @@ class _Claims:
         if owned.of:
             return owned.of in self._units
         if owned.kind == "package" and not owned.asked:
-            return True
+            return self._packages
         if owned.kind in _PATHS:
             inside = owned.kind == "directory" and any(p.startswith(f"{owned.path}/") for p in self._paths)
             return owned.path in self._paths or owned.path in self._spare or inside

@@ -260,7 +260,8 @@ def test_packages_that_came_are_ours_those_that_a_person_installed_meanwhile_are
     box.call("own", {"items": ITEMS, "step": "r.prepare.0"})
     apt.write(["dash", "haproxy", "liblua", "vim"], ("liblua",), {})
     box.call("own", {"items": []})
-    assert {name: row["asked"] for name, row in owned(box).items()} == {"package haproxy": True}
+    assert {name: row["asked"] for name, row in owned(box).items()} == {
+        "package haproxy": True, "package liblua": False}
     items = json.loads(box.path("/var/lib/kubewright/owned.json").read_text())["items"]
     assert items.keys() == {"package haproxy", "package liblua"}
 

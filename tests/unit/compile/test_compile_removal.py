@@ -61,8 +61,11 @@ def test_what_is_desired_stays_with_all_that_belongs_to_it() -> None:
     assert compared(items, *rows) == removal.Removals()
 
 
-def test_packages_that_came_with_others_go_with_them_and_never_by_themselves() -> None:
-    assert paths(compared((), owned("package", "liblua", asked=False))) == []
+def test_packages_that_came_with_others_go_with_them_and_alone_only_where_none_of_those_came() -> None:
+    liblua, haproxy = owned("package", "liblua", asked=False), owned("package", "haproxy")
+    assert paths(compared((), liblua, haproxy)) == ["package haproxy"]
+    assert paths(compared((Package(path="haproxy", phase="prepare"),), liblua)) == []
+    assert paths(compared((), liblua)) == ["package liblua"]
 
 
 @pytest.mark.parametrize("kind", ["file", "symlink", "certificate"])
