@@ -79,24 +79,24 @@ def mended(cluster: Lab) -> Iterator[Lab]:
     cluster.run("up", "--yes")
 
 
-def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(cluster: Lab) -> None:
-    before = schedulers(cluster)
-    process, host, since = rolling(cluster, 1)
+def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(mended: Lab) -> None:
+    before = schedulers(mended)
+    process, host, since = rolling(mended, 1)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
-    run, after = run_id(cluster, since), schedulers(cluster)
+    run, after = run_id(mended, since), schedulers(mended)
     assert process.returncode == 130, said
     assert f"Stopping after {host} (safe point). Press again to stop at once." in said
     untouched = [h for h in CONTROL_PLANES if h != host]
     assert f"Stopped. {', '.join(untouched)} not started." in said
-    assert f"Continue: kubewright -i {cluster.directory} resume {run}" in said
+    assert f"Continue: kubewright -i {mended.directory} resume {run}" in said
     assert [h for h in CONTROL_PLANES if after[h] != before[h]] == [host], said
 
-    told = cluster.run("resume", "--yes").stderr
+    told = mended.run("resume", "--yes").stderr
     assert f"Run {run} by " in told and "interrupted" in told
-    now = schedulers(cluster)
+    now = schedulers(mended)
     assert [h for h in CONTROL_PLANES if now[h] != after[h]] == untouched, "each restarted once, the first not again"
-    assert cluster.json("plan")["changes"] == []
+    assert mended.json("plan")["changes"] == []
 
 
 @pytest.mark.full       # corrected since it last ran

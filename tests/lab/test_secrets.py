@@ -111,7 +111,7 @@ def test_here_files_with_secrets_are_0600_in_0700_from_their_first_moment(reissu
     kept = reissued.lab.directory / ".kubewright"
     created = reissued.trace.created(kept)
     secret = [c for c in created if not c.directory and {"bundles", "credentials"} & set(Path(c.path).parts)]
-    assert any(c.path.endswith(".json.part") for c in secret) and any("/credentials/" in c.path for c in secret)
+    assert all(any(f"/{place}/" in c.path for c in secret) for place in ("bundles", "credentials"))
     assert [c for c in secret if c.mode != 0o600 or not c.exclusive] == []
     runs = [c for c in created if c.directory and "/ansible/" not in c.path]
     assert len(runs) > 3
