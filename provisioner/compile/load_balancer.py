@@ -86,8 +86,13 @@ def items(ctx: HostContext) -> Iterator[Item]:
 
 # After the holder has given the VIP up, a backup waits (256 - priority) / 256 of the interval between two words of the
 # holder (RFC 5798, 6.1): high priorities make that milliseconds. They are apart on every host, for two that see the
-# holder die must not both take its place.
+# holder die must not both take its place; less so where the hosts are many.
 HIGHEST, APART = 254, 8
+
+
+def priority(number: int, of: int) -> int:
+    """Return the priority of the load balancer with this number, from 0, of so many: another for each of up to 254."""
+    return max(1, HIGHEST - min(APART, max(1, (HIGHEST - 1) // of)) * number)
 
 
 def _keepalived(ctx: HostContext) -> Iterator[Item]:
@@ -99,7 +104,7 @@ def _keepalived(ctx: HostContext) -> Iterator[Item]:
     yield rendered(
         KEEPALIVED_CONFIG, "load-balancer", component="keepalived", name=ctx.name, address=ctx.address,
         interface=ctx.interface, vip=ctx.cluster.api.vip, virtual_router_id=virtual_router_id(ctx),
-        priority=max(1, HIGHEST - APART * names.index(ctx.name)),
+        priority=priority(names.index(ctx.name), len(names)),
         peers=peers, check=VIP_CHECK)
     yield from distribution_service(
         "keepalived.service", "load-balancer", [KEEPALIVED_CONFIG], component="keepalived",

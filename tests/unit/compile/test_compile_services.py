@@ -16,6 +16,7 @@ import yaml
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.context import COMPONENT_FIELDS
 from provisioner.compile.etcd import cluster_token
+from provisioner.compile.load_balancer import priority
 from provisioner.compile.pki import TABLE
 from provisioner.compile.render import command_line, systemd_word
 from provisioner.errors import InventoryRefused, PreflightRefused
@@ -126,7 +127,13 @@ def test_keepalived_s_peers_stand_one_a_line_and_it_is_not_its_own() -> None:
 def test_keepalived_s_priorities_all_differ() -> None:
     hosts = compiled().hosts
     texts = [text(hosts[name], "/etc/keepalived/keepalived.conf") for name in ("cp1", "cp2", "cp3")]
-    assert len({found for body in texts for found in re.findall(r"priority (\d+)", body)}) == 3
+    assert [re.findall(r"priority (\d+)", body) for body in texts] == [["254"], ["246"], ["238"]]
+
+
+@pytest.mark.parametrize("balancers", [1, 2, 31, 32, 33, 127, 254])
+def test_however_many_load_balancers_there_are_their_priorities_differ_and_vrrp_takes_them(balancers: int) -> None:
+    found = [priority(number, balancers) for number in range(balancers)]
+    assert len(set(found)) == balancers and set(found) <= set(range(1, 255))
 
 
 @pytest.mark.parametrize(("reached", "may"), [
