@@ -6,19 +6,16 @@ turn of the other, so it restarts once. That is all that is known here of member
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from provisioner.decide.batches import NOTHING_KNOWN, TAKES_AWAY, Standing, batches, interrupts
+from provisioner.model.artifact import Stored
 from provisioner.model.desired import Unit
+from provisioner.model.guards import LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE
 from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan, Turn
-
-OUT_OF_SERVICE = "out-of-service"       # no HAProxy sends the host's API server anybody, and all others are ready
-LEADS_ELSEWHERE = "leads-elsewhere"     # another etcd member leads, and all others serve
-OTHERS_BALANCE = "others-balance"       # the API is reached through every other balancer, and at the VIP
 
 # What is held while a unit of a live cluster stops serving; entered in this order.
 GUARDS: Mapping[str, str] = {
@@ -27,7 +24,6 @@ GUARDS: Mapping[str, str] = {
     "haproxy.service": OTHERS_BALANCE,
     "keepalived.service": OTHERS_BALANCE,
 }
-_MINOR = re.compile(r"link /opt/kubewright/[^/]+/(\d+)\.(\d+)\.")
 
 Changes = Mapping[str, Sequence[Change]]
 StateOf = Callable[[str, str], str]
@@ -41,10 +37,9 @@ def joined(plan: Plan) -> Mapping[tuple[str, PhaseName], PhaseName]:
     that a later minor has written may bar the way back of the one, and must not bar that of the other.
     """
     found: dict[tuple[str, PhaseName], PhaseName] = {}
-    for host, desired in ({} if plan.bootstrap else plan.desired.hosts).items():
-        changes = [c for c in plan.changes if c.host == host]
+    for host, changes in ({} if plan.bootstrap else plan.by_host).items():
         for unit in dependents(plan, host, changes):
-            leader = desired.find("unit", unit.down_with)
+            leader = plan.desired.hosts[host].find("unit", unit.down_with)
             own = [c for c in changes if c.phase == unit.phase]
             if leader and own and not (_moves_minor(changes, leader.phase) and _has_files(own)):
                 found[host, unit.phase] = leader.phase
@@ -54,15 +49,15 @@ def joined(plan: Plan) -> Mapping[tuple[str, PhaseName], PhaseName]:
 def dependents(plan: Plan, host: str, changes: Iterable[Change]) -> tuple[Unit, ...]:
     """Return the units that go down and up with a unit which `changes` restart; those that are not there yet do not."""
     restarted = {c.path for c in changes if c.kind == Unit.kind and c.action == "restart" and interrupts([c])}
-    new = {c.path for c in plan.changes if c.host == host and c.kind == Unit.kind and c.expect == ABSENT}
+    new = {c.path for c in plan.by_host.get(host, ()) if c.kind == Unit.kind and c.expect == ABSENT}
     return tuple(i for i in plan.desired.hosts[host].items
                  if isinstance(i, Unit) and i.down_with in restarted and i.path not in new)
 
 
 def _moves_minor(changes: Iterable[Change], phase: PhaseName) -> bool:
     for change in changes:
-        was, will = _MINOR.match(change.expect), _MINOR.match(change.want)
-        if change.phase == phase and was and will and was.groups() != will.groups():
+        was, will = Stored.of_link(change.expect), Stored.of_link(change.want)
+        if change.phase == phase and was and will and was.minor != will.minor:
             return True
     return False
 

@@ -7,7 +7,6 @@ Data, and the marks that say whether there is a cluster at all, never go back.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
 from provisioner.compile.parts import INPUTS_DIR, UNIT_DIR
 from provisioner.compile.versions import Version
 from provisioner.model.applied import HOST_PATH
+from provisioner.model.artifact import Stored
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.generations import Kept
 from provisioner.model.observed import ABSENT, HostObserved
@@ -26,7 +26,6 @@ RESTORE = "restore"
 BACK = ".back"      # how the ids of steps end that go back
 _STAY = frozenset({HOST_PATH, BOOTSTRAPPED, BOOTSTRAP_ENV})
 _RAN = ("active ", "reloading ")
-_ETCD = re.compile(r"link /opt/kubewright/etcd/(\d+\.\d+\.\d+)-[^/]+/etcd(?: but |$)")
 
 
 @dataclass(frozen=True)
@@ -191,15 +190,16 @@ def _again(desired: HostDesired, act: Change, units: Mapping[str, Unit]) -> Chan
 def _older_minor(rows: Iterable[Kept], others: Collection[str]) -> str:
     """Say why etcd's binary may not go back, or nothing."""
     for row in rows:
-        now, was = _ETCD.match(row.now), _ETCD.match(row.was)
-        if now and was and Version.parse(was[1])[:2] < Version.parse(now[1])[:2] and not _is_run(was[1], others):
-            return f"etcd {now[1]} does not go back to {was[1]}: an earlier minor cannot read a later one's data"
+        now, was = Stored.of_link(row.now), Stored.of_link(row.was)
+        if now and was and now.name == "etcd" and _minor(was.version) < _minor(now.version) and not any(
+                _minor(other) == _minor(was.version) for other in others):
+            return (f"etcd {now.version} does not go back to {was.version}: an earlier minor cannot read a later one's "
+                    "data")
     return ""
 
 
-def _is_run(version: str, others: Iterable[str]) -> bool:
-    """Say whether another member runs this minor."""
-    return any(Version.parse(other)[:2] == Version.parse(version)[:2] for other in others)
+def _minor(version: str) -> tuple[int, ...]:
+    return Version.parse(version)[:2]
 
 
 def of_run(row: Kept, run: str) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+_LINK = re.compile(r"link /opt/kubewright/[^/]+/(\d+\.\d+\.\d+)-[^/]+/([^/ ]+)(?: but |$)")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,24 @@ class LockedArtifact:
     def host_path(self) -> str:
         """Where the file lives on a host: versions stand side by side, so going back is a symlink."""
         return f"/opt/kubewright/{self.component}/{self.version}-{self.sha256[:8]}/{self.name}"
+
+
+class Stored(NamedTuple):
+    """What the path of a file in a host's store says of it; see `LockedArtifact.host_path`."""
+
+    version: str
+    name: str
+
+    @classmethod
+    def of_link(cls, state: str) -> Stored | None:
+        """Return what a link leads to, by its state string; None for what is no link into the store."""
+        found = _LINK.match(state)
+        return cls(*found.groups()) if found else None
+
+    @property
+    def minor(self) -> tuple[str, ...]:
+        """Return the first two parts of its version."""
+        return tuple(self.version.split(".")[:2])
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,14 @@ class Plan:
         return self.bootstrap or not self.is_empty
 
     @cached_property
+    def by_host(self) -> Mapping[str, tuple[Change, ...]]:
+        """Return all changes by host, hosts in inventory order, hosts without changes left out."""
+        found: dict[str, list[Change]] = {}
+        for change in self.changes:
+            found.setdefault(change.host, []).append(change)
+        return {host: tuple(found[host]) for host in self.desired.hosts if host in found}
+
+    @cached_property
     def started(self) -> frozenset[tuple[str, str]]:
         """Return (host, unit) of every unit that this plan starts or restarts; systemd counts its exits anew then."""
         return frozenset((c.host, c.path) for c in self.changes
@@ -201,8 +209,5 @@ class Plan:
 
     def of(self, phase: PhaseName) -> Mapping[str, tuple[Change, ...]]:
         """Return the changes of one phase by host, hosts in inventory order, hosts without changes left out."""
-        by_host: dict[str, list[Change]] = {}
-        for change in self.changes:
-            if change.phase == phase:
-                by_host.setdefault(change.host, []).append(change)
-        return {host: tuple(by_host[host]) for host in self.desired.hosts if host in by_host}
+        return {host: of_phase for host, changes in self.by_host.items()
+                if (of_phase := tuple(c for c in changes if c.phase == phase))}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from provisioner.model.desired import Desired, HostDesired
+from provisioner.model.guards import WORDS
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage, Turn, Verdict
 
@@ -64,7 +65,7 @@ class StageDocument(_Part):
     together: tuple[tuple[PhaseName, ...], ...] = Field(
         default=(), description="For each turn the phases whose changes are made in it")
     guards: tuple[tuple[str, ...], ...] = Field(
-        default=(), description="For each turn what is held meanwhile: out-of-service, leads-elsewhere, others-balance")
+        default=(), description=f"For each turn what is held meanwhile: {', '.join(WORDS)}")
     changes: int = Field(description="Changes on hosts")
     objects: int = Field(description="Kubernetes objects")
     units: tuple[UnitDocument, ...] = Field(description="What is started, restarted or reloaded")

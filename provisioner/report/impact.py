@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from provisioner.model.cluster import Cluster
+from provisioner.model.guards import WORDS
 from provisioner.model.plan import Plan, Stage
 
 _NAMED = 5      # hosts named before the rest is counted
-# What is held on a live cluster while a turn is taken, by its name in the plan.
-_HELD = {
-    "out-of-service": "out of every HAProxy meanwhile",
-    "leads-elsewhere": "another member leads",
-    "others-balance": "while all others lead to the API",
-}
 _RUNS_ON = ("containerd.service", "kubelet.service")
 
 
@@ -36,7 +31,7 @@ def _stage_lines(stage: Stage) -> Iterator[str]:
     for (action, hosts), units in alike.items():
         yield f"{'':<14} {action} {', '.join(units)} on {names(hosts)}{_pace(stage, action, hosts)}"
     if stage.guards:
-        yield f"{'':<14} {', '.join(_HELD[guard] for guard in stage.guards)}"
+        yield f"{'':<14} {', '.join(WORDS[guard] for guard in stage.guards)}"
 
 
 def _amount(stage: Stage) -> str:

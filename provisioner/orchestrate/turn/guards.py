@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple
 
-from provisioner.decide import turns
 from provisioner.decide.etcd import successor_of
 from provisioner.model.etcd import EtcdStatus
+from provisioner.model.guards import LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE
 from provisioner.model.plan import Turn
 from provisioner.operate import etcd
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
@@ -96,7 +96,7 @@ def _asked_before(session: Session, hosts: Sequence[str]) -> Iterator[None]:
 
 
 GUARDS = {
-    turns.OUT_OF_SERVICE: Guard(_nothing, _out_of_service),
-    turns.LEADS_ELSEWHERE: Guard(etcd_members.other_members_serve, _leads_elsewhere),
-    turns.OTHERS_BALANCE: Guard(_others_balance, _asked_before),
+    OUT_OF_SERVICE: Guard(_nothing, _out_of_service),
+    LEADS_ELSEWHERE: Guard(etcd_members.other_members_serve, _leads_elsewhere),
+    OTHERS_BALANCE: Guard(_others_balance, _asked_before),
 }

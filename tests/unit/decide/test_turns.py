@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from provisioner.decide import turns
 from provisioner.decide.batches import Standing
 from provisioner.decide.schedule import stages
 from provisioner.model.desired import Desired, HostDesired, Unit
+from provisioner.model.guards import LEADS_ELSEWHERE, OUT_OF_SERVICE, WORDS
 from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan, Turn
+from provisioner.orchestrate.turn import guards
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "turns.yaml").read_text())
 MEMBER = Unit(path="etcd.service", phase="etcd")
@@ -63,4 +66,25 @@ def test_members_that_serve_nobody_even_together_start_together_and_their_api_se
                               for h in ("cp1", "cp2", "cp3")}})
     made = turns.turns(plan, "etcd", plan.of("etcd"), standing=Standing(down=frozenset({"cp1", "cp3"})))
     assert made == (Turn(("cp1", "cp3"), ("etcd",)),
-                    Turn(("cp2",), ("etcd", "control-plane"), (turns.OUT_OF_SERVICE, turns.LEADS_ELSEWHERE)))
+                    Turn(("cp2",), ("etcd", "control-plane"), (OUT_OF_SERVICE, LEADS_ELSEWHERE)))
+
+
+def test_every_guard_that_a_turn_may_have_is_done_and_has_words() -> None:
+    assert set(turns.GUARDS.values()) == set(WORDS) == set(guards.GUARDS)
+
+
+class Counted(tuple[Change, ...]):
+    """Changes that count how often somebody goes through all of them."""
+
+    gone_through = 0
+
+    def __iter__(self) -> Iterator[Change]:
+        Counted.gone_through += 1
+        return super().__iter__()
+
+
+def test_the_turns_of_a_plan_are_found_without_going_through_all_changes_for_each_host() -> None:
+    hosts = {f"h{n}": HostDesired(f"h{n}", (MEMBER, SERVER)) for n in range(50)}
+    changes = [change(host, "etcd", "unit", "etcd.service", "restart") for host in hosts]
+    stages(Plan("lab", Desired(hosts), Counted(changes)))
+    assert 0 < Counted.gone_through < 5
