@@ -15,6 +15,7 @@ from typing import Any, Callable, Collection, Iterator, Mapping
 
 from . import files, kernel
 from .host import Fault, Host, check_unit
+from .mounts import mounts
 
 ABSENT, EMPTY, THERE = "absent", "empty", "there"
 RUN_DIR = "/run/kubewright"
@@ -98,19 +99,6 @@ def delete(place: str, spare: Collection[str], keep_top: bool = False) -> None:
 def _remove_if_empty(place: str) -> None:
     if not os.listdir(place):
         os.rmdir(place)
-
-
-def mounts(host: Host) -> list[str]:
-    """Return where file systems are mounted, in the order in which they were."""
-    text = host.text("/proc/self/mountinfo")
-    if text is None:
-        raise Fault("/proc/self/mountinfo cannot be read: what is mounted is not known")
-    return [_unescaped(line.split()[4]) for line in text.splitlines()]
-
-
-def _unescaped(word: str) -> str:
-    """Undo the kernel's \\040 and the like."""
-    return word.encode().decode("unicode_escape").encode("latin-1").decode(errors="replace")
 
 
 def processes(host: Host, group: str) -> str:

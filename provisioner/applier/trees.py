@@ -11,6 +11,7 @@ from typing import Any, Container, Mapping
 
 from . import files, states
 from .host import Fault, Host
+from .mounts import mounts
 
 Change = Mapping[str, Any]
 ACTIONS = ("move", "remove")
@@ -51,7 +52,7 @@ def _state(host: Host, path: str) -> str:
 def possible(host: Host, change: Change) -> None:
     """Raise a Fault where a rename cannot do it, or where it would take along what is mounted there."""
     path = change["path"]
-    inside = [place for place in _mounts(host) if f"{place}/".startswith(f"{path}/")]
+    inside = [place for place in mounts(host) if f"{place}/".startswith(f"{path}/")]
     if inside:
         raise Fault(f"{inside[0]} is mounted; a tree that is moved or removed holds no other file system")
     if change["action"] == "remove" or not os.path.isdir(host.at(path)):
@@ -63,15 +64,6 @@ def possible(host: Host, change: Change) -> None:
         raise Fault(f"{parent} does not exist; a tree moves into a directory that is there") from None
     if into != os.stat(host.at(path)).st_dev:
         raise Fault(f"{path} and {parent} are on two file systems; a rename cannot move it there")
-
-
-def _mounts(host: Host) -> list[str]:
-    """Return where file systems are mounted, deepest last; not to know is a Fault, as removing would go into them."""
-    text = host.text("/proc/self/mountinfo")
-    if text is None:
-        raise Fault("/proc/self/mountinfo cannot be read: what is mounted is not known")
-    places = (line.split()[4] for line in text.splitlines())
-    return [place.encode().decode("unicode_escape").encode("latin-1").decode(errors="replace") for place in places]
 
 
 def make(host: Host, change: Change) -> str:
