@@ -14,9 +14,13 @@ from provisioner.cli.streams import to_nothing
 from provisioner.errors import GateFailed, Interrupted, of_full_disk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provisioner.model.events import Emit
+    from provisioner.model.inventory import Inventory
     from provisioner.model.plan import Plan
     from provisioner.orchestrate.run.options import Intent
+    from provisioner.orchestrate.run.perform import Performed
     from provisioner.orchestrate.run.verb import Consent
     from provisioner.orchestrate.session.live_run import LiveRun
     from provisioner.orchestrate.session.session import Session
@@ -26,8 +30,6 @@ NOT_KEPT = "What came after that is not recorded here; the hosts know what each 
 
 def change(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
     """Do what was asked, show and ask before it is done, tell how it ended, and return the exit code."""
-    from provisioner.orchestrate.run.perform import Caller, perform
-
     yes = yes or intent.plan_file is not None      # it was shown already
     began = time.monotonic()
 
@@ -37,12 +39,27 @@ def change(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
             _show(context, plan, time.monotonic() - began, whole=asks and can_ask())
         return not asks or agreed(context, consent.question, consent.doing, yes=False)
 
-    done = perform(context.inventory, intent,
-                   Caller(ask, lambda session: readers(context, session, events), context.enter_lab))
+    return carry_out(context, intent, ask, lambda done: _end(context, done.session, time.monotonic() - began),
+                     events=events)
+
+
+def carry_out(
+    context: Context, intent: Intent, ask: Callable[[Plan, Consent], bool], end: Callable[[Performed], str], *,
+    events: bool, inventory: Inventory | None = None,
+) -> int:
+    """Do what was asked, say how it came to its `end` or that nothing was changed, and return the exit code.
+
+    With an `inventory` of its own the way to the hosts is open already.
+    """
+    from provisioner.orchestrate.run.perform import Caller, no_way_in, perform
+
+    enter = context.enter_lab if inventory is None else no_way_in
+    done = perform(inventory or context.inventory, intent,
+                   Caller(ask, lambda session: readers(context, session, events), enter))
     if not done.agreed:
         click.echo("Nothing was changed.", err=True)
     elif not events:
-        click.echo(_end(context, done.session, time.monotonic() - began))
+        click.echo(end(done))
     return 0
 
 

@@ -13,8 +13,8 @@ from provisioner.cli.context import Context
 
 if TYPE_CHECKING:
     from provisioner.model.plan import Plan
+    from provisioner.orchestrate.run.perform import Performed
     from provisioner.orchestrate.run.verb import Consent
-    from provisioner.orchestrate.session.session import Session
 
 
 @click.command()
@@ -29,11 +29,9 @@ def reset(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> 
     is everything that was there before. Works on a cluster that is half built or half dead, and run again it ends what
     a killed one began. Refused (exit 15) where etcd would lose its quorum while the rest of the cluster is to go on.
     """
-    from provisioner.cli.change import readers
-    from provisioner.model.events import Emit
+    from provisioner.cli.change import carry_out
     from provisioner.orchestrate.plan import everybody
     from provisioner.orchestrate.run.options import Intent
-    from provisioner.orchestrate.run.perform import Caller, perform
     from provisioner.report.impact import count
     from provisioner.report.plan_text import reset_text
 
@@ -41,26 +39,20 @@ def reset(context: Context, hosts: tuple[str, ...], yes: bool, events: bool) -> 
     context.enter_lab()
     inventory = everybody.with_those_that_left(context.inventory, lambda event: None)
     whole = everybody.is_whole(inventory.cluster, hosts)
-    silent: list[Session] = []
-
-    def read(session: Session) -> Emit:
-        silent.append(session)
-        return readers(context, session, events)
 
     def ask(plan: Plan, consent: Consent) -> bool:
-        click.echo(reset_text(plan, inventory.cluster, whole, list(silent[0].unreachable)), err=True)
+        silent = [host for host in everybody.chosen(inventory.cluster, hosts) if host not in plan.desired.hosts]
+        click.echo(reset_text(plan, inventory.cluster, whole, silent), err=True)
         return not plan.has_work or agreed(context, consent.question, consent.doing, yes=yes)
 
-    done = perform(inventory, intent, Caller(ask, read))
-    if not done.agreed:
-        click.echo("Nothing was changed.", err=True)
-    elif not events:
+    def end(done: Performed) -> str:
         what = f"cluster {inventory.cluster.cluster}" if whole else ", ".join(hosts)
         kept = ", ".join(verdict.path for verdict in done.plan.verdicts)
         but = f" but what others have changed ({kept})" if kept else ""
-        click.echo(f"Nothing of ours is left on {what}{but}, {count(done.session.run.made, 'removal')} in "
-                   f"{time.monotonic() - began:.1f}s.\n{_next(context, whole)}")
-    return 0
+        return (f"Nothing of ours is left on {what}{but}, {count(done.session.run.made, 'removal')} in "
+                f"{time.monotonic() - began:.1f}s.\n{_next(context, whole)}")
+
+    return carry_out(context, intent, ask, end, events=events, inventory=inventory)
 
 
 def _next(context: Context, whole: bool) -> str:

@@ -40,9 +40,8 @@ def rollback(context: Context, host: str, component: str, run_id: str, step: str
     if host not in context.inventory.cluster.hosts:
         raise UsageFault(f"the inventory has no host {host}", hint="kubewright status",
                          details=[f"hosts: {' '.join(context.inventory.cluster.hosts)}"])
-    from provisioner.cli.change import readers
+    from provisioner.cli.change import carry_out
     from provisioner.orchestrate.run.options import Back, Intent
-    from provisioner.orchestrate.run.perform import Caller, perform
     from provisioner.report.plan_text import back_text
 
     began = time.monotonic()
@@ -51,11 +50,7 @@ def rollback(context: Context, host: str, component: str, run_id: str, step: str
         click.echo(back_text(plan, context.inventory.cluster, host), err=True)
         return agreed(context, consent.question, consent.doing, yes=yes)
 
-    done = perform(context.inventory, Intent("rollback", only=(host,), back=Back(component, run_id, step)),
-                   Caller(ask, lambda session: readers(context, session, events), context.enter_lab))
-    if not done.agreed:
-        click.echo("Nothing was changed.", err=True)
-    elif not events:
-        click.echo(f"{host} runs what it ran before, proved in {time.monotonic() - began:.1f}s.\n"
-                   f"The inventory still asks for the change: {context.command('plan')}")
-    return 0
+    return carry_out(
+        context, Intent("rollback", only=(host,), back=Back(component, run_id, step)), ask,
+        lambda done: f"{host} runs what it ran before, proved in {time.monotonic() - began:.1f}s.\n"
+                     f"The inventory still asks for the change: {context.command('plan')}", events=events)

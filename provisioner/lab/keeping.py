@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from provisioner.errors import GateFailed, RefusedForSafety
-from provisioner.lab import disks, filters, image, keys, lifecycle, nodes, requirements, snapshots, state
+from provisioner.lab import disks, filters, keys, lifecycle, nodes, requirements, snapshots, state
 from provisioner.lab.instance import Instance, locked
 from provisioner.lab.nodes import NodeSpec
 from provisioner.lab.snapshots import Snapshot
@@ -22,11 +22,7 @@ def snapshot(inventory: Inventory, name: str, say: Say) -> Snapshot:
     """
     snapshots.check_name(name)
     began = time.monotonic()
-    instance = lifecycle.instance_of(inventory)
-    requirements.require(image_is_cached=image.find(image.current_key()) is not None)
-    built, _ = image.ensure(say)
-    with locked(instance):
-        lifecycle.claim(instance, inventory, say)
+    with lifecycle.claimed(inventory, say) as (instance, built):
         found = _whole_nodes(instance, inventory)
         ran = [host for host in found if nodes.is_running(instance, host)]
         state.end_nodes(instance, found)
@@ -47,11 +43,7 @@ def restore(inventory: Inventory, name: str, say: Say, *, old: bool = False) -> 
     `old`, where their cluster is not what this version would make of these artifacts.
     """
     began = time.monotonic()
-    instance = lifecycle.instance_of(inventory)
-    requirements.require(image_is_cached=image.find(image.current_key()) is not None)
-    built, _ = image.ensure(say)
-    with locked(instance):
-        lifecycle.claim(instance, inventory, say)
+    with lifecycle.claimed(inventory, say) as (instance, built):
         kept = snapshots.find(instance, name)
         _refuse_stale(instance, inventory, kept, old=old)
         snapshots.go_back(instance, inventory, kept)

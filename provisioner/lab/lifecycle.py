@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,8 +66,9 @@ def instance_of(inventory: Inventory) -> Instance:
     return Instance(inventory.cluster.cluster)
 
 
-def up(inventory: Inventory, say: Say) -> UpResult:
-    """Make every node of the inventory run and answer SSH; those that do are left alone."""
+@contextmanager
+def claimed(inventory: Inventory, say: Say) -> Iterator[tuple[Instance, Image]]:
+    """Hold the lock of the inventory's instance, claimed for it, with all on this machine that its nodes boot from."""
     began = time.monotonic()
     instance = instance_of(inventory)
     requirements.require(image_is_cached=image.find(image.current_key()) is not None)
@@ -75,20 +77,24 @@ def up(inventory: Inventory, say: Say) -> UpResult:
         say(f"image {built.key} built in {time.monotonic() - began:.0f} s")
     with locked(instance):
         claim(instance, inventory, say)
+        yield instance, built
+
+
+def up(inventory: Inventory, say: Say) -> UpResult:
+    """Make every node of the inventory run and answer SSH; those that do are left alone."""
+    began = time.monotonic()
+    with claimed(inventory, say) as (instance, built):
         return bring_up(instance, inventory, built, say, began)
 
 
 def reset(inventory: Inventory, say: Say, hosts: Collection[str] = ()) -> UpResult:
     """Replace the nodes (all, or those named) by fresh empty ones; image and network stay."""
     began = time.monotonic()
-    instance = instance_of(inventory)
+    require_lab(inventory.cluster, inventory.file)
     unknown = [name for name in hosts if name not in inventory.cluster.hosts]
     if unknown:
         raise UsageFault(f"{', '.join(unknown)}: no such host in {inventory.file}", hint="kubewright lab status")
-    requirements.require(image_is_cached=image.find(image.current_key()) is not None)
-    built, _ = image.ensure(say)
-    with locked(instance):
-        claim(instance, inventory, say)
+    with claimed(inventory, say) as (instance, built):
         names = tuple(hosts) or state.everything(instance)
         state.end_nodes(instance, names)
         for name in names:
