@@ -6,7 +6,8 @@ import pickle
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from provisioner.compile.kubelet import REGISTRATION
+from provisioner.converge import runner
+from provisioner.converge.results import HostResult
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
 from provisioner.model.inventory import Inventory
@@ -26,6 +29,7 @@ from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
+from provisioner.orchestrate.plan.survey import create_secrets, survey
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Caller, Performed, perform
 from provisioner.orchestrate.run.verb import Consent
@@ -194,6 +198,29 @@ def first_up() -> tuple[dict[Path, tuple[int, bytes | None]], bytes]:
 
 
 signing_key = cache(pki.new_signing_key)
+
+
+def surveyed_with_secrets(world: World) -> Session:
+    """Return a session with its plan and its secrets, where phases may begin."""
+    session = world.session()
+    survey(session)
+    if not session.target.secrets.exists:
+        create_secrets(session)
+    return session
+
+
+@contextmanager
+def at_each_step(world: World, act: Callable[[], object]) -> Iterator[None]:
+    """Let something happen whenever hosts are handed a step, just before they do it."""
+    real = world.hosts.apply
+
+    def apply(*args: Any, **rest: Any) -> dict[str, HostResult]:
+        act()
+        return real(*args, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "apply", apply)
+        yield
 
 
 def instant(patch: pytest.MonkeyPatch) -> list[float]:

@@ -55,7 +55,7 @@ def until(look: Callable[[], Any], seconds: float, what: str) -> Any:
 
 def leaf(directory: Path, ca: pki.KeyPair, name: str, **fields: Any) -> tuple[Path, Path]:
     """Issue a certificate as the product does, and return its files."""
-    pair = pki.issue(Certificate(path="", key_path="", phase="pki", ca="kubernetes", **fields), ca)
+    pair = pki.issue(Certificate(path="", key_path="", phase="pki", ca="kubernetes", common_name=name, **fields), ca)
     return written(directory, name, pair)
 
 
@@ -73,9 +73,9 @@ def control_plane(directory: Path) -> Iterator[Access]:
     etcd, apiserver = binary("etcd", directory), binary("kube-apiserver", directory)
     ca, signing = pki.new_ca("ca of test"), pki.new_signing_key()
     (directory / "ca.crt").write_bytes(ca.certificate)
-    server = leaf(directory, ca, "server", common_name="server", dns_names=("localhost",), ip_addresses=("127.0.0.1",),
+    server = leaf(directory, ca, "server", dns_names=("localhost",), ip_addresses=("127.0.0.1",),
                   server=True, client=True)
-    admin = leaf(directory, ca, "admin", common_name="admin", organization="system:masters", client=True)
+    admin = leaf(directory, ca, "admin", organization="system:masters", client=True)
     public, private = written(directory, "sa", signing)
     client, peer, port = free_ports(3)
     member = {

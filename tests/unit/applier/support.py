@@ -101,6 +101,15 @@ class FakeHost:
         return [str(p) for p in self.root.rglob("*kubewright-tmp*")]
 
 
+def fresh(directory: Path, number: int) -> FakeHost:
+    """Return a host of its own: one of many that a test makes, each with a systemd in its place from here on."""
+    root, systemd = directory / f"root{number}", directory / f"systemd{number}"
+    root.mkdir()
+    systemd.mkdir()
+    os.environ.update(FAKE_ROOT=str(root), FAKE_SYSTEMD=str(systemd))
+    return FakeHost(root, systemd)
+
+
 def b64(data: str | bytes) -> str:
     return base64.b64encode(data if isinstance(data, bytes) else data.encode()).decode()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from provisioner.applier import apply, back, generations, owned, probe, states
 from provisioner.applier.host import Fault
-from tests.unit.applier.support import ME, US, FakeHost, b64, certificate_change, file_change, pair, unit_change
+from tests.unit.applier.support import ME, US, FakeHost, b64, certificate_change, file_change, fresh, pair, unit_change
 from tests.unit.applier.test_kill import step_that_dies
 
 CONF, SECRET, FRESH, LINK, PAIR = "/etc/x.conf", "/etc/x.key", "/etc/fresh", "/usr/local/bin/x", "/pki/x.crt"
@@ -201,11 +200,7 @@ def test_a_killed_undo_leaves_nothing_half_and_the_same_step_again_ends_it(
         box: FakeHost, tmp_path: Path, pairs: Any, stride: int) -> None:
     died = 0
     for at in range(0, 1000, stride):
-        root, systemd = tmp_path / f"root{at}", tmp_path / f"systemd{at}"
-        root.mkdir()
-        systemd.mkdir()
-        os.environ.update(FAKE_ROOT=str(root), FAKE_SYSTEMD=str(systemd))
-        scene = change_all(FakeHost(root, systemd), pairs)
+        scene = change_all(fresh(tmp_path, at), pairs)
         bundle = restores(scene, "run1.a")
         killed = step_that_dies(scene, bundle, at)
         died += killed

@@ -20,6 +20,7 @@ from tests.unit.applier.support import (
     FakeHost,
     certificate_change,
     file_change,
+    fresh,
     pair,
     state_of,
     unit_change,
@@ -133,11 +134,7 @@ def die_everywhere(tmp_path: Path, pairs: tuple, again: str, first: int, stride:
     """Kill a step at its touches `first`, `first + stride`, ... until it ends unharmed; return how often it died."""
     died = 0
     for at in range(first, 1000, stride):
-        root, systemd = tmp_path / f"root{at}", tmp_path / f"systemd{at}"
-        root.mkdir()
-        systemd.mkdir()
-        os.environ.update(FAKE_ROOT=str(root), FAKE_SYSTEMD=str(systemd))
-        scene = Scene(FakeHost(root, systemd), *pairs)
+        scene = Scene(fresh(tmp_path, at), *pairs)
         bundle = scene.bundle()
         killed = step_that_dies(scene.box, bundle, at)
         died += killed

@@ -13,7 +13,7 @@ import pytest
 from provisioner.applier import changes, files, programs, states, steps
 from provisioner.applier.apply import Run
 from provisioner.applier.host import Fault
-from tests.unit.applier.support import ME, US, FakeHost, file_change, state_of
+from tests.unit.applier.support import ME, US, FakeHost, file_change, fresh, state_of
 from tests.unit.applier.test_apply import outcomes, perform
 from tests.unit.applier.test_kill import step_that_dies
 
@@ -132,11 +132,7 @@ def test_a_step_killed_at_any_touch_runs_a_program_that_had_ended_no_second_time
         box: FakeHost, tmp_path: Path, stride: int) -> None:
     died = 0
     for at in range(0, 200, stride):
-        root, systemd = tmp_path / f"root{at}", tmp_path / f"systemd{at}"
-        root.mkdir()
-        systemd.mkdir()
-        os.environ.update(FAKE_ROOT=str(root), FAKE_SYSTEMD=str(systemd))
-        scene = FakeHost(root, systemd)
+        scene = fresh(tmp_path, at)
         count = tmp_path / f"count{at}"
         bundle = [file_change("/etc/before", "b"), program(scene, f"#!/bin/sh\necho run >> {count}\necho 77\n"),
                   file_change("/etc/behind", "b")]

@@ -11,7 +11,7 @@ import pytest
 from provisioner.applier import changes, files, states, steps, trees
 from provisioner.applier.apply import Run
 from provisioner.applier.host import Fault
-from tests.unit.applier.support import FakeHost, unit_change
+from tests.unit.applier.support import FakeHost, fresh, unit_change
 from tests.unit.applier.test_apply import outcomes, perform
 from tests.unit.applier.test_kill import step_that_dies
 
@@ -183,11 +183,7 @@ def test_a_step_killed_at_any_touch_leaves_each_tree_whole_and_the_same_step_aga
         box: FakeHost, tmp_path: Path, stride: int) -> None:
     died = 0
     for at in range(0, 200, stride):
-        root, systemd = tmp_path / f"root{at}", tmp_path / f"systemd{at}"
-        root.mkdir()
-        systemd.mkdir()
-        os.environ.update(FAKE_ROOT=str(root), FAKE_SYSTEMD=str(systemd))
-        scene = with_member(FakeHost(root, systemd))
+        scene = with_member(fresh(tmp_path, at))
         bundle = restored(scene)
         killed = step_that_dies(scene, bundle, at)
         died += killed

@@ -7,7 +7,6 @@ import getpass
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,7 @@ from provisioner.converge.hosts import ansible_vars
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
 from provisioner.transport.target import Hop, Target
-from tests.fakes.sshd import SSHD, Sshd, keygen, run_sshd
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    if not SSHD.exists():
-        pytest.skip("openssh-server is not installed")
-    with run_sshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
+from tests.fakes.sshd import Sshd, keygen
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -15,18 +14,15 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.artifacts.lockfile import load_lock
-from provisioner.artifacts.supply import held
 from provisioner.compile.pki import MEMBER_NAME
 from provisioner.decide.etcd import disagreements, successor_of
-from provisioner.model.artifact import ArtifactLock
-from provisioner.model.desired import Certificate
 from provisioner.model.etcd import EtcdStatus, MemberSeen
 from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.etcd import EtcdFault, move_leader, status
 from provisioner.transport.faults import HostFault, forwarding_fault
 from tests.fakes.sshd import free_port, free_ports
+from tests.real.binaries import binary, leaf
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES = yaml.safe_load((ROOT / "tests" / "cases" / "etcd_agreement.yaml").read_text())
@@ -64,30 +60,10 @@ def test_the_member_that_should_lead_next_is_known_answers_and_is_the_furthest(
     assert successor_of(seen(1), others) == successor
 
 
-def etcd_binary() -> Path:
-    lock = load_lock(ROOT / "inventories" / "lab" / "artifacts.lock")
-    wanted = ArtifactLock(tuple(a for a in lock.artifacts if a.name == "etcd"))
-    found = held(wanted)
-    if not found:
-        pytest.skip("the artifact cache holds no etcd (kubewright artifacts build makes it)")
-    return next(iter(found.values()))
-
-
-def leaf(directory: Path, ca: pki.KeyPair, name: str, **fields: Any) -> tuple[Path, Path]:
-    item = Certificate(path="", key_path="", phase="pki", ca="etcd", common_name=name, **fields)
-    pair = pki.issue(item, ca)
-    files = (directory / f"{name}.crt", directory / f"{name}.key")
-    for file, data in zip(files, (pair.certificate, pair.key), strict=True):
-        file.write_bytes(data)
-        file.chmod(0o600)
-    return files
-
-
 @contextmanager
 def running(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Access]]:
     """Run members with mutual TLS on loopback ports; each with the way to it, all of one cluster that has a leader."""
-    binary = Path(shutil.copyfile(etcd_binary(), directory / "etcd"))     # the cache keeps files, not programs
-    binary.chmod(0o755)
+    program = binary("etcd", directory)
     ca = pki.new_ca("etcd-ca of test")
     (directory / "ca.crt").write_bytes(ca.certificate)
     server = leaf(directory, ca, "cp1", dns_names=(MEMBER_NAME, "localhost"), ip_addresses=("127.0.0.1",), server=True,
@@ -100,7 +76,7 @@ def running(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Access]
     with ExitStack() as stack:
         found: dict[str, Access] = {}
         for name, (port, peer) in ports.items():
-            argv = [str(binary), f"--name={name}", f"--data-dir={directory / name}", "--log-level=error",
+            argv = [str(program), f"--name={name}", f"--data-dir={directory / name}", "--log-level=error",
                     "--unsafe-no-fsync", "--election-timeout=5000",     # a member that has to wait starts no election
                     f"--listen-client-urls=https://127.0.0.1:{port}",
                     f"--advertise-client-urls=https://127.0.0.1:{port}",

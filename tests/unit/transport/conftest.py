@@ -10,17 +10,9 @@ import pytest
 
 from provisioner.transport.connection import Connection
 from provisioner.transport.target import Hop, Target
-from tests.fakes.sshd import SSHD, Sshd, run_sshd
+from tests.fakes.sshd import Sshd
 
 Login = Callable[..., Connection]
-
-
-@pytest.fixture(scope="session")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    if not SSHD.exists():
-        pytest.skip("openssh-server is not installed")
-    with run_sshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import yaml
 from provisioner.cli import main as command
 from provisioner.orchestrate.look import trust
 from provisioner.transport.trust import HostKey
-from tests.fakes.sshd import SSHD, Sshd, free_port, run_sshd
+from tests.fakes.sshd import Sshd, free_port, run_sshd
 from tests.unit.compile.compile_fixture import LAB
 
 ED, OTHER = (HostKey("10.0.0.1", "ssh-ed25519", f"SHA256:{x}", f"10.0.0.1 ssh-ed25519 {x}") for x in "ab")
@@ -25,14 +24,6 @@ RSA = HostKey("10.0.0.1", "ssh-rsa", "SHA256:r", "10.0.0.1 ssh-rsa r")
     ([], "new"), ([ED], "pinned"), ([RSA, ED], "pinned"), ([OTHER], "changed"), ([RSA], "changed")])
 def test_a_key_is_pinned_only_if_it_is_the_very_same(pinned: list[HostKey], state: str) -> None:
     assert trust.judge(ED, pinned) == state
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    if not SSHD.exists():
-        pytest.skip("openssh-server is not installed")
-    with run_sshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
 
 
 @pytest.fixture

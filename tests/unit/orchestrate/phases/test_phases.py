@@ -22,21 +22,13 @@ from provisioner.model.events import Event
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
 from provisioner.orchestrate.phases import converge, etcd, objects, stage
-from provisioner.orchestrate.plan.survey import create_secrets, survey
 from provisioner.orchestrate.session import telling
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn.apply import apply_batch
 from tests.fakes.session import World, instant
+from tests.fakes.session import surveyed_with_secrets as surveyed
 
 HAPROXY = "/etc/haproxy/haproxy.cfg"
-
-
-def surveyed(world: World) -> Session:
-    session = world.session()
-    survey(session)
-    if not session.target.secrets.exists:
-        create_secrets(session)
-    return session
 
 
 def one_change(session: Session, host: str) -> dict[str, Sequence[Change]]:

@@ -13,19 +13,10 @@ from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
 from provisioner.model.events import Emit, Event
 from provisioner.orchestrate.phases import stage
-from provisioner.orchestrate.plan.survey import create_secrets, survey
 from provisioner.orchestrate.session.live_run import LiveRun
-from provisioner.orchestrate.session.session import Session
 from provisioner.transport.hosts import OneHost, Progress
 from tests.fakes.session import World, instant
-
-
-def surveyed(world: World) -> Session:
-    session = world.session()
-    survey(session)
-    if not session.target.secrets.exists:
-        create_secrets(session)
-    return session
+from tests.fakes.session import surveyed_with_secrets as surveyed
 
 
 def test_only_missing_artifacts_are_streamed_and_only_to_the_hosts_that_lack_them(built: World) -> None:

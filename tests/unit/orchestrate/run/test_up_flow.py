@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,8 +11,6 @@ from provisioner.compile.control_plane import AUTHENTICATION_CONFIG as AUTHENTIC
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
 from provisioner.compile.parts import MANAGED_BY
 from provisioner.compile.pki import ADMIN, CA, SA_KEY
-from provisioner.converge import runner
-from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedForSafety, Unreachable
 from provisioner.model.desired import File
 from provisioner.model.observed import ABSENT
@@ -26,7 +23,7 @@ from provisioner.orchestrate.plan.survey import create_secrets, is_bootstrapped,
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.session.cluster_access import NO_ACCESS
-from tests.fakes.session import FakeAccess, World, instant
+from tests.fakes.session import FakeAccess, World, at_each_step, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
 ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
@@ -222,14 +219,7 @@ def test_while_a_member_is_down_a_re_run_restarts_no_other(built: World, monkeyp
 def test_a_member_that_is_down_itself_is_restarted_while_the_others_serve(built: World) -> None:
     del built.hosts.hosts["cp2"].extras["certificate", ETCD_SERVER]
     built.hosts.silent.add("cp2")
-    real = built.hosts.apply
-
-    def apply(*args: Any, **rest: Any) -> dict[str, HostResult]:
-        built.hosts.silent.clear()
-        return real(*args, **rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "apply", apply)
+    with at_each_step(built, built.hosts.silent.clear):
         up(built)
     assert applied(built) == [("etcd.0", ("cp2",))]
 

@@ -20,7 +20,7 @@ from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import rotation
 from provisioner.transport.hosts import OneHost
-from tests.fakes.session import World, instant
+from tests.fakes.session import World, at_each_step, instant
 
 HOSTS = ("cp1", "cp2", "cp3", "w1", "w2")
 ETCD_UNIT_FILE = ("file", "/etc/systemd/system/etcd.service")
@@ -190,14 +190,7 @@ def test_a_host_that_sees_another_api_server_down_is_waited_for_and_then_refused
 def test_an_api_server_that_serves_nobody_is_changed_first_and_drained_nowhere(built: World) -> None:
     edit(built, "cp1", "cp2", "cp3")
     built.hosts.broken = {"cp3: kube-apiserver /readyz": "500"}
-    real = built.hosts.apply
-
-    def apply(*args: Any, **rest: Any) -> dict[str, HostResult]:
-        built.hosts.broken.clear()
-        return real(*args, **rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "apply", apply)
+    with at_each_step(built, built.hosts.broken.clear):
         up(built)
     assert story(built)[:3] == ["apply control-plane.0 cp3", "cp1 drain", "apply control-plane.1 cp1"]
 
@@ -386,14 +379,7 @@ def test_an_api_server_that_is_down_is_repaired_before_a_member_elsewhere_is_tou
     edit_etcd(built, "cp1", "cp2", "cp3")
     built.hosts.hosts["cp2"].states["unit", "kube-apiserver.service"] = "inactive enabled current"
     built.hosts.broken = {"cp2: kube-apiserver /readyz": "refused"}
-    real = built.hosts.apply
-
-    def apply(*args: Any, **rest: Any) -> dict[str, HostResult]:
-        built.hosts.broken.clear()
-        return real(*args, **rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "apply", apply)
+    with at_each_step(built, built.hosts.broken.clear):
         up(built)
     assert story(built)[:2] == ["apply etcd.0 cp2", "cp3 drain"]
 
