@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from provisioner.compile import load_balancer
+from provisioner.compile import load_balancer, rules
 from provisioner.compile.context import ClusterContext
 from provisioner.errors import RefusedForSafety, Unreachable
 from provisioner.model.applied import Applied
-from provisioner.model.cluster import Cluster
 from provisioner.model.plan import NOTED, Plan, Verdict
 from provisioner.orchestrate.plan import applied
 from provisioner.orchestrate.session.session import Session
@@ -59,12 +58,10 @@ def _more(before: Applied, now: Applied, hosts: Collection[str]) -> list[str]:
     """Return what differs beside these hosts, by its place in the inventory."""
     if _text(before, hosts) == _text(now, hosts):
         return []
-    then, asked = before.cluster, now.cluster
-    names = [f"hosts.{name}" for name in (then.hosts | asked.hosts) if name not in hosts
-             and _host(then, name) != _host(asked, name)]
-    fields = [name for name in type(asked).model_fields if name not in ("hosts", "ssh", "operators", "lab")
-              and getattr(then, name) != getattr(asked, name)]
-    return [*fields, *names, *(["artifacts.lock"] if before.lock != now.lock else [])] or ["the inventory"]
+    paths = (path for path, _, _ in rules.differing(rules.document(before.cluster), rules.document(now.cluster)))
+    places = dict.fromkeys(".".join(path[:2]) if path[0] == "hosts" else path[0] for path in paths)
+    found = [place for place in places if place not in {f"hosts.{name}" for name in hosts}]
+    return [*found, *(["artifacts.lock"] if before.lock != now.lock else [])] or ["the inventory"]
 
 
 def _of_their_number(before: Applied, now: Applied) -> list[str]:
@@ -76,7 +73,3 @@ def _of_their_number(before: Applied, now: Applied) -> list[str]:
 def _text(applied: Applied, without: Collection[str]) -> str:
     hosts = {name: spec for name, spec in applied.cluster.hosts.items() if name not in without}
     return replace(applied, cluster=applied.cluster.model_copy(update={"hosts": hosts})).to_text()
-
-
-def _host(cluster: Cluster, name: str) -> object:
-    return cluster.hosts[name].model_dump(exclude={"ssh"}) if name in cluster.hosts else None
