@@ -116,8 +116,10 @@ GROUNDS: dict[str, Ground] = {}
 
 
 def ground(topology: str) -> Ground:
-    """Return the session's nodes of a topology."""
-    return GROUNDS.setdefault(topology, _ground(topology))
+    """Return the session's nodes of a topology; made once, for a Lab that is made writes its inventory anew."""
+    if topology not in GROUNDS:
+        GROUNDS[topology] = _ground(topology)
+    return GROUNDS[topology]
 
 
 def prepare(item: pytest.Item) -> None:

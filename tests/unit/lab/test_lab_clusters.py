@@ -128,3 +128,11 @@ def test_tests_without_a_cluster_cost_nothing_and_another_topology_takes_the_fir
     run("b", fixture="single")
     assert lab.told() == ["lab down"]
     assert single.told() == BUILT
+
+
+def test_a_topology_s_lab_is_made_once_for_making_it_writes_its_inventory_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(clusters, "GROUNDS", {})
+    monkeypatch.setattr(clusters, "Lab", lambda directory, name, hosts: made.append(name))
+    assert clusters.ground("stacked") is clusters.ground("stacked")
+    assert len(made) == 1
