@@ -118,7 +118,7 @@ def worst(lab: Lab, tls: ssl.SSLContext, fault: str, host: str) -> dict[str, flo
 
 
 @pytest.mark.parametrize(("fault", "hosts"), [
-    ("etcd stopped", ("cp1",)), ("API server stands still", ("cp2",)),
+    ("API server stands still", ("cp2",)),
     *(pytest.param(fault, tuple(ADDRESSES), marks=pytest.mark.full) for fault in FAULTS)])
 def test_no_node_s_lease_is_ten_seconds_without_renewal_when_an_api_server_is_ill(
         cluster: Lab, fault: str, hosts: tuple[str, ...]) -> None:

@@ -123,6 +123,7 @@ def test_what_a_killed_run_left_out_of_service_is_seen_and_put_back(cluster: Lab
     assert cluster.json("status")["healthy"]
 
 
+@pytest.mark.full
 def test_as_many_workers_go_at_a_time_as_may_be_unavailable_and_control_planes_alone(cluster: Lab) -> None:
     def steps(host: str) -> set[str]:
         return {s for s in cluster.on(host, "ls", "/var/lib/kubewright/steps").split() if ".node." in s}

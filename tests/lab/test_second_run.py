@@ -22,6 +22,7 @@ def test_plan_right_after_up_says_no_changes(cluster: Lab) -> None:
     assert cluster.run("plan", "--detailed-exitcode").stdout.startswith("No changes.")
 
 
+@pytest.mark.full        # one of several differences in test_plan
 def test_a_file_changed_by_hand_is_exactly_what_plan_shows_and_up_repairs(cluster: Lab) -> None:
     path = "/var/lib/kubelet/config.yaml"
     before = cluster.on("w1", "cat", path)
@@ -42,6 +43,7 @@ def starts_of(lab: Lab, host: str, unit: str) -> int:
     return lab.on(host, "journalctl", "-u", unit, "--no-pager", "-o", "cat").count(f"Started {unit}")
 
 
+@pytest.mark.full        # killed at other moments in test_killed_up and test_killed_change
 def test_killed_between_write_and_restart_the_rerun_restarts_exactly_once(cluster: Lab) -> None:
     """On one node stands a systemctl that kills whoever asks it to restart: the bytes are new, the unit is old."""
     trap = "/usr/local/sbin/systemctl"

@@ -98,7 +98,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> dict[str, set[str]
 
 
 @pytest.mark.parametrize(("break_it", "unit"), [
-    (a_kubelet_config_that_does_not_start, "kubelet"),
+    pytest.param(a_kubelet_config_that_does_not_start, "kubelet", marks=pytest.mark.full),
     (a_flag_that_makes_the_api_server_exit, "kube-apiserver"),
     pytest.param(an_api_server_of_other_bytes_that_exits, "kube-apiserver", marks=pytest.mark.full),
 ], ids=lambda value: getattr(value, "__name__", value))
