@@ -22,11 +22,12 @@ class KubewrightError(Exception):
     """A failure told as `<host>: <doing>: <saw>`, with what is still fine and a command to paste.
 
     `message` is the headline, `details` are further lines (one fault a line), `hint` is a command,
-    `code` is the stable name that is also the documentation's anchor.
+    `code` is the stable name that is also the documentation's anchor, `passes` says that it may go away by itself.
     """
 
     exit_code = 1
     code = "internal"
+    passes = False
 
     def __init__(self, message: str, *, details: Sequence[str] = (), hint: str = "", code: str = "") -> None:
         super().__init__(message)
@@ -77,6 +78,7 @@ class LockHeld(KubewrightError):
 
     exit_code = 14
     code = "lock-held"
+    passes = True
 
 
 class RefusedForSafety(KubewrightError):

@@ -6,10 +6,10 @@ import contextlib
 import os
 import socket
 import struct
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from . import arp, firewall, kernel, network, others, sources, sysctls
-from .host import STATE_DIR, Host
+from .host import STATE_DIR, Fault, Host
 
 LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
 # Services that people and timers start programs from: stopping them would not only stop the program.
@@ -26,25 +26,39 @@ def inspect(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     """
     interface, vip = request.get("vip") or ("", "")
     with contextlib.closing(arp.Probe(interface, vip)) if vip else contextlib.nullcontext() as probe:
-        answer = _looked(host, request)
-        return {**answer, "holders": probe.heard() if probe else None}
+        answer, unseen = looked(_questions(host, request))
+        return {**answer, "unseen": unseen, "holders": probe.heard() if probe else None}
 
 
-def _looked(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
+def looked(questions: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Ask all; return the answers, and why there is none to those that could not be asked."""
+    answers: dict[str, Any] = {}
+    unseen: dict[str, str] = {}
+    for name, ask in questions.items():
+        try:
+            answers[name] = ask()
+        except (Fault, OSError, ValueError) as fault:
+            unseen[name] = str(fault)
+    return answers, unseen
+
+
+def _questions(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+    asked = request.get
     return {
-        "prepared": os.path.isdir(host.at(STATE_DIR)),
-        "listeners": listeners(host, request.get("ports", ())),
-        "there": [path for path in request.get("paths", ()) if os.path.lexists(host.at(path))],
-        "disks": _disks(host, request.get("directories", ())),
-        "swap": kernel.swap(host),
-        "product": _product(host),
-        "forward_drops": network.forward_drops(host, request.get("pods", ())),
-        "services_of_others": network.services_of_others(host),
-        "shut_out": firewall.shut_out(host, request.get("let_in", ()), request.get("peers", ())),
-        "links": {path: os.readlink(host.at(path)) for path in request.get("own", ()) if os.path.islink(host.at(path))},
-        "packages": sources.look(host, request.get("packages", ())),
-        "others": others.look(host, request.get("files", ())),
-        "sysctls": sysctls.lines(host, request.get("sysctls", ())),
+        "prepared": lambda: os.path.isdir(host.at(STATE_DIR)),
+        "listeners": lambda: listeners(host, asked("ports", ())),
+        "there": lambda: [path for path in asked("paths", ()) if os.path.lexists(host.at(path))],
+        "disks": lambda: _disks(host, asked("directories", ())),
+        "swap": lambda: kernel.swap(host),
+        "product": lambda: _product(host),
+        "forward_drops": lambda: network.forward_drops(host, asked("pods", ())),
+        "services_of_others": lambda: network.services_of_others(host),
+        "shut_out": lambda: firewall.shut_out(host, asked("let_in", ()), asked("peers", ())),
+        "links": lambda: {path: os.readlink(host.at(path)) for path in asked("own", ())
+                          if os.path.islink(host.at(path))},
+        "packages": lambda: sources.look(host, asked("packages", ())),
+        "others": lambda: others.look(host, asked("files", ())),
+        "sysctls": lambda: sysctls.lines(host, asked("sysctls", ())),
     }
 
 

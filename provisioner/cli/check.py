@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def check(context: Context, skip: tuple[str, ...]) -> int:
     """Run every check on every host and tell all findings with their cures; exit 11 when one is an error.
 
-    `-` stands where a question could be asked of nobody. Exit 12 when no host lets us in.
+    `-` stands where a question could be asked of nobody, `unseen` where there was no answer: neither is ok. Exit 12
+    when no host lets us in.
     """
     context.enter_lab()
     from provisioner.orchestrate.plan.preflight import known_checks, look
@@ -49,11 +50,12 @@ def _text(report: Report) -> Iterable[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         yield "  ".join((*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3])).rstrip()
-    for group in grouped(report.warnings):
+    for group in grouped((*report.warnings, *report.unseen)):
         first, *cures = paragraph(group)
-        yield from (f"warning: {first}", *cures)
+        yield from (f"{group.severity}: {first}", *cures)
     if not report.errors and report.beside is None:
-        yield f"All {report.hosts} hosts are fit." if report.hosts > 1 else "The host is fit."
+        fit = f"All {report.hosts} hosts are fit" if report.hosts > 1 else "The host is fit"
+        yield f"{fit}, as far as could be looked at." if report.unseen else f"{fit}."
 
 
 def _count(report: Report, check: str) -> str:

@@ -15,7 +15,7 @@ class Finding:
 
     `check` is the question that was asked, `saw` the answer, `expected` what it should be, `cure` how to make it so, as
     a command where there is one. `code` is stable: of a question with several answers it says which; a fault has its
-    own.
+    own. `retry` says that it may pass without anybody's doing: worth another look, which a wrong machine is not.
     """
 
     check: str
@@ -25,6 +25,7 @@ class Finding:
     cure: str
     expected: str = field(default="", compare=False)
     code: str = field(default="", compare=False)
+    retry: bool = field(default=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain values."""

@@ -76,3 +76,4 @@ class Inspection:
     holders: tuple[str, ...] | None = None                      # who says that the VIP is theirs; None: not asked
     # Others' input chains -> what no rule of theirs can let in: a protocol, and a port where it has one.
     shut_out: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)     # what could not be looked at -> why

@@ -18,6 +18,7 @@ class Group:
     saw: str
     hosts: tuple[str, ...]
     cures: tuple[str, ...]
+    retry: bool = False
 
     @property
     def who(self) -> str:
@@ -32,7 +33,7 @@ def grouped(findings: Iterable[Finding]) -> list[Group]:
     for finding in findings:
         groups.setdefault((finding.check, finding.severity, finding.saw), []).append(finding)
     return [Group(check, severity, saw, tuple(dict.fromkeys(f.host for f in members)),
-                  cures((f.host, f.cure) for f in members))
+                  cures((f.host, f.cure) for f in members), all(f.retry for f in members))
             for (check, severity, saw), members in groups.items()]
 
 
@@ -47,4 +48,5 @@ def lines(findings: Iterable[Finding], *, below: str = "") -> list[str]:
 
 def paragraph(group: Group) -> list[str]:
     """Return a cause in full: who, which check and what was seen; then a line for each cure."""
-    return [f"{group.who}{group.check}: {group.saw}", *(f"    {cure}" for cure in group.cures)]
+    passing = " (may pass by itself)" if group.retry else ""
+    return [f"{group.who}{group.check}: {group.saw}{passing}", *(f"    {cure}" for cure in group.cures)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from provisioner.model.facts import Facts, Interface
@@ -30,22 +30,25 @@ def items_of(values: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Obser
 
 
 def inspection_of(answer: Mapping[str, Any]) -> Inspection:
-    """Make an Inspection of the applier's answer."""
-    return Inspection(
-        prepared=bool(answer["prepared"]),
-        listeners=tuple(Listener(x["port"], x["address"], x["process"], x["pid"], x["unit"])
-                        for x in answer["listeners"]),
-        there=frozenset(answer["there"]),
-        disks=tuple(Disk(tuple(d["paths"]), d["free_mib"], d["read_only"], d["no_exec"]) for d in answer["disks"]),
-        swap=str(answer["swap"]), forward_drops=tuple(answer["forward_drops"]), product=str(answer["product"]),
-        services_of_others=tuple(answer["services_of_others"]),
-        shut_out={chain: tuple((str(p), int(n)) for p, n in packets) for chain, packets in answer["shut_out"].items()},
-        links=dict(answer["links"]), packages=_packages_of(answer["packages"]),
-        others=dict(answer["others"]),
-        sysctls=tuple((file, key, value) for file, key, value in answer["sysctls"]),
-        holders=None if answer["holders"] is None else tuple(answer["holders"]))
+    """Make an Inspection of the applier's answer; what it could not look at stays empty, and is named as unseen."""
+    known = {name: _PARTS.get(name, lambda value: value)(value) for name, value in answer.items()
+             if name in Inspection.__dataclass_fields__}
+    return Inspection(**known)
 
 
 def _packages_of(answer: Mapping[str, Any]) -> Packages:
     return Packages(tuple(answer["missing"]), bool(answer["listed"]), dict(answer["sites"]),
                     tuple(answer["removes"]))
+
+
+# How the parts of an inspection that are no plain values are read.
+_PARTS: Mapping[str, Callable[[Any], Any]] = {
+    "listeners": lambda rows: tuple(Listener(x["port"], x["address"], x["process"], x["pid"], x["unit"]) for x in rows),
+    "there": frozenset,
+    "disks": lambda rows: tuple(Disk(tuple(d["paths"]), d["free_mib"], d["read_only"], d["no_exec"]) for d in rows),
+    "forward_drops": tuple, "services_of_others": tuple, "packages": _packages_of,
+    "shut_out": lambda chains: {chain: tuple((str(p), int(n)) for p, n in packets)
+                                for chain, packets in chains.items()},
+    "sysctls": lambda rows: tuple((file, key, value) for file, key, value in rows),
+    "holders": lambda macs: None if macs is None else tuple(macs),
+}

@@ -58,6 +58,7 @@ class HostFault(Unreachable):
         super().__init__(f"{host}: {doing}: {saw}", hint=hint, code=code)
         self.host = host
         self.saw = saw
+        self.passes = code in PASSING or code == LOST
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
@@ -46,24 +47,45 @@ class Seen:
     faults: Mapping[str, KubewrightError] = field(default_factory=dict)
 
 
-Found = tuple[Severity, str, str]
-"""Severity, what was seen, and the cure; the host and the check's name are added by the table."""
+class Found(NamedTuple):
+    """What a check found on a host, and the cure; `retry`: it may pass by itself. The table adds host and name."""
+
+    severity: Severity
+    saw: str
+    cure: str
+    retry: bool = False
 
 
 @dataclass(frozen=True)
 class Check:
-    """A named check; `doc` says in a few words what it asks."""
+    """A named check; `doc` says in a few words what it asks.
+
+    `of` are the parts of an inspection that it judges by: where one of them could not be looked at, the check has not
+    passed there, and says so.
+    """
 
     name: str
     doc: str
     run: Callable[[Seen], Iterator[tuple[str, Found]]]
     needed: bool = False             # cannot be skipped: without it the host tells nothing, or no plan can be made
     asked: Callable[[HostSeen], bool] = lambda host: True      # is it answered by what was asked of this host?
+    of: tuple[str, ...] = ()
 
     def findings(self, seen: Seen) -> Iterator[Finding]:
-        """Return what this check finds, host by host."""
-        for host, (severity, saw, cure) in self.run(seen):
-            yield Finding(self.name, host, severity, saw, cure, expected=self.doc)
+        """Return what this check finds, host by host, then where it could not look."""
+        for host, found in self.run(seen):
+            yield Finding(self.name, host, found.severity, found.saw, found.cure, expected=self.doc, retry=found.retry)
+        for name, there in seen.hosts.items():
+            for why in self._unseen(there):
+                yield Finding(self.name, name, "unseen", f"not looked at: {why}", "", expected=self.doc)
+
+    def answered(self, host: HostSeen) -> bool:
+        """Say whether this host answered what the check judges by."""
+        return self.asked(host) and (not self.of or inspected(host)) and not self._unseen(host)
+
+    def _unseen(self, host: HostSeen) -> list[str]:
+        missed = host.inspection.unseen if host.inspection else {}
+        return list(dict.fromkeys(missed[part] for part in self.of if part in missed))
 
 
 def each(ask: Callable[[Seen, HostSeen], Iterator[Found]]) -> Callable[[Seen], Iterator[tuple[str, Found]]]:

@@ -31,8 +31,8 @@ def becomes_root(seen: Seen) -> Iterator[tuple[str, Found]]:
             yield host, _told(host, fault)
     for name, seen_there in seen.hosts.items():
         if seen_there.facts.uid:
-            yield name, ("error", f"we are user {seen_there.facts.uid} there, not root",
-                         "in cluster.yaml: ssh.become: sudo, or ssh.user: root")
+            yield name, Found("error", f"we are user {seen_there.facts.uid} there, not root",
+                              "in cluster.yaml: ssh.become: sudo, or ssh.user: root")
 
 
 def is_idle(seen: Seen) -> Iterator[tuple[str, Found]]:
@@ -51,7 +51,8 @@ def has_python(seen: Seen) -> Iterator[tuple[str, Found]]:
 
 def _told(host: str, fault: KubewrightError) -> Found:
     saw = str(getattr(fault, "saw", fault.message.removeprefix(f"{host}: ")))
-    return ("error", *_ONE_CAUSE.get(fault.code, (saw, fault.hint)))
+    saw, cure = _ONE_CAUSE.get(fault.code, (saw, fault.hint))
+    return Found("error", saw, cure, fault.passes)
 
 
 def forwards(seen: Seen) -> Iterator[tuple[str, Found]]:
@@ -64,8 +65,9 @@ def lets_ansible_in(seen: Seen) -> Iterator[tuple[str, Found]]:
     yield from _refused(seen, lambda code: code != FORWARDING)
     for name, host in seen.hosts.items():
         if host.login > SLOW_LOGIN:
-            yield name, ("warning", f"a login takes {host.login:.0f} s (sshd, PAM or sudo); each step of `up` has one",
-                         f"on {name}: journalctl -u ssh -u systemd-logind --since -5min")
+            yield name, Found("warning", f"a login takes {host.login:.0f} s (sshd, PAM or sudo), and each step of `up` "
+                                         "has one",
+                              f"on {name}: journalctl -u ssh -u systemd-logind --since -5min")
 
 
 def _refused(seen: Seen, of: Callable[[str], bool]) -> Iterator[tuple[str, Found]]:
@@ -78,14 +80,14 @@ def _refused(seen: Seen, of: Callable[[str], bool]) -> Iterator[tuple[str, Found
 def address(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that an interface carries the inventory's address: etcd and the kubelet bind to it."""
     if not host.facts.interfaces:
-        yield ("error", "it does not tell its addresses: there is no `ip` command",
-               f"on {host.name}: apt-get install -y iproute2")
+        yield Found("error", "it does not tell its addresses: there is no `ip` command",
+                    f"on {host.name}: apt-get install -y iproute2")
         return
     lost = [address for address in host.host.addresses if host.facts.interface_of(address) is None]
     if lost:
         there = [a.partition("/")[0] for i in host.facts.interfaces if i.name != "lo" for a in i.addresses]
-        yield ("error", f"no interface carries {' and '.join(lost)}; there are {', '.join(there) or 'none'}",
-               _where_it_is(seen.cluster, host.host, lost[0], there))
+        yield Found("error", f"no interface carries {' and '.join(lost)}; there are {', '.join(there) or 'none'}",
+                    _where_it_is(seen.cluster, host.host, lost[0], there))
 
 
 def _where_it_is(cluster: Cluster, host: Host, lost: str, there: Sequence[str]) -> str:
@@ -129,4 +131,4 @@ def _copies(seen: Seen, what: str, value: Callable[[HostSeen], str], severity: S
     for shared, hosts in holders.items():
         for host in hosts if len(hosts) > 1 else ():
             others = f"{len(hosts)} hosts have the same {what} {shared}"
-            yield host.name, (severity, others, "" if host is hosts[0] else cure(host))
+            yield host.name, Found(severity, others, "" if host is hosts[0] else cure(host))

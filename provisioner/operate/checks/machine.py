@@ -24,20 +24,21 @@ def python(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for a Python that the applier runs on."""
     version = tuple(int(part) for part in host.facts.python.split(".")[:2] if part.isdigit())
     if version < PYTHON:
-        yield "error", f"Python {host.facts.python} is too old; 3.9 is needed", _new_system(host)
+        yield Found("error", f"Python {host.facts.python} is too old; 3.9 is needed", _new_system(host))
 
 
 def system(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for an operating system whose packages and paths we know."""
     if (host.facts.os_id, host.facts.os_version) not in SUPPORTED_OS:
         here = f"{host.facts.os_id} {host.facts.os_version}".strip() or "an unknown system"
-        yield "error", f"{here} is not supported; supported is {', '.join(SUPPORTED_OS.values())}", _new_system(host)
+        yield Found("error", f"{here} is not supported; supported is {', '.join(SUPPORTED_OS.values())}",
+                    _new_system(host))
 
 
 def init(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for systemd: everything of ours runs as its units."""
     if not host.facts.systemd:
-        yield "error", "systemd does not run there (a container, or another init)", _new_system(host)
+        yield Found("error", "systemd does not run there (a container, or another init)", _new_system(host))
 
 
 def _new_system(host: HostSeen) -> str:
@@ -49,25 +50,26 @@ def architecture(seen: Seen, host: HostSeen) -> Iterator[Found]:
     pinned = sorted({artifact.arch for artifact in seen.lock.artifacts})
     if host.facts.arch not in pinned:
         arches = " ".join(f"--arch {arch}" for arch in [*pinned, host.facts.arch])
-        yield ("error", f"the machine is {host.facts.arch}; artifacts.lock pins {', '.join(pinned) or 'nothing'}",
-               f"kubewright artifacts build --write-lock {arches}")
+        yield Found("error", f"the machine is {host.facts.arch}; artifacts.lock pins {', '.join(pinned) or 'nothing'}",
+                    f"kubewright artifacts build --write-lock {arches}")
 
 
 def cpus(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for the two CPUs that kubeadm wants of a control plane; with one it runs, slowly."""
     if Role.CONTROL_PLANE in host.host.roles and host.facts.cpus < CONTROL_PLANE_CPUS:
-        yield ("warning", f"{host.facts.cpus} CPU; a control plane should have {CONTROL_PLANE_CPUS}",
-               f"give {host.name} more CPUs")
+        yield Found("warning", f"{host.facts.cpus} CPU; a control plane should have {CONTROL_PLANE_CPUS}",
+                    f"give {host.name} more CPUs")
 
 
 def memory(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for the memory that kubeadm demands of a control plane, and for what a worker's services take."""
     have = host.facts.memory_mib
     if Role.CONTROL_PLANE in host.host.roles and have < CONTROL_PLANE_MIB:
-        yield ("error", f"{have} MiB of memory; a control plane needs {CONTROL_PLANE_MIB}",
-               f"give {host.name} more memory")
+        yield Found("error", f"{have} MiB of memory; a control plane needs {CONTROL_PLANE_MIB}",
+                    f"give {host.name} more memory")
     elif host.host.is_node and have < WORKER_MIB:
-        yield "warning", f"{have} MiB of memory; a node should have {WORKER_MIB}", f"give {host.name} more memory"
+        yield Found("warning", f"{have} MiB of memory; a node should have {WORKER_MIB}",
+                    f"give {host.name} more memory")
 
 
 def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -81,16 +83,17 @@ def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
         need = artifacts + (margin if grows else 0)
         places, cure = " and ".join(file_system.paths), f"on {host.name}: df -h {' '.join(file_system.paths)}"
         if file_system.read_only:
-            yield "error", f"{places} can only be read there", f"on {host.name}: findmnt -T {file_system.paths[0]}"
+            yield Found("error", f"{places} can only be read there",
+                        f"on {host.name}: findmnt -T {file_system.paths[0]}")
         elif file_system.no_exec and STORE in file_system.paths:
-            yield ("error", f"no program runs from {STORE} there: its file system is mounted noexec",
-                   f"on {host.name}: findmnt -T {STORE}; mount -o remount,exec on what that names, and in /etc/fstab")
+            yield Found("error", f"no program runs from {STORE} there: its file system is mounted noexec",
+                        f"on {host.name}: mount -o remount,exec $(findmnt -nT {STORE} -o TARGET)    # and in fstab")
         elif file_system.free_mib < need:
-            yield ("error", f"{file_system.free_mib} MiB free for {places}; {need} are needed "
-                            f"({artifacts} of artifacts)", cure)
+            yield Found("error", f"{file_system.free_mib} MiB free for {places}; {need} are needed "
+                                 f"({artifacts} of artifacts)", cure)
         elif grows and margin and file_system.free_mib < artifacts + ROOMY_MIB:
-            yield ("warning", f"{file_system.free_mib} MiB free for {places}; images and logs of Pods soon need "
-                              f"more than {artifacts + ROOMY_MIB}", cure)
+            yield Found("warning", f"{file_system.free_mib} MiB free for {places}; images and logs of Pods soon need "
+                                   f"more than {artifacts + ROOMY_MIB}", cure)
 
 
 def swap(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -98,8 +101,8 @@ def swap(seen: Seen, host: HostSeen) -> Iterator[Found]:
     inspection = host.inspection
     if inspection is not None and host.host.is_node and inspection.swap != "off":
         devices = inspection.swap.removeprefix("on ")
-        yield ("warning", f"swap is on ({devices}); `up` turns it off",
-               f"on {host.name}: take it out of /etc/fstab, else it is back after a boot")
+        yield Found("warning", f"swap is on ({devices}); `up` turns it off",
+                    f"on {host.name}: take it out of /etc/fstab, else it is back after a boot")
 
 
 def clock(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -107,9 +110,9 @@ def clock(seen: Seen, host: HostSeen) -> Iterator[Found]:
     off = abs(host.clock_off)
     if off > CLOCK_WARN:
         amount = f"{off:.1f} s" if off < 120 else f"{off / 60:.0f} min"
-        yield ("error" if off > CLOCK_ERROR else "warning",
-               f"the clock is {amount} {'ahead of' if host.clock_off > 0 else 'behind'} this machine's",
-               f"on {host.name}: timedatectl set-ntp true")
+        yield Found("error" if off > CLOCK_ERROR else "warning",
+                    f"the clock is {amount} {'ahead of' if host.clock_off > 0 else 'behind'} this machine's",
+                    f"on {host.name}: timedatectl set-ntp true", retry=True)
 
 
 def cgroup(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -118,6 +121,6 @@ def cgroup(seen: Seen, host: HostSeen) -> Iterator[Found]:
         return
     config = {**seen.cluster.config.get("kubelet", {}), **host.host.spec.config.get("kubelet", {})}
     if config.get("failCgroupV1", True) is not False:
-        yield ("error", f"cgroup v1, which kubelet {seen.cluster.kubernetes} refuses",
-               "boot with systemd.unified_cgroup_hierarchy=1, or in cluster.yaml: "
-               "config: {kubelet: {failCgroupV1: false}}")
+        yield Found("error", f"cgroup v1, which kubelet {seen.cluster.kubernetes} refuses",
+                    "boot with systemd.unified_cgroup_hierarchy=1, or in cluster.yaml: "
+                    "config: {kubelet: {failCgroupV1: false}}")

@@ -69,7 +69,8 @@ def ports_free(seen: Seen, host: HostSeen) -> Iterator[Found]:
         listener = next((listener for listener in host.inspection.listeners if listener.port == use.port
                          and _in_the_way(listener, use) and not _ours(listener, use, host.inspection.prepared)), None)
         if listener is not None:
-            yield "error", f"port {use.port}, which {needs} needs, is in use by {listener}", _stop(host, listener)
+            yield Found("error", f"port {use.port}, which {needs} needs, is in use by {listener}",
+                        _stop(host, listener))
 
 
 def _in_the_way(listener: Listener, use: Use) -> bool:
@@ -91,15 +92,15 @@ def _stop(host: HostSeen, listener: Listener) -> str:
 def no_other_cluster(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Refuse a host on which another cluster lives, ours or not; nothing of it is ever touched."""
     if host.foreign:
-        yield ("error", *host.foreign)
+        yield Found("error", *host.foreign)
     if host.inspection is None or host.foreign:
         return
     there = [path for path in EVIDENCE if path in host.inspection.there
              and not (host.inspection.prepared and path in OURS)]
     if there:
         whose, cure = EVIDENCE[there[0]]
-        yield ("error", f"{whose} is there ({', '.join(there)}); it is left alone",
-               f"take another machine, or on {host.name}, if nobody needs it any more: {cure}")
+        yield Found("error", f"{whose} is there ({', '.join(there)}); it is left alone",
+                    f"take another machine, or on {host.name}, if nobody needs it any more: {cure}")
 
 
 def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -108,18 +109,19 @@ def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
     prepared = host.inspection is not None and host.inspection.prepared
     found = {unit: path for path, unit in reversed(PACKAGED.items()) if path in there}
     for unit, path in found.items():
-        yield ("warning" if prepared else "error",
-               f"a package has a {unit} of its own ({path}); ours takes its place",
-               f"on {host.name}: dpkg -S {path}    # remove that package if nobody needs it, or take another machine")
+        yield Found("warning" if prepared else "error",
+                    f"a package has a {unit} of its own ({path}); ours takes its place",
+                    f"on {host.name}: dpkg -S {path}    # remove that package if nobody needs it, or take another "
+                    "machine")
     for path, name in RUNTIMES.items() if host.host.is_node else ():
         if path in there:
-            yield ("warning", f"{name} is there ({path}); it stays, and its containers are none of the cluster's",
-                   f"on {host.name}: remove {name} if nobody needs it")
+            yield Found("warning", f"{name} is there ({path}); it stays, and its containers are none of the cluster's",
+                        f"on {host.name}: remove {name} if nobody needs it")
 
 
 def files(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that no file is somebody's where ours would be written; one as its package brought it is nobody's."""
     for path, whose in (host.inspection.others if host.inspection else {}).items():
-        yield ("error", f"{path} is not ours: {whose}; it is not overwritten",
-               f"on {host.name}: mv {path} {path}.before    # if nobody needs it; `up --skip files` overwrites it, and "
-               "the host keeps what was there")
+        yield Found("error", f"{path} is not ours: {whose}; it is not overwritten",
+                    f"on {host.name}: mv {path} {path}.before    # if nobody needs it; `up --skip files` overwrites "
+                    "it, and the host keeps what was there")

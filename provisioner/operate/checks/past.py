@@ -55,16 +55,16 @@ def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
     names = " ".join(asked.missing)
     bad = {site: why for site, why in asked.sites.items() if why}
     if asked.missing and not asked.listed and not asked.sites:
-        yield ("error", f"there is no package source; missing: {names}",
-               f"on {host.name}: echo '{DEBIAN}' >> /etc/apt/sources.list && apt-get update")
+        yield Found("error", f"there is no package source; missing: {names}",
+                    f"on {host.name}: echo '{DEBIAN}' >> /etc/apt/sources.list && apt-get update")
     elif asked.missing and bad and (asked.listed or len(bad) == len(asked.sites)):
         why = ", ".join(f"{site} {reason}" for site, reason in sorted(bad.items()))
-        yield ("error", f"missing packages cannot be had ({names}): {why}",
-               f"on {host.name}: apt-get update && apt-get install -y {names}")
+        yield Found("error", f"missing packages cannot be had ({names}): {why}",
+                    f"on {host.name}: apt-get update && apt-get install -y {names}", retry=True)
     if asked.removes:
         gone = " ".join(asked.removes)
-        yield ("error", f"installing {names} would remove {gone}; nothing of others is ever removed",
-               f"take another machine, or on {host.name}, if nobody needs them any more: apt-get purge {gone}")
+        yield Found("error", f"installing {names} would remove {gone}; nothing of others is ever removed",
+                    f"take another machine, or on {host.name}, if nobody needs them any more: apt-get purge {gone}")
 
 
 def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -78,11 +78,11 @@ def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:
             continue
         sets, cure = f"{file} sets {key} = {value}", f"on {host.name}: take {key} out of {file}"
         if not wins:
-            yield "warning", f"{sets}; the cluster needs {want}, and its own file is read later at boot", cure
+            yield Found("warning", f"{sets}; the cluster needs {want}, and its own file is read later at boot", cure)
         elif key in system.KUBELET_SYSCTLS:
-            yield "error", f"{sets} after ours at boot; the kubelet does not start there without {want}", cure
+            yield Found("error", f"{sets} after ours at boot; the kubelet does not start there without {want}", cure)
         else:
-            yield "warning", f"{sets} after ours at boot; the cluster needs {want}", cure
+            yield Found("warning", f"{sets} after ours at boot; the cluster needs {want}", cure)
 
 
 def _read_later(file: str, than: str) -> bool:
@@ -99,9 +99,9 @@ def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
     drops = host.inspection.forward_drops if host.inspection and host.host.is_node else ()
     pods = ", ".join(str(network) for network in seen.cluster.network.pods)
     for chain in drops:
-        yield ("error" if networks.of(seen.cluster).ours else "warning",
-               f"its firewall drops what is forwarded for Pods: {chain}",
-               f"on {host.name}: let {pods} through there, from and to, or: {_opened(chain)}")
+        yield Found("error" if networks.of(seen.cluster).ours else "warning",
+                    f"its firewall drops what is forwarded for Pods: {chain}",
+                    f"on {host.name}: let {pods} through there, from and to, or: {_opened(chain)}")
 
 
 def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -111,8 +111,9 @@ def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
         return
     for chain in host.inspection.services_of_others:
         table, name = chain.split()
-        yield ("error", f"rules of another kube-proxy are left in iptables' {chain}: they catch what is for Services",
-               f"on {host.name}: iptables -t {table} -F {name}")
+        yield Found("error", f"rules of another kube-proxy are left in iptables' {chain}: they catch what is for "
+                             "Services",
+                    f"on {host.name}: iptables -t {table} -F {name}")
 
 
 def resolver(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -127,9 +128,9 @@ def resolver(seen: Seen, host: HostSeen) -> Iterator[Found]:
     cure = (f"on {host.name}: name one there; or in cluster.yaml: config: {{coredns: {{upstreams: [ADDRESS]}}}}, "
             "[] for none")
     if others:
-        yield "error", f"{saw}, those of other nodes do: CoreDNS starts on those only", cure
+        yield Found("error", f"{saw}, those of other nodes do: CoreDNS starts on those only", cure)
     else:
-        yield "warning", f"{saw}: they will know the names of this cluster only", cure
+        yield Found("warning", f"{saw}: they will know the names of this cluster only", cure)
 
 
 def _resolves(seen: Seen, host: HostSeen) -> bool:
@@ -143,8 +144,8 @@ def _shut(seen: Seen, host: HostSeen) -> Iterator[Found]:
     for chain, packets in (host.inspection.shut_out if host.inspection else {}).items():
         words = ", ".join(names[packet] for packet in packets)
         rules = (f"nft insert rule {chain} ip saddr {{ {peers} }} {_match(packet)} accept" for packet in packets)
-        yield ("warning", f"the input chain {chain} drops by default, and no rule lets in what the other hosts send: "
-                          f"{words}", f"on {host.name}: {' && '.join(rules)}")
+        yield Found("warning", f"the input chain {chain} drops by default, and no rule lets in what the other hosts "
+                               f"send: {words}", f"on {host.name}: {' && '.join(rules)}")
 
 
 def _match(packet: Packet) -> str:
@@ -163,9 +164,9 @@ def links(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that no directory of ours is a link to somewhere else."""
     there: Mapping[str, str] = host.inspection.links if host.inspection else {}
     for path, target in there.items():
-        yield ("error", f"{path} is a link to {target}; it has to be a directory",
-               f"on {host.name}: rm {path} && mkdir {path} && echo '{target} {path} none bind 0 0' >> /etc/fstab "
-               f"&& mount {path}")
+        yield Found("error", f"{path} is a link to {target}; it has to be a directory",
+                    f"on {host.name}: rm {path} && mkdir {path} && echo '{target} {path} none bind 0 0' >> /etc/fstab "
+                    f"&& mount {path}")
 
 
 def vip_is_free(seen: Seen) -> Iterator[tuple[str, Found]]:
@@ -180,8 +181,8 @@ def vip_is_free(seen: Seen) -> Iterator[tuple[str, Found]]:
         inspection = seen.hosts[name].inspection
         others = [mac for mac in (inspection.holders or () if inspection else ()) if mac not in ours]
         if others:
-            yield name, ("error", f"another machine has the VIP {vip} ({', '.join(others)} answers for it)",
-                         f"in cluster.yaml: api.vip, an address that nobody has; who has it: ip neigh show {vip}")
+            yield name, Found("error", f"another machine has the VIP {vip} ({', '.join(others)} answers for it)",
+                              f"in cluster.yaml: api.vip, an address that nobody has; who has it: ip neigh show {vip}")
 
 
 def heard(host: HostSeen) -> bool:

@@ -27,24 +27,25 @@ CHECKS: tuple[Check, ...] = (
     Check("address", "an interface carries the inventory's address", each(identity.address), needed=True),
     Check("hostname", "no two hosts of one name", identity.hostname),
     Check("machine-id", "no two hosts from one cloned root", identity.machine_id),
-    Check("product", "no two hosts of one firmware UUID", identity.product, asked=inspected),
+    Check("product", "no two hosts of one firmware UUID", identity.product, of=("product",)),
     Check("clock", "the clock agrees with this machine's", each(machine.clock)),
     Check("cpus", "enough CPUs for the roles", each(machine.cpus)),
     Check("memory", "enough memory for the roles", each(machine.memory)),
-    Check("disk", "room for artifacts, images and data", each(machine.disk), asked=inspected),
-    Check("swap", "no swap", each(machine.swap), asked=inspected),
+    Check("disk", "room for artifacts, images and data", each(machine.disk), of=("disks",)),
+    Check("swap", "no swap", each(machine.swap), of=("swap",)),
     Check("cgroup", "cgroups that the kubelet accepts", each(machine.cgroup)),
-    Check("directories", "our directories are no links", each(past.links), asked=inspected),
-    Check("sysctl", "no file sets the kernel otherwise at boot", each(past.sysctls), asked=inspected),
-    Check("packages", "missing packages can be had", each(past.packages), asked=inspected),
-    Check("firewall", "no firewall drops what Pods and hosts send", each(past.firewall), asked=inspected),
-    Check("rules", "no rules of another kube-proxy", each(past.services), asked=inspected),
+    Check("directories", "our directories are no links", each(past.links), of=("links",)),
+    Check("sysctl", "no file sets the kernel otherwise at boot", each(past.sysctls), of=("sysctls",)),
+    Check("packages", "missing packages can be had", each(past.packages), of=("packages",)),
+    Check("firewall", "no firewall drops what Pods and hosts send", each(past.firewall),
+          of=("forward_drops", "shut_out")),
+    Check("rules", "no rules of another kube-proxy", each(past.services), of=("services_of_others",)),
     Check("resolver", "a DNS server that Pods reach", each(past.resolver)),
     Check("vip", "no other machine has the VIP", past.vip_is_free, asked=past.heard),
-    Check("ports", "nobody else on the ports we need", each(occupied.ports_free), asked=inspected),
-    Check("services", "no service of others under our names", each(occupied.services), asked=inspected),
-    Check("files", "no file of others where ours go", each(occupied.files), asked=inspected),
-    Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster), asked=inspected),
+    Check("ports", "nobody else on the ports we need", each(occupied.ports_free), of=("listeners",)),
+    Check("services", "no service of others under our names", each(occupied.services), of=("there",)),
+    Check("files", "no file of others where ours go", each(occupied.files), of=("others",)),
+    Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster), of=("there",)),
 )
 REACHING = ("ssh", "sudo", "python", "idle")     # a host that fails one of these is judged by nothing after it
 SKIPPABLE = tuple(check.name for check in CHECKS if not check.needed)
@@ -65,5 +66,5 @@ def asked(seen: Seen, findings: Iterable[Finding]) -> dict[str, int]:
             lost = {f.host for f in errors if f.check in earlier}
             answers[check.name] = len({*seen.hosts, *seen.faults} - lost)
         else:
-            answers[check.name] = sum(check.asked(host) for host in seen.hosts.values())
+            answers[check.name] = sum(check.answered(host) for host in seen.hosts.values())
     return answers

@@ -57,14 +57,19 @@ class Report:
     def warnings(self) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if f.severity == "warning")
 
+    @property
+    def unseen(self) -> tuple[Finding, ...]:
+        """Return what could not be looked at, which is neither well nor ill."""
+        return tuple(f for f in self.findings if f.severity == "unseen")
+
     def result(self, check: str) -> tuple[str, tuple[str, ...]]:
         """Return the worst word for one check, and the hosts that it is about.
 
-        It is ok, warning, error, skipped, or `-` where nobody could be asked.
+        It is ok, warning, error, unseen, skipped, or `-` where nobody could be asked.
         """
         if check in self.skipped:
             return "skipped", ()
-        for word, findings in (("error", self.errors), ("warning", self.warnings)):
+        for word, findings in (("error", self.errors), ("warning", self.warnings), ("unseen", self.unseen)):
             hosts = tuple(dict.fromkeys(f.host for f in findings if f.check == check))
             if hosts:
                 return word, hosts
@@ -158,7 +163,7 @@ def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
     changed = dict.fromkeys(change.host for change in plan.changes)
     report = _report(session, skip, asked=raise_all(ask(session, changed, skip)), plan=plan)
     report.refuse()
-    for group in grouped(report.warnings) if not plan.is_empty else ():
+    for group in grouped((*report.warnings, *report.unseen)) if not plan.is_empty else ():
         session.tell("diagnostic", message="; ".join(line.strip() for line in paragraph(group)),
                      data={"check": group.check, "hosts": list(group.hosts)})
     return plan

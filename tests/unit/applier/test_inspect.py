@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.applier import inspect
+from provisioner.applier import inspect, kernel
 from provisioner.applier.host import Host
 from provisioner.model.inspection import Inspection
 from provisioner.transport.answers import inspection_of
@@ -74,6 +74,16 @@ def test_a_process_of_another_pid_namespace_is_a_listener_without_a_name(box: Fa
     box.put("/proc/net/tcp", HEAD + row("0B004D0A", 6443, 77))
     assert inspect.listeners(box.host, [6443])[0] == {
         "port": 6443, "address": "10.77.0.11", "pid": 0, "process": "", "unit": ""}
+
+
+def test_a_question_that_fails_leaves_the_others_their_answers(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(kernel, "swap", fails)
+    answer = inspection_of(box.call("inspect", {}))
+    assert (answer.unseen, answer.swap) == ({"swap": "[Errno 5] Input/output error"}, "off")
 
 
 def test_the_whole_answer_is_what_the_model_reads_and_leaves_nothing(box: FakeHost) -> None:

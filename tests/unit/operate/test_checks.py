@@ -57,7 +57,7 @@ def inspection_of(seen: Case) -> Inspection:
         packages=Packages(*seen["packages"]) if "packages" in seen else Packages(),
         sysctls=tuple((file, key, value) for file, key, value in seen.get("sysctls", ())),
         others=seen.get("others", {}),
-        holders=tuple(seen["holders"]) if "holders" in seen else None,
+        holders=tuple(seen["holders"]) if "holders" in seen else None, unseen=seen.get("unseen", {}),
         forward_drops=tuple(seen.get("forward_drops", ())),
         services_of_others=tuple(seen.get("services_of_others", ())),
         shut_out={chain: tuple((p, n) for p, n in packets) for chain, packets in seen.get("shut_out", {}).items()})
@@ -77,6 +77,8 @@ def test_the_checks_find_exactly_what_the_case_says(case: Case) -> None:
     assert [f"{f.severity} {f.host} {f.check}: {f.saw}" for f in findings] == case["expect"]
     if "cures" in case:
         assert [f.cure for f in findings] == case["cures"]
+    if "retry" in case:
+        assert [f.retry for f in findings] == case["retry"]
 
 
 def test_a_kubelet_that_takes_cgroup_v1_is_asked_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +100,19 @@ def test_what_no_host_could_be_asked_is_not_answered() -> None:
                                "cp2": {"saw": "x", "code": "sudo-password", "hint": ""}}})
     asked = table.asked(seen, table.run(seen))
     assert [asked[name] for name in ("ssh", "sudo", "python", "idle", "os", "disk")] == [4, 3, 2, 2, 2, 1]
+
+
+def test_what_could_not_be_looked_at_has_not_passed() -> None:
+    seen = seen_of({"hosts": {"w1": {"inspection": {"unseen": {"disks": "statvfs: Input/output error"}}}, "w2": {}}})
+    findings = table.run(seen)
+    assert [(f.check, f.host, f.severity, f.saw) for f in findings] == [
+        ("disk", "w1", "unseen", "not looked at: statvfs: Input/output error")]
+    assert (table.asked(seen, findings)["disk"], table.asked(seen, findings)["swap"]) == (1, 2)
+
+
+def test_every_part_of_an_inspection_is_judged_by_a_check_that_says_so() -> None:
+    parts = set(Inspection.__dataclass_fields__) - {"prepared", "holders", "unseen"}
+    assert {part for check in table.CHECKS for part in check.of} == parts
 
 
 def test_every_check_has_a_name_of_its_own() -> None:

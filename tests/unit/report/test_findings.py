@@ -29,5 +29,12 @@ def test_in_full_it_says_which_check_and_each_cure_on_a_line_of_its_own() -> Non
     (FULL[0], "disk"), (Finding("reach", "w1", "unseen", "no route", "", code="no-route"), "no-route")])
 def test_as_values_it_has_all_its_parts_and_a_code(finding: Finding, code: str) -> None:
     told = finding.to_json()
-    assert set(told) == {"check", "host", "severity", "saw", "cure", "expected", "code"}
+    assert set(told) == {"check", "host", "severity", "saw", "cure", "expected", "code", "retry"}
     assert told["code"] == code
+
+
+def test_what_may_pass_by_itself_is_told_so_and_what_does_not_is_not() -> None:
+    told = [paragraph(group)[0] for group in grouped([
+        Finding("ssh", "w1", "error", "connection refused", "", retry=True),
+        Finding("arch", "w1", "error", "arm64", "")])]
+    assert told == ["w1: ssh: connection refused (may pass by itself)", "w1: arch: arm64"]

@@ -168,7 +168,7 @@ def test_check_as_json_holds_every_finding_with_host_fact_and_cure(
     assert document["findings"] == [{
         "check": "ports", "host": "cp1", "severity": "error", "cure": "on cp1: systemctl disable --now nginx.service",
         "saw": "port 6443, which kube-apiserver needs, is in use by nginx (nginx.service)",
-        "expected": "nobody else on the ports we need", "code": "ports"}]
+        "expected": "nobody else on the ports we need", "code": "ports", "retry": False}]
 
 
 def test_a_misspelt_check_is_refused_before_any_host_is_asked(world: World, asked: Asked) -> None:
