@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     ),
     "Day 2": (
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
+        Verb("etcd", "provisioner.cli.etcd:etcd", "Look after etcd's members and their data."),
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
         Verb("reset", "provisioner.cli.reset:reset", "Take everything of ours off hosts."),
         Verb("probe", "provisioner.cli.probe:probe", "Measure from the hosts whether the cluster serves."),
@@ -78,7 +79,6 @@ NOT_YET: dict[str, str] = {
     "init": "copy the directory inventories/example and write your machines into its cluster.yaml",
     "upgrade": "one Kubernetes version is in the catalogue",
     "node": "a new worker in cluster.yaml joins by `up`; removing and draining are done with kubectl",
-    "etcd": "etcdctl is on every control plane; `up` looks after the members",
     "doctor": "`check`, `status` and `logs` tell what there is to know",
     "operators": "`operators:` counts when the secrets are made",
 }

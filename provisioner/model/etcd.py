@@ -16,7 +16,11 @@ class MemberSeen:
 
 @dataclass(frozen=True)
 class EtcdStatus:
-    """What one endpoint says of itself and of its cluster."""
+    """What one endpoint says of itself and of its cluster.
+
+    `applied` is how far of the log it has worked off, `in_use` how many bytes of its file hold data. A learner has no
+    vote yet.
+    """
 
     version: str
     db_size: int
@@ -26,6 +30,10 @@ class EtcdStatus:
     cluster_id: int
     member_id: int
     members: tuple[MemberSeen, ...]
+    applied: int = 0
+    in_use: int = 0
+    learner: bool = False
+    revision: int = 0
 
     @property
     def is_leader(self) -> bool:

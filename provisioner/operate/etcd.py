@@ -12,6 +12,7 @@ from typing import Any
 
 from provisioner.errors import KubewrightError
 from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
+from provisioner.operate import etcd_wire
 from provisioner.operate.access import Access
 
 TIMEOUT = 3.0
@@ -28,12 +29,13 @@ class EtcdFault(KubewrightError):
 def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
     """Ask one member for its state and its view of the membership; EtcdFault holds the server's own words."""
     with _client(access, timeout, "asking a member for its status") as (client, rpc):
-        reply: Any = client.maintenancestub.Status(rpc.StatusRequest(), timeout, credentials=client.call_credentials)
+        reply = etcd_wire.status(client.channel, rpc.StatusRequest(), timeout)
         members = tuple(MemberSeen(int(m.id), str(m.name), tuple(m.peer_urls)) for m in client.members)
     return EtcdStatus(
         version=str(reply.version), db_size=int(reply.dbSize), leader_id=int(reply.leader),
         raft_index=int(reply.raftIndex), raft_term=int(reply.raftTerm), cluster_id=int(reply.header.cluster_id),
-        member_id=int(reply.header.member_id), members=members)
+        member_id=int(reply.header.member_id), members=members, applied=int(reply.raftAppliedIndex),
+        in_use=int(reply.dbSizeInUse), learner=bool(reply.isLearner), revision=int(reply.header.revision))
 
 
 def alarms(access: Access, *, timeout: float = TIMEOUT) -> tuple[Alarm, ...]:

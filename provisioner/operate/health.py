@@ -21,6 +21,7 @@ from provisioner.operate import kube
 
 FULL = 0.80             # of etcd's quota: the rest lasts until somebody has looked
 FRESH = 15.0            # seconds that a leader's lease lasts: an older one was not renewed in time
+BEHIND = 5000           # entries: etcd's own maxGapBetweenApplyAndCommitIndex and SnapshotCatchUpEntries
 SPACE = "docs/how-to/make-room-in-etcd.md"
 ETCDCTL = (f"etcdctl --endpoints=https://127.0.0.1:{ETCD_CLIENT} --cacert={pki.ETCD_CA} --cert={pki.ETCD_HEALTH.path} "
            f"--key={pki.ETCD_HEALTH.key_path}")
@@ -74,6 +75,14 @@ def of_room(members: Mapping[str, EtcdStatus | KubewrightError], quotas: Mapping
             yield Finding("etcd-room", host, "warning",
                           f"etcd uses {seen.db_size / 1e6:.1f} MB of the {quota / 1e6:.1f} MB that it may "
                           f"({100 * seen.db_size // quota} %); beyond that it refuses writes", f"make room: {SPACE}")
+
+
+def of_lag(lags: Mapping[str, int]) -> Iterator[Finding]:
+    """Judge how far members are behind: beyond BEHIND entries etcd refuses requests to them, or sends all data anew."""
+    for host, lag in lags.items():
+        if lag >= BEHIND:
+            yield Finding("etcd-lag", host, "error", f"its etcd member is {lag} entries behind the others",
+                          f"kubewright logs {host} etcd", expected="every member keeps up with the leader")
 
 
 def quorum(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> str:

@@ -120,6 +120,7 @@ def test_a_real_member_tells_version_leader_and_membership_over_mutual_tls(membe
     assert seen.is_leader
     assert [(m.id, m.name) for m in seen.members] == [(seen.member_id, "cp1")]
     assert seen.cluster_id and seen.db_size > 0 and seen.raft_term > 0
+    assert 0 < seen.in_use <= seen.db_size and 0 < seen.applied <= seen.raft_index and not seen.learner
     assert disagreements([seen], ["cp1"]) == []
 
 
