@@ -199,6 +199,34 @@ def fault_pause(obj: Context, host: str, unit: str) -> None:
     _say(f"{host}: {faults.full_name(unit)} is stopped")
 
 
+@fault.command("inject")
+@click.argument("host", shell_complete=complete.hosts)
+@click.argument("names", nargs=-1, required=True, metavar="DEFECT...")
+@click.pass_obj
+def fault_inject(obj: Context, host: str, names: tuple[str, ...]) -> None:
+    """Give the node defects that `check` finds; `kubewright lab fault list` names them."""
+    from provisioner.lab import faults
+    from provisioner.lab.defects.table import named
+
+    faults.give(obj.inventory, host, names)
+    for defect in named(names):
+        _say(f"{host}: {defect.says}")
+
+
+@fault.command("list")
+@click.pass_obj
+def fault_list(obj: Context) -> None:
+    """Name every defect that `inject` can give, what it is, and the check that finds it."""
+    from provisioner.lab.defects.table import DEFECTS
+
+    if obj.wants_json:
+        obj.print_json({"defects": [{"name": d.name, "says": d.says, "check": d.check, "at": d.at, "alone": d.alone}
+                                    for d in DEFECTS]})
+        return
+    for defect in DEFECTS:
+        click.echo(f"{defect.name:<20} {defect.check:<16} {defect.says}")
+
+
 @fault.command("undo")
 @click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
 @click.pass_obj

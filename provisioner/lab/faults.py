@@ -13,6 +13,8 @@ from pathlib import Path
 
 from provisioner.errors import GateFailed, KubewrightError, UsageFault
 from provisioner.lab import booting, cgroups, filters, image, leftovers, network, nodes, processes, requirements, state
+from provisioner.lab.defects import act
+from provisioner.lab.defects.table import named
 from provisioner.lab.filters import Drop
 from provisioner.lab.instance import Instance, locked, require_lab
 from provisioner.model.inventory import Inventory
@@ -22,14 +24,14 @@ SIGNAL_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault in force. `what` is the unit that is paused or the packets that are dropped."""
+    """One fault in force. `what` is the unit that is paused, the packets that are dropped, the defect's name."""
 
     host: str
-    kind: str          # killed, cut, paused, dropping
+    kind: str          # killed, cut, paused, dropping, given (a defect of the table)
     what: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.what}".rstrip()
+        return self.what if self.kind == "given" else f"{self.kind} {self.what}".rstrip()
 
 
 def kill(inventory: Inventory, host: str) -> None:
@@ -103,6 +105,18 @@ def resume(inventory: Inventory, host: str, unit: str) -> None:
         _signal(instance, host, full_name(unit), "SIGCONT", "all")
 
 
+def give(inventory: Inventory, host: str, names: Collection[str]) -> None:
+    """Give the node defects of the table, as a machine has them that was somebody else's before."""
+    act.inject(_instance(inventory, host), inventory.cluster, host, named(names))
+
+
+def take(inventory: Inventory, host: str, names: Collection[str] = ()) -> None:
+    """Take defects away from the node, all that it has where none is named; each file is what it was."""
+    instance = _instance(inventory, host)
+    for defect in reversed(named(names) or act.in_force(instance, host)):
+        act.undo(instance, inventory.cluster, host, defect.name)
+
+
 def in_force(instance: Instance, hosts: Collection[str]) -> tuple[Fault, ...]:
     """Return every fault of these nodes, as the kernel tells it now; a node without power shows no others but drops."""
     if not network.exists(instance):
@@ -117,15 +131,19 @@ def in_force(instance: Instance, hosts: Collection[str]) -> tuple[Fault, ...]:
             continue
         found += [Fault(host, "cut")] if link and not up.get(link, True) else []
         found += [Fault(host, "paused", unit) for unit in sorted(paused_units(instance, host))]
+        found += [Fault(host, "given", defect.name) for defect in act.in_force(instance, host)]
     return (*found, *(Fault(d.host, "dropping", str(d)) for d in filters.drops(instance) if d.host in hosts))
 
 
 def undo(inventory: Inventory, hosts: Collection[str] = ()) -> tuple[Fault, ...]:
     """Undo every fault in force on these nodes, or on all, and return which there were."""
     instance = _instance(inventory, *hosts)
-    found = in_force(instance, hosts or tuple(inventory.cluster.hosts))
+    asked = hosts or tuple(inventory.cluster.hosts)
+    found = in_force(instance, asked)
     for fault in found:
         match fault.kind:
+            case "given":
+                continue
             case "killed":
                 come_back(inventory, fault.host)
             case "cut":
@@ -134,7 +152,11 @@ def undo(inventory: Inventory, hosts: Collection[str] = ()) -> tuple[Fault, ...]
                 resume(inventory, fault.host, fault.what)
             case _:
                 undrop(inventory, fault.host)
-    return found
+    # Asked again: a node without power did not tell what it had been given.
+    given = tuple(fault for fault in in_force(instance, asked) if fault.kind == "given")
+    for host in dict.fromkeys(fault.host for fault in given):
+        take(inventory, host)
+    return tuple(dict.fromkeys((*found, *given)))
 
 
 @contextmanager

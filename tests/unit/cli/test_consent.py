@@ -76,6 +76,7 @@ NEVER_ASKS = {
     "completion", "help", "certs check", "logs", "probe", "runs list", "runs show", "runs report", "runs diff",
     "lab up", "lab down", "lab reset", "lab snapshot", "lab restore", "lab status", "lab exec", "lab ssh", "lab trust",
     "lab fault kill", "lab fault cut", "lab fault drop", "lab fault pause", "lab fault undo",
+    "lab fault inject", "lab fault list",
     "artifacts list", "artifacts lock", "artifacts build", "artifacts verify",
 }
 

@@ -1,0 +1,50 @@
+"""Defects of a machine that was somebody's before: who listens, what lies there, which units have our names."""
+
+from __future__ import annotations
+
+from provisioner.lab.defects.defect import UNIT_ENDS, Defect, writes
+
+_READ = "systemctl daemon-reload"
+
+
+def _listens(name: str, ports: str, whose: str, at: str = "control-plane") -> Defect:
+    return Defect(name, f"another process listens on {whose}", "ports",
+                  f'systemd-run --quiet --unit="$UNIT" python3 -c "$LISTEN" {ports}', undo=UNIT_ENDS,
+                  at="node" if at == "node" else "control-plane", place=f"port {ports}")
+
+
+def _left(name: str, says: str, path: str, check: str = "cluster", top: str = "", at: str = "any") -> Defect:
+    """Return a file that another tool has left; `top` is the first directory that comes with it."""
+    return Defect(name, says, check, writes(path, "left behind"), files=(top or path,),
+                  at="node" if at == "node" else "any")
+
+
+PAST: tuple[Defect, ...] = (
+    _listens("etcd-ports", "2379 2380", "etcd's ports"),
+    _listens("api-port", "6443", "the API's port"),
+    _listens("vip-port", "8443", "the balancers' port"),
+    _listens("kubelet-port", "10250", "the kubelet's port", at="node"),
+    _left("left-kubeadm", "a control plane of kubeadm is there", "/etc/kubernetes/manifests/kube-apiserver.yaml",
+          top="/etc/kubernetes"),
+    _left("left-etcd", "the data of an etcd member is there", "/var/lib/etcd/member/snap/db", top="/var/lib/etcd"),
+    _left("left-k3s", "k3s is there", "/var/lib/rancher/k3s/server/token", top="/var/lib/rancher"),
+    _left("left-rke2", "RKE2 is there", "/var/lib/rancher/rke2/server/token", top="/var/lib/rancher"),
+    _left("left-k0s", "k0s is there", "/var/lib/k0s/pki/ca.crt", top="/var/lib/k0s"),
+    _left("left-microk8s", "MicroK8s is there", "/var/snap/microk8s/current/args", top="/var/snap"),
+    _left("left-docker", "Docker is there", "/usr/bin/dockerd", "services", at="node"),
+    _left("left-cni", "the CNI configuration of another Pod network is read before ours",
+          "/etc/cni/net.d/10-calico.conflist", "cni", top="/etc/cni", at="node"),
+    _left("foreign-config", "HAProxy's configuration is somebody's", "/etc/haproxy/haproxy.cfg", "files",
+          top="/etc/haproxy"),
+    Defect("directory-linked", "a directory of ours is a link to elsewhere", "directories",
+           "mkdir -p /data && ln -s /data /etc/containerd", files=("/etc/containerd", "/data")),
+    Defect("unit-packaged", "a package brings a unit of one of our names", "services",
+           writes("/usr/lib/systemd/system/etcd.service", "[Service]\nExecStart=/bin/true", _READ),
+           files=("/usr/lib/systemd/system/etcd.service",), after=_READ),
+    Defect("unit-masked", "the kubelet's unit is masked", "services",
+           f"ln -s /dev/null /etc/systemd/system/kubelet.service && {_READ}",
+           files=("/etc/systemd/system/kubelet.service",), after=_READ, at="node", place="kubelet.service"),
+    Defect("unit-foreign", "somebody has made a unit of one of our names", "files",
+           writes("/etc/systemd/system/kubelet.service", "[Service]\nExecStart=/bin/true", _READ),
+           files=("/etc/systemd/system/kubelet.service",), after=_READ, at="node", place="kubelet.service"),
+)

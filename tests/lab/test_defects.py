@@ -1,0 +1,123 @@
+"""Each defect of the table, given to a real machine, is named with what was seen and how to mend it; `check` changes
+nothing there, and what it tells one to paste mends it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from provisioner.lab import faults
+from provisioner.lab.defects import act
+from provisioner.lab.defects.defect import Defect
+from provisioner.lab.defects.table import DEFECTS
+from provisioner.operate.checks.table import CHECKS
+from tests.lab import figures
+from tests.lab.conftest import Lab
+from tests.lab.traces import stay, traces
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+FOUND = tuple(defect for defect in DEFECTS if defect.check in {check.name for check in CHECKS})
+# Their cures are a command for the host itself, which is run as it stands; the others ask for a person's judgement, or
+# are for another place: the inventory, another machine, whoever has a way in.
+PASTED = ("no-forwarding", "etcd-ports", "api-port", "vip-port", "kubelet-port", "foreign-config", "store-noexec",
+          "directory-linked", "hostname-twice")
+
+
+@pytest.fixture(autouse=True)
+def mended(empty_lab: Lab) -> Iterator[None]:
+    """Put back whatever a test has left."""
+    yield
+    faults.undo(empty_lab.inventory)
+
+
+def look(lab: Lab) -> list[dict[str, Any]]:
+    """Return what `check` finds."""
+    done = lab.run("-o", "json", "check", check=False)
+    assert done.returncode in (0, 11, 12) and "Traceback" not in done.stderr, done.stderr
+    return list(json.loads(done.stdout)["findings"])
+
+
+def of(findings: Sequence[dict[str, Any]], host: str, check: str) -> list[dict[str, Any]]:
+    return [f for f in findings if f["host"] == host and f["check"] == check]
+
+
+def command(cure: str, host: str) -> str:
+    """Return what one pastes on the host."""
+    where, _, line = cure.partition(": ")
+    assert where == f"on {host}", cure
+    return line
+
+
+def on_whom(lab: Lab, defect: Defect, busy: dict[str, list[Defect]]) -> str | None:
+    """Return the first host whose roles and other defects let this one in."""
+    cluster = lab.inventory.cluster
+    return next((host.name for host in cluster.machines if act.fits(cluster, host, defect)
+                 and not act.clash([*busy.get(host.name, ()), defect])), None)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("defect", FOUND, ids=lambda defect: defect.name)
+def test_each_defect_is_named_with_host_value_and_cure_and_nothing_is_changed(empty_lab: Lab, defect: Defect) -> None:
+    host = on_whom(empty_lab, defect, {}) or ""
+    clean = traces(empty_lab)
+    faults.give(empty_lab.inventory, host, [defect.name])
+    given = traces(empty_lab)
+    found = look(empty_lab)
+    named = of(found, host, defect.check)
+    assert named and all(f["saw"] and f["expected"] for f in named), found
+    assert any(f["cure"] for f in found if f["check"] == defect.check), found
+    print(f"{defect.name}: {[(f['severity'], f['saw'], f['cure']) for f in named]}")
+    assert {f["check"] for f in found} == {defect.check}, found
+    stay(empty_lab, given)
+    if defect.name in PASTED:
+        for finding in named:
+            empty_lab.on(host, "sh", "-ec", command(finding["cure"], host))
+        assert not of(look(empty_lab), host, defect.check)
+    faults.undo(empty_lab.inventory, [host])
+    stay(empty_lab, clean)
+
+
+def test_all_defects_that_go_together_are_named_at_once(empty_lab: Lab) -> None:
+    busy: dict[str, list[Defect]] = {}
+    for defect in (d for d in FOUND if not d.alone):
+        host = on_whom(empty_lab, defect, busy)
+        if host:
+            busy.setdefault(host, []).append(defect)
+    clean = traces(empty_lab)
+    for host, defects in busy.items():
+        faults.give(empty_lab.inventory, host, [d.name for d in defects])
+    given = traces(empty_lab)
+    found = look(empty_lab)
+    missing = [(host, d.name) for host, defects in busy.items() for d in defects if not of(found, host, d.check)]
+    assert not missing
+    stay(empty_lab, given)
+    faults.undo(empty_lab.inventory)
+    stay(empty_lab, clean)
+
+
+@pytest.mark.full
+def test_clean_hosts_have_no_findings(empty_lab: Lab) -> None:
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        found = look(empty_lab)
+        took.append(time.monotonic() - began)
+        assert found == []
+    figures.record("`check` of five clean hosts", took, unit="s", limit=3)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
+def test_a_check_that_is_killed_leaves_nothing_on_any_host(empty_lab: Lab, how: signal.Signals) -> None:
+    clean = traces(empty_lab)
+    for moment in (0.4, 0.8, 1.2, 1.6, 2.0, 2.5):
+        process = empty_lab.start("check")
+        time.sleep(moment)                      # the moment is what is varied
+        process.send_signal(how)
+        process.communicate(timeout=30)
+        stay(empty_lab, clean, seconds=30)
