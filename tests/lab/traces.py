@@ -16,7 +16,7 @@ done
 find /etc -type f -exec sha256sum {} +
 ss -Hltnu | awk '{ print "listens", $1, $5 }'
 ps -eo args= | sed 's/^/process /'
-ip route; ip -o address; ip -o link | awk '{ print $2, $5, $17 }'
+ip route; ip -4 -o address; ip -o link | awk '{ print $2, $5, $17 }'
 findmnt -rno TARGET,OPTIONS
 cat /proc/sys/kernel/hostname
 """

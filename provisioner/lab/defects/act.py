@@ -28,7 +28,7 @@ mkdir -p "$kept"
 for file do
   [ ! -e "$file" ] && [ ! -L "$file" ] || printf '%s\\n' "${{file#/}}" >> "$kept/names"
 done
-tar -C / -cf "$kept/part" -T "$kept/names"
+tar -C / --format=posix -cf "$kept/part" -T "$kept/names"
 mv "$kept/part" "$kept/files.tar"
 """
 _BACK = f"""kept=/{PLACE}/$DEFECT
@@ -68,7 +68,8 @@ def in_force(instance: Instance, host: str) -> tuple[Defect, ...]:
 def fits(cluster: Cluster, host: Host, defect: Defect) -> bool:
     """Say whether the defect is one for a host of these roles."""
     control_plane = host.name in {h.name for h in cluster.control_planes}
-    return {"any": True, "control-plane": control_plane, "node": host.is_node}[defect.at]
+    return {"any": True, "control-plane": control_plane, "node": host.is_node,
+            "worker": host.is_node and not control_plane}[defect.at]
 
 
 def clash(defects: Sequence[Defect]) -> str:

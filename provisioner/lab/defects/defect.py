@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-At = Literal["any", "control-plane", "node"]
+At = Literal["any", "control-plane", "node", "worker"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Defect:
     `undo` ends what is no file, also after a `do` that was killed half-way; `after` runs once the files are back.
     `check` is the check that names it, `place` what it occupies: two of one place do not go together on one host.
     `alone` says why it goes together with no other on its host. `outside` has the scripts run in the lab's network, as
-    a switch or another machine would act, instead of in the node.
+    a switch or another machine would act, instead of in the node. `elsewhere` says that others see it, and tell of it.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Defect:
     place: str = ""
     alone: str = ""
     outside: bool = False
+    elsewhere: bool = False
 
     @property
     def unit(self) -> str:

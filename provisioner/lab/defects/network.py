@@ -32,8 +32,8 @@ _STRANGER_ENDS = f"{UNIT_ENDS}; ip link delete lab-other 2>/dev/null || true"
 
 
 def _other(name: str, says: str, check: str, arguments: str, alone: str = "") -> Defect:
-    return Defect(name, says, check, f"set -- {arguments}\n{_STRANGER}", undo=_STRANGER_ENDS, at="node", place="other",
-                  alone=alone)
+    return Defect(name, says, check, f"set -- {arguments}\n{_STRANGER}", undo=_STRANGER_ENDS, at="worker",
+                  place="other", alone=alone, elsewhere=True)
 
 
 def _resolver(name: str, says: str, text: str, server: str = "", check: str = "dns") -> Defect:
@@ -86,7 +86,7 @@ add rule inet fw in ip protocol icmp accept; add rule inet fw in tcp dport 22 ac
     _other("vrrp-stranger", "another machine advertises our VRRP id", "vrrp", '"$VRID" "${ADDRESS%.*}.250" "$VIP"'),
     Defect("vip-on-worker", "a host that is no load balancer carries the VIP", "vip",
            'ip address add "$VIP/32" dev host0', undo='ip address del "$VIP/32" dev host0 2>/dev/null || true',
-           at="node", place="vip"),
+           at="worker", place="vip"),
     _resolver("resolver-none", "/etc/resolv.conf is empty", "", check="resolver"),
     _resolver("resolver-loop", "/etc/resolv.conf names the host's own loopback", "nameserver 127.0.0.1",
               check="resolver"),

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from provisioner.lab.defects.defect import UNIT_ENDS, Defect, writes
+from provisioner.lab.defects.defect import At, Defect, writes
 
 _READ = "systemctl daemon-reload"
 
 
-def _listens(name: str, ports: str, whose: str, at: str = "control-plane") -> Defect:
-    return Defect(name, f"another process listens on {whose}", "ports",
-                  f'systemd-run --quiet --unit="$UNIT" python3 -c "$LISTEN" {ports}', undo=UNIT_ENDS,
-                  at="node" if at == "node" else "control-plane", place=f"port {ports}")
+def _listens(name: str, ports: str, whose: str, at: At = "control-plane") -> Defect:
+    program, unit = "/usr/local/lib/lab-listen.py", "/etc/systemd/system/nginx.service"
+    text = f"[Service]\nExecStart=/usr/bin/python3 {program} {ports}\n[Install]\nWantedBy=multi-user.target"
+    return Defect(name, f"another service listens on {whose}", "ports",
+                  writes(unit, text, f'printf "%s" "$LISTEN" > {program}\n{_READ}\n'
+                                     "systemctl enable --quiet --now nginx"),
+                  undo="systemctl disable --quiet --now nginx 2>/dev/null || true", after=_READ,
+                  files=(program, unit), at=at, place="nginx")
 
 
-def _left(name: str, says: str, path: str, check: str = "cluster", top: str = "", at: str = "any") -> Defect:
+def _left(name: str, says: str, path: str, check: str = "cluster", top: str = "", at: At = "any") -> Defect:
     """Return a file that another tool has left; `top` is the first directory that comes with it."""
-    return Defect(name, says, check, writes(path, "left behind"), files=(top or path,),
-                  at="node" if at == "node" else "any")
+    return Defect(name, says, check, writes(path, "left behind"), files=(top or path,), at=at)
 
 
 PAST: tuple[Defect, ...] = (
@@ -37,11 +40,12 @@ PAST: tuple[Defect, ...] = (
     _left("foreign-config", "HAProxy's configuration is somebody's", "/etc/haproxy/haproxy.cfg", "files",
           top="/etc/haproxy"),
     Defect("directory-linked", "a directory of ours is a link to elsewhere", "directories",
-           "mkdir -p /data && ln -s /data /etc/containerd", files=("/etc/containerd", "/data")),
+           "mkdir -p /data && ln -s /data /etc/containerd", undo="umount /etc/containerd 2>/dev/null || true",
+           files=("/etc/containerd", "/data", "/etc/fstab")),
     Defect("unit-packaged", "a package brings a unit of one of our names", "services",
            writes("/usr/lib/systemd/system/etcd.service", "[Service]\nExecStart=/bin/true", _READ),
            files=("/usr/lib/systemd/system/etcd.service",), after=_READ),
-    Defect("unit-masked", "the kubelet's unit is masked", "services",
+    Defect("unit-masked", "the kubelet's unit is masked", "files",
            f"ln -s /dev/null /etc/systemd/system/kubelet.service && {_READ}",
            files=("/etc/systemd/system/kubelet.service",), after=_READ, at="node", place="kubelet.service"),
     Defect("unit-foreign", "somebody has made a unit of one of our names", "files",

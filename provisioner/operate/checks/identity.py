@@ -123,12 +123,13 @@ def product(seen: Seen) -> Iterator[tuple[str, Found]]:
 
 def _copies(seen: Seen, what: str, value: Callable[[HostSeen], str], severity: Severity,
             cure: Callable[[HostSeen], str]) -> Iterator[tuple[str, Found]]:
-    """Find hosts that share a value; the cure goes to all but the first, which may keep it."""
+    """Find hosts that share a value; the cure goes to all but one: whose name it is, or the first, may keep it."""
     holders: dict[str, list[HostSeen]] = {}
     for host in seen.hosts.values():
         if value(host):
             holders.setdefault(value(host), []).append(host)
     for shared, hosts in holders.items():
+        keeps = next((host for host in hosts if host.name == shared), hosts[0])
         for host in hosts if len(hosts) > 1 else ():
             others = f"{len(hosts)} hosts have the same {what} {shared}"
-            yield host.name, Found(severity, others, "" if host is hosts[0] else cure(host))
+            yield host.name, Found(severity, others, "" if host is keeps else cure(host))

@@ -76,13 +76,18 @@ def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:
         wins = _read_later(file, system.SYSCTL_FILE)
         if value == want or (not wins and file.startswith(_PACKAGED)):
             continue
-        sets, cure = f"{file} sets {key} = {value}", f"on {host.name}: take {key} out of {file}"
+        sets, cure = f"{file} sets {key} = {value}", f"on {host.name}: {_without(key, file)}"
         if not wins:
             yield Found("warning", f"{sets}; the cluster needs {want}, and its own file is read later at boot", cure)
         elif key in system.KUBELET_SYSCTLS:
             yield Found("error", f"{sets} after ours at boot; the kubelet does not start there without {want}", cure)
         else:
             yield Found("warning", f"{sets} after ours at boot; the cluster needs {want}", cure)
+
+
+def _without(key: str, file: str) -> str:
+    """Return the command that takes a setting out of a file of sysctl.d(5), with dots or slashes in its name."""
+    return f"sed -i '\\|^ *-\\? *{key.replace('.', '[./]')} *=|d' {file}"
 
 
 def _read_later(file: str, than: str) -> bool:
