@@ -101,6 +101,11 @@ def _kept(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return kept(host, _request(stream))
 
 
+def _reach(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .reach import reach
+    return reach(host, stream)
+
+
 def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .journald import journal
     return journal(host, _request(stream))
@@ -110,6 +115,7 @@ COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
     "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
     "sample": _sample, "socket": _socket, "lock": _lock, "fence": _fence, "steps": _steps,
     "note": _note, "notes": _notes, "kept": _kept, "own": _own, "forget": _forget, "journal": _journal,
+    "reach": _reach,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import directories, distribution_service, rendered
+from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Item
 from provisioner.model.endpoint import Endpoint
 from provisioner.model.ports import APISERVER, BALANCER_HEALTH, LOCAL_API
@@ -103,7 +104,7 @@ def _keepalived(ctx: HostContext) -> Iterator[Item]:
     yield from directories(["/etc/keepalived"], "load-balancer")
     yield rendered(
         KEEPALIVED_CONFIG, "load-balancer", component="keepalived", name=ctx.name, address=ctx.address,
-        interface=ctx.interface, vip=ctx.cluster.api.vip, virtual_router_id=virtual_router_id(ctx),
+        interface=ctx.interface, vip=ctx.cluster.api.vip, virtual_router_id=virtual_router_id(ctx.cluster),
         priority=priority(names.index(ctx.name), len(names)),
         peers=peers, check=VIP_CHECK)
     yield from distribution_service(
@@ -111,9 +112,9 @@ def _keepalived(ctx: HostContext) -> Iterator[Item]:
         vip=ctx.cluster.api.vip, interface=ctx.interface)
 
 
-def virtual_router_id(ctx: HostContext) -> int:
+def virtual_router_id(cluster: Cluster) -> int:
     """Return the VRRP id: the inventory's, else the VIP's last octet, which differs between VIPs of one segment."""
-    api = ctx.cluster.api
+    api = cluster.api
     if api.virtual_router_id is not None:
         return api.virtual_router_id
     return (int(api.vip) & 0xFF if api.vip else 0) or 51

@@ -102,6 +102,12 @@ class OneHost(Protocol):
         Returns when the host has told the last one; a lost connection is a HostFault.
         """
 
+    def reach(self, request: Mapping[str, Any], says: Iterable[bytes], take: Take, *, seconds: float) -> None:
+        """Let the host listen and try to reach others for `seconds` at most, or until `says` ends; `take` gets lines.
+
+        `says` gives lines for the host, and a sign of life every second or so: without one the host ends by itself.
+        """
+
     def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
             again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
         """Ask a program at a unix socket, each line once or again and again for `span` seconds.

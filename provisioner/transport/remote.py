@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -189,15 +190,21 @@ class SshHost(OneHost):
         return self._call("probe", request, deadline + SLACK)
 
     def sample(self, request: Mapping[str, Any], take: Take, stop: threading.Event, *, duration: float) -> None:
+        self._told("sample", _alive(frame({**request, "duration": duration}), stop), take, duration + SLACK)
+
+    def reach(self, request: Mapping[str, Any], says: Iterable[bytes], take: Take, *, seconds: float) -> None:
+        self._told("reach", chain((frame({**request, "seconds": seconds}),), says), take, seconds + SLACK)
+
+    def _told(self, command: str, chunks: Iterable[bytes], take: Take, timeout: float) -> None:
+        """Run a command that tells line by line what it finds, while `chunks` flow into it."""
         cut = Lines()
 
         def lines(data: bytes) -> None:
             for line in cut.cut(data):
-                take(_object(self._connection, "sample", Completed(0, line, b"")))
+                take(_object(self._connection, command, Completed(0, line, b"")))
 
-        done = self._connection.stream(argv("sample"), _alive(frame({**request, "duration": duration}), stop),
-                                       timeout=duration + SLACK, sink=lines)
-        _raise_failed(self._connection, "sample", done)
+        done = self._connection.stream(argv(command), chunks, timeout=timeout, sink=lines)
+        _raise_failed(self._connection, command, done)
 
     def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
             again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:

@@ -35,11 +35,12 @@ from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owned
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault
 from provisioner.orchestrate.phases import stage
-from provisioner.orchestrate.plan import owner
+from provisioner.orchestrate.plan import owner, pairs
 from provisioner.parallel import Waiting
 from provisioner.transport.hosts import OBSERVE_WAIT, Hosts, OneHost, Progress, Take, Way
 from provisioner.transport.target import Target
 from tests.fakes.haproxy import FakeBalancer
+from tests.fakes.network import FakeNetwork
 
 T = TypeVar("T")
 ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
@@ -257,6 +258,9 @@ class FakeOne(OneHost):
     def sample(self, request: Mapping[str, Any], take: Take, stop: threading.Event, *, duration: float) -> None:
         raise AssertionError("what samples is a fake of its own")
 
+    def reach(self, request: Mapping[str, Any], says: Iterable[bytes], take: Take, *, seconds: float) -> None:
+        self._hosts.network.reach(self._name, request, says, take)
+
     def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
             again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
         return self._hosts.ask(self, path, lines, span=span, again=again, until=until)
@@ -312,6 +316,7 @@ class FakeHosts(Hosts):
     inspections: dict[str, Inspection] = field(default_factory=dict)
     poison: str = ""                                                # no unit stays up that has read this text
     waiting: Waiting | None = None
+    network: FakeNetwork = field(default_factory=FakeNetwork)       # between the hosts
 
     def __post_init__(self) -> None:
         self.balancers = {h: FakeBalancer(self.serves) for h in self.hosts}
@@ -330,6 +335,7 @@ class FakeHosts(Hosts):
         patch.setattr(runner, "apply", self.apply)
         patch.setattr(runner, "prepare", self.prepare)
         patch.setattr(login, "prove", lambda target: 0.0)
+        patch.setattr(pairs, "BRIEF", pairs.Budget(0.0, 0.0, 5.0))
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
         patch.setattr(etcd, "status", self.etcd_status)
         patch.setattr(etcd, "move_leader", self.move_leader)

@@ -1,0 +1,57 @@
+"""How long the disk takes until a small write is safe: what etcd does with each of its entries, timed one by one.
+
+Writes of 2,300 bytes, 22 MiB of them, each synced, are what etcd's documentation has fio do for this question.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from typing import Any, Mapping
+
+from .host import Fault, Host
+
+BLOCK = 2300
+TOTAL = 22 << 20
+SPARE = 64 << 20        # bytes that stay free, else nothing is written
+LONGEST = 10.0
+
+
+def measure(host: Host, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Write into `directory`, or its nearest parent, for at most `seconds`; return the times of all syncs.
+
+    The file never has a name that could stay behind.
+    """
+    place = nearest(host.at(str(asked["directory"])))
+    room = os.statvfs(place)
+    free = room.f_bavail * room.f_frsize
+    if free < TOTAL + SPARE:
+        raise Fault(f"only {free >> 20} MiB are free")
+    until = time.monotonic() + min(LONGEST, float(asked.get("seconds", LONGEST)))
+    block = os.urandom(BLOCK)
+    took: list[float] = []
+    with tempfile.TemporaryFile(dir=place, buffering=0) as file:    # O_TMPFILE; where there is none, unlinked at once
+        descriptor = file.fileno()
+        while len(took) * BLOCK < TOTAL and time.monotonic() < until:
+            os.write(descriptor, block)
+            began = time.monotonic()
+            os.fdatasync(descriptor)
+            took.append(time.monotonic() - began)
+    return summary(took)
+
+
+def nearest(place: str) -> str:
+    """Return the directory, or the nearest above it that is there."""
+    while not os.path.isdir(place) and len(place) > 1:
+        place = os.path.dirname(place)
+    return place
+
+
+def summary(took: list[float]) -> dict[str, Any]:
+    """Return how many, the middle one, the one that 1 of 100 exceeds, and the worst, in milliseconds."""
+    if not took:
+        raise Fault("no write was synced in time")
+    ordered = sorted(took)
+    ms = [round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 2) for share in (0.5, 0.99, 1.0)]
+    return {"samples": len(ordered), "p50": ms[0], "p99": ms[1], "worst": ms[2]}

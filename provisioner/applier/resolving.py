@@ -1,0 +1,81 @@
+"""What the host's DNS servers say of names that nobody has: how fast, and whether they make something up."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, Mapping, Optional
+
+from . import dns, resolver
+from .host import Fault, Host
+
+TIMES = 2               # questions to each server; the quicker answer counts
+TIMEOUT = 2.5           # seconds for each
+GOOD = 0.5              # seconds; such an answer needs no second question
+SERVERS = 3             # glibc asks no more: resolv.conf(5)
+
+
+def look(host: Host, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the servers with what each said of a name below `.invalid` (RFC 6761: there is none), and of one in each
+    search domain.
+    """
+    text = host.text(resolver.RESOLV_CONF) or ""
+    servers = resolver.servers(text)[:SERVERS]
+    stub = host.text(resolver.BEHIND_THE_STUB) or "" if any(s.startswith("127.") for s in servers) else ""
+    answers: dict[str, dict[str, Any]] = {}
+
+    def ask(server: str) -> None:
+        answers[server] = _asked(server, domains_of(text))
+
+    threads = [threading.Thread(target=ask, args=(server,), daemon=True) for server in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"servers": [{"server": server, **answers[server]} for server in servers],
+            "behind": resolver.servers(stub)}
+
+
+def domains_of(text: str) -> list[str]:
+    """Return the search domains of a resolv.conf: of several `search` lines the last counts."""
+    lines = [line.split() for line in text.splitlines()]
+    last = next((words[1:] for words in reversed(lines) if words[:1] in (["search"], ["domain"])), [])
+    return [domain.strip(".") for domain in last if domain.strip(".")]
+
+
+def _asked(server: str, domains: list[str]) -> dict[str, Any]:
+    took: Optional[float] = None
+    why, made_up = "", []
+    for _ in range(TIMES):
+        began = time.monotonic()
+        try:
+            made_up = _addresses(server, f"{_label()}.invalid")
+            took = min(took or TIMEOUT, time.monotonic() - began)
+            if took < GOOD:
+                break
+        except (OSError, Fault) as fault:
+            why = str(fault)
+    if took is None:
+        return {"why": why}
+    wild = {}
+    for domain in domains:
+        try:
+            wild[domain] = _addresses(server, f"{_label()}.{domain}")
+        except (OSError, Fault):        # it answers others; of this domain nothing is known
+            continue
+    return {"seconds": round(took, 3), "made_up": made_up, "wild": {d: found for d, found in wild.items() if found}}
+
+
+def _addresses(server: str, name: str) -> list[str]:
+    """Return what the server says; that there is no such name is an answer as well."""
+    try:
+        return dns.ask(server, name, TIMEOUT)
+    except Fault as fault:
+        if str(fault).startswith("rcode"):      # NXDOMAIN, SERVFAIL, REFUSED: an answer, and nothing made up
+            return []
+        raise
+
+
+def _label() -> str:
+    return f"kubewright-{os.urandom(6).hex()}"
