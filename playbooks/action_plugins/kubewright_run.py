@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """`kubewright_run: {argv: [PROGRAM, ...]}`; skipped in check mode. No shell reads the words."""
+    """`kubewright_run: {argv: [PROGRAM, ...], outlives: false}`; skipped in check mode. No shell reads the words.
+
+    What writes to a connection that is gone dies of it. With `outlives` it does not: a shell on the host takes what it
+    says, all as stdout, and passes it on at its end; the lines in which dpkg and apt name errors are the message.
+    """
 
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"argv"})
+    _VALID_ARGS = frozenset({"argv", "outlives"})
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Return rc and what the command said, under the names that `command` gives them."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._task.check_mode:
             return result | {"skipped": True, "msg": "not run in check mode"}
-        words = shlex.join(str(word) for word in self._task.args["argv"])
-        # With something to read there is no terminal: the command outlives a connection that breaks.
-        done = self._low_level_execute_command(f"{self._compute_environment_string()} {words}".strip(), in_data=b"\n")
+        outlives = bool(self._task.args.get("outlives"))
+        words = command(self._task.args["argv"], self._compute_environment_string(), outlives=outlives)
+        # With something to read there is no terminal, whose end would be the command's as well.
+        done = self._low_level_execute_command(words, in_data=b"\n")
         result |= {"changed": True, "rc": done["rc"], "failed": done["rc"] != 0}
         for stream in ("stdout", "stderr"):
             text = done[stream].rstrip("\r\n")
             result |= {stream: text, f"{stream}_lines": text.splitlines()}
-        return result | ({"msg": "non-zero return code"} if result["failed"] else {})
+        return result | ({"msg": _why(result["stdout_lines"]) if outlives else "non-zero return code"}
+                         if result["failed"] else {})
+
+
+def command(argv: Sequence[object], environment: str = "", *, outlives: bool = False) -> str:
+    """Return what the host's shell is given for a command."""
+    words = f"{environment} {shlex.join(map(str, argv))}".strip()
+    return f"said=$({words} 2>&1); rc=$?; printf '%s\\n' \"$said\"; exit $rc" if outlives else words
+
+
+def _why(lines: list[str]) -> str:
+    """Return the lines in which dpkg and apt name errors, else the last of all."""
+    return "; ".join([line for line in lines if line.startswith(("dpkg: error", "E: "))] or lines[-1:]) or "no words"

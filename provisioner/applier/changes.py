@@ -11,7 +11,7 @@ from . import artifacts, files, generations, leavings, programs, states, trees
 from .host import Fault, Host, check_unit
 
 Change = Mapping[str, Any]
-# What else is in the applier's language is changed by Ansible's own modules (prepare.yml), or streamed (store).
+# What else is in the applier's language is changed by Ansible (prepare.yml), or streamed (store).
 WRITES = ("file", "directory", "symlink", "certificate")
 REMOVES = (*WRITES, "artifact", "package", *leavings.REMOVE)
 ACTS = {"tree": trees.ACTIONS, "program": programs.ACTIONS}

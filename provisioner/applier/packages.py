@@ -11,7 +11,6 @@ from typing import Any, Collection
 from .host import Fault, Host
 
 PATIENCE = 900      # seconds for apt, which may wait for another's lock for most of them
-BY_ANSIBLE = ("python3-apt",)       # its module for packages brings it where it is missing
 LOCK = "/var/lib/dpkg/lock-frontend"
 _APT = ["apt-get", "-o", "DPkg::Lock::Timeout=600"]
 Book = dict[str, Any]
@@ -39,7 +38,7 @@ def settle(host: Host, book: Book, wait: bool = False) -> bool:
         _wait_for_apt(host)
     new = installed(host) - set(pending["before"])
     automatic = set(host.run(["apt-mark", "showauto"]).split()) if new else set()
-    for name in sorted(new & {*automatic, *pending["asked"], *BY_ANSIBLE}):
+    for name in sorted(new & {*automatic, *pending["asked"]}):
         owned.add(book, {"kind": "package", "path": name, "asked": name in pending["asked"]}, "absent", "installed",
                   pending["step"])
     return True
@@ -77,7 +76,7 @@ def purge(host: Host, names: Collection[str]) -> str:
     """
     from . import owned
     came = {r["path"] for r in owned.load(host)["items"].values() if r["kind"] == "package" and not r.get("asked")}
-    mine = came & {*host.run(["apt-mark", "showauto"]).split(), *BY_ANSIBLE} if came else came
+    mine = came & set(host.run(["apt-mark", "showauto"]).split()) if came else came
     there = installed(host)
     wanted = {name for name in {*names, *mine} if name in there}
     going = wanted if not others_of(host, wanted, wanted) else {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
@@ -129,7 +130,7 @@ def test_prepare_with_nothing_to_do_does_nothing_and_apply_skips_a_host_without_
 
 
 def prepare_with(directory: Path, **programs: str) -> subprocess.CompletedProcess[str]:
-    """Play prepare.yml for one package with stand-ins for dpkg and apt-get; the last task tells what it would ask."""
+    """Play prepare.yml for one package with stand-ins for dpkg and apt-get, which note how they are called."""
     for name, script in programs.items():
         program = directory / "bin" / name.replace("_", "-")
         program.parent.mkdir(exist_ok=True)
@@ -137,10 +138,6 @@ def prepare_with(directory: Path, **programs: str) -> subprocess.CompletedProces
         program.chmod(0o755)
     (book,) = yaml.safe_load((ROOT / "playbooks/prepare.yml").read_text())
     book["environment"]["PATH"] = f"{directory / 'bin'}:/usr/bin:/bin"
-    (install,) = (t for task in book["tasks"] for t in task.get("block", ()) if "ansible.builtin.apt" in t)
-    apt = install.pop("ansible.builtin.apt")
-    assert apt["update_cache"] is False, "Ansible's own update fails for any broken source, and takes minutes for it"
-    install["ansible.builtin.debug"] = {"msg": apt["state"] + f", removes nothing: {apt['fail_on_autoremove']}"}
     (directory / "prepare.yml").write_text(yaml.safe_dump([book]))
     item = Package(path="nope", phase="prepare")
     write_prepare(directory / "bundles", {"here": [
@@ -148,15 +145,52 @@ def prepare_with(directory: Path, **programs: str) -> subprocess.CompletedProces
     return play([directory / "prepare.yml"], directory, directory / "bundles")
 
 
-@pytest.mark.parametrize(("dpkg", "fetches", "asked"), [
-    ("exit 0", "exit 0", "present, removes nothing: True"),
-    ("echo 'dependency problems - leaving unconfigured' >&2; exit 1", "exit 100", "fixed, removes nothing: True"),
+def apt_calls(directory: Path) -> list[str]:
+    return [line for line in (directory / "calls").read_text().splitlines() if "/apt-get " in line]
+
+
+@pytest.mark.parametrize(("dpkg", "apt", "fixes"), [
+    ("exit 0", "exit 0", False),
+    ("echo 'dependency problems - leaving unconfigured' >&2; exit 1", 'case "$*" in *download-only*) exit 100;; esac',
+     True),
 ])
-def test_what_dpkg_cannot_finish_for_want_of_a_dependency_is_left_to_apt(
-        tmp_path: Path, dpkg: str, fetches: str, asked: str) -> None:
-    done = prepare_with(tmp_path, dpkg=dpkg, apt_get=fetches)
+def test_what_dpkg_cannot_finish_for_want_of_a_dependency_is_left_to_apt_which_removes_and_upgrades_nothing(
+        tmp_path: Path, dpkg: str, apt: str, fixes: bool) -> None:
+    done = prepare_with(tmp_path, dpkg=dpkg, apt_get=apt)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f'"msg": "{asked}"' in done.stdout
+    install = apt_calls(tmp_path)[-1]
+    assert install.endswith("install nope") and "download-only" not in install
+    assert {"--no-remove", "--no-upgrade", "--no-install-recommends", "-y"} <= set(install.split())
+    assert ("--fix-broken" in install) is fixes
+
+
+def test_an_apt_that_fails_is_told_in_its_own_words(tmp_path: Path) -> None:
+    words = ("Setting up nope ...", "dpkg: error processing package nope (--configure):", "E: Sub-process dpkg")
+    says = "; ".join(f"echo '{line}'" for line in words)
+    done = prepare_with(tmp_path, dpkg="exit 0",
+                        apt_get=f'case "$*" in *download-only*|*update*) exit 0;; *) {says}; exit 100;; esac')
+    assert done.returncode == 2
+    assert f'"msg": "{words[1]}; {words[2]}"' in done.stdout
+
+
+@pytest.mark.parametrize("outlives", [True, False])
+def test_a_command_that_outlives_its_connection_does_not_die_of_writing_to_it(tmp_path: Path, outlives: bool) -> None:
+    spec = importlib.util.spec_from_file_location("run", ROOT / "playbooks/action_plugins/kubewright_run.py")
+    assert spec is not None and spec.loader is not None
+    plugin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plugin)
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\nread gone; head -c 100000 /dev/zero && : > {tmp_path}/done\n")
+    program.chmod(0o755)
+    command = plugin.command(["nice", str(program)], outlives=outlives)
+    process = subprocess.Popen(["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.close()       # nobody reads any more before it says a word
+    process.wait(20)
+    assert (tmp_path / "done").exists() is outlives
 
 
 BROKEN = "echo \"E: The repository 'cdrom://[x] bookworm Release' does not have a Release file.\" >&2; exit 100"
@@ -165,10 +199,10 @@ BROKEN = "echo \"E: The repository 'cdrom://[x] bookworm Release' does not have 
 def test_a_broken_source_that_the_packages_do_not_come_from_stops_nothing(tmp_path: Path) -> None:
     done = prepare_with(tmp_path, dpkg="exit 0", apt_get=f'case "$*" in *update*) {BROKEN};; esac')
     assert done.returncode == 0, done.stdout + done.stderr
-    assert '"msg": "present, removes nothing: True"' in done.stdout
-    updates, fetches = [line for line in (tmp_path / "calls").read_text().splitlines() if "apt-get" in line]
+    updates, fetches, installs = apt_calls(tmp_path)
     assert updates.endswith("update") and fetches.endswith("--download-only install nope")
-    assert all("Acquire::Retries=1" in line and "Acquire::http::Timeout=15" in line for line in (updates, fetches))
+    assert installs.endswith(" install nope")
+    assert all("Acquire::Retries=1" in line and "Acquire::http::Timeout=15" in line for line in apt_calls(tmp_path))
 
 
 def test_packages_that_cannot_be_had_are_told_with_the_source_that_failed(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def write_by_hand(session: Session, directory: Path) -> int:
 
 
 def prepare(session: Session) -> str:
-    """Install packages and set users and kernel settings with Ansible's own modules, where they differ."""
+    """Install packages and set users and kernel settings by Ansible, where they differ."""
     changes = session.changes("prepare")
     if not changes:
         return ""

@@ -42,7 +42,7 @@ _DOCS = {
 }
 
 UP: tuple[Phase, ...] = (
-    Phase("prepare", "packages, users and kernel settings, by Ansible's own modules", converge.prepare, after=()),
+    Phase("prepare", "packages, users and kernel settings, by Ansible", converge.prepare, after=()),
     Phase("stage", "binaries and images, streamed to the hosts that lack them", stage.stage, after=()),
     Phase("pki", "certificates, keys and kubeconfigs", converge.phase("pki"), after=("prepare", "stage")),
     _holds("runtime", "pki"),
