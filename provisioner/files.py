@@ -6,7 +6,10 @@ The applier has its own, as it is shipped to hosts alone; so has lab/launch.py, 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_whole(path: Path, data: str | bytes, mode: int = 0o600) -> None:
@@ -14,11 +17,18 @@ def write_whole(path: Path, data: str | bytes, mode: int = 0o600) -> None:
 
     Safe for several writers at once; the last one's bytes stay. Raises OSError, and then leaves what was there.
     """
+    with whole(path, mode) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Give a stream for the bytes of `path`, which gets them all, or keeps what it had where the block fails."""
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)

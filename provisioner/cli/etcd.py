@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -39,6 +40,75 @@ def members(context: Context) -> int:
     else:
         click.echo(context.pasted("\n".join(_lines(seen))))
     return 0 if seen.healthy else NOT_HEALTHY
+
+
+@etcd.command("snapshot")
+@click.option("--out", "file", type=click.Path(dir_okay=False, path_type=Path), default=None,
+              help="File to write (0600). Default: one beside the inventory, named by the time.")
+@click.pass_obj
+def snapshot(context: Context, file: Path | None) -> int:
+    """Take a snapshot of one member, read it back, and keep it here, encrypted to the operators.
+
+    Beside it lie FILE.json, which says whose data it is, and FILE.keys with the CAs' and the encryption's keys as they
+    are now, encrypted too: with the three a cluster can be restored. Changes nothing on any host.
+    """
+    import time
+
+    from provisioner.orchestrate.session import private
+
+    if file is not None:
+        private.check(file, "the snapshot")
+    context.enter_lab()
+    from provisioner.orchestrate.look import snapshots
+    from provisioner.orchestrate.session.session import open_session
+
+    began = time.monotonic()
+    with open_session(context.inventory, context.told, run=False) as session:
+        target = file or snapshots.default_file(session, time.time())
+        private.make_directory(target.parent, "the snapshot")
+        taken = snapshots.take(session, target)
+    if context.wants_json:
+        context.print_json({"file": str(target), **taken.to_json()})
+    else:
+        click.echo(f"Wrote {target}: {taken.keys} keys at revision {taken.revision}, {taken.size / 1e6:.1f} MB from "
+                   f"{taken.member} in {time.monotonic() - began:.1f}s.")
+        click.echo(f"Next: {context.command(f'etcd restore --rehearse {target}')}", err=True)
+    return 0
+
+
+@etcd.command("restore")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--rehearse", is_flag=True, help="Only prove that it can be restored, here; no host is asked anything.")
+@click.option("--allow", multiple=True, metavar="CODE", help="What a copy made by hand lacks, by its name.")
+@click.pass_obj
+def restore(context: Context, file: Path, rehearse: bool, allow: tuple[str, ...]) -> int:
+    """Put etcd's data back to what a snapshot holds, on every member.
+
+    It is rehearsed first, always: a member is started from it here, and its keys are compared.
+    """
+    from provisioner.errors import UsageFault
+
+    if not rehearse:
+        raise UsageFault("restoring a cluster is not there yet", hint=f"kubewright etcd restore --rehearse {file}")
+    return _rehearse(context, file, allow)
+
+
+def _rehearse(context: Context, file: Path, allow: tuple[str, ...]) -> int:
+    from provisioner.operate.snapshots import note_proof
+    from provisioner.orchestrate.look import snapshots
+    from provisioner.orchestrate.session.session import open_session
+
+    with open_session(context.inventory, context.told, run=False) as session:
+        proof, _ = snapshots.rehearsed(session, snapshots.opened(session, file, allow))
+    note_proof(file, proof)
+    if context.wants_json:
+        context.print_json({"file": str(file), **proof.to_json()})
+        return 0
+    hashed = {True: "the same hash", False: "another hash", None: "no hash to compare"}[proof.hash]
+    secret = f"{proof.secret} decrypted" if proof.secret else "no Secret in it"
+    click.echo(f"{file} can be restored: {proof.keys} keys at revision {proof.revision}, {hashed}, {secret}; "
+               f"proved in {proof.seconds:.1f}s.")
+    return 0
 
 
 def _lines(seen: Members) -> Iterable[str]:

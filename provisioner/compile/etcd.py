@@ -91,9 +91,14 @@ def quota_of(cluster: Cluster, host: str) -> int:
 
 def cluster_token(cluster: str, etcd_ca: str) -> str:
     """Return a token that no other cluster has: its name and the fingerprint of its etcd CA."""
+    return f"{cluster}-{ca_fingerprint(etcd_ca)[:16]}"
+
+
+def ca_fingerprint(etcd_ca: str) -> str:
+    """Return the SHA-256 of the first certificate in a PEM text."""
     body = "".join(line for line in etcd_ca.split("-----BEGIN CERTIFICATE-----")[1].splitlines()
                    if line and not line.startswith("-----"))
-    return f"{cluster}-{hashlib.sha256(base64.b64decode(body)).hexdigest()[:16]}"
+    return hashlib.sha256(base64.b64decode(body)).hexdigest()
 
 
 def _member(ctx: HostContext) -> EtcdMember:

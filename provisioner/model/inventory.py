@@ -58,6 +58,11 @@ class Inventory:
         return self.state_dir / "runs"
 
     @property
+    def snapshots_dir(self) -> Path:
+        """Return where snapshots of etcd go that nobody names a place for, encrypted to the operators."""
+        return self.state_dir / "snapshots"
+
+    @property
     def applied_path(self) -> Path:
         """Return this machine's copy of what the cluster was last made from; the hosts have it too."""
         return self.state_dir / "last-applied.yaml"

@@ -6,7 +6,7 @@ election (measured with 0.12.1: 47 of 60 calls refused after the leader was kill
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from provisioner.operate import etcd_wire
 from provisioner.operate.access import Access
 
 TIMEOUT = 3.0
+PAGE = 2000         # keys of one answer, which gRPC cuts at 4 MiB
 _ALARMS = {1: "NOSPACE", 2: "CORRUPT"}
 
 
@@ -55,6 +56,74 @@ def move_leader(access: Access, successor: int, *, timeout: float = TIMEOUT) -> 
     with _client(access, timeout, "moving the leadership") as (client, rpc):
         client.maintenancestub.MoveLeader(
             rpc.MoveLeaderRequest(targetID=successor), timeout, credentials=client.call_credentials)
+
+
+def snapshot(access: Access, take: Callable[[bytes], object], *, timeout: float) -> EtcdStatus:
+    """Let one member stream all its data, piece by piece, and return its status of right before.
+
+    Its last 32 bytes are the SHA-256 of those before. `timeout` is the whole stream's.
+    """
+    with _client(access, timeout, "streaming a snapshot") as (client, rpc):
+        before = status(access)
+        stream = client.maintenancestub.Snapshot(rpc.SnapshotRequest(), timeout, credentials=client.call_credentials)
+        for piece in stream:
+            take(bytes(piece.blob))
+        return before
+
+
+def hash_of(access: Access, revision: int, *, timeout: float = 30.0) -> tuple[int, int]:
+    """Return a member's hash of its keys as they were at a revision, and the revision that it counts from."""
+    with _client(access, timeout, "asking for the hash of the keys") as (client, _):
+        reply = etcd_wire.hash_kv(client.channel, revision, timeout)
+        return int(reply.hash), int(reply.compact_revision)
+
+
+def count(access: Access, prefix: bytes = b"", *, revision: int = 0, timeout: float = 30.0) -> int:
+    """Return how many keys begin with `prefix`, all of them without one; needs no quorum."""
+    with _client(access, timeout, "counting keys") as (client, rpc):
+        return int(_range(client, rpc, _from(prefix), timeout, count_only=True, revision=revision,
+                          range_end=_end(prefix)).count)
+
+
+def first(access: Access, prefix: bytes, *, timeout: float = TIMEOUT) -> tuple[bytes, bytes] | None:
+    """Return the first key that begins with `prefix` and its value; needs no quorum."""
+    with _client(access, timeout, "reading a key") as (client, rpc):
+        found = _range(client, rpc, _from(prefix), timeout, limit=1, range_end=_end(prefix)).kvs
+        return (bytes(found[0].key), bytes(found[0].value)) if found else None
+
+
+def revisions(access: Access, prefix: bytes = b"", *, timeout: float = 30.0) -> dict[bytes, int]:
+    """Return every key that begins with `prefix` with the revision that it was last written at; needs no quorum."""
+    found: dict[bytes, int] = {}
+    begin, at = _from(prefix), 0
+    with _client(access, timeout, "listing keys") as (client, rpc):
+        while True:
+            page = _range(client, rpc, begin, timeout, keys_only=True, limit=PAGE, range_end=_end(prefix), revision=at)
+            found |= {bytes(one.key): int(one.mod_revision) for one in page.kvs}
+            if not page.more:
+                return found
+            begin, at = bytes(page.kvs[-1].key) + b"\0", int(page.header.revision)
+
+
+def defragment(access: Access, *, timeout: float) -> None:
+    """Let one member give room back to its disk; it answers nobody meanwhile."""
+    with _client(access, timeout, "defragmenting") as (client, rpc):
+        client.maintenancestub.Defragment(rpc.DefragmentRequest(), timeout, credentials=client.call_credentials)
+
+
+def _range(client: Any, rpc: Any, key: bytes, timeout: float, **fields: Any) -> Any:
+    return client.kvstub.Range(rpc.RangeRequest(key=key, serializable=True, **fields), timeout,
+                               credentials=client.call_credentials)
+
+
+def _from(prefix: bytes) -> bytes:
+    return prefix or b"\0"
+
+
+def _end(prefix: bytes) -> bytes:
+    """Return the first key behind those that begin with `prefix`; one zero byte stands for the end of all."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes([kept[-1] + 1]) if kept else b"\0"
 
 
 @contextmanager

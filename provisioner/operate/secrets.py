@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -132,6 +133,41 @@ class SecretStore:
         held = (_public_key(file) for file in self._identity_files if file.is_file())
         return next((names[key] for key in held if key in names), "")
 
+    def seal(self, plain: BinaryIO, sealed: BinaryIO) -> None:
+        """Encrypt a stream to the operators, piece by piece."""
+        import pyrage
+
+        pyrage.encrypt_io(plain, sealed, self._recipients())
+
+    def unseal(self, sealed: Path, plain: BinaryIO) -> None:
+        """Decrypt a file that was encrypted to the operators, piece by piece.
+
+        InventoryRefused where no key of ours opens it, RefusedForSafety where it is damaged.
+        """
+        import pyrage
+
+        for file in self._identity_files:
+            try:
+                identity = pyrage.ssh.Identity.from_buffer(file.read_bytes())
+            except (OSError, pyrage.IdentityError):
+                continue        # told by `_tried` where no other opens it
+            plain.seek(0)
+            plain.truncate()
+            try:
+                with sealed.open("rb") as stream:
+                    pyrage.decrypt_io(stream, plain, [identity])
+                return
+            except pyrage.DecryptError as fault:
+                if "matching" in str(fault):
+                    continue
+                raise _damaged(sealed) from None
+            except OSError as fault:
+                if fault.errno is None:         # age's own word for bytes that are not those it wrote
+                    raise _damaged(sealed) from None
+                raise
+        raise InventoryRefused(f"{sealed}: none of your keys opens it", details=self._tried(), hint=_HOW,
+                               code="secret-not-yours")
+
     def _recipients(self) -> list[object]:
         from pyrage import RecipientError, ssh
 
@@ -181,6 +217,11 @@ class SecretStore:
                 why = locked if "decrypted first" in str(fault) else f"cannot open secrets: {fault}"
             told.append(f"{file}: {why}")
         return told
+
+
+def _damaged(sealed: Path) -> RefusedForSafety:
+    return RefusedForSafety(f"{sealed}: decrypting it: it is damaged or not whole", code="snapshot-damaged",
+                            details=["nothing was changed"], hint="use another copy of it")
 
 
 def _public_key(identity: Path) -> str:

@@ -26,7 +26,7 @@ HOMES = {
     "ansible_runner": {"converge"},
     "jinja2": {"compile", "report"},
     "etcd3": {"operate"}, "grpc": {"operate"}, "kubernetes": {"operate"}, "urllib3": {"operate"},
-    "cryptography": {"operate"}, "pyrage": {"operate"},
+    "cryptography": {"operate"}, "pyrage": {"operate"}, "nacl": {"operate"}, "google": {"operate"},
     "click": {"cli"},
     # What reads and writes documents stands where the documents are.
     "pydantic": {"model", "artifacts"}, "pydantic_core": {"model", "artifacts"},

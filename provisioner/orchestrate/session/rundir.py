@@ -19,7 +19,8 @@ from provisioner.model.inventory import Inventory
 
 CREDENTIALS = "credentials"
 BUNDLES = "bundles"
-SECRETS = (CREDENTIALS, BUNDLES)    # directories of a run's that hold secrets in the clear
+SNAPSHOTS = "snapshots"             # of etcd, while they are looked at
+SECRETS = (CREDENTIALS, BUNDLES, SNAPSHOTS)    # directories of a run's that hold secrets in the clear
 LOCK = "lock"
 
 

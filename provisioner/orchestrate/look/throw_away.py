@@ -1,0 +1,174 @@
+"""A member that is started from a snapshot on this machine's loopback, asked, and thrown away.
+
+It dies with us, also at a `kill -9` (converge/leash.py), and all that it writes lies in the run's private directory,
+which the next verb empties where we could not. Its certificates are made for it: nobody else on the machine may ask.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioner.artifacts.supply import held
+from provisioner.converge import leash
+from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.files import write_whole
+from provisioner.model.artifact import ArtifactLock
+from provisioner.model.desired import Certificate
+from provisioner.operate import etcd, pki
+from provisioner.operate.access import Access
+
+ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
+BEGUN = 60.0            # seconds for a member of one to serve: it has nobody to wait for
+RESTORED = 600.0        # seconds for etcdutl to write a data directory anew
+KILLED = 10.0           # seconds for a killed process to be gone
+DAMAGED = "snapshot-damaged"
+
+
+@dataclass(frozen=True)
+class Programs:
+    """etcd's own programs as the lock pins them, to be run on this machine."""
+
+    etcd: Path
+    etcdutl: Path
+
+
+@dataclass(frozen=True)
+class Told:
+    """What `etcdutl snapshot status` says of a snapshot; it reads every key on the way."""
+
+    hash: str
+    revision: int
+    version: str
+
+
+def programs(lock: ArtifactLock, directory: Path) -> Programs:
+    """Return the pinned programs, copied to a directory: the cache keeps files, not programs.
+
+    RefusedForSafety where they are not here for this machine's kind of processor.
+    """
+    arch = ARCHES.get(platform.machine(), platform.machine())
+    copies = {}
+    for name in ("etcd", "etcdutl"):
+        wanted = [a for a in lock.for_arch(arch) if a.name == name]
+        found = held(ArtifactLock(tuple(wanted)))
+        if not wanted or wanted[0].sha256 not in found:
+            raise RefusedForSafety(
+                f"this machine: {name} for {arch}, which reads snapshots here, is not "
+                + ("in the cache" if wanted else "in artifacts.lock"), code="no-etcd-here",
+                details=["nothing was changed"],
+                hint="kubewright artifacts build --component etcd" + ("" if wanted else f" --arch {arch} --write-lock"))
+        copies[name] = directory / name
+        shutil.copyfile(found[wanted[0].sha256], copies[name])
+        copies[name].chmod(0o700)
+    return Programs(**copies)
+
+
+def told(programs: Programs, db: Path) -> Told:
+    """Read a snapshot from its first key to its last; RefusedForSafety where etcdutl cannot."""
+    said: dict[str, Any] = json.loads(_ran([str(programs.etcdutl), "snapshot", "status", str(db), "-w", "json"], db))
+    return Told(f"{int(said['hash']):08x}", int(said["revision"]), str(said.get("version") or ""))
+
+
+@contextmanager
+def member(programs: Programs, db: Path, directory: Path, *, hashed: bool = True) -> Iterator[Access]:
+    """Restore a snapshot into an empty directory and serve it from there, to us alone, while the block lasts."""
+    data = directory / "data"
+    words = [str(programs.etcdutl), "snapshot", "restore", str(db), "--name=rehearsal", f"--data-dir={data}"]
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        client, peer = _free_ports(2)
+        url = f"https://127.0.0.1:{peer}"
+        _ran([*words, f"--initial-cluster=rehearsal={url}", f"--initial-advertise-peer-urls={url}",
+              *([] if hashed else ["--skip-hash-check"])], db)
+        server, own = _certificates(directory)
+        log = stack.enter_context((directory / "etcd.log").open("wb"))
+        process = stack.enter_context(_Leashed([
+            str(programs.etcd), "--name=rehearsal", f"--data-dir={data}", "--log-level=error", "--unsafe-no-fsync",
+            f"--listen-client-urls=https://127.0.0.1:{client}", f"--advertise-client-urls=https://127.0.0.1:{client}",
+            f"--listen-peer-urls={url}", f"--initial-advertise-peer-urls={url}", f"--initial-cluster=rehearsal={url}",
+            "--client-cert-auth", "--peer-client-cert-auth", *server], directory, log))
+        access = Access(("127.0.0.1", client), *own)
+        _await(access, process, directory / "etcd.log")
+        yield access
+
+
+class _Leashed:
+    """A process that is gone when its block is left, and when we are."""
+
+    def __init__(self, command: Sequence[str], directory: Path, log: Any) -> None:
+        words = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(directory / "leash.pid"), *command]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
+                                        start_new_session=True, env={"PATH": os.environ.get("PATH", "")})
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        return self.process
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()        # the leash kills what it holds, and ends
+        try:
+            self.process.wait(KILLED)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(KILLED)
+
+
+def _ran(words: Sequence[str], db: Path) -> str:
+    """Run one of etcd's programs; what it refuses is told as a snapshot that is damaged."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=RESTORED,
+                              stdin=subprocess.DEVNULL, env={"PATH": os.environ.get("PATH", "")})
+    except subprocess.TimeoutExpired:
+        raise KubewrightError(f"this machine: {words[1]} {words[2]} {db.name}: not ended after {RESTORED:g} s",
+                              hint="df -h .") from None
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())[-300:]
+        raise RefusedForSafety(f"{db.name}: etcdutl {words[2]}: {said}", code=DAMAGED,
+                               details=["nothing was changed"], hint="use another copy of it")
+    return done.stdout
+
+
+def _certificates(directory: Path) -> tuple[list[str], tuple[Path, Path, Path]]:
+    """Make a CA for this one member; return etcd's flags for it, and the files of its only client."""
+    ca = pki.new_ca("etcd rehearsal")
+    leaf = Certificate(path="", key_path="", phase="pki", ca="etcd", common_name="rehearsal", dns_names=("localhost",),
+                       ip_addresses=("127.0.0.1",), server=True, client=True)
+    pair = pki.issue(leaf, ca)
+    files = (directory / "ca.crt", directory / "member.crt", directory / "member.key")
+    for file, data in zip(files, (ca.certificate, pair.certificate, pair.key), strict=True):
+        write_whole(file, data)
+    flags = [f"--{who}{what}={file}" for who in ("", "peer-")
+             for what, file in zip(("trusted-ca-file", "cert-file", "key-file"), files, strict=True)]
+    return flags, files
+
+
+def _await(access: Access, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + BEGUN
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            if etcd.status(access).leader_id:
+                return
+        except KubewrightError:
+            time.sleep(0.05)
+    said = " ".join(log.read_text(errors="replace").split())[-300:]
+    raise RefusedForSafety(f"this machine: a member started from the snapshot does not serve: {said or 'no word'}",
+                           code=DAMAGED, details=["nothing was changed"], hint="use another copy of it")
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
