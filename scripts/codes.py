@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from provisioner.model.words.table import SUBJECTS
+
 GAP = "…"
-# Rows of tables that become errors: what each is called, the error that it becomes, and where its code and words stand.
-# Other tables have rows of these names too.
-TABLES = "transport/faults.py"
-ROWS = {"Row": ("Unreachable", 0, 2), "SudoRow": ("Unreachable", 0, 2)}
+TABLES = "model/words"           # its rows that become errors of their own are read as what they are
+LOGINS = ("ssh", "sudo", "python")
 ALSO = {"HostFault": "Unreachable", "FaultyInventory": "InventoryRefused"}
 
 
@@ -25,26 +26,23 @@ class Raised(NamedTuple):
 
 def raised(package: Path) -> Iterator[Raised]:
     """Yield every place of the package that gives an error a code of its own."""
-    for file in sorted(set(package.rglob("*.py")) - {package / "errors.py"}):
+    for subject in LOGINS:
+        for row in SUBJECTS[subject]:
+            yield Raised(row.code or row.name, "Unreachable", re.sub(r"\{\w+\}", GAP, row.says))
+    for file in sorted(set(package.rglob("*.py")) - {package / "errors.py"} - set((package / TABLES).rglob("*.py"))):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         constants = {target.id: node.value for node in tree.body if isinstance(node, ast.Assign)
                      for target in node.targets if isinstance(target, ast.Name)}
         classes = _classes(tree)
         for node in ast.walk(tree):
             called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-            if isinstance(node, ast.Call) and called and (called not in ROWS or file.match(TABLES)):
+            if isinstance(node, ast.Call) and called:
                 yield from _of_call(node, called, constants, classes)
         yield from _own_codes(tree, classes)
 
 
 def _of_call(call: ast.Call, name: str, constants: Mapping[str, ast.expr], classes: Mapping[str, str],
              ) -> Iterator[Raised]:
-    if name in ROWS and len(call.args) > ROWS[name][2]:
-        kind, code_at, says_at = ROWS[name]
-        code = _text(call.args[code_at], constants)
-        if GAP not in code:
-            yield Raised(code, kind, _text(call.args[says_at], constants))
-        return
     given = next((word.value for word in call.keywords if word.arg == "code"), None)
     code = _text(given, constants) if given is not None else ""
     if not code or GAP in code:

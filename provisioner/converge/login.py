@@ -8,11 +8,11 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from provisioner.converge.hosts import ansible_vars
 from provisioner.converge.runner import ENVIRONMENT, LOCALE
 from provisioner.model.paths import data_dir
+from provisioner.model.words import table as words
 from provisioner.transport.faults import HostFault, sudo_fault
 from provisioner.transport.refusals import readable
 from provisioner.transport.target import Target
@@ -22,26 +22,6 @@ DOING = "logging in with Ansible's ssh"
 WAIT = 70.0             # seconds: a little more than playbooks/ansible.cfg has Ansible wait
 # What stands before ansible.cfg's options wins: this login is for itself, and asks nobody.
 ALONE = ("-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "BatchMode=yes")
-
-
-@dataclass(frozen=True)
-class Row:
-    """What OpenSSH or the host says, and what to do about it."""
-
-    words: str
-    saw: str
-    hint: str
-
-
-ROWS = (
-    Row("too open", "ssh does not use the key {key}: others may read it", "chmod 600 {key}"),
-    Row("bad permissions", "ssh does not use the key {key}: others may read it", "chmod 600 {key}"),
-    Row("error in libcrypto", "ssh cannot read the key {key}", "ssh-keygen -p -f {key}"),
-    Row("invalid format", "ssh cannot read the key {key}", "ssh-keygen -p -f {key}"),
-    Row("Too many authentication failures", "the agent offers too many keys", "set `ssh.key` in cluster.yaml"),
-    Row("/usr/bin/python3: not found", "there is no /usr/bin/python3, which Ansible runs",
-        "on {host}: apt-get install -y python3"),
-)
 
 
 def prove(target: Target) -> float:
@@ -90,13 +70,14 @@ def _fault(target: Target, said: bytes) -> HostFault:
     refused = sudo_fault(target.name, target.user, said) if target.elevates else None
     if refused is not None:
         return refused
-    names = {"host": target.name, "key": target.key_file or "that the agent or ~/.ssh has"}
     text = said.decode(errors="replace")
-    for row in ROWS:
-        if row.words in text:
-            return HostFault(target.name, DOING, row.saw.format(**names), code=CODE, hint=row.hint.format(**names))
-    words = readable("\n".join(_plain(text))) or "it fails without a word"
-    return HostFault(target.name, DOING, words, code=CODE, hint=shlex.join(command(target)))
+    means = words.meaning(text, "ssh", "python", host=target.name, user=target.user, login=target.hop.login,
+                          key=target.key_file or "that the agent or ~/.ssh has")
+    if means is not None:
+        below = [means.likely, *_plain(text)]
+        return HostFault(target.name, DOING, means.says, code=CODE, hint=means.cure, details=[b for b in below if b])
+    told = readable("\n".join(_plain(text))) or "it fails without a word"
+    return HostFault(target.name, DOING, told, code=CODE, hint=shlex.join(command(target)))
 
 
 def _plain(text: str) -> Iterator[str]:

@@ -7,18 +7,24 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from provisioner.errors import GateFailed, KubewrightError, LockHeld, PlanStale, Unreachable
+from provisioner.model.words import table as words
 
+ONE_LINE = 400      # characters of a message in one line; all that was said stands below it
 Status = Literal["done", "stale", "failed", "running", "unreachable", "canceled", "fenced"]
 
 
 @dataclass(frozen=True)
 class HostResult:
-    """One host's outcome; `changes` are the applier's rows (kind, path, result, detail)."""
+    """One host's outcome; `changes` are the applier's rows (kind, path, result, detail).
+
+    `message` is one line, `said` holds all that was said where that is more.
+    """
 
     host: str
     status: Status
     changes: tuple[Mapping[str, Any], ...] = ()
     message: str = ""
+    said: str = ""
 
     @property
     def ok(self) -> bool:
@@ -38,9 +44,23 @@ class HostResult:
         if self.ok:
             return None
         kind, code = kinds[self.status]
-        bad = [f"{c.get('path', '?')}: {c.get('result')}: {c.get('detail', '')}".rstrip(": ")
+        bad = self._bad()
+        means = words.meaning("\n".join([*bad, self.said or self.message]), host=self.host)
+        if means is None or self.status not in ("failed", "unreachable"):
+            return kind(f"{self.host}: applying: {self.message or self.status}", code=code,
+                        details=[*bad, *self.said.splitlines()])
+        told = [means.likely, *bad, *(self.said or self.message).splitlines()]
+        return kind(f"{self.host}: applying: {means.says}", details=[line for line in told if line], hint=means.cure,
+                    code=code)
+
+    @property
+    def failed_units(self) -> list[str]:
+        """Return the units that could not be brought where they should be."""
+        return [str(c.get("path")) for c in self.changes if c.get("kind") == "unit" and c.get("result") == "failed"]
+
+    def _bad(self) -> list[str]:
+        return [f"{c.get('path', '?')}: {c.get('result')}: {c.get('detail', '')}".rstrip(": ")
                for c in self.changes if c.get("result") in ("stale", "failed")]
-        return kind(f"{self.host}: applying: {self.message or self.status}", details=bad, code=code)
 
 
 def of_event(event: Mapping[str, Any]) -> HostResult | None:
@@ -51,9 +71,10 @@ def of_event(event: Mapping[str, Any]) -> HostResult | None:
     if not host:
         return None
     if kind == "runner_on_unreachable":
-        return HostResult(host, "unreachable", message=_one_line(res.get("msg", "")))
+        return HostResult(host, "unreachable", message=_one_line(res.get("msg", "")), said=_whole(res.get("msg", "")))
     if kind == "runner_on_failed" and not data.get("ignore_errors"):
-        return _answered(host, res) or HostResult(host, "failed", message=_why(data, res))
+        return _answered(host, res) or HostResult(
+            host, "failed", message=_why(data, res), said=_whole(res.get("stderr") or res.get("msg") or ""))
     if kind == "runner_on_ok":
         return _answered(host, res)
     return None
@@ -89,5 +110,10 @@ def _why(data: Mapping[str, Any], res: Mapping[str, Any]) -> str:
 
 
 def _one_line(text: object) -> str:
-    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    return " ".join(lines)[:400]
+    return " ".join(line.strip() for line in str(text).splitlines() if line.strip())[:ONE_LINE]
+
+
+def _whole(text: object) -> str:
+    """Return the words as they are where one line does not show them all; nothing where it does."""
+    lines = [line.rstrip() for line in str(text).splitlines() if line.strip()]
+    return "\n".join(lines) if len(lines) > 1 or len(str(text)) > ONE_LINE else ""

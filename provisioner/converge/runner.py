@@ -228,11 +228,13 @@ class _Watch:
             return self.results[host]
         if self.stopped:
             return HostResult(host, "canceled", message=self.stopped)
-        return HostResult(host, "failed", message=f"ansible-playbook ended with {rc}: {_last_words(private)}")
+        said = _last_words(private)
+        message = f"ansible-playbook ended with {rc}: {said.splitlines()[-1]}"
+        return HostResult(host, "failed", message=message, said=said)
 
 
 def _last_words(private: Path) -> str:
     with contextlib.suppress(OSError):
         lines = (private / "artifacts/run/stdout").read_text(encoding="utf-8", errors="replace").splitlines()
-        return " ".join(line.strip() for line in lines[-5:] if line.strip())[:400]
+        return "\n".join(line.rstrip() for line in lines[-20:] if line.strip()) or "no output"
     return "no output"

@@ -128,6 +128,7 @@ def gather(failed: Mapping[str, KubewrightError], *, total: int) -> KubewrightEr
         headline = f"{', '.join(failed)}: {len(ordered)} different faults"
     if fine:
         details.append(f"the other {fine} of {total} hosts answered")
+    details = list(dict.fromkeys(details))      # hosts with one cause have its likely causes in common
     return kind(headline, details=details, hint=_together(_hints(first)), code=code)
 
 

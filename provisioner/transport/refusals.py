@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from signal import Signals, valid_signals
 
 from provisioner.errors import KubewrightError
-from provisioner.transport.faults import HostFault
+from provisioner.model.words import table as words
+from provisioner.transport.faults import HostFault, meant
 from provisioner.transport.streams import Completed
 from provisioner.transport.target import Target
 
@@ -17,29 +16,9 @@ APPLIER = "applier: "           # how the applier's own faults begin
 LONGEST = 300                   # characters of a host's words that are shown
 _SIGNALLED = 128                # a shell's exit status for a command that a signal has ended, and the signal's number
 NO_BECOME = "in cluster.yaml: ssh.become: sudo"
-_FULL_PYTHON = "on {host}: apt-get install -y python3"
 
 
-@dataclass(frozen=True)
-class Saying:
-    """A sentence that logins print instead of running a command, and what to do about it; `{0}` is its first group."""
-
-    words: re.Pattern[str]
-    hint: str
-
-
-def _saying(words: str, hint: str) -> Saying:
-    return Saying(re.compile(words, re.IGNORECASE), hint)
-
-
-SAYINGS = (
-    _saying(r"log ?in as the user [\"'`]?([a-z_][\w.-]*)", "in cluster.yaml: ssh.user: {0}"),
-    _saying(r"not currently available|currently not available|nologin",
-            "in cluster.yaml set `ssh.user` to a user with a shell, or on {host}: usermod -s /bin/bash {user}"),
-    _saying(r"password (has )?expired|password change required|change your password", "on {host}: passwd {user}"),
-    _saying(r"sftp connections? only|interactive git shell|restricted",
-            "in cluster.yaml set `ssh.user` to a user who may run commands on {host}"),
-)
+ONLY_SAYS = "login-only-says"
 _ELSE = "see for yourself: ssh -p {port} {user}@{address} true; then set `ssh.user` in cluster.yaml"
 
 
@@ -52,11 +31,10 @@ def refusal(target: Target, doing: str, done: Completed) -> KubewrightError:
     lines = err.splitlines()
     last = lines[-1] if lines else ""
     if err.startswith(TOO_OLD):
-        return HostFault(host, doing, f"{err.removeprefix(f'{TOO_OLD}: ')} is {TOO_OLD}; 3.9 is needed",
-                         code="python-old", hint=f"install a newer operating system on {host}")
+        return meant(host, doing, words.row("python-old").meaning(err, {"host": host}))
     if last.startswith(("ModuleNotFoundError", "ImportError", "Fatal Python error")) or "init_fs_encoding" in err:
-        return HostFault(host, doing, f"its Python is not whole: {readable(last)}", code="python-incomplete",
-                         hint=_FULL_PYTHON.format(host=host))
+        means = words.row("python-incomplete").meaning(last, {"host": host})
+        return meant(host, doing, means, f"its Python is not whole: {readable(last)}")
     if "[Errno 13]" in last and not target.elevates and target.user != "root":
         return HostFault(host, "becoming root", f"we are {target.user} there, and become nobody else",
                          code="sudo-none", hint=NO_BECOME)
@@ -64,8 +42,7 @@ def refusal(target: Target, doing: str, done: Completed) -> KubewrightError:
         return KubewrightError(f"{host}: {doing}: exit {done.rc}: {readable(last)}", code="applier-failed",
                                details=[readable(line) for line in lines[-20:-1]])
     if "python3" in err and ("not found" in err or "No such file" in err):
-        return HostFault(host, doing, "there is no python3 on the host", code="no-python",
-                         hint=_FULL_PYTHON.format(host=host))
+        return meant(host, doing, words.row("python-missing").meaning(err, {"host": host}))
     return only_says(target, doing, done)
 
 
@@ -73,14 +50,12 @@ def only_says(target: Target, doing: str, done: Completed) -> HostFault:
     """Return the fault of a login that runs something else than our command: a sentence, or nothing at all."""
     names = {"host": target.name, "user": target.user, "port": target.port, "address": target.address}
     for text in _texts(done):
-        for saying in SAYINGS:
-            found = saying.words.search(text)
-            if found:
-                return HostFault(target.name, doing, f"the login of {target.user} only says: {text}",
-                                 code="login-only-says", hint=saying.hint.format(*found.groups(), **names))
+        means = words.meaning(text, "ssh", **names)
+        if means is not None and means.code == ONLY_SAYS:
+            return meant(target.name, doing, means, f"the login of {target.user} only says: {text}")
     saw = next(_texts(done), "")
     saw = f"the login of {target.user} only says: {saw}" if saw else _silent(target, done.rc)
-    return HostFault(target.name, doing, saw, code="login-only-says", hint=_ELSE.format(**names))
+    return HostFault(target.name, doing, saw, code=ONLY_SAYS, hint=_ELSE.format(**names))
 
 
 def _silent(target: Target, rc: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.phases import PhaseName
+from provisioner.orchestrate.gates import last_words
 from provisioner.orchestrate.gates.gate_probes import (
     Probe,
     host_probes,
@@ -109,7 +110,9 @@ def _prove(
     try:
         answer = _polled(session, one, probes, what, deadline)
         if not answer["ok"]:
+            blamed = _blamed(probes, answer["results"], any_unit=what != "verify")
             raise GateFailed(f"{host}: gate {when} {what}: not so after {answer['seconds']:.0f} s: {_unmet(answer)}",
+                             details=last_words.of_unit(one, blamed) if blamed else (),
                              hint=_shows_why(host, probes, answer["results"], any_unit=what != "verify"))
     except Abandoned:
         raise

@@ -12,6 +12,7 @@ from provisioner.model.desired import Certificate, File, Unit
 from provisioner.model.events import Emit, Event
 from provisioner.model.plan import Change
 from provisioner.operate import pki
+from provisioner.orchestrate.gates import last_words
 from provisioner.orchestrate.session import degraded, rundir, telling
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn.reattach import carried
@@ -106,5 +107,9 @@ def mint(session: Session) -> bundle.Mint:
 def raise_faults(session: Session, results: Mapping[str, HostResult]) -> None:
     """Raise one error that holds every host's fault, unless the run may go on without those hosts."""
     faults = {host: fault for host, result in results.items() if (fault := result.fault())}
+    units = {host: results[host].failed_units[0] for host in faults if results[host].failed_units}
+    words = session.hosts.map(lambda one: last_words.of_unit(one, units[one.name]), units, patient=False)
+    for host, lines in words.items():
+        faults[host].details += () if isinstance(lines, KubewrightError) else lines
     if faults and not degraded.give_up(session, faults):
         raise next(iter(faults.values())) if len(faults) == 1 else gather(faults, total=len(results))

@@ -63,13 +63,24 @@ def test_a_key_that_openssh_cannot_read_is_told_as_such(target: Target) -> None:
     assert fault_of(target).saw == f"ssh cannot read the key {target.key_file}"
 
 
-def test_another_refusal_is_told_in_openssh_s_own_words_with_the_command_that_shows_it(
+def test_a_refusal_is_told_with_its_causes_and_below_them_in_openssh_s_own_words(
         target: Target, tmp_path: Path) -> None:
     keygen(tmp_path / "other")
     fault = fault_of(dataclasses.replace(target, key_file=tmp_path / "other"))
-    assert "Permission denied (publickey" in fault.saw
+    assert fault.saw.startswith("authentication failed: no key of ours is accepted")
+    assert fault.details[0].startswith("likely: the public key is not in that user's authorized_keys; or ")
+    assert "Permission denied (publickey" in fault.details[-1]
+    assert fault.hint == f"ssh-copy-id {target.hop.login}"
+
+
+def test_words_that_nobody_knows_are_told_as_they_are_with_the_command_that_shows_them(
+        target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = login.command
+    monkeypatch.setattr(login, "command", lambda target: [*real(target)[:-1], "echo what is this >&2; exit 3"])
+    fault = fault_of(target)
+    assert fault.saw == "what is this"
     again = subprocess.run(["sh", "-c", fault.hint], capture_output=True, text=True, timeout=60, check=False)
-    assert (again.returncode, "Permission denied" in again.stderr) == (255, True)
+    assert (again.returncode, "what is this" in again.stderr) == (3, True)
 
 
 def test_a_machine_without_ssh_says_so(target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -83,7 +94,7 @@ def test_a_host_whose_python_is_elsewhere_is_no_host_for_ansible(
     real = login.command
     monkeypatch.setattr(login, "command", lambda target: [
         word.replace("/usr/bin/python3", "/nowhere/usr/bin/python3") for word in real(target)])
-    assert fault_of(target).saw == "there is no /usr/bin/python3, which Ansible runs"
+    assert fault_of(target).saw == "there is no python3 on the host"
 
 
 def test_the_login_is_ansible_s_own_and_shares_nothing_with_it() -> None:
@@ -116,14 +127,15 @@ def unpinned(target: Target, *names: str) -> Target:
 
 
 def test_ansible_does_not_believe_a_host_whose_key_is_not_pinned(target: Target) -> None:
-    assert "Host key verification failed" in fault_of(unpinned(target, "localhost")).saw
+    fault = fault_of(unpinned(target, "localhost"))
+    assert (fault.saw, fault.details[-1]) == ("no key of this host is pinned", "Host key verification failed.")
 
 
 def test_ansible_does_not_believe_a_jump_host_whose_key_is_not_pinned_though_that_of_the_host_is(
         target: Target) -> None:
     through = dataclasses.replace(target, jump=Hop(target.user, "localhost", target.port))
     login.prove(unpinned(through, "localhost", target.address))
-    assert "verification failed" in fault_of(unpinned(through, target.address)).message
+    assert "Host key verification failed." in fault_of(unpinned(through, target.address)).details
 
 
 def test_every_ssh_that_ansible_runs_insists_on_pinned_keys_of_ours_alone() -> None:

@@ -39,9 +39,37 @@ def test_a_failed_task_is_told_with_its_name_and_last_words() -> None:
     assert result is not None and result.message == "Install packages: E: Unable to locate package haproxy"
 
 
+def test_what_a_failed_task_said_becomes_headline_causes_and_cure_with_all_of_its_words_below() -> None:
+    said = "Reading package lists...\nE: Unable to locate package haproxy\n"
+    result = of_event(event("runner_on_failed", stderr=said))
+    assert result is not None
+    fault = result.fault()
+    assert isinstance(fault, GateFailed)
+    assert fault.message == "cp1: applying: no package source has haproxy"
+    assert fault.details[0].startswith("likely: the lists are old or empty")
+    assert fault.details[1:] == ("Reading package lists...", "E: Unable to locate package haproxy")
+    assert fault.hint.startswith("on cp1: grep -rhE '^(deb|URIs)' /etc/apt/sources.list ")
+
+
+def test_words_of_a_failed_task_that_nobody_knows_are_told_whole() -> None:
+    said = "\n".join(f"line {number} " + "x" * 300 for number in range(9))
+    result = of_event(event("runner_on_failed", stderr=said))
+    assert result is not None
+    fault = result.fault()
+    assert fault is not None and fault.details == tuple(said.splitlines())
+    assert fault.message.startswith("cp1: applying: Install packages: line 0 xxx")
+
+
+def test_the_units_that_failed_are_known_by_name() -> None:
+    rows = [{"kind": "unit", "path": "etcd.service", "result": "failed", "detail": "Job for etcd.service failed"},
+            {"kind": "file", "path": "/a", "result": "failed"}, {"kind": "unit", "path": "b.service", "result": "done"}]
+    assert HostResult("cp1", "failed", tuple(rows)).failed_units == ["etcd.service"]
+
+
 def test_an_unreachable_host_is_told_in_one_line() -> None:
     result = of_event(event("runner_on_unreachable", msg="Task failed:\r\nConnection refused\r\n"))
-    assert result == HostResult("cp1", "unreachable", message="Task failed: Connection refused")
+    assert result == HostResult("cp1", "unreachable", message="Task failed: Connection refused",
+                                said="Task failed:\nConnection refused")
 
 
 @pytest.mark.parametrize("kind", ["runner_on_start", "runner_on_skipped", "verbose", "playbook_on_task_start"])

@@ -1,0 +1,86 @@
+"""What apt, dpkg and Ansible's apt module say."""
+
+from __future__ import annotations
+
+from provisioner.model.words.row import Row
+
+_SOURCES = "on {host}: grep -rhE '^(deb|URIs)' /etc/apt/sources.list /etc/apt/sources.list.d; apt-get update"
+_CLOCK = "on {host}: date -u; timedatectl"
+
+ROWS = (
+    Row("apt-lock", r"Could not get lock (?P<file>[\w/.-]+)(\. It is held by process (?P<pid>\d+) \((?P<by>[^)]*)\))?",
+        "another program has the package manager's lock {file} (process {pid} {by})",
+        ("the machine updates itself (unattended-upgrades, at boot above all)", "somebody installs by hand",
+         "an earlier run's apt is still at work: it outlives the run"),
+        "wait for it and run the same again; on {host}: fuser -v {file}"),
+    Row("dpkg-lock", r"dpkg database lock was locked by another process with pid (?P<pid>\d+)",
+        "another program has dpkg's lock (process {pid})",
+        ("the machine updates itself", "somebody installs by hand"),
+        "wait for it and run the same again; on {host}: ps -fp {pid}"),
+    Row("apt-not-root", r"Could not open lock file .* \(13: Permission denied\)|are you root\?",
+        "the package manager was not run as root", ("`ssh.become` is none and the user is not root",),
+        "in cluster.yaml: ssh.become: sudo"),
+    Row("dpkg-interrupted", r"dpkg was interrupted, you must manually run",
+        "an earlier installation was cut short and is to be ended first",
+        ("the machine lost power, or somebody killed apt",),
+        "on {host}, as root: dpkg --configure -a && apt-get -y -f install"),
+    Row("apt-unlocatable", r"Unable to locate package (?P<package>[\w.+-]+)|No package matching '(?P<also>[^']*)'",
+        "no package source has {package}{also}",
+        ("the lists are old or empty: no apt-get update since the source was added",
+         "the source of this release, or its component, is missing", "the system is none that we know"),
+        _SOURCES),
+    Row("apt-no-candidate", r"Package '?(?P<package>[\w.+-]+)'? has no installation candidate",
+        "the package sources know {package} only by name", ("its source is missing (contrib, universe, an own one)",
+                                                         "it went in this release"), _SOURCES),
+    Row("apt-dns", r"(Temporary failure resolving|Could not resolve) '(?P<name>[^']*)'",
+        "the host cannot resolve the name of its package source, {name}",
+        ("its DNS server does not answer", "it has no way out: it should use a mirror inside", "the name is wrong"),
+        "on {host}: cat /etc/resolv.conf; getent hosts {name}"),
+    Row("apt-unreachable", r"Could not connect to (?P<place>[\w.:-]+) .*connect \((?P<why>\d+: [\w ]+)\)|"
+        r"Cannot initiate the connection to (?P<also>[\w.:-]+)|Could not connect to (?P<third>[\w.:-]+) .*"
+        r"connection timed out",
+        "the host does not reach its package source {place}{also}{third} ({why})",
+        ("the source is down", "a firewall, or a proxy that apt was not told of", "it has no way out"),
+        "on {host}: apt-config dump | grep -i proxy; apt-get update"),
+    Row("apt-404", r"Failed to fetch (?P<url>\S+?)\s+404", "the package source does not have {url} any more",
+        ("the lists are older than the source: run apt-get update", "this release went to an archive",
+         "the mirror is behind"), "on {host}, as root: apt-get update"),
+    Row("apt-no-release", r"The repository '(?P<source>[^']*)' (does not have|no longer has) a Release file",
+        "a package source is none for this release: {source}",
+        ("its address or the name of the release is wrong", "this release went to an archive",
+         "a proxy or portal answers instead"), _SOURCES),
+    Row("apt-unsigned", r"The repository '(?P<source>[^']*)' is not signed",
+        "a package source is not signed: {source}",
+        ("it is one of your own: its key or `trusted=yes` is missing",
+                                                     "somebody answers in its place"), _SOURCES, weak=True),
+    Row("apt-key", r"NO_PUBKEY (?P<key_id>[0-9A-F]+)|EXPKEYSIG (?P<also>[0-9A-F]+)|"
+        r"signatures? (were|was|are|is) invalid|signatures couldn't be verified",
+        "the signature of a package source cannot be verified (key {key_id}{also})",
+        ("the source's new key is not installed", "the key has expired: its keyring package is old",
+         "the clock of the host is wrong"),
+        f"{_CLOCK}; on {{host}}, as root: apt-get install --only-upgrade debian-archive-keyring"),
+    Row("apt-expired", r"Release file for (?P<url>\S+) is expired \(invalid since (?P<since>[^)]*)\)",
+        "a package source is out of date since {since}: {url}",
+        ("the mirror is no longer kept", "the clock of the host is ahead"), _CLOCK),
+    Row("apt-not-yet", r"Release file for (?P<url>\S+) is not valid yet \(invalid for another (?P<left>[^)]*)\)",
+        "a package source is valid only in {left}: {url}", ("the clock of the host is behind",), _CLOCK),
+    Row("apt-sizes", r"File has unexpected size|Hash Sum mismatch|Mirror sync in progress",
+        "what a package source sent is not what its lists say",
+        ("the mirror is being renewed: wait some minutes", "a caching proxy holds an old copy",
+         "something on the way changes files"),
+        "on {host}, as root: apt-get clean && rm -rf /var/lib/apt/lists/* && apt-get update"),
+    Row("apt-broken", r"you have held broken packages|have unmet dependencies|(?P<package>[\w.+-]+) : Depends: "
+        r"(?P<needs>[\w.+-]+)",
+        "packages on the host do not fit together",
+        ("a package is on hold at an old version", "sources of two releases are mixed",
+         "an earlier installation broke"),
+        "on {host}, as root: apt-mark showhold; apt-get -f install"),
+    Row("dpkg-script", r"(installed )?(?P<package>[\w.+-]+) package (?P<script>[\w-]+) script subprocess "
+        r"returned error exit status (?P<rc>\d+)", "the {script} script of package {package} failed (exit {rc})",
+        ("its service cannot start here: another has its port, or its settings are wrong",
+         "a disk is full or read-only"),
+        "on {host}, as root: dpkg --configure {package}"),
+    Row("dpkg-overwrite", r"trying to overwrite '(?P<file>[^']*)', which is also in package (?P<package>[\w.+-]+)",
+        "two packages bring {file}: it is {package}'s already",
+        ("a package of another source brings the same program",), "on {host}, as root: dpkg -S {file}"),
+)
