@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
-from . import arp, firewall, kernel, network, others, sources, sysctls
+from . import abilities, admission, arp, firewall, kernel, network, others, places, sources, surroundings, sysctls
 from .host import STATE_DIR, Fault, Host
 
 LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
@@ -59,6 +59,36 @@ def _questions(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[],
         "packages": lambda: sources.look(host, asked("packages", ())),
         "others": lambda: others.look(host, asked("files", ())),
         "sysctls": lambda: sysctls.lines(host, asked("sysctls", ())),
+        **(_of_system(host, request) if asked("system") else {}),
+    }
+
+
+def _of_system(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+    """Return what is asked of the system as a whole: files of /proc, /sys and /etc, and four short commands."""
+    asked = request.get
+    return {
+        "container": lambda: abilities.container(host),
+        "kernel": lambda: abilities.kernel_of(host, asked("features", ())),
+        "capabilities_lost": lambda: abilities.capabilities_lost(host),
+        "controllers": lambda: abilities.controllers(host),
+        "devices_lost": lambda: abilities.devices_lost(host, asked("devices", ())),
+        "confinement": lambda: abilities.confinement(host),
+        "python_lacks": abilities.python_lacks,
+        "units": lambda: abilities.units(host, asked("units", ())),
+        "places": lambda: places.look(host, asked("places", ())),
+        "mounted": lambda: places.mounted_below(host, asked("mounted", ())),
+        "cni": lambda: others.files_in(host, asked("cni", ())),
+        "hosts_file": lambda: surroundings.hosts_file(host),
+        "resolv": lambda: surroundings.resolv(host),
+        "environment": lambda: surroundings.environment(host),
+        "locale_refused": lambda: surroundings.locale_refused(host),
+        "local_ports": lambda: surroundings.local_ports(host),
+        "swap_by": lambda: surroundings.swap_by(host),
+        "host_key": lambda: surroundings.host_key(host),
+        "netdevs": lambda: surroundings.netdevs(host),
+        "sshd": lambda: admission.sshd_limits(host),
+        "dpkg": lambda: admission.dpkg(host),
+        "routes": lambda: admission.routes(host),
     }
 
 

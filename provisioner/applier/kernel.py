@@ -47,6 +47,11 @@ def has_module(host: Host, name: str) -> bool:
     return _built_in(host, name)
 
 
+def is_told(host: Host) -> bool:
+    """Say whether the kernel's configuration can be read here, so that what is not in it is not there."""
+    return _config(host, os.uname().release) is not None
+
+
 def _built_in(host: Host, name: str) -> bool:
     release = os.uname().release
     for line in (host.text(f"/lib/modules/{release}/modules.builtin") or "").splitlines():

@@ -23,6 +23,15 @@ def look(host: Host, paths: Sequence[str]) -> dict[str, str]:
     return {path: whose for path, whose in told.items() if whose}
 
 
+def files_in(host: Host, directories: Sequence[str]) -> list[str]:
+    """Return the files of these directories that we never put there."""
+    found = []
+    for directory in directories:
+        names = os.listdir(host.at(directory)) if os.path.isdir(host.at(directory)) else []
+        found += [path for path in (f"{directory}/{name}" for name in sorted(names)) if not generations.has(host, path)]
+    return found
+
+
 def _whose(host: Host, path: str, known: Mapping[str, Sequence[str]]) -> str:
     package, digest = known.get(path, ("", ""))
     if not package:

@@ -58,6 +58,58 @@ class Packages:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """The kernel that runs: features that it neither has nor can load, and trees of modules that are another's."""
+
+    release: str = ""
+    missing: tuple[str, ...] = ()
+    other_trees: tuple[str, ...] = ()   # asked only where its own tree is not there
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file system with those of the directories that grow which lie on it."""
+
+    paths: tuple[str, ...]
+    size_mib: int
+    free_mib: int
+    inodes: int                         # 0: it makes them as it needs them
+    inodes_free: int
+    read_only: bool = False
+    no_exec: bool = False
+
+
+@dataclass(frozen=True)
+class Units:
+    """What systemd says: its version, units of ours that are masked, services that keep the clock."""
+
+    masked: tuple[str, ...] = ()
+    keepers: tuple[str, ...] | None = None      # None: not asked
+    systemd: int = 252
+
+
+@dataclass(frozen=True)
+class LocalPorts:
+    """The range that outgoing connections take their ports from, and what is kept out of it."""
+
+    low: int = 32768
+    high: int = 60999
+    reserved: tuple[tuple[int, int], ...] = ()
+
+    def takes(self, port: int) -> bool:
+        """Say whether an outgoing connection may get this port."""
+        return self.low <= port <= self.high and not any(low <= port <= high for low, high in self.reserved)
+
+
+@dataclass(frozen=True)
+class Dpkg:
+    """The package manager: who holds a lock of it (file, process, program), and packages left half done."""
+
+    held: tuple[str, int, str] | None = None
+    half: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Inspection:
     """Everything one `inspect` call answered; `there` are those of the asked paths that exist."""
 
@@ -76,4 +128,26 @@ class Inspection:
     holders: tuple[str, ...] | None = None                      # who says that the VIP is theirs; None: not asked
     # Others' input chains -> what no rule of theirs can let in: a protocol, and a port where it has one.
     shut_out: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    kernel: Kernel = field(default_factory=Kernel)
+    container: str = ""                                         # what kind of container; empty on a machine
+    capabilities_lost: tuple[str, ...] = ()
+    controllers: tuple[str, ...] = ()                           # cgroup controllers that are on
+    devices_lost: tuple[str, ...] = ()
+    confinement: Mapping[str, str] = field(default_factory=dict)    # selinux, apparmor -> what it does
+    python_lacks: tuple[str, ...] = ()                          # standard modules that its Python does not have
+    units: Units = field(default_factory=Units)
+    places: tuple[Place, ...] = ()
+    mounted: tuple[str, ...] = ()                               # mounts below directories that ought to have none
+    cni: tuple[str, ...] = ()                                   # files where containerd will look for CNI configuration
+    hosts_file: tuple[tuple[str, tuple[str, ...]], ...] = ()    # /etc/hosts: address, names
+    resolv: Mapping[str, tuple[str, ...]] = field(default_factory=dict)     # servers, search -> in their order
+    environment: tuple[tuple[str, str, str], ...] = ()          # file, name, value: proxies and locales
+    locale_refused: str = ""                                    # a locale that logins get and the system lacks
+    local_ports: LocalPorts = field(default_factory=LocalPorts)
+    swap_by: tuple[str, ...] = ()                               # what brings swap back at a boot
+    host_key: str = ""                                          # a digest of sshd's key, to compare hosts by
+    netdevs: tuple[str, ...] = ()
+    sshd: Mapping[str, str] = field(default_factory=dict)       # maxsessions, maxstartups
+    dpkg: Dpkg = field(default_factory=Dpkg)
+    routes: tuple[tuple[str, str], ...] = ()                    # destination, device
     unseen: Mapping[str, str] = field(default_factory=dict)     # what could not be looked at -> why

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from provisioner.model.facts import Facts, Interface
-from provisioner.model.inspection import Disk, Inspection, Listener, Packages
+from provisioner.model.inspection import Disk, Dpkg, Inspection, Kernel, Listener, LocalPorts, Packages, Place, Units
 from provisioner.model.observed import ObservedItem
 
 
@@ -51,4 +51,15 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
                                 for chain, packets in chains.items()},
     "sysctls": lambda rows: tuple((file, key, value) for file, key, value in rows),
     "holders": lambda macs: None if macs is None else tuple(macs),
+    "kernel": lambda seen: Kernel(seen["release"], tuple(seen["missing"]), tuple(seen["other_trees"])),
+    "capabilities_lost": tuple, "controllers": tuple, "devices_lost": tuple, "python_lacks": tuple, "mounted": tuple,
+    "cni": tuple, "swap_by": tuple, "netdevs": tuple,
+    "units": lambda seen: Units(tuple(seen["masked"]), tuple(seen["keepers"]), int(seen["systemd"])),
+    "places": lambda rows: tuple(Place(**{**row, "paths": tuple(row["paths"])}) for row in rows),
+    "hosts_file": lambda rows: tuple((address, tuple(names)) for address, names in rows),
+    "resolv": lambda seen: {key: tuple(words) for key, words in seen.items()},
+    "environment": lambda rows: tuple((file, name, value) for file, name, value in rows),
+    "local_ports": lambda seen: LocalPorts(seen["low"], seen["high"], tuple((a, b) for a, b in seen["reserved"])),
+    "dpkg": lambda seen: Dpkg(tuple(seen["held"]) if seen["held"] else None, tuple(seen["half"])),
+    "routes": lambda rows: tuple((destination, device) for destination, device in rows),
 }

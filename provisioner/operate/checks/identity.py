@@ -121,6 +121,24 @@ def product(seen: Seen) -> Iterator[tuple[str, Found]]:
                    lambda h: f"give the virtual machine {h.name} a UUID of its own; storage drivers tell nodes by it")
 
 
+def mac(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that no two hosts have one hardware address: a segment with two knows neither."""
+    def of(host: HostSeen) -> str:
+        carries = host.facts.interface_of(host.host.address)
+        return next((i.mac.lower() for i in host.facts.interfaces if i.name == carries), "")
+
+    return _copies(seen, "hardware address", of, "error",
+                   lambda h: f"give the machine {h.name} a MAC of its own (in its hypervisor, or: ip link set "
+                             f"{h.facts.interface_of(h.host.address)} address MAC), and boot it anew")
+
+
+def host_key(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that no two hosts have one SSH host key: whoever has the one can pose as the other."""
+    return _copies(seen, "SSH host key", lambda h: h.inspection.host_key if h.inspection else "", "warning",
+                   lambda h: f"on {h.name}: rm /etc/ssh/ssh_host_* && ssh-keygen -A && systemctl restart ssh; then "
+                             f"kubewright trust {h.name} --replace")
+
+
 def _copies(seen: Seen, what: str, value: Callable[[HostSeen], str], severity: Severity,
             cure: Callable[[HostSeen], str]) -> Iterator[tuple[str, Found]]:
     """Find hosts that share a value; the cure goes to all but one: whose name it is, or the first, may keep it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 
 from provisioner.model.cluster import Role
@@ -16,6 +17,7 @@ WORKER_MIB = 700                      # kubelet, containerd, kube-proxy and flan
 MARGIN_MIB = 1024                     # beyond the artifacts: unpacked images, etcd, logs
 ROOMY_MIB = 4096                      # less is enough to start with, not to live with
 CLOCK_WARN, CLOCK_ERROR = 0.5, 30.0   # etcd warns of a second; certificates are backdated, tokens are not
+CLOCKS = 3                            # so many, and the median is not the one that is wrong
 STORE, STATE = "/opt/kubewright", "/var/lib"
 DIRECTORIES = (STORE, STATE)
 
@@ -97,22 +99,50 @@ def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 
 def swap(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    """Say that swap will be turned off: memory limits of Pods mean nothing with it."""
+    """Say that swap will be turned off, and what brings it back: memory limits of Pods mean nothing with it."""
     inspection = host.inspection
-    if inspection is not None and host.host.is_node and inspection.swap != "off":
-        devices = inspection.swap.removeprefix("on ")
-        yield Found("warning", f"swap is on ({devices}); `up` turns it off",
-                    f"on {host.name}: take it out of /etc/fstab, else it is back after a boot")
+    if inspection is None or not host.host.is_node or inspection.swap == "off":
+        return
+    devices = inspection.swap.removeprefix("on ")
+    by = f", brought back at a boot by {', '.join(inspection.swap_by)}" if inspection.swap_by else ""
+    acts = " && ".join(_unswapped(origin) for origin in inspection.swap_by) or "swapoff -a"
+    yield Found("warning", f"swap is on ({devices}){by}; `up` turns it off", f"on {host.name}: {acts}")
 
 
-def clock(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    """Ask for a clock like this machine's; what the round trip may explain is left out."""
-    off = abs(host.clock_off)
-    if off > CLOCK_WARN:
-        amount = f"{off:.1f} s" if off < 120 else f"{off / 60:.0f} min"
-        yield Found("error" if off > CLOCK_ERROR else "warning",
-                    f"the clock is {amount} {'ahead of' if host.clock_off > 0 else 'behind'} this machine's",
-                    f"on {host.name}: timedatectl set-ntp true", retry=True)
+def _unswapped(origin: str) -> str:
+    """Return what keeps swap from coming back: `/etc/fstab:7`, a unit, or the file of one of the makers of zram."""
+    file, _, line = origin.partition(":")
+    if line:
+        return f"sed -i '{line}s/^/#/' {file}"
+    if file.endswith(".swap"):
+        return f"systemctl mask --now {file}"
+    if file.endswith("zramswap"):
+        return "systemctl disable --now zramswap"
+    # An empty file in /etc hides the package's.
+    return "touch /etc/systemd/zram-generator.conf" if file.startswith("/usr/") else f"mv {file} {file}.off"
+
+
+def clock(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask for clocks that agree with the median of the hosts, and that it agrees with this machine's.
+
+    What the round trip may explain is left out. With one or two hosts the median says nothing: they are asked to agree
+    with this machine.
+    """
+    off = {name: host.clock_off for name, host in seen.hosts.items()}
+    middle = statistics.median(off.values()) if len(off) >= CLOCKS else 0.0
+    for name, by in off.items():
+        if abs(by - middle) > CLOCK_WARN:
+            others = "the median of the hosts" if middle else "this machine's"
+            yield name, _off(by - middle, "the clock", others, f"on {name}: timedatectl set-ntp true")
+        elif abs(middle) > CLOCK_WARN:
+            yield name, _off(-middle, "this machine's clock", "the median of the hosts",
+                             "on this machine: timedatectl set-ntp true")
+
+
+def _off(by: float, whose: str, others: str, cure: str) -> Found:
+    amount = f"{abs(by):.1f} s" if abs(by) < 120 else f"{abs(by) / 60:.0f} min"
+    return Found("error" if abs(by) > CLOCK_ERROR else "warning",
+                 f"{whose} is {amount} {'ahead of' if by > 0 else 'behind'} {others}", cure, retry=True)
 
 
 def cgroup(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -19,6 +19,7 @@ from provisioner.model.inspection import Disk, Inspection, Listener, Packages
 from provisioner.operate.checks import occupied, past, table
 from provisioner.operate.checks.finding import HostSeen, Seen
 from provisioner.report.findings import grouped
+from provisioner.transport.answers import inspection_of as inspection_of_answer
 from provisioner.transport.faults import HostFault
 from tests.unit.compile.compile_fixture import LAB, facts, lock
 
@@ -26,6 +27,11 @@ CASES = Path(__file__).parents[2] / "cases" / "checks"
 Case = Mapping[str, Any]
 ALL = [pytest.param(case, id=f"{file.stem}: {case['name']}")
        for file in sorted(CASES.glob("*.yaml")) for case in yaml.safe_load(file.read_text())]
+# Parts that the cases tell as the applier does.
+MORE = frozenset({
+    "kernel", "container", "capabilities_lost", "controllers", "devices_lost", "confinement", "python_lacks", "units",
+    "places", "mounted", "cni", "hosts_file", "resolv", "environment", "locale_refused", "local_ports", "swap_by",
+    "host_key", "netdevs", "sshd", "dpkg", "routes"})
 FREE = [[["/opt/kubewright", "/var/lib"], 50_000]]
 
 
@@ -49,8 +55,10 @@ def host_of(cluster: Cluster, name: str, answer: Case) -> HostSeen:
 
 
 def inspection_of(seen: Case) -> Inspection:
-    return Inspection(
-        prepared=seen.get("prepared", False), listeners=tuple(Listener(*row) for row in seen.get("listeners", ())),
+    plain = inspection_of_answer({part: told for part, told in seen.items() if part in MORE})
+    return replace(
+        plain, prepared=seen.get("prepared", False),
+        listeners=tuple(Listener(*row) for row in seen.get("listeners", ())),
         there=frozenset(seen.get("there", ())),
         disks=tuple(Disk(tuple(paths), *rest) for paths, *rest in seen.get("disks", FREE)),
         swap=seen.get("swap", "off"), product=seen.get("product", ""), links=seen.get("links", {}),

@@ -134,7 +134,7 @@ def test_warnings_are_told_and_do_not_stop_a_run(world: World, asked: Asked) -> 
         preflight.fit_survey(one)
     assert [(e.type, e.message) for e in world.events] == [(
         "diagnostic", "w1, w2: swap: swap is on (/dev/sda2); `up` turns it off; "
-        "on w1, w2: take it out of /etc/fstab, else it is back after a boot")]
+        "on w1, w2: swapoff -a")]
 
 
 def test_check_tells_hosts_that_do_not_answer_beside_the_findings_of_the_others(

@@ -1,0 +1,35 @@
+"""The file systems of the directories that grow: room, inodes, how they are mounted; what is mounted below a place."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Sequence
+
+from . import mounts
+from .host import Host
+
+
+def look(host: Host, directories: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the file systems of the directories, or of their nearest parents where they do not exist yet."""
+    found: dict[int, dict[str, Any]] = {}
+    for directory in directories:
+        place = host.at(directory)
+        while not os.path.isdir(place) and len(place) > 1:
+            place = os.path.dirname(place)
+        room = os.statvfs(place)
+        one = found.setdefault(os.stat(place).st_dev, {
+            "paths": [], "size_mib": _mib(room.f_blocks * room.f_frsize),
+            "free_mib": _mib(room.f_bavail * room.f_frsize), "inodes": room.f_files, "inodes_free": room.f_favail,
+            "read_only": bool(room.f_flag & os.ST_RDONLY), "no_exec": bool(room.f_flag & os.ST_NOEXEC)})
+        one["paths"].append(directory)
+    return list(found.values())
+
+
+def _mib(size: int) -> int:
+    return size // (1 << 20)
+
+
+def mounted_below(host: Host, directories: Sequence[str]) -> list[str]:
+    """Return what is mounted below the directories, not at them: Pods' volumes and the like."""
+    return sorted({place for place in mounts.mounts(host)
+                   for directory in directories if place.startswith(f"{directory}/")})

@@ -1,0 +1,131 @@
+"""What a machine's system can do: kernel, cgroups, a container's limits, security modules, systemd, Python."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from provisioner.compile.context import config_of
+from provisioner.model.cluster import Cluster, Host
+from provisioner.model.components import all_units, modules_of, on_host
+from provisioner.operate.checks.finding import Found, HostSeen, Seen
+
+NFTABLES_KERNEL = (5, 13)       # kube-proxy 1.36, pkg/util/kernel/constants.go: NFTablesKubeProxyKernelVersion
+CONTROLLERS = ("cpu", "cpuset", "memory", "pids")   # kubelet 1.36 refuses without the first three; we limit pids
+SYSTEMD = 247                   # the first with ProtectProc=, which our units set
+DEVICES = ("/dev/kmsg",)        # the kubelet ends where it cannot read it
+UNITS = tuple(unit for _, unit in all_units())
+
+
+def features(cluster: Cluster, host: Host) -> tuple[str, ...]:
+    """Return the modules that the kernel of this host must have or be able to load."""
+    nft = ("nf_tables",) if host.is_node else ()
+    return (*modules_of(cluster, host), *nft)
+
+
+def units(cluster: Cluster, host: Host) -> tuple[str, ...]:
+    """Return the units that run on this host."""
+    return tuple(unit for row in on_host(cluster, host) for unit in row.units)
+
+
+def kernel(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for a kernel that has or can load what containers, rules and the overlay are made of."""
+    inspection = host.inspection
+    if inspection is None:
+        return
+    if host.host.is_node and _mode(seen, host) == "nftables" and _version(host.facts.kernel) < NFTABLES_KERNEL:
+        yield Found("error", f"Linux {host.facts.kernel}; kube-proxy in nftables mode refuses one before 5.13",
+                    f"on {host.name}: apt-get install -y linux-image-amd64 && systemctl reboot")
+    if not inspection.kernel.missing:
+        return
+    names = ", ".join(inspection.kernel.missing)
+    if inspection.kernel.other_trees:
+        there = ", ".join(inspection.kernel.other_trees)
+        yield Found("error", f"Linux {inspection.kernel.release} runs, and only modules of {there} are there: "
+                             f"{names} cannot be loaded before it boots the new kernel",
+                    f"on {host.name}: systemctl reboot")
+    elif inspection.container:
+        yield Found("error", f"the kernel below this container ({inspection.container}) has not loaded {names}",
+                    f"on the machine that {host.name} runs on: modprobe -a {names.replace(',', '')}")
+    else:
+        yield Found("error", f"Linux {inspection.kernel.release} has no {names}, neither built in nor as a module",
+                    f"on {host.name}: apt-get install -y linux-image-amd64 && systemctl reboot")
+
+
+def _mode(seen: Seen, host: HostSeen) -> str:
+    return str(config_of(seen.cluster, host.host, "kube-proxy").get("mode", "nftables"))
+
+
+def _version(release: str) -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else NFTABLES_KERNEL
+
+
+def controllers(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for the cgroup controllers that the kubelet limits Pods with."""
+    there = host.inspection.controllers if host.inspection and host.host.is_node else ()
+    lost = [name for name in CONTROLLERS if name not in there]
+    if there and lost:
+        switches = " ".join(f"cgroup_enable={name}" for name in lost)
+        yield Found("error", f"its kernel runs without the cgroup controllers {', '.join(lost)}; the kubelet needs "
+                             "them",
+                    f"on {host.name}: add `{switches}` to GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub && "
+                    "systemctl reboot")
+
+
+def capabilities(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that root there may do what runc, the kubelet and kube-proxy do: a container's root often may not."""
+    lost = host.inspection.capabilities_lost if host.inspection and host.host.is_node else ()
+    if lost and host.inspection:
+        where = f"this container ({host.inspection.container})" if host.inspection.container else "root there"
+        yield Found("error", f"{where} has no {', '.join(lost)}; a node runs no containers without",
+                    f"start {host.name} with these capabilities (systemd-nspawn: --capability=all; LXC: lxc.cap.drop "
+                    "empty), or take a virtual machine")
+
+
+def devices(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for the device files without which the kubelet does not start; a container is often not given them."""
+    for path in host.inspection.devices_lost if host.inspection and host.host.is_node else ():
+        yield Found("error", f"there is no {path}; the kubelet does not start without",
+                    f"bind {path} of the machine below into {host.name} (systemd-nspawn: --bind={path})")
+
+
+def confinement(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Say where SELinux enforces rules that know nothing of us, and where AppArmor's profiles cannot be loaded."""
+    states = host.inspection.confinement if host.inspection else {}
+    if states.get("selinux") == "enforcing":
+        yield Found("warning", "SELinux is enforcing, and no policy here knows what we install: it may be kept from "
+                               "running",
+                    f"on {host.name}: setenforce 0 && sed -i 's/^SELINUX=enforcing/SELINUX=permissive/' "
+                    "/etc/selinux/config")
+    boxed = host.inspection is not None and host.inspection.container      # containerd leaves AppArmor alone there
+    if states.get("apparmor") == "no parser" and host.host.is_node and not boxed:
+        yield Found("warning", "AppArmor is on and apparmor_parser is missing: containers run without its default "
+                               "profile", f"on {host.name}: apt-get install -y apparmor")
+
+
+def python_modules(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for the standard modules that the applier and Ansible import: minimal Pythons lack some."""
+    lost = host.inspection.python_lacks if host.inspection else ()
+    if lost:
+        yield Found("error", f"its Python {host.facts.python} lacks {', '.join(lost)} of the standard library",
+                    f"on {host.name}: apt-get install -y python3")
+
+
+def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for a systemd that knows what our units say, and that none of them is masked."""
+    told = host.inspection.units if host.inspection else None
+    if told is None:
+        return
+    if 0 < told.systemd < SYSTEMD:
+        yield Found("error", f"systemd {told.systemd}; our units need {SYSTEMD}",
+                    f"install Debian 12 on {host.name}, or take another machine")
+    for unit in told.masked:
+        yield Found("error", f"{unit} is masked: systemd will not start it", f"on {host.name}: systemctl unmask {unit}")
+
+
+def timekeeper(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that some service keeps the clock; a container has that of the machine below it."""
+    if host.inspection and not host.inspection.container and host.inspection.units.keepers == ():
+        yield Found("warning", "nothing keeps its clock: no time service runs (systemd-timesyncd, chrony, ntp)",
+                    f"on {host.name}: apt-get install -y systemd-timesyncd && timedatectl set-ntp true")

@@ -1,0 +1,177 @@
+"""What a machine's files and routes tell programs there: names, resolvers, proxies, locales, ports, other networks."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+
+from provisioner.compile import networks
+from provisioner.model.cluster import Cluster
+from provisioner.operate.checks.finding import Found, HostSeen, Seen
+from provisioner.operate.checks.occupied import uses
+
+# What a Pod's resolv.conf holds: kubernetes 1.36, pkg/apis/core/validation, MaxDNSNameservers and those below it.
+SERVERS, DOMAINS, CHARACTERS = 3, 32, 2048
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def hosts_file(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that /etc/hosts leads localhost home, and no name of the cluster's hosts astray."""
+    rows = host.inspection.hosts_file if host.inspection else ()
+    if not rows:
+        return
+    home = [address for address, names in rows if "localhost" in names]
+    strange = [address for address in home if not _address(address) or not ipaddress.ip_address(address).is_loopback]
+    if not home:
+        yield Found("warning", "/etc/hosts does not know localhost",
+                    f"on {host.name}: echo '127.0.0.1 localhost' >> /etc/hosts")
+    for address in strange:
+        yield Found("error", f"/etc/hosts leads localhost to {address}",
+                    f"on {host.name}: sed -i '/^{_escaped(address)}[[:space:]]/s/\\blocalhost\\b//' /etc/hosts && "
+                    "echo '127.0.0.1 localhost' >> /etc/hosts")
+    own = {a.partition("/")[0] for i in host.facts.interfaces for a in i.addresses}
+    for name, right in _names(seen.cluster, host).items():
+        for address, names in rows:
+            mine = name == host.facts.hostname and (address in own or _is_loopback(address))
+            if name in names and address not in right and not mine:
+                yield Found("warning", f"/etc/hosts leads {name} to {address}, which is not {' or '.join(right)}",
+                            f"on {host.name}: sed -i 's/^{_escaped(address)}\\([[:space:]].*\\b{name}\\b\\)/{right[0]}"
+                            "\\1/' /etc/hosts")
+
+
+def _names(cluster: Cluster, host: HostSeen) -> dict[str, tuple[str, ...]]:
+    """Return the names of the cluster's hosts, and this one's own, with the addresses that they have."""
+    known = {machine.name: machine.addresses for machine in cluster.machines}
+    return {**known, host.facts.hostname: host.host.addresses}
+
+
+def _escaped(address: str) -> str:
+    return address.replace(".", "\\.")
+
+
+def _is_loopback(address: str) -> bool:
+    return _address(address) and ipaddress.ip_address(address).is_loopback
+
+
+def _address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def nameservers(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Say where a Pod is given less of the resolver's file than the host itself has."""
+    told = host.inspection.resolv if host.inspection and host.host.is_node else {}
+    servers, search = told.get("servers", ()), told.get("search", ())
+    file = host.facts.resolv_conf or "/etc/resolv.conf"
+    if len(servers) > SERVERS:
+        yield Found("warning", f"{file} names {len(servers)} DNS servers; Pods are given the first {SERVERS}",
+                    f"on {host.name}: leave {SERVERS} of them in {file}")
+    if len(search) > DOMAINS or len(" ".join(search)) > CHARACTERS:
+        yield Found("warning", f"{file} has {len(search)} search domains of {len(' '.join(search))} characters; Pods "
+                               f"are given {DOMAINS} and {CHARACTERS} at most",
+                    f"on {host.name}: leave fewer of them in {file}")
+
+
+def default_route(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask for a way to addresses that nobody has: without any route to it, no Service is reached from the host."""
+    routes = host.inspection.routes if host.inspection and host.host.is_node else ()
+    ways = [_network(destination) for destination, _ in routes]
+    services = seen.cluster.network.services[0]
+    if routes and not any(way is not None and _covers(way, services) for way in ways):
+        yield Found("warning", f"there is no default route, and none to {services}: programs of the host itself reach "
+                               "no Service",
+                    f"on {host.name}: ip route add default via ROUTER    # and where the network is set up for a boot")
+
+
+def _covers(way: Network, other: Network) -> bool:
+    if isinstance(way, ipaddress.IPv4Network):
+        return isinstance(other, ipaddress.IPv4Network) and other.subnet_of(way)
+    return isinstance(other, ipaddress.IPv6Network) and other.subnet_of(way)
+
+
+def ranges(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that the ranges of Pods and Services are nobody's here: a route that is more exact wins."""
+    network = seen.cluster.network
+    own = _own_devices(seen.cluster, host)
+    ours = {"Pods": network.pods, "Services": network.services}
+    addresses = [(address, i.name) for i in host.facts.interfaces for address in i.addresses]
+    routes = host.inspection.routes if host.inspection else ()
+    taken = {**{text: device for text, device in routes if text != "default"},
+             **{str(ipaddress.ip_interface(text).network): device for text, device in addresses}}
+    for text, device in taken.items():
+        other = _network(text)
+        if other is None or device in own or device == "lo":
+            continue
+        met = [(whose, one) for whose, known in ours.items() for one in known
+               if one.version == other.version and one.overlaps(other)]
+        for whose, one in met:
+            yield Found("error", f"the range of {whose} {one} meets {text}, which {device} leads to there",
+                        f"in cluster.yaml: network.{whose.lower()}, a range that is free on every host; who has it: "
+                        f"ip route get {other.network_address}")
+
+
+def _own_devices(cluster: Cluster, host: HostSeen) -> frozenset[str]:
+    """Return devices that carry Pods: of a host that we prepared, whatever leads to Pods is the cluster's own."""
+    if host.inspection is None or host.inspection.prepared:
+        taken = {device for _, device in (host.inspection.routes if host.inspection else ())}
+        named = {i.name for i in host.facts.interfaces}
+        carries = host.facts.interface_of(host.host.address) or ""
+        return frozenset(taken | named) - {carries}
+    return frozenset({networks.of(cluster).device(cluster, host.host)})
+
+
+def _network(text: str) -> Network | None:
+    try:
+        return ipaddress.ip_network("0.0.0.0/0" if text == "default" else text, strict=False)
+    except ValueError:
+        return None
+
+
+def proxies(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Say where logins or services are sent to a proxy also for the cluster's own addresses."""
+    rows = host.inspection.environment if host.inspection else ()
+    by_file: dict[str, dict[str, str]] = {}
+    for file, name, value in rows:
+        by_file.setdefault(file, {})[name.lower()] = value
+    wanted = [str(one) for one in (*seen.cluster.network.hosts, *seen.cluster.network.services)]
+    for file, values in by_file.items():
+        named = [name for name in ("http_proxy", "https_proxy", "all_proxy") if values.get(name)]
+        lost = [one for one in wanted if not _is_direct(one, values)]
+        if named and lost:
+            yield Found("warning", f"{file} sets {', '.join(named)} without {', '.join(lost)} in no_proxy: what people "
+                                   "type there asks the proxy for the API (our own units do not)",
+                        f"on {host.name}: in {file}: no_proxy={','.join(['localhost', '127.0.0.1', *wanted])}")
+
+
+def _is_direct(wanted: str, values: Mapping[str, str]) -> bool:
+    """Say whether no_proxy covers a network: by name, by a network around it, or by `*`."""
+    range_ = ipaddress.ip_network(wanted)
+    for part in values.get("no_proxy", "").split(","):
+        if part.strip() == "*":
+            return True
+        other = _network(part.strip()) if "/" in part else None
+        if other is not None and _covers(other, range_):
+            return True
+    return False
+
+
+def locales(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Say where logins are given a locale that is not there: Perl, apt and Python complain of it with each command."""
+    if host.inspection and host.inspection.locale_refused:
+        yield Found("warning", f"logins get the locale {host.inspection.locale_refused}, which is not there",
+                    f"on {host.name}: printf 'LANG=C.UTF-8\\n' > /etc/default/locale")
+
+
+def local_ports(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that the kernel gives none of our ports to an outgoing connection: the unit could not start then."""
+    if host.inspection is None:
+        return
+    taken = sorted({use.port for use in uses(seen.cluster, host.host) if host.inspection.local_ports.takes(use.port)})
+    if taken:
+        ports = ",".join(str(port) for port in taken)
+        low, high = host.inspection.local_ports.low, host.inspection.local_ports.high
+        yield Found("warning", f"outgoing connections take ports from {low} to {high}, ours among them: {ports}",
+                    f"on {host.name}: sysctl -w net.ipv4.ip_local_reserved_ports={ports}    # and in /etc/sysctl.d")
