@@ -49,7 +49,7 @@ def _of_call(call: ast.Call, name: str, constants: Mapping[str, ast.expr], class
         return
     parts = [_text(arg, constants) for arg in call.args[:3 if name == "HostFault" else 1]]
     kind = classes.get(name, ALSO.get(name, name))
-    if kind[:1].isupper():
+    if kind[:1].isupper() and name != "Finding":      # what is found is no error that ends a command
         yield Raised(code, kind, ": ".join(parts))
 
 

@@ -46,6 +46,11 @@ def _inspect(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return inspect(host, _request(stream))
 
 
+def _examine(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .examine import examine
+    return examine(host, _request(stream))
+
+
 def _read(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .readers import read
     return read(host, _request(stream))
@@ -112,7 +117,8 @@ def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
-    "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "read": _read,
+    "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "examine": _examine,
+    "read": _read,
     "sample": _sample, "socket": _socket, "lock": _lock, "fence": _fence, "steps": _steps,
     "note": _note, "notes": _notes, "kept": _kept, "own": _own, "forget": _forget, "journal": _journal,
     "reach": _reach,

@@ -14,11 +14,11 @@ STOP_TIMEOUT = 180  # seconds; above the 120 that the slowest of our units is gi
 Properties = dict[str, str]
 
 
-def show(host: Host, names: Sequence[str]) -> dict[str, Properties]:
+def show(host: Host, names: Sequence[str], properties: Sequence[str] = PROPERTIES) -> dict[str, Properties]:
     """Return the properties of many units from one call; systemctl answers in the order of the arguments."""
     if not names:
         return {}
-    argv = ["systemctl", "show", "--no-pager", "--property=" + ",".join(PROPERTIES), "--"]
+    argv = ["systemctl", "show", "--no-pager", "--property=" + ",".join(properties), "--"]
     text = host.run(argv + [check_unit(name) for name in names])
     blocks = [_parse(block) for block in text.strip("\n").split("\n\n")]
     if len(blocks) != len(names):

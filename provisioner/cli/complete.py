@@ -91,6 +91,12 @@ def _checks(ctx: click.Context) -> Iterable[str]:
     return SKIPPABLE
 
 
+def _diagnoses(ctx: click.Context) -> Iterable[str]:
+    from provisioner.operate.doctor.explain import NAMES
+
+    return NAMES
+
+
 def _rules(ctx: click.Context) -> Iterator[str]:
     from provisioner.compile.rules import TABLE
     from provisioner.model.plan import NEEDS_FLAG
@@ -100,3 +106,4 @@ def _rules(ctx: click.Context) -> Iterator[str]:
 
 hosts, units, runs, verbs = _offer(_hosts), _offer(_units), _offer(_runs), _offer(_verbs)
 components, phases, checks, rules = _offer(_components), _offer(_phases), _offer(_checks), _offer(_rules)
+diagnoses = _offer(_diagnoses)

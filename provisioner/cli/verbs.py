@@ -34,6 +34,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("completion", "provisioner.cli.completion:completion", "Print the completion script for a shell."),
     ),
     "Day 2": (
+        Verb("doctor", "provisioner.cli.doctor:doctor", "Say what ails the cluster, and what to type."),
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
         Verb("etcd", "provisioner.cli.etcd:etcd", "Look after etcd's members and their data."),
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
@@ -62,6 +63,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("lint", "verify"), ("validate",)),
     **dict.fromkeys(("preflight", "ping", "test"), ("check",)),
     **dict.fromkeys(("health", "info", "get", "show", "nodes"), ("status",)),
+    **dict.fromkeys(("diagnose", "troubleshoot", "debug"), ("doctor",)),
     **dict.fromkeys(("wait",), ("ready",)),
     **dict.fromkeys(("config", "credentials", "get-config"), ("kubeconfig",)),
     **dict.fromkeys(("render", "template", "generate"), ("compile",)),
@@ -79,7 +81,6 @@ NOT_YET: dict[str, str] = {
     "init": "copy the directory inventories/example and write your machines into its cluster.yaml",
     "upgrade": "one Kubernetes version is in the catalogue",
     "node": "a new worker in cluster.yaml joins by `up`; removing and draining are done with kubectl",
-    "doctor": "`check`, `status` and `logs` tell what there is to know",
     "operators": "`operators:` counts when the secrets are made",
 }
 

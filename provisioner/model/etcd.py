@@ -46,3 +46,16 @@ class Alarm:
 
     member_id: int
     kind: str
+
+
+@dataclass(frozen=True)
+class EtcdReads:
+    """What one member answers to the same read asked in two ways: the revision that each answer is of, or why none.
+
+    `own` is from the member's data as it is (serializable), `agreed` with a majority behind it (linearizable).
+    """
+
+    own: int | None = None
+    agreed: int | None = None
+    own_fault: str = ""
+    agreed_fault: str = ""

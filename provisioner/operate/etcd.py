@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from provisioner.errors import KubewrightError
-from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
+from provisioner.model.etcd import Alarm, EtcdReads, EtcdStatus, MemberSeen
 from provisioner.operate import etcd_wire
 from provisioner.operate.access import Access
 
@@ -49,6 +49,24 @@ def alarms(access: Access, *, timeout: float = TIMEOUT) -> tuple[Alarm, ...]:
         reply: Any = client.maintenancestub.Alarm(request, timeout, credentials=client.call_credentials)
         # By number: the library's list of alarms ends before CORRUPT.
         return tuple(Alarm(int(a.memberID), _ALARMS.get(int(a.alarm), str(int(a.alarm)))) for a in reply.alarms)
+
+
+def reads(access: Access, *, timeout: float = TIMEOUT) -> EtcdReads:
+    """Read one key that is not there in both ways from one member; no fault of an answer ends this.
+
+    Its own data is asked for first: what is agreed on later can only be newer.
+    """
+    answers: dict[str, int | None] = {"own": None, "agreed": None}
+    faults = {"own": "", "agreed": ""}
+    for name, serializable in (("own", True), ("agreed", False)):
+        try:
+            with _client(access, timeout, "reading") as (client, rpc):
+                request = rpc.RangeRequest(key=b"kubewright-doctor", limit=1, serializable=serializable)
+                reply: Any = client.kvstub.Range(request, timeout, credentials=client.call_credentials)
+                answers[name] = int(reply.header.revision)
+        except KubewrightError as fault:
+            faults[name] = fault.message
+    return EtcdReads(answers["own"], answers["agreed"], faults["own"], faults["agreed"])
 
 
 def move_leader(access: Access, successor: int, *, timeout: float = TIMEOUT) -> None:

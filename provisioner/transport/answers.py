@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from provisioner.model.examination import Examination, Inside, Lines, Room, UnitLife
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.inspection import Disk, Dpkg, Inspection, Kernel, Listener, LocalPorts, Packages, Place, Units
 from provisioner.model.observed import ObservedItem
@@ -63,3 +64,28 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "dpkg": lambda seen: Dpkg(tuple(seen["held"]) if seen["held"] else None, tuple(seen["half"])),
     "routes": lambda rows: tuple((destination, device) for destination, device in rows),
 }
+
+
+def examination_of(answer: Mapping[str, Any]) -> Examination:
+    """Make an Examination of the applier's answer."""
+    inside = answer["inside"]
+    return Examination(
+        units=tuple(UnitLife(u["name"], u["exists"], u["active"], u["sub"], u["result"], u["status"], u["restarts"],
+                             float(u["since"]), tuple(u["words"])) for u in answer["units"]),
+        failed=tuple(answer["failed"]), kernel=_lines_of(answer["kernel"]),
+        disks=tuple(Room(tuple(d["paths"]), d["size"], d["used"], d["free"], d["inodes"], d["inodes_free"],
+                         d["read_only"]) for d in answer["disks"]),
+        said=tuple(_lines_of(one) for one in answer["said"]),
+        inside=None if inside is None else _inside_of(inside), now=float(answer["now"]))
+
+
+def _lines_of(answer: Mapping[str, Any]) -> Lines:
+    return Lines(tuple((float(moment), str(text)) for moment, text in answer["lines"]), str(answer["why"]))
+
+
+def _inside_of(answer: Mapping[str, Any]) -> Inside:
+    entered = {name: one for name, one in answer["asked"].items() if "entered" not in one}
+    return Inside(
+        int(answer["there"]), len(entered), {n: one["dns"] for n, one in entered.items() if one["dns"]},
+        {n: one["tcp"] for n, one in entered.items() if one["tcp"]},
+        {n: one["entered"] for n, one in answer["asked"].items() if "entered" in one})

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import Artifact, Item
+from provisioner.model.examination import Examination
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, Owner
@@ -92,6 +93,9 @@ class OneHost(Protocol):
         had?), `files` (whose are they?), `sysctls` (what sets them at boot?), `vip` (interface and address: who has
         it?), and `let_in` with `peers` (what of this do input chains keep out?).
         """
+
+    def examine(self, question: Mapping[str, Any]) -> Examination:
+        """Ask how the host lives, in one go: see `examine` in docs/reference/applier-protocol.md for the question."""
 
     def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:
         """Let the host poll until all probes hold; the answer has `ok`, `seconds` and a reason for each probe."""

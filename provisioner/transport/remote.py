@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 from provisioner.applier.package import answer_of, argv, build_zipapp, frame
 from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety
 from provisioner.model.desired import Artifact, Item
+from provisioner.model.examination import Examination
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, OwnedItem, Owner
 from provisioner.parallel import Waiting
-from provisioner.transport.answers import clock_off, facts_of, inspection_of, items_of
+from provisioner.transport.answers import clock_off, examination_of, facts_of, inspection_of, items_of
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.hosts import LOCK_TIMEOUT, OBSERVE_WAIT, Hosts, OneHost, Progress, Take
@@ -32,6 +33,7 @@ from provisioner.transport.tunnel import Tunnel, require_forwarding
 CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
 OWN_WAIT = 960.0                # an apt that outlived its run ends first
+EXAMINE = 30.0                  # each of its questions has 4 s, and most hosts answer all in one
 STALE = 16                      # its exit status where a host is not what the plan saw
 FENCED = 14                     # the applier's exit status for a request of an older epoch
 ALIVE = 1.0                     # seconds between two signs of life of ours to a host that samples
@@ -184,6 +186,9 @@ class SshHost(OneHost):
 
     def inspect(self, question: Mapping[str, Any]) -> Inspection:
         return inspection_of(self._call("inspect", question))
+
+    def examine(self, question: Mapping[str, Any]) -> Examination:
+        return examination_of(self._call("examine", question, EXAMINE))
 
     def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:
         request = {"probes": [dict(p) for p in probes], "deadline": deadline, "interval": interval}

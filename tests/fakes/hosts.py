@@ -27,7 +27,8 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact, Item, KernelModule, Package, Socket, SwapOff, Sysctl, Unit, User
-from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
+from provisioner.model.etcd import Alarm, EtcdReads, EtcdStatus, MemberSeen
+from provisioner.model.examination import Examination, Inside, Room, UnitLife
 from provisioner.model.facts import Facts, Interface
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Disk, Inspection
@@ -44,6 +45,7 @@ from tests.fakes.network import FakeNetwork
 
 T = TypeVar("T")
 ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
+GIB = 1024**3
 PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
 
 
@@ -252,6 +254,9 @@ class FakeOne(OneHost):
     def inspect(self, question: Mapping[str, Any]) -> Inspection:
         return self._hosts.inspections.get(self._name, ROOM)
 
+    def examine(self, question: Mapping[str, Any]) -> Examination:
+        return self._hosts.examinations.get(self._name) or self._hosts.examined(self._name, question)
+
     def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:
         return self._hosts.probe(self, probes, deadline)
 
@@ -314,6 +319,7 @@ class FakeHosts(Hosts):
     mute: set[str] = field(default_factory=set)                     # whose HAProxy does not answer
     now: float = 1000.0                                             # every host's boot clock
     inspections: dict[str, Inspection] = field(default_factory=dict)
+    examinations: dict[str, Examination] = field(default_factory=dict)      # what is answered instead
     poison: str = ""                                                # no unit stays up that has read this text
     waiting: Waiting | None = None
     network: FakeNetwork = field(default_factory=FakeNetwork)       # between the hosts
@@ -339,6 +345,7 @@ class FakeHosts(Hosts):
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
         patch.setattr(etcd, "status", self.etcd_status)
         patch.setattr(etcd, "move_leader", self.move_leader)
+        patch.setattr(etcd, "reads", self.etcd_reads)
         patch.setattr(etcd, "alarms", lambda access, *, timeout=3.0: tuple(self.alarms))
 
     def on(self, host: str, *, patient: bool = True) -> FakeOne:
@@ -449,6 +456,16 @@ class FakeHosts(Hosts):
         ok = all(r["ok"] for r in results)
         return {"ok": ok, "hopeless": not ok, "seconds": 0.1, "results": results}
 
+    def examined(self, name: str, question: Mapping[str, Any]) -> Examination:
+        """Answer as a host that is well, but for its units that do not run."""
+        states = self.hosts[name].states
+        lives = [UnitLife(unit, active=states.get(("unit", unit), "inactive").split()[0])
+                 for unit in question["units"]]
+        return Examination(
+            units=tuple(replace(one, sub="running" if one.runs else "dead") for one in lives),
+            disks=(Room(("/", "/var"), 100 * GIB, 40 * GIB, 60 * GIB, 1_000_000, 900_000),),
+            inside=Inside(2, 2) if "inside" in question else None, now=self.facts(self.hosts[name]).epoch)
+
     def _member_waits(self, host: str) -> str:
         """Say why a member is not ready: it is down, or has no majority behind it."""
         members = [h for h, one in self.hosts.items() if ("unit", "etcd.service") in one.states]
@@ -558,6 +575,12 @@ class FakeHosts(Hosts):
         members = tuple(m for m in there.values() if m is not None)
         index = 7 - self.lag.get(host, 0)
         return EtcdStatus("3.6.16", self.size, number[self.leader], index, 2, 99, number[host], members)
+
+    def etcd_reads(self, access: Any, *, timeout: float = 3.0) -> EtcdReads:
+        """Let a member that answers read its own data always, and what is agreed on where a majority is."""
+        host = access.address[0]
+        waits = self._member_waits(host)
+        return EtcdReads(None if host in self.silent else 100, None if waits else 100, agreed_fault=waits)
 
     def move_leader(self, access: Any, successor: int, *, timeout: float = 3.0) -> None:
         """Let the member of that number lead; only the leader itself may be asked."""

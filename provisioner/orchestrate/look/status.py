@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from provisioner.orchestrate.lock import cluster_lock
 from provisioner.orchestrate.plan.survey import read_certificates, survey
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
+from provisioner.parallel import ask_all
 from provisioner.report.findings import lines
 
 
@@ -68,6 +69,14 @@ class Status:
 
 def look(session: Session) -> Status:
     """Ask every host and the API; raises Unreachable only when no host answers SSH."""
+    return look_closely(session)[0]
+
+
+def look_closely(session: Session, beside: Callable[[], object] = tuple) -> tuple[Status, health.Sight]:
+    """Return with the status what it was made from, for who asks further; raises as `look` does.
+
+    `beside` is called while the questions are asked: what hosts are asked at the same time costs no time of its own.
+    """
     began = time.monotonic()
     plan = survey(session, partial=True)
     cluster = session.cluster
@@ -77,17 +86,21 @@ def look(session: Session) -> Status:
     sight = health.Sight()
     if built:
         found += _differences(session, rows)
-        sight = health.look(session, health.QUESTIONS)
+        asks: dict[str, Callable[[], object]] = {
+            "sight": lambda: health.look(session, health.QUESTIONS), "beside": beside}
+        answers = ask_all(lambda ask: asks[ask](), asks, workers=len(asks), name="look")
+        sight = answers["sight"] if isinstance(answers["sight"], health.Sight) else sight
         _fill(session, rows, sight)
     else:
         found.append(Finding("built", "", "error", "not built yet", "kubewright up", expected="there is a cluster"))
     found += sight.findings
     members = [h.name for h in cluster.etcd_hosts]
-    return Status(
+    status = Status(
         cluster.cluster, cluster.kubernetes, str(cluster.api_endpoint), _holders(session, sight),
         judge.quorum(members, sight.members) if built else "-", list(rows.values()),
         lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
         cluster_lock.line(session), lines(f for f in found if f.severity == "warning"), found, built)
+    return status, sight
 
 
 def _short(role: Role) -> str:
