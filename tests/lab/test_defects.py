@@ -25,8 +25,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), pytest.mark.usefixtures
 FOUND = tuple(defect for defect in DEFECTS if defect.check in {check.name for check in CHECKS})
 # Their cures are a command for the host itself, which is run as it stands; the others ask for a person's judgement, or
 # are for another place: the inventory, another machine, whoever has a way in.
-PASTED = ("no-forwarding", "etcd-ports", "api-port", "vip-port", "kubelet-port", "foreign-config", "store-noexec",
-          "directory-linked", "hostname-twice", "sysctl-wins", "old-service-rules", "unit-masked")
+PASTED = (
+    "no-forwarding", "few-sessions", "few-logins", "hostname-twice", "old-service-rules", "vip-on-worker",
+    "localhost-astray", "hosts-peer-wrong", "hosts-no-localhost", "local-ports", "store-read-only", "store-noexec",
+    "etcd-disk-read-only", "dpkg-interrupted", "sysctl-wins", "locale-absent", "etcd-ports", "api-port", "vip-port",
+    "kubelet-port", "left-device", "left-mounts", "foreign-config", "directory-linked", "unit-masked", "unit-foreign",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +62,7 @@ def of(findings: Sequence[dict[str, Any]], host: str, defect: Defect) -> list[di
 def command(cure: str, host: str) -> str:
     """Return what one pastes on the host."""
     where, _, line = cure.partition(": ")
-    assert where == f"on {host}", cure
+    assert where.split(",")[0] == f"on {host}", cure
     return line
 
 
@@ -81,8 +85,8 @@ def test_each_defect_is_named_with_host_value_and_cure_and_nothing_is_changed(em
     assert named and all(f["saw"] and f["expected"] for f in named), found
     assert any(f["cure"] for f in found if f["check"] == defect.check), found
     print(f"{defect.name}: {[(f['severity'], f['saw'], f['cure']) for f in named]}")
-    assert {f["check"] for f in found} == {defect.check}, found
-    stay(empty_lab, given)
+    assert {f["check"] for f in found} <= {defect.check, *defect.also}, found
+    stay(empty_lab, given, seconds=30)
     if defect.name in PASTED:
         for finding in named:
             empty_lab.on(host, "sh", "-ec", command(finding["cure"], host))

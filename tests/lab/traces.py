@@ -22,7 +22,7 @@ cat /proc/sys/kernel/hostname
 """
 # What systemd and the kernel count by themselves, what the trace is made with, and what says which defect is there.
 NOT_COMPARED = re.compile(r"/var/lib/systemd/|/etc/lab-node/defects|process (ps |sh -ec|find |sed )|"
-                          r"/etc/passwd-|/run/(user|credentials)|lifetime")
+                          r"/etc/passwd-|/run/(user|credentials)|lifetime|systemd-hostnamed|systemd-localed|systemd-timedated")
 Traces = Mapping[str, frozenset[str]]
 
 

@@ -7,11 +7,14 @@ from provisioner.lab.defects.defect import Defect, writes
 HIDES = "the host tells nothing else as long as it is so"
 _RELOAD = "systemctl reload ssh"
 _SSHD = "/etc/ssh/sshd_config.d/00-defect.conf"
+# What the cures write, so that `undo` takes it away too.
+_CURES = tuple(f"/etc/ssh/sshd_config.d/00-0-{name}.conf" for name in ("kubewright", "sessions", "startups"))
 _KEY = "/etc/ssh/ssh_host_ed25519_key"
 
 
 def _sshd(name: str, says: str, setting: str, check: str) -> Defect:
-    return Defect(name, says, check, writes(_SSHD, setting, _RELOAD), files=(_SSHD,), after=_RELOAD, place="sshd")
+    return Defect(name, says, check, writes(_SSHD, setting, _RELOAD), files=(_SSHD, *_CURES), after=_RELOAD,
+                  place="sshd")
 
 
 ACCESS: tuple[Defect, ...] = (
@@ -29,6 +32,10 @@ ACCESS: tuple[Defect, ...] = (
            "mv /usr/lib/python3.11/json /usr/lib/python3.11/json-away",
            undo="[ ! -d /usr/lib/python3.11/json-away ] || mv /usr/lib/python3.11/json-away /usr/lib/python3.11/json",
            alone=HIDES),
+    Defect("python-module", "Python lacks its module logging", "python-modules",
+           "mv /usr/lib/python3.11/logging /usr/lib/python3.11/logging-away",
+           undo="[ ! -d /usr/lib/python3.11/logging-away ] || "
+                "mv /usr/lib/python3.11/logging-away /usr/lib/python3.11/logging"),
     _sshd("no-forwarding", "sshd forbids forwarding", "AllowTcpForwarding no", "forwarding"),
     _sshd("few-sessions", "sshd allows one session a connection", "MaxSessions 1", "sshd"),
     _sshd("few-logins", "sshd lets one login at a time begin", "MaxStartups 1:100:1", "sshd"),
@@ -40,7 +47,6 @@ ACCESS: tuple[Defect, ...] = (
            after="hostname -F /etc/hostname"),
     Defect("machine-id-twice", "the host has another's machine-id, as a clone has", "machine-id",
            'echo "$PEER_MACHINE_ID" > /etc/machine-id', files=("/etc/machine-id",)),
-    Defect("mac-twice", "an interface of the host has another host's hardware address", "duplicates",
-           'ip link add labmac type bridge && ip link set labmac address "$PEER_MAC" && ip link set labmac up',
-           undo="ip link delete labmac 2>/dev/null || true"),
+    Defect("host-key-twice", "the file of the host's public key is another host's", "host-key",
+           f'echo "$PEER_KEY" > {_KEY}.pub', files=(f"{_KEY}.pub",)),
 )

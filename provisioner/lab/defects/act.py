@@ -120,20 +120,13 @@ def _variables(instance: Instance, cluster: Cluster, host: str, defect: Defect) 
         "PREFIX": str(place.prefix), "VIP": str(vip or ""), "PEER": peer.name, "PEER_ADDRESS": peer.address,
         "VRID": str(cluster.api.virtual_router_id or (int(vip) & 0xFF if vip else 0) or 51),
         "LINK": leftovers.link_of(instance.machine(host), network.links(instance)) or "",
-        "PEER_MACHINE_ID": _machine_id(instance, peer.name), "PEER_MAC": _mac(instance, peer.name),
+        "PEER_MACHINE_ID": _text(instance, peer.name, "etc/machine-id"),
+        "PEER_KEY": _text(instance, peer.name, "etc/ssh/ssh_host_ed25519_key.pub"),
         "LISTEN": programs.LISTEN, "ANSWER": programs.ANSWER, "STRANGER": programs.STRANGER,
     }
 
 
-def _machine_id(instance: Instance, host: str) -> str:
-    file = nodes.paths(instance, host).root / "etc/machine-id"
-    return file.read_text(encoding="ascii").strip() if file.is_file() else ""
-
-
-def _mac(instance: Instance, host: str) -> str:
-    """Return the hardware address of the node's own end of its cable."""
-    init = nodes.init_pid(instance, host)
-    if init is None:
-        return ""
-    entered = nodes.entered(init, ["cat", "/sys/class/net/host0/address"])
-    return processes.run(entered, doing="reading an address").strip()
+def _text(instance: Instance, host: str, file: str) -> str:
+    """Return the text of a node's file; empty where its disk is not mounted."""
+    path = nodes.paths(instance, host).root / file
+    return path.read_text(encoding="ascii").strip() if path.is_file() else ""

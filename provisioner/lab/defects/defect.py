@@ -1,7 +1,7 @@
 """One thing that may be wrong with a machine, as data: what it is in words, how it is made, how it is undone.
 
 Scripts are constants for the node's /bin/sh. What differs from node to node reaches them as environment variables:
-NAME, ADDRESS, VIP, GATEWAY, PREFIX, VRID; PEER, PEER_ADDRESS, PEER_MAC, PEER_MACHINE_ID of another host, one of the
+NAME, ADDRESS, VIP, GATEWAY, PREFIX, VRID; PEER, PEER_ADDRESS, PEER_KEY, PEER_MACHINE_ID of another host, one of the
 same roles where there is one; LINK, the node's port on the bridge; UNIT, a name for a transient unit; LISTEN, ANSWER
 and STRANGER, programs for `python3 -c`.
 """
@@ -23,6 +23,7 @@ class Defect:
     `check` is the check that names it, `place` what it occupies: two of one place do not go together on one host.
     `alone` says why it goes together with no other on its host. `outside` has the scripts run in the lab's network, as
     a switch or another machine would act, instead of in the node. `elsewhere` says that others see it, and tell of it.
+    `also` are other checks that rightly tell of it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Defect:
     alone: str = ""
     outside: bool = False
     elsewhere: bool = False
+    also: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:

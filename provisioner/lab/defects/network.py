@@ -36,9 +36,11 @@ def _other(name: str, says: str, check: str, arguments: str, alone: str = "") ->
                   place="other", alone=alone, elsewhere=True)
 
 
-def _resolver(name: str, says: str, text: str, server: str = "", check: str = "dns") -> Defect:
+def _resolver(name: str, says: str, text: str, server: str = "", check: str = "dns",
+              also: tuple[str, ...] = ()) -> Defect:
     return Defect(name, says, check, writes("/etc/resolv.conf", text.strip()).replace("<<'END'", "<<END") + server,
-                  undo=UNIT_ENDS if server else "", files=("/etc/resolv.conf",), at="node", place="resolv.conf")
+                  undo=UNIT_ENDS if server else "", files=("/etc/resolv.conf",), at="node", place="resolv.conf",
+                  also=also)
 
 
 _SERVE = 'systemd-run --quiet --unit="$UNIT" python3 -c "$ANSWER" "$ADDRESS" {seconds} 203.0.113.7\n'
@@ -74,31 +76,36 @@ add rule inet fw in ip protocol icmp accept; add rule inet fw in tcp dport 22 ac
            _NFT + "nft 'add table ip nat; add chain ip nat KUBE-SERVICES; "
            "add rule ip nat KUBE-SERVICES ip daddr 10.96.0.1 counter return'",
            undo="nft delete table ip nat 2>/dev/null || true", at="node"),
-    Defect("no-default-route", "the host has no default route", "route", "ip route del default",
+    Defect("no-default-route", "the host has no default route", "route", "ip route del default", at="node",
            undo='ip route replace default via "$GATEWAY" dev host0'),
     Defect("route-in-pods", "a route of the host leads a part of the Pods' range elsewhere", "ranges",
            'ip route replace 10.244.128.0/20 via "$GATEWAY"', undo="ip route del 10.244.128.0/20 2>/dev/null || true"),
     Defect("route-in-services", "a route of the host leads a part of the Services' range elsewhere", "ranges",
            'ip route replace 10.96.16.0/20 via "$GATEWAY"', undo="ip route del 10.96.16.0/20 2>/dev/null || true"),
     _other("vip-taken", "another machine has the VIP", "vip", '0 "$VIP" "$VIP"'),
-    _other("address-twice", "another machine has the host's neighbour's address too", "duplicates",
+    _other("address-twice", "another machine has the host's neighbour's address too", "twin",
            '0 "$PEER_ADDRESS" "$PEER_ADDRESS"', alone="nobody knows which of the two machines answers"),
     _other("vrrp-stranger", "another machine advertises our VRRP id", "vrrp", '"$VRID" "${ADDRESS%.*}.250" "$VIP"'),
     Defect("vip-on-worker", "a host that is no load balancer carries the VIP", "vip",
            'ip address add "$VIP/32" dev host0', undo='ip address del "$VIP/32" dev host0 2>/dev/null || true',
            at="worker", place="vip"),
     _resolver("resolver-none", "/etc/resolv.conf is empty", "", check="resolver"),
-    _resolver("resolver-loop", "/etc/resolv.conf names the host's own loopback", "nameserver 127.0.0.1",
-              check="resolver"),
+    _resolver("resolver-loop", "/etc/resolv.conf names the host's own loopback", "nameserver 127.0.0.1"),
     _resolver("resolver-silent", "the DNS server in /etc/resolv.conf answers nothing", "nameserver 192.0.2.53"),
     _resolver("resolver-slow", "the DNS server in /etc/resolv.conf takes 3 s for an answer", "nameserver $ADDRESS",
               _SERVE.format(seconds=3)),
     _resolver("resolver-lies", "the DNS server in /etc/resolv.conf says that every name is 203.0.113.7",
               "nameserver $ADDRESS", _SERVE.format(seconds=0)),
-    Defect("hosts-self-loopback", "/etc/hosts says that the host's own name is 127.0.1.1", "hosts",
-           'printf "127.0.0.1 localhost\\n127.0.1.1 %s\\n" "$NAME" > /etc/hosts', files=("/etc/hosts",), place="hosts"),
-    Defect("hosts-peer-wrong", "/etc/hosts has another address for a host of the cluster", "hosts",
+    Defect("localhost-astray", "/etc/hosts leads localhost to an address elsewhere", "hosts-file",
+           'printf "192.0.2.98 localhost\\n%s %s\\n" "$ADDRESS" "$NAME" > /etc/hosts',
+           files=("/etc/hosts",), place="hosts"),
+    Defect("hosts-peer-wrong", "/etc/hosts has another address for a host of the cluster", "hosts-file",
            'printf "192.0.2.99 %s\\n" "$PEER" >> /etc/hosts', files=("/etc/hosts",), place="hosts"),
-    Defect("hosts-no-localhost", "/etc/hosts does not know localhost", "hosts",
+    Defect("hosts-no-localhost", "/etc/hosts does not know localhost", "hosts-file",
            'printf "%s %s\\n" "$ADDRESS" "$NAME" > /etc/hosts', files=("/etc/hosts",), place="hosts"),
+    _resolver("resolver-many", "/etc/resolv.conf names more DNS servers than a Pod may have", "\n".join(
+        f"nameserver 192.0.2.{number}" for number in (53, 54, 55, 56)), check="nameservers", also=("dns",)),
+    Defect("local-ports", "outgoing connections are given ports of ours", "local-ports",
+           "sysctl -qw net.ipv4.ip_local_port_range='1024 60999'",
+           undo="sysctl -qw net.ipv4.ip_local_port_range='32768 60999' net.ipv4.ip_local_reserved_ports=''"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from provisioner.lab.defects.defect import At, Defect, writes
 
 _READ = "systemctl daemon-reload"
+_VOLUME = "/var/lib/kubelet/pods/some/volumes"
 
 
 def _listens(name: str, ports: str, whose: str, at: At = "control-plane") -> Defect:
@@ -35,8 +36,12 @@ PAST: tuple[Defect, ...] = (
     _left("left-k0s", "k0s is there", "/var/lib/k0s/pki/ca.crt", top="/var/lib/k0s"),
     _left("left-microk8s", "MicroK8s is there", "/var/snap/microk8s/current/args", top="/var/snap"),
     _left("left-docker", "Docker is there", "/usr/bin/dockerd", "services", at="node"),
-    _left("left-cni", "the CNI configuration of another Pod network is read before ours",
-          "/etc/cni/net.d/10-calico.conflist", "cni", top="/etc/cni", at="node"),
+    Defect("left-device", "a network device of Cilium is there", "netdevs", "ip link add cilium_host type bridge",
+           undo="ip link delete cilium_host 2>/dev/null || true"),
+    Defect("left-mounts", "a volume of another cluster's Pod is mounted", "mounts",
+           f"mkdir -p {_VOLUME} && mount -t tmpfs -o size=1m lab {_VOLUME}",
+           undo=f"umount {_VOLUME} 2>/dev/null || true", files=("/var/lib/kubelet/pods",),
+           at="node"),
     _left("foreign-config", "HAProxy's configuration is somebody's", "/etc/haproxy/haproxy.cfg", "files",
           top="/etc/haproxy"),
     Defect("directory-linked", "a directory of ours is a link to elsewhere", "directories",
@@ -45,9 +50,10 @@ PAST: tuple[Defect, ...] = (
     Defect("unit-packaged", "a package brings a unit of one of our names", "services",
            writes("/usr/lib/systemd/system/etcd.service", "[Service]\nExecStart=/bin/true", _READ),
            files=("/usr/lib/systemd/system/etcd.service",), after=_READ),
-    Defect("unit-masked", "the kubelet's unit is masked", "files",
+    Defect("unit-masked", "the kubelet's unit is masked", "systemd",
            f"ln -s /dev/null /etc/systemd/system/kubelet.service && {_READ}",
-           files=("/etc/systemd/system/kubelet.service",), after=_READ, at="node", place="kubelet.service"),
+           files=("/etc/systemd/system/kubelet.service",), after=_READ, at="node", place="kubelet.service",
+           also=("files",)),
     Defect("unit-foreign", "somebody has made a unit of one of our names", "files",
            writes("/etc/systemd/system/kubelet.service", "[Service]\nExecStart=/bin/true", _READ),
            files=("/etc/systemd/system/kubelet.service",), after=_READ, at="node", place="kubelet.service"),

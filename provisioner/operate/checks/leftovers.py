@@ -84,10 +84,10 @@ def sshd(seen: Seen, host: HostSeen) -> Iterator[Found]:
     sessions, startups = limits.get("maxsessions", ""), limits.get("maxstartups", "").partition(":")[0]
     if sessions.isdigit() and int(sessions) < SESSIONS:
         yield Found("warning", f"sshd allows {sessions} sessions of one login (MaxSessions); we open {SESSIONS}",
-                    f"on {host.name}: echo 'MaxSessions 10' > /etc/ssh/sshd_config.d/10-sessions.conf && "
+                    f"on {host.name}: echo 'MaxSessions 10' > /etc/ssh/sshd_config.d/00-0-sessions.conf && "
                     "systemctl reload ssh")
     if startups.isdigit() and int(startups) < STARTUPS:
         yield Found("warning", f"sshd drops logins while {startups} are not finished (MaxStartups); we make up to "
                                f"{STARTUPS} at a time",
-                    f"on {host.name}: echo 'MaxStartups 10:30:100' > /etc/ssh/sshd_config.d/10-startups.conf && "
+                    f"on {host.name}: echo 'MaxStartups 10:30:100' > /etc/ssh/sshd_config.d/00-0-startups.conf && "
                     "systemctl reload ssh")

@@ -86,16 +86,21 @@ def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
         places, cure = " and ".join(file_system.paths), f"on {host.name}: df -h {' '.join(file_system.paths)}"
         if file_system.read_only:
             yield Found("error", f"{places} can only be read there",
-                        f"on {host.name}: findmnt -T {file_system.paths[0]}")
+                        f"on {host.name}: mount -o remount,rw {mount_of(file_system.paths[0])}    # and in fstab")
         elif file_system.no_exec and STORE in file_system.paths:
             yield Found("error", f"no program runs from {STORE} there: its file system is mounted noexec",
-                        f"on {host.name}: mount -o remount,exec $(findmnt -nT {STORE} -o TARGET)    # and in fstab")
+                        f"on {host.name}: mount -o remount,exec {mount_of(STORE)}    # and in fstab")
         elif file_system.free_mib < need:
             yield Found("error", f"{file_system.free_mib} MiB free for {places}; {need} are needed "
                                  f"({artifacts} of artifacts)", cure)
         elif grows and margin and file_system.free_mib < artifacts + ROOMY_MIB:
             yield Found("warning", f"{file_system.free_mib} MiB free for {places}; images and logs of Pods soon need "
                                    f"more than {artifacts + ROOMY_MIB}", cure)
+
+
+def mount_of(path: str) -> str:
+    """Return words for a shell that name where the file system of `path` is mounted, also while `path` is not there."""
+    return f"$(df --output=target {path} {path.rpartition('/')[0]} 2>/dev/null | sed -n 2p)"
 
 
 def swap(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -182,6 +182,11 @@ def vip_is_free(seen: Seen) -> Iterator[tuple[str, Found]]:
     balancers = {h.name for h in seen.cluster.load_balancers}
     ours = {i.mac for host in seen.hosts.values() for i in host.facts.interfaces}
     vip = seen.cluster.api.vip
+    for name, host in seen.hosts.items() if vip is not None else ():
+        device = host.facts.interface_of(str(vip))
+        if device and name not in balancers:
+            yield name, Found("error", f"it carries the VIP {vip} at {device}, and is no load balancer",
+                              f"on {name}: ip address del {vip} dev {device}    # and where it is set up for a boot")
     for name in sorted(balancers & set(seen.hosts)) if balancers <= set(seen.hosts) else ():
         inspection = seen.hosts[name].inspection
         others = [mac for mac in (inspection.holders or () if inspection else ()) if mac not in ours]

@@ -10,7 +10,7 @@ from provisioner.model.cluster import Cluster, Host
 from provisioner.model.finding import Severity
 from provisioner.model.inspection import Place
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
-from provisioner.operate.checks.machine import STATE, STORE
+from provisioner.operate.checks.machine import STATE, STORE, mount_of
 
 KUBELET, CONTAINERD, LOGS = "/var/lib/kubelet", "/var/lib/containerd", "/var/log"
 TEMPORARY = "/tmp"  # noqa: S108 - asked about, not written to
@@ -33,10 +33,10 @@ def file_systems(seen: Seen, host: HostSeen) -> Iterator[Found]:
         named = " and ".join(place.paths)
         if place.read_only and not {STORE, STATE} & set(place.paths):       # those two are the check `disk`'s
             yield Found("error", f"{named} can only be read there",
-                        f"on {host.name}: mount -o remount,rw $(findmnt -nT {place.paths[0]} -o TARGET)")
+                        f"on {host.name}: mount -o remount,rw {mount_of(place.paths[0])}")
         if place.no_exec and KUBELET in place.paths:
             yield Found("warning", f"{KUBELET} is mounted noexec: programs in Pods' volumes do not run",
-                        f"on {host.name}: mount -o remount,exec $(findmnt -nT {KUBELET} -o TARGET)    # and in fstab")
+                        f"on {host.name}: mount -o remount,exec {mount_of(KUBELET)}    # and in fstab")
 
 
 def room(seen: Seen, host: HostSeen) -> Iterator[Found]:
