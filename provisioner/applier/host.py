@@ -9,6 +9,7 @@ import subprocess
 from typing import Optional, Sequence
 
 STATE_DIR = "/var/lib/kubewright"
+TRYING = "kubewright-try"       # how a process of ours is called that listens for others to try it; 15 letters at most
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}")
 

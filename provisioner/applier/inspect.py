@@ -9,7 +9,7 @@ import struct
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from . import abilities, admission, arp, firewall, kernel, network, others, places, sources, surroundings, sysctls
-from .host import STATE_DIR, Fault, Host
+from .host import STATE_DIR, TRYING, Fault, Host
 
 LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
 # Services that people and timers start programs from: stopping them would not only stop the program.
@@ -97,11 +97,16 @@ def listeners(host: Host, ports: Sequence[int]) -> list[dict[str, Any]]:
     wanted = frozenset(ports)
     found = [s for table in ("tcp", "tcp6") for s in _sockets(host, table) if s[1] in wanted]
     owners = _owners(host, frozenset(inode for _, _, inode in found)) if found else {}
+    if len(owners) < len(found):        # who could not be found may have ended meanwhile
+        there = {s for table in ("tcp", "tcp6") for s in _sockets(host, table)}
+        found = [s for s in found if s in there]
     answer = []
     for address, port, inode in found:
         pid = owners.get(inode)
-        answer.append({"port": port, "address": address, "pid": pid or 0, "process": _comm(host, pid),
-                       "unit": _unit(host, pid)})
+        process = _comm(host, pid)
+        if process != TRYING:           # one of ours, which ends with its question
+            answer.append({"port": port, "address": address, "pid": pid or 0, "process": process,
+                           "unit": _unit(host, pid)})
     return answer
 
 

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--skip", multiple=True, metavar="CHECK", shell_complete=complete.checks,
               help="Leave out a check; may be repeated.")
+@click.option("--probe", is_flag=True,
+              help="Let hosts of a cluster that runs try what new ones do, for up to 20 s.")
 @click.pass_obj
-def check(context: Context, skip: tuple[str, ...]) -> int:
+def check(context: Context, skip: tuple[str, ...], probe: bool) -> int:
     """Run every check on every host and tell all findings with their cures; exit 11 when one is an error.
+
+    New hosts also try to reach what they need of each other, and how quick etcd's disk is, for about two seconds;
+    --probe lets all hosts do so, also of a cluster that runs, and with more time.
 
     `-` stands where a question could be asked of nobody, `unseen` where there was no answer: neither is ok. Exit 12
     when no host lets us in.
@@ -30,7 +35,7 @@ def check(context: Context, skip: tuple[str, ...]) -> int:
 
     known_checks(skip)
     with open_session(context.inventory, context.told, run=False) as session:
-        report = look(session, skip)
+        report = look(session, skip, thorough=probe)
     if context.wants_json:
         context.print_json({"cluster": context.inventory.cluster.cluster, **report.to_json()})
         return report.exit_code
@@ -53,6 +58,8 @@ def _text(report: Report) -> Iterable[str]:
     for group in grouped((*report.warnings, *report.unseen)):
         first, *cures = paragraph(group)
         yield from (f"{group.severity}: {first}", *cures)
+    if report.probed is not None:
+        yield str(report.probed)
     if not report.errors and report.beside is None:
         fit = f"All {report.hosts} hosts are fit" if report.hosts > 1 else "The host is fit"
         yield f"{fit}, as far as could be looked at." if report.unseen else f"{fit}."

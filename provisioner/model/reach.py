@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ETCD_PEER = "etcd's members"    # the one need on which a majority hangs
 PODS = "the Pod network"        # the one that sends packets of full size
@@ -81,5 +81,28 @@ class Probed:
 
     @property
     def pairs(self) -> int:
-        """Return how many pairs of hosts were tried."""
+        """Return how many pairs of hosts were tried, each way for itself."""
         return len({(t.need.source, t.need.target) for t in self.tried if t.ok is not None})
+
+    @property
+    def ways(self) -> int:
+        """Return how many ways were tried: a pair has one for each port."""
+        return sum(t.ok is not None for t in self.tried)
+
+    def __str__(self) -> str:
+        """Tell how much was tried, and what is known of the ways between etcd's members."""
+        members = [t for t in self.tried if t.need.why == ETCD_PEER and t.ms]
+        slowest = max((t.median for t in members), default=0.0)
+        lost, of = sum(t.lost for t in members), sum(t.of for t in members)
+        between = f"; between etcd's members at most {slowest:.2f} ms and {lost} of {of} lost" if members else ""
+        disks = [(alone.fsync["p99"], name) for name, alone in self.alone.items() if alone.fsync]
+        worst, where = max(disks, default=(0.0, ""))
+        slow = f"; 99 of 100 small writes are safe after {worst:.1f} ms at most ({where})" if disks else ""
+        return f"Probed {self.pairs:,} pairs of hosts, {self.ways:,} ways between them{between}{slow}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was tried as plain values."""
+        return {"pairs": self.pairs, "ways": [
+            {"from": t.need.source, "to": t.need.target, "protocol": t.need.protocol, "port": t.need.port, "ok": t.ok,
+             "why": t.why, "ms": round(t.median, 3) if t.ms else None, "lost": t.lost, "of": t.of, "passes": t.passes}
+            for t in self.tried], "disks": {name: alone.fsync for name, alone in self.alone.items() if alone.fsync}}

@@ -12,6 +12,7 @@ from provisioner.model.cluster import Cluster, Host
 from provisioner.model.facts import Facts
 from provisioner.model.finding import Finding, Severity
 from provisioner.model.inspection import Inspection
+from provisioner.model.reach import Alone, Probed
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class HostSeen:
 
     `missing_mib` is how much the host still has to get of what artifacts.lock pins, `foreign` which other cluster of
     ours it belongs to, and what to do about it, `refused` what else was tried there and did not go,
-    `login` how many seconds Ansible's login took.
+    `login` how many seconds Ansible's login took, `alone` what it found out by trying, None where it did not try.
     """
 
     host: Host
@@ -31,6 +32,7 @@ class HostSeen:
     foreign: tuple[str, str] | None = None
     refused: tuple[KubewrightError, ...] = ()
     login: float = 0.0
+    alone: Alone | None = None
 
     @property
     def name(self) -> str:
@@ -45,6 +47,7 @@ class Seen:
     lock: ArtifactLock
     hosts: Mapping[str, HostSeen]
     faults: Mapping[str, KubewrightError] = field(default_factory=dict)
+    probed: Probed | None = None        # what came of trying between the hosts; None: nobody tried
 
 
 class Found(NamedTuple):

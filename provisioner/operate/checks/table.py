@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from provisioner.model.finding import Finding
 from provisioner.operate.checks import identity, kernel, leftovers, machine, occupied, past, places, surroundings
+from provisioner.operate.checks.by_trying import TRIED
 from provisioner.operate.checks.finding import Check, Found, Seen, each, inspected
 
 
@@ -73,6 +74,7 @@ CHECKS: tuple[Check, ...] = (
     Check("netdevs", "no network device of another cluster", each(leftovers.devices), of=("netdevs",)),
     Check("mounts", "no mounts of another cluster's Pods", each(leftovers.mounts), of=("mounted",)),
     Check("cni", "no CNI configuration of others where ours is", each(leftovers.cni), of=("cni",)),
+    *TRIED,
 )
 REACHING = ("ssh", "sudo", "python", "idle")     # a host that fails one of these is judged by nothing after it
 SKIPPABLE = tuple(check.name for check in CHECKS if not check.needed)

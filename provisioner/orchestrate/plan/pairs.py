@@ -29,7 +29,7 @@ LISTENING = 20.0        # seconds for the slowest login; who listens later than 
 ENDING = 10.0
 VRRP, TCP, UDP, ICMP = "vrrp", "tcp", "udp", "icmp"
 APART = 0.15            # seconds between two balancers that send, see `tries`
-LOOKS = ("fsync", "dns", "arp")     # what a host finds out by itself
+LOOKS = {"fsync": "fsync", "dns": "dns", "arp": "twin"}     # what a host finds out by itself, and the check of it
 OURS, THEIRS = "ours", "theirs"
 
 
@@ -44,18 +44,21 @@ class Budget(NamedTuple):
 BRIEF, THOROUGH = Budget(1.5, 1.3, 15.0), Budget(8.0, 3.2, 40.0)
 
 
-def probe(session: Session, about: Collection[str] | None = None, *, thorough: bool = False) -> Probed:
+def probe(session: Session, about: Collection[str] | None = None, skip: Collection[str] = (), *,
+          thorough: bool = False) -> Probed:
     """Return what trying showed, of all that has one of the hosts `about` at an end, or of all.
 
     `session.observed` tells their interfaces. Only disks of hosts `about` are written to: a member under load is left
-    alone.
+    alone. What only a check of `skip` asks is not asked.
     """
-    return _Meeting(session, about, THOROUGH if thorough else BRIEF, thorough=thorough).run()
+    return _Meeting(session, about, frozenset(skip), thorough=thorough).run()
 
 
 class _Meeting:
-    def __init__(self, session: Session, about: Collection[str] | None, budget: Budget, *, thorough: bool) -> None:
-        self._session, self._budget, self._thorough = session, budget, thorough
+    def __init__(self, session: Session, about: Collection[str] | None, skip: frozenset[str], *, thorough: bool,
+                 ) -> None:
+        self._session, self._skip, self._thorough = session, skip, thorough
+        self._budget = THOROUGH if thorough else BRIEF
         self._cluster = session.cluster
         self._facts = {name: observed.facts for name, observed in session.observed.items()}
         self._about = set(self._facts if about is None else about)
@@ -111,10 +114,11 @@ class _Meeting:
             "token": self._token, "address": host.address, "interface": interface,
             "listen": [{"protocol": protocol, "port": port} for protocol, port in on]}
         if name in self._about:
-            request["dns"] = {"servers": True}
-            request |= {"arp": {"interface": interface, "address": host.address}} if interface else {}
+            asks: dict[str, Any] = {"dns": {"servers": True}}
+            asks |= {"arp": {"interface": interface, "address": host.address}} if interface else {}
             if name in {h.name for h in self._cluster.etcd_hosts}:
-                request["fsync"] = {"directory": DATA_DIR, "seconds": self._budget.fsync}
+                asks["fsync"] = {"directory": DATA_DIR, "seconds": self._budget.fsync}
+            request |= {part: ask for part, ask in asks.items() if LOOKS[part] not in self._skip}
         return request
 
     def _talk(self, name: str, request: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ be changed, so a second `up` pays nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,8 +19,10 @@ from provisioner.model.finding import Finding
 from provisioner.model.inspection import Inspection
 from provisioner.model.plan import Plan
 from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
-from provisioner.operate.checks import kernel, leftovers, machine, occupied, past, places, table
+from provisioner.model.reach import Probed
+from provisioner.operate.checks import by_trying, kernel, leftovers, machine, occupied, past, places, table
 from provisioner.operate.checks.finding import HostSeen, Seen
+from provisioner.orchestrate.plan import pairs
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.session.session import Session
 from provisioner.parallel import ask_all
@@ -48,6 +50,7 @@ class Report:
     skipped: frozenset[str] = field(default_factory=frozenset)
     faults: Mapping[str, KubewrightError] = field(default_factory=dict)
     beside: KubewrightError | None = None
+    probed: Probed | None = None
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -80,7 +83,8 @@ class Report:
         checks = [{"name": c.name, "doc": c.doc, "result": self.result(c.name)[0], "asked": self.answered[c.name]}
                   for c in table.CHECKS]
         return {"fit": not self.errors and self.beside is None, "hosts": self.hosts, "checks": checks,
-                "findings": [f.to_json() for f in self.findings]}
+                "findings": [f.to_json() for f in self.findings],
+                "tried": None if self.probed is None else self.probed.to_json()}
 
     @property
     def exit_code(self) -> int:
@@ -122,15 +126,16 @@ def known_checks(names: Collection[str]) -> None:
                          details=[f"can be skipped: {' '.join(table.SKIPPABLE)}"], hint="kubewright check --help")
 
 
-def look(session: Session, skip: Collection[str] = ()) -> Report:
+def look(session: Session, skip: Collection[str] = (), *, thorough: bool = False) -> Report:
     """Run every check on every host and return all that was found; reads only.
 
-    What fails on one host is a finding of that host, and hides nothing of the others.
+    New hosts try to reach the others, and their disks; with `thorough` all do, with more time. What fails on one host
+    is a finding of that host, and hides nothing of the others.
     """
     faults = _meet(session)
     plan, beside = (None, None) if faults or _report(session).errors else _plan(session)
-    asked, failed = _ask_all(session, skip)
-    return _report(session, skip, {**faults, **failed}, asked, plan, beside or _unreadable(session))
+    (asked, failed), probed = _beside(session, lambda: _ask_all(session, skip), _new(session), skip, thorough=thorough)
+    return _report(session, skip, {**faults, **failed}, asked, plan, beside or _unreadable(session), probed)
 
 
 def _unreadable(session: Session) -> KubewrightError | None:
@@ -161,7 +166,9 @@ def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
     """
     plan = survey(session, admit=lambda: _admit(session, skip))
     changed = dict.fromkeys(change.host for change in plan.changes)
-    report = _report(session, skip, asked=raise_all(ask(session, changed, skip)), plan=plan)
+    new = [name for name in _new(session) if name in changed]
+    asked, probed = _beside(session, lambda: raise_all(ask(session, changed, skip)), new, skip)
+    report = _report(session, skip, asked=asked, plan=plan, probed=probed)
     report.refuse()
     for group in grouped((*report.warnings, *report.unseen)) if not plan.is_empty else ():
         session.tell("diagnostic", message="; ".join(line.strip() for line in paragraph(group)),
@@ -174,6 +181,22 @@ def _admit(session: Session, skip: Collection[str]) -> None:
     if _report(session, skip).errors:
         asked, failed = _ask_all(session, skip)
         _report(session, skip, failed, asked).refuse()
+
+
+def _new(session: Session) -> list[str]:
+    """Return the hosts on which nothing of any cluster of ours was ever changed."""
+    return [name for name, observed in session.observed.items() if observed.owner is None]
+
+
+def _beside(session: Session, asks: Callable[[], T], new: Collection[str], skip: Collection[str], *,
+            thorough: bool = False) -> tuple[T, Probed | None]:
+    """Ask, and let new hosts (with `thorough` all) try meanwhile what only a try shows."""
+    if not (new or thorough) or set(skip) >= by_trying.NAMES:
+        return asks(), None
+    acts: dict[str, Callable[[], Any]] = {
+        "ask": asks, "probe": lambda: pairs.probe(session, None if thorough else new, skip, thorough=thorough)}
+    answers = ask_all(lambda act: acts[act](), acts, workers=len(acts), name="check")
+    return answers["ask"], answers["probe"]
 
 
 def _meet(session: Session) -> dict[str, KubewrightError]:
@@ -256,13 +279,15 @@ def _tried(refused: list[KubewrightError], act: Callable[[], T]) -> T | None:
 def _report(
     session: Session, skip: Collection[str] = (), faults: Mapping[str, KubewrightError] | None = None,
     asked: Mapping[str, Asked] | None = None, plan: Plan | None = None,
-    beside: KubewrightError | None = None,
+    beside: KubewrightError | None = None, probed: Probed | None = None,
 ) -> Report:
-    hosts = {name: _seen(session, name, (asked or {}).get(name), plan) for name in session.observed}
-    seen = Seen(session.cluster, session.target.artifacts, hosts, faults or {})
+    alone = probed.alone if probed else {}
+    hosts = {name: replace(_seen(session, name, (asked or {}).get(name), plan), alone=alone.get(name))
+             for name in session.observed}
+    seen = Seen(session.cluster, session.target.artifacts, hosts, faults or {}, probed)
     findings = tuple(table.run(seen, skip))
     return Report(len(session.cluster.hosts), findings, table.asked(seen, findings), frozenset(skip), faults or {},
-                  beside)
+                  beside, probed)
 
 
 def _seen(session: Session, name: str, asked: Asked | None, plan: Plan | None) -> HostSeen:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from provisioner.applier import package, tries
+from provisioner.applier import inspect, package, tries
+from provisioner.applier.host import Host
 from provisioner.lab.processes import wait_until
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets are root's")
@@ -108,6 +109,14 @@ def test_who_listens_already_is_connected_to_and_left_alone() -> None:
             assert talk.tries({"protocol": "tcp", "port": port})[0]["ok"] is True
             talk.ends()
         assert connects(port)
+
+
+def test_a_listener_of_ours_is_nobody_s_that_is_in_the_way() -> None:
+    port = free_port()
+    with talking(listen=on(("tcp", port))) as talk:
+        talk.until("listening")
+        assert connects(port)
+        assert inspect.listeners(Host(), [port]) == []
 
 
 def test_an_address_that_the_host_has_not_is_said() -> None:

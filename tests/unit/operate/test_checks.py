@@ -22,6 +22,7 @@ from provisioner.report.findings import grouped
 from provisioner.transport.answers import inspection_of as inspection_of_answer
 from provisioner.transport.faults import HostFault
 from tests.unit.compile.compile_fixture import LAB, facts, lock
+from tests.unit.operate.probed_cases import probed_of
 
 CASES = Path(__file__).parents[2] / "cases" / "checks"
 Case = Mapping[str, Any]
@@ -76,7 +77,10 @@ def seen_of(case: Case) -> Seen:
     faults: dict[str, KubewrightError] = {
         h: HostFault(h, "connecting", f["saw"], code=f["code"], hint=f["hint"])
         for h, f in case.get("faults", {}).items()}
-    return Seen(cluster, lock(), {n: host_of(cluster, n, a) for n, a in case["hosts"].items()}, faults)
+    probed = probed_of(cluster, case)
+    hosts = {n: replace(host_of(cluster, n, a), alone=probed.alone[n] if probed else None)
+             for n, a in case["hosts"].items()}
+    return Seen(cluster, lock(), hosts, faults, probed)
 
 
 @pytest.mark.parametrize("case", ALL)
