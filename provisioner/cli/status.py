@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from provisioner.orchestrate.look.status import HostStatus, Status
 
 NOT_HEALTHY = 13
+METRICS = "openmetrics"
+
+
+def _form(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value:
+        ctx.find_object(Context).output = value     # type: ignore[union-attr]
 
 
 @click.command()
+@click.option("-o", "--output", type=click.Choice(["text", "json", METRICS]), expose_value=False, is_eager=True,
+              callback=_form, help="Form of the result on stdout; openmetrics is for Prometheus. Default: text.")
 @click.pass_obj
 def status(context: Context) -> int:
     """Show every host's services, certificates and drift; exit 13 when something needs attention."""
@@ -25,7 +33,12 @@ def status(context: Context) -> int:
 
     with open_session(context.inventory, context.told, run=False) as session:
         seen = look(session)
-    if context.wants_json:
+    if context.output == METRICS:
+        from provisioner.orchestrate.look.metrics import gauges
+        from provisioner.report.openmetrics import exposition
+
+        click.echo(exposition(gauges(seen)), nl=False)
+    elif context.wants_json:
         context.print_json(seen.to_json())
     else:
         click.echo(context.pasted("\n".join(_lines(seen))))

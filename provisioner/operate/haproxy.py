@@ -72,12 +72,17 @@ def _admin(bits: int) -> str:
     return MAINT if bits & _MAINT_BITS else DRAIN if bits & _DRAIN_BITS else READY
 
 
-def drained(text: str) -> list[str]:
-    """Return the servers that somebody took out of service, from an answer to SHOW_STATES; none from another text."""
+def seen_by(text: str) -> list[Server]:
+    """Return the servers of an answer to SHOW_STATES; none from another text."""
     try:
-        return [server.name for server in servers_of(text).values() if server.admin != READY]
+        return list(servers_of(text).values())
     except ValueError:
         return []
+
+
+def drained(text: str) -> list[str]:
+    """Return the servers that somebody took out of service, from an answer to SHOW_STATES; none from another text."""
+    return [server.name for server in seen_by(text) if server.admin != READY]
 
 
 def totals_of(text: str) -> dict[str, int]:

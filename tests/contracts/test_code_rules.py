@@ -27,6 +27,7 @@ HOMES = {
     "jinja2": {"compile", "report"},
     "etcd3": {"operate"}, "grpc": {"operate"}, "kubernetes": {"operate"}, "urllib3": {"operate"},
     "cryptography": {"operate"}, "pyrage": {"operate"}, "nacl": {"operate"}, "google": {"operate"},
+    "prometheus_client": {"report"},
     "click": {"cli"},
     # What reads and writes documents stands where the documents are.
     "pydantic": {"model", "artifacts"}, "pydantic_core": {"model", "artifacts"},

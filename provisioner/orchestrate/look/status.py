@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from provisioner.model.cluster import Role
+from provisioner.model.desired import Unit
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.finding import Finding
+from provisioner.operate import haproxy, kube
 from provisioner.operate import health as judge
-from provisioner.operate import kube
 from provisioner.orchestrate.gates import health
 from provisioner.orchestrate.lock import cluster_lock
 from provisioner.orchestrate.plan.survey import read_certificates, survey
@@ -23,7 +24,11 @@ from provisioner.report.findings import lines
 
 @dataclass
 class HostStatus:
-    """One row: `-` where the host has no such thing, `?` where it could not be seen."""
+    """One row: `-` where the host has no such thing, `?` where it could not be seen.
+
+    `certs_left` are seconds, `units` says which run, `backends` which API servers the host's HAProxy gives new
+    connections; each is empty where it was not seen.
+    """
 
     host: str
     roles: str
@@ -34,6 +39,9 @@ class HostStatus:
     certs_days: int | None = None
     drift: int | None = None
     units_down: list[str] = field(default_factory=list)
+    certs_left: float | None = None
+    units: dict[str, bool] = field(default_factory=dict)
+    backends: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass
@@ -112,8 +120,10 @@ def _differences(session: Session, rows: Mapping[str, HostStatus]) -> list[Findi
     plan = session.the_plan
     now = time.time()
     for (host, _), seen in read_certificates(session).items():
-        days, least = int((seen.not_after - now) // 86400), rows[host].certs_days
-        rows[host].certs_days = days if least is None else min(days, least)
+        left, least = seen.not_after - now, rows[host].certs_left
+        rows[host].certs_left = round(left if least is None else min(left, least))
+    for row in rows.values():
+        row.certs_days = None if row.certs_left is None else int(row.certs_left // 86400)
     found = []
     for name in session.observed:
         drift = rows[name].drift = sum(1 for c in plan.changes if c.host == name and c.kind != "unit")
@@ -131,6 +141,11 @@ def _fill(session: Session, rows: Mapping[str, HostStatus], sight: health.Sight)
     """Fill in what was seen of each host: `?` where it was not."""
     for name, down in sight.down.items():
         rows[name].units_down = down
+        units = (i.path for i in session.the_plan.desired.hosts[name].items if isinstance(i, Unit))
+        rows[name].units = {unit: unit not in down for unit in units}
+    for name, observed in session.observed.items():
+        text = str(observed.extra(haproxy.STATES.kind, haproxy.STATES.path).get("text", ""))
+        rows[name].backends = {s.name: s.in_service for s in haproxy.seen_by(text)}
     for host in session.cluster.control_planes:
         rows[host.name].api = {True: "ok", False: "down", None: "?"}[sight.api.get(host.name)]
     for host in session.cluster.etcd_hosts:
