@@ -19,8 +19,10 @@ if TYPE_CHECKING:
               help="Leave out a check; may be repeated.")
 @click.option("--probe", is_flag=True,
               help="Let hosts of a cluster that runs try what new ones do, for up to 20 s.")
+@click.option("--explain", metavar="CHECK", shell_complete=complete.all_checks,
+              help="Tell what a check asks, how, why, its limits and how to mend what it finds; asks no host.")
 @click.pass_obj
-def check(context: Context, skip: tuple[str, ...], probe: bool) -> int:
+def check(context: Context, skip: tuple[str, ...], probe: bool, explain: str | None) -> int:
     """Run every check on every host and tell all findings with their cures; exit 11 when one is an error.
 
     New hosts also try to reach what they need of each other, and how quick etcd's disk is, for about two seconds;
@@ -29,6 +31,8 @@ def check(context: Context, skip: tuple[str, ...], probe: bool) -> int:
     `-` stands where a question could be asked of nobody, `unseen` where there was no answer: neither is ok. Exit 12
     when no host lets us in.
     """
+    if explain is not None:
+        return _explained(context, explain)
     context.enter_lab()
     from provisioner.orchestrate.plan.preflight import known_checks, look
     from provisioner.orchestrate.session.session import open_session
@@ -41,6 +45,25 @@ def check(context: Context, skip: tuple[str, ...], probe: bool) -> int:
         return report.exit_code
     click.echo("\n".join(_text(report)))
     report.refuse(hint="")
+    return 0
+
+
+def _explained(context: Context, name: str) -> int:
+    """Tell of one check; UsageFault with the nearest names where there is none of that name."""
+    import textwrap
+
+    from provisioner.operate.checks.explained import rows
+    from provisioner.operate.checks.table import CHECKS, named
+
+    one = CHECKS[named(name)]
+    told = dict(rows(one))
+    if context.wants_json:
+        context.print_json({"name": one.name, **{word.replace(" ", "_"): text for word, text in told.items()}})
+        return 0
+    click.echo(f"{one.name}: {told.pop('asks for')}")
+    for word, text in told.items():
+        click.echo(textwrap.fill(text, 100, initial_indent=f"  {word:<8}", subsequent_indent=" " * 10,
+                                 break_long_words=False, break_on_hyphens=False))
     return 0
 
 

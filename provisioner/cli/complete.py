@@ -85,6 +85,12 @@ def _phases(ctx: click.Context) -> tuple[str, ...]:
     return PHASES
 
 
+def _all_checks(ctx: click.Context) -> Iterable[str]:
+    from provisioner.operate.checks.table import CHECKS
+
+    return (check.name for check in CHECKS)
+
+
 def _checks(ctx: click.Context) -> Iterable[str]:
     from provisioner.operate.checks.table import SKIPPABLE
 
@@ -107,3 +113,4 @@ def _rules(ctx: click.Context) -> Iterator[str]:
 hosts, units, runs, verbs = _offer(_hosts), _offer(_units), _offer(_runs), _offer(_verbs)
 components, phases, checks, rules = _offer(_components), _offer(_phases), _offer(_checks), _offer(_rules)
 diagnoses = _offer(_diagnoses)
+all_checks = _offer(_all_checks)

@@ -1,4 +1,4 @@
-"""`schema`: what may stand in cluster.yaml, for editors and programs."""
+"""`schema`: what may stand in cluster.yaml, and what documents of ours hold, for editors and programs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import click
 
 
 @click.command()
-def schema() -> None:
-    """Print the JSON schema (draft-07) of cluster.yaml."""
+@click.argument("document", type=click.Choice(("cluster", "plan", "check")), default="cluster")
+def schema(document: str) -> None:
+    """Print the JSON schema of cluster.yaml (draft-07), or of what `plan -o json` or `check -o json` prints."""
     import json
 
+    from provisioner.model.check_document import check_schema
+    from provisioner.model.plan_document import plan_schema
     from provisioner.model.schema import cluster_schema
 
-    click.echo(json.dumps(cluster_schema(), indent=2))
+    schemas = {"cluster": cluster_schema, "plan": plan_schema, "check": check_schema}
+    click.echo(json.dumps(schemas[document](), indent=2))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from provisioner.errors import UsageFault
 from provisioner.model.finding import Finding
 from provisioner.operate.checks import identity, kernel, leftovers, machine, occupied, past, places, surroundings
 from provisioner.operate.checks.by_trying import TRIED
+from provisioner.operate.checks.explained import nearest
 from provisioner.operate.checks.finding import Check, Found, Seen, each, inspected
 
 
@@ -78,6 +80,17 @@ CHECKS: tuple[Check, ...] = (
 )
 REACHING = ("ssh", "sudo", "python", "idle")     # a host that fails one of these is judged by nothing after it
 SKIPPABLE = tuple(check.name for check in CHECKS if not check.needed)
+
+
+def named(name: str) -> int:
+    """Return where in the table a check stands; UsageFault with the nearest names where there is none."""
+    names = [check.name for check in CHECKS]
+    if name not in names:
+        close = nearest(name, names)
+        told = f"did you mean {', '.join(close)}?" if close else f"there are: {' '.join(names)}"
+        raise UsageFault(f"there is no check {name}", details=[told], code="no-check",
+                         hint=f"kubewright check --explain {close[0] if close else names[0]}")
+    return names.index(name)
 
 
 def run(seen: Seen, skip: Collection[str] = ()) -> list[Finding]:

@@ -120,6 +120,8 @@ class Report:
 
 def known_checks(names: Collection[str]) -> None:
     """Refuse names that no check has: a misspelt one would skip nothing, in silence."""
+    for name in names:
+        table.named(name)
     unknown = sorted(set(names) - set(table.SKIPPABLE))
     if unknown:
         raise UsageFault(f"there is no check {', '.join(unknown)} that can be skipped",

@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from provisioner.cli import main as command
 from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, RefusedForSafety, UsageFault
+from provisioner.model.check_document import check_schema
 from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.observed import HostObserved
 from provisioner.orchestrate.plan import preflight
@@ -163,6 +165,7 @@ def test_check_as_json_holds_every_finding_with_host_fact_and_cure(
     asked.answers = {"cp1": NGINX}
     assert run(world, monkeypatch, "-o", "json", "check") == 11
     document = json.loads(capsys.readouterr().out)
+    assert list(Draft202012Validator(check_schema()).iter_errors(document)) == []
     assert (document["schema_version"], document["fit"], document["hosts"]) == (1, False, 5)
     assert {c["name"]: c["result"] for c in document["checks"]}["ports"] == "error"
     assert document["findings"] == [{
