@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.operate.checks import occupied
+from provisioner.operate.checks import occupied, pairs, tried_alone
 from provisioner.operate.checks.explained.entry import Explained
 
 _OTHERS = ", ".join(dict.fromkeys(whose for whose, _ in occupied.EVIDENCE.values()))
@@ -45,7 +45,9 @@ TEXTS: dict[str, Explained] = {
         "Mend the ways that `reach` names."),
     "latency": Explained(
         "Packets between the same pairs, timed, and counted.",
-        "etcd's elections and every write wait for the network.", "Look for what is between the hosts: mtr HOST"),
+        "etcd's elections and every write wait for the network.", "on HOST: ping -c 100 -i 0.2 OTHER",
+        f"{pairs.MEMBER_MS:.0f} ms and nothing lost between etcd's members, {pairs.HOST_MS:.0f} ms else: OpenShift's "
+        "assisted installer."),
     "mtu": Explained(
         "UDP packets that may not be cut, as large as the Pod network's with its head.",
         "Larger packets of Pods vanish while small ones pass: connections open and then hang.",
@@ -64,5 +66,7 @@ TEXTS: dict[str, Explained] = {
         "on HOST: name other servers in its resolver's file"),
     "fsync": Explained(
         "A file in etcd's directory is written and synced as etcd's log is, for a few seconds, and removed.",
-        "Every write of the cluster waits for this disk.", "Give /var/lib/etcd a quicker disk of its own."),
+        "Every write of the cluster waits for this disk.", "Give /var/lib/etcd a quicker disk of its own.",
+        f"Of a hundred writes the slowest: {tried_alone.P99_WARN:.0f} ms is told, {tried_alone.P99_ERROR:.0f} ms is "
+        "refused."),
 }
