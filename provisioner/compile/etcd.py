@@ -21,6 +21,9 @@ BOOTSTRAP_ENV = "/run/kubewright/etcd-bootstrap.env"
 # What a member's host keeps of its cluster having been up: no member of it is ever founded anew.
 BOOTSTRAPPED = "/var/lib/kubewright/etcd/bootstrapped"
 
+# Which members a run is about to add, on every etcd host: written before the first is added, gone when all vote.
+JOINING = "/var/lib/kubewright/etcd/joining"
+
 # Eight GiB, the most that etcd recommends: at the default 2 GiB a busy cluster turns read-only.
 QUOTA = 8 * 1024**3
 _QUOTA_FLAG = "quota-backend-bytes"

@@ -69,10 +69,6 @@ def _member_gone(change: Change) -> bool:
     return change.after is None and _is_member(change.old, change.path[1])
 
 
-def _member_new(change: Change) -> bool:
-    return _is_member(change.new, change.path[1]) and not _is_member(change.old, change.path[1])
-
-
 def _moved_member(change: Change) -> bool:
     return _is_member(change.old, change.path[1])
 
@@ -193,9 +189,6 @@ TABLE: tuple[Rule, ...] = (
          when=_member_gone, by="node remove"),
     Rule("host-left", ("hosts.*",), NOTED, "it is not in the inventory any more; `up` leaves it as it is",
          when=_gone, by="node remove"),
-    Rule("member-added", ("hosts.*", "hosts.*.roles"), REFUSED,
-         "a new etcd member or control plane has to join the live ones, which `up` cannot do", when=_member_new,
-         by="node add"),
     Rule("member-role-removed", ("hosts.*.roles",), REFUSED,
          "it is an etcd member or a control plane; it stays a member until it is removed from there",
          when=_member_role_gone, by="node remove"),

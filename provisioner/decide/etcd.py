@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from provisioner.model.etcd import EtcdStatus
 
@@ -17,11 +17,13 @@ def successor_of(leader: EtcdStatus, others: Sequence[EtcdStatus]) -> int | None
     return max(fit, key=lambda s: (s.raft_index, s.member_id)).member_id if fit else None
 
 
-def disagreements(statuses: Sequence[EtcdStatus], names: Sequence[str], *, asked: int = 0) -> list[str]:
+def disagreements(
+    statuses: Sequence[EtcdStatus], names: Sequence[str], *, asked: int = 0, joining: Collection[str] = (),
+) -> list[str]:
     """Say why these members are not yet one healthy cluster of exactly `names`; empty when they are.
 
-    `asked` says how many of them were asked, if not all. It is etcd's own health rule (a leader that all agree on)
-    plus the wish that the membership is the inventory's.
+    `asked` says how many of them were asked, if not all; members at the peer addresses `joining` are no matter yet.
+    It is etcd's own health rule (a leader that all agree on) plus the wish that the membership is the inventory's.
     """
     if not statuses:
         return ["no member answers"]
@@ -30,7 +32,8 @@ def disagreements(statuses: Sequence[EtcdStatus], names: Sequence[str], *, asked
         faults.append("members are of different clusters")
     if any(s.leader_id == 0 for s in statuses) or len({s.leader_id for s in statuses}) > 1:
         faults.append("no leader that all agree on")
-    listed = {m.name or "(not started)" for s in statuses for m in s.members}
+    listed = {m.name or "(not started)" for s in statuses for m in s.members
+              if not set(m.peer_urls) & set(joining)}
     if listed != set(names):
         faults.append(f"members are {', '.join(sorted(listed))}, should be {', '.join(sorted(names))}")
     wanted = asked or len(names)

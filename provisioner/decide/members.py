@@ -86,6 +86,8 @@ def _judge(member: EtcdMember, seen: MemberData, listed: Sequence[MemberSeen] | 
     aside = tuple(Command(words) for words in ASIDE) if seen.state != ABSENT else ()
     add = Command((*ETCDCTL, "member", "add", member.name, f"--peer-urls={member.peer_url}"), elsewhere=True)
     entry = _entry(member, listed)
+    if entry is None and seen.state == ABSENT:
+        return None         # nobody yet: it joins
     if entry is None:
         return MemberFault(member.name, "it is no etcd member: it was removed", (*aside, add))
     number = f"{entry.id:x}"

@@ -82,17 +82,19 @@ def turns(
 ) -> tuple[Turn, ...]:
     """Return the turns in which a phase's `changes` are made, in their order; each waits for the proof of the last.
 
-    Hosts that serve nobody even together (`standing`) take nothing away: nothing is held for them, and what goes down
-    with them has its own turn later.
+    Etcd members that join go one at a time, after all that are there. Hosts that serve nobody even together
+    (`standing`) take nothing away: nothing is held for them, and what goes down with them has its own turn later.
     """
     together = joined(plan)
     made = []
+    new = [host for host in plan.joining if phase == "etcd" and host in changes]
+    changes = {host: of_host for host, of_host in changes.items() if host not in new}
     for hosts in batches(phase, changes, live=not plan.bootstrap, workers=workers, limit=limit, standing=standing):
         stops = not plan.bootstrap and any(interrupts(changes[h]) and h not in standing.down for h in hosts)
         others = [p for (host, p), leader in together.items() if leader == phase and host in hosts] if stops else []
         guards = _guards(plan, hosts, changes) if stops else ()
         made.append(Turn(hosts, tuple(dict.fromkeys([phase, *others])), guards))
-    return tuple(made)
+    return (*made, *(Turn((host,), (phase,)) for host in new))
 
 
 def _guards(plan: Plan, hosts: Iterable[str], changes: Changes) -> tuple[str, ...]:

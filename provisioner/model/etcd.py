@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MemberSeen:
-    """A member as the cluster lists it; one that never started has no name."""
+    """A member as the cluster lists it; one that never started has no name, a learner has no vote."""
 
     id: int
     name: str
     peer_urls: tuple[str, ...]
+    is_learner: bool = False
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,24 @@ class LostMember:
         return {"host": self.host, "saw": self.saw, "cure": list(self.cure)}
 
 
+JOINS = ("add", "start", "promote")     # acts of which each brings a member nearer to its vote
+
+
+@dataclass(frozen=True)
+class MemberChange:
+    """One act on who is a member of etcd: `add`, `start`, `promote`, `move` or `remove`; `forget` ends our record.
+
+    `host` names whose member it is, its address where nobody knows its name.
+    """
+
+    action: str
+    host: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
 @dataclass(frozen=True)
 class Act:
     """What happens to one unit: started, restarted or reloaded, on these hosts."""
@@ -179,6 +197,8 @@ class Plan:
     # API servers that a killed run left out of service -> the hosts whose HAProxy sends them nobody
     drained_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lost: tuple[LostMember, ...] = ()   # etcd members for which `up` refuses to do anything
+    members: tuple[MemberChange, ...] = ()   # acts on etcd's membership, in their order
+    voters: int = 0                     # how many vote before the first of them
     stages: tuple[Stage, ...] = ()     # the phases that have work, in their order
     inventory_digest: str = ""       # what it was made from
     lock_digest: str = ""
@@ -186,7 +206,13 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        return not self.changes and not self.objects and not self.drained_servers and not self.lost
+        return not self.changes and not self.objects and not self.drained_servers and not self.lost \
+            and not self.members
+
+    @property
+    def joining(self) -> tuple[str, ...]:
+        """Return the hosts whose etcd member is to vote when this is done, and does not yet."""
+        return tuple(dict.fromkeys(m.host for m in self.members if m.action in JOINS))
 
     @property
     def has_work(self) -> bool:

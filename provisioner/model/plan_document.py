@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from provisioner.model.desired import Desired, HostDesired
 from provisioner.model.guards import WORDS
 from provisioner.model.phases import PhaseName
-from provisioner.model.plan import Act, Change, ObjectChange, Plan, Stage, Turn, Verdict
+from provisioner.model.plan import Act, Change, MemberChange, ObjectChange, Plan, Stage, Turn, Verdict
 
 SCHEMA_VERSION = 1
 
@@ -90,6 +90,13 @@ class LostMemberDocument(_Part):
     cure: tuple[str, ...] = Field(description="Commands, one after the other, after which `up` starts it")
 
 
+class MemberChangeDocument(_Part):
+    """One act on who is a member of etcd."""
+
+    action: str = Field(description="add, start, promote, move or remove; forget ends the record of such acts")
+    host: str = Field(description="Whose member it is; its peer address where nobody knows its name")
+
+
 class PlanDocument(_Part):
     """A whole plan."""
 
@@ -107,6 +114,9 @@ class PlanDocument(_Part):
         default={}, description="API servers that a killed run left out of service -> hosts that send them nobody")
     lost: tuple[LostMemberDocument, ...] = Field(
         default=(), description="etcd members that have lost their data: `up` does nothing until they are mended")
+    members: tuple[MemberChangeDocument, ...] = Field(
+        default=(), description="Acts on who is a member of etcd, in their order")
+    voters: int = Field(default=0, description="How many members voted before the first of them; 0 where there is none")
     stages: tuple[StageDocument, ...] = Field(description="Phases that have work, in their order")
     impact: tuple[str, ...] = Field(description="What it means for whoever uses the cluster, a sentence each")
     verdicts: tuple[VerdictDocument, ...] = Field(default=(), description="What the change rules say")
@@ -121,6 +131,7 @@ def as_plan(document: PlanDocument) -> Plan:
                              c.expect, c.want, diff=c.diff, causes=c.causes) for c in document.changes),
         objects=tuple(ObjectChange(o.phase, o.identity, o.action, o.reason, diff=o.diff) for o in document.objects),
         bootstrap=document.bootstrap, checked=document.checked, strangers=document.strangers,
+        members=tuple(MemberChange(m.action, m.host) for m in document.members), voters=document.voters,
         drained_servers=document.left_out, inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
         stages=tuple(Stage(s.phase, _turns(s), s.changes, s.objects, tuple(Act(*u) for u in _units(s)))
                     for s in document.stages),

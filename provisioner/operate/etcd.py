@@ -1,4 +1,4 @@
-"""etcd members over the etcd3 API: the only place that knows it.
+"""etcd members over the etcd3 API: with etcd_wire.py and etcd_membership.py the only place that knows it.
 
 One client per endpoint, never the library's failover: its default marks healthy members as failed for 300 s during an
 election (measured with 0.12.1: 47 of 60 calls refused after the leader was killed).
@@ -6,13 +6,13 @@ election (measured with 0.12.1: 47 of 60 calls refused after the leader was kill
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from provisioner.errors import KubewrightError
 from provisioner.model.etcd import Alarm, EtcdReads, EtcdStatus, MemberSeen
-from provisioner.operate import etcd_wire
+from provisioner.operate import etcd_member_wire, etcd_wire
 from provisioner.operate.access import Access
 
 TIMEOUT = 3.0
@@ -29,9 +29,9 @@ class EtcdFault(KubewrightError):
 
 def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
     """Ask one member for its state and its view of the membership; EtcdFault holds the server's own words."""
-    with _client(access, timeout, "asking a member for its status") as (client, rpc):
+    with client_of(access, timeout, "asking a member for its status") as (client, rpc):
         reply = etcd_wire.status(client.channel, rpc.StatusRequest(), timeout)
-        members = tuple(MemberSeen(int(m.id), str(m.name), tuple(m.peer_urls)) for m in client.members)
+        members = members_of(etcd_member_wire.call(client, "List", timeout).members)
     return EtcdStatus(
         version=str(reply.version), db_size=int(reply.dbSize), leader_id=int(reply.leader),
         raft_index=int(reply.raftIndex), raft_term=int(reply.raftTerm), cluster_id=int(reply.header.cluster_id),
@@ -44,7 +44,7 @@ def alarms(access: Access, *, timeout: float = TIMEOUT) -> tuple[Alarm, ...]:
 
     A member with an alarm says that it is ready, and its status says nothing of it.
     """
-    with _client(access, timeout, "asking for alarms") as (client, rpc):
+    with client_of(access, timeout, "asking for alarms") as (client, rpc):
         request = rpc.AlarmRequest(action=rpc.AlarmRequest.GET, memberID=0, alarm=rpc.NONE)
         reply: Any = client.maintenancestub.Alarm(request, timeout, credentials=client.call_credentials)
         # By number: the library's list of alarms ends before CORRUPT.
@@ -60,7 +60,7 @@ def reads(access: Access, *, timeout: float = TIMEOUT) -> EtcdReads:
     faults = {"own": "", "agreed": ""}
     for name, serializable in (("own", True), ("agreed", False)):
         try:
-            with _client(access, timeout, "reading") as (client, rpc):
+            with client_of(access, timeout, "reading") as (client, rpc):
                 request = rpc.RangeRequest(key=b"kubewright-doctor", limit=1, serializable=serializable)
                 reply: Any = client.kvstub.Range(request, timeout, credentials=client.call_credentials)
                 answers[name] = int(reply.header.revision)
@@ -71,7 +71,7 @@ def reads(access: Access, *, timeout: float = TIMEOUT) -> EtcdReads:
 
 def move_leader(access: Access, successor: int, *, timeout: float = TIMEOUT) -> None:
     """Let the leader, which `access` must lead to, hand over to the member with this id; other members refuse it."""
-    with _client(access, timeout, "moving the leadership") as (client, rpc):
+    with client_of(access, timeout, "moving the leadership") as (client, rpc):
         client.maintenancestub.MoveLeader(
             rpc.MoveLeaderRequest(targetID=successor), timeout, credentials=client.call_credentials)
 
@@ -81,7 +81,7 @@ def snapshot(access: Access, take: Callable[[bytes], object], *, timeout: float)
 
     Its last 32 bytes are the SHA-256 of those before. `timeout` is the whole stream's.
     """
-    with _client(access, timeout, "streaming a snapshot") as (client, rpc):
+    with client_of(access, timeout, "streaming a snapshot") as (client, rpc):
         before = status(access)
         stream = client.maintenancestub.Snapshot(rpc.SnapshotRequest(), timeout, credentials=client.call_credentials)
         for piece in stream:
@@ -91,21 +91,21 @@ def snapshot(access: Access, take: Callable[[bytes], object], *, timeout: float)
 
 def hash_of(access: Access, revision: int, *, timeout: float = 30.0) -> tuple[int, int]:
     """Return a member's hash of its keys as they were at a revision, and the revision that it counts from."""
-    with _client(access, timeout, "asking for the hash of the keys") as (client, _):
+    with client_of(access, timeout, "asking for the hash of the keys") as (client, _):
         reply = etcd_wire.hash_kv(client.channel, revision, timeout)
         return int(reply.hash), int(reply.compact_revision)
 
 
 def count(access: Access, prefix: bytes = b"", *, revision: int = 0, timeout: float = 30.0) -> int:
     """Return how many keys begin with `prefix`, all of them without one; needs no quorum."""
-    with _client(access, timeout, "counting keys") as (client, rpc):
+    with client_of(access, timeout, "counting keys") as (client, rpc):
         return int(_range(client, rpc, _from(prefix), timeout, count_only=True, revision=revision,
                           range_end=_end(prefix)).count)
 
 
 def first(access: Access, prefix: bytes, *, timeout: float = TIMEOUT) -> tuple[bytes, bytes] | None:
     """Return the first key that begins with `prefix` and its value; needs no quorum."""
-    with _client(access, timeout, "reading a key") as (client, rpc):
+    with client_of(access, timeout, "reading a key") as (client, rpc):
         found = _range(client, rpc, _from(prefix), timeout, limit=1, range_end=_end(prefix)).kvs
         return (bytes(found[0].key), bytes(found[0].value)) if found else None
 
@@ -114,7 +114,7 @@ def revisions(access: Access, prefix: bytes = b"", *, timeout: float = 30.0) -> 
     """Return every key that begins with `prefix` with the revision that it was last written at; needs no quorum."""
     found: dict[bytes, int] = {}
     begin, at = _from(prefix), 0
-    with _client(access, timeout, "listing keys") as (client, rpc):
+    with client_of(access, timeout, "listing keys") as (client, rpc):
         while True:
             page = _range(client, rpc, begin, timeout, keys_only=True, limit=PAGE, range_end=_end(prefix), revision=at)
             found |= {bytes(one.key): int(one.mod_revision) for one in page.kvs}
@@ -125,7 +125,7 @@ def revisions(access: Access, prefix: bytes = b"", *, timeout: float = 30.0) -> 
 
 def defragment(access: Access, *, timeout: float) -> None:
     """Let one member give room back to its disk; it answers nobody meanwhile."""
-    with _client(access, timeout, "defragmenting") as (client, rpc):
+    with client_of(access, timeout, "defragmenting") as (client, rpc):
         client.maintenancestub.Defragment(rpc.DefragmentRequest(), timeout, credentials=client.call_credentials)
 
 
@@ -144,8 +144,13 @@ def _end(prefix: bytes) -> bytes:
     return kept[:-1] + bytes([kept[-1] + 1]) if kept else b"\0"
 
 
+def members_of(listed: Iterable[Any]) -> tuple[MemberSeen, ...]:
+    """Read members as etcd lists them."""
+    return tuple(MemberSeen(int(m.ID), str(m.name), tuple(m.peerURLs), bool(m.isLearner)) for m in listed)
+
+
 @contextmanager
-def _client(access: Access, timeout: float, doing: str) -> Iterator[tuple[Any, Any]]:
+def client_of(access: Access, timeout: float, doing: str) -> Iterator[tuple[Any, Any]]:
     """Give a client of one endpoint and the messages it speaks; what the library raises becomes an EtcdFault."""
     import etcd3
     import grpc

@@ -52,8 +52,33 @@ def _pace(stage: Stage, action: str, hosts: Collection[str]) -> str:
 
 def impact(plan: Plan, cluster: Cluster) -> Iterator[str]:
     """Yield what the plan means for whoever uses the cluster, a sentence each."""
+    yield from _members(plan)
     yield from _units(plan, cluster)
     yield from dict.fromkeys(change.impact for change in plan.objects if change.impact)
+
+
+def _members(plan: Plan) -> Iterator[str]:
+    """Yield who joins and who leaves etcd, and what that makes of its quorum."""
+    voters = plan.voters
+    going = [m for m in plan.members if m.action == "remove"]
+    for change in going:
+        yield f"the etcd member of {change.host} is taken out" if not change.host.startswith("https://") else (
+            f"the learner {change.host}, which a killed run added, is taken out: it never had a vote")
+        voters -= not change.host.startswith("https://")
+    for host in plan.joining:
+        yield (f"{host} joins etcd as a learner, without a vote; it gets one when it has all data, and only then its "
+               "API server starts" if host in plan.desired.hosts and plan.desired.hosts[host].find(
+                   "unit", "kube-apiserver.service") else
+               f"{host} joins etcd as a learner, without a vote; it gets one when it has all data")
+        voters += 1
+    yield from (f"{m.host} gets another address in etcd, and is alone out of it meanwhile" for m in plan.members
+                if m.action == "move")
+    if voters != plan.voters:
+        yield (f"etcd: {_votes(plan.voters)} become {_votes(voters)}")
+
+
+def _votes(voters: int) -> str:
+    return f"{count(voters, 'voter')} (quorum {voters // 2 + 1}, can lose {voters - voters // 2 - 1})"
 
 
 def _units(plan: Plan, cluster: Cluster) -> Iterator[str]:

@@ -209,6 +209,7 @@ def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Ma
         "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
         "left_out": {server: list(hosts) for server, hosts in plan.drained_servers.items()},
         "lost": [member.to_json() for member in plan.lost],
+        "members": [m.to_json() for m in plan.members], "voters": plan.voters,
         "stages": [s.to_json() for s in plan.stages], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
         "verdicts": [v.to_json() for v in plan.verdicts], "allowed": sorted(allowed),
     }

@@ -40,6 +40,7 @@ from provisioner.orchestrate.plan import owner, pairs
 from provisioner.parallel import Waiting
 from provisioner.transport.hosts import OBSERVE_WAIT, Hosts, OneHost, Progress, Take, Way
 from provisioner.transport.target import Target
+from tests.fakes.etcd_membership import Joins
 from tests.fakes.haproxy import FakeBalancer
 from tests.fakes.network import FakeNetwork
 
@@ -314,6 +315,7 @@ class FakeHosts(Hosts):
     holders: set[str] = field(default_factory=set)                  # who has the VIP beside the first host
     silent: set[str] = field(default_factory=set)                   # whose etcd member does not answer
     listed: dict[str, MemberSeen | None] = field(default_factory=dict)  # as what a member is known instead; None: not
+    joins: Joins = field(default_factory=Joins)     # what is asked of etcd's membership
     lag: dict[str, int] = field(default_factory=dict)               # by how much a member's raft index is behind
     balancers: dict[str, FakeBalancer] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)                     # whose HAProxy does not answer
@@ -346,6 +348,7 @@ class FakeHosts(Hosts):
         patch.setattr(etcd, "status", self.etcd_status)
         patch.setattr(etcd, "move_leader", self.move_leader)
         patch.setattr(etcd, "reads", self.etcd_reads)
+        self.joins.install(self, patch)
         patch.setattr(etcd, "alarms", lambda access, *, timeout=3.0: tuple(self.alarms))
 
     def on(self, host: str, *, patient: bool = True) -> FakeOne:
@@ -572,7 +575,7 @@ class FakeHosts(Hosts):
                  if ("unit", "etcd.service") in one.states} | self.listed
         for h in running:       # whoever runs has told its name
             there[h] = replace(known, name=h) if (known := there.get(h)) else there[h]
-        members = tuple(m for m in there.values() if m is not None)
+        members = self.joins.now(running) or tuple(m for m in there.values() if m is not None)
         index = 7 - self.lag.get(host, 0)
         return EtcdStatus("3.6.16", self.size, number[self.leader], index, 2, 99, number[host], members)
 

@@ -35,7 +35,7 @@ STATUS = etcd.status        # which hosts in memory answer in its place
 
 
 def put(access: Access, key: str, value: bytes) -> None:
-    with etcd._client(access, 10, "writing") as (client, _):
+    with etcd.client_of(access, 10, "writing") as (client, _):
         client.put(key, value)
 
 

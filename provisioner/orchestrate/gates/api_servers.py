@@ -17,7 +17,7 @@ def api_servers_that_serve(session: Session, hosts: Sequence[str]) -> list[str]:
 
 def other_api_servers_are_ready(session: Session, host: str) -> None:
     """Prove that every API server but that of `host`, which is about to be restarted, is ready."""
-    probes = {h.name: [control_plane_probe(session, h.name)] for h in session.cluster.control_planes}
+    probes = {h: [control_plane_probe(session, h)] for h in session.api_servers}
     hosts_hold(session, {h: p for h, p in probes.items() if h != host}, "control-plane", when="before")
 
 
@@ -36,7 +36,7 @@ def balancers_answer(session: Session) -> None:
 
     A VIP that no host had when the run began is new or lost: nothing is taken away from it.
     """
-    balancers = [h.name for h in session.cluster.load_balancers]
+    balancers = [h.name for h in session.cluster.load_balancers if session.has_begun(h.name, "haproxy.service")]
     probe = https("kube-apiserver through haproxy", "127.0.0.1", LOCAL_API)
     hosts_hold(session, {h: [probe] for h in balancers}, "load-balancer", 30.0, when="before")
     vip = session.cluster.api.vip

@@ -26,14 +26,14 @@ def members(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus | Ku
 
 def etcd_is_one_cluster(session: Session) -> None:
     """Prove that the members are exactly the inventory's, agree on a leader and are of one cluster."""
-    hosts = [h.name for h in session.cluster.etcd_hosts]
+    hosts = session.members
     wait_until(session, "etcd", lambda: _etcd_faults(session, hosts),
                proof=f"one etcd cluster of {', '.join(hosts)} with one agreed leader")
 
 
 def other_members_serve(session: Session, hosts: Sequence[str]) -> None:
     """Prove that every member but those of `hosts`, which are about to be restarted, is in good health."""
-    others = [h.name for h in session.cluster.etcd_hosts if h.name not in hosts]
+    others = [h for h in session.members if h not in hosts]
     if not others:
         return
     try:
@@ -48,13 +48,13 @@ def _etcd_faults(session: Session, asked: Sequence[str]) -> str:
     answers = members(session, asked)
     statuses = [a for a in answers.values() if isinstance(a, EtcdStatus)]
     silent = [f"{host}: {a.message}" for host, a in answers.items() if isinstance(a, KubewrightError)]
-    names = [h.name for h in session.cluster.etcd_hosts]
-    return "; ".join([*silent, *disagreements(statuses, names, asked=len(asked))])
+    names = session.members
+    return "; ".join([*silent, *disagreements(statuses, names, asked=len(asked), joining=session.joining_urls)])
 
 
 def member_has_caught_up(session: Session, host: str) -> None:
     """Prove that `host`'s member has taken in all that any other had when this was first asked."""
-    others = members(session, [h.name for h in session.cluster.etcd_hosts if h.name != host])
+    others = members(session, [h for h in session.members if h != host])
     goal = max((a.raft_index for a in others.values() if isinstance(a, EtcdStatus)), default=0)
 
     def look() -> str:
@@ -66,4 +66,4 @@ def member_has_caught_up(session: Session, host: str) -> None:
 
 def a_quorum_serves(session: Session) -> bool:
     """Say whether any member has a majority behind it; asked on their own hosts, where it takes no credentials."""
-    return bool(that_serve(session, {h.name: MEMBER_IS_READY for h in session.cluster.etcd_hosts}))
+    return bool(that_serve(session, dict.fromkeys(session.members, MEMBER_IS_READY)))

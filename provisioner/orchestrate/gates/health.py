@@ -153,10 +153,10 @@ def _of_probes(host: str, asked: Mapping[str, list[Probe]], results: Iterable[Ma
 
 
 def _members(session: Session, sight: Sight) -> Iterator[Finding]:
-    names = [h.name for h in session.cluster.etcd_hosts]
+    names = session.members
     sight.members = etcd_members.members(session, [n for n in names if n not in session.unreachable])
     seen = [m for m in sight.members.values() if isinstance(m, EtcdStatus)]
-    yield from judge.of_members(names, sight.members, disagreements(seen, names))
+    yield from judge.of_members(names, sight.members, disagreements(seen, names, joining=session.joining_urls))
 
 
 def _alarms(session: Session, sight: Sight) -> Iterator[Finding]:

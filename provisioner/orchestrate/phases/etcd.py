@@ -12,7 +12,7 @@ from provisioner.model.etcd import EtcdStatus
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
-from provisioner.orchestrate.phases import converge, new_cluster, together
+from provisioner.orchestrate.phases import converge, membership, new_cluster, together
 from provisioner.orchestrate.plan.members import refuse as refuse_lost
 from provisioner.orchestrate.plan.survey import read_certificates
 from provisioner.orchestrate.session.session import Session
@@ -25,8 +25,13 @@ def change_members(session: Session) -> str:
     """Apply etcd's changes; only where the cluster never was up do members start as parts of a new one."""
     if not session.the_plan.bootstrap:
         refuse_lost(session.the_plan)
-    done = converge.apply_changes(session, "etcd", together.changes(session, "etcd"), _members_are_back, _ask)
-    return together.told(session, "etcd", done)
+        membership.clear(session)
+    new = session.the_plan.joining      # after all that votes has its changes and is well
+    changes = together.changes(session, "etcd")
+    there = {host: of_host for host, of_host in changes.items() if host not in new}
+    done = together.told(session, "etcd", converge.apply_changes(session, "etcd", there, _members_are_back, _ask))
+    joined = membership.follow(session, {host: changes[host] for host in new if host in changes})
+    return "; ".join(text for text in (done, joined) if text)
 
 
 def _members_are_back(session: Session, turn: Turn) -> None:
@@ -50,7 +55,7 @@ def _ask(session: Session, hosts: Sequence[str]) -> Standing:
     only while all others are well. That all are silent to us may mean no more than credentials that they refuse.
     Members whose certificates have expired start together as well: one that went alone would be let in by none.
     """
-    members = etcd_members.members(session, [h.name for h in session.cluster.etcd_hosts])
+    members = etcd_members.members(session, session.members)
     seen = {h: m for h, m in members.items() if isinstance(m, EtcdStatus)}
     silent = [h for h in hosts if h not in seen]
     serving = api_servers.api_servers_that_serve(session, [h for h in hosts if _server_of(session, h)])

@@ -27,7 +27,8 @@ def begins(session: Session, host: str) -> Change:
 
 def over(session: Session, host: str) -> Sequence[Change]:
     """Return the changes after which this host never says `new` again."""
-    present = File(path=BOOTSTRAP_ENV, phase="etcd", content=NEW).want()
+    seen = session.observed[host].state("file", BOOTSTRAP_ENV)     # of a run that was killed
+    present = File(path=BOOTSTRAP_ENV, phase="etcd", content=NEW).want() if seen == ABSENT else seen
     forget = Change(host=host, phase="etcd", kind="file", path=BOOTSTRAP_ENV, action="remove",
                     reason="the cluster is up", expect=present, want=ABSENT)
     marker = f"{session.cluster.cluster}\n"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from provisioner.decide import members
 from provisioner.decide.members import Command, MemberData
+from provisioner.decide.membership import Membership, course
 from provisioner.errors import KubewrightError, RefusedForSafety
 from provisioner.model.desired import Desired, Unit
-from provisioner.model.etcd import EtcdStatus
-from provisioner.model.plan import Change, LostMember, Plan
+from provisioner.model.etcd import EtcdStatus, MemberSeen
+from provisioner.model.plan import JOINS, Change, LostMember, MemberChange, Plan
 from provisioner.operate import etcd
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.session.session import Session
@@ -19,14 +21,34 @@ UNIT = Unit(path="etcd.service", phase="etcd")
 COUNTED_ON = (UNIT.path, "kube-apiserver.service")      # by the other hosts, by name
 
 
-def look(session: Session, desired: Desired) -> tuple[LostMember, ...]:
-    """Return the members of a founded cluster that cannot be started as they are, with what mends each.
+@dataclass(frozen=True)
+class Found:
+    """Members that cannot be started as they are; what is done about who is one, and how many voted before.
 
-    The members are asked who they are only where one has no data or does not run.
+    `joining` are the hosts whose member is to vote and does not yet.
+    """
+
+    lost: tuple[LostMember, ...] = ()
+    changes: tuple[MemberChange, ...] = ()
+    voters: int = 0
+
+    @property
+    def joining(self) -> set[str]:
+        return {c.host for c in self.changes if c.action in JOINS}
+
+
+NOTHING = Found()
+
+
+def look(session: Session, desired: Desired) -> Found:
+    """Return the members of a founded cluster that cannot be started as they are, with what mends each, and who joins.
+
+    The members are asked who they are only where one has no data or does not run, or a run began to add some.
     """
     data = {m.name: _data(session, m.name) for m in desired.members if m.name in session.observed}
-    if all(seen.state == members.THERE and _runs(session, host) for host, seen in data.items()):
-        return ()
+    began = recorded(session)
+    if not began and all(seen.state == members.THERE and _runs(session, host) for host, seen in data.items()):
+        return NOTHING
     answers = _answers(session, [m.name for m in desired.members if m.name not in session.unreachable])
     # What answers has taken part, whatever we make of its log.
     data |= {host: MemberData(members.THERE) for host, seen in data.items()
@@ -34,7 +56,30 @@ def look(session: Session, desired: Desired) -> tuple[LostMember, ...]:
     listed = next((answer.members for answer in answers.values() if answer.leader_id), None)
     healthy = next((host for host, answer in answers.items() if answer.leader_id), "")
     found = members.judge(desired.members, data, listed, len(answers))
-    return tuple(LostMember(f.host, f.saw, tuple(_typed(session, f.host, healthy, c) for c in f.cure)) for f in found)
+    lost = tuple(LostMember(f.host, f.saw, tuple(_typed(session, f.host, healthy, c) for c in f.cure)) for f in found)
+    return Found(lost) if lost or listed is None else _joins(desired, listed, answers, began)
+
+
+def _joins(desired: Desired, listed: Sequence[MemberSeen], answers: Mapping[str, EtcdStatus], began: Collection[str],
+           ) -> Found:
+    """Return the acts on who is a member; as something that is lost where one of them may not be done."""
+    seen = Membership(listed, {a.member_id for a in answers.values() if a.leader_id}, began)
+    acts, refused = course(seen, desired.members)
+    missing = [m for m in desired.members if not seen.is_voter(m)]
+    if refused and (missing or acts):
+        host = next((m.name for m in missing), acts[0].host if acts else "etcd")
+        return Found((LostMember(host, f"its etcd member does not join: {refused}"),))
+    changes = [MemberChange(a.kind, a.host or a.url) for a in acts]
+    if began and not changes:
+        changes = [MemberChange("forget")]
+    return Found((), tuple(changes), len(seen.voters))
+
+
+def recorded(session: Session) -> frozenset[str]:
+    """Return the peer addresses of the members that a run has recorded on hosts that it adds."""
+    texts = (str(seen.extra(owner.JOINING_MARK.kind, owner.JOINING_MARK.path).get("text", ""))
+             for seen in session.observed.values())
+    return frozenset(line.split()[-1] for text in texts for line in text.splitlines() if line.strip())
 
 
 def _data(session: Session, host: str) -> MemberData:

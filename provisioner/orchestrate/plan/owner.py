@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from provisioner.compile import pki as table
-from provisioner.compile.etcd import BOOTSTRAPPED, DATA_DIR
+from provisioner.compile.etcd import BOOTSTRAPPED, DATA_DIR, JOINING
 from provisioner.errors import RefusedForSafety
 from provisioner.model.desired import File, MemberLog
 from provisioner.model.observed import ABSENT, HostObserved, Owner
@@ -19,6 +19,7 @@ TAKE = "another-cluster"
 NAMESPACE = "namespace-removed"
 # Written after the first etcd gate: from then on no member may ever be started as part of a new cluster.
 BOOTSTRAP_MARK = File(path=BOOTSTRAPPED, phase="etcd")
+JOINING_MARK = File(path=JOINING, phase="etcd")
 MEMBER = MemberLog(path=f"{DATA_DIR}/member", phase="etcd")
 CAS = tuple(File(path=path, phase="pki") for path in table.CAS)
 _OF_CLUSTER = re.compile(r".+-ca of (.+)")      # how operate/secrets.py names a CA

@@ -28,6 +28,7 @@ from provisioner.transport.pool import raise_all
 # Looked at beside what is desired: they decide whether there is a cluster yet.
 _EVIDENCE: tuple[Item, ...] = (
     owner.BOOTSTRAP_MARK,
+    owner.JOINING_MARK,
     File(path=BOOTSTRAP_ENV, phase="etcd"),
     owner.MEMBER,
     haproxy.STATES,
@@ -110,7 +111,8 @@ def _compile(session: Session) -> Desired:
 def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Plan:
     bootstrap = not is_bootstrapped(session.observed)
     changes = compare(desired, session.observed, read_certificates(session), time.time())
-    lost = () if bootstrap else members.look(session, desired)
+    found = members.NOTHING if bootstrap else members.look(session, desired)
+    lost, session.target.joining = found.lost, found.joining
     changes = members.without_starts(changes, lost)
     ours = removal.of_hosts(desired, session.observed)
     changes = (*ours.early, *changes, *ours.late)
@@ -124,15 +126,15 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
         changes += again(desired, session.observed, changes, lambda host, unit: gone.get((host, unit.path), ""))
     marks = [change for change in nodes.node_changes(session.cluster, live, marked)
              if change.identity.removeprefix(nodes.KIND) not in session.unreachable]
-    found = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks,
+    others = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks,
              *nodes.removals(names, _no_nodes(desired, changes, marked)))
-    objects, kept = _without_namespaces(session, found)
+    objects, kept = _without_namespaces(session, others)
     return session.go_by(Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
         strangers=_strangers(session, live or ()), drained_servers=_drained_servers(session), lost=lost,
-        verdicts=(*kept, *ours.kept), inventory_digest=digest(session.cluster),
-        lock_digest=digest(session.target.artifacts)))
+        members=found.changes, voters=found.voters, verdicts=(*kept, *ours.kept),
+        inventory_digest=digest(session.cluster), lock_digest=digest(session.target.artifacts)))
 
 
 def _no_nodes(desired: Desired, changes: Sequence[Change], marked: Collection[str]) -> list[str]:

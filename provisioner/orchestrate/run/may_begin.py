@@ -42,7 +42,7 @@ def to_begin(session: Session, allowed: Collection[str] = ()) -> None:
 
 def _unseen(session: Session, sight: health.Sight) -> list[Finding]:
     """Return what we cannot see of a cluster that serves by its own hosts' word."""
-    names = [h.name for h in session.cluster.etcd_hosts]
+    names = session.members
     seen = [m for m in sight.members.values() if isinstance(m, EtcdStatus)]
     found = []
     if len(seen) <= len(names) // 2 and etcd_members.a_quorum_serves(session):

@@ -21,7 +21,7 @@ class ClusterTarget:
     (host, kind, path) of it that hosts have made, some in the turn of an earlier phase. `foreign` says of hosts which
     other cluster they belong to, and what to do about it. `proved` are the gates' probes that were seen to hold on each
     host since anything was done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the
-    inventory leaves to others.
+    inventory leaves to others. `joining` are the hosts whose etcd member is to vote and does not yet.
     """
 
     inventory: Inventory
@@ -34,6 +34,7 @@ class ClusterTarget:
     foreign: dict[str, tuple[str, str]] = field(default_factory=dict)
     proved: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     waits_for_cni: tuple[str, ...] = ()
+    joining: set[str] = field(default_factory=set)
 
     @property
     def cluster(self) -> Cluster:

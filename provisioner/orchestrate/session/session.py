@@ -13,9 +13,10 @@ from provisioner.decide.schedule import stages
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.desired import EtcdMember
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
-from provisioner.model.observed import HostObserved
+from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan
 from provisioner.operate.secrets import SecretStore
@@ -103,6 +104,27 @@ class Session:
     def workers(self) -> tuple[str, ...]:
         """Return the hosts that are workers and nothing else: what may be worked on several at a time."""
         return tuple(h.name for h in self.cluster.machines if h.roles == {Role.WORKER})
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Return the hosts whose etcd members vote now, as far as this run knows."""
+        return tuple(h.name for h in self.cluster.etcd_hosts if h.name not in self.target.joining)
+
+    @property
+    def joining_urls(self) -> tuple[str, ...]:
+        """Return the peer addresses of the members that are to vote and do not yet."""
+        return tuple(EtcdMember(h.name, h.address).peer_url for h in self.cluster.etcd_hosts
+                     if h.name in self.target.joining)
+
+    @property
+    def api_servers(self) -> tuple[str, ...]:
+        """Return the control planes whose API server was ever started; a host that is new has none yet."""
+        return tuple(h.name for h in self.cluster.control_planes if self.has_begun(h.name, "kube-apiserver.service"))
+
+    def has_begun(self, host: str, unit: str) -> bool:
+        """Say whether a unit may run by now: it was not seen to be absent, or was started by this run since."""
+        item = self.observed[host].items.get(("unit", unit)) if host in self.observed else None
+        return item is None or item.state != ABSENT or (host, "unit", unit) in self.target.done
 
     @property
     def at_once(self) -> int:

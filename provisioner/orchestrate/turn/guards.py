@@ -63,7 +63,7 @@ def _leads_elsewhere(session: Session, hosts: Sequence[str]) -> Iterator[None]:
 
 def _hand_over(session: Session, host: str) -> None:
     """Let another member lead; nothing where `host`'s does not, or no other can."""
-    members = etcd_members.members(session, [h.name for h in session.cluster.etcd_hosts])
+    members = etcd_members.members(session, session.members)
     own = members.pop(host)
     if not isinstance(own, EtcdStatus) or not own.is_leader:
         return

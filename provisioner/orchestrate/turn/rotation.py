@@ -30,7 +30,7 @@ def out_of_service(session: Session, host: str) -> Iterator[None]:
     no new session; on exit every HAProxy has shown that it takes it back. After a failure in the block it is set ready
     as well, and not waited for: what does not answer its checks, HAProxy keeps out by itself.
     """
-    others = [h.name for h in session.cluster.control_planes if h.name != host]
+    others = [h for h in session.api_servers if h != host]
     if not others or not api_servers.api_servers_that_serve(session, [host]):
         yield
         return

@@ -107,7 +107,7 @@ def _versions_beside(session: Session, host: str, changes: Sequence[Change]) -> 
     """Return the versions that the other etcd members run, where `host`'s own was changed; of the silent ones none."""
     if not any(c.path == ETCD_UNIT for c in changes):
         return []
-    others = etcd_members.members(session, [h.name for h in session.cluster.etcd_hosts if h.name != host])
+    others = etcd_members.members(session, [h for h in session.members if h != host])
     return [answer.version for answer in others.values() if isinstance(answer, EtcdStatus)]
 
 

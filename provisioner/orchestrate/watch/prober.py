@@ -101,7 +101,8 @@ class Prober:
 
     def __init__(self, session: Session, budget: Budget, objects: Sequence[KubeObject] = ()) -> None:
         self._session, self._budget, self._objects = session, budget, objects
-        there = [h.name for h in session.cluster.machines if h.roles and h.name not in session.unreachable]
+        there = [h.name for h in session.cluster.machines if h.roles and h.name not in session.unreachable
+                 and session.has_begun(h.name, "haproxy.service")]      # a new host has no way to the cluster yet
         hosts = measuring(session.cluster, there)
         self._of_all = f"{len(hosts)} of {len(there)} hosts measure" if len(hosts) < len(there) else ""
         self._questions = Questions(session.cluster, hosts, session.run.id)

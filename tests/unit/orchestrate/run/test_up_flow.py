@@ -13,6 +13,7 @@ from provisioner.compile.parts import MANAGED_BY
 from provisioner.compile.pki import ADMIN, CA, SA_KEY
 from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedForSafety, Unreachable
 from provisioner.model.desired import File
+from provisioner.model.etcd import MemberSeen
 from provisioner.model.observed import ABSENT
 from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault
@@ -307,6 +308,7 @@ def test_a_host_that_lost_its_member_s_data_is_refused_and_nothing_of_etcd_is_to
     host = built.hosts.hosts["cp2"]
     for key in [k for k in host.states if "etcd" in k[1] and k[0] != "certificate"]:
         del host.states[key]
+    built.hosts.listed["cp2"] = MemberSeen(2, "cp2", ("https://10.77.0.12:2380",))
     with pytest.raises(RefusedForSafety) as refused:
         up(built)
     assert refused.value.exit_code == 15

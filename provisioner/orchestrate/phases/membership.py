@@ -1,0 +1,280 @@
+"""Bring etcd's members to what the inventory says, one act at a time, each decided from what the members say then.
+
+Nothing of it is remembered here: what a run is about to add is recorded on the hosts before, and a run that goes on
+after a kill finds by that and by the members' own list where the last one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED, JOINING
+from provisioner.decide.membership import Act, Membership, Refused, next_act
+from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
+from provisioner.model.desired import EtcdMember, File, Unit
+from provisioner.model.etcd import EtcdStatus, MemberSeen
+from provisioner.model.observed import ABSENT, ObservedItem
+from provisioner.model.plan import Change
+from provisioner.operate import etcd_membership
+from provisioner.orchestrate.gates import etcd_members, proofs
+from provisioner.orchestrate.plan import members
+from provisioner.orchestrate.session.phase import counted
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn.apply import Changes, apply_batch
+
+RECONFIGURED = 60.0     # seconds; etcd refuses a change until all its members were connected for 5
+JOINED = 180.0          # seconds for a member to start and to take in all data, beside a cluster that serves
+ACTS_A_MEMBER = 4       # removed, added, started, promoted
+TOO_EARLY = 5.0         # seconds of a request that waits for the leader
+
+
+def clear(session: Session) -> None:
+    """Take out what an earlier run of ours added for a host that has left the inventory since: it never had a vote."""
+    if not session.the_plan.members:
+        return
+    while True:
+        seen = _look(session)
+        act = next_act(seen, session.the_plan.desired.members)
+        if not isinstance(act, Act) or act.kind != "remove":
+            return
+        _remove(session, act, seen, {})
+
+
+def follow(session: Session, changes: Changes) -> str:
+    """Do what is left to do about who is a member, with the `changes` of each host whose member joins.
+
+    Raises RefusedForSafety before an act that the quorum does not bear, GateFailed where a member does not come to
+    vote; it is removed again then.
+    """
+    if not session.the_plan.members:
+        return ""
+    wanted = session.the_plan.desired.members
+    done: list[Act] = []
+    _record(session, [m for m in wanted if m.name in session.target.joining])
+    while True:
+        seen = _look(session)
+        act = next_act(seen, wanted)
+        if isinstance(act, Refused):
+            raise RefusedForSafety(f"etcd: {act.why}", code="etcd-quorum", hint="kubewright status",
+                                   details=[*act.details, "the members are as they were"])
+        if act is None:
+            break
+        if len(done) >= ACTS_A_MEMBER * (len(wanted) + len(seen.listed)):
+            raise GateFailed(f"etcd: {act.kind} {act.host}: the members do not come to be the inventory's",
+                             hint="kubewright status")
+        session.run.safe_point()
+        session.run.works_on(f"etcd: {act.kind} {act.host or act.url}")
+        _DO[act.kind](session, act, seen, changes)
+        done.append(act)
+    session.target.joining.clear()
+    _forget(session)
+    joined = list(dict.fromkeys(a.host for a in done if a.kind == "promote" or (a.kind == "start" and a.host)))
+    return f"{counted(len(joined), 'member')} joined: {', '.join(joined)}" if joined else ""
+
+
+def _look(session: Session) -> Membership:
+    """Ask all members, and for their list one that has a majority behind it; GateFailed where none has."""
+    hosts = [m.name for m in session.the_plan.desired.members if m.name not in session.unreachable]
+    heard = {h: a for h, a in etcd_members.members(session, hosts).items() if isinstance(a, EtcdStatus)}
+    answering = {a.member_id for a in heard.values() if a.leader_id}
+    faults: list[str] = []
+    for host, answer in heard.items():
+        if not answer.leader_id:
+            continue
+        try:
+            listed = etcd_membership.listed(session.access.etcd(host))
+        except KubewrightError as fault:
+            faults.append(f"{host}: {fault.message}")
+            continue
+        return Membership(listed, answering, members.recorded(session))
+    raise GateFailed("etcd: no member has a majority behind it", details=faults, hint="kubewright status")
+
+
+def _healthy(session: Session, seen: Membership) -> str:
+    """Return the host of a voter that answers."""
+    names = {m.name for m in seen.voters if m.id in seen.answering}
+    return next(h for h in session.members if h in names)
+
+
+def _add(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
+    """Add a learner; one whose answer was lost is in the list all the same, and is not added twice."""
+    host = _healthy(session, seen)
+
+    def look() -> str:
+        access = session.access.etcd(host)
+        if any(act.url in m.peer_urls for m in etcd_membership.listed(access)):
+            return ""
+        session.run.still_ours()
+        etcd_membership.add_learner(access, act.url, timeout=TOO_EARLY)
+        return ""
+
+    proofs.wait_until(session, "etcd", look, RECONFIGURED, when="before", proof=f"{act.host} is a learner")
+
+
+def _start(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
+    """Start a member with the list as it is now; the list of the inventory may name others that are none yet."""
+    named = [f"{m.name or act.host}={url}" for m in seen.listed for url in m.peer_urls
+             if m.name or act.url in m.peer_urls]
+    content = f"ETCD_INITIAL_CLUSTER={','.join(named)}\nETCD_INITIAL_CLUSTER_STATE=existing\n"
+    own = list(changes.get(act.host, ()))
+    if not any(c.path == members.UNIT.path and c.kind == Unit.kind for c in own):
+        own.append(_restart(session, act.host))
+    env = _write(session, act.host, BOOTSTRAP_ENV, content, "it joins these members")
+    apply_batch(session, f"etcd.join-{act.host}", {act.host: (env, *own)})
+    _seen_now(session, act.host, BOOTSTRAP_ENV, content)
+    _until_listed(session, act, seen, lambda member: "" if member.name else "it has not started yet")
+    if not any(m.id == act.member and m.is_learner for m in seen.listed):
+        _votes(session, act)
+
+
+def _promote(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
+    """Let a learner vote as soon as it has all data.
+
+    It may have been promoted without our hearing of it: the list says so, and is asked before every attempt.
+    """
+    host = _healthy(session, seen)
+
+    def is_voter(member: MemberSeen) -> str:
+        if not member.name:
+            return "it has not started yet"     # etcd would promote it all the same
+        if not member.is_learner:
+            return ""
+        session.run.still_ours()
+        etcd_membership.promote(session.access.etcd(host), member.id, timeout=TOO_EARLY)
+        return "it was promoted, and the members do not say so yet"
+
+    _until_listed(session, act, seen, is_voter)
+    _votes(session, act)
+
+
+def _votes(session: Session, act: Act) -> None:
+    """Prove that the member is one of them, from now on as every other."""
+    session.target.joining.discard(act.host)
+    proofs.phase_holds(session, "etcd", [act.host])
+    etcd_members.etcd_is_one_cluster(session)
+    etcd_members.member_has_caught_up(session, act.host)
+
+
+def _until_listed(session: Session, act: Act, seen: Membership, doubt: Callable[[MemberSeen], str]) -> None:
+    """Wait until the member is listed without a doubt; a learner that does not come so far is removed again."""
+    host = _healthy(session, seen)
+
+    def look() -> str:
+        access = session.access.etcd(host)
+        member = next((m for m in etcd_membership.listed(access) if m.id == act.member), None)
+        return "it is no member any more: somebody removed it" if member is None else doubt(member)
+
+    try:
+        proofs.wait_until(session, "etcd", look, JOINED, proof=f"{act.host} {act.kind}ed" if act.kind == "start"
+                          else f"{act.host} votes")
+    except GateFailed as fault:
+        fault.details = (*fault.details, _take_out(session, host, act))
+        raise
+
+
+def _take_out(session: Session, healthy: str, act: Act) -> str:
+    """Remove a learner that did not come to vote; return what is so now. It had no vote, so nobody misses it."""
+    access = session.access.etcd(healthy)
+    try:
+        listed = next((m for m in etcd_membership.listed(access) if m.id == act.member), None)
+        if listed is None or not listed.is_learner:
+            return "the members are as their list says; the next run goes on from there"
+        session.run.still_ours()
+        etcd_membership.remove(access, act.member, timeout=TOO_EARLY)
+    except KubewrightError as fault:
+        return f"it is a learner without a vote, and was not removed: {fault.message}; the next run does"
+    return "it never had a vote, and was removed again: the other members serve as before"
+
+
+def _remove(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
+    """Take a member out of the list."""
+    host = _healthy(session, seen)
+
+    def look() -> str:
+        access = session.access.etcd(host)
+        if any(m.id == act.member for m in etcd_membership.listed(access)):
+            session.run.still_ours()
+            etcd_membership.remove(access, act.member, timeout=TOO_EARLY)
+        return ""
+
+    proofs.wait_until(session, "etcd", look, RECONFIGURED, when="before",
+                      proof=f"{act.host or act.url} is no member any more")
+
+
+def _move(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
+    """Tell the members where one of them is from now on, and let it start there."""
+    host = next(h for h in session.members if h != act.host and any(
+        m.name == h and m.id in seen.answering for m in seen.voters))
+
+    def look() -> str:
+        session.run.still_ours()
+        etcd_membership.move(session.access.etcd(host), act.member, act.url, timeout=TOO_EARLY)
+        return ""
+
+    proofs.wait_until(session, "etcd", look, RECONFIGURED, when="before", proof=f"{act.host} is known at {act.url}")
+
+
+_DO: Mapping[str, Callable[[Session, Act, Membership, Changes], None]] = {
+    "add": _add, "start": _start, "promote": _promote, "remove": _remove, "move": _move}
+
+
+def _record(session: Session, new: Sequence[EtcdMember]) -> None:
+    """Let every etcd host know which members this run is about to add, and those of an earlier one beside them."""
+    before = members.recorded(session)
+    lines = {**{url: url for url in before}, **{m.peer_url: f"{m.name} {m.peer_url}" for m in new}}
+    if not new or set(lines) == before:
+        return
+    content = "".join(f"{line}\n" for line in sorted(lines.values()))
+    changes = {host: (_write(session, host, JOINING, content, "what is ours among the members"),)
+               for host in _etcd_hosts(session)}
+    apply_batch(session, "etcd.joining", changes)
+    for host in changes:
+        _seen_now(session, host, JOINING, content)
+
+
+def _forget(session: Session) -> None:
+    """Let every etcd host forget what was added, now that all of it votes, and never start as anything but a member."""
+    changes: dict[str, Sequence[Change]] = {}
+    for host in _etcd_hosts(session):
+        gone = [_gone(session, host, path) for path in (JOINING, BOOTSTRAP_ENV)]
+        mark = _write(session, host, BOOTSTRAPPED, f"{session.cluster.cluster}\n", "the cluster is up")
+        changes[host] = [c for c in (*gone, mark) if c.expect != c.want]
+    apply_batch(session, "etcd.joined", {host: of_host for host, of_host in changes.items() if of_host})
+    for host in changes:
+        for path in (JOINING, BOOTSTRAP_ENV):
+            _seen_now(session, host, path, None)
+        _seen_now(session, host, BOOTSTRAPPED, f"{session.cluster.cluster}\n")
+
+
+def _etcd_hosts(session: Session) -> list[str]:
+    return [h.name for h in session.cluster.etcd_hosts if h.name in session.observed and
+            h.name not in session.unreachable]
+
+
+def _write(session: Session, host: str, path: str, content: str, why: str) -> Change:
+    item, state = File(path=path, phase="etcd", content=content), session.observed[host].state("file", path)
+    return Change(host=host, phase="etcd", kind="file", path=path, action="add" if state == ABSENT else "change",
+                  reason=why, expect=state, want=item.want(), item=item)
+
+
+def _gone(session: Session, host: str, path: str) -> Change:
+    return Change(host=host, phase="etcd", kind="file", path=path, action="remove", reason="all of them vote",
+                  expect=session.observed[host].state("file", path), want=ABSENT)
+
+
+def _seen_now(session: Session, host: str, path: str, content: str | None) -> None:
+    """Note what this run has written to a host, or removed there, as what was seen of it."""
+    seen = session.observed[host]
+    state = ABSENT if content is None else str(File(path=path, phase="etcd", content=content).want())
+    item = ObservedItem("file", path, state, {"text": content or ""})
+    session.observed[host] = replace(seen, items={**seen.items, ("file", path): item})
+
+
+def _restart(session: Session, host: str) -> Change:
+    """Return the start of a member whose unit runs already, and may have been told another list."""
+    unit = session.the_plan.desired.hosts[host].find(Unit.kind, members.UNIT.path)
+    state = session.state_of(host, members.UNIT.path)
+    return Change(host=host, phase="etcd", kind=Unit.kind, path=members.UNIT.path, action="restart", item=unit,
+                  reason="it joins", expect=state, want=(unit.want() if unit else None) or "",
+                  invocation=str(session.observed[host].extra(Unit.kind, members.UNIT.path).get("invocation_id", "")))

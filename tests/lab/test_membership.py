@@ -1,0 +1,74 @@
+"""Control planes come, go and are replaced while the cluster serves; etcd's members are the inventory's each time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab import figures
+from tests.lab.machines import CONTROL_PLANES, Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(1200)]
+NEW = {"cp4": "10.77.0.14", "cp5": "10.77.0.15"}
+ROLES = "[etcd, control-plane, load-balancer]"
+ETCDCTL = ("etcdctl", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
+           "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
+           "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key", "--write-out=json")
+
+
+@pytest.fixture
+def grown(cluster: Lab) -> Iterator[Lab]:
+    """The cluster of three, with two more machines that are in the inventory and empty."""
+    before = cluster.file.read_text(encoding="utf-8")
+    cluster.file.write_text(before.rstrip("\n") + "\n" + "".join(
+        f"  {host}: {{address: {address}, roles: {ROLES}}}\n" for host, address in NEW.items()), encoding="utf-8")
+    cluster.run("lab", "up")
+    yield cluster
+    cluster.run("lab", "down", *NEW, check=False)
+    cluster.file.write_text(before, encoding="utf-8")
+
+
+def etcdctl(lab: Lab, host: str, *words: str) -> Any:
+    return json.loads(lab.on(host, *ETCDCTL, "--endpoints=https://127.0.0.1:2379", *words))
+
+
+def members(lab: Lab, host: str = "cp1") -> dict[str, bool]:
+    """Return the members by name, each with whether it is a learner."""
+    return {m.get("name", ""): bool(m.get("isLearner")) for m in etcdctl(lab, host, "member", "list")["members"]}
+
+
+def hashes(lab: Lab, hosts: tuple[str, ...]) -> set[int]:
+    """Return the hashes of all members' data at one revision, which every member has."""
+    revision = min(etcdctl(lab, h, "endpoint", "status")[0]["Status"]["header"]["revision"] for h in hosts)
+    return {etcdctl(lab, h, "endpoint", "hashkv", f"--rev={revision}")[0]["HashKV"]["hash"] for h in hosts}
+
+
+def is_unnoticed(lab: Lab, since: float) -> dict[str, Any]:
+    """Return what the prober saw of the newest run: no failed probe, no acknowledged write lost."""
+    seen: dict[str, Any] = next(e["data"] for e in lab.events(since) if e["type"] == "availability")
+    failed = {(row["series"], row["host"]): row["failures"] for row in seen["series"] if row["failures"]}
+    assert not failed and seen["lost"] == 0 and seen["attempts"] > 100, json.dumps(seen)
+    return seen
+
+
+def is_settled(lab: Lab, hosts: tuple[str, ...]) -> None:
+    """See that exactly these vote, have the same data, and that a second run has nothing to do."""
+    assert members(lab, hosts[0]) == dict.fromkeys(hosts, False)
+    assert len(hashes(lab, hosts)) == 1
+    assert lab.run("plan", "--detailed-exitcode").stdout.startswith("No changes.")
+    lab.run("ready", "--timeout", "60")
+
+
+def test_two_more_control_planes_join_one_after_the_other_and_nobody_notices(grown: Lab) -> None:
+    plan = grown.run("plan").stdout
+    assert "cp4 joins etcd as a learner" in plan
+    assert "etcd: 3 voters (quorum 2, can lose 1) become 5 voters (quorum 3, can lose 2)" in plan
+    since = time.time()
+    grown.run("up", "--yes")
+    took = time.time() - since
+    figures.record("two control planes join", [took], unit="s", attempts=is_unnoticed(grown, since)["attempts"])
+    is_settled(grown, (*CONTROL_PLANES, *NEW))
