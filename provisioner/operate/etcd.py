@@ -12,6 +12,7 @@ from typing import Any
 
 from provisioner.errors import KubewrightError
 from provisioner.model.etcd import Alarm, EtcdReads, EtcdStatus, MemberSeen
+from provisioner.model.words import table as words
 from provisioner.operate import etcd_member_wire, etcd_wire
 from provisioner.operate.access import Access
 
@@ -163,9 +164,15 @@ def client_of(access: Access, timeout: float, doing: str) -> Iterator[tuple[Any,
     try:
         yield client, etcd3.etcdrpc
     except (etcd3.exceptions.Etcd3Exception, grpc.RpcError) as error:
-        raise access.blame(EtcdFault(f"etcd: {doing}: {_said(error)}")) from error
+        raise access.blame(_fault(doing, _said(error))) from error
     finally:
         client.close()
+
+
+def _fault(doing: str, said: str) -> EtcdFault:
+    means = words.meaning(said, "etcd", "api")
+    told = () if means is None else tuple(line for line in (means.says, means.likely) if line)
+    return EtcdFault(f"etcd: {doing}: {said}", details=told, hint=means.cure if means else "")
 
 
 def _said(error: BaseException) -> str:

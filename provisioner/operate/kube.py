@@ -19,6 +19,7 @@ from provisioner.model.desired import KubeObject
 from provisioner.model.endpoint import Endpoint
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import ObjectChange
+from provisioner.model.words import table as words
 from provisioner.operate.access import Access
 from provisioner.parallel import ask_all
 
@@ -50,13 +51,15 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
 
 
 class ApiFault(KubewrightError):
-    """The API did not answer as asked; `status` is the HTTP status, 0 where none came."""
+    """The API did not answer as asked; `status` is the HTTP status, 0 where none came. What its words mean is below."""
 
     code = "api"
     exit_code = 13
 
     def __init__(self, doing: str, saw: str, status: int = 0) -> None:
-        super().__init__(f"API: {doing}: {saw}")
+        means = words.meaning(saw, "api", "etcd")
+        told = () if means is None else tuple(line for line in (means.says, means.likely) if line)
+        super().__init__(f"API: {doing}: {saw}", details=told, hint=means.cure if means else "")
         self.status = status
 
 

@@ -8,13 +8,13 @@ _SOURCES = "on {host}: grep -rhE '^(deb|URIs)' /etc/apt/sources.list /etc/apt/so
 _CLOCK = "on {host}: date -u; timedatectl"
 
 ROWS = (
-    Row("apt-lock", r"Could not get lock (?P<file>[\w/.-]+)(\. It is held by process (?P<pid>\d+) \((?P<by>[^)]*)\))?",
-        "another program has the package manager's lock {file} (process {pid} {by})",
+    Row("apt-lock", r"Could not get lock (?P<file>[\w/.-]*\w)(\. It is held by (?P<by>process \d+ \([^)]*\)))?",
+        "another program has the package manager's lock {file}: {by}",
         ("the machine updates itself (unattended-upgrades, at boot above all)", "somebody installs by hand",
          "an earlier run's apt is still at work: it outlives the run"),
         "wait for it and run the same again; on {host}: fuser -v {file}"),
-    Row("dpkg-lock", r"dpkg database lock was locked by another process with pid (?P<pid>\d+)",
-        "another program has dpkg's lock (process {pid})",
+    Row("dpkg-lock", r"dpkg (database|frontend) lock (is|was) locked by another process(?P<by> with pid (?P<pid>\d+))?",
+        "another program has dpkg's lock{by}",
         ("the machine updates itself", "somebody installs by hand"),
         "wait for it and run the same again; on {host}: ps -fp {pid}"),
     Row("apt-not-root", r"Could not open lock file .* \(13: Permission denied\)|are you root\?",
@@ -53,9 +53,9 @@ ROWS = (
         "a package source is not signed: {source}",
         ("it is one of your own: its key or `trusted=yes` is missing",
                                                      "somebody answers in its place"), _SOURCES, weak=True),
-    Row("apt-key", r"NO_PUBKEY (?P<key_id>[0-9A-F]+)|EXPKEYSIG (?P<also>[0-9A-F]+)|"
+    Row("apt-key", r".*(?P<which>(NO_PUBKEY|EXPKEYSIG) [0-9A-F]+)|"
         r"signatures? (were|was|are|is) invalid|signatures couldn't be verified",
-        "the signature of a package source cannot be verified (key {key_id}{also})",
+        "the signature of a package source cannot be verified ({which})",
         ("the source's new key is not installed", "the key has expired: its keyring package is old",
          "the clock of the host is wrong"),
         f"{_CLOCK}; on {{host}}, as root: apt-get install --only-upgrade debian-archive-keyring"),

@@ -74,4 +74,7 @@ def _harmless(name: str, value: str | None) -> str:
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
-    return text.format(**values) if any(name for _, name, _, _ in string.Formatter().parse(text)) else text
+    """Return a text with its values in place; brackets and a colon that hold nothing are left out."""
+    if not any(name for _, name, _, _ in string.Formatter().parse(text)):
+        return text.format()
+    return re.sub(r"\s*\(\s*\)", "", text.format(**values)).rstrip(" :")

@@ -18,8 +18,8 @@ ROWS = (
         "host key changed{keys}",
         ("the machine was installed anew", "another machine has its address now", "somebody is in between"),
         "reinstalled on purpose? `kubewright trust {host} --replace`. Otherwise stop here: someone may be in between."),
-    Row("host-key-revoked", r"(?P<all>host key \S+ is revoked in known_hosts \(@revoked\))|REVOKED HOST KEY",
-        "{all}", ("somebody knows that machine's old key",),
+    Row("host-key-revoked", r"host key (?P<print>\S+ )?is revoked in known_hosts \(@revoked\)|REVOKED HOST KEY",
+        "host key {print}is revoked in known_hosts (@revoked)", ("somebody knows that machine's old key",),
         "stop here: someone may be in between. A new key of that machine: `kubewright trust {host} --replace`"),
     Row("known-hosts-damaged", r"(?P<all>no key is pinned for it, and .* cannot be read as one)", "{all}",
         ("known_hosts was edited by hand", "two writers were in it at once"),
@@ -87,9 +87,10 @@ ROWS = (
     Row("no-session", r"mux_client_request_session: session request failed|Session open refused by peer",
         "sshd opens none (MaxSessions)", ("sshd's MaxSessions is below what a run opens (8)",),
         "on {host}: set `MaxSessions 10` in sshd_config, at least for this user; systemctl reload ssh"),
-    Row("ssh-dropped-early", r"banner|kex_exchange_identification|Exceeded MaxStartups",
+    Row("ssh-dropped-early", r"banner|(kex|ssh)_exchange_identification|Exceeded MaxStartups|Not allowed at this time",
         "the connection was dropped before sshd greeted us",
-        ("many logins at once (MaxStartups)", "fail2ban or hosts.deny has shut us out", "sshd cannot start a child "
+        ("many logins at once (MaxStartups)",
+         "fail2ban, hosts.deny or sshd's PerSourcePenalties have shut us out", "sshd cannot start a child "
          "(memory, processes)"),
         "sshd's MaxStartups may be too low for this many logins at once", weak=True, code="ssh-dropped"),
     Row("ssh-dropped", r"paramiko: dropped", "the connection was dropped during the handshake",

@@ -47,7 +47,7 @@ ROWS = (
         ("it was removed by hand",), "kubewright up"),
     Row("port-taken", r"listen (?P<net>tcp|udp)\S* (?P<place>\S+): bind: address already in use|"
         r"(Address|address) already in use|cannot bind socket \(Address already in use\)",
-        "another process has its address already {place}",
+        "another process already listens at its address {place}",
         ("another program listens there", "an old process of the same unit still runs"),
         "on {host}, as root: ss -ltnp; then stop what has it"),
     Row("address-missing", r"cannot assign requested address|Cannot assign requested address",

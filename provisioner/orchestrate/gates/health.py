@@ -211,7 +211,7 @@ def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
 
 
 def _of_api(fault: KubewrightError) -> Finding:
-    words = "; ".join([fault.message, *fault.details])
+    words = fault.message if isinstance(fault, ApiFault) else "; ".join([fault.message, *fault.details])
     check = "rights" if isinstance(fault, ApiFault) and fault.status in (401, 403) else "api"
     return Finding(check, "", "unseen" if judge.is_unseen(fault) else "error",
                    words if words.startswith("API: ") else f"API: {words}", fault.hint)

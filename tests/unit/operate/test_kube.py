@@ -375,3 +375,12 @@ def test_a_change_without_its_object_is_our_bug() -> None:
 def test_a_node_is_ready_only_when_its_ready_condition_is_true(body: dict[str, Any], ready: bool, why: str) -> None:
     assert is_ready(body) is ready
     assert why_not_ready(body) == why
+
+
+def test_what_the_api_says_comes_with_its_meaning_its_causes_and_a_cure() -> None:
+    fault = ApiFault("GET /api/v1/nodes", "401 Unauthorized", 401)
+    assert fault.message == "API: GET /api/v1/nodes: 401 Unauthorized"
+    assert fault.details[0] == "the API does not know who asks"
+    assert fault.details[1].startswith("likely: the certificate is of another cluster's CA")
+    assert fault.hint.startswith("kubewright kubeconfig")
+    assert ApiFault("GET /x", "418 I am a teapot", 418).details == ()

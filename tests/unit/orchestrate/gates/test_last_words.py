@@ -37,7 +37,7 @@ def test_known_words_come_with_headline_causes_and_what_to_type_and_stand_below(
         built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = journal_of(monkeypatch, built, "starting", TAKEN, "etcd.service: Failed with result 'exit-code'.")
     assert list(words_of(built)) == [
-        "etcd: another process has its address already 10.77.0.11:2379",
+        "etcd: another process already listens at its address 10.77.0.11:2379",
         "likely: another program listens there; or an old process of the same unit still runs",
         "try: on cp1, as root: ss -ltnp; then stop what has it",
         "etcd said last:",
