@@ -63,6 +63,7 @@ def raise_failed(session: Session) -> None:
     if len(session.run.failed) > 1:
         fault = gather(session.run.failed, total=len(session.cluster.hosts))
     others = len(session.cluster.hosts) - len(session.unreachable)
-    fault.details = (*fault.details, f"the run went on without: the other {others} hosts are done")
+    cure = [f"try: {fault.hint}"] if fault.hint else []
+    fault.details = (*fault.details, *cure, f"the run went on without: the other {others} hosts are done")
     fault.hint = "; ".join(f"kubewright retry --host {host}" for host in session.run.failed)
     raise fault

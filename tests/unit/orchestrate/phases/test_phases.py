@@ -103,6 +103,21 @@ def test_one_host_that_failed_is_its_own_error_and_several_are_one_that_holds_al
     assert "the disk is full" in said and "no route" in said
 
 
+def test_a_unit_that_could_not_be_started_brings_its_last_words_and_what_they_mean(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = surveyed(built)
+    row = {"kind": "unit", "path": "kubelet.service", "result": "failed", "detail": "Job for kubelet.service failed"}
+    built.hosts.results = {"cp1": HostResult("cp1", "failed", (row,), "step x: failed")}
+    monkeypatch.setattr(built.hosts, "journal", lambda one, request, take: take(
+        {"__REALTIME_TIMESTAMP": "1", "MESSAGE": "t.service: Failed to execute /opt/x: Exec format error"}) or {})
+    with pytest.raises(GateFailed, match="cp1: applying: step x: failed") as fault:
+        apply_batch(session, "node.0", one_change(session, "cp1"))
+    assert fault.value.details[:3] == (
+        "kubelet.service: failed: Job for kubelet.service failed", "kubelet: /opt/x is no program for this machine",
+        "likely: it is for another architecture; or the file was cut short: its disk was full")
+    assert fault.value.details[-1] == "  t.service: Failed to execute /opt/x: Exec format error"
+
+
 def test_each_batch_on_a_live_cluster_is_proved_before_the_next_so_that_it_can_go_back(built: World) -> None:
     session = surveyed(built)
     item = next(i for i in session.the_plan.desired.hosts["w1"].items if i.path == "kubelet.service")
