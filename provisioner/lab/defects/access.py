@@ -8,7 +8,7 @@ HIDES = "the host tells nothing else as long as it is so"
 _RELOAD = "systemctl reload ssh"
 _SSHD = "/etc/ssh/sshd_config.d/00-defect.conf"
 # What the cures write, so that `undo` takes it away too.
-_CURES = tuple(f"/etc/ssh/sshd_config.d/00-0-{name}.conf" for name in ("kubewright", "sessions", "startups"))
+_CURES = tuple(f"/etc/ssh/sshd_config.d/00-0-{name}.conf" for name in ("kubewright", "sessions"))
 _KEY = "/etc/ssh/ssh_host_ed25519_key"
 
 

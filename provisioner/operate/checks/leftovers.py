@@ -89,5 +89,6 @@ def sshd(seen: Seen, host: HostSeen) -> Iterator[Found]:
     if startups.isdigit() and int(startups) < STARTUPS:
         yield Found("warning", f"sshd drops logins while {startups} are not finished (MaxStartups); we make up to "
                                f"{STARTUPS} at a time",
-                    f"on {host.name}: echo 'MaxStartups 10:30:100' > /etc/ssh/sshd_config.d/00-0-startups.conf && "
-                    "systemctl reload ssh")
+                    # Of several lines sshd takes the last here, of others' the first: without any it takes 10.
+                    f"on {host.name}: grep -rliE '^ *maxstartups' /etc/ssh/sshd_config* | "
+                    "xargs -r sed -i '/^ *maxstartups/Id' && systemctl reload ssh")
