@@ -23,14 +23,6 @@ from tests.lab.traces import stay, traces
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300), pytest.mark.usefixtures("nft")]
 FOUND = tuple(defect for defect in DEFECTS if defect.check in {check.name for check in CHECKS})
-# Their cures are a command for the host itself, which is run as it stands; the others ask for a person's judgement, or
-# are for another place: the inventory, another machine, whoever has a way in.
-PASTED = (
-    "no-forwarding", "few-sessions", "few-logins", "hostname-twice", "old-service-rules", "vip-on-worker",
-    "localhost-astray", "hosts-peer-wrong", "hosts-no-localhost", "local-ports", "store-read-only", "store-noexec",
-    "etcd-disk-read-only", "dpkg-interrupted", "sysctl-wins", "locale-absent", "etcd-ports", "api-port", "vip-port",
-    "kubelet-port", "left-device", "left-mounts", "foreign-config", "directory-linked", "unit-masked", "unit-foreign",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +79,7 @@ def test_each_defect_is_named_with_host_value_and_cure_and_nothing_is_changed(em
     print(f"{defect.name}: {[(f['severity'], f['saw'], f['cure']) for f in named]}")
     assert {f["check"] for f in found} <= {defect.check, *defect.also}, found
     stay(empty_lab, given, seconds=30)
-    if defect.name in PASTED:
+    if defect.pasted:
         for finding in named:
             empty_lab.on(host, "sh", "-ec", command(finding["cure"], host))
         assert not of(look(empty_lab), host, defect)

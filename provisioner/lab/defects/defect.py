@@ -11,6 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+PASTED = frozenset((
+    "no-forwarding", "few-sessions", "few-logins", "hostname-twice", "old-service-rules", "vip-on-worker",
+    "localhost-astray", "hosts-peer-wrong", "hosts-no-localhost", "local-ports", "store-read-only", "store-noexec",
+    "etcd-disk-read-only", "dpkg-interrupted", "sysctl-wins", "locale-absent", "etcd-ports", "api-port", "vip-port",
+    "kubelet-port", "left-device", "left-mounts", "foreign-config", "directory-linked", "unit-masked", "unit-foreign",
+))
 At = Literal["any", "control-plane", "node", "worker"]
 
 
@@ -39,6 +45,14 @@ class Defect:
     outside: bool = False
     elsewhere: bool = False
     also: tuple[str, ...] = ()
+
+    @property
+    def pasted(self) -> bool:
+        """Say whether the cure is a command for the host itself.
+
+        Others ask for a person's judgement, or are for another place: the inventory, another machine, the way in.
+        """
+        return self.name in PASTED
 
     @property
     def unit(self) -> str:

@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from provisioner.errors import UsageFault
 from provisioner.lab import nodes
 from provisioner.lab.defects import act, programs
-from provisioner.lab.defects.defect import Defect
+from provisioner.lab.defects.defect import PASTED, Defect
+from provisioner.lab.defects.elsewhere import NOT_GIVEN
 from provisioner.lab.defects.table import BY_NAME, DEFECTS, named
 from provisioner.lab.instance import Instance
+from provisioner.operate.checks.table import CHECKS
 
+CASES = Path(__file__).resolve().parents[2] / "cases" / "checks"
 ROW = Defect("full", "it is full", "disk", "true", place="mount /opt")
 
 
@@ -55,6 +59,19 @@ def test_what_is_in_force_is_read_from_the_disk_of_the_node(tmp_path: Path) -> N
     for name in ("sysctl-wins", "left-k3s", "gone-since"):
         (nodes.paths(instance, "cp1").root / act.PLACE / name).mkdir(parents=True)
     assert {d.name for d in act.in_force(instance, "cp1")} == {"sysctl-wins", "left-k3s"}
+
+
+def test_every_defect_is_of_a_check_and_every_check_has_one_or_a_case_that_says_why_not() -> None:
+    checks = {check.name for check in CHECKS}
+    shown = {d.check for d in DEFECTS} | {row.check for row in NOT_GIVEN}
+    assert {d.check for d in DEFECTS} <= checks and {name for d in DEFECTS for name in d.also} <= checks
+    assert shown == checks, "a check that no defect shows, or one that there is not"
+    assert set(BY_NAME) >= PASTED
+
+
+def test_what_no_node_is_given_is_shown_by_a_case_that_there_is() -> None:
+    names = {case["name"] for file in CASES.glob("*.yaml") for case in yaml.safe_load(file.read_text(encoding="utf-8"))}
+    assert {row.case for row in NOT_GIVEN} <= names
 
 
 def test_a_defect_that_there_is_not_is_a_fault_of_the_command_line() -> None:
