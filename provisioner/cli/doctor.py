@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -31,8 +32,10 @@ WORDS = 4           # hosts that are named before it is said how many more there
               help="With --watch: from one look to the next.")
 @click.option("--explain", metavar="NAME", shell_complete=complete.diagnoses,
               help="Say what a finding's name stands for; asks no host.")
+@click.option("--bundle", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write what somebody needs who helps into FILE (.tar.gz), without secrets.")
 @click.pass_obj
-def doctor(context: Context, watch: bool, every: float, explain: str | None) -> int:
+def doctor(context: Context, watch: bool, every: float, explain: str | None, bundle: Path | None) -> int:
     """Say what ails the cluster, most urgent first, with what it means and what to type; reads only.
 
     It asks all that `status` asks, and each host how it lives; also while the API is down, hosts are, or etcd has no
@@ -40,21 +43,34 @@ def doctor(context: Context, watch: bool, every: float, explain: str | None) -> 
     """
     if explain is not None:
         return _explain(context, explain)
+    if bundle is not None:
+        from provisioner.errors import UsageFault
+        from provisioner.orchestrate.session import private
+
+        if watch:
+            raise UsageFault("--bundle is of one look, --watch of many", hint="kubewright doctor --help")
+        private.check(bundle, "the bundle")
     context.enter_lab()
     while True:
-        seen = _look(context)
+        seen = _look(context, bundle)
         _show(context, seen, again=watch)
         if not watch:
             return 0 if seen.healthy else NOT_HEALTHY
         threading.Event().wait(every)
 
 
-def _look(context: Context) -> Checkup:
+def _look(context: Context, bundle: Path | None) -> Checkup:
     from provisioner.orchestrate.look.doctor import look
     from provisioner.orchestrate.session.session import open_session
 
     with open_session(context.inventory, context.told, run=False) as session:
-        return look(session)
+        seen = look(session)
+        if bundle is not None:
+            from provisioner.orchestrate.look import bundle as bundles
+
+            for line in bundles.write(session, seen, bundle):
+                click.echo(line, err=True)
+    return seen
 
 
 def _show(context: Context, seen: Checkup, *, again: bool) -> None:

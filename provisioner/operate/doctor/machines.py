@@ -16,6 +16,7 @@ DIRECTORIES = ("/", "/var", "/var/lib", "/var/lib/etcd", "/var/lib/containerd", 
                "/opt/kubewright", "/tmp", "/run")  # noqa: S108 - looked at, never written
 LOOP = 3                # ends of a unit that has not run for CALM since: it does not stay up
 CALM = 600.0            # seconds
+LENGTH = 200            # characters of a line that is told
 DAY = 86400.0
 FULL, TIGHT = 0.95, 0.85    # of a file system; at 85 % the kubelet begins to remove images (its own default)
 WEEK = 7 * DAY
@@ -54,7 +55,7 @@ def lives(picture: Picture) -> Iterator[Finding]:
                               f"kubewright logs {host} {short}", code="unit-failed")
             elif unit.runs and unit.restarts and seen.now - unit.since < DAY:
                 yield Finding("restarts", host, "warning", f"{unit.name} ended {_times(unit.restarts)} since boot, "
-                              f"last {_ago(seen.now - unit.since)} ago{_words(unit)}",
+                              f"last {_ago(seen.now - unit.since)} ago{_words(unit, 1)}",
                               f"kubewright logs {host} {short}", code="restarted")
         if seen.failed:
             yield Finding("failed", host, "warning", f"systemd calls failed: {', '.join(seen.failed)}",
@@ -71,8 +72,10 @@ def _result(unit: UnitLife) -> str:
         unit.result, f", {unit.result}")
 
 
-def _words(unit: UnitLife) -> str:
-    return f"; its last words: {' | '.join(unit.words)}" if unit.words else ""
+def _words(unit: UnitLife, lines: int = 3) -> str:
+    """Return its last lines as they are told; `-o json` and bundles have the others in what was examined."""
+    words = [word if len(word) <= LENGTH else f"{word[:LENGTH]}..." for word in unit.words[-lines:]]
+    return f"; its last words: {' | '.join(words)}" if words else ""
 
 
 def _times(count: int) -> str:

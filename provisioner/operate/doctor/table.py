@@ -96,7 +96,7 @@ ROWS: tuple[Row, ...] = (
     Row("reach", RISK, (
         "Nothing is known of {host}: as far as it is concerned, the cluster may be well or not. If it is "
         "down, what it ran is missing."), "ssh {host}"),
-    Row("unit-control", RISK, "{host} no longer takes its part: another control plane does all of it.", UP),
+    Row("unit-control", RISK, "{host} no longer takes its part: the other control planes do it.", UP),
     Row("unit-member", RISK, "{margin}. The API server of {host} goes with it; others serve.", UP),
     Row("unit-balancer", RISK, "{host} cannot take the VIP, and what runs on it may not reach the API.", UP),
     Row("backend", RISK, "The others serve; each that is lost too brings it nearer to none."),
