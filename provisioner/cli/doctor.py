@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ def doctor(context: Context, watch: bool, every: float, explain: str | None, bun
         _show(context, seen, again=watch)
         if not watch:
             return 0 if seen.healthy else NOT_HEALTHY
-        threading.Event().wait(every)
+        time.sleep(every)
 
 
 def _look(context: Context, bundle: Path | None) -> Checkup:
@@ -136,7 +136,7 @@ def _certificates(seen: Checkup) -> str:
 
 def _told(told: Iterable[Told]) -> Iterable[str]:
     """Yield a paragraph for each cause: how urgent, who and what; what it means; what follows; what to type."""
-    from provisioner.operate.doctor.diagnosis import COUNTED, grouped, without_host
+    from provisioner.operate.doctor.diagnosis import COUNTED, NOT_TRIED, grouped, without_host
 
     for one, hosts in grouped(told):
         finding = one.finding
@@ -146,7 +146,7 @@ def _told(told: Iterable[Told]) -> Iterable[str]:
         yield from _wrapped(f"{word:<{INDENT}}", f"{who}{finding.saw}")
         if one.means:
             yield from _wrapped(" " * INDENT, without_host(one.means, finding.host, hosts))
-        for effect in (f for f in one.also if COUNTED not in f.saw):
+        for effect in (f for f in one.also if COUNTED not in f.saw and not f.saw.endswith(NOT_TRIED)):
             of = "" if effect.host in ("", finding.host) else f"{effect.host}: "
             yield from _wrapped(" " * INDENT, f"so also: {of}{effect.saw}")
         if one.cure:

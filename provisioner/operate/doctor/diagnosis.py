@@ -23,14 +23,14 @@ _FOLLOWS_CHECK: dict[str, tuple[str, ...]] = {
     "reach": ("etcd", "nodes", "backend", "no-server", "haproxy"),
     "etcd": ("etcd-reads", "backend", "API", "etcd /readyz", "kube-apiserver"),
     "api-server": ("backend", "kube-apiserver"),
-    "restart-loop": ("units",),
-    "unit-failed": ("units",),
     "pod-loop": ("addons",),
     "nodes": ("system-pods",),
     "etcd-majority": ("etcd", "etcd-reads", "etcd-lag", "writes", "api", "leaders", "API", "etcd /readyz", "backend",
                       "no-server", "kube-apiserver"),
 }
 COUNTED = "members answer"      # what `status` finds beside the members that do not: said in the margin already
+NOT_TRIED = ": not tried"       # a host gives up its round of probes where a unit does not stay up
+_LOOPS = ("restart-loop", "unit-failed")
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,10 @@ def explains(cause: Finding, effect: Finding) -> bool:
         return False
     names = _FOLLOWS.get(unit_of(cause), ()) if cause.check == "units" else ()
     names += _FOLLOWS_CHECK.get(row_of(cause).name, ()) or _FOLLOWS_CHECK.get(cause.check, ())
-    if effect.check == "units" and cause.check != "units":       # the same unit, told twice
-        return "units" in names and unit_of(cause) == unit_of(effect)
+    if cause.code in _LOOPS and effect.check in ("units", "probes"):     # the same unit told twice, or what it ended
+        return effect.saw.endswith(NOT_TRIED) or unit_of(cause) == unit_of(effect)
+    if effect.check == "units":
+        return False
     return _matches(names, effect)
 
 

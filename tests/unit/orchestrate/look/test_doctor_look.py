@@ -204,3 +204,24 @@ def test_a_name_is_explained_without_a_host_and_an_unknown_one_is_refused_with_a
     assert code == 0 and out.startswith("name     disk-filling\n") and "urgency  soon" in out
     code, _, err = call(built, capsys, "doctor", "--explain", "no-such")
     assert code == 64 and "etcd-alarms" in err
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_who_watches_sees_each_look_until_ctrl_c(
+        built: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.extend([seconds] if seconds == 30.0 else [])
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+        if seconds == 30.0:
+            no_space(built)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    code, out, _ = call(built, capsys, "-o", output, "doctor", "--watch", "--every", "30s")
+    assert (code, waited) == (130, [30.0, 30.0])
+    if output == "json":
+        assert [json.loads(line)["healthy"] for line in out.splitlines()[:2]] == [True, False]
+    else:
+        assert out.count("Cluster lab   healthy") == out.count("Cluster lab   1 problem") == 1 and "\x1b" not in out
