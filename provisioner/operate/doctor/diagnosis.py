@@ -25,6 +25,7 @@ _FOLLOWS_CHECK: dict[str, tuple[str, ...]] = {
     "api-server": ("backend", "kube-apiserver"),
     "pod-loop": ("addons",),
     "nodes": ("system-pods",),
+    "etcd-alarms": ("writes", "leaders"),
     "etcd-majority": ("etcd", "etcd-reads", "etcd-lag", "writes", "api", "leaders", "API", "etcd /readyz", "backend",
                       "no-server", "kube-apiserver"),
 }
@@ -102,8 +103,8 @@ def explains(cause: Finding, effect: Finding) -> bool:
     """Say whether one finding is the reason of another: a unit of the same host that is down, a host that is silent."""
     if effect.check == "etcd" and not effect.host and COUNTED in effect.saw:
         return cause.check == "etcd-majority" or (cause.check == "etcd" and bool(cause.host))
-    if cause.check == "etcd-majority":
-        return _matches(_FOLLOWS_CHECK["etcd-majority"], effect)
+    if cause.check in ("etcd-majority", "etcd-alarms"):      # of the whole cluster, whichever member tells it
+        return _matches(_FOLLOWS_CHECK[cause.check], effect)
     if cause.host != effect.host or not cause.host:
         return False
     names = _FOLLOWS.get(unit_of(cause), ()) if cause.check == "units" else ()

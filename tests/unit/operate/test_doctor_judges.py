@@ -242,6 +242,7 @@ CONSEQUENCES: list[tuple[Finding, Finding]] = [
     (found_as("restarts", "cp2", "kube-scheduler.service does not stay up", code="restart-loop"),
      found_as("probes", "cp2", "API at the VIP: not tried")),
     (found_as("etcd-majority", ""), found_as("writes", "")),
+    (found_as("etcd-alarms", "cp3"), found_as("leaders", "")),
     (found_as("etcd-majority", ""), found_as("probes", "cp1", "API: 500")),
     (found_as("etcd", "cp2"), found_as("etcd", "", "etcd: 2 of 3 members answer")),
 ]
