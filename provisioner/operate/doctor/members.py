@@ -95,3 +95,27 @@ def room(picture: Picture) -> Iterator[Finding]:
         if isinstance(member, EtcdStatus) and member.db_size > WORTH and 0 < member.in_use < SPARE * member.db_size:
             yield Finding("etcd-spare", host, "warning", f"etcd's file has {member.db_size / 1e6:.0f} MB, of which "
                           f"{member.in_use / 1e6:.0f} MB are in use", "")
+
+
+OLD = 7 * 86400.0       # seconds: what was written since is lost with the data
+
+
+def snapshots(picture: Picture) -> Iterator[Finding]:
+    """Judge whether there is a snapshot to go back to, how old it is, and whether one was proved, by those kept here.
+    """
+    seen = picture.snapshots
+    if seen is None:
+        return
+    if seen.taken is None:
+        yield Finding("snapshots", "", "warning", "etcd: no snapshot is kept here", "kubewright etcd snapshot")
+    elif seen.taken > OLD:
+        days = f"{seen.taken / 86400:.0f} days"
+        yield Finding("snapshots", "", "warning", f"etcd: the newest snapshot here is {days} old",
+                      "kubewright etcd snapshot")
+    if seen.taken is not None and seen.proved is None:
+        yield Finding("snapshots", "", "warning", "etcd: no snapshot here was proved by a rehearsal",
+                      "kubewright etcd restore --rehearse FILE")
+    elif seen.proved is not None and seen.proved > OLD and seen.taken is not None and seen.taken <= OLD:
+        yield Finding("snapshots", "", "warning",
+                      f"etcd: the newest snapshot here that was proved is {seen.proved / 86400:.0f} days old",
+                      "kubewright etcd restore --rehearse FILE")

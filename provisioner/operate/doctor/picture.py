@@ -11,6 +11,7 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.etcd import EtcdReads, EtcdStatus
 from provisioner.model.examination import Examination
 from provisioner.operate.haproxy import Servers
+from provisioner.operate.snapshots import Newest
 
 Samples = Mapping[str, Mapping[str, Sequence[tuple[float, int]]]]
 """By host, by the first directory of a file system: when it was looked at, and how many bytes were in use."""
@@ -37,6 +38,7 @@ class Picture:
     clocks: Mapping[str, float] = field(default_factory=dict)
     certificates: Mapping[tuple[str, str], float] = field(default_factory=dict)     # host, path -> days left
     samples: Samples = field(default_factory=dict)
+    snapshots: Newest | None = None                 # None: not asked for
 
     @property
     def hosts(self) -> Mapping[str, Examination]:

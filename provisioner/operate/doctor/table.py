@@ -123,6 +123,8 @@ ROWS: tuple[Row, ...] = (
     Row("etcd-spare", TIDY, (
         "Nothing breaks: the space is used again. A defragmentation gives it back, and stops a member for "
         "it."), "docs/how-to/make-room-in-etcd.md"),
+    Row("snapshots", TIDY, (
+        "Nothing breaks. Were etcd's data lost on most members, all that no snapshot holds would be gone.")),
     Row("drift", TIDY, (
         "What differs works as it is, or shows elsewhere here; the next `up` changes it."), "kubewright drift"),
     Row("restarted", TIDY, "It runs again; what it said tells why it ended."),

@@ -18,6 +18,7 @@ from provisioner.operate import etcd, haproxy
 from provisioner.operate.doctor import machines, members, questions, reach
 from provisioner.operate.doctor.diagnosis import Diagnosis, diagnose
 from provisioner.operate.doctor.picture import Picture
+from provisioner.operate.snapshots import newest
 from provisioner.orchestrate.gates.health import Sight
 from provisioner.orchestrate.look import disk_samples, status
 from provisioner.orchestrate.plan.survey import read_certificates
@@ -112,7 +113,8 @@ def _picture(session: Session, sight: Sight, below: Below) -> Picture:
         nodes=sight.nodes, pods=pods, version=version,
         clocks={host: seen.clock_off for host, seen in session.observed.items()},
         certificates={key: (seen.not_after - now) / machines.DAY for key, seen in read_certificates(session).items()},
-        samples=disk_samples.load(session.target.inventory))
+        samples=disk_samples.load(session.target.inventory),
+        snapshots=newest(session.target.inventory.snapshots_dir, now))
 
 
 def _api(session: Session) -> tuple[list[dict[str, Any]] | None, str | None]:

@@ -18,6 +18,7 @@ from provisioner.operate.doctor.explain import NAMES, explained
 from provisioner.operate.doctor.picture import Picture
 from provisioner.operate.doctor.table import BY_NAME, OTHER, ROWS, URGENCIES, row_of
 from provisioner.operate.haproxy import DRAIN, READY, Server
+from provisioner.operate.snapshots import Newest
 from tests.unit.compile.compile_fixture import inventory
 
 NOW, GB, DAY = 1_800_000_000.0, 10**9, 86400.0
@@ -101,6 +102,13 @@ TABLE: list[tuple[str, Picture, str, str, str]] = [
     ("elections", elected(4, 5, 5, 6), "", "warning", "etcd: 3 elections of a leader within the last hour"),
     ("spare", well(members={"cp1": member(db_size=10**9, in_use=10**8)}, reads={}), "cp1", "warning",
      "etcd's file has 1000 MB, of which 100 MB are in use"),
+    ("no-snapshot", well(snapshots=Newest(None, None)), "", "warning", "etcd: no snapshot is kept here"),
+    ("old-snapshot", well(snapshots=Newest(9 * DAY, 9 * DAY)), "", "warning",
+     "etcd: the newest snapshot here is 9 days old"),
+    ("unproved-snapshot", well(snapshots=Newest(DAY, None)), "", "warning",
+     "etcd: no snapshot here was proved by a rehearsal"),
+    ("old-proof", well(snapshots=Newest(DAY, 30 * DAY)), "", "warning",
+     "etcd: the newest snapshot here that was proved is 30 days old"),
     ("haproxy", well(servers={"w1": None}), "w1", "error", "HAProxy does not answer at its socket"),
     ("backend", well(servers={"cp1": OUT, "w1": OUT}), "cp2", "error",
      "its API server is out of service in every HAProxy"),
@@ -184,6 +192,7 @@ FINE: list[tuple[str, Picture]] = [
      containerStatuses=[{"restartCount": 9, "state": {"running": {"startedAt": "2020-01-01T00:00:00Z"}}}])),
     ("a disk that empties", replace(well(), samples={"w1": {"/": [(NOW - DAY, 90 * GB)]}})),
     ("a rate of minutes, which says nothing", replace(well(), samples={"w1": {"/": [(NOW - 600, 0)]}})),
+    ("a snapshot of today that was proved", well(snapshots=Newest(DAY, DAY))),
     ("one host alone has no median", well(clocks={"cp1": 99.0})),
     ("two elections: a restart", elected(4, 5)),
     ("what the kernel says of everyday life", kernel("eth0: link becomes ready")),
