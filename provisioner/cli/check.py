@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--skip", multiple=True, metavar="CHECK", shell_complete=complete.checks,
               help="Leave out a check; may be repeated.")
-@click.option("--probe", is_flag=True,
-              help="Let hosts of a cluster that runs try what new ones do, for up to 20 s.")
+@click.option("--probe/--no-probe", default=None,
+              help="Let all hosts try what new ones do, also in a cluster that runs, or none.")
 @click.option("--explain", metavar="CHECK", shell_complete=complete.all_checks,
               help="Tell what a check asks, how, why, its limits and how to mend what it finds; asks no host.")
 @click.pass_obj
-def check(context: Context, skip: tuple[str, ...], probe: bool, explain: str | None) -> int:
+def check(context: Context, skip: tuple[str, ...], probe: bool | None, explain: str | None) -> int:
     """Run every check on every host and tell all findings with their cures; exit 11 when one is an error.
 
     New hosts also try to reach what they need of each other, and how quick etcd's disk is, for about two seconds;
-    --probe lets all hosts do so, also of a cluster that runs, and with more time.
+    --probe lets all hosts do so, also of a cluster that runs, and with more time (up to 20 s), --no-probe none.
 
     `-` stands where a question could be asked of nobody, `unseen` where there was no answer: neither is ok. Exit 12
     when no host lets us in.
@@ -39,7 +39,7 @@ def check(context: Context, skip: tuple[str, ...], probe: bool, explain: str | N
 
     known_checks(skip)
     with open_session(context.inventory, context.told, run=False) as session:
-        report = look(session, skip, thorough=probe)
+        report = look(session, skip, probe=probe)
     if context.wants_json:
         context.print_json({"cluster": context.inventory.cluster.cluster, **report.to_json()})
         return report.exit_code

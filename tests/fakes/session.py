@@ -41,6 +41,7 @@ from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
 from tests.fakes.api import MemoryApi, MemoryKube, node
 from tests.fakes.hosts import FakeHost, FakeHosts
+from tests.fakes.network import FakeNetwork
 from tests.fakes.sampling import Samples
 from tests.unit.compile.compile_fixture import LAB, facts_of, lock
 
@@ -159,6 +160,7 @@ class World:
         self.events.clear()
         self.hosts.log.clear()
         self.hosts.probed.clear()
+        self.hosts.network = FakeNetwork()
         for host in self.hosts.hosts.values():
             host.notes.clear()
             host.steps.clear()

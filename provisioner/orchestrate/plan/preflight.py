@@ -128,15 +128,16 @@ def known_checks(names: Collection[str]) -> None:
                          details=[f"can be skipped: {' '.join(table.SKIPPABLE)}"], hint="kubewright check --help")
 
 
-def look(session: Session, skip: Collection[str] = (), *, thorough: bool = False) -> Report:
+def look(session: Session, skip: Collection[str] = (), *, probe: bool | None = None) -> Report:
     """Run every check on every host and return all that was found; reads only.
 
-    New hosts try to reach the others, and their disks; with `thorough` all do, with more time. What fails on one host
-    is a finding of that host, and hides nothing of the others.
+    New hosts try to reach the others, and their disks; with `probe` all do and have more time, or none does. What fails
+    on one host is a finding of that host, and hides nothing of the others.
     """
     faults = _meet(session)
     plan, beside = (None, None) if faults or _report(session).errors else _plan(session)
-    (asked, failed), probed = _beside(session, lambda: _ask_all(session, skip), _new(session), skip, thorough=thorough)
+    new = _new(session) if probe is not False else ()
+    (asked, failed), probed = _beside(session, lambda: _ask_all(session, skip), new, skip, thorough=bool(probe))
     return _report(session, skip, {**faults, **failed}, asked, plan, beside or _unreadable(session), probed)
 
 

@@ -18,6 +18,7 @@ from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Refu
 from provisioner.model.check_document import check_schema
 from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.observed import HostObserved
+from provisioner.operate.checks import by_trying
 from provisioner.orchestrate.plan import preflight
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.transport import faults
@@ -332,3 +333,47 @@ def test_up_overwrites_no_file_of_others_unless_that_is_skipped(
     assert (built.hosts.log, built.hosts.hosts["w1"].states["file", place]) == ([], theirs)
     assert run(built, monkeypatch, "up", "--yes", "--skip", "files") == 0
     assert built.hosts.hosts["w1"].states["file", place] != theirs
+
+
+def test_new_hosts_try_each_other_beside_what_is_asked_and_a_second_run_has_none(world: World, asked: Asked) -> None:
+    with world.session() as one:
+        preflight.fit_survey(one)
+    assert set(world.hosts.network.went) == {"cp1", "cp2", "cp3", "w1", "w2"}
+
+
+def test_hosts_that_were_changed_before_try_nothing_unless_asked(built: World, asked: Asked) -> None:
+    del built.hosts.hosts["w2"].states["file", "/var/lib/kubelet/config.yaml"]
+    with built.session() as one:
+        preflight.fit_survey(one)
+        assert preflight.look(one).probed is None
+    assert built.hosts.network.asked == {}
+    with built.session() as one:
+        report = preflight.look(one, probe=True)
+    assert (report.answered["reach"], report.answered["fsync"], report.result("mtu")[0]) == (5, 3, "ok")
+    assert str(report.probed) == (
+        "Probed 20 pairs of hosts, 74 ways between them; between etcd's members at most 0.20 ms and 0 of 60 lost; "
+        "99 of 100 small writes are safe after 1.5 ms at most (cp3).")
+
+
+def test_new_hosts_may_be_left_alone_and_what_was_not_tried_is_not_ok(world: World, asked: Asked) -> None:
+    with world.session() as one:
+        report = preflight.look(one, probe=False)
+    assert world.hosts.network.asked == {}
+    assert {report.result(name)[0] for name in by_trying.NAMES} == {preflight.UNASKED}
+    with world.session() as one:
+        assert preflight.look(one, skip=by_trying.NAMES).probed is None
+    assert world.hosts.network.asked == {}
+
+
+def test_a_way_that_is_closed_refuses_before_anything_is_changed(world: World, asked: Asked) -> None:
+    world.hosts.network.lost = {("cp2", ("10.77.0.11", "tcp", 2380)): "timed out"}
+    with world.session() as one, pytest.raises(PreflightRefused) as caught:
+        preflight.fit_survey(one)
+    assert caught.value.details[0] == "cp1: reach: tcp 2380 is not reached from cp2: timed out (may pass by itself)"
+    assert (world.hosts.log, world.api.log) == ([], [])
+
+
+def test_a_skipped_disk_is_not_written_to(world: World, asked: Asked) -> None:
+    with world.session() as one:
+        preflight.look(one, skip=("fsync", "dns"))
+    assert not any({"fsync", "dns"} & set(request) for request in world.hosts.network.asked.values())
