@@ -9,7 +9,7 @@ _TABLE_ENDS = f'nft "delete table {_IN_TABLE}" 2>/dev/null || true'
 
 
 def _lost(name: str, says: str, *packets: str, check: str = "reach", at: At = "control-plane",
-          place: str = "") -> Defect:
+          place: str = "", alone: str = "") -> Defect:
     """Return packets lost at the node's port of the switch, in both directions: the node itself cannot see why."""
     rules = [f'add rule {_IN_TABLE} {chain} {side} \\"$LINK\\" {match} drop' for match in packets
              for chain, side in (("enter", "iifname"), ("leave", "oifname"))]
@@ -17,7 +17,7 @@ def _lost(name: str, says: str, *packets: str, check: str = "reach", at: At = "c
               for chain, hook in (("enter", "prerouting priority -310"), ("leave", "postrouting priority 310"))]
     script = "; ".join([f"add table {_IN_TABLE}", *chains, *rules])
     return Defect(name, says, check, f'{_TABLE_ENDS}\nnft "{script}"', undo=_TABLE_ENDS, outside=True, at=at,
-                  place=place)
+                  place=place, alone=alone)
 
 
 # A machine of its own on the node's segment: an interface with its own hardware address in a network namespace.
