@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from provisioner.cli.context import Context
+from provisioner.cli.lab import lab
 from provisioner.errors import UsageFault
 from provisioner.lab import nodes
 from provisioner.lab.defects import act, programs
@@ -72,6 +75,11 @@ def test_every_defect_is_of_a_check_and_every_check_has_one_or_a_case_that_says_
 def test_what_no_node_is_given_is_shown_by_a_case_that_there_is() -> None:
     names = {case["name"] for file in CASES.glob("*.yaml") for case in yaml.safe_load(file.read_text(encoding="utf-8"))}
     assert {row.case for row in NOT_GIVEN} <= names
+
+
+def test_the_list_names_every_defect_with_its_check() -> None:
+    told = CliRunner().invoke(lab, ["fault", "list"], obj=Context()).output.splitlines()
+    assert [line.split()[:2] for line in told] == [[d.name, d.check] for d in DEFECTS]
 
 
 def test_a_defect_that_there_is_not_is_a_fault_of_the_command_line() -> None:
