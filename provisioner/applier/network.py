@@ -85,6 +85,34 @@ def services_of_others(host: Host) -> list[str]:
     return [f"{table} KUBE-SERVICES" for table in ("nat", "filter") if _has_rules(host, table, "KUBE-SERVICES")]
 
 
+def chains(host: Host) -> list[str]:
+    """Return every chain as `ip nat NAME`, by nft or iptables; where neither is there, nobody has made any."""
+    try:
+        listed = json.loads(host.run(["nft", "-j", "list", "chains"]) or "{}").get("nftables", ())
+    except Fault as fault:
+        if "not found" not in str(fault):
+            raise
+        return _iptables_chains(host)
+    return [" ".join(str(entry["chain"][key]) for key in ("family", "table", "name"))
+            for entry in listed if "chain" in entry]
+
+
+def _iptables_chains(host: Host) -> list[str]:
+    """Read `*TABLE` and `:CHAIN POLICY [0:0]` of iptables-save."""
+    try:
+        text = host.run(["iptables-save"])
+    except Fault as fault:
+        if "not found" not in str(fault):
+            raise
+        return []
+    found, table = [], ""
+    for line in text.splitlines():
+        table = line[1:] if line.startswith("*") else table
+        if line.startswith(":"):
+            found.append(f"ip {table} {line[1:].split()[0]}")
+    return found
+
+
 def _has_rules(host: Host, table: str, chain: str) -> bool:
     """Ask iptables where there is one (it knows which of its two ways is in use), else nft."""
     try:

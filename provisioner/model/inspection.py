@@ -147,6 +147,7 @@ class Inspection:
     swap_by: tuple[str, ...] = ()                               # what brings swap back at a boot
     host_key: str = ""                                          # a digest of sshd's key, to compare hosts by
     netdevs: tuple[str, ...] = ()
+    chains: tuple[str, ...] = ()                                # `ip nat NAME`: all that there are, base or not
     sshd: Mapping[str, str] = field(default_factory=dict)       # maxsessions, maxstartups
     dpkg: Dpkg = field(default_factory=Dpkg)
     routes: tuple[tuple[str, str], ...] = ()                    # destination, device

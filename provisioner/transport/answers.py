@@ -54,7 +54,7 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "holders": lambda macs: None if macs is None else tuple(macs),
     "kernel": lambda seen: Kernel(seen["release"], tuple(seen["missing"]), tuple(seen["other_trees"])),
     "capabilities_lost": tuple, "controllers": tuple, "devices_lost": tuple, "python_lacks": tuple, "mounted": tuple,
-    "cni": tuple, "swap_by": tuple, "netdevs": tuple,
+    "cni": tuple, "chains": tuple, "swap_by": tuple, "netdevs": tuple,
     "units": lambda seen: Units(tuple(seen["masked"]), tuple(seen["keepers"]), int(seen["systemd"])),
     "places": lambda rows: tuple(Place(**{**row, "paths": tuple(row["paths"])}) for row in rows),
     "hosts_file": lambda rows: tuple((address, tuple(names)) for address, names in rows),

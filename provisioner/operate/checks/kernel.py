@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 from provisioner.compile.context import config_of
 from provisioner.model.cluster import Cluster, Host
-from provisioner.model.components import all_units, modules_of, on_host
+from provisioner.model.components import modules_of, on_host
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 NFTABLES_KERNEL = (5, 13)       # kube-proxy 1.36, pkg/util/kernel/constants.go: NFTablesKubeProxyKernelVersion
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")   # kubelet 1.36 refuses without the first three; we limit pids
 SYSTEMD = 247                   # the first with ProtectProc=, which our units set
 DEVICES = ("/dev/kmsg",)        # the kubelet ends where it cannot read it
-UNITS = tuple(unit for _, unit in all_units())
 
 
 def features(cluster: Cluster, host: Host) -> tuple[str, ...]:
@@ -35,7 +34,7 @@ def kernel(seen: Seen, host: HostSeen) -> Iterator[Found]:
         return
     if host.host.is_node and _mode(seen, host) == "nftables" and _version(host.facts.kernel) < NFTABLES_KERNEL:
         yield Found("error", f"Linux {host.facts.kernel}; kube-proxy in nftables mode refuses one before 5.13",
-                    f"on {host.name}: apt-get install -y linux-image-amd64 && systemctl reboot")
+                    f"on {host.name}: apt-get install -y linux-image-{host.facts.arch} && systemctl reboot")
     if not inspection.kernel.missing:
         return
     names = ", ".join(inspection.kernel.missing)
@@ -49,7 +48,7 @@ def kernel(seen: Seen, host: HostSeen) -> Iterator[Found]:
                     f"on the machine that {host.name} runs on: modprobe -a {names.replace(',', '')}")
     else:
         yield Found("error", f"Linux {inspection.kernel.release} has no {names}, neither built in nor as a module",
-                    f"on {host.name}: apt-get install -y linux-image-amd64 && systemctl reboot")
+                    f"on {host.name}: apt-get install -y linux-image-{host.facts.arch} && systemctl reboot")
 
 
 def _mode(seen: Seen, host: HostSeen) -> str:
@@ -69,8 +68,8 @@ def controllers(seen: Seen, host: HostSeen) -> Iterator[Found]:
         switches = " ".join(f"cgroup_enable={name}" for name in lost)
         yield Found("error", f"its kernel runs without the cgroup controllers {', '.join(lost)}; the kubelet needs "
                              "them",
-                    f"on {host.name}: add `{switches}` to GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub && "
-                    "systemctl reboot")
+                    f"on {host.name}: sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{switches} /' /etc/default/grub && update-grub "
+                    "&& systemctl reboot")
 
 
 def capabilities(seen: Seen, host: HostSeen) -> Iterator[Found]:

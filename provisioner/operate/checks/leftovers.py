@@ -20,6 +20,9 @@ DEVICES = {
     "nodelocaldns": ("NodeLocal DNSCache", "answers for its cluster's names"),
     "cni0": ("a CNI bridge", "has routes for its Pods"),
 }
+# Chains of iptables that others make, by the beginning of their names; those of kube-proxy are the check `rules`'s.
+CHAINS = {"cali-": "Calico", "CILIUM_": "Cilium", "WEAVE-": "Weave Net", "KUBE-ROUTER-": "kube-router",
+          "ANTREA-": "Antrea", "FLANNEL-": "flannel", "CNI-": "CNI's portmap"}
 STAYS = ("tunl0",)              # made by the kernel module ipip in every network namespace: no proof of a cluster
 KUBELET = "/var/lib/kubelet"
 PODS = ("/var/lib/kubelet", "/run/containerd", "/var/lib/containerd")   # where a node mounts what its Pods see
@@ -42,6 +45,19 @@ def devices(seen: Seen, host: HostSeen) -> Iterator[Found]:
         if row:
             yield Found("error", f"the network device {name} of {row[0]} is left: it {row[1]}",
                         f"on {host.name}, if nobody needs it any more: ip link delete {name}")
+
+
+def chains(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Say which chains of another Pod network are left in iptables: they see Pods' packets before ours do."""
+    if host.inspection is None or host.inspection.prepared:
+        return
+    for begin, whose in CHAINS.items():
+        left = [name for name in host.inspection.chains if name.split()[-1].startswith(begin)]
+        if left:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            yield Found("warning", f"iptables chains of {whose} are left: {left[0]}{more}",
+                        f"on {host.name}, if nobody needs them any more: iptables-save | grep -v '{begin}' | "
+                        "iptables-restore")
 
 
 def mounts(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -84,11 +100,13 @@ def sshd(seen: Seen, host: HostSeen) -> Iterator[Found]:
     sessions, startups = limits.get("maxsessions", ""), limits.get("maxstartups", "").partition(":")[0]
     if sessions.isdigit() and int(sessions) < SESSIONS:
         yield Found("warning", f"sshd allows {sessions} sessions of one login (MaxSessions); we open {SESSIONS}",
-                    f"on {host.name}: echo 'MaxSessions 10' > /etc/ssh/sshd_config.d/00-0-sessions.conf && "
-                    "systemctl reload ssh")
+                    _unset(host, "MaxSessions"))
     if startups.isdigit() and int(startups) < STARTUPS:
         yield Found("warning", f"sshd drops logins while {startups} are not finished (MaxStartups); we make up to "
-                               f"{STARTUPS} at a time",
-                    # Of several lines sshd takes the last here, of others' the first: without any it takes 10.
-                    f"on {host.name}: grep -rliE '^ *maxstartups' /etc/ssh/sshd_config* | "
-                    "xargs -r sed -i '/^ *maxstartups/Id' && systemctl reload ssh")
+                               f"{STARTUPS} at a time", _unset(host, "MaxStartups"))
+
+
+def _unset(host: HostSeen, name: str) -> str:
+    """Return what gives sshd its own default back: of some settings the first line counts, of MaxStartups the last."""
+    return (f"on {host.name}: sed -i '/^[[:space:]]*{name}/Id' $(grep -rli '^[[:space:]]*{name}' /etc/ssh) && "
+            "systemctl reload ssh")

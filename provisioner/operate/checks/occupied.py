@@ -32,6 +32,7 @@ EVIDENCE: dict[str, tuple[str, str]] = {
     "/var/lib/rancher/rke2": ("RKE2", "rke2-uninstall.sh"),
     "/var/lib/k0s": ("k0s", "k0s reset"),
     "/var/snap/microk8s": ("MicroK8s", "snap remove --purge microk8s"),
+    "/var/lib/minikube": ("minikube", "minikube delete"),
 }
 
 # Services of our names that packages bring: ours would take their place.

@@ -12,6 +12,7 @@ from provisioner.operate.checks.occupied import uses
 
 # What a Pod's resolv.conf holds: kubernetes 1.36, pkg/apis/core/validation, MaxDNSNameservers and those below it.
 SERVERS, DOMAINS, CHARACTERS = 3, 32, 2048
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -68,7 +69,8 @@ def nameservers(seen: Seen, host: HostSeen) -> Iterator[Found]:
     file = host.facts.resolv_conf or "/etc/resolv.conf"
     if len(servers) > SERVERS:
         yield Found("warning", f"{file} names {len(servers)} DNS servers; Pods are given the first {SERVERS}",
-                    f"on {host.name}: leave {SERVERS} of them in {file}")
+                    f"on {host.name}: awk '!/^nameserver/ || ++n <= {SERVERS}' {file} > /run/resolv.new && cat "
+                    f"/run/resolv.new > {file}")
     if len(search) > DOMAINS or len(" ".join(search)) > CHARACTERS:
         yield Found("warning", f"{file} has {len(search)} search domains of {len(' '.join(search))} characters; Pods "
                                f"are given {DOMAINS} and {CHARACTERS} at most",
@@ -133,17 +135,28 @@ def _network(text: str) -> Network | None:
 def proxies(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say where logins or services are sent to a proxy also for the cluster's own addresses."""
     rows = host.inspection.environment if host.inspection else ()
-    by_file: dict[str, dict[str, str]] = {}
-    for file, name, value in rows:
-        by_file.setdefault(file, {})[name.lower()] = value
-    wanted = [str(one) for one in (*seen.cluster.network.hosts, *seen.cluster.network.services)]
-    for file, values in by_file.items():
-        named = [name for name in ("http_proxy", "https_proxy", "all_proxy") if values.get(name)]
+    # systemd reads all of its files into one environment; a later one wins.
+    of_services = [(file, name.lower(), value) for file, name, value in rows if file.startswith("/etc/systemd/")]
+    of_logins = [(file, name.lower(), value) for file, name, value in rows if file == "/etc/environment"]
+    for found in (of_logins, of_services):
+        values = {name: value for _, name, value in found if value}
+        set_in = next((file for file, name, _ in found if name in PROXIES), "")
+        wanted = [str(one) for one in (*seen.cluster.network.hosts, *seen.cluster.network.services)]
         lost = [one for one in wanted if not _is_direct(one, values)]
-        if named and lost:
-            yield Found("warning", f"{file} sets {', '.join(named)} without {', '.join(lost)} in no_proxy: what people "
-                                   "type there asks the proxy for the API (our own units do not)",
-                        f"on {host.name}: in {file}: no_proxy={','.join(['localhost', '127.0.0.1', *wanted])}")
+        if set_in and lost:
+            named = ", ".join(name for name in PROXIES if name in values)
+            direct = ",".join(dict.fromkeys([*filter(None, values.get("no_proxy", "localhost,127.0.0.1").split(",")),
+                                             *lost]))
+            yield Found("warning", f"{set_in} sets {named} without {', '.join(lost)} in no_proxy: what people type "
+                                   "there asks the proxy for the API (our own units do not)",
+                        f"on {host.name}: {_told_to_go_straight(set_in, direct)}")
+
+
+def _told_to_go_straight(file: str, direct: str) -> str:
+    if file == "/etc/environment":
+        return f"sed -i '/^\\(export \\)*no_proxy=/Id' {file} && echo 'no_proxy={direct}' >> {file}"
+    return ("mkdir -p /etc/systemd/system.conf.d && printf '[Manager]\\nDefaultEnvironment=no_proxy=%s\\n' "
+            f"'{direct}' > /etc/systemd/system.conf.d/zz-no-proxy.conf && systemctl daemon-reexec")
 
 
 def _is_direct(wanted: str, values: Mapping[str, str]) -> bool:
@@ -173,5 +186,8 @@ def local_ports(seen: Seen, host: HostSeen) -> Iterator[Found]:
     if taken:
         ports = ",".join(str(port) for port in taken)
         low, high = host.inspection.local_ports.low, host.inspection.local_ports.high
+        kept = [f"{a}-{b}" if a != b else str(a) for a, b in host.inspection.local_ports.reserved]
+        file = "/etc/sysctl.d/90-local-ports.conf"
         yield Found("warning", f"outgoing connections take ports from {low} to {high}, ours among them: {ports}",
-                    f"on {host.name}: sysctl -w net.ipv4.ip_local_reserved_ports={ports}    # and in /etc/sysctl.d")
+                    f"on {host.name}: echo net.ipv4.ip_local_reserved_ports={','.join([*kept, ports])} > {file} && "
+                    f"sysctl -p {file}")

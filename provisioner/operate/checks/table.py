@@ -74,6 +74,7 @@ CHECKS: tuple[Check, ...] = (
     Check("files", "no file of others where ours go", each(occupied.files), of=("others",)),
     Check("cluster", "no other cluster on the host", each(occupied.no_other_cluster), of=("there",)),
     Check("netdevs", "no network device of another cluster", each(leftovers.devices), of=("netdevs",)),
+    Check("chains", "no iptables chains of another Pod network", each(leftovers.chains), of=("chains",)),
     Check("mounts", "no mounts of another cluster's Pods", each(leftovers.mounts), of=("mounted",)),
     Check("cni", "no CNI configuration of others where ours is", each(leftovers.cni), of=("cni",)),
     *TRIED,

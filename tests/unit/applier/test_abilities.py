@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.applier import abilities, admission, inspect, kernel, others, places, surroundings
+from provisioner.applier import abilities, admission, inspect, kernel, network, others, places, surroundings
 from provisioner.applier.host import Fault, Host
 from provisioner.transport.answers import inspection_of
 from tests.unit.applier.support import FakeHost
@@ -30,7 +30,7 @@ def test_this_machine_answers_all_of_it() -> None:
                "places": ["/tmp"], "mounted": ["/var/lib/kubelet"], "cni": ["/nonexistent"]}
     answer = inspection_of(inspect.inspect(Host(), request))
     # A machine without systemd, sshd or dpkg cannot be asked about them, and says so.
-    assert set(answer.unseen) <= {"units", "sshd", "dpkg"}
+    assert set(answer.unseen) <= {"units", "sshd", "dpkg", "chains"}
     assert (answer.python_lacks, answer.devices_lost) == ((), ())
     assert answer.places[0].paths == ("/tmp",)
     assert "lo" in answer.netdevs
@@ -243,3 +243,36 @@ def test_nothing_is_written_by_asking_all_of_it(box: FakeHost) -> None:
     box.call("inspect", {"system": True, "features": ["overlay"], "places": ["/var/log"],
                          "mounted": ["/var/lib/kubelet"]})
     assert sorted((str(p), p.lstat().st_mtime_ns) for p in Path(box.root).rglob("*")) == before
+
+
+def answers(box: FakeHost, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
+    """Let commands answer as given; others are not there."""
+    def run(argv: list[str]) -> str:
+        if argv[0] not in told:
+            raise Fault(f"{argv[0]}: not found on this host")
+        if told[argv[0]].startswith("exit"):
+            raise Fault(told[argv[0]])
+        return told[argv[0]]
+
+    monkeypatch.setattr(box.host, "run", run)
+
+
+def test_chains_are_all_that_nft_or_iptables_lists(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    nft = ('{"nftables": [{"metainfo": {}}, {"chain": {"family": "ip", "table": "filter", "name": "cali-FORWARD"}},'
+           ' {"chain": {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward"}}]}')
+    answers(box, monkeypatch, {"nft": nft})
+    assert network.chains(box.host) == ["ip filter cali-FORWARD", "ip filter FORWARD"]
+    answers(box, monkeypatch, {
+        "iptables-save": "# by iptables\n*nat\n:PREROUTING ACCEPT [0:0]\n:CILIUM_POST_nat - [0:0]\n"})
+    assert network.chains(box.host) == ["ip nat PREROUTING", "ip nat CILIUM_POST_nat"]
+    answers(box, monkeypatch, {})
+    assert network.chains(box.host) == []
+
+
+@pytest.mark.parametrize("told", [
+    {"nft": "exit 1: Operation not permitted"}, {"iptables-save": "exit 4: not permitted"}])
+def test_chains_that_cannot_be_listed_are_not_none(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
+    answers(box, monkeypatch, told)
+    with pytest.raises(Fault, match="not permitted"):
+        network.chains(box.host)

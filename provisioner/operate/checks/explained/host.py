@@ -38,7 +38,7 @@ TEXTS: dict[str, Explained] = {
         "`sshd -T` on the host, which prints the limits as sshd reads its own files.",
         "With fewer sessions or logins at a time than we open, everything still works and takes longer; many logins at "
         "once are dropped.",
-        "on HOST: echo 'MaxSessions 10' > /etc/ssh/sshd_config.d/10-sessions.conf && systemctl reload ssh",
+        "on HOST: take the line out of sshd_config or its .d; systemctl reload ssh",
         f"{leftovers.SESSIONS} sessions of one login and {leftovers.STARTUPS} logins at a time are ours."),
     "init": Explained(
         "/run/systemd/system is there, as sd_booted(3) has it.",

@@ -93,6 +93,11 @@ TEXTS: dict[str, Explained] = {
         "They keep routes, ports and addresses that ours need; no reset of kubeadm removes them.",
         "on HOST: ip link delete DEVICE",
         f"Known: {', '.join(sorted({row[0] for row in leftovers.DEVICES.values()}))}."),
+    "chains": Explained(
+        "`nft -j list chains` of a host that we never prepared, against the names that others give their chains.",
+        "They stay in the way of Pods' packets; a reset of kubeadm leaves them.",
+        "on HOST: iptables-save | grep -v 'PREFIX' | iptables-restore",
+        f"Known: {', '.join(leftovers.CHAINS.values())}."),
     "mounts": Explained(
         f"/proc/self/mountinfo of a host that we never prepared, below {', '.join(leftovers.PODS)}.",
         "Volumes of Pods that are gone: who removes the directory removes their data.",
