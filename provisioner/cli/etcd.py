@@ -12,7 +12,9 @@ from provisioner.cli.context import Context
 from provisioner.cli.group import Group
 
 if TYPE_CHECKING:
+    from provisioner.model.plan import Plan
     from provisioner.orchestrate.look.etcd import MemberRow, Members
+    from provisioner.orchestrate.run.verb import Consent
 
 NOT_HEALTHY = 13
 
@@ -80,17 +82,42 @@ def snapshot(context: Context, file: Path | None) -> int:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--rehearse", is_flag=True, help="Only prove that it can be restored, here; no host is asked anything.")
 @click.option("--allow", multiple=True, metavar="CODE", help="What a copy made by hand lacks, by its name.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
-def restore(context: Context, file: Path, rehearse: bool, allow: tuple[str, ...]) -> int:
+def restore(context: Context, file: Path, rehearse: bool, allow: tuple[str, ...], yes: bool, events: bool) -> int:
     """Put etcd's data back to what a snapshot holds, on every member.
 
-    It is rehearsed first, always: a member is started from it here, and its keys are compared.
+    It is rehearsed first, always: a member is started from it here, and its keys are compared. Then what is lost and
+    what comes back is shown and asked for. API servers and controllers stop, every member is made anew beside its
+    data, which is kept, and all of it is started and proved; Pods run on. Stopped or killed: the same command again.
     """
-    from provisioner.errors import UsageFault
+    if rehearse:
+        return _rehearse(context, file, allow)
+    import time
 
-    if not rehearse:
-        raise UsageFault("restoring a cluster is not there yet", hint=f"kubewright etcd restore --rehearse {file}")
-    return _rehearse(context, file, allow)
+    from provisioner.cli.change import carry_out
+    from provisioner.cli.consent import agreed
+    from provisioner.orchestrate.run.options import Intent
+
+    began = time.monotonic()
+
+    def ask(plan: Plan, consent: Consent) -> bool:
+        click.echo("\n".join(_losses(plan, file)), err=True)
+        return agreed(context, consent.question, consent.doing, yes=yes)
+
+    return carry_out(
+        context, Intent("etcd restore", allow=allow, file=file.absolute()), ask,
+        lambda done: f"etcd holds what {file} holds, on every member, proved in {time.monotonic() - began:.1f}s.\n"
+                     f"The data of before is kept on the members' hosts, in /var/lib/etcd: remove it when all is well.",
+        events=events)
+
+
+def _losses(plan: Plan, file: Path) -> Iterable[str]:
+    yield f"Cluster {plan.cluster}: etcd's data goes back to {file}, which was proved to be restorable"
+    told = [(v.path, v.sentence) for v in plan.verdicts]
+    yield from (f"  {line}" for line in _table(told)) if told else ["  nothing was written since then"]
+    yield ("  The API is away for about a minute; Pods run on. The data of before is kept beside it on each host.")
 
 
 def _rehearse(context: Context, file: Path, allow: tuple[str, ...]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from provisioner.compile import leavings
 from provisioner.errors import KubewrightError
 from provisioner.files import write_whole
-from provisioner.model.desired import Certificate, Directory, File, Item, Symlink, Sysctl, Unit, User
+from provisioner.model.desired import Certificate, Directory, File, Item, Program, Symlink, Sysctl, Tree, Unit, User
 from provisioner.model.observed import PairState
 from provisioner.model.plan import Change
 from provisioner.model.run import Origin
@@ -75,6 +75,10 @@ def _payload(item: Item, resolve: Resolve, mint: Mint) -> dict[str, Any]:
             return {"target": item.target}
         case Certificate():
             return _certificate(item, mint)
+        case Tree():
+            return {"to": item.to} if item.to else {}
+        case Program():
+            return {"argv": list(item.argv), "timeout": item.seconds, "owner": item.owner, "group": item.group}
         case Unit():
             return {"leaves": leavings.of_unit(item.path)}
         case _:

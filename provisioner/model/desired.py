@@ -210,6 +210,31 @@ class MemberLog(Item):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tree(Item):
+    """A whole directory, known by its inode; moved to `to` in one rename, or removed. Never desired."""
+
+    kind: ClassVar[str] = "tree"
+    to: str = ""
+
+    def want(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program(Item):
+    """An artifact of the store that is run once in a step, as `owner`, for `seconds` at most. Never desired."""
+
+    kind: ClassVar[str] = "program"
+    argv: tuple[str, ...] = ()
+    seconds: int = 60
+    owner: str = "root"
+    group: str = "root"
+
+    def want(self) -> None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Unit(Item):
     """A systemd unit, running with exactly its inputs.
 

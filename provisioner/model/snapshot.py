@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 
@@ -70,3 +71,19 @@ class Proof:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Restore:
+    """What etcd's data is put back to: a snapshot in the clear on this machine, and how members are made from it.
+
+    `bump` is added to every revision, so that none that a client has seen comes again. `token` gives the cluster and
+    its members new ids: a member of before, with the data of before, is a stranger to them.
+    """
+
+    db: Path
+    sha256: str
+    hashed: bool
+    keys: int
+    bump: int
+    token: str

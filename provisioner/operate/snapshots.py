@@ -11,7 +11,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,19 +149,22 @@ class Newest:
 
 def newest(directory: Path, now: float) -> Newest:
     """Return how old the newest snapshots in a directory are, by the time at which they were taken."""
-    taken, proved = [], []
-    for place in directory.glob("*.json") if directory.is_dir() else ():
+    ages = {file: now - dt.datetime.fromisoformat(one.taken).timestamp() for file, one in _kept(directory)}
+    proved = [age for file, age in ages.items() if beside(file, "proved.json").is_file()]
+    return Newest(min(ages.values(), default=None), min(proved, default=None))
+
+
+def manifests(directory: Path) -> list[Manifest]:
+    """Return the manifests of the snapshots in a directory."""
+    return [one for _, one in _kept(directory)]
+
+
+def _kept(directory: Path) -> Iterator[tuple[Path, Manifest]]:
+    for place in sorted(directory.glob("*.json")):
         file = place.with_name(place.name.removesuffix(".json"))
-        if place.name.endswith(".proved.json") or not file.is_file():
-            continue
-        try:
-            at = dt.datetime.fromisoformat(Manifest.read(place.read_text(encoding="utf-8")).taken).timestamp()
-        except ValueError:
-            continue
-        taken.append(now - at)
-        if beside(file, "proved.json").is_file():
-            proved.append(now - at)
-    return Newest(min(taken, default=None), min(proved, default=None))
+        if file.is_file():
+            with suppress(ValueError):      # that of something else
+                yield file, Manifest.read(place.read_text(encoding="utf-8"))
 
 
 def _refused(file: Path, saw: str) -> RefusedForSafety:

@@ -40,6 +40,7 @@ from provisioner.orchestrate.plan import owner, pairs
 from provisioner.parallel import Waiting
 from provisioner.transport.hosts import OBSERVE_WAIT, Hosts, OneHost, Progress, Take, Way
 from provisioner.transport.target import Target
+from tests.fakes import trees
 from tests.fakes.etcd_membership import Joins
 from tests.fakes.haproxy import FakeBalancer
 from tests.fakes.network import FakeNetwork
@@ -165,8 +166,9 @@ class FakeHost:
 
     def is_stale(self, change: Mapping[str, Any]) -> bool:
         """Say whether a change finds neither what the plan saw nor what it makes; a unit's is decided at its turn."""
-        state = self.states.get((change["kind"], change["path"]), ABSENT)
-        return change["kind"] != "unit" and state not in (change["want"], change["expect"])
+        kind = "artifact" if change["kind"] == "program" else change["kind"]
+        state = self.states.get((kind, change["path"]), ABSENT)
+        return change["kind"] not in ("unit", "tree") and state not in (change["want"], change["expect"])
 
     def change(self, change: Mapping[str, Any], step: str = "") -> str:
         """Make one change as the applier would, what was there kept, and return its result."""
@@ -178,6 +180,8 @@ class FakeHost:
             if change["action"] == "remove":
                 self.owned.pop(key, None)
             return done
+        if kind in ("tree", "program"):
+            return trees.change(self.states, change)
         state = self.states.get(key, ABSENT)
         if state == change["want"]:
             return "skipped"

@@ -31,8 +31,8 @@ class Intent:
     """The verb and the options that decide what is done and what stops it.
 
     `start` is the phase to begin at, `only` the hosts whose changes are made (all when empty), `without` the hosts that
-    are left out. With `alone`, other workers than `only` are not even looked at. `plan_file` and `back` hold for one
-    run only: nobody goes on with it by them.
+    are left out. With `alone`, other workers than `only` are not even looked at. `plan_file`, `back` and `file`
+    (a snapshot) hold for one run only: nobody goes on with it by them.
     """
 
     verb: str = "up"
@@ -46,11 +46,12 @@ class Intent:
     alone: bool = False
     plan_file: Path | None = None
     back: Back = Back()
+    file: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values, without what holds for one run only."""
         return {name: list(value) if isinstance(value, tuple) else value
-                for name, value in asdict(self).items() if name not in ("plan_file", "back")}
+                for name, value in asdict(self).items() if name not in ("plan_file", "back", "file")}
 
     @classmethod
     def of(cls, document: Mapping[str, Any], verb: str) -> Intent:

@@ -10,6 +10,7 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.inventory import Inventory
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import Plan
+from provisioner.model.snapshot import Restore
 from provisioner.operate.secrets import SecretStore
 
 
@@ -22,6 +23,7 @@ class ClusterTarget:
     other cluster they belong to, and what to do about it. `proved` are the gates' probes that were seen to hold on each
     host since anything was done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the
     inventory leaves to others. `joining` are the hosts whose etcd member is to vote and does not yet.
+    `restore` is what etcd's data is to be put back to, in a run that does that.
     """
 
     inventory: Inventory
@@ -35,6 +37,7 @@ class ClusterTarget:
     proved: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     waits_for_cni: tuple[str, ...] = ()
     joining: set[str] = field(default_factory=set)
+    restore: Restore | None = None
 
     @property
     def cluster(self) -> Cluster:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,12 @@ def test_the_member_that_should_lead_next_is_known_answers_and_is_the_furthest(
 
 
 @contextmanager
-def running(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Access]]:
-    """Run members with mutual TLS on loopback ports; each with the way to it, all of one cluster that has a leader."""
+def running(directory: Path, names: Sequence[str], ports: Mapping[str, tuple[int, int]] | None = None,
+            ) -> Iterator[dict[str, Access]]:
+    """Run members with mutual TLS on loopback ports; each with the way to it, all of one cluster that has a leader.
+
+    `ports` are those for clients and for peers, where the members' data knows them already.
+    """
     program = binary("etcd", directory)
     ca = pki.new_ca("etcd-ca of test")
     (directory / "ca.crt").write_bytes(ca.certificate)
@@ -70,7 +74,7 @@ def running(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Access]
                   client=True)
     client = leaf(directory, ca, "health", client=True)
     free = iter(free_ports(2 * len(names)))
-    ports = {name: (next(free), next(free)) for name in names}
+    ports = ports or {name: (next(free), next(free)) for name in names}
     initial = ",".join(f"{name}=https://127.0.0.1:{peer}" for name, (_, peer) in ports.items())
     cert, key, trusted = f"={server[0]}", f"={server[1]}", f"={directory / 'ca.crt'}"
     with ExitStack() as stack:

@@ -1,0 +1,108 @@
+"""What a restore does to three real members on loopback: etcd's own restore as each host is told to run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from provisioner.compile.etcd import DATA_DIR
+from provisioner.converge.bundle import change_request
+from provisioner.decide.etcd import disagreements
+from provisioner.decide.restoring import BUMP, bump, differences
+from provisioner.model.desired import Program
+from provisioner.model.snapshot import Restore
+from provisioner.operate import etcd, snapshots
+from provisioner.operate.access import Access
+from provisioner.orchestrate.look import snapshots as look
+from provisioner.orchestrate.phases import restoring
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.session.session import Session
+from tests.fakes.session import FakeAccess, World, instant
+from tests.fakes.sshd import free_ports
+from tests.real.binaries import binary
+from tests.real.test_real_snapshots import NAMES, STATUS, put, session_of
+from tests.unit.operate.test_etcd import running
+
+pytestmark = [pytest.mark.binaries, pytest.mark.timeout(240)]
+WRITES = 500
+
+
+def told(session: Session, host: str, restore: Restore, directory: Path, ports: Mapping[str, tuple[int, int]],
+         ) -> list[str]:
+    """Return what the host would be told to run, with this machine's places and ports in those of the hosts."""
+    change = restoring._etcdutl(session, host, restore)
+    assert isinstance(change.item, Program)
+    request = change_request(change, lambda name: b"", lambda item: (b"", b""))
+    words = [str(word) for word in request["argv"]]
+    for one in session.cluster.etcd_hosts:
+        words = [w.replace(f"https://{one.address}:2380", f"https://127.0.0.1:{ports[one.name][1]}") for w in words]
+    words = [w.replace(restoring.snapshot_on_host(restore).path, str(restore.db)) for w in words]
+    words = [w.replace(restoring.MADE, str(directory / "restored" / host)) for w in words]
+    assert not any(DATA_DIR in word for word in words)
+    return words
+
+
+def test_three_members_hold_what_the_snapshot_holds_and_no_revision_comes_again(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World.make(tmp_path, monkeypatch)
+    instant(monkeypatch)
+    world.build(monkeypatch)
+    ways: dict[str, Access] = {}
+    monkeypatch.setattr(FakeAccess, "etcd", lambda self, host: ways[host])
+    session = session_of(world)
+    locked, session.target.artifacts = session.target.artifacts, world.hosts.lock
+    survey(session)         # with hosts in memory: what each is to run
+    session.target.artifacts = locked
+    monkeypatch.setattr(etcd, "status", STATUS)
+    free = free_ports(2 * len(NAMES))
+    ports = {name: (free[2 * n], free[2 * n + 1]) for n, name in enumerate(NAMES)}
+    file = tmp_path / "one.db.age"
+
+    before = tmp_path / "before"
+    before.mkdir()
+    with running(before, NAMES, ports) as found:
+        ways |= found
+        for number in range(50):
+            put(found["cp1"], f"/registry/configmaps/default/kept-{number}", os.urandom(100))
+        taken = look.take(session, file)
+        for number in range(WRITES):
+            put(found["cp1"], f"/registry/configmaps/default/later-{number}", b"x")
+        put(found["cp1"], "/registry/configmaps/default/kept-1", b"changed")
+        newest, now = etcd.status(found["cp1"]).revision, etcd.revisions(found["cp1"])
+        old = etcd.status(found["cp1"])
+
+    opened = look.opened(session, file)
+    proof, keys = look.rehearsed(session, opened)
+    (difference,) = differences(keys, now)
+    assert (difference.lost, difference.back, difference.older) == (WRITES, 0, 1)
+    restore = Restore(opened.db, opened.sha256, opened.hashed, proof.keys, bump(proof.revision, newest), "token-of-run")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (tmp_path / "restored").mkdir()
+    for name in NAMES:
+        subprocess.run([binary("etcdutl", programs), *told(session, name, restore, tmp_path, ports)], check=True,
+                       capture_output=True, timeout=60)
+    with running(tmp_path / "restored", NAMES, ports) as found:
+        ways |= found
+        statuses = [etcd.status(way, timeout=20) for way in found.values()]
+        assert disagreements(statuses, NAMES) == []
+        assert restoring._differ(with_restore(session, restore)) == ""
+        first = etcd.status(found["cp2"])
+        assert first.revision >= newest + BUMP
+        assert (first.cluster_id, first.member_id) != (old.cluster_id, old.member_id), "strangers to those of before"
+        assert etcd.revisions(found["cp3"]) == {key: at for key, at in etcd.revisions(found["cp1"]).items()}
+        assert etcd.revisions(found["cp3"]).keys() == keys.keys()
+        put(found["cp1"], "/registry/configmaps/default/new", b"x")
+        assert restoring._differ(session) == f"cp1 has {taken.keys + 1} keys, the snapshot {taken.keys}"
+        with pytest.raises(etcd.EtcdFault, match="compacted"):      # so that who watched from before looks anew
+            etcd.count(found["cp1"], revision=newest)
+    assert snapshots.newest(tmp_path, 0).taken is not None
+
+
+def with_restore(session: Session, restore: Restore) -> Session:
+    session.target.restore = restore
+    return session

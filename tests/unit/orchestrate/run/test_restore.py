@@ -1,0 +1,173 @@
+"""`etcd restore` on hosts in memory: in which order what stops and starts, and what a fault leaves."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provisioner.converge.results import HostResult
+from provisioner.errors import KubewrightError
+from provisioner.model.plan import Plan
+from provisioner.model.snapshot import Proof
+from provisioner.operate import etcd
+from provisioner.operate.etcd import EtcdFault
+from provisioner.operate.snapshots import Opened
+from provisioner.orchestrate.look import snapshots as look
+from provisioner.orchestrate.phases import restoring
+from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.run.perform import Performed
+from provisioner.orchestrate.run.verb import Consent
+from tests.fakes.session import World
+
+PLANES = ("cp1", "cp2", "cp3")
+THEN = {b"/registry/configmaps/default/a": 5}
+NOW = {b"/registry/configmaps/default/b": 9}
+OLD = "tree 7 0700 etcd:etcd"
+
+
+@pytest.fixture
+def restored(built: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    db = tmp_path / "given.db"
+    db.write_bytes(b"snapshot")
+    sha256 = hashlib.sha256(b"snapshot").hexdigest()
+    monkeypatch.setattr(look, "opened", lambda *a: Opened(db, True, None, {}, sha256))
+    monkeypatch.setattr(look, "rehearsed", lambda *a: (Proof(5, len(THEN), None, "", 0.1, ""), THEN))
+    monkeypatch.setattr(etcd, "revisions", lambda access: NOW)
+    monkeypatch.setattr(etcd, "count", lambda access: len(THEN))
+    monkeypatch.setattr(etcd, "hash_of", lambda access, revision: (7, 1))
+    for name in PLANES:
+        built.hosts.hosts[name].states["tree", restoring.MEMBER] = OLD
+    return built
+
+
+def restore(world: World, tmp_path: Path, seen: list[Plan] | None = None) -> Performed:
+    def ask(plan: Plan, consent: Consent) -> bool:
+        if seen is not None:
+            seen.append(plan)
+        return True
+
+    return world.perform(Intent("etcd restore", file=tmp_path / "s.db.age"), ask)
+
+
+def steps(world: World) -> list[str]:
+    return [one[1] for one in world.hosts.log if one[0] == "apply"]
+
+
+def test_what_writes_stops_first_then_the_members_and_all_start_in_the_other_order(
+        restored: World, tmp_path: Path) -> None:
+    plans: list[Plan] = []
+    done = restore(restored, tmp_path, plans)
+    assert steps(restored) == [
+        "etcd.writers", "etcd.members", "etcd.made", "etcd.swapped", "etcd.started", "etcd.cleared",
+        "control-plane.0", "controllers.0", "node.0", "network.0"]
+    assert [(v.path, v.sentence) for v in plans[0].verdicts] == [
+        ("configmaps", "1 made since then, lost; 1 deleted since then, back")]
+    for name in PLANES:
+        states = restored.hosts.hosts[name].states
+        assert states["tree", f"{restoring.MEMBER}.before-{done.session.run.id}"] == OLD
+        assert states["tree", restoring.MEMBER] not in (OLD, "absent")
+        assert states["unit", "etcd.service"].startswith("active")
+        assert states["unit", "kube-apiserver.service"].startswith("active")
+        assert not any(kind == "artifact" and "restore-" in path for kind, path in states)
+
+
+def argv_of(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, list[str]]:
+    """Return what etcdutl was told on each host."""
+    told: dict[str, list[str]] = {}
+    plain = type(next(iter(world.hosts.hosts.values()))).change
+
+    def change(self: Any, one: Any, step: str = "") -> str:
+        if one["kind"] == "program":
+            told[self.name] = one["argv"]
+            assert (one["owner"], one["timeout"]) == ("etcd", restoring.SECONDS)
+        return plain(self, one, step)
+
+    monkeypatch.setattr(type(next(iter(world.hosts.hosts.values()))), "change", change)
+    restore(world, tmp_path)
+    return told
+
+
+def test_every_member_is_made_with_the_same_token_and_bump_and_its_own_name(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = argv_of(restored, monkeypatch, tmp_path)
+    assert tuple(told) == PLANES
+    for name, argv in told.items():
+        assert f"--name={name}" in argv and "--mark-compacted" in argv and "--skip-hash-check" not in argv
+        assert any(word.startswith("--bump-revision=1000000") for word in argv)
+    for flag in ("--initial-cluster-token=", "--bump-revision=", "--initial-cluster="):
+        assert len({word for argv in told.values() for word in argv if word.startswith(flag)}) == 1
+
+
+def test_a_host_that_cannot_make_its_member_lets_the_old_data_serve_again(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = restored.hosts._apply
+
+    def apply(host: str, request: Any) -> HostResult:
+        if host == "cp2" and request["step"].endswith(".etcd.made"):
+            return HostResult(host, "failed", message="etcdutl: exit 1: no space left on device")
+        return plain(host, request)
+
+    monkeypatch.setattr(restored.hosts, "_apply", apply)
+    with pytest.raises(KubewrightError) as fault:
+        restore(restored, tmp_path)
+    assert "no space left" in str([fault.value.message, *fault.value.details])
+    assert "the data of before was not touched, and serves again" in fault.value.details
+    for name in PLANES:
+        states = restored.hosts.hosts[name].states
+        assert states["tree", restoring.MEMBER] == OLD
+        assert states["unit", "etcd.service"].startswith("active")
+        assert states["unit", "kube-apiserver.service"].startswith("active")
+
+
+@pytest.mark.parametrize("killed_after", [
+    "etcd.writers", "etcd.members", "etcd.made", "etcd.swapped", "etcd.started", "etcd.cleared", "control-plane.0",
+    "controllers.0", "node.0", "network.0"])
+def test_killed_after_any_step_the_same_command_ends_it(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: str) -> None:
+    class Killed(BaseException):
+        """As `kill -9`: nothing of ours runs any more."""
+
+    plain = restored.hosts.apply
+
+    def apply(inventory: object, directory: Path, hosts: Any, **more: Any) -> dict[str, HostResult]:
+        done = plain(inventory, directory, hosts, **more)
+        if directory.name == killed_after:
+            raise Killed
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr("provisioner.converge.runner.apply", apply)
+        with pytest.raises(Killed):
+            restore(restored, tmp_path)
+    restore(restored, tmp_path)
+    for name in PLANES:
+        states = restored.hosts.hosts[name].states
+        assert states["tree", restoring.MEMBER] not in (OLD, "absent")
+        assert OLD in [state for (kind, path), state in states.items()
+                       if kind == "tree" and path.startswith(f"{restoring.MEMBER}.before-")]
+        assert states["unit", "etcd.service"].startswith("active")
+        assert states["unit", "kube-apiserver.service"].startswith("active")
+        assert not any(kind == "tree" and path.startswith(restoring.MADE) for kind, path in states)
+
+
+def test_a_control_plane_that_does_not_answer_is_refused_before_anything_stops(
+        restored: World, tmp_path: Path) -> None:
+    restored.hosts.hosts["cp3"].down = True
+    with pytest.raises(KubewrightError, match="cp3"):
+        restore(restored, tmp_path)
+    assert steps(restored) == []
+
+
+def test_where_no_member_answers_the_plan_says_that_what_is_there_is_not_seen(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(access: object) -> dict[bytes, int]:
+        raise EtcdFault("etcd: listing keys: connection refused")
+
+    monkeypatch.setattr(etcd, "revisions", silent)
+    plans: list[Plan] = []
+    restore(restored, tmp_path, plans)
+    assert plans[0].verdicts[0].sentence == (
+        "what is there now is not seen: etcd: listing keys: connection refused")
