@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 from . import kernel
 from .host import Fault, Host
@@ -16,6 +17,7 @@ CAPABILITIES = {"CAP_DAC_OVERRIDE": 1, "CAP_SETUID": 7, "CAP_NET_ADMIN": 12, "CA
 PYTHON = ("json", "ctypes", "fcntl", "grp", "hashlib", "http.client", "locale", "logging", "platform", "pwd",
           "selectors", "shlex", "socket", "ssl", "subprocess", "syslog", "tempfile", "urllib.request", "zipfile",
           "zlib")
+TIMEX, TIME_ERROR = 512, 5      # more bytes than struct timex has on any machine; <sys/timex.h>
 KEEPERS = ("systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd")
 
 
@@ -100,7 +102,16 @@ def units(host: Host, ours: Sequence[str]) -> dict[str, Any]:
                                           for block in told.strip().split("\n\n"))))
     return {"masked": [unit for unit in ours if states.get(unit, {}).get("LoadState") == "masked"],
             "keepers": [unit for unit in keepers if states.get(unit, {}).get("ActiveState") == "active"],
-            "systemd": systemd_version(host.run(["systemctl", "--version"]))}
+            "systemd": systemd_version(host.run(["systemctl", "--version"])), "synchronized": synchronized()}
+
+
+def synchronized() -> Optional[bool]:
+    """Return whether the kernel holds its clock for set by somebody, None where it does not say; sets nothing.
+
+    adjtimex(2) with `modes` 0 only reads, and returns TIME_ERROR where nobody keeps the clock.
+    """
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(TIMEX))
+    return None if state < 0 else state != TIME_ERROR
 
 
 def systemd_version(text: str) -> int:

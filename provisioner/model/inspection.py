@@ -86,6 +86,7 @@ class Units:
     masked: tuple[str, ...] = ()
     keepers: tuple[str, ...] | None = None      # None: not asked
     systemd: int = 252
+    synchronized: bool | None = None            # has one of them set the clock? None: the kernel does not say
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,13 @@ def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 
 def timekeeper(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    """Ask that some service keeps the clock; a container has that of the machine below it."""
-    if host.inspection and not host.inspection.container and host.inspection.units.keepers == ():
+    """Ask that some service keeps the clock and has set it; a container has that of the machine below it."""
+    if host.inspection is None or host.inspection.container:
+        return
+    told = host.inspection.units
+    if told.keepers == ():
         yield Found("warning", "nothing keeps its clock: no time service runs (systemd-timesyncd, chrony, ntp)",
                     f"on {host.name}: apt-get install -y systemd-timesyncd && timedatectl set-ntp true")
+    elif told.keepers and told.synchronized is False:
+        yield Found("warning", f"{told.keepers[0]} runs and has not set the clock: it may reach no time server",
+                    f"on {host.name}: journalctl -u {told.keepers[0]} --since -1h", retry=True)

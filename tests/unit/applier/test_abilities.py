@@ -104,8 +104,10 @@ def test_systemd_tells_masked_units_and_who_keeps_the_clock(box: FakeHost, monke
         return "\n\n".join(f"LoadState={load}\nActiveState={active}" for load, active in blocks) + "\n"
 
     monkeypatch.setattr(box.host, "run", run)
+    monkeypatch.setattr(abilities, "synchronized", lambda: True)
     assert abilities.units(box.host, ["etcd.service", "kubelet.service"]) == {
-        "masked": ["kubelet.service"], "keepers": ["chrony.service"], "systemd": 252}
+        "masked": ["kubelet.service"], "keepers": ["chrony.service"], "systemd": 252,
+        "synchronized": True}
     assert abilities.systemd_version("busybox init") == 0
 
 
@@ -276,3 +278,20 @@ def test_chains_that_cannot_be_listed_are_not_none(
     answers(box, monkeypatch, told)
     with pytest.raises(Fault, match="not permitted"):
         network.chains(box.host)
+
+
+@pytest.mark.parametrize(("state", "told"), [(0, True), (4, True), (5, False), (-1, None)])
+def test_the_kernel_says_whether_its_clock_is_set(
+        monkeypatch: pytest.MonkeyPatch, state: int, told: bool | None) -> None:
+    class Libc:
+        @staticmethod
+        def adjtimex(timex: object) -> int:
+            assert bytes(timex) == bytes(abilities.TIMEX), "modes 0 only reads"  # type: ignore[call-overload]
+            return state
+
+    monkeypatch.setattr(abilities.ctypes, "CDLL", lambda *_, **__: Libc)  # type: ignore[attr-defined]
+    assert abilities.synchronized() is told
+
+
+def test_this_machine_s_kernel_answers_about_its_clock() -> None:
+    assert abilities.synchronized() in (True, False)

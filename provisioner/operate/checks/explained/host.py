@@ -121,8 +121,9 @@ TEXTS: dict[str, Explained] = {
         "on HOST: timedatectl set-ntp true",
         f"{machine.CLOCK_WARN} s is told (etcd warns of one), {machine.CLOCK_ERROR:.0f} s is refused."),
     "timekeeper": Explained(
-        "`systemctl show` of systemd-timesyncd, chrony, ntpd and their kin; not in a container, which has the clock of "
-        "the machine below.", "A clock that is right today and that nobody keeps is wrong in a month.",
+        "`systemctl show` of systemd-timesyncd, chrony, ntpd and their kin, and adjtimex(2): does the kernel hold the "
+        "clock for set? Not in a container, which has the clock of the machine below.",
+        "A clock that is right today and that nobody keeps is wrong in a month.",
         "on HOST: apt-get install -y systemd-timesyncd && timedatectl set-ntp true"),
     "cpus": Explained(
         "The CPUs that a process may use.", "With one, a control plane runs, and its elections are late.",

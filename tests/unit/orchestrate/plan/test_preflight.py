@@ -131,6 +131,24 @@ def test_a_skipped_check_lets_up_go_on(world: World, asked: Asked, monkeypatch: 
     assert world.hosts.log
 
 
+def test_what_could_not_be_looked_at_is_told_and_does_not_stop_a_run(world: World, asked: Asked) -> None:
+    asked.answers = {"w1": replace(ROOM, unseen={"sshd": "there is no sshd in /usr/sbin"})}
+    with world.session() as one:
+        preflight.fit_survey(one)
+    assert [(e.type, e.message) for e in world.events] == [
+        ("diagnostic", "w1: sshd: not looked at: there is no sshd in /usr/sbin")]
+
+
+def test_a_table_with_what_could_not_be_looked_at_does_not_say_that_all_is_well(
+        world: World, asked: Asked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.answers = {"w1": replace(ROOM, unseen={"sshd": "there is no sshd in /usr/sbin"})}
+    assert run(world, monkeypatch, "check") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines if line.startswith("sshd ")] == [["sshd", "unseen", "w1"]]
+    assert "unseen: w1: sshd: not looked at: there is no sshd in /usr/sbin" in lines
+    assert lines[-1] == "All 5 hosts are fit, as far as could be looked at."
+
+
 def test_warnings_are_told_and_do_not_stop_a_run(world: World, asked: Asked) -> None:
     asked.answers = {"w1": replace(ROOM, swap="on /dev/sda2"), "w2": replace(ROOM, swap="on /dev/sda2")}
     with world.session() as one:
