@@ -39,7 +39,7 @@ def reach(seen: Seen) -> Iterator[On]:
         yield name, _cut_off(seen, done, name, largest)
     inside = [t for t in done.tried if not {t.need.source, t.need.target} & set(outside)]
     place = _order(seen).index
-    for one in sorted(blocked(inside), key=lambda one: place(one.host)):
+    for one in sorted(joined(blocked(inside)), key=lambda one: place(one.host)):
         yield one.host, _not_passing(seen, one)
     unseen = dict.fromkeys((t.need.source, t.why) for t in done.tried if t.ok is None)
     for source, why in sorted(unseen, key=lambda row: place(row[0])):
@@ -77,7 +77,10 @@ def _cut_off(seen: Seen, done: Probed, name: str, largest: Sequence[str]) -> Fou
 
 
 class Blocked(NamedTuple):
-    """What does not pass, by whose doing it seems: of a source that reaches nobody at a port, else of the target."""
+    """What does not pass, by whose doing it seems: of a source that reaches nobody at a port, else of the target.
+
+    `outward`: from the host; `both`: to it as well.
+    """
 
     host: str
     outward: bool
@@ -86,6 +89,25 @@ class Blocked(NamedTuple):
     at: tuple[str, ...]
     essential: bool
     alone: bool         # do all of those fail that tried?
+    both: bool = False
+
+
+def joined(found: Sequence[Blocked]) -> list[Blocked]:
+    """Return the same, where what fails from and to a host is one."""
+    by_way = {_way(one, outward=one.outward): one for one in found}
+    kept = []
+    for one in found:
+        back = by_way.get(_way(one, outward=not one.outward))
+        if back is None:
+            kept.append(one)
+        elif one.outward:
+            kept.append(one._replace(others=max(one.others, back.others, key=len), both=True,
+                                     essential=one.essential or back.essential))
+    return kept
+
+
+def _way(one: Blocked, *, outward: bool) -> tuple[object, ...]:
+    return one.host, one.why, frozenset(one.at), outward
 
 
 def blocked(tried: Sequence[Tried]) -> list[Blocked]:
@@ -118,7 +140,9 @@ def _all_fail(ways: Mapping[str, Sequence[Tried]], host: str, failed: Sequence[T
 def _not_passing(seen: Seen, one: Blocked) -> Found:
     at = ", ".join(one.at)
     verb = "are" if len(one.at) > 1 else "is"
-    if one.outward:
+    if one.both:
+        saw = f"{at} {verb} not reached between it and {_named(one.others)}, from either side: {one.why}"
+    elif one.outward:
         saw = f"it reaches none of {_named(one.others)} at {at}, which others do: {one.why}"
     else:
         saw = f"{at} {verb} not reached from {_named(one.others)}: {one.why}"

@@ -22,7 +22,6 @@ from provisioner.errors import KubewrightError
 from provisioner.model.facts import Facts
 from provisioner.model.reach import PODS, Alone, Need, Probed, Tried
 from provisioner.orchestrate.session.session import Session
-from provisioner.transport.hosts import OneHost
 
 ALIVE = 1.0             # seconds between two signs of life of ours
 LISTENING = 20.0        # seconds for the slowest login; who listens later than that is not waited for
@@ -131,15 +130,17 @@ class _Meeting:
                     heard.update(line)
                 self._changed.notify_all()
 
-        def talk(one: OneHost) -> None:
-            one.reach(request, self._says(name), take, seconds=LISTENING + self._budget.trying + ENDING)
-
-        outcome = self._session.hosts.map(talk, [name])[name]
-        with self._changed:
-            if isinstance(outcome, KubewrightError):
-                self._failed[name] = outcome.message.removeprefix(f"{name}: ")
-            self._ended.add(name)
-            self._changed.notify_all()
+        failed = ""
+        try:
+            self._session.hosts.on(name).reach(request, self._says(name), take,
+                                               seconds=LISTENING + self._budget.trying + ENDING)
+        except KubewrightError as fault:
+            failed = fault.message.removeprefix(f"{name}: ")
+        finally:
+            with self._changed:
+                self._failed |= {name: failed} if failed else {}
+                self._ended.add(name)
+                self._changed.notify_all()
 
     def _says(self, name: str) -> Iterator[bytes]:
         while not self._ready.wait(ALIVE):

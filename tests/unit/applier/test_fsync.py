@@ -35,6 +35,23 @@ def test_it_ends_after_its_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert answer == {"samples": 7, "p50": 100.0, "p99": 100.0, "worst": 100.0}
 
 
+def test_the_time_without_a_processor_is_not_the_disk_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sync takes a tenth of a second, of which the thread could have run for 95 ms."""
+    clock, waits = iter(x / 10 for x in range(1000)), iter(x * 0.095 for x in range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(fsync, "waiting", lambda: next(waits))
+    monkeypatch.setattr(os, "fdatasync", lambda fd: None)
+    assert fsync.measure(Host(str(tmp_path)), {"directory": "/var/lib/etcd", "seconds": 2})["p99"] == 5.0
+
+
+def test_a_kernel_without_schedstat_takes_nothing_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_file(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", no_file)
+    assert fsync.waiting() == 0.0
+
+
 def test_on_a_full_disk_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "statvfs", lambda place: SimpleNamespace(f_bavail=80, f_frsize=1 << 20))
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: pytest.fail("a file was made"))

@@ -15,6 +15,7 @@ from provisioner.model.reach import Probed, Tried
 from provisioner.orchestrate.plan import pairs
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.transport.hosts import Take
+from tests.fakes.hosts import FakeOne
 from tests.fakes.session import World
 
 CP1, CP2, W1 = "10.77.0.11", "10.77.0.12", "10.77.0.21"
@@ -94,8 +95,14 @@ def test_a_host_whose_login_fails_is_named_with_why(world: World, monkeypatch: p
     with world.session() as session:
         survey(session)
         fault = Unreachable("w1: connecting: no route")
-        monkeypatch.setattr(world.hosts, "map", lambda fn, hosts, patient=True: {
-            h: fault if h == "w1" else fn(world.hosts.on(h)) for h in hosts})
+        real = world.hosts.on
+
+        def on(host: str, *, patient: bool = True) -> FakeOne:
+            if host == "w1":
+                raise fault
+            return real(host)
+
+        monkeypatch.setattr(world.hosts, "on", on)
         done = pairs.probe(session)
     assert {t.why for t in done.tried if t.ok is None} == {"w1 could not be asked: connecting: no route"}
 
