@@ -60,11 +60,12 @@ def doctor(context: Context, watch: bool, every: float, explain: str | None, bun
 
 
 def _look(context: Context, bundle: Path | None) -> Checkup:
+    from provisioner.cli.kubeconfig import written_here
     from provisioner.orchestrate.look.doctor import look
     from provisioner.orchestrate.session.session import open_session
 
     with open_session(context.inventory, context.told, run=False) as session:
-        seen = look(session)
+        seen = look(session, written_here(context.inventory))
         if bundle is not None:
             from provisioner.orchestrate.look import bundle as bundles
 

@@ -118,6 +118,7 @@ ROWS: tuple[Row, ...] = (
         "Writes wait for a second or so with each. Most often a disk or the network is slow."),
         "kubewright logs {member} etcd --since 1h"),
     Row("versions", SOON, "Some of what one asks the other may not understand; the next upgrade may be refused."),
+    Row("ca-due", SOON, "No certificate that it signs lives longer than it does.", "kubewright certs check"),
     Row("certificates", SOON, "Who uses it is, or soon will be, refused.", UP),
     Row("system-pods", RISK, "What this Pod does for the cluster has less behind it."),
     Row("etcd-spare", TIDY, (

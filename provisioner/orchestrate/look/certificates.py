@@ -102,6 +102,11 @@ def look(session: Session, kubeconfigs: Mapping[str, str]) -> Report:
     return Report(session.cluster.cluster, tuple(rows), dict(session.unreachable), round(time.monotonic() - began, 1))
 
 
+def here(session: Session, kubeconfigs: Mapping[str, str]) -> list[Finding]:
+    """Return what is not as it should be of this inventory's CAs and of kubeconfigs on this machine; asks no host."""
+    return [row.finding(row.path) for row in _Teller(session, time.time()).here(kubeconfigs) if row.note]
+
+
 def _wanted(host: HostDesired) -> tuple[Item, ...]:
     """Return what to look at: what the host should have, and what it may have from roles that it had."""
     own = [i for i in host.items if isinstance(i, Certificate)

@@ -20,7 +20,7 @@ from provisioner.operate.doctor.diagnosis import Diagnosis, diagnose
 from provisioner.operate.doctor.picture import Picture
 from provisioner.operate.snapshots import newest
 from provisioner.orchestrate.gates.health import Sight
-from provisioner.orchestrate.look import disk_samples, status
+from provisioner.orchestrate.look import certificates, disk_samples, status
 from provisioner.orchestrate.plan.survey import read_certificates
 from provisioner.orchestrate.session.session import Session
 from provisioner.parallel import ask_all
@@ -59,13 +59,17 @@ class Checkup:
                 "not_looked_at": [f.to_json() for f in self.diagnosis.unseen], "seconds": self.seconds}
 
 
-def look(session: Session) -> Checkup:
-    """Look at everything; raises Unreachable only when no host answers SSH. Keeps here how full disks were."""
+def look(session: Session, kubeconfigs: Mapping[str, str] | None = None) -> Checkup:
+    """Look at everything; raises Unreachable only when no host answers SSH. Keeps here how full disks were.
+
+    `kubeconfigs` are those on this machine: path -> PEM of the client certificate in it.
+    """
     began = time.monotonic()
     below = Below()
     seen, sight = status.look_closely(session, lambda: _look_below(session, below))
     picture = _picture(session, sight, below) if seen.built else Picture(session.cluster, time.time())
-    found = [*seen.findings, *(questions.judge(picture) if seen.built else ())]
+    found = [*seen.findings, *(questions.judge(picture) if seen.built else ()),
+             *certificates.here(session, kubeconfigs or {})]
     margin = members.margin_of(picture) if seen.built else ""
     disk_samples.keep(session.target.inventory, picture.samples, picture.hosts, picture.now)
     return Checkup(seen, diagnose(found, _words(picture, margin)), margin, reach.in_service(picture),

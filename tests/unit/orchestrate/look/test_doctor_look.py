@@ -166,6 +166,14 @@ def test_looks_are_kept_for_a_week_and_at_most_one_an_hour() -> None:
     assert disk_samples.thinned(kept, now + 60, 5) == kept
 
 
+def test_a_kubeconfig_here_that_no_longer_opens_is_told_with_the_command_that_writes_it_anew(built: World) -> None:
+    with built.session() as session:
+        (told,) = [one for one in doctor.look(session, {"/home/me/config": "no certificate"}).diagnosis.told
+                   if one.finding.check == "certificates"]
+    assert (told.finding.host, told.urgency) == ("here", "soon")
+    assert told.cure == "kubewright kubeconfig --output /home/me/config"
+
+
 def test_an_api_that_dies_meanwhile_ends_no_look(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_api", lambda session: (None, None))
     assert look(built).healthy
