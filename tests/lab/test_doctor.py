@@ -192,7 +192,7 @@ def nameless(lab: Lab) -> Iterator[None]:
     lab.kubectl("wait", "--for=condition=Ready", "pod/on-w1", "--timeout=60s")
     assert find(look(lab)[1], "w1", "") is None, "a Pod of w1 was asked, and reaches all"
     lab.on("w1", "nft", "add table ip nodns; add chain ip nodns in { type filter hook prerouting priority -300; }; "
-           'add rule ip nodns in iifname "cni0" udp dport 53 drop')
+           "add rule ip nodns in ip saddr 10.244.0.0/16 udp dport 53 drop")
     try:
         yield
     finally:

@@ -27,6 +27,7 @@ from provisioner.parallel import ask_all
 
 PODS = "/api/v1/namespaces/kube-system/pods"
 ETCD = "etcd.service"
+AT_ONCE = 9         # members that are read from at the same time: without a majority each lets one wait
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,13 @@ def _look_below(session: Session, below: Below) -> None:
 
 
 def _read(session: Session, below: Below) -> None:
-    """Read from every member whose host answers; that the way there is closed is told by `status`."""
-    for host in session.answering(session.cluster.etcd_hosts):
+    """Read from every member whose host answers, at once; that the way there is closed is told by `status`."""
+    def read(host: str) -> None:
         with suppress(KubewrightError):
             below.reads[host] = etcd.reads(session.access.etcd(host))
+
+    hosts = session.answering(session.cluster.etcd_hosts)
+    ask_all(read, hosts, workers=AT_ONCE, name="reads")
 
 
 def _picture(session: Session, sight: Sight, below: Below) -> Picture:
