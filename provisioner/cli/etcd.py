@@ -113,6 +113,50 @@ def restore(context: Context, file: Path, rehearse: bool, allow: tuple[str, ...]
         events=events)
 
 
+@etcd.command("recover")
+@click.option("--allow", multiple=True, metavar="CODE", help="What is refused otherwise, by its name.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
+@click.pass_obj
+def recover(context: Context, allow: tuple[str, ...], yes: bool, events: bool) -> int:
+    """Found etcd anew from the member that is left, when the data of the majority is gone for ever.
+
+    A snapshot of the survivor that is furthest is taken and kept here, proved, and restored on every member's host:
+    nothing that it had is lost. Refused while a majority serves, or has its data. Stopped or killed: as it says then.
+    """
+    from provisioner.cli.change import carry_out
+    from provisioner.cli.consent import agreed
+    from provisioner.orchestrate.run.options import Intent
+
+    def ask(plan: Plan, consent: Consent) -> bool:
+        click.echo("\n".join(_losses(plan, Path("what the survivor has"))), err=True)
+        return agreed(context, consent.question, consent.doing, yes=yes)
+
+    return carry_out(context, Intent("etcd recover", allow=allow), ask,
+                     lambda done: "etcd holds what the survivor had, on every member.", events=events)
+
+
+@etcd.command("defrag")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
+@click.pass_obj
+def defrag(context: Context, yes: bool, events: bool) -> int:
+    """Give the room that deleted data took back to the disks, one member after the other, the leader last.
+
+    Each API server is taken out of every HAProxy while its member is busy, and another member leads. Where there is
+    room again, the alarm NOSPACE is ended.
+    """
+    from provisioner.cli.change import carry_out
+    from provisioner.cli.consent import agreed
+    from provisioner.orchestrate.run.options import Intent
+
+    def ask(plan: Plan, consent: Consent) -> bool:
+        click.echo("\n".join(_table([(c.host, c.reason) for c in plan.changes])), err=True)
+        return agreed(context, consent.question, consent.doing, yes=yes)
+
+    return carry_out(context, Intent("etcd defrag"), ask, lambda done: "Every member is defragmented.", events=events)
+
+
 def _losses(plan: Plan, file: Path) -> Iterable[str]:
     yield f"Cluster {plan.cluster}: etcd's data goes back to {file}, which was proved to be restorable"
     told = [(v.path, v.sentence) for v in plan.verdicts]

@@ -130,6 +130,13 @@ def defragment(access: Access, *, timeout: float) -> None:
         client.maintenancestub.Defragment(rpc.DefragmentRequest(), timeout, credentials=client.call_credentials)
 
 
+def disarm(access: Access, alarm: Alarm, *, timeout: float = TIMEOUT) -> None:
+    """End a member's alarm NOSPACE; it takes a quorum, and is raised again at once where there still is no room."""
+    with client_of(access, timeout, "ending an alarm") as (client, rpc):
+        request = rpc.AlarmRequest(action=rpc.AlarmRequest.DEACTIVATE, memberID=alarm.member_id, alarm=rpc.NOSPACE)
+        client.maintenancestub.Alarm(request, timeout, credentials=client.call_credentials)
+
+
 def _range(client: Any, rpc: Any, key: bytes, timeout: float, **fields: Any) -> Any:
     return client.kvstub.Range(rpc.RangeRequest(key=key, serializable=True, **fields), timeout,
                                credentials=client.call_credentials)

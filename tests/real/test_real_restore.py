@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.session.session import Session
 from tests.fakes.session import FakeAccess, World, instant
 from tests.fakes.sshd import free_ports
-from tests.real.binaries import binary
+from tests.real.binaries import binary, until
 from tests.real.test_real_snapshots import NAMES, STATUS, put, session_of
 from tests.unit.operate.test_etcd import running
 
@@ -106,3 +107,51 @@ def test_three_members_hold_what_the_snapshot_holds_and_no_revision_comes_again(
 def with_restore(session: Session, restore: Restore) -> Session:
     session.target.restore = restore
     return session
+
+
+def processes(place: Path) -> dict[str, int]:
+    """Return the members that run from a directory, by name."""
+    found = {}
+    for one in Path("/proc").glob("[0-9]*/cmdline"):
+        words = one.read_bytes().decode(errors="replace").split("\0") if one.exists() else []
+        name = next((w.partition("=")[2] for w in words if w.startswith("--name=")), "")
+        if name and any(w.startswith(f"--data-dir={place}/") for w in words):
+            found[name] = int(one.parent.name)
+    return found
+
+
+def test_a_survivor_without_a_quorum_gives_all_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World.make(tmp_path, monkeypatch)
+    world.secrets().create(world.inventory.cluster.cluster)
+    monkeypatch.setattr(etcd, "status", STATUS)
+    ways: dict[str, Access] = {}
+    monkeypatch.setattr(FakeAccess, "etcd", lambda self, host: ways[host])
+    (tmp_path / "members").mkdir()
+    with running(tmp_path / "members", NAMES) as found:
+        ways |= found
+        for number in range(50):
+            put(found["cp1"], f"/registry/configmaps/default/acknowledged-{number}", b"x")
+        until(lambda: etcd.count(found["cp3"]) == 50, 20, "the survivor has what was acknowledged")
+        pids = processes(tmp_path / "members")
+        for name in ("cp1", "cp2"):
+            os.kill(pids[name], signal.SIGKILL)
+        until(lambda: not etcd.status(found["cp3"]).leader_id, 30, "it has lost its leader")
+        with session_of(world) as session:
+            assert look.chosen(session)[0] == "cp3"
+            taken = look.take(session, tmp_path / "survivor.db.age")
+    with session_of(world) as session:
+        proof, keys = look.rehearsed(session, look.opened(session, tmp_path / "survivor.db.age"))
+    assert (taken.member, taken.keys, proof.hash, len(keys)) == ("cp3", 50, True, 50)
+
+
+def test_defragmenting_gives_the_room_of_deleted_data_back(tmp_path: Path) -> None:
+    with running(tmp_path, ["cp1"]) as found:
+        way = found["cp1"]
+        for number in range(200):
+            put(way, f"/registry/configmaps/default/{number}", os.urandom(20_000))
+        with etcd.client_of(way, 30, "deleting") as (client, _):
+            client.delete_prefix("/registry/")
+            client.compact(etcd.status(way).revision, physical=True)
+        full = until(lambda: (s := etcd.status(way)).in_use < s.db_size / 2 and s, 30, "most of it is free")
+        etcd.defragment(way, timeout=60)
+        assert etcd.status(way).db_size < full.db_size / 2

@@ -93,4 +93,6 @@ def perform(inventory: Inventory, intent: Intent, caller: Caller) -> Performed:
 
 def _agreed_before(verb: Verb, inventory: Inventory, intent: Intent) -> Agreed:
     """Return what was agreed to before this call; refuses by what this machine alone knows."""
-    return Agreed.before(inventory, verb.rules, intent.plan_file, intent.allow) if verb.rules else Agreed()
+    if not verb.rules:      # its words are its own, and it judges them itself
+        return Agreed(allowed=intent.allow)
+    return Agreed.before(inventory, verb.rules, intent.plan_file, intent.allow)

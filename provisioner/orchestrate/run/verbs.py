@@ -18,7 +18,7 @@ from provisioner.orchestrate.phases import (
     stage,
     verify,
 )
-from provisioner.orchestrate.run import reset, restore, rollback, up
+from provisioner.orchestrate.run import defrag, recover, reset, restore, rollback, up
 from provisioner.orchestrate.run.verb import Verb
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
@@ -75,6 +75,8 @@ VERBS: dict[str, Verb] = {
     "resume": _FROM_INVENTORY,
     "retry": _FROM_INVENTORY,
     "rollback": Verb("", rollback.plan, rollback.consent, lambda intent, plan: rollback.through(UP, plan)),
+    "etcd defrag": Verb("", defrag.plan, defrag.consent, defrag.through),
+    "etcd recover": Verb("", recover.plan, restore.consent, restore.through, watched=False),
     "etcd restore": Verb("", restore.plan, restore.consent, restore.through, watched=False),
     "reset": Verb("", reset.plan, reset.consent, reset.through, held=reset.held, finish=reset.finish, watched=False),
 }

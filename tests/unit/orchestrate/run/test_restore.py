@@ -171,3 +171,12 @@ def test_where_no_member_answers_the_plan_says_that_what_is_there_is_not_seen(
     restore(restored, tmp_path, plans)
     assert plans[0].verdicts[0].sentence == (
         "what is there now is not seen: etcd: listing keys: connection refused")
+
+
+def test_what_is_allowed_by_name_reaches_the_one_who_judges_the_snapshot(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    given = look.opened
+    monkeypatch.setattr(look, "opened", lambda session, file, allow: asked.append(allow) or given(session, file, allow))
+    restored.perform(Intent("etcd restore", file=tmp_path / "s.db.age", allow=("snapshot-without-manifest",)))
+    assert asked == [("snapshot-without-manifest",)]

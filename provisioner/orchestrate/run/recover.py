@@ -1,0 +1,56 @@
+"""`etcd recover`: the majority's data is gone for ever, and what the survivor has becomes the cluster's.
+
+A snapshot of the survivor that is furthest is taken without a quorum and restored on every member's host, as any other.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from provisioner.decide.members import THERE
+from provisioner.errors import RefusedForSafety
+from provisioner.model.etcd import EtcdStatus
+from provisioner.model.plan import Plan
+from provisioner.orchestrate.gates import etcd_members
+from provisioner.orchestrate.look import snapshots as look
+from provisioner.orchestrate.plan import owner
+from provisioner.orchestrate.plan.approval import Agreed
+from provisioner.orchestrate.run import restore
+from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.session.session import Session
+from provisioner.transport.pool import raise_all
+
+MAJORITY = "majority-has-data"
+
+
+def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
+    """Take the survivor's snapshot, kept here as any other, and plan its restore; changes nothing on any host.
+
+    RefusedForSafety where a majority serves, or could: what it has acknowledged may be on no survivor.
+    """
+    names = [h.name for h in session.cluster.etcd_hosts]
+    answers = {h: a for h, a in etcd_members.members(session, names).items() if isinstance(a, EtcdStatus)}
+    if any(a.leader_id for a in answers.values()):
+        raise RefusedForSafety("etcd has a leader: nothing has to be recovered", code="quorum-there",
+                               details=["nothing was changed"], hint="kubewright etcd members")
+    there = _with_data(session, names)
+    if len(there) > len(names) // 2 and MAJORITY not in intent.allow:
+        raise RefusedForSafety(
+            f"{', '.join(there)} have their data: {len(there)} of {len(names)} is a majority", code=MAJORITY,
+            details=[f"with them nothing is lost: on {', '.join(there)}: systemctl restart etcd",
+                     f"where they cannot start: kubewright etcd recover --allow {MAJORITY}", "nothing was changed"],
+            hint="kubewright etcd members")
+    file = look.default_file(session, time.time())
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    look.take(session, file)
+    look.clean(session)
+    found = restore.plan(session, replace(intent, file=file, allow=()), agreed)
+    session.run.go_on = f"kubewright etcd restore {file}"
+    return found
+
+
+def _with_data(session: Session, names: list[str]) -> list[str]:
+    """Return the hosts on which a member's data lies, whether it runs or not; raises where one does not answer."""
+    seen = raise_all(session.hosts.observe_each({name: (owner.MEMBER,) for name in names}))
+    return [name for name, one in seen.items() if one.state(owner.MEMBER.kind, owner.MEMBER.path) == THERE]
