@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner.model.finding import Finding
-from provisioner.operate.doctor.table import URGENCIES, Urgency, rank, row_of, unit_of
+from provisioner.operate.doctor.table import STATUS, URGENCIES, Urgency, rank, row_of, unit_of
 
 # Of a host on which the unit does not run, what it brings about there: by the check, or by how what was seen begins.
 _FOLLOWS: dict[str, tuple[str, ...]] = {
@@ -126,7 +126,7 @@ def _told(finding: Finding, also: Sequence[Finding], named: Mapping[str, str]) -
     row = row_of(finding)
     follows = [row_of(f).urgency for f in also] if finding.check == "units" else []
     urgency = min([row.urgency, *follows], key=URGENCIES.index)
-    cure = finding.cure or row.cure.format(**{**named, "host": finding.host or named.get("server", "HOST")})
+    cure = finding.cure or row.cure.format(**{**named, "host": finding.host or named.get("server", "HOST")}) or STATUS
     if finding.check == "units" and row.cure not in (cure, ""):
         cure = f"{cure}; {row.cure}"
     return Told(finding, urgency, row.means.format(**{**named, "host": finding.host or "every host"}), cure,

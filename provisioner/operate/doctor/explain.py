@@ -21,5 +21,5 @@ def explained(name: str) -> dict[str, str]:
         document |= {"urgency": row.urgency}
         document |= {"means": row.means.format(**_ANY)
                      } if row.means else {}
-        document |= {"type": row.cure.format(**_ANY | {"host": "HOST"})}
+        document |= {"type": row.cure.format(**_ANY | {"host": "HOST"})} if row.cure else {}
     return document

@@ -67,4 +67,4 @@ def _within(host: str, inside: Inside) -> Iterator[Finding]:
         if faults and len(faults) == inside.asked:
             why = next(iter(faults.values()))
             yield Finding("pod-network", host, "error", f"Pods there do not reach {what}: {why}",
-                          f"on {host}: nft list ruleset; kubewright logs {host} network-watch", code=code)
+                          f"on {host}: nft list ruleset", code=code)

@@ -25,7 +25,7 @@ STATUS = "kubewright status"
 
 @dataclass(frozen=True)
 class Row:
-    """What a finding means; `cure` is what to type where the finding itself brings nothing.
+    """What a finding means; `cure` is what to type where the finding itself brings nothing, STATUS where neither does.
 
     `means` may name {host}, and {margin}: how many of etcd's members answer, and how many of these may fail. `cure` may
     name {host}, and for what is of no host {server}, {balancer} and {member}: a control plane, and so on.
@@ -34,7 +34,7 @@ class Row:
     name: str
     urgency: Urgency
     means: str
-    cure: str = STATUS
+    cure: str = ""
 
 
 ROWS: tuple[Row, ...] = (
@@ -66,7 +66,7 @@ ROWS: tuple[Row, ...] = (
     Row("services", NOW, "Pods and programs on {host} do not reach Services, or do not find them by name.",
         "kubectl -n kube-system get pods -o wide; kubewright logs {host} kube-proxy"),
     Row("rules", NOW, "Pods on {host} do not reach Services, or those of other nodes.",
-        "kubewright logs {host} network-watch"),
+        "kubewright logs {host} kubewright-network-watch"),
     Row("probes", NOW, "What does not answer there does not serve: see the reason."),
     Row("nodes", NOW, (
         "Pods on {host} count as lost: after five minutes they are started elsewhere, until then what "
@@ -85,14 +85,14 @@ ROWS: tuple[Row, ...] = (
     Row("addons", NOW, (
         "Names (coredns) or figures of load (metrics-server) are missing or have less behind them."),
         "kubectl -n kube-system get pods"),
-    Row("pods", NOW, "New Pods do not start there."),
+    Row("pods", NOW, "New Pods do not start there.", "kubewright logs {host} containerd"),
     Row("pod-loop", NOW, "What this Pod does for the cluster comes and goes."),
     Row("pod-not-ready", RISK, "What this Pod does for the cluster has less behind it."),
     Row("cni", NOW, "No Pod starts there before there is a Pod network."),
     Row("member-data", RISK, (
         "A member that lost its data must not found another cluster: it is replaced. {margin}."), "kubewright plan"),
     Row("etcd", RISK, "{margin}. Nobody notices as long as a majority answers.", "kubewright logs {host} etcd"),
-    Row("etcd-reads", RISK, "Who asks this member may be told what is no longer so."),
+    Row("etcd-reads", RISK, "Who asks this member may be told what is no longer so.", "kubewright logs {host} etcd"),
     Row("reach", RISK, (
         "Nothing is known of {host}: as far as it is concerned, the cluster may be well or not. If it is "
         "down, what it ran is missing."), "ssh {host}"),

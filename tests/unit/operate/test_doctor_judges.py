@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from provisioner.cli.verbs import existing_verbs
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.model.components import all_units
 from provisioner.model.etcd import EtcdReads, EtcdStatus
 from provisioner.model.examination import Examination, Inside, Lines, Room, UnitLife
 from provisioner.model.finding import Finding
@@ -309,3 +311,14 @@ def test_no_judge_needs_anything_to_have_been_seen() -> None:
     nothing = Picture(CLUSTER, NOW)
     assert [f for judge in judges() for f in judge(nothing)] == []
     assert workloads.WEEK == machines.WEEK / DAY
+
+
+def test_a_command_that_is_told_names_a_verb_and_a_unit_that_there_are() -> None:
+    """The words after `kubewright` and the units of `logs`: a cure that does not work when pasted is none."""
+    units = {unit.removesuffix(".service") for _, unit in all_units()}
+    cures = [row.cure for row in ROWS]
+    cures += [one.cure for _, picture, *_ in TABLE for one in diagnose(questions.judge(picture), WORDS).told]
+    assert len(cures) > 50
+    for words in (part.split() for cure in cures for part in cure.split("; ") if part.startswith("kubewright ")):
+        assert words[1] in existing_verbs(), words
+        assert words[1] != "logs" or words[3] in units, words
