@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NOT_HEALTHY = 13
 WIDTH = 110
 INDENT = 9          # the longest of the words before a finding, and two blanks
-WORDS = 4           # hosts that are named before it is said how many more there are
+CURES = 4           # of one cause on many hosts: the others are the same with another name
 
 
 @click.command()
@@ -139,8 +139,8 @@ def _told(told: Iterable[Told]) -> Iterable[str]:
     """Yield a paragraph for each cause: how urgent, who and what; what it means; what follows; what to type."""
     from provisioner.operate.doctor.diagnosis import COUNTED, NOT_TRIED, grouped, without_host
 
-    for one, hosts in grouped(told):
-        finding = one.finding
+    for group in grouped(told):
+        one, hosts, finding = group.one, group.hosts, group.one.finding
         who = f"{', '.join(hosts)}: " if hosts else ""
         word = "UNSEEN" if finding.severity == "unseen" else one.urgency.upper()
         yield ""
@@ -150,8 +150,9 @@ def _told(told: Iterable[Told]) -> Iterable[str]:
         for effect in (f for f in one.also if COUNTED not in f.saw and not f.saw.endswith(NOT_TRIED)):
             of = "" if effect.host in ("", finding.host) else f"{effect.host}: "
             yield from _wrapped(" " * INDENT, f"so also: {of}{effect.saw}")
-        if one.cure:
-            yield f"{' ' * INDENT}> {one.cure}"
+        yield from (f"{' ' * INDENT}> {cure}" for cure in group.cures[:CURES])
+        if len(group.cures) > CURES:
+            yield f"{' ' * INDENT}  and so on the other {len(group.cures) - CURES} hosts"
 
 
 def _wrapped(first: str, text: str) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from provisioner.model.cures import cures
 from provisioner.model.finding import Finding
 from provisioner.operate.doctor.table import STATUS, URGENCIES, Urgency, rank, row_of, unit_of
 
@@ -133,18 +135,28 @@ def _told(finding: Finding, also: Sequence[Finding], named: Mapping[str, str]) -
                 tuple(also))
 
 
-def grouped(told: Iterable[Told]) -> list[tuple[Told, tuple[str, ...]]]:
-    """Return what is told with the hosts of which exactly the same is so; the order stays."""
-    groups: dict[tuple[str, str, str, str], tuple[Told, list[str]]] = {}
+@dataclass(frozen=True)
+class Group:
+    """What is told once of all hosts of which exactly the same is so, with what to type on each."""
+
+    one: Told
+    hosts: tuple[str, ...]
+    cures: tuple[str, ...]
+
+
+def grouped(told: Iterable[Told]) -> list[Group]:
+    """Return what is told, that of many hosts together; the order stays. What brings about something is told alone."""
+    groups: dict[tuple[str, str, str, str], list[Told]] = {}
     for one in told:
         finding = one.finding
         key = (finding.check, finding.severity, finding.saw, finding.host if one.also else "")
-        groups.setdefault(key, (one, []))[1].append(finding.host)
-    return [(first, tuple(h for h in hosts if h)) for first, hosts in groups.values()]
+        groups.setdefault(key, []).append(one)
+    return [Group(of[0], tuple(one.finding.host for one in of if one.finding.host),
+                  cures((one.finding.host, one.cure) for one in of)) for of in groups.values()]
 
 
 def without_host(text: str, host: str, hosts: Sequence[str]) -> str:
     """Return a sentence about one host as one about all of them."""
-    return text.replace(host, ", ".join(hosts)) if host and len(hosts) > 1 else text
+    return re.sub(rf"\b{re.escape(host)}\b", ", ".join(hosts), text) if host and len(hosts) > 1 else text
 
 

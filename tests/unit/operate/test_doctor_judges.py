@@ -15,7 +15,7 @@ from provisioner.model.etcd import EtcdReads, EtcdStatus
 from provisioner.model.examination import Examination, Inside, Lines, Room, UnitLife
 from provisioner.model.finding import Finding
 from provisioner.operate.doctor import machines, members, questions, reach, workloads
-from provisioner.operate.doctor.diagnosis import diagnose
+from provisioner.operate.doctor.diagnosis import diagnose, grouped, without_host
 from provisioner.operate.doctor.explain import NAMES, explained
 from provisioner.operate.doctor.picture import Picture
 from provisioner.operate.doctor.table import BY_NAME, OTHER, ROWS, URGENCIES, row_of
@@ -311,6 +311,13 @@ def test_no_judge_needs_anything_to_have_been_seen() -> None:
     nothing = Picture(CLUSTER, NOW)
     assert [f for judge in judges() for f in judge(nothing)] == []
     assert workloads.WEEK == machines.WEEK / DAY
+
+
+def test_hosts_of_which_the_same_is_so_are_told_together_and_no_other_name_is_taken_for_theirs() -> None:
+    wrong = [found_as("units", host, "kubelet.service is not running") for host in ("w1", "w2")]
+    (group,) = grouped(diagnose(wrong, WORDS).told)
+    assert (group.hosts, len(group.cures)) == (("w1", "w2"), 1)
+    assert without_host("On w1 and w10", group.one.finding.host, group.hosts) == "On w1, w2 and w10"
 
 
 def test_a_command_that_is_told_names_a_verb_and_a_unit_that_there_are() -> None:
