@@ -36,6 +36,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Day 2": (
         Verb("doctor", "provisioner.cli.doctor:doctor", "Say what ails the cluster, and what to type."),
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
+        Verb("node", "provisioner.cli.node:node", "Take hosts out of the cluster, or replace one."),
         Verb("etcd", "provisioner.cli.etcd:etcd", "Look after etcd's members and their data."),
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
         Verb("reset", "provisioner.cli.reset:reset", "Take everything of ours off hosts."),
@@ -80,7 +81,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
 NOT_YET: dict[str, str] = {
     "init": "copy the directory inventories/example and write your machines into its cluster.yaml",
     "upgrade": "one Kubernetes version is in the catalogue",
-    "node": "a new worker in cluster.yaml joins by `up`; removing and draining are done with kubectl",
     "operators": "`operators:` counts when the secrets are made",
 }
 

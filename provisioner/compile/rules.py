@@ -198,7 +198,8 @@ TABLE: tuple[Rule, ...] = (
     Rule("member-moved", ("hosts.*.address",), REFUSED,
          "the other members and every certificate know it by its address", when=_moved_member, by="node replace"),
     Rule("host-moved", ("hosts.*.address",), NEEDS_FLAG,
-         "the address must be the same machine's: a machine that is new to the cluster needs a name of its own"),
+         "the address must be the same machine's: a machine that is new to the cluster needs a name of its own",
+         by="node replace"),
     Rule("", ("kubernetes", "network.hosts", "api.extra_sans", "config", "config.*", "hosts.*", "hosts.*.roles",
               "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"), ALLOWED),
 )

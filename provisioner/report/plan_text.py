@@ -60,6 +60,17 @@ def reset_text(plan: Plan, cluster: Cluster, whole: bool, silent: Sequence[str])
     return "\n".join([*lines, *_notes(plan), *(f"Note     {host} does not answer: left as it is" for host in silent)])
 
 
+def leaving_text(plan: Plan, cluster: Cluster, hosts: Sequence[str], *, lost: bool) -> str:
+    """Return what it takes that hosts leave: what goes there, and what changes on those that stay."""
+    gone = [c for c in plan.changes if c.host in hosts]
+    stay = replace(plan.desired, hosts={h: d for h, d in plan.desired.hosts.items() if h not in hosts})
+    rest = replace(plan, desired=stay, changes=tuple(c for c in plan.changes if c.host not in hosts))
+    there = "nothing is done there" if lost else f"{count(len(gone), 'removal')} there"
+    head = f"Cluster  {cluster.cluster}    {', '.join(hosts)} {'leaves' if len(hosts) == 1 else 'leave'}: {there}"
+    return "\n".join([head, "", *_table(rest, cluster, diff=False), "", *impact_lines(plan, cluster), *_notes(plan),
+                      _totals(plan)])
+
+
 def _of_reset(plan: Plan, cluster: Cluster, whole: bool) -> list[str]:
     members = [h.name for h in cluster.etcd_hosts if h.name in plan.desired.hosts]
     if whole:
@@ -186,7 +197,8 @@ def _notes(plan: Plan) -> list[str]:
               for server, hosts in plan.drained_servers.items()]
     for member in plan.lost:
         notes.append(f"{member.host}: {member.saw}: `up` changes nothing until that is mended"
-                     + (", one after the other:" if member.cure else ""))
+                     + (f": kubewright node replace {member.host}; or by hand, one after the other:"
+                        if member.cure else ""))
         notes += [f"  {command}" for command in member.cure]
     return [f"Note     {note}" for note in notes]
 

@@ -33,6 +33,7 @@ class MemoryApi:
     token: str = "of-the-prober"
     now: str = "2099-01-01T00:00:00Z"
     renewed: str = ""              # when every lease was renewed: now
+    held: set[str] = field(default_factory=set)     # paths of Pods that a budget holds
     refuse: int = 0                # an HTTP status that everything is answered with
     _versions: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))     # a count cannot be pickled
 
@@ -55,6 +56,8 @@ class MemoryApi:
             return 200, {"items": self._list(parts.path, query)}
         if method == "PATCH" and "fieldManager" in query:
             return self._apply(parts.path, body or {}, dry="dryRun" in query)
+        if method == "POST" and parts.path.endswith("/eviction"):
+            return self._evict(parts.path.removesuffix("/eviction"))
         if method == "POST":
             return self._create(parts.path, body or {})
         if method == "DELETE" and parts.path.rpartition("/")[2] in PLURALS:
@@ -69,6 +72,13 @@ class MemoryApi:
         if method == "DELETE":
             return 200, self.objects.pop(parts.path)
         return self._patch(parts.path, body or {})
+
+    def _evict(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Let a Pod go at once, or not, where a budget holds it."""
+        if path in self.held:
+            return 429, {"message": "Cannot evict pod as it would violate the pod's disruption budget."}
+        self.log.append(("POST", f"{path}/eviction"))
+        return (201, {}) if self.objects.pop(path, None) else (404, {"message": f"{path} not found"})
 
     def _patch(self, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         """Merge-patch an object; one that was written since the caller has read it is left as it is."""

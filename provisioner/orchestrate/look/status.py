@@ -133,7 +133,14 @@ def _differences(session: Session, rows: Mapping[str, HostStatus]) -> list[Findi
     found += [Finding("in-service", name, "error", f"left out of service in the HAProxy of {', '.join(hosts)}",
                       "kubewright up", expected="every API server is in service in every HAProxy")
               for name, hosts in plan.drained_servers.items()]
-    return found + [Finding("member-data", m.host, "error", m.saw, "kubewright plan",
+    gone = [h.name for h in session.cluster.etcd_hosts if h.name in session.unreachable]
+    found += [Finding("member-gone", host, "warning",
+                      "etcd counts on its member; where the machine never comes back, another takes its name, or it "
+                      f"goes (out of cluster.yaml, then kubewright node remove {host} --lost)",
+                      f"kubewright node replace {host}",
+                      expected="the host of a member answers") for host in gone]
+    return found + [Finding("member-data", m.host, "error", m.saw,
+                            f"kubewright node replace {m.host}" if m.cure else "kubewright plan",
                             expected="a member has its own data") for m in plan.lost]
 
 

@@ -7,18 +7,20 @@ after a kill finds by that and by the members' own list where the last one stopp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED, JOINING
 from provisioner.decide.membership import Act, Membership, Refused, next_act
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
-from provisioner.model.desired import EtcdMember, File, Unit
+from provisioner.model.cluster import Host
+from provisioner.model.desired import EtcdMember, File, Item, Unit
 from provisioner.model.etcd import EtcdStatus, MemberSeen
 from provisioner.model.observed import ABSENT, ObservedItem
 from provisioner.model.plan import Change
 from provisioner.operate import etcd_membership
 from provisioner.orchestrate.gates import etcd_members, proofs
-from provisioner.orchestrate.plan import members
+from provisioner.orchestrate.plan import members, owner
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn.apply import Changes, apply_batch
@@ -30,15 +32,44 @@ TOO_EARLY = 5.0         # seconds of a request that waits for the leader
 
 
 def clear(session: Session) -> None:
-    """Take out what an earlier run of ours added for a host that has left the inventory since: it never had a vote."""
+    """Take out members of hosts that are lost, and what an earlier run of ours added for a host that has left since."""
     if not session.the_plan.members:
         return
     while True:
         seen = _look(session)
-        act = next_act(seen, session.the_plan.desired.members)
+        lost = [m.id for m in seen.listed if m.name in session.target.still_members and m.name in session.unreachable]
+        act = next_act(seen, _wanted(session), [*lost, *session.target.replaced.values()])
         if not isinstance(act, Act) or act.kind != "remove":
             return
         _remove(session, act, seen, {})
+        session.target.still_members.discard(act.host)
+
+
+def take_out(session: Session, host: str) -> None:
+    """Take a host's member out of etcd while it runs, all others being well; RefusedForSafety where the rest could not
+    agree any more."""
+    etcd_members.other_members_serve(session, [host])
+    seen = _look(session)
+    ids = [m.id for m in seen.listed if m.name == host]
+    act = next_act(seen, [m for m in _wanted(session) if m.name != host], ids)
+    if isinstance(act, Refused):
+        raise _refused(act)
+    if act is not None and act.kind == "remove":
+        _remove(session, act, seen, {})
+    session.target.still_members.discard(host)
+    etcd_members.etcd_is_one_cluster(session)
+
+
+def _wanted(session: Session) -> list[EtcdMember]:
+    """Return the members that are to be, with those that are alive and leave later in this run."""
+    still = [EtcdMember(h, Host(h, session.target.leaving[h]).address) for h in sorted(session.target.still_members)
+             if h not in session.unreachable]
+    return [*session.the_plan.desired.members, *still]
+
+
+def _refused(act: Refused) -> RefusedForSafety:
+    return RefusedForSafety(f"etcd: {act.why}", code="etcd-quorum", hint="kubewright status",
+                            details=[*act.details, "the members are as they were"])
 
 
 def follow(session: Session, changes: Changes) -> str:
@@ -49,15 +80,14 @@ def follow(session: Session, changes: Changes) -> str:
     """
     if not session.the_plan.members:
         return ""
-    wanted = session.the_plan.desired.members
+    wanted = _wanted(session)
     done: list[Act] = []
     _record(session, [m for m in wanted if m.name in session.target.joining])
     while True:
         seen = _look(session)
         act = next_act(seen, wanted)
         if isinstance(act, Refused):
-            raise RefusedForSafety(f"etcd: {act.why}", code="etcd-quorum", hint="kubewright status",
-                                   details=[*act.details, "the members are as they were"])
+            raise _refused(act)
         if act is None:
             break
         if len(done) >= ACTS_A_MEMBER * (len(wanted) + len(seen.listed)):
@@ -75,7 +105,7 @@ def follow(session: Session, changes: Changes) -> str:
 
 def _look(session: Session) -> Membership:
     """Ask all members, and for their list one that has a majority behind it; GateFailed where none has."""
-    hosts = [m.name for m in session.the_plan.desired.members if m.name not in session.unreachable]
+    hosts = [m.name for m in _wanted(session) if m.name not in session.unreachable]
     heard = {h: a for h, a in etcd_members.members(session, hosts).items() if isinstance(a, EtcdStatus)}
     answering = {a.member_id for a in heard.values() if a.leader_id}
     faults: list[str] = []
@@ -91,9 +121,9 @@ def _look(session: Session) -> Membership:
     raise GateFailed("etcd: no member has a majority behind it", details=faults, hint="kubewright status")
 
 
-def _healthy(session: Session, seen: Membership) -> str:
-    """Return the host of a voter that answers."""
-    names = {m.name for m in seen.voters if m.id in seen.answering}
+def _healthy(session: Session, seen: Membership, but: str = "") -> str:
+    """Return the host of a voter that answers, and is not the one that it is about."""
+    names = {m.name for m in seen.voters if m.id in seen.answering and m.name != but}
     return next(h for h in session.members if h in names)
 
 
@@ -121,7 +151,7 @@ def _start(session: Session, act: Act, seen: Membership, changes: Changes) -> No
     if not any(c.path == members.UNIT.path and c.kind == Unit.kind for c in own):
         own.append(_restart(session, act.host))
     env = _write(session, act.host, BOOTSTRAP_ENV, content, "it joins these members")
-    apply_batch(session, f"etcd.join-{act.host}", {act.host: (env, *own)})
+    apply_batch(session, f"etcd.join-{act.host}", {act.host: (*_old_data(session, act), env, *own)})
     _seen_now(session, act.host, BOOTSTRAP_ENV, content)
     _until_listed(session, act, seen, lambda member: "" if member.name else "it has not started yet")
     if not any(m.id == act.member and m.is_learner for m in seen.listed):
@@ -189,7 +219,7 @@ def _take_out(session: Session, healthy: str, act: Act) -> str:
 
 def _remove(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
     """Take a member out of the list."""
-    host = _healthy(session, seen)
+    host = _healthy(session, seen, act.host)
 
     def look() -> str:
         access = session.access.etcd(host)
@@ -240,7 +270,9 @@ def _forget(session: Session) -> None:
         gone = [_gone(session, host, path) for path in (JOINING, BOOTSTRAP_ENV)]
         mark = _write(session, host, BOOTSTRAPPED, f"{session.cluster.cluster}\n", "the cluster is up")
         changes[host] = [c for c in (*gone, mark) if c.expect != c.want]
-    apply_batch(session, "etcd.joined", {host: of_host for host, of_host in changes.items() if of_host})
+    changes = {host: of_host for host, of_host in changes.items() if of_host}
+    if changes:
+        apply_batch(session, "etcd.joined", changes)
     for host in changes:
         for path in (JOINING, BOOTSTRAP_ENV):
             _seen_now(session, host, path, None)
@@ -269,6 +301,33 @@ def _seen_now(session: Session, host: str, path: str, content: str | None) -> No
     state = ABSENT if content is None else str(File(path=path, phase="etcd", content=content).want())
     item = ObservedItem("file", path, state, {"text": content or ""})
     session.observed[host] = replace(seen, items={**seen.items, ("file", path): item})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Directory(Item):
+    """A whole directory, known by its inode; only looked at."""
+
+    kind: ClassVar[str] = "tree"
+
+    def want(self) -> None:
+        return None
+
+
+def _old_data(session: Session, act: Act) -> tuple[Change, ...]:
+    """Return what takes away the data of a member that is none any more, and would keep the new one from starting."""
+    seen = session.observed[act.host]
+    own = str(seen.extra(owner.MEMBER.kind, owner.MEMBER.path).get("member", ""))
+    if seen.state(owner.MEMBER.kind, owner.MEMBER.path) == ABSENT or own == f"{act.member:x}":
+        return ()
+    place, unit = _Directory(path=owner.MEMBER.path, phase="etcd"), session.the_plan.desired.hosts[act.host].find(
+        Unit.kind, members.UNIT.path)
+    there = session.hosts.observe({act.host: (place,)})[act.host].state(place.kind, place.path)
+    stop = Change(host=act.host, phase="etcd", kind=Unit.kind, path=members.UNIT.path, action="stop", item=unit,
+                  reason="it joins anew", expect=session.state_of(act.host, members.UNIT.path),
+                  want=(unit.want() if unit else None) or "")
+    gone = Change(host=act.host, phase="etcd", kind=place.kind, path=place.path, action="remove", expect=there,
+                  reason="of a member that is none any more", want=ABSENT)
+    return (stop, gone) if there != ABSENT else (stop,)
 
 
 def _restart(session: Session, host: str) -> Change:

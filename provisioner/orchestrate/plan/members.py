@@ -10,8 +10,9 @@ from provisioner.decide import members
 from provisioner.decide.members import Command, MemberData
 from provisioner.decide.membership import Membership, course
 from provisioner.errors import KubewrightError, RefusedForSafety
-from provisioner.model.desired import Desired, Unit
-from provisioner.model.etcd import EtcdStatus, MemberSeen
+from provisioner.model.cluster import Host
+from provisioner.model.desired import Desired, EtcdMember, Unit
+from provisioner.model.etcd import EtcdStatus
 from provisioner.model.plan import JOINS, Change, LostMember, MemberChange, Plan
 from provisioner.operate import etcd
 from provisioner.orchestrate.plan import owner
@@ -47,30 +48,53 @@ def look(session: Session, desired: Desired) -> Found:
     """
     data = {m.name: _data(session, m.name) for m in desired.members if m.name in session.observed}
     began = recorded(session)
-    if not began and all(seen.state == members.THERE and _runs(session, host) for host, seen in data.items()):
+    going = {name: EtcdMember(name, Host(name, spec).address) for name, spec in session.target.leaving.items()}
+    run = all(seen.state == members.THERE and _runs(session, host) for host, seen in data.items())
+    if run and not began and not going:
         return NOTHING
-    answers = _answers(session, [m.name for m in desired.members if m.name not in session.unreachable])
+    names = [*(m.name for m in desired.members), *going]
+    answers = _answers(session, [name for name in names if name not in session.unreachable])
     # What answers has taken part, whatever we make of its log.
     data |= {host: MemberData(members.THERE) for host, seen in data.items()
              if host in answers and seen.state == members.EMPTY}
     listed = next((answer.members for answer in answers.values() if answer.leader_id), None)
     healthy = next((host for host, answer in answers.items() if answer.leader_id), "")
-    found = members.judge(desired.members, data, listed, len(answers))
+    found = [f for f in members.judge(desired.members, data, listed, len(answers))
+             if f.host not in session.target.replacing or listed is None]
     lost = tuple(LostMember(f.host, f.saw, tuple(_typed(session, f.host, healthy, c) for c in f.cure)) for f in found)
-    return Found(lost) if lost or listed is None else _joins(desired, listed, answers, began)
-
-
-def _joins(desired: Desired, listed: Sequence[MemberSeen], answers: Mapping[str, EtcdStatus], began: Collection[str],
-           ) -> Found:
-    """Return the acts on who is a member; as something that is lost where one of them may not be done."""
+    if lost or listed is None:
+        return Found(lost)
     seen = Membership(listed, {a.member_id for a in answers.values() if a.leader_id}, began)
-    acts, refused = course(seen, desired.members)
+    known = {name: entry for name, member in going.items() if (entry := seen.known(member))}
+    session.target.still_members = {name for name, entry in known.items() if not entry.is_learner}
+    session.target.replaced = _replaced(session, desired, seen, data)
+    return _acts(desired, seen, [*(entry.id for entry in known.values()), *session.target.replaced.values()])
+
+
+def _replaced(session: Session, desired: Desired, seen: Membership, data: Mapping[str, MemberData]) -> dict[str, int]:
+    """Return the members of hosts that are replaced, as they were before: those whose data is not on their host."""
+    found = {}
+    for member in desired.members:
+        entry = seen.known(member)
+        if member.name in session.target.replacing and entry is not None and entry.name and not entry.is_learner:
+            there = data.get(member.name, MemberData())
+            if there.state != members.THERE or there.member not in ("", f"{entry.id:x}"):
+                found[member.name] = entry.id
+    return found
+
+
+def _acts(desired: Desired, seen: Membership, leaving: Collection[int]) -> Found:
+    """Return the acts on who is a member; as something that is lost where one of them may not be done."""
+    acts, refused = course(seen, desired.members, leaving)
     missing = [m for m in desired.members if not seen.is_voter(m)]
+    if refused and leaving:
+        host = ", ".join(m.name for m in seen.listed if m.id in leaving)
+        return Found((LostMember(host, f"its etcd member is not taken out: {refused}"),))
     if refused and (missing or acts):
         host = next((m.name for m in missing), acts[0].host if acts else "etcd")
         return Found((LostMember(host, f"its etcd member does not join: {refused}"),))
     changes = [MemberChange(a.kind, a.host or a.url) for a in acts]
-    if began and not changes:
+    if seen.recorded and not changes:
         changes = [MemberChange("forget")]
     return Found((), tuple(changes), len(seen.voters))
 
@@ -120,27 +144,30 @@ def without_starts(changes: Sequence[Change], lost: Sequence[LostMember]) -> tup
     return tuple(c for c in changes if not (c.host in hosts and (c.kind, c.path) == (UNIT.kind, UNIT.path)))
 
 
-def refuse(plan: Plan) -> None:
+def refuse(plan: Plan, leaving: Collection[str] = ()) -> None:
     """Raise RefusedForSafety where a member has lost its data: it would have to join, not to start.
 
     And where one of a cluster that is up would be taken away, as its role is asked for no more: the change rules say so
-    too, but only where it is known what was applied, which it is not before the first run that ends well.
+    too, but only where it is known what was applied, which it is not before the first run that ends well. Of hosts that
+    are `leaving` it is what was asked for.
     """
-    _refuse_to_take_away(plan)
+    _refuse_to_take_away(plan, leaving)
     if not plan.lost:
         return
     several = [f"{member.host}: {member.saw}" for member in plan.lost]
     details = several if len(several) > 1 else []
     for member in (m for m in plan.lost if m.cure):
-        details += [f"to give {member.host} its place again, one after the other:", *(f"  {c}" for c in member.cure)]
+        details += [f"what gives {member.host} its place again, done by hand, one after the other:",
+                    *(f"  {c}" for c in member.cure)]
     raise RefusedForSafety(
         several[0] if len(several) == 1 else f"{len(several)} etcd members cannot be started",
         details=["the other members keep serving; nothing was changed", *details], code="etcd-member-lost",
-        hint="kubewright up    (after these)" if any(m.cure for m in plan.lost) else "kubewright status")
+        hint=next((f"kubewright node replace {m.host}" for m in plan.lost if m.cure), "kubewright status"))
 
 
-def _refuse_to_take_away(plan: Plan) -> None:
-    going = [c for c in plan.changes if c.kind == Unit.kind and c.action == "remove" and c.path in COUNTED_ON]
+def _refuse_to_take_away(plan: Plan, leaving: Collection[str]) -> None:
+    going = [c for c in plan.changes if c.kind == Unit.kind and c.action == "remove" and c.path in COUNTED_ON
+             and c.host not in leaving]
     if plan.bootstrap or not going:
         return
     hosts = list(dict.fromkeys(c.host for c in going))

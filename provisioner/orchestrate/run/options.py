@@ -31,8 +31,9 @@ class Intent:
     """The verb and the options that decide what is done and what stops it.
 
     `start` is the phase to begin at, `only` the hosts whose changes are made (all when empty), `without` the hosts that
-    are left out. With `alone`, other workers than `only` are not even looked at. `plan_file`, `back` and `file`
-    (a snapshot) hold for one run only: nobody goes on with it by them.
+    are left out. With `alone`, other workers than `only` are not even looked at. `leaving` are taken out, and `lost`
+    says that they answer no more; their Pods have `drain_timeout` seconds to go. The machines of `replacing` are others
+    now. `plan_file`, `back` and `file` (a snapshot) hold for one run only: nobody goes on with it by them.
     """
 
     verb: str = "up"
@@ -47,6 +48,10 @@ class Intent:
     plan_file: Path | None = None
     back: Back = Back()
     file: Path | None = None
+    leaving: tuple[str, ...] = ()
+    replacing: tuple[str, ...] = ()
+    lost: bool = False
+    drain_timeout: float = 300.0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values, without what holds for one run only."""

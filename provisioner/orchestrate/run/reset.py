@@ -149,7 +149,7 @@ def take_off(session: Session) -> str:
         if number:
             session.run.safe_point()
         session.run.works_on(f"{removal.PHASE} on {', '.join(hosts)}")
-        made += _empty(session, hosts, number)
+        made += empty(session, hosts, number)
         removing.delete_nodes(session, hosts)
     return f"{made} removals" if made else ""
 
@@ -163,7 +163,7 @@ def _turns(session: Session) -> Iterator[tuple[str, ...]]:
             yield tuple(hosts)
 
 
-def _empty(session: Session, hosts: Sequence[str], turn: int) -> int:
+def empty(session: Session, hosts: Sequence[str], turn: int) -> int:
     """Let hosts settle what is under way there, and take away what is there then; GateFailed where something stays."""
     step = f"{session.run.id}.{removal.PHASE}.{turn}"
     session.hosts.each(lambda one: one.own((), step=step, epoch=session.run.epoch), hosts)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from provisioner.model.artifact import ArtifactLock
-from provisioner.model.cluster import Cluster
+from provisioner.model.cluster import Cluster, HostSpec
 from provisioner.model.inventory import Inventory
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import Plan
@@ -24,6 +24,8 @@ class ClusterTarget:
     host since anything was done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the
     inventory leaves to others. `joining` are the hosts whose etcd member is to vote and does not yet.
     `restore` is what etcd's data is to be put back to, in a run that does that.
+    `leaving` are hosts that left the inventory and are taken out, `still_members` those whose etcd member still votes.
+    `replacing` are hosts whose machine is another one now, `replaced` the etcd members of before that are taken out.
     """
 
     inventory: Inventory
@@ -38,6 +40,16 @@ class ClusterTarget:
     waits_for_cni: tuple[str, ...] = ()
     joining: set[str] = field(default_factory=set)
     restore: Restore | None = None
+    leaving: dict[str, HostSpec] = field(default_factory=dict)
+    still_members: set[str] = field(default_factory=set)
+    replacing: tuple[str, ...] = ()
+    replaced: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def reached(self) -> Inventory:
+        """Return the inventory of all hosts that are worked on: with those that leave."""
+        hosts = {**self.cluster.hosts, **self.leaving}
+        return replace(self.inventory, cluster=self.cluster.model_copy(update={"hosts": hosts}))
 
     @property
     def cluster(self) -> Cluster:

@@ -108,7 +108,8 @@ class Session:
     @property
     def members(self) -> tuple[str, ...]:
         """Return the hosts whose etcd members vote now, as far as this run knows."""
-        return tuple(h.name for h in self.cluster.etcd_hosts if h.name not in self.target.joining)
+        there = [h.name for h in self.cluster.etcd_hosts if h.name not in self.target.joining]
+        return (*there, *(h for h in sorted(self.target.still_members) if h not in there))
 
     @property
     def joining_urls(self) -> tuple[str, ...]:

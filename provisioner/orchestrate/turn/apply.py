@@ -36,7 +36,7 @@ def apply_batch(session: Session, step: str, changes: Changes) -> None:
                              origin=session.run.origin, epoch=session.run.epoch)
         session.run.in_flight |= {(host, step_id) for host in changes}
         results = carried(session, list(changes), lambda hosts: runner.apply(
-            session.target.inventory, directory, hosts, run_dir=session.run.directory,
+            session.target.reached, directory, hosts, run_dir=session.run.directory,
             emit=_answers(session, step, {h: changes[h] for h in hosts})))
         telling.of_results(session, step, changes, results)
         _note_applied(session, changes, results)

@@ -56,12 +56,12 @@ def _out_of_service(session: Session, hosts: Sequence[str]) -> Iterator[None]:
 def _leads_elsewhere(session: Session, hosts: Sequence[str]) -> Iterator[None]:
     """Let others lead, so that a restart costs no election; the others are asked again, for draining took its time."""
     for host in hosts:
-        _hand_over(session, host)
+        hand_over(session, host)
     etcd_members.other_members_serve(session, hosts)
     yield
 
 
-def _hand_over(session: Session, host: str) -> None:
+def hand_over(session: Session, host: str) -> None:
     """Let another member lead; nothing where `host`'s does not, or no other can."""
     members = etcd_members.members(session, session.members)
     own = members.pop(host)

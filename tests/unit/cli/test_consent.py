@@ -13,13 +13,16 @@ import pytest
 
 from provisioner.cli.main import cli
 from provisioner.cli.verbs import existing_verbs
+from provisioner.model.etcd import MemberSeen
 from provisioner.orchestrate.lock import cluster_lock
 from provisioner.orchestrate.look import trust as trusting
 from provisioner.orchestrate.look.trust import Shown
 from provisioner.orchestrate.session import runs
 from provisioner.transport.trust import HostKey
+from tests.fakes.hosts import FakeHost
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world
+from tests.unit.orchestrate.phases.test_membership_phase import leave
 
 __all__ = ["built", "run", "world"]
 
@@ -60,6 +63,15 @@ def unpinned(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack
     patch.setattr(trusting, "machines", lambda targets, waiting: [Shown("w1", "10.77.0.21", key, "new")])
 
 
+def left(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    leave(world, "w2")
+
+
+def swapped(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    world.hosts.hosts["cp2"] = FakeHost("cp2", world.hosts.hosts["cp2"].facts, {("swap", "swap"): "off"})
+    world.hosts.listed["cp2"] = MemberSeen(77, "cp2", ("https://10.77.0.12:2380",))
+
+
 ASKS = {
     "up": Asks(("up",), differs),
     "resume": Asks(("resume",), failed),
@@ -67,6 +79,8 @@ ASKS = {
     "rollback": Asks(("rollback", "w1"), changed),
     "unlock": Asks(("unlock",), locked),
     "trust": Asks(("trust",), unpinned),
+    "node remove": Asks(("node", "remove", "w2"), left),
+    "node replace": Asks(("node", "replace", "cp2"), swapped),
     "reset": Asks(("reset",), differs),
 }
 # What leaves every host of a real cluster as it is: reads, what writes here alone, and what makes or breaks the lab's
