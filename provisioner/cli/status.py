@@ -69,6 +69,7 @@ def _lines(seen: Status) -> Iterable[str]:
     for row in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     yield f"Quorum   {seen.quorum}"
+    yield f"Snapshot {seen.snapshots}"
     if seen.lock:
         yield f"Lock     {seen.lock}"
     for heading, lines in (("Attention", seen.attention), ("Warning", seen.warnings)):

@@ -22,6 +22,7 @@ from provisioner.operate import kube
 FULL = 0.80             # of etcd's quota: the rest lasts until somebody has looked
 FRESH = 15.0            # seconds that a leader's lease lasts: an older one was not renewed in time
 BEHIND = 5000           # entries: etcd's own maxGapBetweenApplyAndCommitIndex and SnapshotCatchUpEntries
+ROOM = "etcd-room"      # the finding's name: it is no reason to call a change failed that has been made
 SPACE = "docs/how-to/make-room-in-etcd.md"
 ETCDCTL = (f"etcdctl --endpoints=https://127.0.0.1:{ETCD_CLIENT} --cacert={pki.ETCD_CA} --cert={pki.ETCD_HEALTH.path} "
            f"--key={pki.ETCD_HEALTH.key_path}")
@@ -68,13 +69,14 @@ def of_alarms(alarms: Sequence[Alarm], names: Mapping[int, str]) -> Iterator[Fin
 
 
 def of_room(members: Mapping[str, EtcdStatus | KubewrightError], quotas: Mapping[str, int]) -> Iterator[Finding]:
-    """Warn of members whose data is near the quota beyond which etcd refuses writes; a quota of 0 is none."""
+    """Judge members whose data is near the quota beyond which etcd refuses writes; a quota of 0 is none."""
     for host, seen in members.items():
         quota = quotas.get(host, 0)
         if isinstance(seen, EtcdStatus) and quota > 0 and seen.db_size >= FULL * quota:
-            yield Finding("etcd-room", host, "warning",
+            yield Finding(ROOM, host, "error",
                           f"etcd uses {seen.db_size / 1e6:.1f} MB of the {quota / 1e6:.1f} MB that it may "
-                          f"({100 * seen.db_size // quota} %); beyond that it refuses writes", f"make room: {SPACE}")
+                          f"({100 * seen.db_size // quota} %); beyond that it refuses writes",
+                          f"kubewright etcd defrag; where that is not enough: {SPACE}")
 
 
 def of_lag(lags: Mapping[str, int]) -> Iterator[Finding]:

@@ -83,8 +83,11 @@ def holds(session: Session) -> None:
 
 
 def _unfit(session: Session) -> list[Finding]:
-    """Return what `up` waits for: all that is ill, but for a Pod network that is left to others."""
-    return [f for f in look(session, OF_CLUSTER).ill if f.check != judge.CNI]
+    """Return what `up` waits for: all that is ill, but for a Pod network that is left to others, and for little room.
+
+    Neither gets better by waiting, and what needs room was refused before the first change.
+    """
+    return [f for f in look(session, OF_CLUSTER).ill if f.check not in (judge.CNI, judge.ROOM)]
 
 
 def probes_of_hosts(session: Session) -> dict[str, dict[str, list[Probe]]]:
@@ -277,12 +280,12 @@ OF_HOSTS: tuple[Question, ...] = (
 SERVING: tuple[Question, ...] = (
     Question("etcd", "the members are one cluster of exactly the inventory's, with one agreed leader", _members),
     Question("alarms", "etcd has no alarm", _alarms),
+    Question("room", "etcd has room", _room),
     Question("nodes", "the API answers and every node is Ready", _nodes),
     Question("leases", "writes go through, and a controller-manager and a scheduler lead", _asked(_leases)),
 )
 OF_CLUSTER: tuple[Question, ...] = (
     *SERVING,
-    Question("room", "etcd has room", _room),
     Question("vip", "exactly one host holds the VIP", _vip),
     Question("addons", "what we run in the cluster is available", _asked(_addons)),
     Question("pods", "no Pod waits for a host that cannot start it", _asked(_pods)),

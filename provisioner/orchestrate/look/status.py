@@ -15,6 +15,7 @@ from provisioner.operate import haproxy, kube
 from provisioner.operate import health as judge
 from provisioner.orchestrate.gates import health
 from provisioner.orchestrate.lock import cluster_lock
+from provisioner.orchestrate.look import snapshots
 from provisioner.orchestrate.plan.survey import read_certificates, survey
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
@@ -51,6 +52,7 @@ class Status:
     `findings` are what the lines of `attention` and `warnings` were made from. `built` is whether there is a cluster
     yet; where there is none, nothing else was asked. `vip_holder` names all hosts that have the VIP, `-` where the
     cluster has no VIP. `lock` says which run holds the cluster's lock; a run at work is no fault of the cluster.
+    `snapshots` says how old the newest of etcd is that this machine keeps, and the newest that was proved.
     """
 
     cluster: str
@@ -65,6 +67,7 @@ class Status:
     warnings: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     built: bool = True
+    snapshots: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -107,7 +110,8 @@ def look_closely(session: Session, beside: Callable[[], object] = tuple) -> tupl
         cluster.cluster, cluster.kubernetes, str(cluster.api_endpoint), _holders(session, sight),
         judge.quorum(members, sight.members) if built else "-", list(rows.values()),
         lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
-        cluster_lock.line(session), lines(f for f in found if f.severity == "warning"), found, built)
+        cluster_lock.line(session), lines(f for f in found if f.severity == "warning"), found, built,
+        snapshots.line(snapshots.directory(session), time.time()) if built else "")
     return status, sight
 
 

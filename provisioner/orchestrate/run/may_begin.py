@@ -9,6 +9,7 @@ from provisioner.compile.rules import CLUSTER_ILL
 from provisioner.errors import RefusedForSafety
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.finding import Finding
+from provisioner.operate import health as judge
 from provisioner.orchestrate.gates import api_servers, etcd_members, health
 from provisioner.orchestrate.plan.survey import read_certificates
 from provisioner.orchestrate.session.session import Session
@@ -28,7 +29,7 @@ def to_begin(session: Session, allowed: Collection[str] = ()) -> None:
     sight = health.look(session, health.SERVING)
     if sight.ill:
         session.access.forget_credentials()    # they may be what this run renews
-    refused = [f for f in sight.ill if f.check in ("etcd-alarms", "writes")]
+    refused = [f for f in sight.ill if f.check in ("etcd-alarms", judge.ROOM, "writes")]
     refused += _unseen(session, sight)
     if not refused or (_has_expired(session) and not any(f.check == "etcd-alarms" for f in refused)):
         return

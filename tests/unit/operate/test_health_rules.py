@@ -85,12 +85,12 @@ def test_an_alarm_is_named_with_its_member_and_a_cure(kind: str, words: str) -> 
     assert bool(found.cure) == (kind != "7")
 
 
-@pytest.mark.parametrize(("size", "quota", "warned"), [
+@pytest.mark.parametrize(("size", "quota", "ill"), [
     (13_400_000, 16_777_216, False), (13_500_000, 16_777_216, True), (17_000_000, 16_777_216, True),
     (10**12, 0, False)])
-def test_a_warning_comes_from_eighty_percent_of_the_quota_on(size: int, quota: int, warned: bool) -> None:
+def test_from_eighty_percent_of_the_quota_on_etcd_has_too_little_room(size: int, quota: int, ill: bool) -> None:
     found = list(health.of_room({"cp1": member(size=size), "cp2": EtcdFault("down")}, {"cp1": quota, "cp2": quota}))
-    assert [(f.host, f.severity) for f in found] == ([("cp1", "warning")] if warned else [])
+    assert [(f.host, f.severity) for f in found] == ([("cp1", "error")] if ill else [])
 
 
 @pytest.mark.parametrize(("config", "of_host", "quota"), [

@@ -112,12 +112,20 @@ def test_status_is_not_healthy_where_the_last_gate_of_up_does_not_hold_and_both_
     assert any(words in line for line in seen.attention), seen.attention
 
 
-def test_data_near_the_quota_is_a_warning_and_no_illness(built: World) -> None:
+def test_data_near_the_quota_is_ill_and_no_reason_to_call_a_change_failed(built: World) -> None:
     built.hosts.size = 7 * 1024**3
     seen = status.look(built.session())
-    assert seen.healthy
-    assert "cp1, cp2, cp3: etcd uses 7516.2 MB of the 8589.9 MB that it may (87 %)" in seen.warnings[0]
+    assert not seen.healthy
+    assert "cp1, cp2, cp3: etcd uses 7516.2 MB of the 8589.9 MB that it may (87 %)" in seen.attention[0]
     engine.run(surveyed(built), VERIFY)
+
+
+def test_nothing_that_serves_is_restarted_while_etcd_has_little_room(built: World) -> None:
+    session = with_a_restart(built)
+    built.hosts.size = 7 * 1024**3
+    with pytest.raises(RefusedForSafety, match=r"nothing: cp1, cp2, cp3: etcd uses .*kubewright etcd defrag"):
+        may_begin.to_begin(session)
+    may_begin.to_begin(session, [CLUSTER_ILL])
 
 
 def test_a_host_is_asked_no_more_of_a_phase_than_that_its_unit_is_down(built: World) -> None:
