@@ -6,6 +6,9 @@ from provisioner.model.words.row import Row
 
 _SOURCES = "on {host}: grep -rhE '^(deb|URIs)' /etc/apt/sources.list /etc/apt/sources.list.d; apt-get update"
 _CLOCK = "on {host}: date -u; timedatectl"
+_KEYS = ("the source's new key is not installed", "the key has expired: its keyring package is old",
+         "the clock of the host is wrong")
+_KEYRING = f"{_CLOCK}; on {{host}}, as root: apt-get install --only-upgrade debian-archive-keyring"
 
 ROWS = (
     Row("apt-lock", r"Could not get lock (?P<file>[\w/.-]*\w)(\. It is held by (?P<by>process \d+ \([^)]*\)))?",
@@ -53,12 +56,10 @@ ROWS = (
         "a package source is not signed: {source}",
         ("it is one of your own: its key or `trusted=yes` is missing",
                                                      "somebody answers in its place"), _SOURCES, weak=True),
-    Row("apt-key", r".*(?P<which>(NO_PUBKEY|EXPKEYSIG) [0-9A-F]+)|"
-        r"signatures? (were|was|are|is) invalid|signatures couldn't be verified",
-        "the signature of a package source cannot be verified ({which})",
-        ("the source's new key is not installed", "the key has expired: its keyring package is old",
-         "the clock of the host is wrong"),
-        f"{_CLOCK}; on {{host}}, as root: apt-get install --only-upgrade debian-archive-keyring"),
+    Row("apt-key", r"(?P<which>(NO_PUBKEY|EXPKEYSIG) [0-9A-F]+)",
+        "the signature of a package source cannot be verified ({which})", _KEYS, _KEYRING),
+    Row("apt-signature", r"signatures? (were|was|are|is) invalid|signatures couldn't be verified",
+        "the signature of a package source cannot be verified", _KEYS, _KEYRING),
     Row("apt-expired", r"Release file for (?P<url>\S+) is expired \(invalid since (?P<since>[^)]*)\)",
         "a package source is out of date since {since}: {url}",
         ("the mirror is no longer kept", "the clock of the host is ahead"), _CLOCK),
@@ -69,13 +70,12 @@ ROWS = (
         ("the mirror is being renewed: wait some minutes", "a caching proxy holds an old copy",
          "something on the way changes files"),
         "on {host}, as root: apt-get clean && rm -rf /var/lib/apt/lists/* && apt-get update"),
-    Row("apt-broken", r"you have held broken packages|have unmet dependencies|(?P<package>[\w.+-]+) : Depends: "
-        r"(?P<needs>[\w.+-]+)",
+    Row("apt-broken", r"you have held broken packages|have unmet dependencies",
         "packages on the host do not fit together",
         ("a package is on hold at an old version", "sources of two releases are mixed",
          "an earlier installation broke"),
         "on {host}, as root: apt-mark showhold; apt-get -f install"),
-    Row("dpkg-script", r"(installed )?(?P<package>[\w.+-]+) package (?P<script>[\w-]+) script subprocess "
+    Row("dpkg-script", r"installed (?P<package>[\w.+-]+) package (?P<script>[\w-]+) script subprocess "
         r"returned error exit status (?P<rc>\d+)", "the {script} script of package {package} failed (exit {rc})",
         ("its service cannot start here: another has its port, or its settings are wrong",
          "a disk is full or read-only"),

@@ -11,6 +11,7 @@ from functools import lru_cache
 from provisioner.model.words import api, etcd, node, packages, python, ssh, sudo, units
 from provisioner.model.words.row import Meaning, Row
 
+LOOKED_AT = 8000    # characters of a line: a line of a journal may have 48 kB, and no message begins behind so many
 SUBJECTS: dict[str, tuple[Row, ...]] = {
     "ssh": ssh.ROWS, "sudo": sudo.ROWS, "packages": packages.ROWS, "systemd": units.ROWS, "etcd": etcd.ROWS,
     "api": api.ROWS, "node": node.ROWS, "python": python.ROWS}
@@ -35,8 +36,8 @@ def meaning(text: str, *subjects: str, **names: object) -> Meaning | None:
     for weak in (False, True):
         for line in reversed(lines):
             for one in _rows(subjects, weak):
-                if one.pattern.search(line):
-                    return one.meaning(line, names)
+                if one.pattern.search(line[:LOOKED_AT]):
+                    return one.meaning(line[:LOOKED_AT], names)
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from provisioner.model.words.table import SUBJECTS, meaning, row
 
 CASES = Path(__file__).parents[2] / "cases" / "words"
 ASKED = {"host": "cp1", "user": "admin", "unit": "etcd", "login": "admin@10.0.0.1", "key": "/root/.ssh/id"}
+SOON = 1.0      # seconds of processor time; a line takes milliseconds, and one expression that is quadratic a minute
 ROWS = [one for rows in SUBJECTS.values() for one in rows]
 
 
@@ -55,6 +57,15 @@ def test_the_last_line_counts_and_what_came_of_it_only_where_nothing_says_more()
     assert meaning(first + "no space left on device\n", "systemd").name == "no-space"  # type: ignore[union-attr]
     assert meaning(first + "etcd.service: Start request repeated too quickly.\n").name == "port-taken"  # type: ignore[union-attr]
     assert meaning("etcd.service: Start request repeated too quickly.\n").name == "start-limit"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("line", [
+    "x" * 48_000, "a-" * 24_000, ": " * 24_000, "/" * 48_000, "host='" * 8_000, "Could not get lock " + "/a" * 24_000,
+    'failed calling webhook "x.y": ' + ": a" * 16_000, "installed " * 4_800, "image " * 8_000, "dial tcp " * 5_000])
+def test_a_line_of_any_length_is_looked_up_in_a_moment(line: str) -> None:
+    began = time.process_time()
+    meaning(line)
+    assert time.process_time() - began < SOON
 
 
 def test_only_the_subjects_that_are_asked_for_answer() -> None:
