@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from provisioner.model.reach import ETCD_PEER, Probed, Tried
@@ -169,13 +169,20 @@ def latency(seen: Seen) -> Iterator[On]:
                               f"a packet to {_named(others)} and back takes {worst:.0f} ms; "
                               f"{_limit(limit, of is members)}",
                               f"on {host}: ping -c 20 {_address(seen, others[0])}", retry=True)
-    for pair in (p for p, (gone, of_all) in lost.items() if gone and (p in members or gone >= MANY_LOST)):
-        gone, of_all = lost[pair]
-        host, other = sorted(pair, key=_order(seen).index)
-        yield host, Found("error" if pair in members and gone >= MANY_LOST else "warning",
-                          f"{gone} of {of_all} connections with {other} lost a packet"
-                          + ("; between etcd's members none may be" if pair in members else ""),
-                          f"on {host}: ping -c 100 -i 0.2 {_address(seen, other)}", retry=True)
+    yield from _losing(seen, lost, members)
+
+
+def _losing(seen: Seen, lost: Mapping[Pair, Sequence[int]], members: Collection[Pair]) -> Iterator[On]:
+    many = {pair for pair, (gone, _) in lost.items() if gone >= MANY_LOST}
+    one = {pair for pair, (gone, _) in lost.items() if gone and pair in members}
+    for pairs, severity, more in ((many & set(members), "error", "; between etcd's members none may be"),
+                                  (one - many, "warning", "; between etcd's members none may be"),
+                                  (many - set(members), "warning", "")):
+        for host, others in groups.by_culprit(pairs, _order(seen)):
+            gone, of = (sum(lost[frozenset((host, o))][n] for o in others) for n in (0, 1))
+            yield host, Found("error" if severity == "error" else "warning",
+                              f"{gone} of {of} connections with {_named(others)} lost a packet{more}",
+                              f"on {host}: ping -c 100 -i 0.2 {_address(seen, others[0])}", retry=True)
 
 
 def _limit(ms: float, members: bool) -> str:
@@ -190,11 +197,16 @@ def mtu(seen: Seen) -> Iterator[On]:
         ways = [short[frozenset((host, o))] for o in others]
         passes, need = min(t.passes or 0 for t in ways), max(t.need.size for t in ways)
         largest = f"the largest that do have {passes}" if passes else "nor do small ones"
-        yield host, Found(
-            "error", f"packets of {need} bytes do not pass between it and {_named(others)}, {largest}; the Pod network "
-            f"sends such ({need - OVERHEAD} of a Pod and {OVERHEAD} of VXLAN)",
-            f"on {host}: ip link show    # one MTU on the whole way, switches too; or in cluster.yaml: config: "
-            f"{{flannel: {{Backend: {{Type: vxlan, MTU: {max(0, passes - OVERHEAD)}}}}}}}")
+        device, own = _link(seen, host)
+        saw = (f"packets of {need} bytes do not pass between it and {_named(others)}, {largest}; the Pod network sends "
+               f"such ({need - OVERHEAD} of a Pod and {OVERHEAD} of VXLAN)")
+        if 0 < own < need:
+            yield host, Found("error", f"{saw}; its own {device} takes {own}",
+                              f"on {host}: ip link set dev {device} mtu {need}    # and there where that is set at boot")
+        else:
+            yield host, Found("error", saw,
+                              f"on {host}: ip link show    # one MTU on the whole way, switches too; or in cluster.yaml: "
+                              f"config: {{flannel: {{Backend: {{Type: vxlan, MTU: {max(0, passes - OVERHEAD)}}}}}}}")
     for name in dict.fromkeys(t.need.source for t in tried if t.unsized):
         why = next(t for t in tried if t.unsized and t.need.source == name)
         yield name, Found("unseen", f"not looked at: to {why.need.target}: {why.unsized}", "")
@@ -214,6 +226,13 @@ def vrrp(seen: Seen) -> Iterator[On]:
 
 def _router(seen: Seen) -> int:
     return seen.probed.router if seen.probed else 0
+
+
+def _link(seen: Seen, name: str) -> tuple[str, int]:
+    """Return the interface that has a host's address, and the largest packet that it takes; 0 where nobody knows."""
+    facts = seen.hosts[name].facts if name in seen.hosts else None
+    device = facts.interface_of(_address(seen, name)) if facts else None
+    return device or "", next((i.mtu for i in facts.interfaces if i.name == device), 0) if facts else 0
 
 
 def _pair(t: Tried) -> Pair:

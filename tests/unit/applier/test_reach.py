@@ -242,3 +242,18 @@ def test_what_it_does_not_know_is_refused() -> None:
         assert talk.process.stderr
         assert talk.process.stderr.read() == b"applier: unknown protocol: 'sctp'\n"
         assert talk.process.wait(10) == 1
+
+
+def test_a_large_packet_that_was_lost_once_is_not_too_large() -> None:
+    class Lossy:
+        """Loses the first two of every size, and those that the path does not take."""
+
+        def __init__(self, most: int) -> None:
+            self.most, self.asked = most, dict[int, int]()
+
+        def asks(self, token: bytes, number: int, size: int, seconds: float) -> bool:
+            self.asked[size] = self.asked.get(size, 0) + 1
+            return size <= self.most and (size != 1500 or self.asked[size] > 2)
+
+    assert tries._sized(Lossy(1500), {"size": 1500}, b"") == {"ok": True, "passes": 1500}  # type: ignore[arg-type]
+    assert tries._sized(Lossy(1400), {"size": 1500}, b"") == {"ok": True, "passes": 1400}  # type: ignore[arg-type]

@@ -47,7 +47,8 @@ def host_of(cluster: Cluster, name: str, answer: Case) -> HostSeen:
     machine = cluster.machine(name)
     changes: dict[str, Any] = {"cgroup": "v2"} | answer.get("facts", {})
     if "interfaces" in changes:
-        changes["interfaces"] = tuple(Interface(n, tuple(a), 1500, *mac) for n, a, *mac in changes["interfaces"])
+        changes["interfaces"] = tuple(Interface(n, tuple(a), answer.get("mtu", 1500), *mac)
+                                      for n, a, *mac in changes["interfaces"])
     seen = answer.get("inspection", {})
     return HostSeen(machine, facts(name, machine.address, **changes), answer.get("clock_off", 0.0),
                     None if seen is None else inspection_of(seen), answer.get("missing_mib", 0),
