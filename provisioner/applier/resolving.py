@@ -10,8 +10,8 @@ from typing import Any, Mapping, Optional
 from . import dns, resolver
 from .host import Fault, Host
 
-TIMES = 2               # questions to each server; the quicker answer counts
-TIMEOUT = 2.5           # seconds for each
+TIMES = 2               # questions to each server that is slow; the quicker answer counts
+TIMEOUT = 5.0           # seconds for each, as glibc waits: resolv.conf(5)
 GOOD = 0.5              # seconds; such an answer needs no second question
 SERVERS = 3             # glibc asks no more: resolv.conf(5)
 
@@ -56,6 +56,7 @@ def _asked(server: str, domains: list[str]) -> dict[str, Any]:
                 break
         except (OSError, Fault) as fault:
             why = str(fault)
+            break
     if took is None:
         return {"why": why}
     wild = {}
