@@ -205,8 +205,8 @@ def mtu(seen: Seen) -> Iterator[On]:
                               f"on {host}: ip link set dev {device} mtu {need}    # and where that is set at boot")
         else:
             pods = f"config: {{flannel: {{Backend: {{Type: vxlan, MTU: {max(0, passes - OVERHEAD)}}}}}}}"
-            yield host, Found("error", saw, f"on {host}: ip link show    # one MTU on the whole way, switches too; or in "
-                              f"cluster.yaml: {pods}")
+            yield host, Found("error", saw, f"on {host}: ip link show    # one MTU on the whole way, switches too; or "
+                              f"in cluster.yaml: {pods}")
     for name in dict.fromkeys(t.need.source for t in tried if t.unsized):
         why = next(t for t in tried if t.unsized and t.need.source == name)
         yield name, Found("unseen", f"not looked at: to {why.need.target}: {why.unsized}", "")
