@@ -1,0 +1,120 @@
+"""Learners of real members on loopback: a phantom costs nobody anything, and every race of a promotion ends well."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from provisioner.compile.pki import MEMBER_NAME
+from provisioner.decide.membership import Act, Membership, Refused, next_act
+from provisioner.model.desired import EtcdMember
+from provisioner.model.etcd import MemberSeen
+from provisioner.operate import etcd, etcd_membership
+from provisioner.operate.access import Access
+from provisioner.operate.etcd import EtcdFault
+from tests.fakes.sshd import free_ports
+from tests.real.binaries import until
+from tests.unit.operate.test_etcd import running
+
+pytestmark = [pytest.mark.binaries, pytest.mark.timeout(180)]
+RECONFIGURED = 60.0         # members must have been connected for 5 s
+PHANTOM = "https://192.0.2.1:2380"      # TEST-NET-1: nobody is there
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[dict[str, Access]]:
+    with running(tmp_path, ["cp1", "cp2", "cp3"]) as found:
+        yield found
+
+
+def added(access: Access, url: str) -> int:
+    """Add a learner as soon as etcd takes one, and return its id."""
+    end = time.monotonic() + RECONFIGURED
+    while True:
+        try:
+            return etcd_membership.add_learner(access, url, timeout=5)
+        except EtcdFault as fault:
+            assert "unhealthy cluster" in fault.message and time.monotonic() < end, fault.message
+            time.sleep(0.5)
+
+
+def of(access: Access, member: int) -> MemberSeen:
+    return next(m for m in etcd_membership.listed(access) if m.id == member)
+
+
+@contextmanager
+def started(directory: Path, name: str, ports: tuple[int, int], others: tuple[MemberSeen, ...]) -> Iterator[None]:
+    """Run a member that joins the others, with the list of the moment."""
+    client, peer = ports
+    listed = [f"{m.name}={url}" for m in others for url in m.peer_urls if m.name]
+    server = directory / "cp1.crt", directory / "cp1.key"
+    tls = [f"--{kind}{what}={file}" for kind in ("", "peer-") for what, file in (
+        ("cert-file", server[0]), ("key-file", server[1]), ("trusted-ca-file", directory / "ca.crt"))]
+    argv = [str(directory / "etcd"), f"--name={name}", f"--data-dir={directory / name}", "--log-level=error",
+            "--unsafe-no-fsync", "--election-timeout=5000", "--initial-cluster-state=existing",
+            f"--initial-cluster={','.join([*listed, f'{name}=https://127.0.0.1:{peer}'])}",
+            f"--listen-client-urls=https://127.0.0.1:{client}", f"--advertise-client-urls=https://127.0.0.1:{client}",
+            f"--listen-peer-urls=https://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=https://127.0.0.1:{peer}",
+            "--client-cert-auth", "--peer-client-cert-auth", f"--peer-cert-allowed-hostname={MEMBER_NAME}", *tls]
+    with (directory / f"{name}.log").open("wb") as log, \
+            subprocess.Popen(argv, stdout=log, stderr=log, cwd=directory) as program:
+        try:
+            yield
+        finally:
+            program.kill()
+
+
+def test_a_learner_whose_address_nobody_has_never_votes_and_no_write_fails_meanwhile(three: dict[str, Access]) -> None:
+    access = three["cp1"]
+    member = added(access, PHANTOM)
+    seen = of(access, member)
+    assert (seen.name, seen.is_learner, seen.peer_urls) == ("", True, (PHANTOM,))
+    for number in range(50):
+        with etcd.client_of(access, 5, "writing") as (client, _):
+            client.put(f"k{number}", "v")
+    with pytest.raises(EtcdFault, match=r"in sync with leader|learner"):
+        etcd_membership.promote(access, member, timeout=5)
+    assert of(access, member).is_learner
+    voters = [m for m in etcd_membership.listed(access) if not m.is_learner]
+    answering = {m.id for m in voters}
+    wanted = [EtcdMember(m.name, "127.0.0.1", peer_port=int(m.peer_urls[0].rpartition(":")[2])) for m in voters]
+    ours = next_act(Membership(etcd_membership.listed(access), answering, [PHANTOM]), wanted)
+    assert ours == Act("remove", "", member, PHANTOM)
+    assert isinstance(next_act(Membership(etcd_membership.listed(access), answering), wanted), Refused), "not ours"
+    etcd_membership.remove(access, member)
+    assert len(etcd_membership.listed(access)) == 3
+
+
+def test_a_learner_is_promoted_when_it_has_all_data_and_a_second_time_is_refused_by_name(
+        three: dict[str, Access], tmp_path: Path) -> None:
+    access = three["cp1"]
+    ports = tuple(free_ports(2))
+    url = f"https://127.0.0.1:{ports[1]}"
+    member = added(access, url)
+    with pytest.raises(EtcdFault, match="learner"):
+        etcd_membership.promote(access, member, timeout=5)         # before it was started
+    with pytest.raises(EtcdFault, match=r"Peer URLs already exists|too many learner|member ID already exist"):
+        etcd_membership.add_learner(access, url, timeout=5)         # a record of the address names exactly one
+    with started(tmp_path, "cp4", (ports[0], ports[1]), etcd_membership.listed(access)):
+        until(lambda: of(access, member).name == "cp4", 60, "the learner has told its name")
+        until(lambda: promoted(access, member), 60, "the learner votes")
+        assert not of(access, member).is_learner
+        with pytest.raises(EtcdFault, match=r"not a learner|can only promote a learner"):
+            etcd_membership.promote(access, member, timeout=5)      # already
+        own = Access(("127.0.0.1", ports[0]), access.ca_file, access.cert_file, access.key_file)
+        assert etcd.status(own).member_id == member
+        etcd_membership.remove(access, member, timeout=10)
+        until(lambda: all(m.id != member for m in etcd_membership.listed(access)), 30, "it is out")
+
+
+def promoted(access: Access, member: int) -> bool:
+    try:
+        etcd_membership.promote(access, member, timeout=5)
+    except EtcdFault:
+        return False
+    return True
