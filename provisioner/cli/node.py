@@ -58,10 +58,12 @@ def remove(context: Context, hosts: tuple[str, ...], lost: bool, timeout: float,
 
 @node.command("replace")
 @click.argument("host", metavar="HOST", shell_complete=complete.hosts)
+@click.option("--skip", multiple=True, metavar="CHECK", shell_complete=complete.checks,
+              help="Leave out a check of the machines; may be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
-def replace(context: Context, host: str, yes: bool, events: bool) -> int:
+def replace(context: Context, host: str, skip: tuple[str, ...], yes: bool, events: bool) -> int:
     """Give HOST's place to the machine that is there now: a new one of the same name, or one that lost its etcd data.
 
     Its dead etcd member is taken out first, then a new one joins as with `up`: a learner that votes when it has all
@@ -70,4 +72,4 @@ def replace(context: Context, host: str, yes: bool, events: bool) -> int:
     from provisioner.cli.change import change
     from provisioner.orchestrate.run.options import Intent
 
-    return change(context, Intent("node replace", replacing=(host,)), yes=yes, events=events)
+    return change(context, Intent("node replace", skip=skip, replacing=(host,)), yes=yes, events=events)

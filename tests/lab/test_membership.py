@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lab import figures
-from tests.lab.machines import CONTROL_PLANES, Lab
+from tests.lab.machines import CONTROL_PLANES, Lab, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(1200)]
 NEW = {"cp4": "10.77.0.14", "cp5": "10.77.0.15"}
@@ -99,3 +101,46 @@ def test_two_more_control_planes_join_and_leave_again_and_nobody_notices(grown: 
     for host in NEW:
         is_empty(grown, host)
         assert host not in grown.kubectl("get", "nodes")
+
+
+def killed_at(lab: Lab, proof: str, *verb: str) -> None:
+    """Start a verb and kill its whole process group as soon as it has told this proof; it must not have ended before."""
+    began = time.time()
+    process = lab.start(*verb)
+    try:
+        until(lambda: process.poll() is not None or any(
+            proof in said for e in lab.events(began) if e["type"] == "gate" for said in e["data"].get("proved", ())),
+            400, proof, interval=0.05)
+        assert process.poll() is None, process.communicate()[0]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def test_runs_killed_while_members_join_and_leave_are_ended_by_a_plain_run(grown: Lab) -> None:
+    up = ("up", "--yes", "--skip", "fsync")
+    for proof in ("cp4 is a learner", "cp4 votes", "cp5 started"):
+        killed_at(grown, proof, *up)
+    grown.run(*up)
+    is_settled(grown, (*CONTROL_PLANES, *NEW))
+    removed(grown, *NEW)
+    killed_at(grown, "cp4 is no member any more", "node", "remove", *NEW, "--yes")
+    grown.run("node", "remove", *NEW, "--yes")
+    is_settled(grown, CONTROL_PLANES)
+    for host in NEW:
+        is_empty(grown, host)
+
+
+def test_the_leader_that_lost_its_data_is_a_voter_again_by_one_command(cluster: Lab) -> None:
+    before = etcdctl(cluster, "cp1", "endpoint", "status")[0]["Status"]["header"]["cluster_id"]
+    cluster.kubectl("create", "configmap", "of-before", "--from-literal=a=b")
+    host = next(str(r["host"]) for r in cluster.json("status")["hosts"] if str(r["etcd"]).startswith("leader"))
+    cluster.on(host, "sh", "-c", "rm -rf /var/lib/etcd/member && systemctl kill -s KILL etcd")
+    until(lambda: f"kubewright node replace {host}" in cluster.run("status", check=False).stdout, 60, "status says how")
+    began = time.time()
+    cluster.run("node", "replace", host, "--yes", "--skip", "fsync")
+    figures.record("a member that lost its data votes again", [time.time() - began], unit="s", limit=60.0)
+    is_settled(cluster, CONTROL_PLANES)
+    assert etcdctl(cluster, host, "endpoint", "status")[0]["Status"]["header"]["cluster_id"] == before
+    assert etcdctl(cluster, host, "get", "--count-only", "--consistency=s",
+                   "/registry/configmaps/default/of-before")["count"] == 1
