@@ -136,7 +136,8 @@ def test_the_leader_that_lost_its_data_is_a_voter_again_by_one_command(cluster: 
     cluster.kubectl("create", "configmap", "of-before", "--from-literal=a=b")
     host = next(str(r["host"]) for r in cluster.json("status")["hosts"] if str(r["etcd"]).startswith("leader"))
     cluster.on(host, "sh", "-c", "rm -rf /var/lib/etcd/member && systemctl kill -s KILL etcd")
-    until(lambda: f"kubewright node replace {host}" in cluster.run("status", check=False).stdout, 60, "status says how")
+    cure = f"node replace {host}"
+    until(lambda: cure in cluster.run("status", check=False).stdout, 60, "status says how")
     began = time.time()
     cluster.run("node", "replace", host, "--yes", "--skip", "fsync")
     figures.record("a member that lost its data votes again", [time.time() - began], unit="s", limit=60.0)

@@ -128,6 +128,7 @@ def through(phases: Sequence[Phase], intent: Intent) -> tuple[Phase, ...]:
     """Return the phases of `up`, in whose last but one the hosts leave."""
     def leave(session: Session) -> str:
         left = [_leave(session, host, number) for number, host in enumerate(intent.leaving)]
+        session.target.done |= {(c.host, c.kind, c.path) for c in session.the_plan.changes if c.host in intent.leaving}
         return "; ".join(text for text in (*left, removing.take_away(session)) if text)
 
     return tuple(replace(p, act=leave) if p.name == removal.PHASE else p for p in phases)

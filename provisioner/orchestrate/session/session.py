@@ -135,7 +135,8 @@ class Session:
     @property
     def is_whole(self) -> bool:
         """Say whether this run does all that the inventory asks for, on every host."""
-        return not self.target.narrowed and not self.unreachable.keys() - self.run.not_looked_at
+        asked_for = self.unreachable.keys() - self.target.leaving.keys()
+        return not self.target.narrowed and not asked_for - self.run.not_looked_at
 
     def changes(self, phase: PhaseName) -> dict[str, tuple[Change, ...]]:
         """Return the plan's changes of a phase by host, without those that were made and hosts that were given up."""

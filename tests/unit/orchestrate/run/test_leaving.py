@@ -95,6 +95,8 @@ def test_a_lost_host_is_taken_out_without_being_asked(five: World) -> None:
     assert voters(five) == dict.fromkeys(PLANES[:3], False)
     assert not [entry for entry in five.hosts.log if entry[0] == "apply" and set(entry[2]) & set(NEW)]
     assert not {f"/api/v1/nodes/{host}" for host in NEW} & five.api.objects.keys()
+    five.forget()
+    assert not five.perform().plan.has_work
 
 
 def test_a_worker_leaves_as_well_and_its_pods_before(grown: World) -> None:
