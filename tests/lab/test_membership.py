@@ -104,7 +104,7 @@ def test_two_more_control_planes_join_and_leave_again_and_nobody_notices(grown: 
 
 
 def killed_at(lab: Lab, proof: str, *verb: str) -> None:
-    """Start a verb and kill its whole process group as soon as it has told this proof; it must not have ended before."""
+    """Start a verb and kill its whole process group as soon as it tells this proof; it must not have ended before."""
     began = time.time()
     process = lab.start(*verb)
     try:

@@ -7,14 +7,13 @@ after a kill finds by that and by the members' own list where the last one stopp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED, JOINING
 from provisioner.decide.membership import Act, Membership, Refused, next_act
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
 from provisioner.model.cluster import Host
-from provisioner.model.desired import EtcdMember, File, Item, Unit
+from provisioner.model.desired import EtcdMember, File, Tree, Unit
 from provisioner.model.etcd import EtcdStatus, MemberSeen
 from provisioner.model.observed import ABSENT, ObservedItem
 from provisioner.model.plan import Change
@@ -303,30 +302,20 @@ def _seen_now(session: Session, host: str, path: str, content: str | None) -> No
     session.observed[host] = replace(seen, items={**seen.items, ("file", path): item})
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Directory(Item):
-    """A whole directory, known by its inode; only looked at."""
-
-    kind: ClassVar[str] = "tree"
-
-    def want(self) -> None:
-        return None
-
-
 def _old_data(session: Session, act: Act) -> tuple[Change, ...]:
     """Return what takes away the data of a member that is none any more, and would keep the new one from starting."""
-    seen = session.observed[act.host]
+    place = Tree(path=owner.MEMBER.path, phase="etcd")
+    seen = session.hosts.observe({act.host: (owner.MEMBER, place)})[act.host]   # it may have begun anew since
     own = str(seen.extra(owner.MEMBER.kind, owner.MEMBER.path).get("member", ""))
     if seen.state(owner.MEMBER.kind, owner.MEMBER.path) == ABSENT or own == f"{act.member:x}":
         return ()
-    place, unit = _Directory(path=owner.MEMBER.path, phase="etcd"), session.the_plan.desired.hosts[act.host].find(
+    there, unit = seen.state(place.kind, place.path), session.the_plan.desired.hosts[act.host].find(
         Unit.kind, members.UNIT.path)
-    there = session.hosts.observe({act.host: (place,)})[act.host].state(place.kind, place.path)
     stop = Change(host=act.host, phase="etcd", kind=Unit.kind, path=members.UNIT.path, action="stop", item=unit,
                   reason="it joins anew", expect=session.state_of(act.host, members.UNIT.path),
                   want=(unit.want() if unit else None) or "")
-    gone = Change(host=act.host, phase="etcd", kind=place.kind, path=place.path, action="remove", expect=there,
-                  reason="of a member that is none any more", want=ABSENT)
+    gone = Change(host=act.host, phase="etcd", kind=place.kind, path=place.path, action="remove", item=place,
+                  expect=there, reason="of a member that is none any more", want=ABSENT)
     return (stop, gone) if there != ABSENT else (stop,)
 
 
