@@ -59,11 +59,11 @@ class Tried:
 class Alone:
     """What one host found out by itself; each part is None where it was not asked, `unseen` says why one could not be.
 
-    `fsync`: samples, p50, p99 and worst in milliseconds. `also`: hardware addresses that answer for the host's own
+    `disk`: samples, p50, p99 and worst in milliseconds. `also`: hardware addresses that answer for the host's own
     address. `dns`: what its servers say. `routers`: (sender, VRRP id) of advertisements that it heard.
     """
 
-    fsync: Mapping[str, float] | None = None
+    disk: Mapping[str, float] | None = None
     also: tuple[str, ...] | None = None
     dns: Mapping[str, object] | None = None
     routers: tuple[tuple[str, int], ...] | None = None
@@ -95,7 +95,7 @@ class Probed:
         slowest = max((t.median for t in members), default=0.0)
         lost, of = sum(t.lost for t in members), sum(t.of for t in members)
         between = f"; between etcd's members at most {slowest:.2f} ms and {lost} of {of} lost" if members else ""
-        disks = [(alone.fsync["p99"], name) for name, alone in self.alone.items() if alone.fsync]
+        disks = [(alone.disk["p99"], name) for name, alone in self.alone.items() if alone.disk]
         worst, where = max(disks, default=(0.0, ""))
         slow = f"; 99 of 100 small writes are safe after {worst:.1f} ms at most ({where})" if disks else ""
         return f"Probed {self.pairs:,} pairs of hosts, {self.ways:,} ways between them{between}{slow}."
@@ -105,4 +105,4 @@ class Probed:
         return {"pairs": self.pairs, "ways": [
             {"from": t.need.source, "to": t.need.target, "protocol": t.need.protocol, "port": t.need.port, "ok": t.ok,
              "why": t.why, "ms": round(t.median, 3) if t.ms else None, "lost": t.lost, "of": t.of, "passes": t.passes}
-            for t in self.tried], "disks": {name: alone.fsync for name, alone in self.alone.items() if alone.fsync}}
+            for t in self.tried], "disks": {name: alone.disk for name, alone in self.alone.items() if alone.disk}}

@@ -29,7 +29,10 @@ def tried(lab: Lab, *options: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def netem(empty_lab: Lab) -> Iterator[None]:
     """Let whatever one of the control planes sends take 120 ms longer, while the test runs."""
-    empty_lab.on("cp3", "tc", "qdisc", "add", "dev", "host0", "root", "netem", "delay", "120ms")
+    said = empty_lab.on("cp3", "sh", "-c", "tc qdisc add dev host0 root netem delay 120ms 2>&1; true")
+    if "unknown" in said:
+        pytest.skip("not run: this kernel has no netem (sch_netem)")
+    assert not said, said
     yield
     empty_lab.on("cp3", "tc", "qdisc", "del", "dev", "host0", "root")
 

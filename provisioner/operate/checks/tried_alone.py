@@ -16,7 +16,7 @@ SLOW = 1.0                              # seconds for the answer of a name serve
 
 def synced(host: HostSeen) -> bool:
     """Say whether the host's disk was written to."""
-    return host.alone is not None and host.alone.fsync is not None
+    return host.alone is not None and host.alone.disk is not None
 
 
 def resolved(host: HostSeen) -> bool:
@@ -32,7 +32,7 @@ def on_segment(host: HostSeen) -> bool:
 def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that a small write is safe as soon as etcd needs it: each of its entries waits for one."""
     yield from _unseen(host.alone, "fsync")
-    said = host.alone.fsync if host.alone else None
+    said = host.alone.disk if host.alone else None
     if said and said["p99"] > P99_WARN:
         limit = f"etcd wants less than {P99_WARN:.0f}" + (
             f", and loses its leader for much more than {P99_ERROR:.0f}" if said["p99"] > P99_ERROR else "")

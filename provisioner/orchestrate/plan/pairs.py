@@ -35,7 +35,7 @@ OURS, THEIRS = "ours", "theirs"
 class Budget(NamedTuple):
     """How many seconds each part may take: little beside an `up`, as much as it needs where it was asked for."""
 
-    fsync: float
+    disk: float
     hearing: float      # of VRRP: others send every second, if nobody told them otherwise
     trying: float
 
@@ -116,7 +116,7 @@ class _Meeting:
             asks: dict[str, Any] = {"dns": {"servers": True}}
             asks |= {"arp": {"interface": interface, "address": host.address}} if interface else {}
             if name in {h.name for h in self._cluster.etcd_hosts}:
-                asks["fsync"] = {"directory": DATA_DIR, "seconds": self._budget.fsync}
+                asks["fsync"] = {"directory": DATA_DIR, "seconds": self._budget.disk}
             request |= {part: ask for part, ask in asks.items() if LOOKS[part] not in self._skip}
         return request
 

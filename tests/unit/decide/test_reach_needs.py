@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from provisioner.decide import reach
 from provisioner.model.cluster import Cluster
-from provisioner.model.reach import Need
+from provisioner.model.reach import Need, Probed, Tried
 from tests.unit.compile.compile_fixture import inventory
 
 MASTER = ["etcd", "control-plane", "load-balancer"]
@@ -78,6 +78,8 @@ def test_the_size_of_packets_is_that_of_the_sender_s_interface() -> None:
 def test_pairs_grow_with_what_must_talk_and_not_with_the_square(hosts: int, tries: int, pairs: int) -> None:
     needs = reach.needs(made(3, hosts - 3))
     assert (len(needs), len({(n.source, n.target) for n in needs})) == (tries, pairs)
+    assert str(Probed(tuple(Tried(need, True) for need in needs))) == (
+        f"Probed {pairs:,} pairs of hosts, {tries:,} ways between them.")
 
 
 @settings(deadline=None, max_examples=40)

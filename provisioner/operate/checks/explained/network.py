@@ -44,7 +44,7 @@ TEXTS: dict[str, Explained] = {
         "etcd needs a majority that sees each other; members that do not are told with the largest group that does.",
         "Mend the ways that `reach` names."),
     "latency": Explained(
-        "Packets between the same pairs, timed, and counted.",
+        "The kernel's own times of the same connections, and how many needed a second packet.",
         "etcd's elections and every write wait for the network.", "on HOST: ping -c 100 -i 0.2 OTHER",
         f"{pairs.MEMBER_MS:.0f} ms and nothing lost between etcd's members, {pairs.HOST_MS:.0f} ms else: OpenShift's "
         "assisted installer."),
@@ -61,7 +61,7 @@ TEXTS: dict[str, Explained] = {
         "other.",
         "Turn off the copy, or give it an address of its own."),
     "dns": Explained(
-        "The host's own DNS servers are asked for names that exist and for one that cannot.",
+        "The host's own DNS servers are asked for a random name below .invalid, and for one in each search domain.",
         "Slow servers slow every Pod; one that answers for names that nobody has leads Pods astray.",
         "on HOST: name other servers in its resolver's file"),
     "fsync": Explained(

@@ -38,7 +38,7 @@ def test_five_new_hosts_try_every_talk_and_all_goes_well(world: World) -> None:
     assert [t for t in done.tried if t.ok is not True] == []
     assert {t.passes for t in done.tried if t.need.protocol == "udp"} == {1500}
     assert {name: alone.unseen for name, alone in done.alone.items()} == {name: {} for name in ALL}
-    assert {name for name, alone in done.alone.items() if alone.fsync} == {"cp1", "cp2", "cp3"}
+    assert {name for name, alone in done.alone.items() if alone.disk} == {"cp1", "cp2", "cp3"}
     assert {alone.also for alone in done.alone.values()} == {()}
     assert {name for name, alone in done.alone.items() if alone.routers == ()} == {"cp1", "cp2", "cp3"}
 
@@ -139,7 +139,7 @@ def test_what_a_host_could_not_look_at_says_why(world: World) -> None:
     world.hosts.network.said = {("cp1", "fsync"): {"unseen": "only 80 MiB are free"},
                                 ("w1", "arp"): {"unseen": "nobody could be asked by ARP"}}
     done = probed(world)
-    assert (done.alone["cp1"].fsync, done.alone["cp1"].unseen) == (None, {"fsync": "only 80 MiB are free"})
+    assert (done.alone["cp1"].disk, done.alone["cp1"].unseen) == (None, {"fsync": "only 80 MiB are free"})
     assert (done.alone["w1"].also, done.alone["w1"].unseen) == (None, {"arp": "nobody could be asked by ARP"})
 
 
