@@ -135,8 +135,8 @@ def mac(seen: Seen) -> Iterator[tuple[str, Found]]:
 def host_key(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Ask that no two hosts have one SSH host key: whoever has the one can pose as the other."""
     return _copies(seen, "SSH host key", lambda h: h.inspection.host_key if h.inspection else "", "warning",
-                   lambda h: f"on {h.name}: rm /etc/ssh/ssh_host_* && ssh-keygen -A && systemctl restart ssh; then "
-                             f"kubewright trust {h.name} --replace")
+                   lambda h: f"on {h.name}: rm /etc/ssh/ssh_host_* && ssh-keygen -A && systemctl restart ssh    # then "
+                             f"here: kubewright trust {h.name} --replace")
 
 
 def _copies(seen: Seen, what: str, value: Callable[[HostSeen], str], severity: Severity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -175,3 +176,12 @@ def test_what_hosts_send_each_other_is_asked_where_it_arrives() -> None:
 def test_a_host_that_is_only_prepared_needs_no_port() -> None:
     cluster = cluster_of({"spec": {"w1": {"roles": []}}})
     assert occupied.uses(cluster, cluster.machine("w1")) == ()
+
+
+def test_every_cure_for_a_host_is_one_that_a_shell_can_read() -> None:
+    findings = [f for param in ALL for f in table.run(seen_of(param.values[0]))]  # type: ignore[arg-type]
+    cures = {f.cure.partition(": ")[2] for f in findings if f.cure.startswith(f"on {f.host}")}
+    assert len(cures) > 50
+    for cure in cures:
+        done = subprocess.run(["bash", "-n", "-c", cure], capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 0, f"{cure}: {done.stderr}"
