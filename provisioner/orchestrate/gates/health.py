@@ -178,7 +178,7 @@ def _alarms(session: Session, sight: Sight) -> Iterator[Finding]:
 
 
 def _room(session: Session, sight: Sight) -> Iterator[Finding]:
-    return judge.of_room(sight.members, {h: quota_of(session.cluster, h) for h in sight.members})
+    return judge.of_room(sight.members, {h: quota_of(session.target.reached.cluster, h) for h in sight.members})
 
 
 def _vip(session: Session, sight: Sight) -> Iterator[Finding]:

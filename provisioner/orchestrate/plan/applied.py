@@ -140,7 +140,17 @@ def judge_hosts(session: Session, plan: Plan, verb: str) -> Plan:
 
 def refuse(inventory: Inventory, verdicts: Sequence[Verdict], compared: str, *, hint: str) -> None:
     """Raise RefusedForSafety with every change that no flag allows."""
-    _raise(inventory, [v for v in verdicts if v.outcome == REFUSED], compared, hint)
+    refused = [v for v in verdicts if v.outcome == REFUSED]
+    _raise(inventory, refused, compared, _by_verb(refused) or hint)
+
+
+def _by_verb(refused: Sequence[Verdict]) -> str:
+    """Return the command that may do all that is refused, "" where there is none; its verb works on hosts."""
+    verbs = {rule.code: rule.by for rule in rules.TABLE}
+    by = {verbs.get(v.code, "") for v in refused}
+    hosts = dict.fromkeys(v.path.split(".")[1] for v in refused if v.path.startswith("hosts."))
+    verb = by.pop() if len(by) == 1 else ""
+    return f"kubewright {verb} {' '.join(hosts)}" if verb.startswith("node ") else ""
 
 
 def need_flags(inventory: Inventory, verdicts: Sequence[Verdict], allowed: Collection[str]) -> None:

@@ -114,3 +114,10 @@ def test_a_worker_leaves_as_well_and_its_pods_before(grown: World) -> None:
     remove(grown, "w2")
     assert pod not in grown.api.objects and "/api/v1/nodes/w2" not in grown.api.objects
     assert left(grown, "w2") == [("file", "/etc/haproxy/haproxy.cfg")]
+
+
+def test_up_leaves_members_alone_that_left_the_inventory_and_names_the_verb_that_may(five: World) -> None:
+    with pytest.raises(RefusedForSafety, match="2 changes are refused") as refused:
+        five.perform()
+    assert refused.value.hint == "kubewright node remove cp4 cp5"
+    assert five.hosts.log == []
