@@ -25,6 +25,7 @@ CLOSING = 10.0                # seconds for the end of a channel
 ANSWER = 16 << 20             # bytes: whatever a host says to us is shorter, the largest answer of ours by far
 LARGE = 1 << 16               # bytes that are a stream, and no question
 READ_SIZE = 1 << 18
+PIECE = (1 << 15) - 64        # bytes: what paramiko puts into one packet; of more it copies all the rest anew
 Sink = Callable[[bytes], object]
 """Takes a command's output as it comes."""
 
@@ -101,7 +102,8 @@ class Sender(threading.Thread):
         large = len(chunk) >= LARGE
         self._streamed = float("inf") if large else self._streamed
         try:
-            self._channel.sendall(chunk)
+            for begins in range(0, len(chunk), PIECE):
+                self._channel.sendall(chunk[begins:begins + PIECE])
         except TimeoutError:
             self.stalled = True
             close_channel(self._channel)
