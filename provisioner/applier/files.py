@@ -48,7 +48,7 @@ def prepare(path: str, data: bytes, mode: int, uid: int = -1, gid: int = -1) -> 
     return temp
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all of the bytes: one call may take only some of them, and does where a disk is about to be full."""
     view = memoryview(data)
     while view:

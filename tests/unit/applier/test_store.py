@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -95,6 +96,29 @@ def tight(box: FakeHost) -> Iterator[Path]:
         pytest.skip("only root mounts a small file system")
     yield place
     subprocess.run(["umount", str(place)], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("refused", ["at once", "by a later write"])
+def test_a_file_system_without_writes_past_its_cache_gets_the_whole_file_all_the_same(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    control, write, written = fcntl.fcntl, os.write, []
+
+    def no_direct(fd: int, command: int, value: int = 0) -> int:
+        if refused == "at once" and command == fcntl.F_SETFL and value & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return control(fd, command, value)
+
+    def aligned(fd: int, data: memoryview) -> int:
+        written.append(bool(control(fd, fcntl.F_GETFL) & os.O_DIRECT))
+        if written[-1] and len(written) > 1:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return write(fd, data)
+
+    monkeypatch.setattr(fcntl, "fcntl", no_direct)
+    monkeypatch.setattr(os, "write", aligned)
+    box.call("store", {"artifacts": [entry("/opt/x", A)]}, A)
+    assert box.path("/opt/x").read_bytes() == A
+    assert not written[-1]
 
 
 def test_a_disk_that_is_full_within_the_last_mib_of_a_file_keeps_nothing_of_it_and_says_so(
