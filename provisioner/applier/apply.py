@@ -27,6 +27,7 @@ class Run:
         self._began = time.monotonic()
         self._unit_files_written = False
         self._reloaded = False
+        self._enabled = False               # a unit, which systemd has not been told of yet
         self._stopped: set[str] = set()     # units that this step has stopped and not started yet
 
     def document(self) -> dict[str, Any]:
@@ -167,7 +168,10 @@ class Run:
         if act == "remove":
             return units.retire(self.host, name)
         self._reload()
-        return units.enable(self.host, name) if act == "enable" else units.act(self.host, name, act, seen)
+        if act == "enable":
+            self._enabled = True
+            return units.enable(self.host, name)
+        return units.act(self.host, name, act, seen)
 
     def _reload(self) -> None:
         if not self._reloaded:
@@ -175,11 +179,11 @@ class Run:
             self._reloaded = True
 
     def _leave(self) -> None:
-        """Let systemd know the unit files we wrote, also where no unit was acted on."""
-        if not self._unit_files_written or self._reloaded:
+        """Let systemd know the unit files we wrote, also where no unit was acted on, and once what we enabled."""
+        if not self._enabled and (self._reloaded or not self._unit_files_written):
             return
         try:
-            self._reload()
+            units.daemon_reload(self.host)
         except Fault as fault:
             self.status = "failed"
             self.results[-1]["detail"] = str(fault)

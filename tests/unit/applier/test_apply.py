@@ -238,9 +238,19 @@ def test_a_due_unit_is_enabled_and_restarted_once_with_systemd_reloaded_before(b
     run = perform(box, *bundle)
     assert outcomes(run) == ["done", "done"]
     assert run.results[1]["detail"] == "enabled, restarted"
-    assert box.calls() == ["daemon-reload", "enable x.service", "restart x.service"]
+    assert box.calls() == ["daemon-reload", "enable x.service", "restart x.service", "daemon-reload"]
     assert outcomes(perform(box, *bundle)) == ["skipped", "skipped"]
     assert len(started(box)) == 1
+
+
+def test_systemd_reads_its_files_once_before_the_units_of_a_step_and_once_after_those_that_it_enabled(
+        box: FakeHost) -> None:
+    names = ("x", "y", "z")
+    box.set_units(**{name: {"ActiveState": "inactive", "UnitFileState": "disabled"} for name in names})
+    perform(box, *(file_change(f"/etc/systemd/system/{name}.service", name) for name in names),
+            *(unit_change(f"{name}.service", [], action="start") for name in names))
+    acts = [f"{verb} {name}.service" for name in names for verb in ("enable", "restart")]
+    assert box.calls() == ["daemon-reload", *acts, "daemon-reload"]
 
 
 def test_a_unit_whose_files_were_written_by_a_killed_run_is_restarted_by_the_next(box: FakeHost) -> None:
