@@ -119,6 +119,15 @@ class Lab:
             path.chmod(0o755)
         return path
 
+    def has_booted(self) -> bool:
+        """Say whether systemd has nothing left to start on any node, and an API server is ready; next to no work."""
+        cluster = self.inventory.cluster
+        if any(self.on(host.name, "systemctl", "list-jobs", "--no-legend", check=False) for host in cluster.machines):
+            return False
+        ready = ("curl", "-skf", "--max-time", "2", f"https://{cluster.api_endpoint}/readyz")
+        return subprocess.run(in_network(self.instance, ready), capture_output=True, timeout=30,
+                              check=False).returncode == 0
+
     def release_leaders(self) -> None:
         """Stop what elects one that acts, and let nobody hold its lease: who starts next need not wait until it is old.
 

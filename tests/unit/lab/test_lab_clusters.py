@@ -31,6 +31,9 @@ class FakeLab:
     def forget_credentials(self) -> None:
         pass
 
+    def has_booted(self) -> bool:
+        return True
+
     def release_leaders(self) -> None:
         self.ran.append("release")
 
