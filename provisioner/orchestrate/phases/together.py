@@ -6,9 +6,10 @@ ones find their changes made, and prove them. On a live cluster each phase makes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.model.desired import Unit
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change
 from provisioner.orchestrate.phases import new_cluster
@@ -34,7 +35,13 @@ def changes(session: Session, phase: PhaseName) -> Changes:
                     found.setdefault(member.name, []).append(new_cluster.begins(session, member.name))
         for host, of_host in session.changes(name).items():
             found.setdefault(host, []).extend(of_host)
-    return {host: tuple(found[host]) for host in session.the_plan.desired.hosts if host in found}
+    ordered = _units_last if session.the_plan.bootstrap else tuple[Change, ...]
+    return {host: ordered(found[host]) for host in session.the_plan.desired.hosts if host in found}
+
+
+def _units_last(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Return a step's changes with all files first: systemd reads its own once, before the first unit is started."""
+    return tuple(sorted(changes, key=lambda c: c.kind == Unit.kind and c.action != "remove"))
 
 
 def told(session: Session, phase: PhaseName, done: str) -> str:

@@ -50,7 +50,7 @@ UP: tuple[Phase, ...] = (
     Phase("load-balancer", "HAProxy on every host, keepalived where the VIP may be", load_balancer.change_balancers,
           lambda session: proofs.phase_holds(session, "load-balancer"), after=("pki",)),
     Phase("control-plane", "kube-apiserver, gated on /readyz direct, through HAProxy and at the VIP",
-          control_plane.change_servers, control_plane.gate, after=("etcd", "load-balancer")),
+          control_plane.change_servers, control_plane.gate, after=("pki",), gate_after=("etcd", "load-balancer")),
     _holds("controllers", "runtime", "access"),
     Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted,
           after=("control-plane",)),
@@ -62,7 +62,7 @@ UP: tuple[Phase, ...] = (
     Phase("remove", "what is ours on a host and no longer desired: units, files, Nodes, then what cannot be put back",
           removing.take_away),
     Phase("verify", "labels and taints of nodes; every unit, the VIP, DNS and every node once more",
-          verify.mark_nodes, verify.prove_and_record),
+          verify.mark_nodes, verify.prove_and_record, after=("network",), gate_after=("addons", "remove")),
 )
 
 # Nothing to change: only the proof.
