@@ -9,7 +9,7 @@ _TABLE_ENDS = f'nft "delete table {_IN_TABLE}" 2>/dev/null || true'
 
 
 def _lost(name: str, says: str, *packets: str, check: str = "reach", at: At = "control-plane",
-          place: str = "", alone: str = "") -> Defect:
+          place: str = "", alone: str = "", also: tuple[str, ...] = ()) -> Defect:
     """Return packets lost at the node's port of the switch, in both directions: the node itself cannot see why."""
     rules = [f'add rule {_IN_TABLE} {chain} {side} \\"$LINK\\" {match} drop' for match in packets
              for chain, side in (("enter", "iifname"), ("leave", "oifname"))]
@@ -17,7 +17,7 @@ def _lost(name: str, says: str, *packets: str, check: str = "reach", at: At = "c
               for chain, hook in (("enter", "prerouting priority -310"), ("leave", "postrouting priority 310"))]
     script = "; ".join([f"add table {_IN_TABLE}", *chains, *rules])
     return Defect(name, says, check, f'{_TABLE_ENDS}\nnft "{script}"', undo=_TABLE_ENDS, outside=True, at=at,
-                  place=place, alone=alone)
+                  place=place, alone=alone, also=also)
 
 
 # A machine of its own on the node's segment: an interface with its own hardware address in a network namespace.
@@ -57,9 +57,10 @@ NETWORK: tuple[Defect, ...] = (
     _lost("vrrp-lost", "VRRP (protocol 112) is lost on the way to and from the host", "ip protocol 112"),
     _lost("loss", "a fifth of the packets is lost on the way to and from the host, but SSH's",
           "tcp dport != 22 tcp sport != 22 numgen random mod 5 == 0", "meta l4proto != tcp numgen random mod 5 == 0",
-          check="latency", at="any", alone="what is lost is chance, and may be what names another"),
+          check="latency", at="any", alone="what is lost is chance, and may be what names another",
+          also=("reach", "mtu")),
     _lost("small-path", "packets beyond 1400 bytes are lost on the way, silently, but SSH's",
-          "meta length > 1400 tcp dport != 22 tcp sport != 22", "meta l4proto != tcp meta length > 1400", check="mtu",
+          "tcp dport != 22 tcp sport != 22 meta length > 1400", "meta l4proto != tcp meta length > 1400", check="mtu",
           at="any", place="mtu"),
     Defect("small-mtu", "the host's own link takes 1400 bytes, the others' 1500", "mtu",
            "ip link set host0 mtu 1400", undo="ip link set host0 mtu 1500", at="node", place="mtu"),
@@ -92,8 +93,8 @@ add rule inet fw in ip protocol icmp accept; add rule inet fw in tcp dport 22 ac
            at="worker", place="vip"),
     _resolver("resolver-loop", "/etc/resolv.conf names the host's own loopback", "nameserver 127.0.0.1"),
     _resolver("resolver-silent", "the DNS server in /etc/resolv.conf answers nothing", "nameserver 192.0.2.53"),
-    _resolver("resolver-slow", "the DNS server in /etc/resolv.conf takes 3 s for an answer", "nameserver $ADDRESS",
-              _SERVE.format(seconds=3)),
+    _resolver("resolver-slow", "the DNS server in /etc/resolv.conf takes 1.5 s for an answer", "nameserver $ADDRESS",
+              _SERVE.format(seconds=1.5)),
     _resolver("resolver-lies", "the DNS server in /etc/resolv.conf says that every name is 203.0.113.7",
               "nameserver $ADDRESS", _SERVE.format(seconds=0)),
     Defect("localhost-astray", "/etc/hosts leads localhost to an address elsewhere", "hosts-file",
