@@ -113,8 +113,7 @@ def give(inventory: Inventory, host: str, names: Collection[str]) -> None:
 def take(inventory: Inventory, host: str, names: Collection[str] = ()) -> None:
     """Take defects away from the node, all that it has where none is named; each file is what it was."""
     instance = _instance(inventory, host)
-    for defect in reversed(named(names) or act.in_force(instance, host)):
-        act.undo(instance, inventory.cluster, host, defect.name)
+    act.undo(instance, inventory.cluster, host, [d.name for d in named(names) or act.in_force(instance, host)])
 
 
 def in_force(instance: Instance, hosts: Collection[str]) -> tuple[Fault, ...]:

@@ -21,8 +21,9 @@ findmnt -rno TARGET,OPTIONS
 cat /proc/sys/kernel/hostname
 """
 # What systemd and the kernel count by themselves, what the trace is made with, and what says which defect is there.
-NOT_COMPARED = re.compile(r"/var/lib/systemd/|/etc/lab-node/defects|process (ps |sh -ec|find |sed )|"
-                          r"/etc/passwd-|/run/(user|credentials)|lifetime|systemd-hostnamed|systemd-localed|systemd-timedated")
+NOT_COMPARED = re.compile(r"/var/lib/systemd/|/etc/lab-node/defects|process (ps |sh -ec|find |sed )|/etc/passwd-|"
+                          r"/var/lib/dpkg/(lock|triggers/Lock|status-old|alternatives/)|/run/(user|credentials)|"
+                          r"lifetime|systemd-(hostname|locale|timedate)d")
 Traces = Mapping[str, frozenset[str]]
 
 

@@ -6,7 +6,7 @@ reset) and a killed command leaves nothing that `undo` does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from provisioner.errors import GateFailed, KubewrightError, UsageFault
 from provisioner.lab import leftovers, network, nodes, processes
@@ -22,21 +22,22 @@ _ROOT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
          "DEBIAN_FRONTEND": "noninteractive"}
 # "$@" are the files of the defect. One that is kept already was begun before: what was there then is what comes back.
 _KEEP = f"""kept=/{PLACE}/$DEFECT
-[ ! -e "$kept/files.tar" ] || exit 0
-mkdir -p "$kept"
-: > "$kept/names"
-for file do
-  [ ! -e "$file" ] && [ ! -L "$file" ] || printf '%s\\n' "${{file#/}}" >> "$kept/names"
-done
-tar -C / --format=posix -cf "$kept/part" -T "$kept/names"
-mv "$kept/part" "$kept/files.tar"
+if [ ! -e "$kept/files.tar" ]; then
+  mkdir -p "$kept"
+  for file do
+    [ ! -e "$file" ] && [ ! -L "$file" ] || printf '%s\\n' "${{file#/}}"
+  done > "$kept/names"
+  tar -C / --format=posix -cf "$kept/part" -T "$kept/names"
+  mv "$kept/part" "$kept/files.tar"
+fi
 """
 _BACK = f"""kept=/{PLACE}/$DEFECT
-[ -e "$kept/files.tar" ] || exit 0
-for file do
-  rm -rf -- "$file"
-done
-tar -C / -xpf "$kept/files.tar"
+if [ -e "$kept/files.tar" ]; then
+  for file do
+    rm -rf -- "$file"
+  done
+  tar -C / -xpf "$kept/files.tar"
+fi
 """
 _FORGET = f"rm -rf /{PLACE}/$DEFECT; rmdir /{PLACE} 2>/dev/null || true"
 
@@ -44,18 +45,23 @@ _FORGET = f"rm -rf /{PLACE}/$DEFECT; rmdir /{PLACE} 2>/dev/null || true"
 def inject(instance: Instance, cluster: Cluster, host: str, defects: Sequence[Defect]) -> None:
     """Give the node these defects, one after the other; refuse what its roles or its other defects do not allow."""
     _refuse_what_clashes(instance, cluster, host, defects)
+    shared = _variables(instance, cluster, host)
     for defect in defects:
-        _run(instance, cluster, host, defect, _KEEP, *defect.files)
-        _run(instance, cluster, host, defect, defect.do, outside=defect.outside)
+        if defect.outside:
+            _run(instance, host, defect, _KEEP, shared)
+            _run(instance, host, defect, defect.do, shared, outside=True)
+        else:
+            _run(instance, host, defect, f"{_KEEP}\n{defect.do}", shared)
 
 
-def undo(instance: Instance, cluster: Cluster, host: str, name: str) -> None:
-    """Put back what the node was before the defect; what is undone already is fine."""
-    defect = BY_NAME[name]
-    _run(instance, cluster, host, defect, defect.undo, outside=defect.outside)
-    _run(instance, cluster, host, defect, _BACK, *defect.files)
-    _run(instance, cluster, host, defect, defect.after)
-    _run(instance, cluster, host, defect, _FORGET)
+def undo(instance: Instance, cluster: Cluster, host: str, names: Sequence[str]) -> None:
+    """Put back what the node was before these defects, the last first; what is undone already is fine."""
+    shared = _variables(instance, cluster, host)
+    for defect in (BY_NAME[name] for name in reversed(names)):
+        within = "" if defect.outside else defect.undo
+        if defect.outside:
+            _run(instance, host, defect, defect.undo, shared, outside=True)
+        _run(instance, host, defect, "\n".join((within, _BACK, defect.after, _FORGET)), shared)
 
 
 def in_force(instance: Instance, host: str) -> tuple[Defect, ...]:
@@ -92,31 +98,29 @@ def _refuse_what_clashes(instance: Instance, cluster: Cluster, host: str, defect
         raise UsageFault(f"{host}: {why}", hint=f"kubewright lab fault undo {host}")
 
 
-def _run(instance: Instance, cluster: Cluster, host: str, defect: Defect, script: str, *arguments: str,
+def _run(instance: Instance, host: str, defect: Defect, script: str, shared: Mapping[str, str], *,
          outside: bool = False) -> None:
     """Run a script of the table as root in the node, or beside it in the lab's network."""
-    if not script:
-        return
     init = nodes.init_pid(instance, host)
     if init is None:
         raise GateFailed(f"{host}: reaching it: the node does not run", hint="kubewright lab up", code="lab-not-up")
-    command = ["sh", "-ec", script, defect.name, *arguments]
+    command = ["sh", "-ec", script, defect.name, *defect.files]
     entered = network.in_network(instance, command) if outside else nodes.entered(init, command)
     try:
         processes.run(entered, doing="a defect", seconds=SECONDS,
-                      environment={**_ROOT, **_variables(instance, cluster, host, defect)})
+                      environment={**shared, "DEFECT": defect.name, "UNIT": defect.unit})
     except KubewrightError as error:
         raise GateFailed(f"{host}: {defect.name}: {' '.join(error.details) or error.message}",
                          hint=f"kubewright lab fault undo {host}", code="lab-defect") from error
 
 
-def _variables(instance: Instance, cluster: Cluster, host: str, defect: Defect) -> dict[str, str]:
+def _variables(instance: Instance, cluster: Cluster, host: str) -> dict[str, str]:
     own, place = cluster.machine(host), lab_network(cluster)
     alike = [h for h in cluster.machines if h.name != host and set(h.roles) == set(own.roles)]
     peer = next((h for h in (*alike, *cluster.machines) if h.name != host), own)
     vip = cluster.api.vip
     return {
-        "DEFECT": defect.name, "UNIT": defect.unit, "NAME": host, "ADDRESS": own.address, "GATEWAY": place.gateway,
+        **_ROOT, "NAME": host, "ADDRESS": own.address, "GATEWAY": place.gateway,
         "PREFIX": str(place.prefix), "VIP": str(vip or ""), "PEER": peer.name, "PEER_ADDRESS": peer.address,
         "VRID": str(cluster.api.virtual_router_id or (int(vip) & 0xFF if vip else 0) or 51),
         "LINK": leftovers.link_of(instance.machine(host), network.links(instance)) or "",
