@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from provisioner.lab.defects.defect import UNIT_ENDS, At, Defect, writes
 
-# Sets, for nft makes one comparison of two numbers side by side, and that says "not from 22 to 22".
-_NOT_SSH = "tcp dport != { 22 } tcp sport != { 22 }"
+# Two rules, for nft makes one comparison of `tcp sport != 22 tcp dport != 22`, which means "not from 22 to 22".
+_SPARE_SSH = ("tcp sport 22 accept", "tcp dport 22 accept")
 _IN_TABLE = "bridge $UNIT-$NAME"
 _TABLE_ENDS = f'nft "delete table {_IN_TABLE}" 2>/dev/null || true'
 
@@ -13,7 +13,8 @@ _TABLE_ENDS = f'nft "delete table {_IN_TABLE}" 2>/dev/null || true'
 def _lost(name: str, says: str, *packets: str, check: str = "reach", at: At = "control-plane",
           place: str = "", alone: str = "", also: tuple[str, ...] = ()) -> Defect:
     """Return packets lost at the node's port of the switch, in both directions: the node itself cannot see why."""
-    rules = [f'add rule {_IN_TABLE} {chain} {side} \\"$LINK\\" {match} drop' for match in packets
+    words = [match if match.endswith("accept") else f"{match} drop" for match in packets]
+    rules = [f'add rule {_IN_TABLE} {chain} {side} \\"$LINK\\" {match}' for match in words
              for chain, side in (("enter", "iifname"), ("leave", "oifname"))]
     chains = [f"add chain {_IN_TABLE} {chain} {{ type filter hook {hook}; }}"
               for chain, hook in (("enter", "prerouting priority -310"), ("leave", "postrouting priority 310"))]
@@ -58,11 +59,11 @@ NETWORK: tuple[Defect, ...] = (
           at="node"),
     _lost("vrrp-lost", "VRRP (protocol 112) is lost on the way to and from the host", "ip protocol 112"),
     _lost("loss", "a fifth of the packets is lost on the way to and from the host, but SSH's",
-          f"{_NOT_SSH} numgen random mod 5 == 0", "meta l4proto != tcp numgen random mod 5 == 0",
+          *_SPARE_SSH, "numgen random mod 5 == 0",
           check="latency", at="any", alone="what is lost is chance, and may be what names another",
           also=("reach", "mtu")),
     _lost("small-path", "packets beyond 1400 bytes are lost on the way, silently, but SSH's",
-          f"{_NOT_SSH} meta length > 1400", "meta l4proto != tcp meta length > 1400", check="mtu",
+          *_SPARE_SSH, "meta length > 1400", check="mtu",
           at="any", place="mtu"),
     Defect("small-mtu", "the host's own link takes 1400 bytes, the others' 1500", "mtu",
            "ip link set host0 mtu 1400", undo="ip link set host0 mtu 1500", at="node", place="mtu"),
