@@ -18,9 +18,10 @@ def _listens(name: str, ports: str, whose: str, at: At = "control-plane") -> Def
                   files=(program, unit), at=at, place="nginx")
 
 
-def _left(name: str, says: str, path: str, check: str = "cluster", top: str = "", at: At = "any") -> Defect:
+def _left(name: str, says: str, path: str, check: str = "cluster", top: str = "", at: At = "any",
+          place: str = "") -> Defect:
     """Return a file that another tool has left; `top` is the first directory that comes with it."""
-    return Defect(name, says, check, writes(path, "left behind"), files=(top or path,), at=at)
+    return Defect(name, says, check, writes(path, "left behind"), files=(top or path,), at=at, place=place)
 
 
 PAST: tuple[Defect, ...] = (
@@ -30,7 +31,8 @@ PAST: tuple[Defect, ...] = (
     _listens("kubelet-port", "10250", "the kubelet's port", at="node"),
     _left("left-kubeadm", "a control plane of kubeadm is there", "/etc/kubernetes/manifests/kube-apiserver.yaml",
           top="/etc/kubernetes"),
-    _left("left-etcd", "the data of an etcd member is there", "/var/lib/etcd/member/snap/db", top="/var/lib/etcd"),
+    _left("left-etcd", "the data of an etcd member is there", "/var/lib/etcd/member/snap/db", top="/var/lib/etcd",
+          place="mount /var/lib/etcd"),
     _left("left-k3s", "k3s is there", "/var/lib/rancher/k3s/server/token", top="/var/lib/rancher"),
     _left("left-rke2", "RKE2 is there", "/var/lib/rancher/rke2/server/token", top="/var/lib/rancher"),
     _left("left-k0s", "k0s is there", "/var/lib/k0s/pki/ca.crt", top="/var/lib/k0s"),
