@@ -72,7 +72,7 @@ NETWORK: tuple[Defect, ...] = (
 add chain inet fw in { type filter hook input priority 0; policy drop; };
 add rule inet fw in ct state established,related accept; add rule inet fw in iif lo accept;
 add rule inet fw in ip protocol icmp accept; add rule inet fw in tcp dport 22 accept'
-""", undo="nft delete table inet fw 2>/dev/null || true", at="control-plane", place="input"),
+""", undo="nft delete table inet fw 2>/dev/null || true", at="control-plane", place="input", also=("reach", "vrrp")),
     Defect("forward-drop", "a firewall on the host drops what it forwards (nftables, installed where it is missing)",
            "firewall", _NFT + "nft 'add table ip fw; add chain ip fw forward "
            "{ type filter hook forward priority 0; policy drop; }'",
@@ -81,6 +81,9 @@ add rule inet fw in ip protocol icmp accept; add rule inet fw in tcp dport 22 ac
            _NFT + "nft 'add table ip nat; add chain ip nat KUBE-SERVICES; "
            "add rule ip nat KUBE-SERVICES ip daddr 10.96.0.1 counter return'",
            undo="nft delete table ip nat 2>/dev/null || true", at="node"),
+    Defect("left-chains", "chains of Calico are left in iptables' filter table", "chains",
+           _NFT + "nft 'add table ip filter; add chain ip filter cali-FORWARD'",
+           undo="nft delete table ip filter 2>/dev/null || true"),
     Defect("no-default-route", "the host has no default route", "route", "ip route del default", at="node",
            undo='ip route replace default via "$GATEWAY" dev host0'),
     Defect("route-in-pods", "a route of the host leads a part of the Pods' range elsewhere", "ranges",
