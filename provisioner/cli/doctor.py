@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NOT_HEALTHY = 13
 WIDTH = 110
 INDENT = 9          # the longest of the words before a finding, and two blanks
+ALSO = 160          # characters of what follows from something; `-o json` has all of them
 CURES = 4           # of one cause on many hosts: the others are the same with another name
 
 
@@ -149,7 +150,7 @@ def _told(told: Iterable[Told]) -> Iterable[str]:
             yield from _wrapped(" " * INDENT, without_host(one.means, finding.host, hosts))
         for effect in (f for f in one.also if COUNTED not in f.saw and not f.saw.endswith(NOT_TRIED)):
             of = "" if effect.host in ("", finding.host) else f"{effect.host}: "
-            yield from _wrapped(" " * INDENT, f"so also: {of}{effect.saw}")
+            yield from _wrapped(" " * INDENT, f"so also: {of}{textwrap.shorten(effect.saw, ALSO, placeholder=' ...')}")
         yield from (f"{' ' * INDENT}> {cure}" for cure in group.cures[:CURES])
         if len(group.cures) > CURES:
             yield f"{' ' * INDENT}  and so on the other {len(group.cures) - CURES} hosts"

@@ -25,11 +25,12 @@ _FOLLOWS_CHECK: dict[str, tuple[str, ...]] = {
     "reach": ("etcd", "nodes", "backend", "no-server", "haproxy"),
     "etcd": ("etcd-reads", "backend", "API", "etcd /readyz", "kube-apiserver"),
     "api-server": ("backend", "kube-apiserver"),
+    "rules": ("Service address", "cluster DNS", "pod-dns", "pod-service"),
     "pod-loop": ("addons",),
     "nodes": ("system-pods",),
     "etcd-alarms": ("writes", "leaders"),
     "etcd-majority": ("etcd", "etcd-reads", "etcd-lag", "writes", "api", "leaders", "API", "etcd /readyz", "backend",
-                      "no-server", "kube-apiserver"),
+                      "no-server", "kube-apiserver", "Service address"),
 }
 COUNTED = "members answer"      # what `status` finds beside the members that do not: said in the margin already
 NOT_TRIED = ": not tried"       # a host gives up its round of probes where a unit does not stay up

@@ -97,7 +97,7 @@ ROWS: tuple[Row, ...] = (
         "Nothing is known of {host}: as far as it is concerned, the cluster may be well or not. If it is "
         "down, what it ran is missing."), "ssh {host}"),
     Row("unit-control", RISK, "{host} no longer takes its part: the other control planes do it.", UP),
-    Row("unit-member", RISK, "{margin}. The API server of {host} goes with it; others serve.", UP),
+    Row("unit-member", RISK, "{margin}. The API server of {host} goes with it.", UP),
     Row("unit-balancer", RISK, "{host} cannot take the VIP, and what runs on it may not reach the API.", UP),
     Row("backend", RISK, "The others serve; each that is lost too brings it nearer to none."),
     Row("in-service", RISK, "The others serve; each that is lost too brings it nearer to none.", UP),

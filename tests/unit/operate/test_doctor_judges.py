@@ -246,6 +246,8 @@ CONSEQUENCES: list[tuple[Finding, Finding]] = [
     (found_as("units", "w1", "kubelet.service is not running"), found_as("nodes", "w1", "kubelet: stopped posting")),
     (found_as("units", "w1", "haproxy.service is not running"), found_as("haproxy", "w1")),
     (found_as("reach", "cp3", severity="unseen"), found_as("nodes", "cp3")),
+    (found_as("probes", "w2", "packet rules of kube-proxy: gone"), found_as("pod-network", "w2", code="pod-dns")),
+    (found_as("probes", "w2", "packet rules of kube-proxy: gone"), found_as("probes", "w2", "cluster DNS: timed out")),
     (found_as("restarts", "cp2", "etcd.service does not stay up", code="restart-loop"),
      found_as("units", "cp2", "etcd.service is not running")),
     (found_as("restarts", "cp2", "kube-scheduler.service does not stay up", code="restart-loop"),
