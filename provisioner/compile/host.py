@@ -14,6 +14,7 @@ from provisioner.compile import (
     pki,
     proxy,
     runtime,
+    snapshots,
     system,
     upkeep,
 )
@@ -31,6 +32,7 @@ PARTS: tuple[Callable[[HostContext], Iterable[Item]], ...] = (
     pki.items,
     runtime.items,
     etcd.items,
+    snapshots.items,
     load_balancer.items,
     control_plane.items,
     controllers.items,

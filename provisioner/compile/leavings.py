@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provisioner.compile import control_plane, etcd, networks, proxy, upkeep
+from provisioner.compile import control_plane, etcd, networks, proxy, snapshots, upkeep
 from provisioner.compile.parts import Leaving
 
 # What a unit of an OS package leaves was not there before the package came.
@@ -32,6 +32,7 @@ TABLE: Mapping[str, tuple[Leaving, ...]] = {
             "max", "tcp_be_liberal", "tcp_timeout_established", "tcp_timeout_close_wait")),
         Leaving("sysctl", "net.ipv4.conf.all.route_localnet"),
     ),
+    snapshots.TIMER: (Leaving("data", snapshots.PLACE),),
     upkeep.UNIT: (Leaving("data", "/run/kubewright-network-watch"),),
     **{network.unit: network.leaves for network in networks.TABLE.values() if network.leaves},
 }

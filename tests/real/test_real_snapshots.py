@@ -18,6 +18,8 @@ import pytest
 from nacl.secret import SecretBox
 
 from provisioner.artifacts.lockfile import load_lock
+from provisioner.compile import snapshots as timed
+from provisioner.compile.render import render
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
 from provisioner.model.snapshot import Manifest
 from provisioner.operate import etcd, snapshots
@@ -25,12 +27,13 @@ from provisioner.operate.access import Access
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.session.session import Session
 from tests.fakes.session import FakeAccess, World
-from tests.real.binaries import LOCK, until
+from tests.real.binaries import LOCK, binary, until
 from tests.unit.operate.test_etcd import running
 
 pytestmark = [pytest.mark.binaries, pytest.mark.timeout(180)]
 NAMES = ["cp1", "cp2", "cp3"]
 KEYS = 300
+NAMED = "etcd-%Y%m%d-%H%M%S.db"
 STATUS = etcd.status        # which hosts in memory answer in its place
 
 
@@ -82,7 +85,7 @@ def test_a_snapshot_is_kept_encrypted_with_all_that_a_restore_needs_and_is_prove
     file = tmp_path / "one.db.age"
     with session_of(filled) as session:
         taken = look.take(session, file)
-    assert (taken.keys, taken.members[0].partition("=")[0]) == (KEYS + 1, "cp1")
+    assert (taken.keys, sorted(m.partition("=")[0] for m in taken.members)) == (KEYS + 1, NAMES)
     assert taken.revision == etcd.status(members["cp1"]).revision
     for part in (file, snapshots.beside(file, "keys")):
         assert part.read_bytes().startswith(b"age-encryption.org/")
@@ -262,3 +265,28 @@ def _running(place: Path) -> list[str]:
         if str(place) in words and "/etcd\0" in words:
             found.append(words)
     return found
+
+
+def test_a_host_s_own_program_takes_snapshots_and_keeps_the_newest(members: dict[str, Access], tmp_path: Path) -> None:
+    """The program that the timer starts, with this machine's places in those of the host."""
+    place, programs = tmp_path / "place", tmp_path / "programs"
+    place.mkdir()
+    programs.mkdir()
+    way = members["cp1"]
+    etcdctl = (f"{binary('etcdctl', programs)} --endpoints=https://127.0.0.1:{way.address[1]} --cacert={way.ca_file} "
+               f"--cert={way.cert_file} --key={way.key_file} --command-timeout=60s")
+    text = render(timed.PROGRAM, etcdctl=etcdctl, etcdutl=str(binary("etcdutl", programs)), place=str(place), keep=2)
+    (place / "etcd-20200101-000000.db").write_bytes(b"old")
+    (place / "notes.txt").write_bytes(b"somebody's")
+    taken: set[str] = set()
+    for _ in range(2):
+        subprocess.run(["sh", "-c", text], check=True, capture_output=True, timeout=60)
+        taken |= {file.name for file in place.glob("etcd-*.db")} - {"etcd-20200101-000000.db"}
+        until(lambda there=frozenset(taken): time.strftime(NAMED, time.gmtime()) not in there, 5, "another second")
+    assert {file.name for file in place.iterdir()} == {*taken, "notes.txt"} and len(taken) == 2
+    for name in taken:
+        assert snapshots.is_hashed(place / name)
+        assert (place / name).stat().st_mode & 0o777 == 0o600
+    broken = text.replace(f"--cacert={way.ca_file}", f"--cacert={way.key_file}")
+    failed = subprocess.run(["sh", "-c", broken], capture_output=True, timeout=120, check=False)
+    assert failed.returncode != 0 and len(list(place.glob("etcd-*.db"))) == 2, "what is kept stays"
