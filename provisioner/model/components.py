@@ -127,6 +127,12 @@ def _balancer(cluster: Cluster, host: Host) -> bool:
     return cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}
 
 
+def _takes_snapshots(cluster: Cluster, host: Host) -> bool:
+    said = {**cluster.config.get("etcd", {}), **host.spec.config.get("etcd", {})}
+    return _etcd(cluster, host) and bool(said.get("snapshotEvery"))
+
+
+SNAPSHOT_HOSTS = Place("etcd hosts whose `config.etcd.snapshotEvery` says how often", _takes_snapshots)
 ETCD_HOSTS = Place("etcd hosts", _etcd)
 CONTROL_PLANES = Place("control planes", lambda cluster, host: Role.CONTROL_PLANE in host.roles)
 NODES = Place("nodes (control planes and workers)", lambda cluster, host: host.is_node, prepares=True)
@@ -159,6 +165,8 @@ TABLE: tuple[Component, ...] = (
                Port(ports.ETCD_METRICS, "health checks, without a certificate")),
         # A member that says so has just had a read confirmed by a majority.
         answers=(Answer("etcd /readyz", "http", ports.ETCD_METRICS, "/readyz"),)),
+    Component(
+        "etcd-snapshots", SNAPSHOT_HOSTS, "etcd", units=("kubewright-etcd-snapshot.timer",)),
     Component(
         "kube-apiserver", CONTROL_PLANES, "control-plane", units=("kube-apiserver.service",), source="kubernetes",
         interrupts="that API server; HAProxy sends everybody to the others",
