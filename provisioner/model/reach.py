@@ -72,12 +72,11 @@ class Alone:
 
 @dataclass(frozen=True)
 class Probed:
-    """Everything that one probing of a cluster showed; `asked` are the hosts that took part, `router` our VRRP id."""
+    """What one probing of a cluster showed: `alone` has the hosts that took part, `router` is our VRRP id."""
 
     tried: tuple[Tried, ...] = ()
     alone: Mapping[str, Alone] = field(default_factory=dict)
     router: int = 0
-    thorough: bool = False
 
     @property
     def pairs(self) -> int:

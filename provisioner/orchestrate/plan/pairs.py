@@ -56,7 +56,7 @@ def probe(session: Session, about: Collection[str] | None = None, skip: Collecti
 class _Meeting:
     def __init__(self, session: Session, about: Collection[str] | None, skip: frozenset[str], *, thorough: bool,
                  ) -> None:
-        self._session, self._skip, self._thorough = session, skip, thorough
+        self._session, self._skip = session, skip
         self._budget = THOROUGH if thorough else BRIEF
         self._cluster = session.cluster
         self._facts = {name: observed.facts for name, observed in session.observed.items()}
@@ -75,7 +75,7 @@ class _Meeting:
 
     def run(self) -> Probed:
         if not self._hosts:
-            return Probed(thorough=self._thorough)
+            return Probed()
         requests = {name: self._request(name) for name in self._hosts}
         threads = [threading.Thread(target=self._talk, args=(name, requests[name]), name=f"reach-{name}", daemon=True)
                    for name in self._hosts]
@@ -96,7 +96,7 @@ class _Meeting:
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
         return Probed(tuple(self._outcome(n, need) for n, need in enumerate(self._wanted)),
-                      {name: self._alone(name) for name in self._hosts}, self._router, self._thorough)
+                      {name: self._alone(name) for name in self._hosts}, self._router)
 
     def _mtu(self, name: str) -> int:
         facts, address = self._facts[name], self._cluster.machine(name).address
@@ -199,7 +199,7 @@ class _Meeting:
             return f"{need.target} could not listen there: {word or 'no answer'}"
         if need.protocol == UDP and word == THEIRS and not (
                 need.why == PODS and self._overlay(need.target) and self._overlay(need.source)):
-            return f"{need.target} has somebody at {need.at} who answers no question of ours"
+            return f"where somebody has {need.at} already, nobody answers a question of ours"
         return ""
 
     def _outcome(self, number: int, need: Need) -> Tried:
