@@ -14,8 +14,8 @@ from provisioner.model.snapshot import Restore
 from provisioner.operate import etcd, snapshots
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.phases import restoring
+from provisioner.orchestrate.plan import owner, survey
 from provisioner.orchestrate.plan.approval import Agreed
-from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.phase import Phase
@@ -33,8 +33,10 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     found = look.opened(session, file, intent.allow)
     proof, keys = look.rehearsed(session, found)
     snapshots.note_proof(file, proof)
-    now = survey(session, partial=True)
-    if now.bootstrap:
+    desired = survey.observe(session, survey.looked_at, partial=True)     # the API may be dead, and is not asked
+    bootstrap = not survey.is_bootstrapped(session.observed)
+    owner.refuse_foreign(session, bootstrap=bootstrap)
+    if bootstrap:
         raise RefusedForSafety("there is no cluster yet to put data back into", code="no-cluster",
                                details=["nothing was changed"], hint="kubewright up")
     for host in (*session.cluster.etcd_hosts, *session.cluster.control_planes):
@@ -44,9 +46,10 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     session.target.restore = Restore(
         found.db, found.sha256, found.hashed, proof.keys, decide.bump(proof.revision, max(seen, _known(session))),
         f"{cluster_token(session.cluster.cluster, session.target.secrets.public()['etcd-ca.crt'])}-{session.run.id}")
-    session.run.rolled_back |= set(now.desired.hosts)       # what units read now counts, whatever is asked for
+    session.run.rolled_back |= set(desired.hosts)       # what units read now counts, whatever is asked for
+    unchanged = session.go_by(Plan(cluster=session.cluster.cluster, desired=desired, verdicts=told))
     changes = tuple(c for of_host in restoring.stops(session).values() for c in of_host)
-    return session.go_by(replace(now, changes=changes, objects=(), verdicts=told, strangers=(), lost=()))
+    return session.go_by(replace(unchanged, changes=changes))
 
 
 def _compared(session: Session, keys: Mapping[bytes, int]) -> tuple[tuple[Verdict, ...], int]:
