@@ -76,7 +76,8 @@ def _possible(
     kept = [m.name for m in wanted if m.name != fault.host and (m.name not in data or data[m.name].state == THERE)]
     # Who restores a snapshot loses what was written since: not while a majority may have it all.
     first = (f"let these answer first (on {', '.join(kept)}: systemctl start etcd): while a majority has its data, no "
-             "snapshot is needed" if len(kept) > len(wanted) // 2 else "a snapshot has to be restored")
+             "snapshot is needed" if len(kept) > len(wanted) // 2 else
+             "what is left becomes the cluster by kubewright etcd recover, a snapshot by kubewright etcd restore")
     return MemberFault(fault.host, f"{fault.saw}, and {why}; {first}")
 
 
