@@ -120,8 +120,15 @@ class _Icmp(_Echo):
 
 
 def _udp(one: Mapping[str, Any], token: bytes) -> Said:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-        return _sized(_Echo(way, one["address"], int(one["port"])), one, token)
+    """Ask the listener; where the port is closed, what the path takes is asked by the kernel's echo all the same."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            said = _sized(_Echo(way, one["address"], int(one["port"])), one, token)
+    except OSError as fault:
+        said = {"ok": False, "why": words(fault)}
+    if not said["ok"] and one.get("size"):
+        said.update({key: size for key, size in tried({**one, "protocol": "icmp"}, token).items() if key == "passes"})
+    return said
 
 
 def _icmp(one: Mapping[str, Any], token: bytes) -> Said:

@@ -62,7 +62,8 @@ def host(cable: Cable, name: str, address: str, **request: Any) -> Iterator[subp
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdin and process.stdout
-            process.stdin.write(package.frame({"token": TOKEN, "address": address, "interface": "eth0", **request}))
+            asked = {"token": TOKEN, "address": address, "interface": "eth0", "patience": 60, **request}
+            process.stdin.write(package.frame(asked))
             process.stdin.flush()
             told = json.loads(process.stdout.readline())["listening"]
             assert {word for _, _, word in told} <= {"ours"}, told
@@ -114,7 +115,8 @@ def test_a_firewall_is_told_by_what_it_answers_and_the_rest_passes(
         cable: Cable, rule: str, lost: str, why: str) -> None:
     cable.rule(rule)
     found = tried(cable)
-    assert found[lost] == {"ok": False, "why": why}
+    path = {"passes": 1500} if lost == "overlay" else {}
+    assert found[lost] == {"ok": False, "why": why, **path}
     assert {name for name, said in found.items() if said.get("ok") is False} == {lost}
 
 
@@ -137,6 +139,12 @@ def test_a_path_that_takes_less_is_measured_to_the_byte(cable: Cable) -> None:
     found = tried(cable, "overlay", "echo", "api")
     assert found["overlay"] == found["echo"] == {"ok": True, "passes": 1400}
     assert found["api"]["ok"] is True
+
+
+def test_a_path_is_measured_also_where_the_port_is_closed(cable: Cable) -> None:
+    cable.rule("meta length > 1400 drop")
+    cable.on(cable.b, "nft", "add rule inet fw in udp dport 8472 drop")
+    assert tried(cable, "overlay")["overlay"] == {"ok": False, "why": "timed out", "passes": 1400}
 
 
 def test_an_interface_that_takes_less_is_seen_from_its_own_side(cable: Cable) -> None:

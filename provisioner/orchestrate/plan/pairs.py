@@ -210,7 +210,7 @@ class _Meeting:
         if need.protocol == VRRP and said["ok"]:
             return self._advertised(need)
         if not said["ok"]:
-            return Tried(need, False, str(said["why"]))
+            return Tried(need, False, str(said["why"]), passes=said.get("passes"))
         size = self._heard[need.source]["tried"].get(f"{number} size", said)
         passes = size.get("passes")
         unsized = "" if passes is not None or not need.size else "it answers no echo (ICMP)"
