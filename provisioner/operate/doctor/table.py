@@ -91,6 +91,7 @@ ROWS: tuple[Row, ...] = (
     Row("cni", NOW, "No Pod starts there before there is a Pod network."),
     Row("member-data", RISK, (
         "A member that lost its data must not found another cluster: it is replaced. {margin}."), "kubewright plan"),
+    Row("member-gone", RISK, "{margin}. It is counted until it is replaced or removed.", "kubewright plan"),
     Row("etcd", RISK, "{margin}. Nobody notices as long as a majority answers.", "kubewright logs {host} etcd"),
     Row("etcd-reads", RISK, "Who asks this member may be told what is no longer so.", "kubewright logs {host} etcd"),
     Row("reach", RISK, (

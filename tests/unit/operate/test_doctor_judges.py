@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import provisioner
 from provisioner.cli.verbs import existing_verbs
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.components import all_units
@@ -291,6 +294,16 @@ def test_every_finding_of_the_table_of_defects_has_a_meaning_and_something_to_ty
         for one in diagnose(questions.judge(picture), WORDS).told:
             assert row_of(one.finding) is not OTHER and one.means and one.cure, name
             assert one.finding.expected, name
+
+
+def test_what_status_and_doctor_find_has_a_row_of_its_own() -> None:
+    """Also what is added to `status` later: without a row it would be told without a meaning."""
+    package = Path(provisioner.__file__).parent
+    files = [package / "operate" / "health.py", package / "orchestrate" / "gates" / "health.py",
+             package / "orchestrate" / "look" / "status.py", *(package / "operate" / "doctor").glob("*.py")]
+    checks = {name for file in files for name in re.findall(r'Finding\("([a-z-]+)"', file.read_text(encoding="utf-8"))}
+    assert len(checks) > 30
+    assert {name for name in checks if row_of(found_as(name, "cp1")) is OTHER} <= {"restarts"}     # which has codes
 
 
 def test_rows_are_in_the_order_of_their_urgency_as_far_as_they_are_told_by_it() -> None:
