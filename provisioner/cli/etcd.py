@@ -81,7 +81,8 @@ def snapshot(context: Context, file: Path | None) -> int:
 @etcd.command("restore")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--rehearse", is_flag=True, help="Only prove that it can be restored, here; no host is asked anything.")
-@click.option("--allow", multiple=True, metavar="CODE", help="What a copy made by hand lacks, by its name.")
+@click.option("--allow", multiple=True, help="What a copy made by hand lacks, by its name.",
+              type=click.Choice(["snapshot-without-hash", "snapshot-without-manifest"]))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
@@ -114,7 +115,8 @@ def restore(context: Context, file: Path, rehearse: bool, allow: tuple[str, ...]
 
 
 @etcd.command("recover")
-@click.option("--allow", multiple=True, metavar="CODE", help="What is refused otherwise, by its name.")
+@click.option("--allow", multiple=True, help="What is refused otherwise, by its name.",
+              type=click.Choice(["majority-has-data"]))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj

@@ -100,7 +100,7 @@ def _taken(session: Session, host: str, seen: EtcdStatus, db: Path, programs: th
     if not snapshots.is_hashed(db):
         raise GateFailed(f"{host}: streaming a snapshot: it ended without etcd's own sum", details=["nothing was kept"],
                          hint="kubewright etcd snapshot")
-    revision = throw_away.told(programs, db).revision
+    revision = throw_away.revision_of(programs, db)
     hashed, since = etcd.hash_of(access, revision)
     return Manifest(
         session.cluster.cluster, ca(session), f"{seen.cluster_id:x}", host,
@@ -148,10 +148,10 @@ def rehearsed(session: Session, found: Opened) -> tuple[Proof, dict[bytes, int]]
     began = time.monotonic()
     place = private(session)
     programs = throw_away.programs(session.target.artifacts, place)
-    said = throw_away.told(programs, found.db)
+    revision = throw_away.revision_of(programs, found.db)
     with throw_away.member(programs, found.db, _empty(place / "rehearsal"), hashed=found.hashed) as access:
         keys = etcd.revisions(access)
-        proof = Proof(said.revision, len(keys), _same(found.manifest, access, said.revision, len(keys)),
+        proof = Proof(revision, len(keys), _same(found.manifest, access, revision, len(keys)),
                       _secret(session, found, access), round(time.monotonic() - began, 1),
                       dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
     return proof, keys

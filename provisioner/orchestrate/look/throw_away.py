@@ -44,15 +44,6 @@ class Programs:
     etcdutl: Path
 
 
-@dataclass(frozen=True)
-class Told:
-    """What `etcdutl snapshot status` says of a snapshot; it reads every key on the way."""
-
-    hash: str
-    revision: int
-    version: str
-
-
 def programs(lock: ArtifactLock, directory: Path) -> Programs:
     """Return the pinned programs, copied to a directory: the cache keeps files, not programs.
 
@@ -75,10 +66,10 @@ def programs(lock: ArtifactLock, directory: Path) -> Programs:
     return Programs(**copies)
 
 
-def told(programs: Programs, db: Path) -> Told:
-    """Read a snapshot from its first key to its last; RefusedForSafety where etcdutl cannot."""
+def revision_of(programs: Programs, db: Path) -> int:
+    """Read a snapshot from its first key to its last and return its revision; RefusedForSafety where etcdutl cannot."""
     said: dict[str, Any] = json.loads(_ran([str(programs.etcdutl), "snapshot", "status", str(db), "-w", "json"], db))
-    return Told(f"{int(said['hash']):08x}", int(said["revision"]), str(said.get("version") or ""))
+    return int(said["revision"])
 
 
 @contextmanager
