@@ -100,7 +100,7 @@ def test_all_defects_that_go_together_are_named_at_once(empty_lab: Lab) -> None:
     given = traces(empty_lab)
     found = look(empty_lab)
     missing = [(host, d.name) for host, defects in busy.items() for d in defects if not of(found, host, d)]
-    assert not missing
+    assert not missing, f"{missing} of {found}"
     stay(empty_lab, given)
     faults.undo(empty_lab.inventory)
     stay(empty_lab, clean)

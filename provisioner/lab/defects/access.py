@@ -12,9 +12,9 @@ _CURES = tuple(f"/etc/ssh/sshd_config.d/00-0-{name}.conf" for name in ("kubewrig
 _KEY = "/etc/ssh/ssh_host_ed25519_key"
 
 
-def _sshd(name: str, says: str, setting: str, check: str) -> Defect:
+def _sshd(name: str, says: str, setting: str, check: str, alone: str = "") -> Defect:
     return Defect(name, says, check, writes(_SSHD, setting, _RELOAD), files=(_SSHD, *_CURES), after=_RELOAD,
-                  place="sshd")
+                  place="sshd", alone=alone)
 
 
 ACCESS: tuple[Defect, ...] = (
@@ -38,10 +38,11 @@ ACCESS: tuple[Defect, ...] = (
                 "mv /usr/lib/python3.11/logging-away /usr/lib/python3.11/logging"),
     _sshd("no-forwarding", "sshd forbids forwarding", "AllowTcpForwarding no", "forwarding"),
     _sshd("few-sessions", "sshd allows one session a connection", "MaxSessions 1", "sshd"),
-    _sshd("few-logins", "sshd lets one login at a time begin", "MaxStartups 1:100:1", "sshd"),
+    _sshd("few-logins", "sshd lets one login at a time begin", "MaxStartups 1:100:1", "sshd",
+          alone="a login that comes at the wrong moment is refused, and asks nothing"),
     Defect("slow-login", "each login takes 10 s more (PAM)", "ansible",
            "sed -i '1i session required pam_exec.so /bin/sleep 10' /etc/pam.d/sshd", files=("/etc/pam.d/sshd",),
-           place="pam"),
+           alone="whatever else is asked of the host takes as long"),
     Defect("hostname-twice", "the host calls itself as another does", "hostname",
            'echo "$PEER" > /etc/hostname; hostname "$PEER"', files=("/etc/hostname",),
            after="hostname -F /etc/hostname"),

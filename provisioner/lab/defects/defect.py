@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 PASTED = frozenset((
-    "no-forwarding", "few-sessions", "few-logins", "hostname-twice", "old-service-rules", "vip-on-worker",
+    "small-mtu", "no-forwarding", "few-sessions", "few-logins", "hostname-twice", "old-service-rules", "vip-on-worker",
     "localhost-astray", "hosts-peer-wrong", "hosts-no-localhost", "local-ports", "store-read-only", "store-noexec",
     "etcd-disk-read-only", "dpkg-interrupted", "sysctl-wins", "locale-absent", "etcd-ports", "api-port", "vip-port",
     "kubelet-port", "left-chains", "left-device", "left-mounts", "foreign-config", "directory-linked", "unit-masked",

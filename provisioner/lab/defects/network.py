@@ -56,7 +56,7 @@ NETWORK: tuple[Defect, ...] = (
     _lost("kubelet-lost", "TCP 10250 is lost on the way to and from the host", "meta l4proto tcp th dport 10250",
           at="node"),
     _lost("vxlan-lost", "UDP 8472 is lost on the way to and from the host", "meta l4proto udp th dport 8472",
-          at="node"),
+          at="node", place="mtu"),
     _lost("vrrp-lost", "VRRP (protocol 112) is lost on the way to and from the host", "ip protocol 112"),
     _lost("loss", "a fifth of the packets is lost on the way to and from the host, but SSH's",
           *_SPARE_SSH, "numgen random mod 5 == 0",
