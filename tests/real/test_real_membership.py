@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -117,4 +118,41 @@ def promoted(access: Access, member: int) -> bool:
         etcd_membership.promote(access, member, timeout=5)
     except EtcdFault:
         return False
+    return True
+
+
+def test_a_member_that_lost_its_data_is_taken_out_first_and_joins_anew_with_all_of_it(
+        three: dict[str, Access], tmp_path: Path) -> None:
+    access, ports = three["cp1"], tuple(free_ports(2))
+    url, own = f"https://127.0.0.1:{ports[1]}", Access(
+        ("127.0.0.1", ports[0]), access.ca_file, access.cert_file, access.key_file)
+    wanted = [*(EtcdMember(m.name, "127.0.0.1", peer_port=int(m.peer_urls[0].rpartition(":")[2]))
+                for m in etcd_membership.listed(access)), EtcdMember("cp4", "127.0.0.1", peer_port=ports[1])]
+    ids = []
+    for _ in range(2):
+        ids.append(added(access, url))
+        with started(tmp_path, "cp4", (ports[0], ports[1]), etcd_membership.listed(access)):
+            until(lambda: of(access, ids[-1]).name == "cp4", 60, "the learner has told its name")
+            until(lambda: promoted(access, ids[-1]), 60, "the learner votes")
+            with etcd.client_of(access, 5, "writing") as (client, _):
+                client.put(f"of {len(ids)}", "v")
+            until(lambda: etcd.status(own).applied == etcd.status(access).applied, 30, "it has all data")
+            seen = {etcd.status(way).cluster_id for way in (own, access)}
+            assert len(seen) == 1, "no second cluster"
+            revision = etcd.status(access).revision
+            assert etcd.hash_of(own, revision) == etcd.hash_of(access, revision)
+        if len(ids) == 1:
+            shutil.rmtree(tmp_path / "cp4")
+            alive = {m.id for m in etcd_membership.listed(access)} - {ids[0]}
+            act = next_act(Membership(etcd_membership.listed(access), alive), wanted, [ids[0]])
+            assert act == Act("remove", "cp4", ids[0], url)
+            until(lambda: removed(access, ids[0]), 60, "the dead member is out")
+    assert ids[0] != ids[1]
+
+
+def removed(access: Access, member: int) -> bool:
+    try:
+        etcd_membership.remove(access, member, timeout=5)
+    except EtcdFault:
+        return all(m.id != member for m in etcd_membership.listed(access))
     return True
