@@ -56,8 +56,9 @@ def cable() -> Iterator[Cable]:
 
 
 @contextlib.contextmanager
-def host(cable: Cable, name: str, address: str, **request: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the applier there, until what is done here is over."""
+def host(cable: Cable, name: str, address: str, word: str = "ours", **request: Any,
+         ) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the applier there, until what is done here is over; `word` is what it says of each port."""
     argv = ["ip", "netns", "exec", name, sys.executable, *package.argv("reach")[1:]]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
@@ -66,24 +67,25 @@ def host(cable: Cable, name: str, address: str, **request: Any) -> Iterator[subp
             process.stdin.write(package.frame(asked))
             process.stdin.flush()
             told = json.loads(process.stdout.readline())["listening"]
-            assert {word for _, _, word in told} <= {"ours"}, told
+            assert {said for _, _, said in told} <= {word}, told
             yield process
         finally:
             process.kill()
 
 
-def tried(cable: Cable, *only: str) -> dict[str, dict[str, Any]]:
+def tried(cable: Cable, *only: str, ports: tuple[tuple[str, int], ...] = LISTEN) -> dict[str, dict[str, Any]]:
     """Return what `a` found of `b`, by what was tried."""
-    listen = [{"protocol": protocol, "port": port} for protocol, port in LISTEN]
-    asks = {"etcd": {"protocol": "tcp", "port": 2380, "times": 10},
+    listen = [{"protocol": protocol, "port": port} for protocol, port in ports]
+    asks: dict[str, dict[str, Any]] = {"etcd": {"protocol": "tcp", "port": 2380, "times": 10},
             "api": {"protocol": "tcp", "port": 6443, "times": 3},
             "overlay": {"protocol": "udp", "port": 8472, "size": 1500},
             "echo": {"protocol": "icmp", "port": 0, "size": 1500},
+            "through": {"protocol": "icmp", "port": 0, "address": "10.98.7.2"},
             "vrrp": {"protocol": "vrrp", "port": 0, "router": 245, "from": A}}
-    asks = {name: ask for name, ask in asks.items() if name in only or not only}
+    asks = {name: ask for name, ask in asks.items() if name in only or (not only and name != "through")}
     with host(cable, cable.b, B, listen=listen) as other, host(cable, cable.a, A) as process:
         assert process.stdin and process.stdout and other.stdin and other.stdout
-        go = {"reach": [{**ask, "id": name, "address": B} for name, ask in asks.items()]}
+        go = {"reach": [{"address": B, **ask, "id": name} for name, ask in asks.items()]}
         process.stdin.write(json.dumps(go).encode() + b"\n")
         process.stdin.flush()
         found: dict[str, dict[str, Any]] = {}
@@ -171,3 +173,16 @@ def test_a_cable_that_is_cut_is_told_as_silence(cable: Cable) -> None:
     cable.rule("drop")
     found = tried(cable, "etcd", "overlay", "echo")
     assert {found[name]["why"] for name in ("etcd", "overlay", "echo")} == {"timed out"}
+
+
+def test_a_port_that_the_kernel_has_for_vxlan_is_theirs_and_the_overlay_answers_through_it(cable: Cable) -> None:
+    """What a cluster that runs looks like: a device of flannel's kind on both sides."""
+    for name, far, own in ((cable.a, B, "10.98.7.1"), (cable.b, A, "10.98.7.2")):
+        cable.on(name, "ip", "link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "8472", "remote", far,
+                 "dev", "eth0")
+        cable.on(name, "ip", "address", "add", f"{own}/24", "dev", "flannel.1")
+        cable.on(name, "ip", "link", "set", "flannel.1", "up")
+    with host(cable, cable.b, B, "theirs", listen=[{"protocol": "udp", "port": 8472}]):
+        assert tried(cable, "through", ports=())["through"] == {"ok": True}
+        cable.rule("udp dport 8472 drop")
+        assert tried(cable, "through", ports=())["through"] == {"ok": False, "why": "timed out"}
