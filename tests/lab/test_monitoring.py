@@ -24,6 +24,8 @@ MONITORING = ROOT / "docs" / "how-to" / "monitoring"
 PLACE = "/var/tmp/prometheus"
 UP = 60.0           # seconds until every target was scraped: four times the how-to's interval
 FIRES = 180.0       # seconds until the alert of a member fires: it is to be down for one minute, looked at every 15 s
+GET = ("import sys, urllib.request as u; "
+       "print(u.build_opener(u.ProxyHandler({})).open(sys.argv[1], timeout=5).read().decode())")
 AGENT_JOBS = ("etcd-local", "kube-controller-manager", "kube-scheduler", "kube-proxy", "haproxy")
 
 
@@ -34,9 +36,9 @@ class Prometheus:
         self.lab = lab
 
     def get(self, path: str) -> Any:
-        done = subprocess.run(in_network(self.lab.instance, ("curl", "-sS", "--max-time", "5",
-                                                             f"http://127.0.0.1:9090{path}")),
-                              capture_output=True, text=True, timeout=20, check=False)
+        call = (sys.executable, "-I", "-c", GET, f"http://127.0.0.1:9090{path}")
+        done = subprocess.run(in_network(self.lab.instance, call), capture_output=True, text=True, timeout=20,
+                              check=False)
         return json.loads(done.stdout)["data"] if done.returncode == 0 and done.stdout.startswith("{") else None
 
     def targets(self) -> dict[str, str]:
@@ -48,7 +50,8 @@ class Prometheus:
     def ups(self) -> dict[tuple[str, str], str]:
         """Return `up` of what the agents sent: (host, job) -> value."""
         found = (self.get("/api/v1/query?query=up") or {}).get("result", ())
-        return {(r["metric"]["host"], r["metric"]["job"]): r["value"][1] for r in found if "host" in r["metric"]}
+        return {(r["metric"]["kubewright_host"], r["metric"]["job"]): r["value"][1]
+                for r in found if "kubewright_host" in r["metric"]}
 
     def firing(self) -> set[tuple[str, str]]:
         found = (self.get("/api/v1/alerts") or {}).get("alerts", ())
@@ -87,7 +90,7 @@ def credentials(lab: Lab, place: Path) -> None:
 
 def agent(lab: Lab, host: str, place: Path, server: str) -> Callable[[], None]:
     """Run an agent on a host, with the how-to's file; what is returned takes it away again."""
-    config = (MONITORING / "agent.yml").read_text().replace("{host: HOST}", f"{{host: {host}}}")
+    config = (MONITORING / "agent.yml").read_text().replace("_host: HOST", f"_host: {host}")
     send(lab, host, f"{PLACE}/prometheus", program("prometheus").read_bytes())
     send(lab, host, f"{PLACE}/agent.yml", config.replace("http://SERVER:", f"http://{server}:").encode())
     send(lab, host, f"{PLACE}/token", (place / "token").read_bytes())

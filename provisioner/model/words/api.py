@@ -21,7 +21,7 @@ ROWS = (
         r"self[- ]signed certificate in certificate chain", "the certificate is of a CA that is not trusted here",
         ("another cluster answers at that address", "the kubeconfig is of an older cluster of that name",
          "a proxy on the way opens TLS"), "kubewright kubeconfig; kubewright certs check"),
-    Row("api-webhook", r"failed calling webhook \"(?P<webhook>[\w.-]+)\".*?: (?P<why>[^:]*(: [^:]*)?)$",
+    Row("api-webhook", r"failed calling webhook [\\\"]+(?P<webhook>[\w.-]+).*?: (?P<why>[^:]*(: [^:]*)?)$",
         "an admission webhook does not answer, and nothing passes without it: {webhook} ({why})",
         ("the Pod behind it is down: its own Pods may wait for it too", "the Pod network or DNS is broken",
          "its certificate has expired"),
@@ -40,7 +40,8 @@ ROWS = (
         "the API does not know who asks",
         ("the certificate is of another cluster's CA, or has expired", "the token has ended",
          "the clocks differ"), f"kubewright kubeconfig; {_CERTS}"),
-    Row("api-forbidden", r"is forbidden: User \"(?P<who>[^\"]*)\" cannot (?P<verb>\w+) resource \"(?P<what>[\w./-]+)\"",
+    Row("api-forbidden", r"is forbidden: User [\\\"]+(?P<who>[^\"\\]*)[\\\"]+ cannot (?P<verb>\w+) "
+        r"resource [\\\"]+(?P<what>[\w./-]+)",
         "the API does not let {who} {verb} {what}",
         ("no role of RBAC is bound to that user", "a binding was removed"),
         "kubectl auth can-i {verb} {what} --as YOU"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from provisioner.model.words.row import Row
 
 ROWS = (
-    Row("image-not-found", r"failed to resolve (reference|image) \"?(?P<image>[\w./:@-]+)\"?.*not found|"
+    Row("image-not-found", r"failed to resolve (reference|image) [\\\"]*(?P<image>[\w./:@-]+).*not found|"
         r"\"(?P<also>[\w./:@-]+)\": not found$|image \"(?P<third>[\w./:@-]+)\" not found|ErrImageNeverPull",
         "the image {image}{also}{third} is not there",
         ("it was removed from the node: our images are brought by `up`", "its name or digest is wrong",
          "the registry no longer has it"), "kubewright up; on {host}, as root: crictl images"),
-    Row("image-pull", r"failed to pull (and unpack )?image \"?(?P<image>[\w./:@-]+)\"?",
+    Row("image-pull", r"failed to pull (and unpack )?image [\\\"]*(?P<image>[\w./:@-]+)",
         "the image {image} cannot be fetched",
         ("the node does not reach the registry", "the registry asks for credentials", "the name is wrong"),
         "on {host}, as root: crictl pull {image}", weak=True),

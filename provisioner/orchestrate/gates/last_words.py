@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from provisioner.errors import KubewrightError
 from provisioner.model.words.row import Meaning
@@ -19,23 +19,31 @@ def of_unit(one: OneHost, unit: str) -> tuple[str, ...]:
 
     Nothing where the host no longer answers: then that is the fault, and told by who asked it before.
     """
-    said: list[str] = []
+    lines: list[logs.Line] = []
     try:
-        logs.read(one, unit, lambda line: said.extend(_told(line)), lines=READ)
+        logs.read(one, unit, lines.append, lines=READ)
     except KubewrightError:
         return ()
+    said = [text for line in _since_it_failed(lines) for text in logs.printable(line.message) if text.strip()]
     if not said:
-        return (f"{_short(unit)} said nothing",)
+        return (f"{one.name}: {unit} said nothing",)
     means = meaning("\n".join(said), *ON_HOSTS, host=one.name, user=one.target.user, unit=_short(unit))
-    return (*_meant(unit, means), f"{_short(unit)} said last:", *(f"  {line}" for line in _shown(said, means)))
+    told = () if means is None else (f"{one.name}: {_short(unit)}: {means.says}", *means.lines())
+    return (*told, headed(one.name, unit), *(f"    {line}" for line in _shown(said, means)))
 
 
-def _told(line: logs.Line) -> Iterator[str]:
-    yield from (text for text in logs.printable(line.message) if text.strip())
+def headed(host: str, unit: str) -> str:
+    """Return the line above a unit's words: who has it has them."""
+    return f"{host}: {unit} said last:"
 
 
-def _meant(unit: str, means: Meaning | None) -> tuple[str, ...]:
-    return () if means is None else (f"{_short(unit)}: {means.says}", *means.lines())
+def _since_it_failed(lines: Sequence[logs.Line]) -> Sequence[logs.Line]:
+    """Return what a unit said since the start before its last, which may not have come to a word yet.
+
+    What stopped for the change said its last words before that.
+    """
+    starts = [n for n, line in enumerate(lines) if line.process == "systemd" and line.message.startswith("Starting ")]
+    return lines[starts[max(0, len(starts) - 2)]:] if starts else lines
 
 
 def _shown(said: list[str], means: Meaning | None) -> list[str]:

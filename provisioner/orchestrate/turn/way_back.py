@@ -16,15 +16,11 @@ from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.phases import is_phase
 from provisioner.model.plan import Change
-from provisioner.operate import logs
-from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
+from provisioner.orchestrate.gates import api_servers, etcd_members, last_words, proofs
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import apply
 from provisioner.orchestrate.turn.apply import Changes
 
-WORDS = 4           # lines of a unit's journal that an error shows
-_LOOK_AT = 30       # so many are read for them: systemd's own are left out
-_WIDTH = 300
 # Nobody knows yet what such a step did or still does.
 _UNKNOWN = frozenset({"step-running", "step-canceled"})
 
@@ -68,7 +64,7 @@ def _gone_back(
     blamed = _blamed(session, changes)
     session.tell("waiting", phase=step.partition(".")[0],
                  message=f"{failed.message}; {', '.join(blamed)} goes back to what ran before")
-    said = [line for host, unit in blamed.items() for line in _last_words(session, host, unit)]
+    said = _last_words(session, blamed, failed.details)
     backs = {host: _look(session, host, changes) for host in blamed}
     outcome = _put_back(session, f"{step}{BACK}", {h: b for h, b in backs.items() if b.changes}, prove)
     seconds = time.monotonic() - began
@@ -155,25 +151,8 @@ def _still_fine(session: Session, hosts: Sequence[str]) -> str:
     return f"still fine: {'; '.join(part for part in parts if part)}"
 
 
-def _last_words(session: Session, host: str, unit: str) -> Sequence[str]:
-    """Return what a unit said last, before it is put back and says other things."""
-    lines: list[logs.Line] = []
-    if not unit:
-        return ()
-    try:
-        logs.read(session.hosts.on(host), unit, lines.append, lines=_LOOK_AT)
-    except KubewrightError as fault:
-        return [f"its journal could not be read: {fault.message}"]
-    said = [text for line in _since_it_failed(lines) for text in logs.printable(line.message)]
-    return [f"{host}: {unit} said last:", *(f"    {text[:_WIDTH]}" for text in said[-WORDS:])] if said else ()
-
-
-def _since_it_failed(lines: Sequence[logs.Line]) -> Sequence[logs.Line]:
-    """Return what a unit said since the start before its last, which may not have come to a word yet.
-
-    What stopped for the change said its last words before that. A program that dies without a word has systemd's.
-    """
-    starts = [n for n, line in enumerate(lines) if line.process == "systemd" and line.message.startswith("Starting ")]
-    recent = lines[starts[max(0, len(starts) - 2)]:] if starts else lines
-    own = [line for line in recent if line.process != "systemd"]
-    return own or [line for line in recent if "exited" in line.message]
+def _last_words(session: Session, blamed: Mapping[str, str], told: Sequence[str]) -> Sequence[str]:
+    """Return what units said last, before they are put back and say other things, unless it is told already."""
+    units = {host: unit for host, unit in blamed.items() if unit and last_words.headed(host, unit) not in told}
+    words = session.hosts.map(lambda one: last_words.of_unit(one, units[one.name]), units)
+    return [line for lines in words.values() if not isinstance(lines, KubewrightError) for line in lines]

@@ -113,9 +113,10 @@ def test_a_unit_that_could_not_be_started_brings_its_last_words_and_what_they_me
     with pytest.raises(GateFailed, match="cp1: applying: step x: failed") as fault:
         apply_batch(session, "node.0", one_change(session, "cp1"))
     assert fault.value.details[:3] == (
-        "kubelet.service: failed: Job for kubelet.service failed", "kubelet: /opt/x is no program for this machine",
+        "kubelet.service: failed: Job for kubelet.service failed",
+        "cp1: kubelet: /opt/x is no program for this machine",
         "likely: it is for another architecture; or the file was cut short: its disk was full")
-    assert fault.value.details[-1] == "  t.service: Failed to execute /opt/x: Exec format error"
+    assert fault.value.details[-1] == "    t.service: Failed to execute /opt/x: Exec format error"
 
 
 def test_each_batch_on_a_live_cluster_is_proved_before_the_next_so_that_it_can_go_back(built: World) -> None:

@@ -12,7 +12,6 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, Interrupted, KubewrightError, Unreachable
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Unit
-from provisioner.operate import logs
 from provisioner.orchestrate.gates import node_states
 from provisioner.orchestrate.gates.gate_probes import host_probes
 from provisioner.orchestrate.plan.survey import survey
@@ -86,30 +85,13 @@ def test_the_error_says_what_failed_what_was_put_back_and_what_is_still_fine(bui
     configure(built, CONFIG[KUBELET])
     failed = failed_up(built)
     assert list(failed.details) == [
-        "cp1: kubelet.service said last:", "    kubelet line 0", "    that line 2",
+        "cp1: kubelet.service said last:", "    kubelet line 0", "    systemd line 1", "    that line 2",
         f"cp1: put back as it was: {KUBELET}; kubelet started again, its gate is green 0 s after it failed",
         "still fine: cp2, cp3, w1, w2 not touched by this run; API servers ready: cp1, cp2, cp3",
         "`up` would make the same change again"]
     assert (failed.hint, failed.exit_code) == ("kubewright logs cp1 kubelet", 13)
     (told,) = [e for e in built.events if e.type == "put-back"]
     assert (told.host, told.phase, told.status) == ("cp1", "node", "ok")
-
-
-def line(process: str, message: str) -> logs.Line:
-    return logs.Line(1.0, process, 1, 6, message)
-
-
-@pytest.mark.parametrize(("said", "shown"), [
-    ([], []),
-    ([line("x", "a"), line("systemd", "Stopped x")], ["a"]),
-    ([line("x", "bye"), line("systemd", "Starting x"), line("x", "bad"), line("systemd", "Starting x")], ["bad"]),
-    ([line("x", "bye"), line("systemd", "Starting x"), line("x", "bad")], ["bad"]),
-    ([line("x", "bye"), line("systemd", "Starting x"), line("systemd", "x: Main process exited, status=1")],
-     ["x: Main process exited, status=1"]),
-])
-def test_what_a_unit_said_is_from_its_last_starts_and_never_the_farewell_of_what_ran_before(
-        said: list[logs.Line], shown: list[str]) -> None:
-    assert [one.message for one in way_back._since_it_failed(said)] == shown
 
 
 def test_an_api_server_is_out_of_service_until_it_is_back(built: World) -> None:
