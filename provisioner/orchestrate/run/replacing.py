@@ -28,7 +28,8 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     session.target.replacing = intent.replacing
     found = up.plan(session, intent, agreed)
     alive = [host for host in intent.replacing if host in session.members]
-    if alive:
+    begun = bool(found.members) or any(c.host in alive for c in found.changes)      # by a run that was killed
+    if alive and not begun:
         raise RefusedForSafety(
             f"{', '.join(alive)}: its etcd member runs with its own data: there is nothing to replace",
             code="not-to-replace", details=["nothing was changed"],

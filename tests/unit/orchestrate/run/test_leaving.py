@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from provisioner.errors import GateFailed, RefusedForSafety
-from provisioner.orchestrate.phases import membership
+from provisioner.operate import etcd_membership
+from provisioner.orchestrate.phases import membership, verify
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import apply
 from provisioner.report.plan_text import leaving_text
 from tests.fakes.session import World
 from tests.unit.orchestrate.phases.test_membership_phase import NEW, PLANES, grown, leave, voters
@@ -121,3 +124,52 @@ def test_up_leaves_members_alone_that_left_the_inventory_and_names_the_verb_that
         five.perform()
     assert refused.value.hint == "kubewright node remove cp4 cp5"
     assert five.hosts.log == []
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_run_that_was_killed_while_a_member_goes_is_ended_by_the_next(
+        five: World, monkeypatch: pytest.MonkeyPatch, before: bool, nth: int) -> None:
+    real, asked = etcd_membership.remove, []
+
+    def remove_one(access: object, member: int, **rest: float) -> None:
+        asked.append(member)
+        if len(asked) == nth and before:
+            raise SystemExit(9)
+        real(access, member, **rest)  # type: ignore[arg-type]
+        if len(asked) == nth:
+            raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(etcd_membership, "remove", remove_one)
+        with pytest.raises(SystemExit):
+            remove(five, "cp4", "cp5")
+    five.hosts.now += 3600      # the lock of the dead run is over
+    remove(five, "cp4", "cp5")
+    assert voters(five) == dict.fromkeys(PLANES[:3], False)
+    for host in NEW:
+        assert left(five, host) == [("file", "/etc/haproxy/haproxy.cfg")]
+    five.forget()
+    assert not five.perform().plan.has_work
+
+
+@pytest.mark.parametrize("step", ["remove.servers-cp4", "remove.0.0", "remove.servers-cp5", "verify.0"])
+def test_a_run_that_was_killed_at_a_step_of_a_removal_is_ended_by_the_next(
+        five: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    real = apply.apply_batch
+
+    def dies(session: Session, name: str, changes: apply.Changes) -> None:
+        if name == step:
+            raise SystemExit(9)
+        real(session, name, changes)
+
+    with monkeypatch.context() as patch:
+        for module in (apply, verify):
+            patch.setattr(module, "apply_batch", dies)
+        with pytest.raises(SystemExit):
+            remove(five, "cp4", "cp5")
+    five.hosts.now += 3600
+    remove(five, "cp4", "cp5")
+    assert voters(five) == dict.fromkeys(PLANES[:3], False)
+    five.forget()
+    assert not five.perform().plan.has_work
