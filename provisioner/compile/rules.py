@@ -201,7 +201,7 @@ TABLE: tuple[Rule, ...] = (
          "the address must be the same machine's: a machine that is new to the cluster needs a name of its own",
          by="node replace"),
     Rule("", ("kubernetes", "network.hosts", "api.extra_sans", "config", "config.*", "hosts.*", "hosts.*.roles",
-              "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"), ALLOWED),
+              "hosts.*.address", "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"), ALLOWED),
 )
 # No rule about the inventory: to restart what serves although the cluster is ill (orchestrate/run/may_begin.py).
 CLUSTER_ILL = "cluster-ill"
