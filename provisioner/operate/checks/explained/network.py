@@ -68,5 +68,5 @@ TEXTS: dict[str, Explained] = {
         "A file in etcd's directory is written and synced as etcd's log is, for a few seconds, and removed.",
         "Every write of the cluster waits for this disk.", "Give /var/lib/etcd a quicker disk of its own.",
         f"Of a hundred writes the slowest: {tried_alone.P99_WARN:.0f} ms is told, {tried_alone.P99_ERROR:.0f} ms is "
-        "refused."),
+        "refused; in a lab, whose nodes share this computer's disk, it is told only."),
 }
