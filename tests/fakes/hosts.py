@@ -257,7 +257,8 @@ class FakeOne(OneHost):
         return self._hosts.store(self, artifacts, progress)
 
     def inspect(self, question: Mapping[str, Any]) -> Inspection:
-        return self._hosts.inspections.get(self._name, ROOM)
+        known = self._hosts.hosts[self._name].owned
+        return self._hosts.inspections.get(self._name) or replace(ROOM, prepared=bool(known))
 
     def examine(self, question: Mapping[str, Any]) -> Examination:
         return self._hosts.examinations.get(self._name) or self._hosts.examined(self._name, question)

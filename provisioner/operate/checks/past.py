@@ -177,14 +177,16 @@ def links(seen: Seen, host: HostSeen) -> Iterator[Found]:
 def vip_is_free(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Ask that no other machine has the VIP; our own holder is known by its hardware addresses.
 
-    Nothing is said while a load balancer of ours has not answered: the holder may be that one.
+    Nothing is said while a load balancer of ours has not answered: the holder may be that one. Nor of a host that we
+    have prepared: it may have been a load balancer until this inventory, and `up` takes the VIP from it.
     """
     balancers = {h.name for h in seen.cluster.load_balancers}
     ours = {i.mac for host in seen.hosts.values() for i in host.facts.interfaces}
     vip = seen.cluster.api.vip
     for name, host in seen.hosts.items() if vip is not None else ():
         device = host.facts.interface_of(str(vip))
-        if device and name not in balancers:
+        is_new = host.inspection is not None and not host.inspection.prepared
+        if device and is_new and name not in balancers:
             yield name, Found("error", f"it carries the VIP {vip} at {device}, and is no load balancer",
                               f"on {name}: ip address del {vip} dev {device}    # and where it is set up for a boot")
     for name in sorted(balancers & set(seen.hosts)) if balancers <= set(seen.hosts) else ():

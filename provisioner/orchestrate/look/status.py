@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from provisioner.decide.membership import quorum
 from provisioner.model.cluster import Role
 from provisioner.model.desired import Unit
 from provisioner.model.etcd import EtcdStatus
@@ -137,7 +138,10 @@ def _differences(session: Session, rows: Mapping[str, HostStatus]) -> list[Findi
     found += [Finding("in-service", name, "error", f"left out of service in the HAProxy of {', '.join(hosts)}",
                       "kubewright up", expected="every API server is in service in every HAProxy")
               for name, hosts in plan.drained_servers.items()]
-    gone = [h.name for h in session.cluster.etcd_hosts if h.name in session.unreachable]
+    members = [h.name for h in session.cluster.etcd_hosts]
+    gone = [name for name in members if name in session.unreachable]
+    if len(members) - len(gone) < quorum(len(members)):
+        gone = []       # without a majority nobody can be replaced, and it may well be the way from here
     found += [Finding("member-gone", host, "warning",
                       "etcd counts on its member; where the machine never comes back, another takes its name, or it "
                       f"goes (out of cluster.yaml, then kubewright node remove {host} --lost)",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from provisioner.compile import networks
 from provisioner.compile.etcd import DATA_DIR, UNIT
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.desired import Artifact, EtcdMember, Item, Program, Tree, Unit
@@ -27,7 +28,8 @@ MEMBER = f"{DATA_DIR}/member"
 MADE = f"{DATA_DIR}/restored"       # where etcdutl writes; what a killed run left there is removed first
 WRITERS = ("kube-apiserver.service", "kube-controller-manager.service", "kube-scheduler.service")
 WATCHERS: tuple[tuple[PhaseName, tuple[str, ...]], ...] = (
-    ("node", ("kubelet.service", "kube-proxy.service")), ("network", ("flanneld.service",)))
+    ("node", ("kubelet.service", "kube-proxy.service")),
+    ("network", tuple(network.unit for network in networks.TABLE.values() if network.unit)))
 SECONDS = 600                       # for etcdutl to write a data directory anew
 
 
