@@ -93,7 +93,8 @@ ASK_ELSEWHERE = {"etcd restore", "etcd recover"}        # test_etcd_restore_verb
 # nodes, which are there to be thrown away (decisions.md).
 NEVER_ASKS = {
     "validate", "schema", "check", "plan", "plan show", "drift", "status", "ready", "kubeconfig", "compile", "version",
-    "completion", "help", "certs check", "doctor", "etcd members", "etcd snapshot", "logs", "probe", "runs list", "runs show", "runs report", "runs diff",
+    "completion", "help", "certs check", "doctor", "etcd members", "etcd snapshot",
+    "logs", "probe", "runs list", "runs show", "runs report", "runs diff",
     "lab up", "lab down", "lab reset", "lab snapshot", "lab restore", "lab status", "lab exec", "lab ssh", "lab trust",
     "lab fault kill", "lab fault cut", "lab fault drop", "lab fault pause", "lab fault undo",
     "lab fault inject", "lab fault list",
