@@ -23,7 +23,7 @@ cat /proc/sys/kernel/hostname
 # What systemd and the kernel count by themselves, what the trace is made with, and what says which defect is there.
 NOT_COMPARED = re.compile(r"/var/lib/systemd/|/etc/lab-node/defects|process (ps |sh -ec|find |sed )|/etc/passwd-|"
                           r"/var/lib/dpkg/(lock|triggers/Lock|status-old|alternatives/)|/run/(user|credentials)|"
-                          r"lifetime|systemd-(hostname|locale|timedate)d")
+                          r"lifetime|systemd-(hostname|locale|timedate)d|process \S*/systemd/systemd( |$)")
 Traces = Mapping[str, frozenset[str]]
 
 

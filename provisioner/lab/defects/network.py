@@ -114,5 +114,6 @@ add rule inet fw in ip protocol icmp accept; add rule inet fw in tcp dport 22 ac
         f"nameserver 192.0.2.{number}" for number in (53, 54, 55, 56)), check="nameservers", also=("dns",)),
     Defect("local-ports", "outgoing connections are given ports of ours", "local-ports",
            "sysctl -qw net.ipv4.ip_local_port_range='1024 60999'",
-           undo="sysctl -qw net.ipv4.ip_local_port_range='32768 60999' net.ipv4.ip_local_reserved_ports=''"),
+           undo="sysctl -qw net.ipv4.ip_local_port_range='32768 60999' net.ipv4.ip_local_reserved_ports=''",
+           files=("/etc/sysctl.d/90-local-ports.conf",)),      # where its cure writes
 )

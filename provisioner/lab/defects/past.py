@@ -58,5 +58,6 @@ PAST: tuple[Defect, ...] = (
            also=("files",)),
     Defect("unit-foreign", "somebody has made a unit of one of our names", "files",
            writes("/etc/systemd/system/kubelet.service", "[Service]\nExecStart=/bin/true", _READ),
-           files=("/etc/systemd/system/kubelet.service",), after=_READ, at="node", place="kubelet.service"),
+           files=("/etc/systemd/system/kubelet.service", "/etc/systemd/system/kubelet.service.before"), after=_READ,
+           at="node", place="kubelet.service"),
 )

@@ -42,7 +42,7 @@ PACKAGED = {f"{place}/systemd/system/{unit}": unit for unit in UNITS for place i
 RUNTIMES = {"/usr/bin/dockerd": "Docker", "/usr/bin/podman": "Podman", "/usr/bin/crio": "CRI-O"}
 # Files that packages or people bring too; asked about where there is no plan that names all of ours.
 FILES = ("/etc/haproxy/haproxy.cfg", "/etc/keepalived/keepalived.conf", "/etc/containerd/config.toml",
-         "/etc/crictl.yaml")
+         "/etc/crictl.yaml", *(f"/etc/systemd/system/{unit}" for unit in UNITS))
 PATHS = (*EVIDENCE, *PACKAGED, *RUNTIMES)
 
 OURS = frozenset({pki.CA, "/etc/kubernetes/kubelet.conf", f"{DATA_DIR}/member"})
