@@ -95,7 +95,10 @@ def _covers(way: Network, other: Network) -> bool:
 
 
 def ranges(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    """Ask that the ranges of Pods and Services are nobody's here: a route that is more exact wins."""
+    """Ask that the ranges of Pods and Services are nobody's here: a route that is more exact than ours wins.
+
+    A wider one, of a provider or a VPN, loses to ours: what it leads to within the range is out of reach, and no more.
+    """
     network = seen.cluster.network
     own = _own_devices(seen.cluster, host)
     ours = {"Pods": network.pods, "Services": network.services}
@@ -110,7 +113,8 @@ def ranges(seen: Seen, host: HostSeen) -> Iterator[Found]:
         met = [(whose, one) for whose, known in ours.items() for one in known
                if one.version == other.version and one.overlaps(other)]
         for whose, one in met:
-            yield Found("error", f"the range of {whose} {one} meets {text}, which {device} leads to there",
+            yield Found("error" if _covers(one, other) else "warning",
+                        f"the range of {whose} {one} meets {text}, which {device} leads to there",
                         f"in cluster.yaml: network.{whose.lower()}, a range that is free on every host; who has it: "
                         f"ip route get {other.network_address}")
 

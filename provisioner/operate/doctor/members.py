@@ -51,7 +51,7 @@ def majority(picture: Picture) -> Iterator[Finding]:
     # Where members could not be asked, those that were tell it: none of them reads what a majority agrees on.
     alone = bool(picture.reads) and all(seen.agreed is None for seen in picture.reads.values())
     if gone >= len(names) - len(names) // 2 or alone:
-        silent = next(n for n in names if n not in good)
+        silent = next((n for n in names if n not in good), names[0])
         yield Finding("etcd-majority", "", "error", f"etcd: {margin_of(picture)}", f"kubewright logs {silent} etcd")
 
 

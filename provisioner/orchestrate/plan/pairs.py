@@ -30,6 +30,7 @@ VRRP, TCP, UDP, ICMP = "vrrp", "tcp", "udp", "icmp"
 APART = 0.15            # seconds between two balancers that send, see `tries`
 LOOKS = {"fsync": "fsync", "dns": "dns", "arp": "twin"}     # what a host finds out by itself, and the check of it
 OURS, THEIRS = "ours", "theirs"
+REFUSED = "refused"     # a word of the applier's
 
 
 class Budget(NamedTuple):
@@ -64,6 +65,8 @@ class _Meeting:
         self._wanted = needs(self._cluster, about, {name: self._mtu(name) for name in self._facts})
         self._hosts = [h.name for h in self._cluster.machines if h.name in self._facts and (
             h.name in self._about or any(h.name in (n.source, n.target) for n in self._wanted))]
+        # Their services have these ports, also one that waits to be started again: it could not be while we had its.
+        self._running = {name for name, observed in session.observed.items() if observed.owner is not None}
         self._router = virtual_router_id(self._cluster)
         self._token = secrets.token_hex(TOKEN)
         self._changed = threading.Condition()
@@ -95,7 +98,7 @@ class _Meeting:
         until = time.monotonic() + ENDING
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-        return Probed(tuple(self._outcome(n, need) for n, need in enumerate(self._wanted)),
+        return Probed(tuple(self._settled(self._outcome(n, need)) for n, need in enumerate(self._wanted)),
                       {name: self._alone(name) for name in self._hosts}, self._router)
 
     def _mtu(self, name: str) -> int:
@@ -106,7 +109,8 @@ class _Meeting:
         """Return what a host is asked: where to listen, and what it finds out by itself."""
         host, facts = self._cluster.machine(name), self._facts[name]
         interface = facts.interface_of(host.address) or ""
-        on = dict.fromkeys(listens(self._wanted).get(name, ()))
+        on = dict.fromkeys(one for one in listens(self._wanted).get(name, ())
+                           if one[0] == VRRP or name not in self._running)
         if self._cluster.api.vip is not None and name in {h.name for h in self._cluster.load_balancers}:
             on[VRRP, 0] = None
         request: dict[str, Any] = {
@@ -177,6 +181,8 @@ class _Meeting:
         return go
 
     def _listening(self, need: Need) -> str:
+        if need.target in self._running and need.protocol != VRRP:
+            return THEIRS
         rows = self._heard[need.target].get("listening", ()) if need.target in self._heard else ()
         return next((str(word) for protocol, port, word in rows if (protocol, port) == (need.protocol, need.port)), "")
 
@@ -216,6 +222,12 @@ class _Meeting:
         unsized = "" if passes is not None or not need.size else "it answers no echo (ICMP)"
         return Tried(need, True, "", tuple(said.get("ms", ())), int(said.get("lost", 0)), int(said.get("of", 0)),
                      passes, unsized)
+
+    def _settled(self, tried: Tried) -> Tried:
+        """Say nothing of a way at whose end nobody listens now: on a host of the cluster we do not."""
+        if tried.ok is False and tried.why == REFUSED and tried.need.target in self._running:
+            return Tried(tried.need, None, f"nobody listens at {tried.need.at} of {tried.need.target} now")
+        return tried
 
     def _advertised(self, need: Need) -> Tried:
         """Judge by what the other one heard: an advertisement has no answer."""

@@ -98,6 +98,8 @@ TABLE: list[tuple[str, Picture, str, str, str]] = [
      "etcd: 1 of 3 members answer: no majority, 1 more must come back"),
     ("majority-unseen", well(members={"cp1": member()}, reads={"cp1": EtcdReads(10, None, "", "deadline")}), "",
      "error", "etcd: 1 of 3 members answer: no majority, 1 more must come back; not seen: cp2, cp3"),
+    ("majority-apart", well(reads={h: EtcdReads(10, None, "", "deadline") for h in CPS}), "", "error",
+     "etcd: 3 of 3 members answer: one may fail"),
     ("reads", well(reads={"cp1": EtcdReads(10, None, "", "deadline exceeded"), "cp2": EtcdReads(10, 10)}), "cp1",
      "error", "etcd answers from its own data only, nothing agreed on: deadline exceeded"),
     ("old-reads", well(reads={"cp1": EtcdReads(10, 9000)}), "cp1", "error",

@@ -73,7 +73,7 @@ TEXTS: dict[str, Explained] = {
     "ranges": Explained(
         "Routes and addresses of each host against network.pods and network.services.",
         "A route that is more exact wins: an office network of the Pods' range is not reached any more, or Pods are "
-        "not.",
+        "not. A wider route loses to ours, and is a warning.",
         "Choose other ranges in cluster.yaml before the first `up`; later they cannot be changed."),
     "resolver": Explained(
         "/etc/resolv.conf; where it names a stub of systemd-resolved, the file with the servers behind it.",

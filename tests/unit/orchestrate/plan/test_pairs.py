@@ -82,6 +82,18 @@ def test_only_new_hosts_find_out_what_their_own_disk_takes_and_others_only_answe
     assert {name for name, request in asked.items() if "fsync" in request} == set(), "a worker has no member"
 
 
+def test_no_port_of_a_service_is_taken_on_a_host_of_the_cluster(built: World) -> None:
+    """A member that waits for its start would find its port taken."""
+    network = built.hosts.network
+    network.lost = {("cp2", (CP1, "tcp", 2380)): "refused", ("w1", (CP1, "tcp", 6443)): "timed out"}
+    done = probed(built, thorough=True)
+    assert {one["protocol"] for request in network.asked.values() for one in request["listen"]} == {"vrrp"}
+    waiting, dropped = of(done, "cp2", "cp1", "tcp 2380"), of(done, "w1", "cp1", "tcp 6443")
+    assert (waiting.ok, waiting.why) == (None, "nobody listens at tcp 2380 of cp1 now")
+    assert (dropped.ok, dropped.why) == (False, "timed out")
+    assert of(done, "cp3", "cp1", "tcp 2380").ok is True
+
+
 def test_a_host_that_ends_without_a_word_is_not_looked_at_and_holds_nobody_up(world: World) -> None:
     world.hosts.network.mute = {"cp3"}
     done = probed(world)

@@ -16,6 +16,7 @@ from provisioner.cli import main as command
 from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, RefusedForSafety, UsageFault
 from provisioner.model.check_document import check_schema
+from provisioner.model.facts import Interface
 from provisioner.model.inspection import Disk, Inspection, Listener
 from provisioner.model.observed import HostObserved
 from provisioner.operate.checks import by_trying
@@ -365,6 +366,9 @@ def test_hosts_that_were_changed_before_try_nothing_unless_asked(built: World, a
         preflight.fit_survey(one)
         assert preflight.look(one).probed is None
     assert built.hosts.network.asked == {}
+    for number, host in enumerate(built.hosts.hosts.values()):      # what listens there is the cluster's, VXLAN too
+        own = Interface("flannel.1", (f"10.244.{number}.0/32",), 1450)
+        host.facts = replace(host.facts, interfaces=(*host.facts.interfaces, own))
     with built.session() as one:
         report = preflight.look(one, probe=True)
     assert (report.answered["reach"], report.answered["fsync"], report.result("mtu")[0]) == (5, 3, "ok")
