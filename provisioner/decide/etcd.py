@@ -36,6 +36,10 @@ def disagreements(
               if not set(m.peer_urls) & set(joining)}
     if listed != set(names):
         faults.append(f"members are {', '.join(sorted(listed))}, should be {', '.join(sorted(names))}")
+    learners = {m.name for s in statuses for m in s.members if m.is_learner and m.name in names
+                and not set(m.peer_urls) & set(joining)}
+    if learners:
+        faults.append(f"{', '.join(sorted(learners))} has no vote yet: a learner")
     wanted = asked or len(names)
     if len(statuses) < wanted:
         faults.append(f"{len(statuses)} of {wanted} members answer")

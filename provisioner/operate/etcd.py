@@ -29,15 +29,24 @@ class EtcdFault(KubewrightError):
 
 
 def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
-    """Ask one member for its state and its view of the membership; EtcdFault holds the server's own words."""
+    """Ask one member for its state and its view of the membership; EtcdFault holds the server's own words.
+
+    A learner tells its state alone: etcd refuses to let it list the members.
+    """
     with client_of(access, timeout, "asking a member for its status") as (client, rpc):
         reply = etcd_wire.status(client.channel, rpc.StatusRequest(), timeout)
-        members = members_of(etcd_member_wire.call(client, "List", timeout).members)
+        members = () if reply.isLearner else members_of(etcd_member_wire.call(client, "List", timeout).members)
     return EtcdStatus(
         version=str(reply.version), db_size=int(reply.dbSize), leader_id=int(reply.leader),
         raft_index=int(reply.raftIndex), raft_term=int(reply.raftTerm), cluster_id=int(reply.header.cluster_id),
         member_id=int(reply.header.member_id), members=members, applied=int(reply.raftAppliedIndex),
         in_use=int(reply.dbSizeInUse), learner=bool(reply.isLearner), revision=int(reply.header.revision))
+
+
+def hears_leader(access: Access, *, timeout: float = TIMEOUT) -> bool:
+    """Say whether a member, which may be a learner, runs and hears a leader; EtcdFault where it does not answer."""
+    with client_of(access, timeout, "asking a member for its leader") as (client, rpc):
+        return bool(etcd_wire.status(client.channel, rpc.StatusRequest(), timeout).leader)
 
 
 def alarms(access: Access, *, timeout: float = TIMEOUT) -> tuple[Alarm, ...]:

@@ -88,8 +88,11 @@ def of_lag(lags: Mapping[str, int]) -> Iterator[Finding]:
 
 
 def quorum(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> str:
-    """Say in a few words how many members answer, and how many more may be lost; not seen is not lost."""
-    good = [n for n in names if isinstance(members.get(n), EtcdStatus)]
+    """Say in a few words how many members answer, and how many more may be lost; not seen is not lost.
+
+    A learner answers and does not count: it has no vote.
+    """
+    good = [n for n in names if isinstance(seen := members.get(n), EtcdStatus) and not seen.learner]
     unseen = _unseen(names, members)
     if names and len(unseen) == len(names):
         return "not seen"

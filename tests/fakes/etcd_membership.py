@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from provisioner.model.etcd import MemberSeen
-from provisioner.operate import etcd_membership
+from provisioner.operate import etcd, etcd_membership
 from provisioner.operate.etcd import EtcdFault
 
 
@@ -31,6 +31,7 @@ class Joins:
         self.hosts = hosts
         for name in ("listed", "add_learner", "promote", "remove", "move"):
             patch.setattr(etcd_membership, name, getattr(self, name))
+        patch.setattr(etcd, "hears_leader", lambda access: bool(hosts.etcd_status(access).leader_id))
 
     def url(self, host: str) -> str:
         return f"https://{self.hosts.address(host)}:2380"

@@ -103,14 +103,24 @@ def test_a_learner_is_promoted_when_it_has_all_data_and_a_second_time_is_refused
         etcd_membership.add_learner(access, url, timeout=5)         # a record of the address names exactly one
     with started(tmp_path, "cp4", (ports[0], ports[1]), etcd_membership.listed(access)):
         until(lambda: of(access, member).name == "cp4", 60, "the learner has told its name")
+        own = Access(("127.0.0.1", ports[0]), access.ca_file, access.cert_file, access.key_file)
+        until(lambda: hears(own), 60, "the learner hears the leader")
+        seen = etcd.status(own)
+        assert (seen.learner, seen.members, seen.member_id) == (True, (), member), "its own state, and nobody's list"
         until(lambda: promoted(access, member), 60, "the learner votes")
         assert not of(access, member).is_learner
         with pytest.raises(EtcdFault, match=r"not a learner|can only promote a learner"):
             etcd_membership.promote(access, member, timeout=5)      # already
-        own = Access(("127.0.0.1", ports[0]), access.ca_file, access.cert_file, access.key_file)
         assert etcd.status(own).member_id == member
         etcd_membership.remove(access, member, timeout=10)
         until(lambda: all(m.id != member for m in etcd_membership.listed(access)), 30, "it is out")
+
+
+def hears(access: Access) -> bool:
+    try:
+        return etcd.hears_leader(access)
+    except EtcdFault:
+        return False
 
 
 def promoted(access: Access, member: int) -> bool:

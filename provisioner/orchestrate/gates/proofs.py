@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.errors import GateFailed, KubewrightError, LockHeld, Unreachable
 from provisioner.model.phases import PhaseName
 from provisioner.orchestrate.gates import last_words
 from provisioner.orchestrate.gates.gate_probes import (
@@ -236,6 +236,8 @@ def wait_until(
     while True:
         try:
             reason = look()
+        except LockHeld:
+            raise       # another run owns the cluster: no waiting brings it back
         except KubewrightError as fault:
             reason = fault.message
         if not reason or time.monotonic() >= end:

@@ -17,7 +17,7 @@ from provisioner.model.desired import EtcdMember, File, Tree, Unit
 from provisioner.model.etcd import EtcdStatus, MemberSeen
 from provisioner.model.observed import ABSENT, ObservedItem
 from provisioner.model.plan import Change
-from provisioner.operate import etcd_membership
+from provisioner.operate import etcd, etcd_membership
 from provisioner.orchestrate.gates import etcd_members, proofs
 from provisioner.orchestrate.plan import members, owner
 from provisioner.orchestrate.session.phase import counted
@@ -109,7 +109,7 @@ def _look(session: Session) -> Membership:
     answering = {a.member_id for a in heard.values() if a.leader_id}
     faults: list[str] = []
     for host, answer in heard.items():
-        if not answer.leader_id:
+        if not answer.leader_id or answer.learner:      # a learner may not be asked for the list
             continue
         try:
             listed = etcd_membership.listed(session.access.etcd(host))
@@ -158,17 +158,23 @@ def _start(session: Session, act: Act, seen: Membership, changes: Changes) -> No
 
 
 def _promote(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
-    """Let a learner vote as soon as it has all data.
+    """Let a learner vote as soon as it has all data, and runs: etcd would promote one that has died since.
 
+    A run that was killed before may have left changes of its host, its unit's start among them: they are made first.
     It may have been promoted without our hearing of it: the list says so, and is asked before every attempt.
     """
     host = _healthy(session, seen)
+    left = session.changes("etcd").get(act.host, ())
+    if left:
+        apply_batch(session, f"etcd.learner-{act.host}", {act.host: left})
 
     def is_voter(member: MemberSeen) -> str:
         if not member.name:
             return "it has not started yet"     # etcd would promote it all the same
         if not member.is_learner:
             return ""
+        if not etcd.hears_leader(session.access.etcd(act.host)):
+            return "it does not hear the leader"
         session.run.still_ours()
         etcd_membership.promote(session.access.etcd(host), member.id, timeout=TOO_EARLY)
         return "it was promoted, and the members do not say so yet"

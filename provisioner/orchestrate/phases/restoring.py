@@ -64,16 +64,18 @@ def stage(session: Session) -> str:
 
 
 def put_back(session: Session) -> str:
-    """Stop what writes, then the members; make each anew beside its data, and let it take that one's place."""
+    """Make each member beside its data while all serves; stop what writes, then the members; then each takes its place.
+
+    Until the first data is moved, whatever fails lets all serve again as before.
+    """
+    planes, members = [h.name for h in session.cluster.control_planes], _members(session)
     session.run.safe_point()
-    session.run.works_on("stopping what writes to etcd")
-    planes = [h.name for h in session.cluster.control_planes]
-    apply_batch(session, "etcd.writers", _units(session, planes, WRITERS, "stop"))
-    members = _members(session)
-    apply_batch(session, "etcd.members", _units(session, members, (UNIT,), "stop"))
-    session.run.works_on("making the members from the snapshot")
     try:
+        session.run.works_on("making the members from the snapshot")
         _make(session, members)
+        session.run.works_on("stopping what writes to etcd")
+        apply_batch(session, "etcd.writers", _units(session, planes, WRITERS, "stop"))
+        apply_batch(session, "etcd.members", _units(session, members, (UNIT,), "stop"))
     except KubewrightError as fault:
         _as_before(session, planes, members, fault)
         raise
@@ -112,11 +114,15 @@ def _etcdutl(session: Session, host: str, restore: Restore) -> Change:
 
 
 def _as_before(session: Session, planes: Sequence[str], members: Sequence[str], fault: KubewrightError) -> None:
-    """Let what was stopped serve again with the data that it had; that it does not is told with the fault."""
+    """Let what was stopped serve again with the data that it had, without what was made beside it.
+
+    That it does not is told with the fault.
+    """
     try:
         apply_batch(session, "etcd.as-before", _units(session, members, (UNIT,), "start"))
         apply_batch(session, "etcd.writers-again", _units(session, planes, WRITERS, "start"))
         fault.details = (*fault.details, "the data of before was not touched, and serves again")
+        _clear(session, "etcd.made-gone")
     except KubewrightError as second:
         fault.details = (*fault.details, "the data of before was not touched", second.message)
 
@@ -125,9 +131,14 @@ def members_hold(session: Session) -> None:
     """Prove one cluster of all members, each with the snapshot's keys and the same hash; then remove the snapshot."""
     etcd_members.etcd_is_one_cluster(session)
     proofs.wait_until(session, "etcd", lambda: _differ(session), proof="every member holds the snapshot's keys")
+    _clear(session, "etcd.cleared")
+
+
+def _clear(session: Session, step: str) -> None:
+    """Remove the snapshot and what a member was made in from every member's host."""
     item, seen = snapshot_on_host(the_restore(session)), _trees(session, _members(session))
-    apply_batch(session, "etcd.cleared", {h: [
-        _change(h, "etcd", item, "remove", "it is restored", item.want(), ABSENT), *_without_made(h, seen)]
+    apply_batch(session, step, {h: [
+        _change(h, "etcd", item, "remove", "it is not needed any more", item.want(), ABSENT), *_without_made(h, seen)]
         for h in _members(session)})
 
 

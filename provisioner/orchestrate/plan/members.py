@@ -57,13 +57,14 @@ def look(session: Session, desired: Desired) -> Found:
     # What answers has taken part, whatever we make of its log.
     data |= {host: MemberData(members.THERE) for host, seen in data.items()
              if host in answers and seen.state == members.EMPTY}
-    listed = next((answer.members for answer in answers.values() if answer.leader_id), None)
-    healthy = next((host for host, answer in answers.items() if answer.leader_id), "")
+    voters = {host: answer for host, answer in answers.items() if not answer.learner}   # a learner lists nobody
+    listed = next((answer.members for answer in voters.values() if answer.leader_id), None)
+    healthy = next((host for host, answer in voters.items() if answer.leader_id), "")
     # A member with its own data that is known at another address has the same machine, which is not replaced.
     kept = {f"{m.id:x}" for m in listed or ()}
     fresh = {h for h in session.target.replacing if listed is not None and (
         h not in data or data[h].state != members.THERE or data[h].member not in kept)}
-    found = [f for f in members.judge(desired.members, data, listed, len(answers)) if f.host not in fresh]
+    found = [f for f in members.judge(desired.members, data, listed, len(voters)) if f.host not in fresh]
     lost = tuple(LostMember(f.host, f.saw, tuple(_typed(session, f.host, healthy, c) for c in f.cure)) for f in found)
     if lost or listed is None:
         return Found(lost)

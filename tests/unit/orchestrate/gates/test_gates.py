@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provisioner.applier.probe import KINDS
-from provisioner.errors import GateFailed, KubewrightError, Unreachable
+from provisioner.errors import GateFailed, KubewrightError, LockHeld, Unreachable
 from provisioner.model.phases import PHASES
 from provisioner.operate.kube import object_path
 from provisioner.orchestrate.gates import api_servers, etcd_members, node_states, proofs, workloads
@@ -237,6 +237,17 @@ def test_waiting_takes_a_fault_for_a_reason_to_look_again(world: World, monkeypa
         return ""
 
     proofs.wait_until(world.session(), "access", look, 5.0)
+
+
+def test_a_lost_lock_ends_the_waiting_as_what_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeps = instant(monkeypatch)
+
+    def look() -> str:
+        raise LockHeld("the lock was lost")
+
+    with pytest.raises(LockHeld):
+        proofs.wait_until(world.session(), "etcd", look, 60.0)
+    assert sleeps == []
 
 
 def test_etcd_is_one_cluster_only_when_exactly_the_inventory_s_members_answer(built: World,

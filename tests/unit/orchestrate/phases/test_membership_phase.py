@@ -128,6 +128,37 @@ def test_a_run_that_was_killed_at_an_act_is_ended_by_the_next(
     is_settled(grown)
 
 
+def killed_before_the_promotion(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(etcd_membership, "promote", dies(etcd_membership.promote, before=True))
+        with pytest.raises(SystemExit):
+            world.perform()
+    world.hosts.now += 3600
+
+
+def test_a_learner_that_died_after_it_was_in_sync_is_started_before_it_votes(
+        grown: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_before_the_promotion(grown, monkeypatch)
+    grown.hosts.hosts["cp4"].states["unit", "etcd.service"] = "failed enabled current"
+    del grown.hosts.log[:]
+    grown.perform()
+    steps = [step for kind, step, *_ in grown.hosts.log if kind == "apply"]
+    assert "etcd.learner-cp4" in steps
+    assert grown.hosts.hosts["cp4"].states["unit", "etcd.service"].startswith("active")
+    is_settled(grown)
+
+
+def test_a_dead_learner_is_never_promoted_however_much_of_the_log_it_had(
+        grown: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_before_the_promotion(grown, monkeypatch)
+    grown.hosts.silent.add("cp4")
+    with pytest.raises(GateFailed, match="connection refused") as failed:
+        grown.perform()
+    assert "it never had a vote, and was removed again" in " ".join(failed.value.details)
+    assert ("promote", "cp4") not in grown.hosts.joins.log
+    assert voters(grown) == dict.fromkeys(PLANES[:3], False)
+
+
 def test_what_a_killed_run_added_for_a_host_that_left_the_inventory_since_is_removed(
         grown: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
