@@ -9,35 +9,55 @@ import json
 import os
 import re
 import time
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from . import spaces, units
 from .host import Fault, Host, check_unit
+from .inspect import looked
 
-TIMEOUT = 4.0           # seconds for any one tool: who asks waits for all of them together
+TIMEOUT = 4.0           # seconds for any one tool
+TOGETHER = 20.0         # and for all: who asks waits for 30, and what Pods reach is asked within 6 beside them
 LINES = 200             # of a unit's journal: the words before its last end are among them
 WORDS = 5
 LENGTH = 400            # characters of a line
-FOUND = 50              # lines that one search may give
+FOUND = 50              # lines that one search may give of each kind
 PROPERTIES = (*units.PROPERTIES, "Result", "ExecMainStatus")
 Answer = dict[str, Any]
+
+
+class _Hurried(Host):
+    """The host, whose tools all have to answer within one time: on one that ails each may hang."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host.root)
+        self._until = time.monotonic() + TOGETHER
+
+    def run(self, argv: Sequence[str], *, timeout: float = TIMEOUT, check: bool = True) -> str:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise Fault(f"{' '.join(argv[:3])}: no time was left, other tools took {TOGETHER:g} s")
+        return super().run(argv, timeout=min(timeout, TIMEOUT, left), check=check)
 
 
 def examine(host: Host, request: Mapping[str, Any]) -> Answer:
     """Answer how units live and what they said before they ended, what the kernel and journals tell, and what is full.
 
-    With `inside` also what is reached from within its networks.
+    With `inside` also what is reached from within its networks. `unseen` has the parts that could not be looked at.
     """
+    host = _Hurried(host)
     names = [check_unit(name) for name in request.get("units", ())]
-    return {
-        "units": [_unit(host, name, seen) for name, seen in units.show(host, names, PROPERTIES).items()],
-        "failed": _failed(host, names),
+    told, unseen = looked({
+        "units": lambda: units.show(host, names, PROPERTIES),
+        "failed": lambda: _failed(host, names),
+        "disks": lambda: _disks(host, request.get("directories", ())),
+        "inside": lambda: spaces.look(host, request["inside"]) if request.get("inside") else None,
+    })
+    answer = {
+        "failed": [], "disks": [], "inside": None, **told, "unseen": unseen, "now": time.time(),
         "kernel": _kernel(host, str(request.get("kernel", ""))),
-        "disks": _disks(host, request.get("directories", ())),
-        "said": [_said(host, one) for one in request.get("said", ())],
-        "inside": spaces.look(host, request["inside"]) if request.get("inside") else None,
-        "now": time.time(),
-    }
+        "said": [_said(host, one) for one in request.get("said", ())]}
+    # Last: after a power cut many units have ended, and each costs a look at the journal.
+    return {**answer, "units": [_unit(host, name, seen) for name, seen in told.get("units", {}).items()]}
 
 
 def _unit(host: Host, name: str, seen: units.Properties) -> Answer:
@@ -120,8 +140,20 @@ def _search(host: Host, where: Sequence[str], since: str, pattern: str) -> Answe
     except Fault as fault:
         return {"lines": [], "why": str(fault)}
     wanted = re.compile(pattern)
-    lines = [[_moment(entry), _text(entry)] for entry in _entries(text) if wanted.search(_text(entry))]
-    return {"lines": lines[-FOUND:], "why": ""}
+    found = [(match.lastindex, [_moment(entry), _text(entry)]) for entry in _entries(text)
+             if (match := wanted.search(_text(entry)))]
+    return {"lines": _newest_of_each(found), "why": ""}
+
+
+def _newest_of_each(found: Sequence[tuple[Optional[int], list[Any]]]) -> list[list[Any]]:
+    """Return the newest lines of each of the pattern's groups: what is said all the time hides nothing else."""
+    kept: list[list[Any]] = []
+    count: dict[Optional[int], int] = {}
+    for kind, line in reversed(found):
+        count[kind] = count.get(kind, 0) + 1
+        if count[kind] <= FOUND:
+            kept.append(line)
+    return kept[::-1]
 
 
 def _disks(host: Host, directories: Sequence[str]) -> list[Answer]:

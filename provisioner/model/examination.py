@@ -73,3 +73,4 @@ class Examination:
     said: tuple[Lines, ...] = ()                    # in the order in which they were asked for
     inside: Inside | None = None                    # None: not asked for
     now: float = 0.0                                # by the host's clock
+    unseen: Mapping[str, str] = field(default_factory=dict)     # part -> why it could not be looked at

@@ -77,7 +77,8 @@ def examination_of(answer: Mapping[str, Any]) -> Examination:
         disks=tuple(Room(tuple(d["paths"]), d["size"], d["used"], d["free"], d["inodes"], d["inodes_free"],
                          d["read_only"]) for d in answer["disks"]),
         said=tuple(_lines_of(one) for one in answer["said"]),
-        inside=None if inside is None else _inside_of(inside), now=float(answer["now"]))
+        inside=None if inside is None else _inside_of(inside), now=float(answer["now"]),
+        unseen={str(part): str(why) for part, why in answer["unseen"].items()})
 
 
 def _lines_of(answer: Mapping[str, Any]) -> Lines:

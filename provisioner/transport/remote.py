@@ -33,7 +33,7 @@ from provisioner.transport.tunnel import Tunnel, require_forwarding
 CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
 OWN_WAIT = 960.0                # an apt that outlived its run ends first
-EXAMINE = 30.0                  # each of its questions has 4 s, and most hosts answer all in one
+EXAMINE = 30.0                  # its tools have 20 s together, and most hosts answer all in one
 STALE = 16                      # its exit status where a host is not what the plan saw
 FENCED = 14                     # the applier's exit status for a request of an older epoch
 ALIVE = 1.0                     # seconds between two signs of life of ours to a host that samples

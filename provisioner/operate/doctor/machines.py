@@ -21,11 +21,15 @@ DAY = 86400.0
 FULL, TIGHT = 0.95, 0.85    # of a file system; at 85 % the kubelet begins to remove images (its own default)
 WEEK = 7 * DAY
 LEAST = 3600.0          # seconds between two looks at a disk that say anything of its rate
+SURE = DAY              # and that say enough to call it ill: the images of a first `up` are there within hours
 CLOCKS = 0.5            # seconds off the median: what `check` warns of
 # What the kernel says of a machine that ails, with what it means in a few words.
 KERNEL: tuple[tuple[str, str], ...] = (
-    (r"[Oo]ut of memory: Killed process|oom-kill:", "the kernel killed a process for want of memory"),
-    (r"I/O error|blk_update_request|critical medium error", "a disk does not read or write"),
+    # Not of a control group: that is a Pod at its own limit, with all else well; what ends a unit is told of the unit.
+    (r"(?<!cgroup )[Oo]ut of memory: Killed process|oom-kill:constraint=CONSTRAINT_(?!MEMCG)",
+     "the kernel killed a process for want of memory"),
+    # Drives for floppies and CDs that are empty or only pretended say so at each boot.
+    (r"(I/O error|blk_update_request|critical medium error)(?!.*dev (fd|sr)\d)", "a disk does not read or write"),
     (r"blocked for more than \d+ seconds", "a task hangs, most often for a disk"),
     (r"(EXT4|BTRFS|XFS).*([Ee]rror|[Cc]orrupt)|Remounting filesystem read-only", "a file system is damaged"),
     (r"soft lockup|hard LOCKUP|detected stalls?", "a processor is stuck"),
@@ -127,8 +131,9 @@ def _disk(picture: Picture, host: str, name: str, room: Room, seen: Examination)
     if room.share < FULL:
         days, age, rate = forecast(picture.samples.get(host, {}).get(room.paths[0], ()), picture.now, room)
         if days is not None and days <= WEEK / DAY:
-            yield Finding("disk", host, "error", f"{name}: full in {days:.1f} days at the rate of the last "
-                          f"{_ago(age)}: {rate / 1e9:.1f} GB a day, {room.free / 1e9:.1f} GB left", cure,
+            yield Finding("disk", host, "error" if age >= SURE else "warning",
+                          f"{name}: full in {days:.1f} days at the rate of the last {_ago(age)}: "
+                          f"{rate / 1e9:.1f} GB a day, {room.free / 1e9:.1f} GB left", cure,
                           code="disk-filling")
 
 
@@ -158,7 +163,10 @@ def clocks(picture: Picture) -> Iterator[Finding]:
 
 
 def unexamined(picture: Picture) -> Iterator[Finding]:
-    """Tell of hosts that answered and yet could not be examined."""
+    """Tell of hosts that answered and yet could not be examined, or not all of it."""
     for host, fault in picture.examined.items():
-        if not isinstance(fault, Examination):
+        if isinstance(fault, Examination):
+            for part, why in fault.unseen.items():
+                yield Finding("examined", host, "unseen", f"{part}: {why}", f"kubewright logs {host} kubelet")
+        else:
             yield Finding("examined", host, "unseen", fault.message.removeprefix(f"{host}: "), fault.hint)

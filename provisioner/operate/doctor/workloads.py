@@ -35,7 +35,8 @@ def system_pods(picture: Picture) -> Iterator[Finding]:
     for pod in picture.pods or ():
         status, name = pod.get("status", {}), str(pod["metadata"]["name"])
         host = str(pod.get("spec", {}).get("nodeName") or "")
-        if status.get("phase") == "Succeeded":
+        # One that failed, evicted or shut down with its node, is not started again: another has its place.
+        if status.get("phase") in ("Succeeded", "Failed"):
             continue
         why = pod_words.why_not_ready(pod)
         ended = [c for c in status.get("containerStatuses", ()) if _does_not_stay(c, picture.now)]

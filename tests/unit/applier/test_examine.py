@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,33 @@ def test_elections_are_found_with_their_moment_and_the_container_s_kernel_is_not
                                        "since": "-1h"}])
     assert seen.said == (Lines(((1795963831.866739, line["MESSAGE"]),)),)
     assert seen.kernel.why == "it is a container, which does not see the kernel's messages"
+
+
+def test_tools_that_hang_cost_their_own_parts_and_all_of_them_one_time(
+        box: FakeHost, journalctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a power cut: every unit has ended, and the journal is being repaired."""
+    monkeypatch.setattr(examine, "TIMEOUT", 0.2)
+    monkeypatch.setattr(examine, "TOGETHER", 0.6)
+    for name in ("journalctl", "systemctl"):
+        program = tmp_path / "bin" / name
+        program.unlink()
+        program.write_text("#!/bin/sh\nexec sleep 5\n")
+        program.chmod(0o755)
+    began = time.monotonic()
+    seen = ask(box, units=["etcd.service"], kernel="x", directories=["/"], said=[
+        {"unit": "etcd.service", "pattern": "x"}] * 4)
+    assert time.monotonic() - began < 3
+    assert {part: why.rpartition(": ")[2] for part, why in seen.unseen.items()} == dict.fromkeys(
+        ("units", "failed"), "no answer in 0.2 s")
+    assert len(seen.disks) == 1 and seen.kernel.why.startswith("journalctl ")
+    assert seen.said[-1].why.endswith("no time was left, other tools took 0.6 s")
+
+
+def test_what_is_said_all_the_time_hides_nothing_else(box: FakeHost, journalctl: Path) -> None:
+    often = [json.dumps({"MESSAGE": f"oom {n}"}) for n in range(3 * examine.FOUND)]
+    journalctl.write_text("\n".join([json.dumps({"MESSAGE": "disk sda"}), *often]))
+    lines = [text for _, text in ask(box, kernel="(disk (sd|vd))|(oom)").kernel.lines]
+    assert (lines[0], lines[-1], len(lines)) == ("disk sda", "oom 149", examine.FOUND + 1)
 
 
 def test_disks_are_told_once_with_all_directories_on_them_and_what_is_not_there_is_left_out(

@@ -68,5 +68,6 @@ TEXTS: dict[str, Explained] = {
         "A file in etcd's directory is written and synced as etcd's log is, for a few seconds, and removed.",
         "Every write of the cluster waits for this disk.", "Give /var/lib/etcd a quicker disk of its own.",
         f"Of a hundred writes the slowest: {tried_alone.P99_WARN:.0f} ms is told, {tried_alone.P99_ERROR:.0f} ms is "
-        "refused; in a lab, whose nodes share this computer's disk, it is told only."),
+        f"refused; of {tried_alone.MANY} writes or fewer, which one hiccup spoils, only where the middle one takes as "
+        "long. In a lab, whose nodes share this computer's disk, it is told only."),
 }
