@@ -116,15 +116,18 @@ def _etcdutl(session: Session, host: str, restore: Restore) -> Change:
 def _as_before(session: Session, planes: Sequence[str], members: Sequence[str], fault: KubewrightError) -> None:
     """Let what was stopped serve again with the data that it had, without what was made beside it.
 
-    That it does not is told with the fault.
+    A host that cannot do one of it holds up no other; what did not come back is told with the fault.
     """
-    try:
-        apply_batch(session, "etcd.as-before", _units(session, members, (UNIT,), "start"))
-        apply_batch(session, "etcd.writers-again", _units(session, planes, WRITERS, "start"))
-        fault.details = (*fault.details, "the data of before was not touched, and serves again")
-        _clear(session, "etcd.made-gone")
-    except KubewrightError as second:
-        fault.details = (*fault.details, "the data of before was not touched", second.message)
+    told: list[str] = []
+    for act in (lambda: apply_batch(session, "etcd.as-before", _units(session, members, (UNIT,), "start")),
+                lambda: apply_batch(session, "etcd.writers-again", _units(session, planes, WRITERS, "start")),
+                lambda: _clear(session, "etcd.made-gone")):
+        try:
+            act()
+        except KubewrightError as second:
+            told.append(second.message)
+    serves = "the data of before was not touched" + ("" if told else ", and serves again")
+    fault.details = (*fault.details, serves, *dict.fromkeys(told))
 
 
 def members_hold(session: Session) -> None:

@@ -61,7 +61,7 @@ def test_what_writes_stops_first_then_the_members_and_all_start_in_the_other_ord
     plans: list[Plan] = []
     done = restore(restored, tmp_path, plans)
     assert steps(restored) == [
-        "etcd.writers", "etcd.members", "etcd.made", "etcd.swapped", "etcd.started", "etcd.cleared",
+        "etcd.made", "etcd.writers", "etcd.members", "etcd.swapped", "etcd.started", "etcd.cleared",
         "control-plane.0", "controllers.0", "node.0", "network.0"]
     assert [(v.path, v.sentence) for v in plans[0].verdicts] == [
         ("configmaps", "1 made since then, lost; 1 deleted since then, back")]
@@ -101,13 +101,14 @@ def test_every_member_is_made_with_the_same_token_and_bump_and_its_own_name(
         assert len({word for argv in told.values() for word in argv if word.startswith(flag)}) == 1
 
 
-def test_a_host_that_cannot_make_its_member_lets_the_old_data_serve_again(
-        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("step", "stopped"), [("made", False), ("writers", True), ("members", True)])
+def test_a_host_that_fails_before_any_data_is_moved_lets_the_old_data_serve_again(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, stopped: bool) -> None:
     plain = restored.hosts._apply
 
     def apply(host: str, request: Any) -> HostResult:
-        if host == "cp2" and request["step"].endswith(".etcd.made"):
-            return HostResult(host, "failed", message="etcdutl: exit 1: no space left on device")
+        if host == "cp2" and request["step"].endswith(f".etcd.{step}"):
+            return HostResult(host, "failed", message="no space left on device")
         return plain(host, request)
 
     monkeypatch.setattr(restored.hosts, "_apply", apply)
@@ -115,15 +116,41 @@ def test_a_host_that_cannot_make_its_member_lets_the_old_data_serve_again(
         restore(restored, tmp_path)
     assert "no space left" in str([fault.value.message, *fault.value.details])
     assert "the data of before was not touched, and serves again" in fault.value.details
+    assert ("etcd.writers" in steps(restored)) == stopped, "nothing is stopped before every member is made"
+    as_before(restored)
+
+
+def as_before(world: World, *, but: str = "") -> None:
+    """See that all serve with the data that they had, and that nothing of the restore lies there."""
     for name in PLANES:
-        states = restored.hosts.hosts[name].states
+        states = world.hosts.hosts[name].states
         assert states["tree", restoring.MEMBER] == OLD
-        assert states["unit", "etcd.service"].startswith("active")
-        assert states["unit", "kube-apiserver.service"].startswith("active")
+        if name != but:
+            assert states["unit", "etcd.service"].startswith("active")
+            assert states["unit", "kube-apiserver.service"].startswith("active")
+            assert not any("restore" in path and state != "absent" for (kind, path), state in states.items()
+                           if kind in ("artifact", "tree"))
+
+
+def test_a_host_that_is_gone_for_good_while_all_is_stopped_keeps_no_other_from_serving_again(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, gone = restored.hosts._apply, []
+
+    def apply(host: str, request: Any) -> HostResult:
+        if host == "cp2" and (gone or request["step"].endswith(".etcd.members")):
+            gone.append(host)
+            return HostResult(host, "unreachable", message="connection reset")
+        return plain(host, request)
+
+    monkeypatch.setattr(restored.hosts, "_apply", apply)
+    with pytest.raises(KubewrightError) as fault:
+        restore(restored, tmp_path)
+    assert "the data of before was not touched" in fault.value.details
+    as_before(restored, but="cp2")
 
 
 @pytest.mark.parametrize("killed_after", [
-    "etcd.writers", "etcd.members", "etcd.made", "etcd.swapped", "etcd.started", "etcd.cleared", "control-plane.0",
+    "etcd.made", "etcd.writers", "etcd.members", "etcd.swapped", "etcd.started", "etcd.cleared", "control-plane.0",
     "controllers.0", "node.0", "network.0"])
 def test_killed_after_any_step_the_same_command_ends_it(
         restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: str) -> None:
