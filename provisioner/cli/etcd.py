@@ -81,8 +81,8 @@ def snapshot(context: Context, file: Path | None) -> int:
 @etcd.command("restore")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--rehearse", is_flag=True, help="Only prove that it can be restored, here; no host is asked anything.")
-@click.option("--allow", multiple=True, help="What a copy made by hand lacks, by its name.",
-              type=click.Choice(["snapshot-without-hash", "snapshot-without-manifest"]))
+@click.option("--allow", multiple=True, help="What is refused otherwise, by its name.",
+              type=click.Choice(["snapshot-without-hash", "snapshot-without-manifest", "members-differ"]))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
@@ -116,7 +116,7 @@ def restore(context: Context, file: Path, rehearse: bool, allow: tuple[str, ...]
 
 @etcd.command("recover")
 @click.option("--allow", multiple=True, help="What is refused otherwise, by its name.",
-              type=click.Choice(["majority-has-data"]))
+              type=click.Choice(["majority-has-data", "members-differ"]))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
@@ -124,7 +124,8 @@ def recover(context: Context, allow: tuple[str, ...], yes: bool, events: bool) -
     """Found etcd anew from the member that is left, when the data of the majority is gone for ever.
 
     A snapshot of the survivor that is furthest is taken and kept here, proved, and restored on every member's host:
-    nothing that it had is lost. Refused while a majority serves, or has its data. Stopped or killed: as it says then.
+    nothing that it knew to be committed is lost. The end of its log, of which it has not heard that a majority has it,
+    is in no snapshot. Refused while a majority serves, or has its data. Stopped or killed: as it says then.
     """
     from provisioner.cli.change import carry_out
     from provisioner.cli.consent import agreed

@@ -77,7 +77,8 @@ class Proof:
 class Restore:
     """What etcd's data is put back to: a snapshot in the clear on this machine, and how members are made from it.
 
-    `bump` is added to every revision, so that none that a client has seen comes again. `token` gives the cluster and
+    `bump` is added to every revision, so that none that a client has seen comes again: the members then begin at
+    `reached`. `token` gives the cluster and
     its members new ids: a member of before, with the data of before, is a stranger to them.
     """
 
@@ -86,4 +87,5 @@ class Restore:
     hashed: bool
     keys: int
     bump: int
+    reached: int
     token: str

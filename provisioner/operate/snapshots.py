@@ -25,6 +25,7 @@ CHUNK = 1 << 20
 SUM = 32                # bytes of the SHA-256 that etcd appends
 SECTOR = 512            # a database's pages are multiples of it, so a copy without a sum has no rest
 AGE = b"age-encryption.org/"
+REACHED = "restored-to"
 NO_HASH, NO_MANIFEST = "snapshot-without-hash", "snapshot-without-manifest"
 
 
@@ -137,6 +138,22 @@ def _keys(file: Path, store: SecretStore) -> dict[str, bytes]:
 def note_proof(file: Path, proof: Proof) -> None:
     """Keep what a rehearsal showed beside the snapshot."""
     write_whole(beside(file, "proved.json"), json.dumps(proof.to_json(), indent=1) + "\n", 0o644)
+
+
+def note_reached(directory: Path, revision: int) -> None:
+    """Keep the revision at which a restore lets members begin: no later restore of an old file may come back to it."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(directory / REACHED, f"{max(revision, reached(directory))}\n")
+
+
+def reached(directory: Path) -> int:
+    """Return the highest revision that a restore from this machine has led to, 0 where there was none."""
+    place = directory / REACHED
+    try:
+        return int(place.read_text(encoding="utf-8")) if place.is_file() else 0
+    except ValueError:
+        raise RefusedForSafety(f"{place}: not what a restore wrote there", code="snapshot-damaged",
+                               details=["nothing was changed"], hint=f"rm {place}") from None
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,9 @@ def test_three_members_hold_what_the_snapshot_holds_and_no_revision_comes_again(
     proof, keys = look.rehearsed(session, opened)
     (difference,) = differences(keys, now)
     assert (difference.lost, difference.back, difference.older) == (WRITES, 0, 1)
-    restore = Restore(opened.db, opened.sha256, opened.hashed, proof.keys, bump(proof.revision, newest), "token-of-run")
+    grown = bump(proof.revision, newest)
+    restore = Restore(opened.db, opened.sha256, opened.hashed, proof.keys, grown,
+                      proof.revision + grown, "token-of-run")
     programs = tmp_path / "programs"
     programs.mkdir()
     (tmp_path / "restored").mkdir()

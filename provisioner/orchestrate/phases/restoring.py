@@ -5,7 +5,7 @@ Until each host has made its member beside the data of before, that is not touch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from provisioner.compile import networks
 from provisioner.compile.etcd import DATA_DIR, UNIT
@@ -16,7 +16,7 @@ from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change
 from provisioner.model.snapshot import Restore
-from provisioner.operate import etcd
+from provisioner.operate import etcd, snapshots
 from provisioner.orchestrate.gates import etcd_members, proofs
 from provisioner.orchestrate.phases import control_plane
 from provisioner.orchestrate.phases.verify import cluster_is_healthy
@@ -80,6 +80,7 @@ def put_back(session: Session) -> str:
         _as_before(session, planes, members, fault)
         raise
     seen = _trees(session, members)
+    snapshots.note_reached(session.target.inventory.snapshots_dir, the_restore(session).reached)
     swaps = {h: [*_move(h, MEMBER, aside(session), seen), *_move(h, f"{MADE}/member", MEMBER, seen)] for h in members}
     apply_batch(session, "etcd.swapped", swaps)
     apply_batch(session, "etcd.started", _units(session, members, (UNIT,), "start"))
@@ -119,9 +120,11 @@ def _as_before(session: Session, planes: Sequence[str], members: Sequence[str], 
     A host that cannot do one of it holds up no other; what did not come back is told with the fault.
     """
     told: list[str] = []
-    for act in (lambda: apply_batch(session, "etcd.as-before", _units(session, members, (UNIT,), "start")),
-                lambda: apply_batch(session, "etcd.writers-again", _units(session, planes, WRITERS, "start")),
-                lambda: _clear(session, "etcd.made-gone")):
+    back: tuple[Callable[[], None], ...] = (
+        lambda: apply_batch(session, "etcd.as-before", _units(session, members, (UNIT,), "start")),
+        lambda: apply_batch(session, "etcd.writers-again", _units(session, planes, WRITERS, "start")),
+        lambda: _clear(session, "etcd.made-gone"))
+    for act in back:
         try:
             act()
         except KubewrightError as second:

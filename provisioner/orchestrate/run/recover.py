@@ -6,6 +6,7 @@ A snapshot of the survivor that is furthest is taken without a quorum and restor
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from provisioner.decide.members import THERE
@@ -34,10 +35,11 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     if any(a.leader_id for a in answers.values()):
         raise RefusedForSafety("etcd has a leader: nothing has to be recovered", code="quorum-there",
                                details=["nothing was changed"], hint="kubewright etcd members")
-    there = _with_data(session, names)
-    if len(there) > len(names) // 2 and MAJORITY not in intent.allow:
+    voters = _voters(answers, names)
+    there = [name for name in _with_data(session, names) if name in voters]
+    if len(there) > len(voters) // 2 and MAJORITY not in intent.allow:
         raise RefusedForSafety(
-            f"{', '.join(there)} have their data: {len(there)} of {len(names)} is a majority", code=MAJORITY,
+            f"{', '.join(there)} have their data: {len(there)} of {len(voters)} is a majority", code=MAJORITY,
             details=[f"with them nothing is lost: on {', '.join(there)}: systemctl restart etcd",
                      f"where they cannot start: kubewright etcd recover --allow {MAJORITY}", "nothing was changed"],
             hint="kubewright etcd members")
@@ -45,9 +47,14 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     look.take(session, file)
     look.clean(session)
-    found = restore.plan(session, replace(intent, file=file, allow=()), agreed)
-    session.run.go_on = f"kubewright etcd restore {file}"
-    return found
+    allow = tuple(a for a in intent.allow if a != MAJORITY)
+    return restore.plan(session, replace(intent, file=file, allow=allow), agreed)
+
+
+def _voters(answers: Mapping[str, EtcdStatus], names: list[str]) -> set[str]:
+    """Return the members that vote, as the survivors list them; the inventory may have others, or fewer."""
+    listed = {m.id: m.name or f"{m.id:x}" for a in answers.values() for m in a.members if not m.is_learner}
+    return set(listed.values()) or set(names)
 
 
 def _with_data(session: Session, names: list[str]) -> list[str]:

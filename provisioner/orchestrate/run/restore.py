@@ -14,7 +14,7 @@ from provisioner.model.snapshot import Restore
 from provisioner.operate import etcd, snapshots
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.phases import restoring
-from provisioner.orchestrate.plan import owner, survey
+from provisioner.orchestrate.plan import owner, restorable, survey
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
@@ -42,9 +42,11 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     for host in (*session.cluster.etcd_hosts, *session.cluster.control_planes):
         if host.name in session.unreachable:
             raise session.unreachable[host.name]
+    restorable.refuse_others(session, desired, intent.allow)
     told, seen = _compared(session, keys)
+    bump = decide.bump(proof.revision, max(seen, _known(session)))
     session.target.restore = Restore(
-        found.db, found.sha256, found.hashed, proof.keys, decide.bump(proof.revision, max(seen, _known(session))),
+        found.db, found.sha256, found.hashed, proof.keys, bump, proof.revision + bump,
         f"{cluster_token(session.cluster.cluster, session.target.secrets.public()['etcd-ca.crt'])}-{session.run.id}")
     session.run.rolled_back |= set(desired.hosts)       # what units read now counts, whatever is asked for
     unchanged = session.go_by(Plan(cluster=session.cluster.cluster, desired=desired, verdicts=told))
@@ -68,8 +70,12 @@ def _compared(session: Session, keys: Mapping[bytes, int]) -> tuple[tuple[Verdic
 
 
 def _known(session: Session) -> int:
-    """Return the newest revision that any snapshot here was taken at: where no member answers, nothing else tells."""
-    return max((m.revision for m in snapshots.manifests(session.target.inventory.snapshots_dir)), default=0)
+    """Return the newest revision that any snapshot here was taken at, or a restore has led to.
+
+    Where no member answers, nothing else tells.
+    """
+    place = session.target.inventory.snapshots_dir
+    return max([snapshots.reached(place), *(m.revision for m in snapshots.manifests(place))])
 
 
 def _file(intent: Intent) -> Path:

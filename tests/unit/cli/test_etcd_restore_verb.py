@@ -13,6 +13,7 @@ from provisioner.model.snapshot import Proof
 from provisioner.operate import etcd, snapshots
 from provisioner.operate.snapshots import Opened
 from provisioner.orchestrate.look import snapshots as look
+from provisioner.orchestrate.plan import restorable
 from provisioner.orchestrate.run import recover
 from tests.fakes.session import World, instant
 
@@ -67,5 +68,5 @@ def test_the_words_are_those_that_the_refusals_name() -> None:
     words = {name: next(p for p in cli.params if p.name == "allow").type.choices
              for name, cli in command.cli.get_command(None, "etcd").commands.items()  # type: ignore[arg-type,union-attr]
              if name in ("restore", "recover")}
-    assert set(words["restore"]) == {snapshots.NO_HASH, snapshots.NO_MANIFEST}
-    assert set(words["recover"]) == {recover.MAJORITY}
+    assert set(words["restore"]) == {snapshots.NO_HASH, snapshots.NO_MANIFEST, restorable.DIFFER}
+    assert set(words["recover"]) == {recover.MAJORITY, restorable.DIFFER}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import KubewrightError, RefusedForSafety
-from provisioner.model.etcd import Alarm, EtcdStatus
+from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
 from provisioner.operate import etcd
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.plan import owner
@@ -107,3 +107,14 @@ def test_a_majority_that_serves_or_has_its_data_is_not_given_up(
         built.perform(Intent("etcd recover"))
     assert any("systemctl restart etcd" in line for line in refused.value.details)
     assert len(recovered(built, monkeypatch, recover.MAJORITY)) == 2
+
+
+def test_the_majority_is_that_of_the_survivor_s_own_list_and_not_of_the_inventory(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaderless(built, monkeypatch, {"cp1", "cp2"})
+    for number, name in ((8, "cp8"), (9, "cp9")):
+        built.hosts.listed[name] = MemberSeen(number, name, (f"https://10.77.0.{number}:2380",))
+    assert len(recovered(built, monkeypatch)) == 2, "2 of 5 that vote are no majority, whatever the inventory says"
+    built.hosts.listed = {"cp3": MemberSeen(3, "cp3", ("https://10.77.0.13:2380",), is_learner=True)}
+    with pytest.raises(RefusedForSafety, match="cp1, cp2 have their data: 2 of 2 is a majority"):
+        built.perform(Intent("etcd recover"))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from provisioner.converge.results import HostResult
-from provisioner.errors import KubewrightError
+from provisioner.decide.restoring import BUMP
+from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.model.cluster import Cluster
+from provisioner.model.etcd import MemberSeen
 from provisioner.model.plan import Plan
 from provisioner.model.snapshot import Proof
 from provisioner.operate import etcd
@@ -17,6 +22,7 @@ from provisioner.operate.etcd import EtcdFault
 from provisioner.operate.snapshots import Opened
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.phases import restoring
+from provisioner.orchestrate.plan import restorable
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
 from provisioner.orchestrate.run.verb import Consent
@@ -134,7 +140,8 @@ def as_before(world: World, *, but: str = "") -> None:
 
 def test_a_host_that_is_gone_for_good_while_all_is_stopped_keeps_no_other_from_serving_again(
         restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, gone = restored.hosts._apply, []
+    plain = restored.hosts._apply
+    gone: list[str] = []
 
     def apply(host: str, request: Any) -> HostResult:
         if host == "cp2" and (gone or request["step"].endswith(".etcd.members")):
@@ -207,3 +214,49 @@ def test_what_is_allowed_by_name_reaches_the_one_who_judges_the_snapshot(
     monkeypatch.setattr(look, "opened", lambda session, file, allow: asked.append(allow) or given(session, file, allow))
     restored.perform(Intent("etcd restore", file=tmp_path / "s.db.age", allow=("snapshot-without-manifest",)))
     assert asked == [("snapshot-without-manifest",)]
+
+
+def leave_out(world: World, *hosts: str) -> None:
+    """Take hosts out of cluster.yaml and do nothing else."""
+    text = yaml.safe_load(world.inventory.file.read_text())
+    text["hosts"] = {name: spec for name, spec in text["hosts"].items() if name not in hosts}
+    world.inventory.file.write_text(yaml.safe_dump(text, sort_keys=False))
+    world.inventory = replace(world.inventory, cluster=Cluster.model_validate(text))
+
+
+def test_members_that_only_left_the_file_would_serve_the_data_of_before_and_are_refused(
+        restored: World, tmp_path: Path) -> None:
+    leave_out(restored, "cp2", "cp3")
+    with pytest.raises(RefusedForSafety, match="hosts differ") as refused:
+        restore(restored, tmp_path)
+    assert refused.value.code == restorable.DIFFER
+    assert any("cp2 is nothing, and was applied as etcd and control plane at 10.77.0.12" in line
+               for line in refused.value.details)
+    assert steps(restored) == []
+    restored.hosts.listed |= {"cp2": None, "cp3": None}     # who is restored is a cluster of its own
+    restored.perform(Intent("etcd restore", file=tmp_path / "s.db.age", allow=(restorable.DIFFER,)))
+    assert "etcd.swapped" in steps(restored)
+
+
+def test_a_voter_that_only_the_members_know_is_named(
+        restored: World, tmp_path: Path) -> None:
+    restored.hosts.listed["w9"] = MemberSeen(99, "w9", ("https://10.77.0.99:2380",))
+    with pytest.raises(RefusedForSafety, match=r"the members count on w9 at https://10\.77\.0\.99:2380"):
+        restore(restored, tmp_path)
+    assert steps(restored) == []
+
+
+def test_a_host_without_the_program_that_makes_its_member_is_told_before_anything_stops(
+        restored: World, tmp_path: Path) -> None:
+    states = restored.hosts.hosts["cp2"].states
+    del states[next(key for key in states if key[0] == "artifact" and key[1].endswith("/etcdutl"))]
+    with pytest.raises(RefusedForSafety, match="cp2: etcdutl") as refused:
+        restore(restored, tmp_path)
+    assert refused.value.hint == "kubewright up" and steps(restored) == []
+
+
+def test_the_same_old_file_restored_twice_while_nobody_answers_never_comes_to_a_revision_again(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restoring, "answers", lambda session: None)
+    bumps = [restore(restored, tmp_path).session.target.restore for _ in range(2)]
+    assert [one.bump for one in bumps if one] == [BUMP, 2 * BUMP]
