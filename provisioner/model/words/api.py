@@ -21,7 +21,7 @@ ROWS = (
         r"self[- ]signed certificate in certificate chain", "the certificate is of a CA that is not trusted here",
         ("another cluster answers at that address", "the kubeconfig is of an older cluster of that name",
          "a proxy on the way opens TLS"), "kubewright kubeconfig; kubewright certs check"),
-    Row("api-webhook", r"failed calling webhook [\\\"]+(?P<webhook>[\w.-]+).*?: (?P<why>[^:]*(: [^:]*)?)$",
+    Row("api-webhook", r"failed calling webhook [\\\"]+(?P<webhook>[\w.-]++).*?: (?P<why>[^:]*(: [^:]*)?)$",
         "an admission webhook does not answer, and nothing passes without it: {webhook} ({why})",
         ("the Pod behind it is down: its own Pods may wait for it too", "the Pod network or DNS is broken",
          "its certificate has expired"),

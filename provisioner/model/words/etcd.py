@@ -62,7 +62,7 @@ ROWS = (
         "the other side does not take our certificate, or we not its",
         ("it is of another CA: an old cluster, or restored secrets", "it is for another use"),
         "kubewright certs check"),
-    Row("etcd-peer-certificate", r"rejected connection on (client|peer) endpoint.*(?P<why>x509: .*?)\"",
+    Row("etcd-peer-certificate", r"rejected connection on (client|peer) endpoint.*?(?P<why>x509: [^\"]*)",
         "etcd refuses a caller for its certificate: {why}",
         ("the caller is of another cluster or another CA", "it has expired", "it is for another use"),
         "kubewright certs check", weak=True),

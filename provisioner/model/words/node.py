@@ -5,7 +5,7 @@ from __future__ import annotations
 from provisioner.model.words.row import Row
 
 ROWS = (
-    Row("image-not-found", r"failed to resolve (reference|image) [\\\"]*(?P<image>[\w./:@-]+).*not found|"
+    Row("image-not-found", r"failed to resolve (reference|image) [\\\"]*(?P<image>[\w./:@-]++).*not found|"
         r"\"(?P<also>[\w./:@-]+)\": not found$|image \"(?P<third>[\w./:@-]+)\" not found|ErrImageNeverPull",
         "the image {image}{also}{third} is not there",
         ("it was removed from the node: our images are brought by `up`", "its name or digest is wrong",

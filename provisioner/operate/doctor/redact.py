@@ -21,15 +21,25 @@ _SHAPES: tuple[re.Pattern[str], ...] = (
     re.compile(r"()(?:LS0tLS1CRUdJT|0tLS0tQkVHSU4|tLS0tLUJFR0lO)[A-Za-z0-9+/=\\n]{40,}"),
     re.compile(r"()AGE-SECRET-KEY-1[0-9A-Z]+", re.IGNORECASE),
     re.compile(r"((?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
-    re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),      # a JSON web token
-    re.compile(r"(://[^/\s:@]{1,64}:)[^/\s@]{1,256}(?=@)"),
+    re.compile(r"()(?<![\w-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),      # a JSON web token
+    re.compile(r"(://[^/\s:@]{1,64}:)[^/\s]{1,256}(?=@)"),      # to the last @: a password may hold one
+    # A block of YAML: every line that is further in than its key.
+    re.compile(rf"^((?P<in>[ \t]*)(?:-[ \t]+)?[\"']?[\w.-]{{0,64}}?{_WORDS}[\w.-]{{0,64}}[\"']?:[ \t]*[|>][^\n]*\n"
+               r"(?P=in)[ \t]+)"
+               r"[^\n]+(?:\n(?:(?P=in)[ \t]+[^\n]*|[ \t]*(?=\n)))*", re.IGNORECASE | re.MULTILINE),
+    # With a blank between: a flag, keepalived's own word, a netrc, a name in capitals as environments have them.
+    re.compile(rf"((?:(?<![\w-])--?[\w-]{{0,40}}?{_WORDS}[\w-]{{0,64}}|\bauth_pass|"
+               r"\blogin[ \t]+\S{1,256}\s+password)[ \t]+)(?![-|>:=])\S+", re.IGNORECASE),
+    re.compile(r"(\b(?:[A-Z0-9]+_){0,6}(?:PASS(?:WORD|WD|PHRASE)?|TOKEN|SECRET|API_?KEY|CREDENTIALS?)[ \t]+)"
+               r"(?![|>:=&])\S+"),
     re.compile(rf"({_WORDS}[\w.-]{{0,64}}[\"']?[ \t]*[:=][ \t]*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;\"'}}\]]+)",
                re.IGNORECASE),
     # 30 bytes and more in base64, whatever it is: capitals, small letters and digits, as no digest and no name has.
     re.compile(r"()(?<![A-Za-z0-9+/=])(?!/)(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z0-9+/]*[a-z])(?=[A-Za-z0-9+/]*[0-9])"
                r"[A-Za-z0-9+/]{40,}={0,2}"),
 )
-_FILES = re.compile(r"(?:[\w.-]+:)?/(?:etc|var|run|usr|opt|root|home)/[\w./@-]+\Z|true\Z|false\Z|null\Z|\[|\{")
+_FILES = re.compile(r"(?:[\w.-]+:)?/(?:etc|var|run|usr|opt|root|home)/[\w./@-]+\Z|true\Z|false\Z|null\Z|\[|\{|"
+                    r"[|>][-+0-9]{0,2}\Z")
 
 
 def redacted(text: str) -> tuple[str, int]:

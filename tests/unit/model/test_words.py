@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,12 @@ import pytest
 import yaml
 
 from provisioner.model.words.row import NAMES, Row
-from provisioner.model.words.table import SUBJECTS, meaning, row
+from provisioner.model.words.table import LOOKED_AT, SUBJECTS, meaning, row
 
 CASES = Path(__file__).parents[2] / "cases" / "words"
 ASKED = {"host": "cp1", "user": "admin", "unit": "etcd", "login": "admin@10.0.0.1", "key": "/root/.ssh/id"}
 SOON = 1.0      # seconds of processor time; a line takes milliseconds, and one expression that is quadratic a minute
+AT_ONCE = 0.25  # of one expression over one line: the slowest takes 0.05, one that is cubic 0.8
 ROWS = [one for rows in SUBJECTS.values() for one in rows]
 
 
@@ -65,6 +68,37 @@ def test_the_last_line_counts_and_what_came_of_it_only_where_nothing_says_more()
 def test_a_line_of_any_length_is_looked_up_in_a_moment(line: str) -> None:
     began = time.process_time()
     meaning(line)
+    assert time.process_time() - began < SOON
+
+
+def crafted(one: Row) -> Iterator[str]:
+    """Yield lines that begin as the row's own words do and then come to no end: their pieces, over and over."""
+    raw = next(found[0] for case in cases() if case["row"] == one.name
+               for line in case["raw"].splitlines() if (found := one.pattern.search(line)))
+    pieces = re.findall(r"\w+\W*", raw)
+    for n in range(1, len(pieces) + 1):
+        begun = "".join(pieces[:n])
+        half = (begun * LOOKED_AT)[:LOOKED_AT // 2]
+        yield begun * (LOOKED_AT // len(begun))
+        yield from (begun + piece * LOOKED_AT for piece in ("a", *pieces[n:n + 1]))
+        yield from (half + piece * LOOKED_AT for piece in ("a", *pieces[n:]))
+
+
+@pytest.mark.parametrize("one", [one for one in ROWS if re.search(r"[*+]", one.words)], ids=lambda one: one.name)
+def test_no_row_takes_long_over_a_line_that_somebody_crafts_of_its_words(one: Row) -> None:
+    slowest = 0.0
+    for line in crafted(one):
+        began = time.process_time()
+        one.pattern.search(line[:LOOKED_AT])
+        slowest = max(slowest, time.process_time() - began)
+    assert slowest < AT_ONCE
+
+
+@pytest.mark.parametrize(("name", "begun"), [
+    ("api-webhook", 'failed calling webhook "'), ("image-not-found", 'failed to resolve image "')])
+def test_a_long_name_is_read_once_and_not_again_for_each_of_its_beginnings(name: str, begun: str) -> None:
+    began = time.process_time()
+    row(name).pattern.search(begun + "a." * 24_000)
     assert time.process_time() - began < SOON
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from provisioner.compile.fields import MASKED
 from provisioner.operate.doctor.redact import redacted
 from tests.lab.needles import Needles
 
+MEGABYTE = 1 << 20
+SOON = 5.0      # seconds of processor time: an expression that is quadratic takes a minute and more
 GOLDEN = Path(__file__).parents[2] / "golden" / "lab"
 
 
@@ -59,7 +62,9 @@ SHAPES = [
     "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2lnbmF0dXJl", "https://user:pa55word@registry.example/v2",
     "AGE-SECRET-KEY-1QQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQPQQ", "client-key-data: LS0tLS1CRUdJTiBFQyBQUklW",
     f"the key is {base64.b64encode(bytes(range(150, 214))).decode()} she said", "db_password='p q r'",
-    "api-key: 0123456789abcdef",
+    "api-key: 0123456789abcdef", "kubelet --token abcdef.0123456789abcdef --v=2", "  auth_pass hunter2",
+    "ENV DB_PASSWORD hunter2", "machine deb.example login me password hunter2", "http://user:pa@hunter2@proxy:3128/",
+    "password: |\n  hunter2\n\n  abcdef\nnext: here", "  - db-password: >-\n      hunter2\n      abcdef",
 ]
 
 
@@ -76,6 +81,7 @@ def test_what_has_the_shape_of_a_secret_is_masked_once_and_again_changes_nothing
 PLAIN = [
     "I1129 14:51:24.706005 kubelet.go:10 \"Starting\" node=\"w1\"", "tls-private-key-file: /etc/kubernetes/pki/a.key",
     "tlsPrivateKeyFile: /etc/kubernetes/pki/kubelet-server.key", "--service-account-signing-key-file=/etc/x/sa.key",
+    "password: |\nnext: here", "kubelet --v=2 --node-ip 10.77.0.11", "its password is asked for", "NOTOKENS here",
     "sha256:" + "ab" * 32, "automountServiceAccountToken: false", "10.77.0.11:6443 is ready",
     "/var/lib/kubelet/pods/93c9f1b1-eba5-4c3b-835a-3c214054859d/volumes/kubernetes.io~projected/kube-api-access-scdqk",
 ]
@@ -84,6 +90,21 @@ PLAIN = [
 @pytest.mark.parametrize("text", PLAIN)
 def test_what_is_none_stays_as_it_is(text: str) -> None:
     assert redacted(text) == (text, 0)
+
+
+def test_a_block_ends_where_the_next_key_begins() -> None:
+    clean, _ = redacted("a:\n  password: |\n    one\n    two\n  user: me\n")
+    assert yaml.safe_load(clean) == {"a": {"password": f"{MASKED}\n", "user": "me"}}
+
+
+@pytest.mark.parametrize("piece", [
+    "eyJaaaaaaaa-", "eyJaaaaaaaa.", "-token", "--a-", "-", "password: |\n ", "  ", "\n", "://a:b", "://a:", "login ",
+    "LOGIN\t", "A_", "PASSWORD ", "token", "secret\"", "-----BEGIN ", "Bearer ", "aA0/", "LS0tLS1CRUdJT", "@"])
+def test_a_megabyte_that_somebody_crafts_takes_a_moment(piece: str) -> None:
+    text = (piece * MEGABYTE)[:MEGABYTE]
+    began = time.process_time()
+    redacted(text)
+    assert time.process_time() - began < SOON
 
 
 def test_our_own_files_lose_nothing_but_what_may_be_a_secret() -> None:

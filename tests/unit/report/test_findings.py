@@ -38,3 +38,9 @@ def test_what_may_pass_by_itself_is_told_so_and_what_does_not_is_not() -> None:
         Finding("ssh", "w1", "error", "connection refused", "", retry=True),
         Finding("arch", "w1", "error", "arm64", "")])]
     assert told == ["w1: ssh: connection refused (may pass by itself)", "w1: arch: arm64"]
+
+
+def test_what_a_program_wrote_moves_no_cursor_and_begins_no_line_of_its_own() -> None:
+    evil = Finding("kernel", "w1", "warning", "killed \x1b]0;x\x07\x1b[2Jprocess\n\u202eall is well", "kill \x9b31m")
+    assert (evil.saw, evil.cure) == (r"killed \x1b]0;x\x07\x1b[2Jprocess\n\u202eall is well", r"kill \x9b31m")
+    assert all(line.isprintable() for line in (*lines([evil]), *paragraph(grouped([evil])[0])))
