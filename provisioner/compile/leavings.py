@@ -9,7 +9,8 @@ from provisioner.compile.parts import Leaving
 
 # What a unit of an OS package leaves was not there before the package came.
 TABLE: Mapping[str, tuple[Leaving, ...]] = {
-    etcd.UNIT: (Leaving("data", etcd.DATA_DIR),),
+    # The snapshots that a timer took outlive it: they are data, and go with the member alone.
+    etcd.UNIT: (Leaving("data", etcd.DATA_DIR), Leaving("data", snapshots.PLACE)),
     "kube-apiserver.service": (Leaving("data", control_plane.AUDIT_DIR),),
     "haproxy.service": tuple(Leaving("data", path) for path in (
         "/run/haproxy", "/run/haproxy.pid", "/run/haproxy-master.sock", "/var/lib/haproxy")),
@@ -32,7 +33,6 @@ TABLE: Mapping[str, tuple[Leaving, ...]] = {
             "max", "tcp_be_liberal", "tcp_timeout_established", "tcp_timeout_close_wait")),
         Leaving("sysctl", "net.ipv4.conf.all.route_localnet"),
     ),
-    snapshots.TIMER: (Leaving("data", snapshots.PLACE),),
     upkeep.UNIT: (Leaving("data", "/run/kubewright-network-watch"),),
     **{network.unit: network.leaves for network in networks.TABLE.values() if network.leaves},
 }

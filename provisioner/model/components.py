@@ -158,7 +158,7 @@ _ONE_ACTS = "what it does, if it is the one of its kind that acts: until another
 TABLE: tuple[Component, ...] = (
     Component(
         "etcd", ETCD_HOSTS, "etcd", units=("etcd.service",), source="etcd",
-        fields={"snapshotEvery": "haproxy-time", "snapshotKeep": "int"},
+        fields={"snapshotEvery": "interval", "snapshotKeep": "int"},
         interrupts="that member, and the API server of its host, which speaks to it alone",
         ports=(Port(ports.ETCD_CLIENT, "the host's own kube-apiserver", "their address and loopback"),
                Port(ports.ETCD_PEER, "the other etcd hosts", _OWN),

@@ -1,7 +1,7 @@
 """Whether one value of `config:` is of the kind that a flag or a field takes; each fault says what it must be.
 
 Kinds are the words of provisioner/model/takes: `int`, `count`, `float`, `bool`, `duration`, `text`, `ip`, `list`,
-`pairs`, `ports`, `quantity`, `enum:A,B`.
+`pairs`, `ports`, `quantity`, `interval`, `enum:A,B`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ _QUANTITY = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][-+]
 _PAIR = re.compile(r"[^=,\s]+=[^,]*")
 _PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
 _HAPROXY_TIME = re.compile(r"[1-9]\d{0,8}(us|ms|s|m)?")
+_INTERVAL = re.compile(r"[1-9]\d{0,3}(m|h|d)")
 _LONGEST = 60
 
 
@@ -138,7 +139,8 @@ _WANTED = {"bool": "true or false", "int": "a whole number", "count": "a whole n
            "text": "text", "ip": "an IP address", "list": "text or a list of texts", "ports": "FIRST-LAST, two ports",
            "pairs": "NAME=VALUE,NAME=VALUE", "gates": "GATE=true,GATE=false", "quantity": "a quantity such as 500Mi",
            "quantity-text": "a quantity in quotes such as \"500Mi\"",
-           "haproxy-time": "a time such as 1s or 500ms", "upstream": "an address"}
+           "haproxy-time": "a time such as 1s or 500ms", "interval": "how often, such as 30m, 6h or 1d",
+           "upstream": "an address"}
 _OF_TEXT: Mapping[str, Callable[[str], bool]] = {
     "bool": lambda text: text in ("true", "false"),
     "int": lambda text: re.fullmatch(r"-?\d+", text) is not None,
@@ -152,6 +154,7 @@ _OF_TEXT: Mapping[str, Callable[[str], bool]] = {
     "gates": lambda text: all(re.fullmatch(r"(\w+:)?\w+=(true|false)", part.strip()) for part in text.split(",")),
     "quantity": lambda text: _QUANTITY.fullmatch(text) is not None,
     "quantity-text": lambda text: _QUANTITY.fullmatch(text) is not None,
+    "interval": lambda text: _INTERVAL.fullmatch(text) is not None,
     "haproxy-time": lambda text: _HAPROXY_TIME.fullmatch(text) is not None,
 }
 _OF_TYPE: Mapping[str, Callable[[Any], bool]] = {

@@ -154,4 +154,5 @@ def test_every_unit_that_leaves_something_is_one_of_ours() -> None:
 
     ours = {unit for row in TABLE for unit in row.units}
     assert leavings.TABLE.keys() <= ours
-    assert leavings.requests()["etcd.service"] == [{"kind": "data", "path": "/var/lib/etcd"}]
+    assert leavings.requests()["etcd.service"] == [
+        {"kind": "data", "path": path} for path in ("/var/lib/etcd", "/var/lib/etcd-snapshots")]

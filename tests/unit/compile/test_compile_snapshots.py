@@ -6,14 +6,24 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from provisioner.compile import leavings, snapshots
-from provisioner.model.desired import File
-from tests.unit.compile.compile_fixture import compiled, inventory
+from provisioner.compile.parts import rendered
+from provisioner.compile.removal import removals
+from provisioner.model.desired import File, HostDesired
+from provisioner.model.observed import HostObserved, OwnedItem
+from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
+# As etcdctl 3.6.16 answers.
+STATUS = (
+    '[{"Endpoint":"https://127.0.0.1:35157","Status":{"header":{"cluster_id":18160138810286149976,"member_id":'
+    '5212356304310723703,"revision":1,"raft_term":2},"version":"3.6.16","dbSize":28672,"leader":5212356304310723703,'
+    '"raftIndex":4,"raftTerm":2,"raftAppliedIndex":4,"dbSizeInUse":16384,"storageVersion":"3.6.0",'
+    '"dbSizeQuota":2147483648,"downgradeInfo":{}}}]')
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "etcd-snapshots"
 FILES = (snapshots.PROGRAM, f"/etc/systemd/system/{snapshots.SERVICE}", f"/etc/systemd/system/{snapshots.TIMER}")
 
@@ -28,7 +38,34 @@ def test_every_etcd_host_and_no_other_has_the_timer_running() -> None:
     having = [name for name, host in hosts.items() if host.find("unit", snapshots.TIMER)]
     assert having == ["cp1", "cp2", "cp3"]
     assert not [host for host in hosts.values() if host.find("unit", snapshots.SERVICE)], "the timer starts it"
-    assert leavings.of_unit(snapshots.TIMER) == [{"kind": "data", "path": snapshots.PLACE}]
+
+
+def test_the_snapshots_go_with_the_member_and_not_with_the_timer() -> None:
+    """Who only takes the key out of cluster.yaml keeps what was taken."""
+    taken = OwnedItem("data", snapshots.PLACE, "there", "absent", of=next(
+        unit for unit in leavings.TABLE if {"kind": "data", "path": snapshots.PLACE} in leavings.of_unit(unit)))
+    observed = HostObserved("cp1", facts_of(inventory())["cp1"], {}, owned=(taken,))
+    assert removals(compiled().hosts["cp1"], observed).changes == ()
+    (gone,) = removals(HostDesired("cp1", ()), observed).changes
+    assert (gone.action, gone.path) == ("remove", snapshots.PLACE)
+
+
+@pytest.mark.parametrize(("size", "taken"), [("1", 1), (str(2**60), 0), ("null", 0)])
+def test_none_is_taken_where_it_could_fill_the_member_s_disk(tmp_path: Path, size: str, taken: int) -> None:
+    tool = tmp_path / "etcdctl"
+    tool.write_text('#!/bin/sh\ncase "$1" in endpoint) echo \'' + STATUS.replace(":28672,", f":{size},")
+                    + '\';; snapshot) : > "$3";; esac\n')
+    tool.chmod(0o755)
+    place = tmp_path / "place"
+    place.mkdir()
+    program = rendered("/opt/kubewright/bin/etcd-snapshot", "etcd", component="etcd", etcdctl=str(tool), etcdutl="true",
+                       place=str(place), keep=2)
+    script = tmp_path / "etcd-snapshot"
+    script.write_text(program.content)
+    done = subprocess.run(["sh", str(script)], capture_output=True, text=True, timeout=30, check=False)
+    assert len(list(place.glob("etcd-*.db"))) == taken, done.stderr
+    assert done.returncode == (0 if taken else 1)
+    assert taken or "no snapshot" in done.stderr
 
 
 @pytest.mark.parametrize("path", FILES)
