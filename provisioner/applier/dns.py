@@ -17,7 +17,7 @@ def ask(server: str, name: str, timeout: float) -> list[str]:
     labels = b"".join(bytes([len(part)]) + part.encode("ascii") for part in name.rstrip(".").split("."))
     # One question, recursion desired.
     query = question_id + struct.pack("!HHHHH", 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", _A, _IN)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+    with socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM) as channel:
         channel.settimeout(timeout)
         channel.connect((server, 53))
         channel.send(query)

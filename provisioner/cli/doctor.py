@@ -52,12 +52,28 @@ def doctor(context: Context, watch: bool, every: float, explain: str | None, bun
             raise UsageFault("--bundle is of one look, --watch of many", hint="kubewright doctor --help")
         private.check(bundle, "the bundle")
     context.enter_lab()
-    while True:
-        seen = _look(context, bundle)
-        _show(context, seen, again=watch)
-        if not watch:
-            return 0 if seen.healthy else NOT_HEALTHY
+    while watch:
+        _watch(context)
         time.sleep(every)
+    seen = _look(context, bundle)
+    _show(context, seen, again=False)
+    return 0 if seen.healthy else NOT_HEALTHY
+
+
+def _watch(context: Context) -> None:
+    """Look and show; what fails is shown as well, and may be over at the next look."""
+    from provisioner.cli.failure import failure_document, failure_text
+    from provisioner.errors import Interrupted, KubewrightError, UsageFault
+
+    try:
+        _show(context, _look(context, None), again=True)
+    except (Interrupted, UsageFault):
+        raise
+    except KubewrightError as fault:
+        if context.wants_json:
+            click.echo(json.dumps({"schema_version": 1, **failure_document(fault, context.pasted)}, ensure_ascii=False))
+        else:
+            click.echo(failure_text(fault, context.pasted), err=True)
 
 
 def _look(context: Context, bundle: Path | None) -> Checkup:

@@ -110,7 +110,7 @@ def swap(seen: Seen, host: HostSeen) -> Iterator[Found]:
         return
     devices = inspection.swap.removeprefix("on ")
     by = f", brought back at a boot by {', '.join(inspection.swap_by)}" if inspection.swap_by else ""
-    acts = " && ".join(_unswapped(origin) for origin in inspection.swap_by) or "swapoff -a"
+    acts = " && ".join([*(_unswapped(origin) for origin in inspection.swap_by), "swapoff -a"])
     yield Found("warning", f"swap is on ({devices}){by}; `up` turns it off", f"on {host.name}: {acts}")
 
 
@@ -120,7 +120,8 @@ def _unswapped(origin: str) -> str:
     if line:
         return f"sed -i '{line}s/^/#/' {file}"
     if file.endswith(".swap"):
-        return f"systemctl mask --now {file}"
+        # Not masked: systemd masks no unit whose file is in /etc itself.
+        return f"systemctl disable --now {file} && rm /etc/systemd/system/{file}"
     if file.endswith("zramswap"):
         return "systemctl disable --now zramswap"
     # An empty file in /etc hides the package's.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -58,11 +59,24 @@ def twin(seen: Seen, host: HostSeen) -> Iterator[Found]:
     yield from _unseen(host.alone, "arp")
     own = {i.mac for i in host.facts.interfaces}
     others = [mac for mac in ((host.alone.also or ()) if host.alone else ()) if mac not in own]
+    proxies = _proxies(seen)
+    for mac in (mac for mac in others if mac in proxies):
+        yield Found("warning", f"{mac}, none of these hosts, answers for its address {host.host.address} and for "
+                    "others': a router with proxy ARP",
+                    f"on {host.name}: ip neigh    # find {mac}, and let it answer for other networks only")
+    others = [mac for mac in others if mac not in proxies]
     if others:
         known = {i.mac: name for name, other in seen.hosts.items() for i in other.facts.interfaces if i.mac}
         who = ", ".join(f"{known[mac]} ({mac})" if mac in known else mac for mac in others)
         yield Found("error", f"another machine has its address {host.host.address} too: {who} answers for it",
                     f"on {host.name}: ip neigh    # find {others[0]}, and give one of the two another address")
+
+
+def _proxies(seen: Seen) -> frozenset[str]:
+    """Return hardware addresses of nobody here that answer for several hosts: a copy of a machine does for one."""
+    known = {i.mac for other in seen.hosts.values() for i in other.facts.interfaces}
+    answering = Counter(mac for other in seen.hosts.values() if other.alone for mac in set(other.alone.also or ()))
+    return frozenset(mac for mac, hosts in answering.items() if hosts > 1 and mac not in known)
 
 
 def dns(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -84,3 +84,17 @@ def test_an_answer_to_another_question_is_refused(server: Server) -> None:
 def test_a_short_message_is_a_fault() -> None:
     with pytest.raises((Fault, struct.error, IndexError)):
         dns.addresses(b"ab\x81\x80\0\1\0\1\0\0\0\0\3www", b"ab")
+
+
+def test_a_server_is_asked_in_the_family_of_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    families = []
+
+    def none(family: int, kind: int) -> socket.socket:
+        families.append(family)
+        raise OSError("none here")
+
+    monkeypatch.setattr(socket, "socket", none)
+    for server in ("2001:db8::53", "fe80::1%eth0", "192.0.2.53"):
+        with pytest.raises(OSError, match="none here"):
+            dns.ask(server, "x.invalid", 1.0)
+    assert families == [socket.AF_INET6, socket.AF_INET6, socket.AF_INET]

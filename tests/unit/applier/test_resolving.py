@@ -49,6 +49,35 @@ def test_a_server_that_does_not_answer_is_told_with_why(tmp_path: Path, monkeypa
     assert good["seconds"] < 1.0
 
 
+def test_dead_search_domains_do_not_cost_the_servers_their_answers(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, float]] = []
+
+    def ask(server: str, name: str, timeout: float) -> list[str]:
+        asked.append((name.partition(".")[2], timeout))
+        if name.endswith(".example"):
+            raise TimeoutError("timed out")
+        return []
+
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/resolv.conf").write_text("nameserver 192.0.2.1\nsearch " + " ".join(
+        f"{letter}.example" for letter in "abcdefgh"))
+    monkeypatch.setattr(dns, "ask", ask)
+    (told,) = resolving.look(Host(str(tmp_path)), {})["servers"]
+    assert told["wild"] == {} and "why" not in told
+    assert asked == [("invalid", 5.0), *((f"{letter}.example", 1.0) for letter in "abcdef")]
+
+
+def test_a_domain_that_is_not_in_ascii_costs_nothing_but_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                ) -> None:
+    with pytest.raises(ValueError, match="ascii"):
+        dns.ask("127.0.0.1", "b\xfccher.example", 1.0)
+    found = looked(tmp_path, monkeypatch, "nameserver 192.0.2.1\nsearch b\xfccher.example b.example\n", {
+        ("192.0.2.1", "invalid"): [], ("192.0.2.1", "b\xfccher.example"): UnicodeEncodeError("ascii", "x", 0, 1, "no"),
+        ("192.0.2.1", "b.example"): ["192.0.2.81"]})
+    assert found["servers"][0]["wild"] == {"b.example": ["192.0.2.81"]}
+
+
 def test_behind_a_stub_stand_the_servers_that_it_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run/systemd/resolve").mkdir(parents=True)
     (tmp_path / "run/systemd/resolve/resolv.conf").write_text("nameserver 10.96.0.10\n")

@@ -215,6 +215,33 @@ def test_a_name_is_explained_without_a_host_and_an_unknown_one_is_refused_with_a
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
+def test_a_look_that_fails_does_not_end_the_watching(
+        built: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    waited: list[float] = []
+    real = doctor.look
+
+    def look_of(*asked: Any) -> doctor.Checkup:
+        if not waited:
+            raise Unreachable("w1: connecting: no route", hint="kubewright check")
+        return real(*asked)
+
+    def sleep(seconds: float) -> None:
+        waited.extend([seconds] if seconds == 30.0 else [])
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "look", look_of)
+    monkeypatch.setattr(time, "sleep", sleep)
+    code, out, err = call(built, capsys, "-o", output, "doctor", "--watch", "--every", "30s")
+    assert (code, waited) == (130, [30.0, 30.0])
+    if output == "json":
+        first, second = (json.loads(line) for line in out.splitlines()[:2])
+        assert (first["error"]["message"], second["healthy"]) == ("w1: connecting: no route", True)
+    else:
+        assert err.startswith("error: w1: connecting: no route\nhint: kubewright ") and "healthy" in out
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
 def test_who_watches_sees_each_look_until_ctrl_c(
         built: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: str) -> None:
     waited: list[float] = []
