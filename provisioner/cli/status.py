@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def status(context: Context) -> int:
         from provisioner.orchestrate.look.metrics import gauges
         from provisioner.report.openmetrics import exposition
 
-        click.echo(exposition(gauges(seen)), nl=False)
+        click.echo(exposition(gauges(seen, time.time())), nl=False)
     elif context.wants_json:
         context.print_json(seen.to_json())
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from provisioner.model.examination import Examination, Inside, Lines, Room, UnitLife
@@ -91,3 +91,60 @@ def _inside_of(answer: Mapping[str, Any]) -> Inside:
         int(answer["there"]), len(entered), {n: one["dns"] for n, one in entered.items() if one["dns"]},
         {n: one["tcp"] for n, one in entered.items() if one["tcp"]},
         {n: one["entered"] for n, one in answer["asked"].items() if "entered" in one})
+
+
+def told_of(line: Mapping[str, Any], ids: Collection[int | str]) -> dict[str, Any]:
+    """Return what a line of `reach` tells, of the forms that it may have: each part by name, other parts left out.
+
+    Of tries only those of `ids` are taken, which the host was asked for. ValueError where a part has another form.
+    """
+    try:
+        told = {name: read(line[name]) for name, read in _TOLD.items() if name in line}
+        if "tried" in told and told["tried"]["id"] not in ids:
+            raise ValueError("it was not asked for that")
+    except (KeyError, TypeError, AttributeError) as fault:
+        raise ValueError(f"{type(fault).__name__}: {fault}") from fault
+    return told
+
+
+def _is(value: Any, *kinds: type) -> Any:
+    if type(value) not in kinds:        # a bool is an int, and no number
+        raise ValueError(f"{str(value)[:40]!r} is no {kinds[0].__name__}")
+    return value
+
+
+def _each(values: Any, *kinds: type) -> list[Any]:
+    return [_is(value, *kinds) for value in _is(values, list)]
+
+
+def _row(values: Any, *kinds: type) -> list[Any]:
+    return [_is(value, kind) for value, kind in zip(_is(values, list), kinds, strict=True)]
+
+
+def _tried_of(answer: Any) -> dict[str, Any]:
+    told = {"id": _is(answer["id"], int, str), "ok": _is(answer["ok"], bool),
+            "ms": _each(answer.get("ms", []), float, int), "lost": _is(answer.get("lost", 0), int),
+            "of": _is(answer.get("of", 0), int), "passes": _is(answer.get("passes"), int, type(None))}
+    return told if told["ok"] else {**told, "why": _is(answer["why"], str)}
+
+
+def _look_of(read: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    return lambda answer: {"unseen": _is(answer["unseen"], str)} if "unseen" in answer else read(answer)
+
+
+def _server_of(answer: Any) -> dict[str, Any]:
+    came = {"why": _is(answer["why"], str)} if "why" in answer else {"seconds": _is(answer["seconds"], float, int)}
+    return {"server": _is(answer["server"], str), **came, "made_up": _each(answer.get("made_up", []), str),
+            "wild": {name: _each(found, str) for name, found in answer.get("wild", {}).items()}}
+
+
+_TOLD: Mapping[str, Callable[[Any], Any]] = {
+    "tried": _tried_of, "all": bool,
+    "listening": lambda rows: [_row(row, str, int, str) for row in _is(rows, list)],
+    "vrrp": lambda rows: [_row(row, str, int, bool, int) for row in _is(rows, list)],
+    "arp": _look_of(lambda seen: {"also": _each(seen["also"], str)}),
+    "fsync": _look_of(lambda seen: {**{name: _is(value, float, int) for name, value in seen.items()},
+                                    **{name: seen[name] for name in ("samples", "p50", "p99")}}),
+    "dns": _look_of(lambda seen: {"servers": [_server_of(one) for one in _is(seen.get("servers", []), list)],
+                                  "behind": _each(seen.get("behind", []), str)}),
+}

@@ -11,8 +11,11 @@ Sample = tuple[dict[str, str], float]
 _YES_NO = {"ok": 1.0, "Ready": 1.0, "down": 0.0, "NotReady": 0.0, "absent": 0.0}
 
 
-def gauges(seen: Status) -> list[Gauge]:
-    """Return every metric of a look, in a fixed order. Of what was not seen there is no sample."""
+def gauges(seen: Status, moment: float) -> list[Gauge]:
+    """Return every metric of a look that ended at `moment`, in a fixed order. Of what was not seen there is no sample.
+
+    The moment is a value of its own: a file that nobody writes any more is scraped as if it were new.
+    """
     hosts = seen.hosts
     return [
         Gauge("kubewright_healthy", "1 when status finds nothing to tell, else 0.", (({}, float(seen.healthy)),)),
@@ -39,6 +42,7 @@ def gauges(seen: Status) -> list[Gauge]:
         Gauge("kubewright_haproxy_backend_up", "1 when the host's HAProxy gives the API server new connections.",
               tuple(({"host": host.host, "server": server}, float(up))
                     for host in hosts for server, up in host.backends.items())),
+        Gauge("kubewright_looked_at_seconds", "When this look ended, in seconds since 1970.", (({}, moment),)),
         Gauge("kubewright_look_seconds", "Seconds that this look took.", (({}, seen.seconds),)),
     ]
 

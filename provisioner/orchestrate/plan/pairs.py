@@ -18,10 +18,11 @@ from provisioner.compile import networks
 from provisioner.compile.etcd import DATA_DIR
 from provisioner.compile.load_balancer import virtual_router_id
 from provisioner.decide.reach import listens, needs
-from provisioner.errors import KubewrightError
+from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.facts import Facts
 from provisioner.model.reach import PODS, Alone, Need, Probed, Tried
 from provisioner.orchestrate.session.session import Session
+from provisioner.transport.answers import told_of
 
 ALIVE = 1.0             # seconds between two signs of life of ours
 LISTENING = 20.0        # seconds for the slowest login; who listens later than that is not waited for
@@ -72,6 +73,7 @@ class _Meeting:
         self._changed = threading.Condition()
         self._ready, self._over = threading.Event(), threading.Event()
         self._go: dict[str, list[dict[str, Any]]] = {}
+        self._ids: dict[str, frozenset[int | str]] = {}
         self._heard: dict[str, dict[str, Any]] = {name: {"tried": {}} for name in self._hosts}
         self._failed: dict[str, str] = {}
         self._ended: set[str] = set()
@@ -88,6 +90,7 @@ class _Meeting:
             self._wait(lambda name: "listening" in self._heard[name], LISTENING)
             began = time.monotonic()
             self._go = self._compose()
+            self._ids = {name: frozenset(one["id"] for one in asked) for name, asked in self._go.items()}
             self._ready.set()
             self._wait(lambda name: self._has_told(name, requests[name]), self._budget.trying)
             if any(protocol == VRRP for request in requests.values() for protocol in _protocols(request)):
@@ -126,12 +129,15 @@ class _Meeting:
 
     def _talk(self, name: str, request: Mapping[str, Any]) -> None:
         def take(line: dict[str, Any]) -> None:
+            try:
+                told = told_of(line, self._ids.get(name, frozenset()))
+            except ValueError as fault:
+                raise Unreachable(f"{name}: its answer cannot be read: {fault}") from fault
+            tried = told.pop("tried", None)
             with self._changed:
-                heard = self._heard[name]
-                if "tried" in line:
-                    heard["tried"][line["tried"]["id"]] = line["tried"]
-                else:
-                    heard.update(line)
+                self._heard[name].update(told)
+                if tried is not None:
+                    self._heard[name]["tried"][tried["id"]] = tried
                 self._changed.notify_all()
 
         failed = ""

@@ -14,6 +14,7 @@ from provisioner.orchestrate.look.metrics import gauges
 from provisioner.orchestrate.look.status import HostStatus, Status
 from provisioner.report.openmetrics import exposition
 
+MOMENT = 1764435600.0
 GOLDEN = Path(__file__).parents[3] / "golden" / "metrics"
 
 
@@ -44,14 +45,14 @@ UNBUILT = Status("lab", "1.36.3", "10.77.0.10:8443", "?", "-", [HostStatus("cp1"
 
 
 def values(seen: Status) -> dict[str, dict[tuple[str, ...], float]]:
-    families = text_string_to_metric_families(exposition(gauges(seen)))
+    families = text_string_to_metric_families(exposition(gauges(seen, MOMENT)))
     return {family.name: {tuple(v for _, v in sorted(s.labels.items())): s.value for s in family.samples}
             for family in families}
 
 
 @pytest.mark.parametrize(("name", "seen"), [("healthy", HEALTHY), ("ill", ILL), ("unbuilt", UNBUILT)])
 def test_the_document_is_the_golden_one_and_openmetrics(name: str, seen: Status) -> None:
-    text = exposition(gauges(seen))
+    text = exposition(gauges(seen, MOMENT))
     assert list(text_string_to_metric_families(text)) and text.endswith("# EOF\n")
     file = GOLDEN / f"{name}.txt"
     if "UPDATE_GOLDEN" in os.environ:

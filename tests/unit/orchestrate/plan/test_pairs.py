@@ -14,6 +14,7 @@ from provisioner.model.facts import Interface
 from provisioner.model.reach import Probed, Tried
 from provisioner.orchestrate.plan import pairs
 from provisioner.orchestrate.plan.survey import survey
+from provisioner.transport.answers import told_of
 from provisioner.transport.hosts import Take
 from tests.fakes.hosts import FakeOne
 from tests.fakes.session import World
@@ -160,6 +161,36 @@ def test_advertisements_of_others_are_kept_and_ours_are_not(world: World) -> Non
     assert (done.router, done.alone["cp1"].routers, done.alone["cp2"].routers) == (10, (("10.77.0.99", 10),), ())
     probes = [one for one in world.hosts.network.went["cp1"] if one["protocol"] == "vrrp"]
     assert {one["router"] for one in probes} == {245}, "a keepalived that runs must not take it for its own"
+
+
+NUMBER = {"id": 0, "ok": True}
+
+
+@pytest.mark.parametrize("line", [
+    {"tried": {"id": 0}}, {"tried": {"id": [0], "ok": True}}, {"tried": {"id": 99_999, "ok": True}}, {"tried": 7},
+    {"tried": {"id": 0, "ok": "yes"}}, {"tried": {"id": 0, "ok": False}}, {"tried": {**NUMBER, "ms": "fast"}},
+    {"tried": {**NUMBER, "passes": {}}}, {"listening": [["tcp", 2380]]}, {"listening": 1}, {"vrrp": [["x", 1, True]]},
+    {"arp": {}}, {"arp": {"also": None}}, {"fsync": {"p99": "slow"}}, {"fsync": []}, {"dns": {"servers": [{}]}},
+    {"dns": {"servers": [{"server": "10.0.0.1", "seconds": 1, "wild": []}]}}, {"dns": None}], ids=str)
+def test_an_answer_of_no_known_form_is_that_host_s_fault_and_nobody_else_s(
+        world: World, monkeypatch: pytest.MonkeyPatch, line: dict[str, Any]) -> None:
+    real = world.hosts.network.reach
+
+    def reach(host: str, request: Mapping[str, Any], says: Iterable[bytes], take: Take) -> None:
+        def spoilt(good: dict[str, Any]) -> None:
+            take(line if host == "cp1" and "all" in good else good)
+        real(host, request, says, spoilt)
+
+    monkeypatch.setattr(world.hosts.network, "reach", reach)
+    done = probed(world)
+    assert {t.ok for t in done.tried if "cp1" not in (t.need.source, t.need.target)} == {True}
+    assert {t.why.partition("read")[0] for t in done.tried if "cp1" in (t.need.source, t.need.target)} == {
+        "cp1 could not be asked: its answer cannot be "}
+
+
+def test_what_nobody_asked_for_is_not_kept() -> None:
+    assert told_of({"all": True, "more": "x" * 99, "tried": {**NUMBER, "note": "x" * 99}}, {0}) == {
+        "all": True, "tried": {**NUMBER, "ms": [], "lost": 0, "of": 0, "passes": None}}
 
 
 def test_an_interrupt_ends_what_runs_on_the_hosts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
