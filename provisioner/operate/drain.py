@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from provisioner.errors import GateFailed
+from provisioner.errors import GateFailed, KubewrightError, LockHeld
 from provisioner.operate.kube import ApiFault, Kube
 
 INTERVAL = 1.0
@@ -33,25 +33,60 @@ def uncordon(kube: Kube, host: str) -> None:
 def drain(kube: Kube, host: str, timeout: float, stay: Callable[[], None] = lambda: None) -> int:
     """Cordon a Node and let its Pods leave; return how many did.
 
-    Raises GateFailed with those that are still there after `timeout`, and what keeps each; the Node is uncordoned then.
-    Pods of DaemonSets stay, as do those that have ended. `stay` may end the waiting by raising.
+    Raises GateFailed with those that are still there after `timeout`, and what keeps each. Whatever ends it, the Node
+    is uncordoned, but where another run has the lock: it may drain there. Pods of DaemonSets stay, as do those that
+    have ended. `stay` may end the waiting by raising.
     """
-    cordon(kube, host)
+    try:
+        cordon(kube, host)
+        return _until_empty(kube, host, timeout, stay)
+    except LockHeld:
+        raise
+    except KubewrightError as fault:
+        give_back(kube, [host], fault)
+        raise
+
+
+def give_back(kube: Kube, hosts: Sequence[str], fault: KubewrightError) -> None:
+    """Uncordon the Nodes that we have cordoned, as what they were to leave for does not come; told with the fault."""
+    for host in hosts:
+        try:
+            uncordon(kube, host)
+            told = f"{host} takes Pods again"
+        except KubewrightError as second:
+            told = f"{host} stays cordoned: {second.message}; when the API answers: kubectl uncordon {host}"
+        fault.details = (*fault.details, told)
+
+
+def _until_empty(kube: Kube, host: str, timeout: float, stay: Callable[[], None]) -> int:
+    """Evict until nothing is left that must leave; an API that does not answer is asked again until the timeout."""
     end, first = time.monotonic() + timeout, -1
     while True:
-        why = _evict_all(kube, host)
-        first = len(why) if first < 0 else first
-        if not why:
+        unseen: ApiFault | None = None
+        why: dict[str, str] = {}
+        try:
+            why = _evict_all(kube, host)
+            first = len(why) if first < 0 else first
+        except ApiFault as fault:
+            if not _may_pass(fault):
+                raise
+            unseen = fault
+        if not why and unseen is None:
             return max(first, 0)
         if time.monotonic() >= end:
-            uncordon(kube, host)
+            if unseen is not None:
+                raise unseen
             raise GateFailed(
                 f"{host}: draining: {len(why)} Pods are still there after {timeout:.0f} s", code="drain-blocked",
-                details=[*(f"{name}: {reason}" for name, reason in sorted(why.items())),
-                         f"nothing else was changed; {host} takes Pods again"],
+                details=[*(f"{name}: {reason}" for name, reason in sorted(why.items())), "nothing else was changed"],
                 hint="kubectl get poddisruptionbudgets --all-namespaces")
         stay()
         time.sleep(INTERVAL)
+
+
+def _may_pass(fault: ApiFault) -> bool:
+    """Say whether the same request may be answered otherwise in a moment: none came, or the server failed in it."""
+    return fault.status in (0, _TOO_MANY) or fault.status >= 500
 
 
 def _evict_all(kube: Kube, host: str) -> dict[str, str]:
@@ -75,7 +110,7 @@ def _evict(kube: Kube, namespace: str, name: str) -> str:
     except ApiFault as fault:
         if fault.status == 404:
             return ""
-        if fault.status != _TOO_MANY:
+        if not _may_pass(fault):
             raise
         return fault.message
     return "it is ending"

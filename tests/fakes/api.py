@@ -94,9 +94,11 @@ class MemoryApi:
     def _list(self, path: str, query: Mapping[str, list[str]]) -> list[dict[str, Any]]:
         group, _, plural = path.rpartition("/")
         wanted = dict(p.split("=") for p in query.get("labelSelector", ()) if "=" in p)
+        node = next((f for f in query.get("fieldSelector", ()) if f.startswith("spec.nodeName=")), "")
         return [o for p, o in self.objects.items()
                 if p.startswith(f"{group}/") and p.rsplit("/", 2)[1] == plural
-                and wanted.items() <= o["metadata"].get("labels", {}).items()]
+                and wanted.items() <= o["metadata"].get("labels", {}).items()
+                and node in ("", f"spec.nodeName={o.get('spec', {}).get('nodeName')}")]
 
     def _create(self, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         """Create an object in a collection, or hand out a token where the ServiceAccount is there."""

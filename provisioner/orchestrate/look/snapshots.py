@@ -63,8 +63,15 @@ def private(session: Session) -> Path:
 def take(session: Session, file: Path) -> Manifest:
     """Take a snapshot of the member that is furthest, the leader only where no other is, and keep it at `file`.
 
-    It is read from its first key to its last before it gets its name. GateFailed where no member answers.
+    It is read from its first key to its last before it gets its name. GateFailed where no member answers,
+    RefusedForSafety where something is there already.
     """
+    there = [p.name for p in (file, *(snapshots.beside(file, what) for what in ("json", "keys"))) if p.exists()]
+    if there:
+        raise RefusedForSafety(
+            f"{file}: taking a snapshot: {', '.join(there)} is there already", code="snapshot-exists",
+            details=["nothing was written: an older snapshot is never given up for a new one"],
+            hint="kubewright etcd snapshot    # without --out each has a name of its own")
     session.target.secrets.prove()      # before the minutes that it may take
     place = private(session)
     programs = throw_away.programs(session.target.artifacts, place)

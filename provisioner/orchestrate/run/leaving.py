@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from provisioner.compile import removal
-from provisioner.errors import RefusedForSafety, Unreachable
+from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety, Unreachable
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import HostDesired
 from provisioner.model.observed import HostObserved
@@ -111,12 +111,26 @@ def _with_removals(session: Session, found: Plan, intent: Intent) -> Plan:
 def begin(session: Session, intent: Intent, agreed: Agreed, found: Plan) -> Plan:
     """Let the Pods leave before anything else is changed: a budget may forbid it."""
     found = up.begin(session, intent, agreed, found)
-    for host in _nodes(found, intent.leaving) if not intent.lost else ():
-        session.run.works_on(f"draining {host}")
-        session.run.still_ours()
-        moved = drain.drain(session.access.kube(), host, intent.drain_timeout, session.run.stay)
-        session.tell("diagnostic", host=host, message=f"{host} is drained: {moved} Pods left")
+    _drain(session, _nodes(found, intent.leaving) if not intent.lost else [], intent.drain_timeout)
     return found
+
+
+def _drain(session: Session, hosts: Sequence[str], timeout: float) -> None:
+    """Drain one Node after the other; where one may not be, none of them leaves, and all take Pods again."""
+    drained: list[str] = []
+    try:
+        for host in hosts:
+            session.run.works_on(f"draining {host}")
+            session.run.still_ours()
+            moved = drain.drain(session.access.kube(), host, timeout, session.run.stay)
+            drained.append(host)
+            session.tell("diagnostic", host=host, message=f"{host} is drained: {moved} Pods left")
+    except LockHeld:
+        raise
+    except KubewrightError as fault:
+        if drained:
+            drain.give_back(session.access.kube(), drained, fault)
+        raise
 
 
 def _nodes(found: Plan, hosts: Sequence[str]) -> list[str]:

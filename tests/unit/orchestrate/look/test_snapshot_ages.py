@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.errors import RefusedForSafety
 from provisioner.model.snapshot import Manifest
 from provisioner.operate.snapshots import newest
+from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.look.snapshots import line
+from tests.fakes.session import World
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
 
@@ -44,3 +47,11 @@ def test_a_manifest_whose_data_is_gone_and_files_of_others_count_for_nothing(tmp
     (tmp_path / "notes.json").write_text("[]")
     assert newest(tmp_path, NOW.timestamp()).taken is None
     assert line(tmp_path / "nowhere", NOW.timestamp()).startswith("none here")
+
+
+@pytest.mark.parametrize("there", ["s.db.age", "s.db.age.keys", "s.db.age.json"])
+def test_a_snapshot_is_never_written_over_another(world: World, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_bytes(b"the only copy")
+    with pytest.raises(RefusedForSafety, match="is there already"):
+        look.take(world.session(), tmp_path / "s.db.age")
+    assert (tmp_path / there).read_bytes() == b"the only copy"

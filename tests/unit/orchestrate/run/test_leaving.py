@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from provisioner.errors import GateFailed, RefusedForSafety
+from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
 from provisioner.operate import etcd_membership
+from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate.phases import membership, verify
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import apply
 from provisioner.report.plan_text import leaving_text
+from tests.fakes.api import MemoryKube
 from tests.fakes.session import World
 from tests.unit.orchestrate.phases.test_membership_phase import NEW, PLANES, grown, leave, voters
 from tests.unit.orchestrate.run.test_reset_flow import left
@@ -117,6 +121,51 @@ def test_a_worker_leaves_as_well_and_its_pods_before(grown: World) -> None:
     remove(grown, "w2")
     assert pod not in grown.api.objects and "/api/v1/nodes/w2" not in grown.api.objects
     assert left(grown, "w2") == [("file", "/etc/haproxy/haproxy.cfg")]
+
+
+def pod_on(world: World, host: str, name: str) -> str:
+    path = f"/api/v1/namespaces/default/pods/{name}"
+    world.api.put(path, {"metadata": {"name": name, "namespace": "default"}, "spec": {"nodeName": host},
+                         "status": {"phase": "Running"}})
+    return path
+
+
+def takes_pods(world: World, host: str) -> bool:
+    return "unschedulable" not in world.api.objects[f"/api/v1/nodes/{host}"].get("spec", {})
+
+
+def test_where_the_second_of_two_may_not_be_drained_the_first_takes_pods_again_too(grown: World) -> None:
+    leave(grown, *NEW, "w1", "w2")
+    pod_on(grown, "w1", "a")
+    grown.api.held.add(pod_on(grown, "w2", "b"))
+    with pytest.raises(GateFailed, match="w2: draining") as blocked:
+        remove(grown, "w1", "w2", timeout=3.0)
+    assert {"w1 takes Pods again", "w2 takes Pods again"} <= set(blocked.value.details)
+    assert takes_pods(grown, "w1") and takes_pods(grown, "w2")
+
+
+@pytest.mark.parametrize(("status", "times", "done"), [(0, 2, True), (500, 2, True), (503, 99, False), (403, 1, False)])
+def test_an_answer_that_may_pass_is_waited_for_and_whatever_ends_a_drain_uncordons(
+        grown: World, monkeypatch: pytest.MonkeyPatch, status: int, times: int, done: bool) -> None:
+    leave(grown, *NEW, "w2")
+    pod_on(grown, "w2", "a")
+    plain = MemoryKube.request
+    failed: list[str] = []
+
+    def request(self: MemoryKube, method: str, path: str, *rest: Any, **more: Any) -> Any:
+        if path.endswith("/eviction") and len(failed) < times:
+            failed.append(path)
+            raise ApiFault("POST eviction", "it failed", status)
+        return plain(self, method, path, *rest, **more)
+
+    monkeypatch.setattr(MemoryKube, "request", request)
+    if done:
+        remove(grown, "w2")
+        assert "/api/v1/nodes/w2" not in grown.api.objects
+        return
+    with pytest.raises(KubewrightError, match=r"it failed|still there"):
+        remove(grown, "w2", timeout=3.0)
+    assert takes_pods(grown, "w2")
 
 
 def test_up_leaves_members_alone_that_left_the_inventory_and_names_the_verb_that_may(five: World) -> None:
