@@ -60,9 +60,11 @@ def _kubelets(cluster: Cluster) -> Iterator[Need]:
 
 def _pods(cluster: Cluster, sizes: Mapping[str, int]) -> Iterator[Need]:
     """Nodes wrap what their Pods send each other; among many, a sample of pairs in which every node is."""
+    largest = networks.of(cluster).largest(cluster)
     for protocol, port in networks.of(cluster).packets(cluster):
         for source, target in sampled(_names(cluster.nodes), _names(cluster.control_planes)):
-            yield Need(source, target, protocol, port, PODS, size=sizes.get(source, 0))
+            size = sizes.get(source, 0)
+            yield Need(source, target, protocol, port, PODS, size=min(size, largest) if largest else size)
 
 
 def sampled(nodes: Sequence[str], hubs: Collection[str]) -> Iterator[tuple[str, str]]:

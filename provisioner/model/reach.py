@@ -68,6 +68,7 @@ class Alone:
     dns: Mapping[str, object] | None = None
     routers: tuple[tuple[str, int], ...] | None = None
     unseen: Mapping[str, str] = field(default_factory=dict)
+    sized: bool = False     # has it a way on which packets of full size were to be tried?
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ def no_device(cluster: Cluster, host: Host) -> str:
     return ""
 
 
+def no_largest(cluster: Cluster) -> int:
+    """Return nothing: none that is known."""
+    return 0
+
+
 def no_packets(cluster: Cluster) -> dict[tuple[str, int], str]:
     """Return nothing: none that are known."""
     return {}
@@ -51,7 +56,8 @@ class PodNetwork:
     `items` are its part of a host, `objects` what it needs of the API, in the phase `access`. `rules` are the (chain,
     words of a rule in it) that `unit` writes at its start and never again, `device` the one interface through which
     Pods of all other nodes are reached; both are looked after and proved. `packets` are what nodes send each other for
-    it: protocol and port, and their name in words. `announces` is the annotation of a Node by which others find its
+    it: protocol and port, and their name in words, `largest` the bytes of the largest, where the inventory sets that
+    and not the interface: 0 where it does not. `announces` is the annotation of a Node by which others find its
     Pods: `unit` writes it when it starts. `leaves` is what it leaves on a host beside our files (compile/leavings.py).
     """
 
@@ -71,4 +77,5 @@ class PodNetwork:
     rules: Callable[[Cluster, Host], tuple[tuple[str, str], ...]] = no_rules
     device: Callable[[Cluster, Host], str] = no_device
     packets: Callable[[Cluster], Mapping[tuple[str, int], str]] = no_packets
+    largest: Callable[[Cluster], int] = no_largest
     leaves: tuple[Leaving, ...] = ()

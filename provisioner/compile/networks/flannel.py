@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from provisioner.compile import pki
 from provisioner.compile.context import ClusterContext, HostContext, config_of
@@ -88,14 +89,32 @@ def device(cluster: Cluster, host: Host) -> str:
 
 
 def packets(cluster: Cluster) -> dict[tuple[str, int], str]:
-    """Return what nodes send each other, unless the inventory has a word in it."""
-    return {} if "flannel" in cluster.config else {("udp", VXLAN): f"VXLAN (udp {VXLAN})"}
+    """Return what nodes send each other; nothing where they wrap nothing, or only on some ways."""
+    backend = _backend(cluster)
+    if backend.get("Type", "vxlan") != "vxlan" or backend.get("DirectRouting"):
+        return {}
+    port = int(backend.get("Port", VXLAN))
+    return {("udp", port): f"VXLAN (udp {port})"}
+
+
+def largest(cluster: Cluster) -> int:
+    """Return the bytes of the largest packet between nodes, its wrapping among them, where the inventory sets it.
+
+    flannel 0.28, pkg/backend/vxlan/device.go: Pods have 50 less than `MTU`.
+    """
+    return int(_backend(cluster).get("MTU", 0))
+
+
+def _backend(cluster: Cluster) -> Mapping[str, Any]:
+    """Return what the inventory sets of it; the same on every host, else it is refused."""
+    found: Mapping[str, Any] = cluster.config.get("flannel", {}).get("Backend") or {}
+    return found
 
 
 NETWORK = PodNetwork(
     name="flannel", ours=True, config_dir=CONFIG_DIR, bin_dir=BINARIES_DIR, keeps=(DIRECTORY,),
     plugins=("ptp", "host-local", "portmap"), cni_config=CNI_CONFIG, write_cni_config=WRITE_CNI_CONFIG, unit=UNIT,
     announces="flannel.alpha.coreos.com/backend-data",
-    items=items, objects=objects, rules=rules, device=device, packets=packets,
+    items=items, objects=objects, rules=rules, device=device, packets=packets, largest=largest,
     leaves=(Leaving("netdev", "flannel*"), Leaving("nft", "ip flannel-ipv4"), Leaving("nft", "ip6 flannel-ipv6"),
             Leaving("data", str(PurePosixPath(SUBNET_ENV).parent)), Leaving("data", CONFIG_DIR)))

@@ -23,6 +23,11 @@ def probed(host: HostSeen) -> bool:
     return host.alone is not None
 
 
+def sized(host: HostSeen) -> bool:
+    """Say whether it was to be found out what size of packets passes between the host and another."""
+    return host.alone is not None and host.alone.sized
+
+
 def hears(host: HostSeen) -> bool:
     """Say whether the host heard what is said in VRRP there."""
     return host.alone is not None and host.alone.routers is not None
@@ -204,7 +209,7 @@ def mtu(seen: Seen) -> Iterator[On]:
             yield host, Found("error", f"{saw}; its own {device} takes {own}",
                               f"on {host}: ip link set dev {device} mtu {need}    # and where that is set at boot")
         else:
-            pods = f"config: {{flannel: {{Backend: {{Type: vxlan, MTU: {max(0, passes - OVERHEAD)}}}}}}}"
+            pods = f"config: {{flannel: {{Backend: {{Type: vxlan, MTU: {passes}}}}}}}"     # with what VXLAN puts around
             yield host, Found("error", saw, f"on {host}: ip link show    # one MTU on the whole way, switches too; or "
                               f"in cluster.yaml: {pods}")
     for name in dict.fromkeys(t.need.source for t in tried if t.unsized):

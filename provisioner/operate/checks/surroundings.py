@@ -28,22 +28,26 @@ def hosts_file(seen: Seen, host: HostSeen) -> Iterator[Found]:
                     f"on {host.name}: echo '127.0.0.1 localhost' >> /etc/hosts")
     for address in strange:
         yield Found("error", f"/etc/hosts leads localhost to {address}",
-                    f"on {host.name}: sed -i '/^{_escaped(address)}[[:space:]]/s/\\blocalhost\\b//' /etc/hosts && "
-                    "echo '127.0.0.1 localhost' >> /etc/hosts")
+                    f"on {host.name}: {_led(address, 'localhost', '127.0.0.1')}")
     own = {a.partition("/")[0] for i in host.facts.interfaces for a in i.addresses}
     for name, right in _names(seen.cluster, host).items():
         for address, names in rows:
             mine = name == host.facts.hostname and (address in own or _is_loopback(address))
             if name in names and address not in right and not mine:
                 yield Found("warning", f"/etc/hosts leads {name} to {address}, which is not {' or '.join(right)}",
-                            f"on {host.name}: sed -i 's/^{_escaped(address)}\\([[:space:]].*\\b{name}\\b\\)/{right[0]}"
-                            "\\1/' /etc/hosts")
+                            f"on {host.name}: {_led(address, name, right[0])}")
 
 
 def _names(cluster: Cluster, host: HostSeen) -> dict[str, tuple[str, ...]]:
     """Return the names of the cluster's hosts, and this one's own, with the addresses that they have."""
     known = {machine.name: machine.addresses for machine in cluster.machines}
     return {**known, host.facts.hostname: host.host.addresses}
+
+
+def _led(wrong: str, name: str, right: str) -> str:
+    """Return what takes the name, and no other, from one address to another."""
+    return (f"sed -i -E '/^{_escaped(wrong)}[[:space:]]/s/[[:space:]]+{_escaped(name)}([[:space:]]|$)/\\1/' /etc/hosts "
+            f"&& echo '{right} {name}' >> /etc/hosts")
 
 
 def _escaped(address: str) -> str:
@@ -67,13 +71,19 @@ def nameservers(seen: Seen, host: HostSeen) -> Iterator[Found]:
     told = host.inspection.resolv if host.inspection and host.host.is_node else {}
     servers, search = told.get("servers", ()), told.get("search", ())
     file = host.facts.resolv_conf or "/etc/resolv.conf"
+    # systemd-resolved writes its file anew: what stands there comes from its own settings and from the links.
+    resolved = file.startswith("/run/systemd/resolve/")
+    where = ("in all: DNS= and Domains= in /etc/systemd/resolved.conf, and of the links; "
+             "systemctl restart systemd-resolved")
     if len(servers) > SERVERS:
         yield Found("warning", f"{file} names {len(servers)} DNS servers; Pods are given the first {SERVERS}",
+                    f"on {host.name}: resolvectl dns    # leave {SERVERS} {where}" if resolved else
                     f"on {host.name}: awk '!/^nameserver/ || ++n <= {SERVERS}' {file} > /run/resolv.new && cat "
                     f"/run/resolv.new > {file}")
     if len(search) > DOMAINS or len(" ".join(search)) > CHARACTERS:
         yield Found("warning", f"{file} has {len(search)} search domains of {len(' '.join(search))} characters; Pods "
                                f"are given {DOMAINS} and {CHARACTERS} at most",
+                    f"on {host.name}: resolvectl domain    # leave fewer {where}" if resolved else
                     f"on {host.name}: leave fewer of them in {file}")
 
 

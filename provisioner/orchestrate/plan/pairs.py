@@ -255,7 +255,7 @@ class _Meeting:
         routers = heard.get(VRRP) if listens else None
         return Alone(seen.get("fsync"), tuple(seen["arp"]["also"]) if "arp" in seen else None, seen.get("dns"),
                      None if routers is None else tuple((who, router) for who, router, ours, _ in routers if not ours),
-                     unseen)
+                     unseen, any(need.size and name in (need.source, need.target) for need in self._wanted))
 
 
 def _protocols(request: Mapping[str, Any]) -> set[str]:

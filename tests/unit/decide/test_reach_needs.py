@@ -113,3 +113,13 @@ def _connected(names: list[str], pairs: set[tuple[str, str]]) -> bool:
 def test_a_host_listens_on_what_others_need_of_it() -> None:
     needs = (Need("a", "b", "tcp", 1, ""), Need("c", "b", "tcp", 1, ""), Need("b", "c", "udp", 2, ""))
     assert reach.listens(needs) == {"b": (("tcp", 1),), "c": (("udp", 2),)}
+
+
+def test_packets_of_the_pod_network_are_those_that_the_inventory_makes() -> None:
+    def packets(**backend: Any) -> set[tuple[str, int]]:
+        cluster = made(1, 1, config={"flannel": {"Backend": backend}})
+        return {(n.at, n.size) for n in reach.needs(cluster, sizes={"cp0": 1500, "w0": 1500}) if n.at.startswith("udp")}
+
+    assert packets() == packets(MTU=9000) == {("udp 8472", 1500)}
+    assert packets(Type="vxlan", Port=4789, MTU=1400) == {("udp 4789", 1400)}
+    assert packets(Type="host-gw") == packets(Type="vxlan", DirectRouting=True) == set()

@@ -22,7 +22,9 @@ def probed_of(cluster: Cluster, case: Case) -> Probed | None:
         return None
     tried = tuple(_outcome(need, case.get("ways", ()))
                   for need in needs(cluster, sizes={h.name: 1500 for h in cluster.machines}))
-    return Probed(tried, alone_of(case), router=10)
+    sized = {name for t in tried if t.need.size for name in (t.need.source, t.need.target)}
+    alone = {name: replace(one, sized=name in sized) for name, one in alone_of(case).items()}
+    return Probed(tried, alone, router=10)
 
 
 def _outcome(need: Any, ways: Any) -> Tried:

@@ -185,3 +185,25 @@ def test_every_cure_for_a_host_is_one_that_a_shell_can_read() -> None:
     for cure in cures:
         done = subprocess.run(["bash", "-n", "-c", cure], capture_output=True, text=True, timeout=20, check=False)
         assert done.returncode == 0, f"{cure}: {done.stderr}"
+
+
+def test_where_no_packet_was_to_have_full_size_none_is_said_to_pass() -> None:
+    case = {"hosts": {"cp1": {}, "w1": {}}, "ways": []}
+    routed = {**case, "inventory": {"config": {"flannel": {"Backend": {"Type": "host-gw"}}}}}
+    for one, mtu in ((case, 2), (routed, 0)):
+        asked = table.asked(seen_of(one), [])
+        assert (asked["mtu"], asked["reach"]) == (mtu, 2)
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    ("192.0.2.11 cp1-old cp1 www\n", "192.0.2.11 cp1-old www\n10.77.0.11 cp1\n"),
+    ("192.0.2.11\tcp1\n192.0.2.111 cp1.example\n", "192.0.2.11\n192.0.2.111 cp1.example\n10.77.0.11 cp1\n")])
+def test_the_cure_of_a_name_led_astray_moves_no_other_name(tmp_path: Path, before: str, after: str) -> None:
+    address, *names = before.split("\n")[0].split()
+    file = tmp_path / "hosts"
+    file.write_text(before)
+    (found,) = table.run(seen_of({"hosts": {"w1": {"inspection": {"hosts_file": [
+        ["127.0.0.1", ["localhost"]], [address, names]]}}}}))
+    cure = found.cure.removeprefix("on w1: ").replace("/etc/hosts", str(file))
+    subprocess.run(["/bin/bash", "-c", cure], check=True, timeout=10)
+    assert file.read_text() == after

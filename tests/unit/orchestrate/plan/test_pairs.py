@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,14 @@ def test_five_new_hosts_try_every_talk_and_all_goes_well(world: World) -> None:
     assert {name for name, alone in done.alone.items() if alone.disk} == {"cp1", "cp2", "cp3"}
     assert {alone.also for alone in done.alone.values()} == {()}
     assert {name for name, alone in done.alone.items() if alone.routers == ()} == {"cp1", "cp2", "cp3"}
+
+
+def test_where_nodes_wrap_nothing_for_their_pods_no_size_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                  world: World) -> None:
+    assert {alone.sized for alone in probed(world).alone.values()} == {True}
+    (tmp_path / "routed").mkdir()
+    routed = World.make(tmp_path / "routed", monkeypatch, config={"flannel": {"Backend": {"Type": "host-gw"}}})
+    assert {alone.sized for alone in probed(routed).alone.values()} == {False}
 
 
 def test_every_host_listens_before_anyone_tries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
