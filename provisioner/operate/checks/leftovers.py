@@ -23,6 +23,7 @@ DEVICES = {
 # Chains of iptables that others make, by the beginning of their names; those of kube-proxy are the check `rules`'s.
 CHAINS = {"cali-": "Calico", "CILIUM_": "Cilium", "WEAVE-": "Weave Net", "KUBE-ROUTER-": "kube-router",
           "ANTREA-": "Antrea", "FLANNEL-": "flannel", "CNI-": "CNI's portmap"}
+_TOOLS = {"ip": "iptables", "ip6": "ip6tables"}      # whose chains a family's are
 STAYS = ("tunl0",)              # made by the kernel module ipip in every network namespace: no proof of a cluster
 KUBELET = "/var/lib/kubelet"
 PODS = ("/var/lib/kubelet", "/run/containerd", "/var/lib/containerd")   # where a node mounts what its Pods see
@@ -52,12 +53,14 @@ def chains(seen: Seen, host: HostSeen) -> Iterator[Found]:
     if host.inspection is None or host.inspection.prepared:
         return
     for begin, whose in CHAINS.items():
-        left = [name for name in host.inspection.chains if name.split()[-1].startswith(begin)]
+        left = [name for name in host.inspection.chains
+                if name.split()[0] in _TOOLS and name.split()[-1].startswith(begin)]
         if left:
+            tools = [tool for family, tool in _TOOLS.items() if any(name.split()[0] == family for name in left)]
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             yield Found("warning", f"iptables chains of {whose} are left: {left[0]}{more}",
-                        f"on {host.name}, if nobody needs them any more: iptables-save | grep -v '{begin}' | "
-                        "iptables-restore")
+                        f"on {host.name}, if nobody needs them any more: " + "; ".join(
+                            f"{tool}-save | grep -v '{begin}' | {tool}-restore" for tool in tools))
 
 
 def mounts(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -121,8 +121,15 @@ def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 
 def files(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    """Ask that no file is somebody's where ours would be written; one as its package brought it is nobody's."""
+    """Ask that no file is somebody's where ours would be written; one as its package brought it is nobody's.
+
+    A unit that is masked is a link there: that is told by the check `systemd`, with how to take it away.
+    """
+    masked = {f"/etc/systemd/system/{unit}" for unit in (
+        host.inspection.units.masked if host.inspection and host.inspection.units else ())}
     for path, whose in (host.inspection.others if host.inspection else {}).items():
+        if path in masked:
+            continue
         yield Found("error", f"{path} is not ours: {whose}; it is not overwritten",
                     f"on {host.name}: mv {path} {path}.before    # if nobody needs it; `up --skip files` overwrites "
                     "it, and the host keeps what was there")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from provisioner.compile import networks, system
 from provisioner.compile.context import config_of
@@ -25,6 +25,9 @@ _NAMES: Mapping[Packet, str] = {
     ("tcp", ports.APISERVER): f"the API (tcp {ports.APISERVER})",
     ("tcp", ports.KUBELET): f"the kubelet (tcp {ports.KUBELET})"}
 _PACKAGED = ("/usr/lib/", "/lib/")      # defaults of packages are there to be overruled
+UFW, DOCKER = "ufw", "Docker"
+_KEEPERS = {UFW: "ufw-", DOCKER: "DOCKER-USER"}     # by the beginning of their chains' names
+_AT_BOOT = "and for every boot in what loads it: /etc/nftables.conf, /etc/iptables/rules.v4 or a script"
 DEBIAN = "deb http://deb.debian.org/debian bookworm main"
 
 
@@ -102,11 +105,11 @@ def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """
     yield from _shut(seen, host)
     drops = host.inspection.forward_drops if host.inspection and host.host.is_node else ()
-    pods = ", ".join(str(network) for network in seen.cluster.network.pods)
+    pods = [str(network) for network in seen.cluster.network.pods]
     for chain in drops:
         yield Found("error" if networks.of(seen.cluster).ours else "warning",
                     f"its firewall drops what is forwarded for Pods: {chain}",
-                    f"on {host.name}: let {pods} through there, from and to, or: {_opened(chain)}")
+                    f"on {host.name}: {_opened(chain, pods, _keeper(host))}")
 
 
 def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -144,13 +147,27 @@ def _resolves(seen: Seen, host: HostSeen) -> bool:
 
 
 def _shut(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    peers = ", ".join(str(network) for network in seen.cluster.network.hosts)
+    peers = [str(network) for network in seen.cluster.network.hosts]
     names = {**_NAMES, **networks.of(seen.cluster).packets(seen.cluster)}
     for chain, packets in (host.inspection.shut_out if host.inspection else {}).items():
         words = ", ".join(names[packet] for packet in packets)
-        rules = (f"nft insert rule {chain} ip saddr {{ {peers} }} {_match(packet)} accept" for packet in packets)
         yield Found("warning", f"the input chain {chain} drops by default, and no rule lets in what the other hosts "
-                               f"send: {words}", f"on {host.name}: {' && '.join(rules)}")
+                               f"send: {words}", f"on {host.name}: {_let_in(chain, packets, peers, _keeper(host))}")
+
+
+def _keeper(host: HostSeen) -> str:
+    """Return who makes the rules of iptables anew at each boot, by the chains that it has; nothing where none is known.
+    """
+    names = {chain.split()[-1] for chain in (host.inspection.chains if host.inspection else ())}
+    return next((who for who, begin in _KEEPERS.items() if any(name.startswith(begin) for name in names)), "")
+
+
+def _let_in(chain: str, packets: Sequence[Packet], peers: Sequence[str], keeper: str) -> str:
+    """Return what lets the hosts' packets in, and where it has to stand so that it does after a boot as well."""
+    if keeper == UFW and chain.startswith("ip filter "):
+        return " && ".join(f"ufw allow from {network}" for network in peers)
+    rules = [f"nft insert rule {chain} ip saddr {{ {', '.join(peers)} }} {_match(packet)} accept" for packet in packets]
+    return f"{' && '.join(rules)}    # {_AT_BOOT}"
 
 
 def _match(packet: Packet) -> str:
@@ -158,11 +175,23 @@ def _match(packet: Packet) -> str:
     return f"{protocol} dport {port}" if port else f"ip protocol {protocol}"
 
 
-def _opened(chain: str) -> str:
+def _opened(chain: str, pods: Sequence[str], keeper: str) -> str:
+    """Return what lets Pods' packets through, and nobody else's, after a boot as well.
+
+    Docker closes the chain only when it is itself who turns forwarding on: from the next boot on our sysctls are first.
+    """
     family, table, name = chain.split()[:3] if not chain.startswith("iptables") else ("ip", "filter", "FORWARD")
-    if (family, table, name) == ("ip", "filter", "FORWARD"):
-        return "iptables -P FORWARD ACCEPT"
-    return f"nft list chain {family} {table} {name}"
+    if (family, table, name) != ("ip", "filter", "FORWARD"):
+        return f"let {', '.join(pods)} through there, from and to: nft list chain {family} {table} {name}"
+    if keeper == UFW:
+        return " && ".join(f"ufw route allow {way} {network}" for network in pods for way in ("from", "to"))
+    if keeper == DOCKER or chain.startswith("iptables"):
+        own = "DOCKER-USER" if keeper == DOCKER else "FORWARD"
+        rules = " && ".join(f"iptables -I {own} {way} {network} -j ACCEPT" for network in pods for way in ("-s", "-d"))
+        return rules if keeper == DOCKER else f"{rules}    # {_AT_BOOT}"
+    rules = " && ".join(f"nft insert rule {family} {table} {name} ip {way} {network} accept"
+                        for network in pods for way in ("saddr", "daddr"))
+    return f"{rules}    # {_AT_BOOT}"
 
 
 def links(seen: Seen, host: HostSeen) -> Iterator[Found]:

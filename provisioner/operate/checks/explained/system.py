@@ -96,7 +96,7 @@ TEXTS: dict[str, Explained] = {
     "chains": Explained(
         "`nft -j list chains` of a host that we never prepared, against the names that others give their chains.",
         "They stay in the way of Pods' packets; a reset of kubeadm leaves them.",
-        "on HOST: iptables-save | grep -v 'PREFIX' | iptables-restore",
+        "on HOST: iptables-save | grep -v 'PREFIX' | iptables-restore, and ip6tables for IPv6",
         f"Known: {', '.join(leftovers.CHAINS.values())}."),
     "mounts": Explained(
         f"/proc/self/mountinfo of a host that we never prepared, below {', '.join(leftovers.PODS)}.",
