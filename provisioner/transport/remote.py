@@ -41,6 +41,8 @@ STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken l
 LOG_LINE = b'"__REALTIME_TIMESTAMP"'   # what every line of journald's JSON has, and no answer of ours
 LOG_WAIT = 7 * 86400.0          # seconds after which a log that is followed ends
 ATTACHES = 3                    # times that a command is asked whose connection is lost
+# 1472 bytes and 28 of headers are the 1500 of an Ethernet.
+SIZES = "ping -M do -c 3 -s 1472 {address}    # where only smaller ones pass, set that MTU at both ends"
 T = TypeVar("T")
 
 
@@ -64,7 +66,12 @@ def attached(connection: Connection, ask: Callable[[], T]) -> T:
             if fault.code != LOST:
                 raise
         connection.open(patient=True)
-    return ask()
+    try:
+        return ask()
+    except HostFault as fault:
+        if fault.code == LOST:      # over each of its logins, and all were made: what is small passes
+            fault.hint = fault.hint or SIZES.format(address=connection.target.address)
+        raise
 
 
 def _answer(connection: Connection, command: str, done: Completed) -> dict[str, Any]:

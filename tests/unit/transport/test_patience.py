@@ -129,6 +129,7 @@ def test_a_command_whose_connection_was_lost_is_asked_again_a_few_times_and_othe
     assert remote.attached(host, lambda: ask(LOST, LOST)) == "answer"
     for codes in ((LOST, LOST, LOST), ("command-timeout",)):
         asked.clear()
-        with pytest.raises(HostFault):
+        with pytest.raises(HostFault) as caught:
             remote.attached(host, lambda codes=codes: ask(*codes))  # type: ignore[misc]
         assert len(asked) == len(codes)
+        assert caught.value.hint.startswith("ping -M do") is (codes[0] == LOST), "logins are made, and answers are lost"
