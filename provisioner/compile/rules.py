@@ -6,7 +6,7 @@ a path that no row matches is our bug, and a test walks the inventory's schema t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -37,7 +37,8 @@ def _always(change: Change) -> bool:
 class Rule:
     """One row: what `up` does about a change of `paths` (`*` matches within one part), and why.
 
-    `by` names the verb that may do it where `up` may not; the row does not hold for that verb.
+    `by` names the verb that may do it where `up` may not; the row does not hold for that verb, and in a host that stays
+    only where the verb names it.
     """
 
     code: str
@@ -208,25 +209,38 @@ CLUSTER_ILL = "cluster-ill"
 FLAGS = frozenset({CLUSTER_ILL, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)})
 
 
-def judge(old: Cluster, new: Cluster, verb: str = "up") -> tuple[Verdict, ...]:
-    """Return what there is to say about every changed path for `verb`; changes that are simply allowed say nothing."""
+def judge(old: Cluster, new: Cluster, verb: str = "up", named: Collection[str] = ()) -> tuple[Verdict, ...]:
+    """Return what there is to say about every changed path for `verb`, which was given the hosts `named`.
+
+    Changes that are simply allowed say nothing.
+    """
     verdicts = []
     for path, before, after in differing(document(old), document(new)):
         change = Change(path, before, after, old, new)
-        rule = find(change, verb)
+        rule = find(change, verb, named)
         if rule.outcome != ALLOWED:
             verdicts.append(Verdict(".".join(path), rule.code, rule.outcome, rule.sentence, short(before, path),
                                     short(after, path)))
     return tuple(verdicts)
 
 
-def find(change: Change, verb: str = "up") -> Rule:
+def find(change: Change, verb: str = "up", named: Collection[str] = ()) -> Rule:
     """Return the first row that matches; LookupError is a hole in the table."""
     name = ".".join(part.replace(".", "_") for part in change.path)
     for rule in TABLE:
-        if rule.by != verb and any(_matches(name, p) for p in rule.paths) and rule.when(change):
+        if rule.by == verb and _is_for(change.path, named):
+            continue
+        if any(_matches(name, p) for p in rule.paths) and rule.when(change):
             return rule
     raise LookupError(f"no rule for {name}")
+
+
+def _is_for(path: Path, named: Collection[str]) -> bool:
+    """Say whether a verb that names hosts is about a path: of a host that stays, only where it is named.
+
+    Hosts that left as a whole are counted by the verb itself.
+    """
+    return path[0] != "hosts" or len(path) == 2 or path[1] in named
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -108,18 +108,21 @@ def ask_hosts(session: Session) -> Applied | None:
     return next(iter(on_hosts(session)), None)
 
 
-def judge_here(inventory: Inventory, verb: str) -> tuple[Verdict, ...]:
-    """Judge the inventory for `verb` against this machine's copy, and refuse what no flag allows; contacts no host."""
+def judge_here(inventory: Inventory, verb: str, named: Collection[str] = ()) -> tuple[Verdict, ...]:
+    """Judge the inventory for `verb`, which was given the hosts `named`, against this machine's copy.
+
+    Refuses what no flag allows; contacts no host.
+    """
     applied = here(inventory)
     if applied is None:
         return ()
-    verdicts = rules.judge(applied.cluster, inventory.cluster, verb)
+    verdicts = rules.judge(applied.cluster, inventory.cluster, verb, named)
     refuse(inventory, verdicts, f"compared with {inventory.applied_path}; no host was contacted",
            hint=f"rm {inventory.applied_path}    # if it was changed from elsewhere since: the hosts are asked then")
     return verdicts
 
 
-def judge_hosts(session: Session, plan: Plan, verb: str) -> Plan:
+def judge_hosts(session: Session, plan: Plan, verb: str, named: Collection[str] = ()) -> Plan:
     """Judge the inventory and the lock for `verb` against what the hosts say; return the plan with all verdicts.
 
     What they say is kept here as well, so that the next judgement needs none of them; but not where it is news that
@@ -127,8 +130,8 @@ def judge_hosts(session: Session, plan: Plan, verb: str) -> Plan:
     """
     said = on_hosts(session) if not plan.bootstrap else []
     seen, asked = here(session.target.inventory), Applied(session.cluster, session.target.artifacts)
-    verdicts = dict.fromkeys(v for applied in said for v in (*rules.judge(applied.cluster, session.cluster, verb),
-                                                             *taking_back.judge(seen, applied, asked)))
+    verdicts = dict.fromkeys(v for applied in said for v in (
+        *rules.judge(applied.cluster, session.cluster, verb, named), *taking_back.judge(seen, applied, asked)))
     if not plan.bootstrap and not said and _is_there(session):
         verdicts[taking_back.UNREADABLE] = None
     refuse(session.target.inventory, tuple(verdicts), f"compared with {HOST_PATH} on the hosts; nothing was changed",

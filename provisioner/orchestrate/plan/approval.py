@@ -16,15 +16,20 @@ from provisioner.orchestrate.session.session import Session
 
 @dataclass(frozen=True)
 class Agreed:
-    """Rules that `--allow` named, and the plan that was shown, if it was saved; `verb` is whom the rules judge for."""
+    """Rules that `--allow` named, and the plan that was shown, if it was saved.
+
+    `verb` is whom the rules judge for, with the hosts `named`.
+    """
 
     verb: str = ""
     allowed: tuple[str, ...] = ()
     file: Path | None = None
     plan: PlanDocument | None = None
+    named: tuple[str, ...] = ()
 
     @classmethod
-    def before(cls, inventory: Inventory, verb: str, file: Path | None, allow: Sequence[str]) -> Agreed:
+    def before(cls, inventory: Inventory, verb: str, file: Path | None, allow: Sequence[str],
+               named: tuple[str, ...] = ()) -> Agreed:
         """Read and judge what can be judged without any host.
 
         Raises UsageFault, PlanStale for a plan that was made from something else, RefusedForSafety for a change of the
@@ -32,14 +37,14 @@ class Agreed:
         """
         applied.known_flags(allow)
         if file is None:
-            agreed = cls(verb, tuple(allow))
+            agreed = cls(verb, tuple(allow), named=named)
         elif allow:
             raise UsageFault("--allow and --plan: what was allowed is in the plan already",
                              hint=f"kubewright plan {' '.join(f'--allow {a}' for a in allow)} --out {file}")
         else:
             plan = saved.read(file, inventory)
-            agreed = cls(verb, plan.allowed, file, plan)
-        applied.need_flags(inventory, applied.judge_here(inventory, verb), agreed.allowed)
+            agreed = cls(verb, plan.allowed, file, plan, named)
+        applied.need_flags(inventory, applied.judge_here(inventory, verb, named), agreed.allowed)
         return agreed
 
     def hold(self, session: Session, plan: Plan) -> Plan:
@@ -47,7 +52,7 @@ class Agreed:
 
         What the rules say about changes that go on is told as events.
         """
-        plan = applied.judge_hosts(session, plan, self.verb)
+        plan = applied.judge_hosts(session, plan, self.verb, self.named)
         applied.need_flags(session.target.inventory, plan.verdicts, self.allowed)
         for verdict in plan.verdicts:
             session.tell("diagnostic", message=str(verdict), data=verdict.to_json())

@@ -46,7 +46,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     members.refuse(found)
     found = session.go_by(_with_removals(session, found, intent))
     apply.open_secrets(session)
-    may_begin.to_begin(session, intent.allow)
+    may_begin.to_begin(session, intent.allow, intent.verb)
     return found
 
 

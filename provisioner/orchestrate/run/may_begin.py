@@ -17,7 +17,7 @@ from provisioner.orchestrate.watch import prober
 from provisioner.report.findings import lines
 
 
-def to_begin(session: Session, allowed: Collection[str] = ()) -> None:
+def to_begin(session: Session, allowed: Collection[str] = (), verb: str = "up") -> None:
     """Raise RefusedForSafety where the plan would restart what serves and the cluster is too ill for that.
 
     `allowed` may name CLUSTER_ILL, where the change itself is the cure. A cluster that serves nobody is not asked for
@@ -35,10 +35,13 @@ def to_begin(session: Session, allowed: Collection[str] = ()) -> None:
         return
     said = lines(refused)
     serving = api_servers.api_servers_that_serve(session, [h.name for h in session.cluster.control_planes])
+    full = any(f.check in ("etcd-alarms", judge.ROOM) for f in refused)
+    way = (f"where the change itself is the cure: kubewright up --allow {CLUSTER_ILL}" if verb == "up" else
+           f"when the cluster is well: {session.run.go_on or f'kubewright {verb}'}")
     raise RefusedForSafety(
-        f"restarting nothing: {said[0]}", code=CLUSTER_ILL, hint="kubewright status",
+        f"restarting nothing: {said[0]}", code=CLUSTER_ILL, hint=f"kubewright {'etcd defrag' if full else 'status'}",
         details=[*said[1:], f"nothing was changed; API servers ready: {', '.join(serving) or 'none'}",
-                 f"where the change itself is the cure: kubewright up --allow {CLUSTER_ILL}"])
+                 way])
 
 
 def _unseen(session: Session, sight: health.Sight) -> list[Finding]:

@@ -95,4 +95,4 @@ def _agreed_before(verb: Verb, inventory: Inventory, intent: Intent) -> Agreed:
     """Return what was agreed to before this call; refuses by what this machine alone knows."""
     if not verb.rules:      # its words are its own, and it judges them itself
         return Agreed(allowed=intent.allow)
-    return Agreed.before(inventory, verb.rules, intent.plan_file, intent.allow)
+    return Agreed.before(inventory, verb.rules, intent.plan_file, intent.allow, (*intent.leaving, *intent.replacing))

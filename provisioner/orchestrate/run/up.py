@@ -23,7 +23,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     found = intent.narrow(session, agreed.hold(session, fit_survey(session, intent.skip)))
     members.refuse(found)
     apply.open_secrets(session)
-    may_begin.to_begin(session, intent.allow)
+    may_begin.to_begin(session, intent.allow, intent.verb)
     return found
 
 

@@ -35,7 +35,7 @@ def changed(values: dict[str, Any]) -> Cluster:
 
 @pytest.mark.parametrize("case", CASES, ids=[c["name"] for c in CASES])
 def test_a_change_is_allowed_needs_a_flag_or_is_refused(case: dict[str, Any]) -> None:
-    found = judge(changed(case.get("was", {})), changed(case["set"]), case.get("verb", "up"))
+    found = judge(changed(case.get("was", {})), changed(case["set"]), case.get("verb", "up"), case.get("named", ()))
     assert {v.code: v.outcome for v in found} == case["says"]
     for verdict in found:
         assert verdict.sentence and verdict.path in str(verdict) and verdict.code in str(verdict)

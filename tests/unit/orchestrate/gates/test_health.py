@@ -222,8 +222,20 @@ def test_nothing_that_serves_is_restarted_while_etcd_refuses_writes(built: World
         may_begin.to_begin(session)
     assert fault.value.message.startswith("restarting nothing: cp2: etcd is out of space (alarm NOSPACE)")
     assert "nothing was changed; API servers ready: cp1, cp2, cp3" in fault.value.details
+    assert fault.value.hint == "kubewright etcd defrag"
+    assert f"where the change itself is the cure: kubewright up --allow {CLUSTER_ILL}" in fault.value.details
     may_begin.to_begin(session, [CLUSTER_ILL])
     may_begin.to_begin(surveyed_without_a_restart(built))
+
+
+def test_a_verb_that_takes_no_flag_is_sent_to_none(built: World) -> None:
+    etcd_is_full(built)
+    session = with_a_restart(built)
+    session.run.go_on = "kubewright node remove w2"
+    with pytest.raises(RefusedForSafety) as fault:
+        may_begin.to_begin(session, verb="node remove")
+    assert fault.value.details[-1] == "when the cluster is well: kubewright node remove w2"
+    assert not any("--allow" in line for line in fault.value.details)
 
 
 def surveyed_without_a_restart(world: World) -> Session:
