@@ -98,18 +98,20 @@ def chains(host: Host) -> list[str]:
 
 
 def _iptables_chains(host: Host) -> list[str]:
-    """Read `*TABLE` and `:CHAIN POLICY [0:0]` of iptables-save."""
-    try:
-        text = host.run(["iptables-save"])
-    except Fault as fault:
-        if "not found" not in str(fault):
-            raise
-        return []
-    found, table = [], ""
-    for line in text.splitlines():
-        table = line[1:] if line.startswith("*") else table
-        if line.startswith(":"):
-            found.append(f"ip {table} {line[1:].split()[0]}")
+    """Read `*TABLE` and `:CHAIN POLICY [0:0]` of iptables-save, and of its twin for IPv6."""
+    found = []
+    for family, tool in (("ip", "iptables-save"), ("ip6", "ip6tables-save")):
+        try:
+            text = host.run([tool])
+        except Fault as fault:
+            if "not found" not in str(fault):
+                raise
+            continue
+        table = ""
+        for line in text.splitlines():
+            table = line[1:] if line.startswith("*") else table
+            if line.startswith(":"):
+                found.append(f"{family} {table} {line[1:].split()[0]}")
     return found
 
 

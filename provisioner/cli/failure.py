@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from provisioner.errors import Interrupted, KubewrightError
+from provisioner.model.characters import visible
 
 
 def failure_text(err: KubewrightError, pasted: Callable[[str], str] = str) -> str:
@@ -12,15 +13,21 @@ def failure_text(err: KubewrightError, pasted: Callable[[str], str] = str) -> st
 
     Who asked to stop met no error.
 
-    `pasted` makes the commands of details and hint such that they can be pasted where we were called.
+    `pasted` makes the commands of details and hint such that they can be pasted where we were called. What a host said
+    is in all of it: what a terminal would obey is written out.
     """
+    lines = _lines(err, pasted)
+    return "\n".join(visible(line.expandtabs()) for text in lines for line in text.split("\n"))
+
+
+def _lines(err: KubewrightError, pasted: Callable[[str], str]) -> list[str]:
     details = [pasted(line) for line in err.details]
     if isinstance(err, Interrupted):
-        return "\n".join([err.message, *details, *([f"Continue: {pasted(err.hint)}"] if err.hint else [])])
+        return [err.message, *details, *([f"Continue: {pasted(err.hint)}"] if err.hint else [])]
     hint = [f"hint: {pasted(err.hint)}"] if err.hint else []
     # A general code says no more than the exit code does.
     code = [f"code: {err.code}"] if err.code != type(err).code else []
-    return "\n".join([f"error: {err.message}", *details, *hint, *code])
+    return [f"error: {err.message}", *details, *hint, *code]
 
 
 def failure_document(err: KubewrightError, pasted: Callable[[str], str] = str) -> dict[str, object]:

@@ -265,8 +265,9 @@ def test_chains_are_all_that_nft_or_iptables_lists(box: FakeHost, monkeypatch: p
     answers(box, monkeypatch, {"nft": nft})
     assert network.chains(box.host) == ["ip filter cali-FORWARD", "ip filter FORWARD"]
     answers(box, monkeypatch, {
-        "iptables-save": "# by iptables\n*nat\n:PREROUTING ACCEPT [0:0]\n:CILIUM_POST_nat - [0:0]\n"})
-    assert network.chains(box.host) == ["ip nat PREROUTING", "ip nat CILIUM_POST_nat"]
+        "iptables-save": "# by iptables\n*nat\n:PREROUTING ACCEPT [0:0]\n:CILIUM_POST_nat - [0:0]\n",
+        "ip6tables-save": "*filter\n:cali-FORWARD - [0:0]\n"})
+    assert network.chains(box.host) == ["ip nat PREROUTING", "ip nat CILIUM_POST_nat", "ip6 filter cali-FORWARD"]
     answers(box, monkeypatch, {})
     assert network.chains(box.host) == []
 
