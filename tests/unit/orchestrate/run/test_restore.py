@@ -224,18 +224,22 @@ def leave_out(world: World, *hosts: str) -> None:
     world.inventory = replace(world.inventory, cluster=Cluster.model_validate(text))
 
 
+@pytest.mark.parametrize("from_here", [True, False])
 def test_members_that_only_left_the_file_would_serve_the_data_of_before_and_are_refused(
-        restored: World, tmp_path: Path) -> None:
+        restored: World, tmp_path: Path, from_here: bool) -> None:
     leave_out(restored, "cp2", "cp3")
+    if not from_here:       # another machine's checkout: only the hosts know
+        restored.inventory.applied_path.unlink()
+    restored.hosts.listed |= {"cp2": None, "cp3": None}     # what answers names nobody else
     with pytest.raises(RefusedForSafety, match="hosts differ") as refused:
         restore(restored, tmp_path)
     assert refused.value.code == restorable.DIFFER
     assert any("cp2 is nothing, and was applied as etcd and control plane at 10.77.0.12" in line
                for line in refused.value.details)
     assert steps(restored) == []
-    restored.hosts.listed |= {"cp2": None, "cp3": None}     # who is restored is a cluster of its own
-    restored.perform(Intent("etcd restore", file=tmp_path / "s.db.age", allow=(restorable.DIFFER,)))
-    assert "etcd.swapped" in steps(restored)
+    if from_here:
+        restored.perform(Intent("etcd restore", file=tmp_path / "s.db.age", allow=(restorable.DIFFER,)))
+        assert "etcd.swapped" in steps(restored)
 
 
 def test_a_voter_that_only_the_members_know_is_named(
