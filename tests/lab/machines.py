@@ -28,7 +28,8 @@ NODES = tuple(host.name for host in LAB.machines)
 ADDRESSES = {host.name: host.address for host in LAB.control_planes}
 CONTROL_PLANES = tuple(ADDRESSES)
 LEADERS = ELECTED
-UNITS = tuple(unit.removesuffix(".service") for _, unit in all_units())
+# Not those of what an inventory has to ask for first: the timer of snapshots.
+UNITS = tuple(unit.removesuffix(".service") for _, unit in all_units() if unit.endswith(".service"))
 # What root finds after a login: nothing of whoever runs the tests.
 ROOTS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
