@@ -85,7 +85,7 @@ def test_two_more_control_planes_join_and_leave_again_and_nobody_notices(grown: 
     assert "cp4 joins etcd as a learner" in plan
     assert "etcd: 3 voters (quorum 2, can lose 1) become 5 voters (quorum 3, can lose 2)" in plan
     since = time.time()
-    grown.run("up", "--yes", "--skip", "fsync")     # this machine bears seven nodes at once
+    grown.run("up", "--yes")
     took = time.time() - since
     figures.record("two control planes join", [took], unit="s", attempts=is_unnoticed(grown, since)["attempts"])
     is_settled(grown, (*CONTROL_PLANES, *NEW))
@@ -118,7 +118,7 @@ def killed_at(lab: Lab, proof: str, *verb: str) -> None:
 
 
 def test_runs_killed_while_members_join_and_leave_are_ended_by_a_plain_run(grown: Lab) -> None:
-    up = ("up", "--yes", "--skip", "fsync")
+    up = ("up", "--yes")
     for proof in ("cp4 is a learner", "cp4 votes", "cp5 started"):
         killed_at(grown, proof, *up)
     grown.run(*up)
@@ -139,7 +139,7 @@ def test_the_leader_that_lost_its_data_is_a_voter_again_by_one_command(cluster: 
     cure = f"node replace {host}"
     until(lambda: cure in cluster.run("status", check=False).stdout, 60, "status says how")
     began = time.time()
-    cluster.run("node", "replace", host, "--yes", "--skip", "fsync")
+    cluster.run("node", "replace", host, "--yes")
     figures.record("a member that lost its data votes again", [time.time() - began], unit="s", limit=60.0)
     is_settled(cluster, CONTROL_PLANES)
     assert etcdctl(cluster, host, "endpoint", "status")[0]["Status"]["header"]["cluster_id"] == before
