@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from provisioner.model.finding_document import FindingDocument
+from provisioner.model.printed_document import DocumentPart, published
 
 
-class _Part(BaseModel):
-    """A part of the document that has no other fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FindingDocument(_Part):
-    """One finding of one host."""
-
-    check: str = Field(description="Name of the check; `check --explain NAME` tells more of it")
-    host: str = Field(description="Name of the host; empty for the cluster as a whole")
-    severity: Literal["error", "warning", "unseen"] = Field(
-        description="error: a run refuses; warning: a run tells it; unseen: nobody could tell")
-    saw: str = Field(description="What was observed; of `unseen` why nothing was")
-    expected: str = Field(description="What it should be")
-    cure: str = Field(description="How to make it so: a command for that system, where there is one")
-    code: str = Field(description="Stable name of the answer: the check's, or that of a fault")
-    retry: bool = Field(description="It may pass by itself: worth another look")
-
-
-class CheckedDocument(_Part):
+class CheckedDocument(DocumentPart):
     """One check, with what came of it over all hosts."""
 
     name: str = Field(description="Stable name")
@@ -37,7 +20,7 @@ class CheckedDocument(_Part):
     asked: int = Field(description="Hosts that answered it")
 
 
-class CheckDocument(_Part):
+class CheckDocument(DocumentPart):
     """The report as a whole."""
 
     schema_version: Literal[1] = Field(description="Version of this document's format")
@@ -51,5 +34,4 @@ class CheckDocument(_Part):
 
 def check_schema() -> dict[str, Any]:
     """Return the JSON schema of the document."""
-    schema = CheckDocument.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kubewright check"} | schema
+    return published(CheckDocument, "kubewright check")

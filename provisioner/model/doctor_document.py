@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FindingDocument(_Document):
-    """One thing that was found; what `check`, `status` and `certs` tell has this form too."""
-
-    check: str = Field(description="The question that was asked")
-    host: str = Field(description="The host that it is about; empty for the cluster as a whole")
-    severity: Literal["error", "warning", "unseen"] = Field(
-        description="unseen: nobody could tell; warnings make no cluster ill")
-    saw: str = Field(description="What was seen")
-    cure: str = Field(description="What to type")
-    expected: str = Field(description="What should be so")
-    code: str = Field(description="Stable: which of the answers to the question it is")
-    retry: bool = Field(description="It may pass without anybody's doing")
+from provisioner.model.finding_document import FindingDocument
+from provisioner.model.printed_document import DocumentPart, published
 
 
 class ToldDocument(FindingDocument):
@@ -33,7 +18,7 @@ class ToldDocument(FindingDocument):
     also: tuple[FindingDocument, ...] = Field(description="What follows from it, and is not told for itself")
 
 
-class DoctorDocument(_Document):
+class DoctorDocument(DocumentPart):
     """One look at a cluster that runs."""
 
     schema_version: Literal[1] = Field(description="Version of this document's form")
@@ -54,5 +39,4 @@ class DoctorDocument(_Document):
 
 def doctor_schema() -> dict[str, Any]:
     """Return the JSON schema of the document."""
-    schema = DoctorDocument.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kubewright doctor"} | schema
+    return published(DoctorDocument, "kubewright doctor")

@@ -6,23 +6,18 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from provisioner.model.desired import Desired, HostDesired
 from provisioner.model.guards import WORDS
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Act, Change, MemberChange, ObjectChange, Plan, Stage, Turn, Verdict
+from provisioner.model.printed_document import DocumentPart, published
 
 SCHEMA_VERSION = 1
 
 
-class _Part(BaseModel):
-    """A frozen part of the document that refuses what it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ChangeDocument(_Part):
+class ChangeDocument(DocumentPart):
     """One change on one host."""
 
     host: str = Field(description="Name of the host")
@@ -39,7 +34,7 @@ class ChangeDocument(_Part):
     causes: tuple[str, ...] = Field(default=(), description="Of a restart: each input that causes it")
 
 
-class ObjectDocument(_Part):
+class ObjectDocument(DocumentPart):
     """One Kubernetes object."""
 
     phase: PhaseName = Field(description="Phase of `up` that makes the change")
@@ -49,7 +44,7 @@ class ObjectDocument(_Part):
     diff: str = Field(default="", description="A line a field; values of Secrets are masked")
 
 
-class UnitDocument(_Part):
+class UnitDocument(DocumentPart):
     """What happens to one unit."""
 
     action: str = Field(description="start, restart or reload")
@@ -57,7 +52,7 @@ class UnitDocument(_Part):
     hosts: tuple[str, ...] = Field(description="Hosts on which it happens")
 
 
-class StageDocument(_Part):
+class StageDocument(DocumentPart):
     """One phase that has work."""
 
     phase: PhaseName = Field(description="Name of the phase")
@@ -71,7 +66,7 @@ class StageDocument(_Part):
     units: tuple[UnitDocument, ...] = Field(description="What is started, restarted or reloaded")
 
 
-class VerdictDocument(_Part):
+class VerdictDocument(DocumentPart):
     """What a change rule says about a changed path of the inventory."""
 
     path: str = Field(description="Path in cluster.yaml")
@@ -82,7 +77,7 @@ class VerdictDocument(_Part):
     after: str = Field(description="Value in the inventory")
 
 
-class LostMemberDocument(_Part):
+class LostMemberDocument(DocumentPart):
     """An etcd member that is not started as it is."""
 
     host: str = Field(description="Name of its host")
@@ -90,14 +85,14 @@ class LostMemberDocument(_Part):
     cure: tuple[str, ...] = Field(description="Commands, one after the other, after which `up` starts it")
 
 
-class MemberChangeDocument(_Part):
+class MemberChangeDocument(DocumentPart):
     """One act on who is a member of etcd."""
 
     action: str = Field(description="add, start, promote, move or remove; forget ends the record of such acts")
     host: str = Field(description="Whose member it is; its peer address where nobody knows its name")
 
 
-class PlanDocument(_Part):
+class PlanDocument(DocumentPart):
     """A whole plan."""
 
     schema_version: Literal[1] = Field(description="Version of this document's form")
@@ -150,8 +145,7 @@ def _units(stage: StageDocument) -> Iterable[tuple[str, str, tuple[str, ...]]]:
 
 def plan_schema() -> dict[str, Any]:
     """Return the JSON schema of the document."""
-    schema = PlanDocument.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "kubewright plan"} | schema
+    return published(PlanDocument, "kubewright plan")
 
 
 def read_plan(text: str) -> PlanDocument:
