@@ -13,7 +13,7 @@ from typing import Any
 from provisioner.errors import KubewrightError
 from provisioner.model.etcd import Alarm, EtcdReads, EtcdStatus, MemberSeen
 from provisioner.model.words import table as words
-from provisioner.operate import etcd_member_wire, etcd_wire
+from provisioner.operate import etcd_wire
 from provisioner.operate.access import Access
 
 TIMEOUT = 3.0
@@ -34,8 +34,8 @@ def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
     A learner tells its state alone: etcd refuses to let it list the members.
     """
     with client_of(access, timeout, "asking a member for its status") as (client, rpc):
-        reply = etcd_wire.status(client.channel, rpc.StatusRequest(), timeout)
-        members = () if reply.isLearner else members_of(etcd_member_wire.call(client, "List", timeout).members)
+        reply = etcd_wire.status(client, rpc.StatusRequest(), timeout)
+        members = () if reply.isLearner else members_of(etcd_wire.members(client, "List", timeout).members)
     return EtcdStatus(
         version=str(reply.version), db_size=int(reply.dbSize), leader_id=int(reply.leader),
         raft_index=int(reply.raftIndex), raft_term=int(reply.raftTerm), cluster_id=int(reply.header.cluster_id),
@@ -46,7 +46,7 @@ def status(access: Access, *, timeout: float = TIMEOUT) -> EtcdStatus:
 def hears_leader(access: Access, *, timeout: float = TIMEOUT) -> bool:
     """Say whether a member, which may be a learner, runs and hears a leader; EtcdFault where it does not answer."""
     with client_of(access, timeout, "asking a member for its leader") as (client, rpc):
-        return bool(etcd_wire.status(client.channel, rpc.StatusRequest(), timeout).leader)
+        return bool(etcd_wire.status(client, rpc.StatusRequest(), timeout).leader)
 
 
 def alarms(access: Access, *, timeout: float = TIMEOUT) -> tuple[Alarm, ...]:
@@ -102,7 +102,7 @@ def snapshot(access: Access, take: Callable[[bytes], object], *, timeout: float)
 def hash_of(access: Access, revision: int, *, timeout: float = 30.0) -> tuple[int, int]:
     """Return a member's hash of its keys as they were at a revision, and the revision that it counts from."""
     with client_of(access, timeout, "asking for the hash of the keys") as (client, _):
-        reply = etcd_wire.hash_kv(client.channel, revision, timeout)
+        reply = etcd_wire.hash_kv(client, revision, timeout)
         return int(reply.hash), int(reply.compact_revision)
 
 
