@@ -52,7 +52,7 @@ def of_members(
     for host, answer in members.items():
         if isinstance(answer, KubewrightError):
             yield failed("etcd", host, answer)
-    if len(_unseen(names, members)) == len(names):
+    if len(unseen_members(names, members)) == len(names):
         return
     for words in disagreements:
         yield Finding("etcd", "", "error", f"etcd: {words}", "")
@@ -93,14 +93,14 @@ def quorum(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightEr
     A learner answers and does not count: it has no vote.
     """
     good = [n for n in names if isinstance(seen := members.get(n), EtcdStatus) and not seen.learner]
-    unseen = _unseen(names, members)
-    if names and len(unseen) == len(names):
+    silent = unseen_members(names, members)
+    if names and len(silent) == len(names):
         return "not seen"
     text = f"{len(good)} of {len(names)}, can lose {max(0, len(good) - (len(names) // 2 + 1))}"
-    return text + (f"; not seen: {', '.join(unseen)}" if unseen else "")
+    return text + (f"; not seen: {', '.join(silent)}" if silent else "")
 
 
-def _unseen(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> list[str]:
+def unseen_members(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> list[str]:
     """Return the members that nothing is known of: not asked, or the way to them is closed."""
     answers = {name: members.get(name) for name in names}
     return [n for n, said in answers.items() if said is None or (isinstance(said, KubewrightError) and is_unseen(said))]

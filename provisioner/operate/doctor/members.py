@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.finding import Finding
 from provisioner.operate.doctor.picture import Picture
-from provisioner.operate.health import BEHIND, is_unseen, of_lag
+from provisioner.operate.health import BEHIND, of_lag, unseen_members
 
 ELECTED = r"elected leader [0-9a-f]+ at term (\d+)"     # raft's words in etcd's journal, 3.6 and 3.7
 HOUR = "-1h"
@@ -30,24 +30,15 @@ def margin_of(picture: Picture) -> str:
     """Say it of this cluster; a member that could not be asked is not said to be lost."""
     names = [h.name for h in picture.cluster.etcd_hosts]
     good = sum(isinstance(picture.members.get(name), EtcdStatus) for name in names)
-    unseen = _unseen(picture, names)
-    return margin(len(names), good) + (f"; not seen: {', '.join(unseen)}" if unseen else "")
-
-
-def _unseen(picture: Picture, names: Sequence[str]) -> list[str]:
-    found = []
-    for name in names:
-        answer = picture.members.get(name)
-        if answer is None or (not isinstance(answer, EtcdStatus) and is_unseen(answer)):
-            found.append(name)
-    return found
+    silent = unseen_members(names, picture.members)
+    return margin(len(names), good) + (f"; not seen: {', '.join(silent)}" if silent else "")
 
 
 def majority(picture: Picture) -> Iterator[Finding]:
     """Judge whether a majority answers: without one nothing can be written, and nothing new be agreed on."""
     names = [h.name for h in picture.cluster.etcd_hosts]
     good = [n for n in names if isinstance(picture.members.get(n), EtcdStatus)]
-    gone = len(names) - len(good) - len(_unseen(picture, names))
+    gone = len(names) - len(good) - len(unseen_members(names, picture.members))
     # Where members could not be asked, those that were tell it: none of them reads what a majority agrees on.
     alone = bool(picture.reads) and all(seen.agreed is None for seen in picture.reads.values())
     if gone >= len(names) - len(names) // 2 or alone:

@@ -18,7 +18,7 @@ from provisioner.decide.etcd import disagreements
 from provisioner.errors import KubewrightError
 from provisioner.model.components import ELECTED
 from provisioner.model.desired import Unit
-from provisioner.model.etcd import EtcdStatus
+from provisioner.model.etcd import Alarm, EtcdStatus
 from provisioner.model.finding import Finding
 from provisioner.model.observed import UnitState
 from provisioner.operate import etcd
@@ -162,19 +162,25 @@ def _members(session: Session, sight: Sight) -> Iterator[Finding]:
     yield from judge.of_members(names, sight.members, disagreements(seen, names, joining=session.joining_urls))
 
 
-def _alarms(session: Session, sight: Sight) -> Iterator[Finding]:
+def _alarms(session: Session, sight: Sight) -> Iterable[Finding]:
+    return alarms(session, sight.members)[1]
+
+
+def alarms(session: Session, members: Mapping[str, EtcdStatus | KubewrightError],
+           ) -> tuple[tuple[Alarm, ...], list[Finding]]:
     """Ask one member that has a leader for the alarms of all; without a quorum there are others that say so."""
-    seen = {host: m for host, m in sight.members.items() if isinstance(m, EtcdStatus)}
+    seen = {host: m for host, m in members.items() if isinstance(m, EtcdStatus)}
     names = {m.member_id: host for host, m in seen.items()}
     fault: KubewrightError | None = None
     for host in (h for h, m in seen.items() if m.leader_id):
         try:
-            yield from judge.of_alarms(etcd.alarms(session.access.etcd(host)), names)
-            return
+            raised = etcd.alarms(session.access.etcd(host))
+            return raised, list(judge.of_alarms(raised, names))
         except KubewrightError as said:
             fault = said
-    if fault is not None:
-        yield Finding("etcd-alarms", "", "unseen", f"etcd's alarms are not seen: {fault.message}", "")
+    if fault is None:
+        return (), []
+    return (), [Finding("etcd-alarms", "", "unseen", f"etcd's alarms are not seen: {fault.message}", "")]
 
 
 def _room(session: Session, sight: Sight) -> Iterator[Finding]:

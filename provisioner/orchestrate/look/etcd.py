@@ -12,9 +12,8 @@ from provisioner.decide.etcd import disagreements
 from provisioner.errors import KubewrightError
 from provisioner.model.etcd import Alarm, EtcdStatus
 from provisioner.model.finding import Finding
-from provisioner.operate import etcd
 from provisioner.operate import health as judge
-from provisioner.orchestrate.gates import etcd_members
+from provisioner.orchestrate.gates import etcd_members, health
 from provisioner.orchestrate.session.session import Session
 from provisioner.report.findings import lines
 
@@ -76,7 +75,7 @@ def look(session: Session) -> Members:
     began = time.monotonic()
     names = [h.name for h in session.cluster.etcd_hosts]
     before, answers = etcd_members.members(session, names), etcd_members.members(session, names)
-    alarms, found = _alarms(session, answers)
+    alarms, found = health.alarms(session, answers)
     quotas = {h: quota_of(session.cluster, h) for h in names}
     rows = tuple(rows_of(before, answers, alarms, quotas))
     seen = [a for a in answers.values() if isinstance(a, EtcdStatus)]
@@ -101,16 +100,3 @@ def rows_of(before: Answers, answers: Answers, alarms: Iterable[Alarm], quotas: 
             host, f"{seen.member_id:x}", state, seen.version, seen.db_size, seen.in_use, quotas.get(host, 0),
             seen.raft_term, seen.raft_index, max(0, goal - seen.applied),
             tuple(a.kind for a in raised if a.member_id == seen.member_id))
-
-
-def _alarms(session: Session, answers: Answers) -> tuple[tuple[Alarm, ...], list[Finding]]:
-    """Return the alarms by the word of the first member that tells them; it takes a quorum."""
-    names = {m.member_id: host for host, m in answers.items() if isinstance(m, EtcdStatus)}
-    led = [h for h, m in answers.items() if isinstance(m, EtcdStatus) and m.leader_id]
-    for host in led:
-        try:
-            alarms = etcd.alarms(session.access.etcd(host))
-            return alarms, list(judge.of_alarms(alarms, names))
-        except KubewrightError as fault:
-            said = fault.message
-    return (), [Finding("etcd-alarms", "", "unseen", f"etcd's alarms are not seen: {said}", "")] if led else []
