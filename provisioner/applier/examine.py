@@ -11,7 +11,7 @@ import re
 import time
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from . import spaces, units
+from . import places, spaces, units
 from .host import Fault, Host, check_unit
 from .inspect import looked
 
@@ -157,19 +157,6 @@ def _newest_of_each(found: Sequence[tuple[Optional[int], list[Any]]]) -> list[li
 
 
 def _disks(host: Host, directories: Sequence[str]) -> list[Answer]:
-    """Return the file systems that those of the directories lie on which are there, each once."""
-    disks: dict[int, Answer] = {}
-    for directory in directories:
-        place = host.at(directory)
-        try:
-            room, device = os.statvfs(place), os.stat(place).st_dev
-        except OSError:
-            continue
-        if not room.f_blocks:
-            continue
-        disk = disks.setdefault(device, {
-            "paths": [], "size": room.f_blocks * room.f_frsize, "free": room.f_bavail * room.f_frsize,
-            "used": (room.f_blocks - room.f_bfree) * room.f_frsize,
-            "inodes": room.f_files, "inodes_free": room.f_favail, "read_only": bool(room.f_flag & os.ST_RDONLY)})
-        disk["paths"].append(directory)
-    return list(disks.values())
+    """Return the file systems that those of the directories lie on which are there; /proc and the like have no room."""
+    there = [directory for directory in directories if os.path.isdir(host.at(directory))]
+    return [one for one in places.look(host, there) if one["size"]]

@@ -10,6 +10,7 @@ import tempfile
 import time
 from typing import Any, Mapping
 
+from . import places
 from .host import Fault, Host
 
 BLOCK = 2300
@@ -23,7 +24,7 @@ def measure(host: Host, asked: Mapping[str, Any]) -> dict[str, Any]:
 
     The file never has a name that could stay behind.
     """
-    place = nearest(host.at(str(asked["directory"])))
+    place = places.nearest(host.at(str(asked["directory"])))
     room = os.statvfs(place)
     free = room.f_bavail * room.f_frsize
     if free < TOTAL + SPARE:
@@ -51,13 +52,6 @@ def waiting() -> float:
             return int(stat.read(128).split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
         return 0.0
-
-
-def nearest(place: str) -> str:
-    """Return the directory, or the nearest above it that is there."""
-    while not os.path.isdir(place) and len(place) > 1:
-        place = os.path.dirname(place)
-    return place
 
 
 def summary(took: list[float]) -> dict[str, Any]:

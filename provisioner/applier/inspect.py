@@ -48,7 +48,7 @@ def _questions(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[],
         "prepared": lambda: os.path.isdir(host.at(STATE_DIR)),
         "listeners": lambda: listeners(host, asked("ports", ())),
         "there": lambda: [path for path in asked("paths", ()) if os.path.lexists(host.at(path))],
-        "disks": lambda: _disks(host, asked("directories", ())),
+        "disks": lambda: places.look(host, asked("directories", ())),
         "swap": lambda: kernel.swap(host),
         "product": lambda: _product(host),
         "forward_drops": lambda: network.forward_drops(host, asked("pods", ())),
@@ -75,7 +75,6 @@ def _of_system(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[],
         "confinement": lambda: abilities.confinement(host),
         "python_lacks": abilities.python_lacks,
         "units": lambda: abilities.units(host, asked("units", ())),
-        "places": lambda: places.look(host, asked("places", ())),
         "mounted": lambda: places.mounted_below(host, asked("mounted", ())),
         "cni": lambda: others.files_in(host, asked("cni", ())),
         "hosts_file": lambda: surroundings.hosts_file(host),
@@ -178,21 +177,6 @@ def _unit(host: Host, pid: Optional[int]) -> str:
 def _launches(unit: str) -> bool:
     name, at, _ = unit.rpartition(".")[0].partition("@")
     return name + at in LAUNCHERS
-
-
-def _disks(host: Host, directories: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the file systems of the directories, or of their nearest parents where they do not exist yet."""
-    disks: dict[int, dict[str, Any]] = {}
-    for directory in directories:
-        place = host.at(directory)
-        while not os.path.isdir(place) and len(place) > 1:
-            place = os.path.dirname(place)
-        room = os.statvfs(place)
-        disk = disks.setdefault(os.stat(place).st_dev, {
-            "paths": [], "free_mib": room.f_bavail * room.f_frsize // (1 << 20),
-            "read_only": bool(room.f_flag & os.ST_RDONLY), "no_exec": bool(room.f_flag & os.ST_NOEXEC)})
-        disk["paths"].append(directory)
-    return list(disks.values())
 
 
 def _product(host: Host) -> str:

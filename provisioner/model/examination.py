@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from provisioner.model.file_system import FileSystem
+
 
 @dataclass(frozen=True)
 class UnitLife:
@@ -23,24 +25,6 @@ class UnitLife:
     @property
     def runs(self) -> bool:
         return self.active in ("active", "reloading")
-
-
-@dataclass(frozen=True)
-class Room:
-    """A file system with the directories that lie on it, in bytes; one without inodes of its own has 0 of them."""
-
-    paths: tuple[str, ...]
-    size: int
-    used: int
-    free: int
-    inodes: int = 0
-    inodes_free: int = 0
-    read_only: bool = False
-
-    @property
-    def share(self) -> float:
-        """Return how much of what may be used is in use, of 1; the rest is kept for root."""
-        return self.used / (self.used + self.free) if self.used + self.free else 0.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +53,7 @@ class Examination:
     units: tuple[UnitLife, ...] = ()
     failed: tuple[str, ...] = ()                    # other units that systemd calls failed
     kernel: Lines = field(default_factory=Lines)
-    disks: tuple[Room, ...] = ()
+    disks: tuple[FileSystem, ...] = ()
     said: tuple[Lines, ...] = ()                    # in the order in which they were asked for
     inside: Inside | None = None                    # None: not asked for
     now: float = 0.0                                # by the host's clock

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from provisioner.model.file_system import FileSystem
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -34,16 +36,6 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Disk:
-    """A file system with those of the asked directories that lie on it."""
-
-    paths: tuple[str, ...]
-    free_mib: int
-    read_only: bool = False
-    no_exec: bool = False            # mounted such that no program on it runs
-
-
-@dataclass(frozen=True)
 class Packages:
     """The packages that a host lacks: do apt's lists know them all, and what is wrong with each site they come from?
 
@@ -64,19 +56,6 @@ class Kernel:
     release: str = ""
     missing: tuple[str, ...] = ()
     other_trees: tuple[str, ...] = ()   # asked only where its own tree is not there
-
-
-@dataclass(frozen=True)
-class Place:
-    """A file system with those of the directories that grow which lie on it."""
-
-    paths: tuple[str, ...]
-    size_mib: int
-    free_mib: int
-    inodes: int                         # 0: it makes them as it needs them
-    inodes_free: int
-    read_only: bool = False
-    no_exec: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +96,7 @@ class Inspection:
     prepared: bool = False           # we were here before: /var/lib/kubewright exists
     listeners: tuple[Listener, ...] = ()
     there: frozenset[str] = frozenset()
-    disks: tuple[Disk, ...] = ()
+    disks: tuple[FileSystem, ...] = ()
     swap: str = "off"                # the state string of the item `swap`
     forward_drops: tuple[str, ...] = ()  # chains of others that drop what is forwarded for Pods, each with why
     services_of_others: tuple[str, ...] = ()    # iptables chains of another kube-proxy that still have rules
@@ -137,7 +116,6 @@ class Inspection:
     confinement: Mapping[str, str] = field(default_factory=dict)    # selinux, apparmor -> what it does
     python_lacks: tuple[str, ...] = ()                          # standard modules that its Python does not have
     units: Units = field(default_factory=Units)
-    places: tuple[Place, ...] = ()
     mounted: tuple[str, ...] = ()                               # mounts below directories that ought to have none
     cni: tuple[str, ...] = ()                                   # files where containerd will look for CNI configuration
     hosts_file: tuple[tuple[str, tuple[str, ...]], ...] = ()    # /etc/hosts: address, names

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from provisioner.model.examination import Examination, Inside, Lines, Room, UnitLife
+from provisioner.model.examination import Examination, Inside, Lines, UnitLife
 from provisioner.model.facts import Facts, Interface
-from provisioner.model.inspection import Disk, Dpkg, Inspection, Kernel, Listener, LocalPorts, Packages, Place, Units
+from provisioner.model.file_system import FileSystem
+from provisioner.model.inspection import Dpkg, Inspection, Kernel, Listener, LocalPorts, Packages, Units
 from provisioner.model.observed import ObservedItem
 
 
@@ -42,11 +43,15 @@ def _packages_of(answer: Mapping[str, Any]) -> Packages:
                     tuple(answer["removes"]))
 
 
+def _file_systems_of(rows: Sequence[Mapping[str, Any]]) -> tuple[FileSystem, ...]:
+    return tuple(FileSystem(**{**row, "paths": tuple(row["paths"])}) for row in rows)
+
+
 # How the parts of an inspection that are no plain values are read.
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "listeners": lambda rows: tuple(Listener(x["port"], x["address"], x["process"], x["pid"], x["unit"]) for x in rows),
     "there": frozenset,
-    "disks": lambda rows: tuple(Disk(tuple(d["paths"]), d["free_mib"], d["read_only"], d["no_exec"]) for d in rows),
+    "disks": _file_systems_of,
     "forward_drops": tuple, "services_of_others": tuple, "packages": _packages_of,
     "shut_out": lambda chains: {chain: tuple((str(p), int(n)) for p, n in packets)
                                 for chain, packets in chains.items()},
@@ -57,7 +62,6 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "cni": tuple, "chains": tuple, "swap_by": tuple, "netdevs": tuple,
     "units": lambda seen: Units(tuple(seen["masked"]), tuple(seen["keepers"]), int(seen["systemd"]),
                                 seen.get("synchronized")),
-    "places": lambda rows: tuple(Place(**{**row, "paths": tuple(row["paths"])}) for row in rows),
     "hosts_file": lambda rows: tuple((address, tuple(names)) for address, names in rows),
     "resolv": lambda seen: {key: tuple(words) for key, words in seen.items()},
     "environment": lambda rows: tuple((file, name, value) for file, name, value in rows),
@@ -74,8 +78,7 @@ def examination_of(answer: Mapping[str, Any]) -> Examination:
         units=tuple(UnitLife(u["name"], u["exists"], u["active"], u["sub"], u["result"], u["status"], u["restarts"],
                              float(u["since"]), tuple(u["words"])) for u in answer["units"]),
         failed=tuple(answer["failed"]), kernel=_lines_of(answer["kernel"]),
-        disks=tuple(Room(tuple(d["paths"]), d["size"], d["used"], d["free"], d["inodes"], d["inodes_free"],
-                         d["read_only"]) for d in answer["disks"]),
+        disks=_file_systems_of(answer["disks"]),
         said=tuple(_lines_of(one) for one in answer["said"]),
         inside=None if inside is None else _inside_of(inside), now=float(answer["now"]),
         unseen={str(part): str(why) for part, why in answer["unseen"].items()})

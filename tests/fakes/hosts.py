@@ -28,10 +28,11 @@ from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact, Item, KernelModule, Package, Socket, SwapOff, Sysctl, Unit, User
 from provisioner.model.etcd import Alarm, EtcdReads, EtcdStatus, MemberSeen
-from provisioner.model.examination import Examination, Inside, Room, UnitLife
+from provisioner.model.examination import Examination, Inside, UnitLife
 from provisioner.model.facts import Facts, Interface
+from provisioner.model.file_system import MIB, FileSystem
 from provisioner.model.generations import Kept
-from provisioner.model.inspection import Disk, Inspection
+from provisioner.model.inspection import Inspection
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, OwnedItem, Owner
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault
@@ -46,7 +47,7 @@ from tests.fakes.haproxy import FakeBalancer
 from tests.fakes.network import FakeNetwork
 
 T = TypeVar("T")
-ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
+ROOM = Inspection(disks=(FileSystem(("/opt/kubewright", "/var/lib"), 100_000 * MIB, 50_000 * MIB, 50_000 * MIB),))
 GIB = 1024**3
 PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
 
@@ -471,7 +472,7 @@ class FakeHosts(Hosts):
                  for unit in question["units"]]
         return Examination(
             units=tuple(replace(one, sub="running" if one.runs else "dead") for one in lives),
-            disks=(Room(("/", "/var"), 100 * GIB, 40 * GIB, 60 * GIB, 1_000_000, 900_000),),
+            disks=(FileSystem(("/", "/var"), 100 * GIB, 40 * GIB, 60 * GIB, 1_000_000, 900_000),),
             inside=Inside(2, 2) if "inside" in question else None, now=self.facts(self.hosts[name]).epoch)
 
     def _member_waits(self, host: str) -> str:

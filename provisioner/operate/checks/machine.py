@@ -80,14 +80,17 @@ def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
         return
     margin = 0 if host.inspection.prepared else MARGIN_MIB
     for file_system in host.inspection.disks:
-        artifacts = host.missing_mib if STORE in file_system.paths else 0
-        grows = STATE in file_system.paths
+        paths = [path for path in DIRECTORIES if path in file_system.paths]
+        if not paths:
+            continue
+        artifacts = host.missing_mib if STORE in paths else 0
+        grows = STATE in paths
         need = artifacts + (margin if grows else 0)
-        places, cure = " and ".join(file_system.paths), f"on {host.name}: df -h {' '.join(file_system.paths)}"
+        places, cure = " and ".join(paths), f"on {host.name}: df -h {' '.join(paths)}"
         if file_system.read_only:
             yield Found("error", f"{places} can only be read there",
-                        f"on {host.name}: mount -o remount,rw {mount_of(file_system.paths[0])}    # and in fstab")
-        elif file_system.no_exec and STORE in file_system.paths:
+                        f"on {host.name}: mount -o remount,rw {mount_of(paths[0])}    # and in fstab")
+        elif file_system.no_exec and STORE in paths:
             yield Found("error", f"no program runs from {STORE} there: its file system is mounted noexec",
                         f"on {host.name}: mount -o remount,exec {mount_of(STORE)}    # and in fstab")
         elif file_system.free_mib < need:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from provisioner.compile.context import config_of
 from provisioner.compile.etcd import DATA_DIR, quota_of
 from provisioner.model.cluster import Cluster, Host
+from provisioner.model.file_system import FileSystem
 from provisioner.model.finding import Severity
-from provisioner.model.inspection import Place
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
-from provisioner.operate.checks.machine import STATE, STORE, mount_of
+from provisioner.operate.checks.machine import DIRECTORIES, mount_of
 
 KUBELET, CONTAINERD, LOGS = "/var/lib/kubelet", "/var/lib/containerd", "/var/log"
 TEMPORARY = "/tmp"  # noqa: S108 - asked about, not written to
@@ -21,17 +21,17 @@ LOG_MIB, TEMPORARY_MIB = 100, 16        # journald alone keeps this much by itse
 
 
 def directories(cluster: Cluster, host: Host) -> tuple[str, ...]:
-    """Return the directories of this host that grow."""
+    """Return the directories of this host that grow: those of the check `disk`, and others."""
     of_node = (KUBELET, CONTAINERD) if host.is_node else ()
     of_etcd = (DATA_DIR,) if host.name in {h.name for h in cluster.etcd_hosts} else ()
-    return (STORE, STATE, *of_etcd, *of_node, LOGS, TEMPORARY)
+    return (*DIRECTORIES, *of_etcd, *of_node, LOGS, TEMPORARY)
 
 
 def file_systems(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that what grows can be written, and holds programs where Pods bring their own."""
     for place in _places(host):
         named = " and ".join(place.paths)
-        if place.read_only and not {STORE, STATE} & set(place.paths):       # those two are the check `disk`'s
+        if place.read_only and not set(DIRECTORIES) & set(place.paths):     # those are the check `disk`'s
             yield Found("error", f"{named} can only be read there",
                         f"on {host.name}: mount -o remount,rw {mount_of(place.paths[0])}")
         if place.no_exec and KUBELET in place.paths:
@@ -56,7 +56,7 @@ def room(seen: Seen, host: HostSeen) -> Iterator[Found]:
                             "{etcd: {flags: {quota-backend-bytes: BYTES}}}")
 
 
-def _for_pods(seen: Seen, host: HostSeen, place: Place) -> Iterator[Found]:
+def _for_pods(seen: Seen, host: HostSeen, place: FileSystem) -> Iterator[Found]:
     """Judge by the kubelet's own limits, unless the inventory has others."""
     if "evictionHard" in config_of(seen.cluster, host.host, "kubelet"):
         return
@@ -87,6 +87,6 @@ def _severity(host: HostSeen) -> Severity:
     return "warning" if host.inspection and host.inspection.prepared else "error"
 
 
-def _places(host: HostSeen) -> tuple[Place, ...]:
-    return host.inspection.places if host.inspection else ()
+def _places(host: HostSeen) -> tuple[FileSystem, ...]:
+    return host.inspection.disks if host.inspection else ()
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import on_host
-from provisioner.model.examination import Examination, Room, UnitLife
+from provisioner.model.examination import Examination, UnitLife
+from provisioner.model.file_system import FileSystem
 from provisioner.model.finding import Finding
 from provisioner.operate.doctor.picture import Picture
 
@@ -114,7 +115,7 @@ def disks(picture: Picture) -> Iterator[Finding]:
             yield from _disk(picture, host, name, room, seen)
 
 
-def _disk(picture: Picture, host: str, name: str, room: Room, seen: Examination) -> Iterator[Finding]:
+def _disk(picture: Picture, host: str, name: str, room: FileSystem, seen: Examination) -> Iterator[Finding]:
     cure = f"on {host}: du -xhd2 {room.paths[0]} | sort -h | tail"
     if room.read_only and room.paths[0] not in ("/opt",):
         yield Finding("disk", host, "error", f"{name}: mounted read-only", f"on {host}: journalctl --dmesg --boot",
@@ -137,7 +138,7 @@ def _disk(picture: Picture, host: str, name: str, room: Room, seen: Examination)
                           code="disk-filling")
 
 
-def forecast(samples: Sequence[tuple[float, int]], now: float, room: Room) -> tuple[float | None, float, float]:
+def forecast(samples: Sequence[tuple[float, int]], now: float, room: FileSystem) -> tuple[float | None, float, float]:
     """Return in how many days a file system is full, since how many seconds that was seen, and its bytes a day.
 
     None where there is no look that is old enough to say, or where it does not grow.

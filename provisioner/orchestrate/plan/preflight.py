@@ -20,7 +20,7 @@ from provisioner.model.inspection import Inspection
 from provisioner.model.plan import Plan
 from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
 from provisioner.model.reach import Probed
-from provisioner.operate.checks import by_trying, kernel, leftovers, machine, occupied, past, places, table
+from provisioner.operate.checks import by_trying, kernel, leftovers, occupied, past, places, table
 from provisioner.operate.checks.finding import HostSeen, Seen
 from provisioner.orchestrate.plan import pairs
 from provisioner.orchestrate.plan.survey import survey
@@ -248,10 +248,10 @@ def _question(session: Session, host: str) -> dict[str, object]:
     here, facts = session.cluster.machine(host), session.observed[host].facts
     return {"ports": list(occupied.ports_to_ask(session.cluster)), "paths": list(occupied.PATHS),
             "files": _files(session, host),
-            "directories": list(machine.DIRECTORIES), "pods": [str(pods) for pods in session.cluster.network.pods],
+            "directories": list(places.directories(session.cluster, here)),
+            "pods": [str(pods) for pods in session.cluster.network.pods],
             "system": True, "features": list(kernel.features(session.cluster, here)), "devices": list(kernel.DEVICES),
             "units": list(kernel.units(session.cluster, here)), **leftovers.asked(session.cluster),
-            "places": list(places.directories(session.cluster, here)),
             **past.question(session.cluster, here, facts.interface_of(here.address) or "")}
 
 

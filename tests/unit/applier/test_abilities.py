@@ -27,12 +27,12 @@ def bare(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
 
 def test_this_machine_answers_all_of_it() -> None:
     request = {"system": True, "features": ["overlay"], "devices": ["/dev/null"], "units": ["ssh.service"],
-               "places": ["/tmp"], "mounted": ["/var/lib/kubelet"], "cni": ["/nonexistent"]}
+               "directories": ["/tmp"], "mounted": ["/var/lib/kubelet"], "cni": ["/nonexistent"]}
     answer = inspection_of(inspect.inspect(Host(), request))
     # A machine without systemd, sshd or dpkg cannot be asked about them, and says so.
     assert set(answer.unseen) <= {"units", "sshd", "dpkg", "chains"}
     assert (answer.python_lacks, answer.devices_lost) == ((), ())
-    assert answer.places[0].paths == ("/tmp",)
+    assert answer.disks[0].paths == ("/tmp",)
     assert "lo" in answer.netdevs
     assert {"cpu", "memory"} <= set(answer.controllers)
 
@@ -115,7 +115,7 @@ def test_places_count_for_their_nearest_parent_and_once_a_file_system(box: FakeH
     box.path("/var/log").mkdir(parents=True)
     told = places.look(box.host, ["/var/log", "/var/lib/etcd"])
     assert [one["paths"] for one in told] == [["/var/log", "/var/lib/etcd"]]
-    assert told[0]["size_mib"] >= told[0]["free_mib"] > 0
+    assert told[0]["size"] >= told[0]["free"] > 0
 
 
 def test_what_is_mounted_below_counts_and_what_is_mounted_there_does_not(box: FakeHost) -> None:
@@ -242,7 +242,7 @@ def test_routes_of_both_families(box: FakeHost, monkeypatch: pytest.MonkeyPatch)
 def test_nothing_is_written_by_asking_all_of_it(box: FakeHost) -> None:
     box.put("/etc/hosts", "127.0.0.1 localhost\n")
     before = sorted((str(p), p.lstat().st_mtime_ns) for p in Path(box.root).rglob("*"))
-    box.call("inspect", {"system": True, "features": ["overlay"], "places": ["/var/log"],
+    box.call("inspect", {"system": True, "features": ["overlay"], "directories": ["/var/log"],
                          "mounted": ["/var/lib/kubelet"]})
     assert sorted((str(p), p.lstat().st_mtime_ns) for p in Path(box.root).rglob("*")) == before
 

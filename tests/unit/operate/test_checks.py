@@ -15,8 +15,9 @@ from provisioner.errors import KubewrightError
 from provisioner.model import ports, releases
 from provisioner.model.cluster import Cluster
 from provisioner.model.facts import Interface
+from provisioner.model.file_system import MIB, FileSystem
 from provisioner.model.finding import Finding
-from provisioner.model.inspection import Disk, Inspection, Listener, Packages
+from provisioner.model.inspection import Inspection, Listener, Packages
 from provisioner.operate.checks import occupied, past, table
 from provisioner.operate.checks.finding import HostSeen, Seen
 from provisioner.report.findings import grouped
@@ -32,7 +33,7 @@ ALL = [pytest.param(case, id=f"{file.stem}: {case['name']}")
 # Parts that the cases tell as the applier does.
 MORE = frozenset({
     "kernel", "container", "capabilities_lost", "controllers", "devices_lost", "confinement", "python_lacks", "units",
-    "places", "mounted", "cni", "hosts_file", "resolv", "environment", "locale_refused", "local_ports", "swap_by",
+    "mounted", "cni", "hosts_file", "resolv", "environment", "locale_refused", "local_ports", "swap_by",
     "host_key", "chains", "netdevs", "sshd", "dpkg", "routes"})
 FREE = [[["/opt/kubewright", "/var/lib"], 50_000]]
 
@@ -57,13 +58,24 @@ def host_of(cluster: Cluster, name: str, answer: Case) -> HostSeen:
                           for f in answer.get("refused", ())), login=answer.get("login", 0.3))
 
 
+def file_system_of(row: Case) -> FileSystem:
+    """Make a file system of one in MiB, as people write it; without a size all of it is free."""
+    told = dict(row)
+    free = told.pop("free_mib")
+    size = told.pop("size_mib", free)
+    return FileSystem(**{**told, "paths": tuple(told["paths"])}, size=size * MIB, used=(size - free) * MIB,
+                      free=free * MIB)
+
+
 def inspection_of(seen: Case) -> Inspection:
     plain = inspection_of_answer({part: told for part, told in seen.items() if part in MORE})
     return replace(
         plain, prepared=seen.get("prepared", False),
         listeners=tuple(Listener(*row) for row in seen.get("listeners", ())),
         there=frozenset(seen.get("there", ())),
-        disks=tuple(Disk(tuple(paths), *rest) for paths, *rest in seen.get("disks", FREE)),
+        disks=tuple(map(file_system_of, seen.get("places", []))) + tuple(
+            file_system_of(dict(zip(("paths", "free_mib", "read_only", "no_exec"), row, strict=False)))
+            for row in seen.get("disks", [] if "places" in seen else FREE)),
         swap=seen.get("swap", "off"), product=seen.get("product", ""), links=seen.get("links", {}),
         packages=Packages(*seen["packages"]) if "packages" in seen else Packages(),
         sysctls=tuple((file, key, value) for file, key, value in seen.get("sysctls", ())),
@@ -120,7 +132,8 @@ def test_what_could_not_be_looked_at_has_not_passed() -> None:
     seen = seen_of({"hosts": {"w1": {"inspection": {"unseen": {"disks": "statvfs: Input/output error"}}}, "w2": {}}})
     findings = table.run(seen)
     assert [(f.check, f.host, f.severity, f.saw) for f in findings] == [
-        ("disk", "w1", "unseen", "not looked at: statvfs: Input/output error")]
+        (check, "w1", "unseen", "not looked at: statvfs: Input/output error")
+        for check in ("disk", "room", "inodes", "mounted")]
     assert (table.asked(seen, findings)["disk"], table.asked(seen, findings)["swap"]) == (1, 2)
 
 

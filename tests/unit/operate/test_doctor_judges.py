@@ -15,7 +15,8 @@ from provisioner.cli.verbs import existing_verbs
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.model.components import all_units
 from provisioner.model.etcd import EtcdReads, EtcdStatus
-from provisioner.model.examination import Examination, Inside, Lines, Room, UnitLife
+from provisioner.model.examination import Examination, Inside, Lines, UnitLife
+from provisioner.model.file_system import FileSystem
 from provisioner.model.finding import Finding
 from provisioner.operate.doctor import machines, members, questions, reach, workloads
 from provisioner.operate.doctor.diagnosis import diagnose, grouped, without_host
@@ -30,7 +31,7 @@ NOW, GB, DAY = 1_800_000_000.0, 10**9, 86400.0
 CPS = ("cp1", "cp2", "cp3")
 CLUSTER = inventory()
 ALL = (*CPS, "w1", "w2")
-ROOM = Room(("/", "/var"), 100 * GB, 40 * GB, 60 * GB, 1000, 900)
+ROOM = FileSystem(("/", "/var"), 100 * GB, 40 * GB, 60 * GB, 1000, 900)
 WORDS = {"margin": "M", "server": "cp1", "balancer": "cp1", "member": "cp1"}
 
 

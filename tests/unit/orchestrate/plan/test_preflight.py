@@ -17,7 +17,7 @@ from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, RefusedForSafety, UsageFault
 from provisioner.model.check_document import check_schema
 from provisioner.model.facts import Interface
-from provisioner.model.inspection import Disk, Inspection, Listener
+from provisioner.model.inspection import Inspection, Listener
 from provisioner.model.observed import HostObserved
 from provisioner.operate.checks import by_trying
 from provisioner.orchestrate.plan import preflight
@@ -25,10 +25,10 @@ from provisioner.orchestrate.plan.survey import survey
 from provisioner.transport import faults
 from provisioner.transport.faults import HostFault
 from provisioner.transport.hosts import OneHost
+from tests.fakes.hosts import ROOM
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import lock
 
-ROOM = Inspection(disks=(Disk(("/opt/kubewright", "/var/lib"), 50_000),))
 NGINX = replace(ROOM, listeners=(Listener(6443, "::", "nginx", 12, "nginx.service"),))
 FOREIGN = replace(ROOM, there=frozenset({"/var/lib/k0s"}))
 
