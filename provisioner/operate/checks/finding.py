@@ -14,6 +14,8 @@ from provisioner.model.finding import Finding, Severity
 from provisioner.model.inspection import Inspection
 from provisioner.model.reach import Alone, Probed
 
+_NOTHING = Inspection()
+
 
 @dataclass(frozen=True)
 class HostSeen:
@@ -37,6 +39,11 @@ class HostSeen:
     @property
     def name(self) -> str:
         return self.host.name
+
+    @property
+    def told(self) -> Inspection:
+        """Return what the host told beyond its facts: nothing where it was not asked, or could not look."""
+        return self.inspection or _NOTHING
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Check:
         return self.asked(host) and (not self.of or inspected(host)) and not self._unseen(host)
 
     def _unseen(self, host: HostSeen) -> list[str]:
-        missed = host.inspection.unseen if host.inspection else {}
+        missed = host.told.unseen
         return list(dict.fromkeys(missed[part] for part in self.of if part in missed))
 
 

@@ -117,7 +117,7 @@ def machine_id(seen: Seen) -> Iterator[tuple[str, Found]]:
 
 def product(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Say where the firmware gives two machines one UUID; some boards are made so, hence no error."""
-    return _copies(seen, "product UUID", lambda h: h.inspection.product if h.inspection else "", "warning",
+    return _copies(seen, "product UUID", lambda h: h.told.product, "warning",
                    lambda h: f"give the virtual machine {h.name} a UUID of its own; storage drivers tell nodes by it")
 
 
@@ -135,7 +135,7 @@ def mac(seen: Seen) -> Iterator[tuple[str, Found]]:
 
 def host_key(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Ask that no two hosts have one SSH host key: whoever has the one can pose as the other."""
-    return _copies(seen, "SSH host key", lambda h: h.inspection.host_key if h.inspection else "", "warning",
+    return _copies(seen, "SSH host key", lambda h: h.told.host_key, "warning",
                    lambda h: f"on {h.name}: rm /etc/ssh/ssh_host_* && ssh-keygen -A && systemctl restart ssh    # then "
                              f"here: kubewright trust {h.name} --replace")
 

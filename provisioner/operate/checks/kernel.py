@@ -62,7 +62,7 @@ def _version(release: str) -> tuple[int, ...]:
 
 def controllers(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for the cgroup controllers that the kubelet limits Pods with."""
-    there = host.inspection.controllers if host.inspection and host.host.is_node else ()
+    there = host.told.controllers if host.host.is_node else ()
     lost = [name for name in CONTROLLERS if name not in there]
     if there and lost:
         switches = " ".join(f"cgroup_enable={name}" for name in lost)
@@ -74,9 +74,9 @@ def controllers(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def capabilities(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that root there may do what runc, the kubelet and kube-proxy do: a container's root often may not."""
-    lost = host.inspection.capabilities_lost if host.inspection and host.host.is_node else ()
-    if lost and host.inspection:
-        where = f"this container ({host.inspection.container})" if host.inspection.container else "root there"
+    lost = host.told.capabilities_lost if host.host.is_node else ()
+    if lost:
+        where = f"this container ({host.told.container})" if host.told.container else "root there"
         yield Found("error", f"{where} has no {', '.join(lost)}; a node runs no containers without",
                     f"start {host.name} with these capabilities (systemd-nspawn: --capability=all; LXC: lxc.cap.drop "
                     "empty), or take a virtual machine")
@@ -84,28 +84,28 @@ def capabilities(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def devices(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for the device files without which the kubelet does not start; a container is often not given them."""
-    for path in host.inspection.devices_lost if host.inspection and host.host.is_node else ():
+    for path in host.told.devices_lost if host.host.is_node else ():
         yield Found("error", f"there is no {path}; the kubelet does not start without",
                     f"bind {path} of the machine below into {host.name} (systemd-nspawn: --bind={path})")
 
 
 def confinement(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say where SELinux enforces rules that know nothing of us, and where AppArmor's profiles cannot be loaded."""
-    states = host.inspection.confinement if host.inspection else {}
+    states = host.told.confinement
     if states.get("selinux") == "enforcing":
         yield Found("warning", "SELinux is enforcing, and no policy here knows what we install: it may be kept from "
                                "running",
                     f"on {host.name}: setenforce 0 && sed -i 's/^SELINUX=enforcing/SELINUX=permissive/' "
                     "/etc/selinux/config")
-    boxed = host.inspection is not None and host.inspection.container      # containerd leaves AppArmor alone there
-    if states.get("apparmor") == "no parser" and host.host.is_node and not boxed:
+    # In a container containerd leaves AppArmor alone.
+    if states.get("apparmor") == "no parser" and host.host.is_node and not host.told.container:
         yield Found("warning", "AppArmor is on and apparmor_parser is missing: containers run without its default "
                                "profile", f"on {host.name}: apt-get install -y apparmor")
 
 
 def python_modules(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for the standard modules that the applier and Ansible import: minimal Pythons lack some."""
-    lost = host.inspection.python_lacks if host.inspection else ()
+    lost = host.told.python_lacks
     if lost:
         yield Found("error", f"its Python {host.facts.python} lacks {', '.join(lost)} of the standard library",
                     f"on {host.name}: apt-get install -y python3")
@@ -113,9 +113,7 @@ def python_modules(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for a systemd that knows what our units say, and that none of them is masked."""
-    told = host.inspection.units if host.inspection else None
-    if told is None:
-        return
+    told = host.told.units
     if 0 < told.systemd < SYSTEMD:
         yield Found("error", f"systemd {told.systemd}; our units need {SYSTEMD}",
                     f"install Debian 12 on {host.name}, or take another machine")
@@ -125,9 +123,9 @@ def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def timekeeper(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that some service keeps the clock and has set it; a container has that of the machine below it."""
-    if host.inspection is None or host.inspection.container:
+    if host.told.container:
         return
-    told = host.inspection.units
+    told = host.told.units
     if told.keepers == ():
         yield Found("warning", "nothing keeps its clock: no time service runs (systemd-timesyncd, chrony, ntp)",
                     f"on {host.name}: apt-get install -y systemd-timesyncd && timedatectl set-ntp true")

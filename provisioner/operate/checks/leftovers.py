@@ -39,9 +39,9 @@ def asked(cluster: Cluster) -> dict[str, list[str]]:
 
 def devices(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that no network device of another cluster is left; on a host that is ours they are our own."""
-    if host.inspection is None or host.inspection.prepared:
+    if host.told.prepared:
         return
-    for name in host.inspection.netdevs:
+    for name in host.told.netdevs:
         row = next((row for begin, row in DEVICES.items() if name.startswith(begin) and name not in STAYS), None)
         if row:
             yield Found("error", f"the network device {name} of {row[0]} is left: it {row[1]}",
@@ -50,10 +50,10 @@ def devices(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def chains(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say which chains of another Pod network are left in iptables: they see Pods' packets before ours do."""
-    if host.inspection is None or host.inspection.prepared:
+    if host.told.prepared:
         return
     for begin, whose in CHAINS.items():
-        left = [name for name in host.inspection.chains
+        left = [name for name in host.told.chains
                 if name.split()[0] in _TOOLS and name.split()[-1].startswith(begin)]
         if left:
             tools = [tool for family, tool in _TOOLS.items() if any(name.split()[0] == family for name in left)]
@@ -65,9 +65,9 @@ def chains(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def mounts(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that nothing of another cluster's Pods is mounted where ours will be."""
-    if host.inspection is None or host.inspection.prepared or not host.inspection.mounted:
+    if host.told.prepared or not host.told.mounted:
         return
-    first, *more = host.inspection.mounted
+    first, *more = host.told.mounted
     rest = f" and {len(more)} more" if more else ""
     yield Found("error", f"volumes or containers of others are mounted: {first}{rest}",
                 f"on {host.name}, if nobody needs them any more: findmnt -rno TARGET | grep -E '^({'|'.join(PODS)})/' "
@@ -76,17 +76,15 @@ def mounts(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def cni(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say which CNI configuration is there already where the network is left to others: the first by name wins."""
-    if host.inspection and host.host.is_node and host.inspection.cni and not host.inspection.prepared:
-        first = host.inspection.cni[0]
+    if host.host.is_node and host.told.cni and not host.told.prepared:
+        first = host.told.cni[0]
         yield Found("warning", f"{first} is there already; containerd will take the first file by name for every Pod",
                     f"on {host.name}, if it is not the network that you want: mv {first} /root/")
 
 
 def package_manager(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say where the package manager is at work, or was ended in the middle; `up` waits for the one, ends the other."""
-    told = host.inspection.dpkg if host.inspection else None
-    if told is None:
-        return
+    told = host.told.dpkg
     if told.held:
         file, pid, program = told.held
         who = f"{program} (process {pid})" if program else "a process that cannot be seen from there"
@@ -99,7 +97,7 @@ def package_manager(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def sshd(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say where sshd allows fewer sessions or logins at a time than we open: it goes on, and takes longer."""
-    limits = host.inspection.sshd if host.inspection else {}
+    limits = host.told.sshd
     sessions, startups = limits.get("maxsessions", ""), limits.get("maxstartups", "").partition(":")[0]
     if sessions.isdigit() and int(sessions) < SESSIONS:
         yield Found("warning", f"sshd allows {sessions} sessions of one login (MaxSessions); we open {SESSIONS}",

@@ -76,10 +76,8 @@ def memory(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def disk(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for room for the artifacts that are missing, and on a new host for what will grow."""
-    if host.inspection is None:
-        return
-    margin = 0 if host.inspection.prepared else MARGIN_MIB
-    for file_system in host.inspection.disks:
+    margin = 0 if host.told.prepared else MARGIN_MIB
+    for file_system in host.told.disks:
         paths = [path for path in DIRECTORIES if path in file_system.paths]
         if not paths:
             continue
@@ -108,12 +106,12 @@ def mount_of(path: str) -> str:
 
 def swap(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say that swap will be turned off, and what brings it back: memory limits of Pods mean nothing with it."""
-    inspection = host.inspection
-    if inspection is None or not host.host.is_node or inspection.swap == "off":
+    told = host.told
+    if not host.host.is_node or told.swap == "off":
         return
-    devices = inspection.swap.removeprefix("on ")
-    by = f", brought back at a boot by {', '.join(inspection.swap_by)}" if inspection.swap_by else ""
-    acts = " && ".join([*(_unswapped(origin) for origin in inspection.swap_by), "swapoff -a"])
+    devices = told.swap.removeprefix("on ")
+    by = f", brought back at a boot by {', '.join(told.swap_by)}" if told.swap_by else ""
+    acts = " && ".join([*(_unswapped(origin) for origin in told.swap_by), "swapoff -a"])
     yield Found("warning", f"swap is on ({devices}){by}; `up` turns it off", f"on {host.name}: {acts}")
 
 

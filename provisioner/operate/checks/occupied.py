@@ -63,12 +63,10 @@ def ports_to_ask(cluster: Cluster) -> tuple[int, ...]:
 
 def ports_free(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that nobody else listens where a unit of ours will."""
-    if host.inspection is None:
-        return
     for use in uses(seen.cluster, host.host):
         needs = use.unit.removesuffix(".service")
-        listener = next((listener for listener in host.inspection.listeners if listener.port == use.port
-                         and _in_the_way(listener, use) and not _ours(listener, use, host.inspection.prepared)), None)
+        listener = next((listener for listener in host.told.listeners if listener.port == use.port
+                         and _in_the_way(listener, use) and not _ours(listener, use, host.told.prepared)), None)
         if listener is not None:
             yield Found("error", f"port {use.port}, which {needs} needs, is in use by {listener}",
                         _stop(host, listener))
@@ -94,10 +92,8 @@ def no_other_cluster(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Refuse a host on which another cluster lives, ours or not; nothing of it is ever touched."""
     if host.foreign:
         yield Found("error", *host.foreign)
-    if host.inspection is None or host.foreign:
         return
-    there = [path for path in EVIDENCE if path in host.inspection.there
-             and not (host.inspection.prepared and path in OURS)]
+    there = [path for path in EVIDENCE if path in host.told.there and not (host.told.prepared and path in OURS)]
     if there:
         whose, cure = EVIDENCE[there[0]]
         yield Found("error", f"{whose} is there ({', '.join(there)}); it is left alone",
@@ -106,11 +102,10 @@ def no_other_cluster(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that no package brings a service of one of our names; name what else runs containers there."""
-    there = host.inspection.there if host.inspection else frozenset()
-    prepared = host.inspection is not None and host.inspection.prepared
+    there = host.told.there
     found = {unit: path for path, unit in reversed(PACKAGED.items()) if path in there}
     for unit, path in found.items():
-        yield Found("warning" if prepared else "error",
+        yield Found("warning" if host.told.prepared else "error",
                     f"a package has a {unit} of its own ({path}); ours takes its place",
                     f"on {host.name}: dpkg -S {path}    # remove that package if nobody needs it, or take another "
                     "machine")
@@ -125,9 +120,8 @@ def files(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
     A unit that is masked is a link there: that is told by the check `systemd`, with how to take it away.
     """
-    masked = {f"/etc/systemd/system/{unit}" for unit in (
-        host.inspection.units.masked if host.inspection and host.inspection.units else ())}
-    for path, whose in (host.inspection.others if host.inspection else {}).items():
+    masked = {f"/etc/systemd/system/{unit}" for unit in host.told.units.masked}
+    for path, whose in host.told.others.items():
         if path in masked:
             continue
         yield Found("error", f"{path} is not ours: {whose}; it is not overwritten",

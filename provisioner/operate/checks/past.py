@@ -10,7 +10,6 @@ from provisioner.compile.etcd import DATA_DIR
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.components import packages_of
-from provisioner.model.inspection import Packages
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 # Directories of ours; one that is a link is refused when it is made, since whoever can write there would lead us away.
@@ -54,7 +53,7 @@ def needed(cluster: Cluster, host: Host) -> tuple[Packet, ...]:
 
 def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that the packages which are missing can be had; sources that do not matter for them may be broken."""
-    asked = host.inspection.packages if host.inspection else Packages()
+    asked = host.told.packages
     names = " ".join(asked.missing)
     bad = {site: why for site, why in asked.sites.items() if why}
     if asked.missing and not asked.listed and not asked.sites:
@@ -72,7 +71,7 @@ def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say which files set the kernel otherwise at boot; where they win, the kubelet may not start any more."""
-    rows = host.inspection.sysctls if host.inspection else ()
+    rows = host.told.sysctls
     last = {key: (file, value) for file, key, value in rows if file != system.SYSCTL_FILE}
     for key, (file, value) in last.items():
         want = system.NODE_SYSCTLS[key]
@@ -104,7 +103,7 @@ def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
     A chain of ours cannot overrule it; a Pod network that is not ours may tell the firewall itself.
     """
     yield from _shut(seen, host)
-    drops = host.inspection.forward_drops if host.inspection and host.host.is_node else ()
+    drops = host.told.forward_drops if host.host.is_node else ()
     pods = [str(network) for network in seen.cluster.network.pods]
     for chain in drops:
         yield Found("error" if networks.of(seen.cluster).ours else "warning",
@@ -115,9 +114,9 @@ def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
 def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that no rules of another kube-proxy are left: they catch packets for Services before ours see them."""
     config = config_of(seen.cluster, host.host, "kube-proxy")
-    if not host.inspection or not host.host.is_node or config.get("mode", "nftables") != "nftables":
+    if not host.host.is_node or config.get("mode", "nftables") != "nftables":
         return
-    for chain in host.inspection.services_of_others:
+    for chain in host.told.services_of_others:
         table, name = chain.split()
         yield Found("error", f"rules of another kube-proxy are left in iptables' {chain}: they catch what is for "
                              "Services",
@@ -149,7 +148,7 @@ def _resolves(seen: Seen, host: HostSeen) -> bool:
 def _shut(seen: Seen, host: HostSeen) -> Iterator[Found]:
     peers = [str(network) for network in seen.cluster.network.hosts]
     names = {**_NAMES, **networks.of(seen.cluster).packets(seen.cluster)}
-    for chain, packets in (host.inspection.shut_out if host.inspection else {}).items():
+    for chain, packets in host.told.shut_out.items():
         words = ", ".join(names[packet] for packet in packets)
         yield Found("warning", f"the input chain {chain} drops by default, and no rule lets in what the other hosts "
                                f"send: {words}", f"on {host.name}: {_let_in(chain, packets, peers, _keeper(host))}")
@@ -158,7 +157,7 @@ def _shut(seen: Seen, host: HostSeen) -> Iterator[Found]:
 def _keeper(host: HostSeen) -> str:
     """Return who makes the rules of iptables anew at each boot, by the chains that it has; nothing where none is known.
     """
-    names = {chain.split()[-1] for chain in (host.inspection.chains if host.inspection else ())}
+    names = {chain.split()[-1] for chain in host.told.chains}
     return next((who for who, begin in _KEEPERS.items() if any(name.startswith(begin) for name in names)), "")
 
 
@@ -196,8 +195,7 @@ def _opened(chain: str, pods: Sequence[str], keeper: str) -> str:
 
 def links(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that no directory of ours is a link to somewhere else."""
-    there: Mapping[str, str] = host.inspection.links if host.inspection else {}
-    for path, target in there.items():
+    for path, target in host.told.links.items():
         yield Found("error", f"{path} is a link to {target}; it has to be a directory",
                     f"on {host.name}: rm {path} && mkdir {path} && echo '{target} {path} none bind 0 0' >> /etc/fstab "
                     f"&& mount {path}")
@@ -219,8 +217,7 @@ def vip_is_free(seen: Seen) -> Iterator[tuple[str, Found]]:
             yield name, Found("error", f"it carries the VIP {vip} at {device}, and is no load balancer",
                               f"on {name}: ip address del {vip} dev {device}    # and where it is set up for a boot")
     for name in sorted(balancers & set(seen.hosts)) if balancers <= set(seen.hosts) else ():
-        inspection = seen.hosts[name].inspection
-        others = [mac for mac in (inspection.holders or () if inspection else ()) if mac not in ours]
+        others = [mac for mac in seen.hosts[name].told.holders or () if mac not in ours]
         if others:
             yield name, Found("error", f"another machine has the VIP {vip} ({', '.join(others)} answers for it)",
                               f"in cluster.yaml: api.vip, an address that nobody has; who has it: ip neigh show {vip}")
@@ -228,4 +225,4 @@ def vip_is_free(seen: Seen) -> Iterator[tuple[str, Found]]:
 
 def heard(host: HostSeen) -> bool:
     """Say whether this host asked its segment who has the VIP."""
-    return host.inspection is not None and host.inspection.holders is not None
+    return host.told.holders is not None

@@ -29,7 +29,7 @@ def directories(cluster: Cluster, host: Host) -> tuple[str, ...]:
 
 def file_systems(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that what grows can be written, and holds programs where Pods bring their own."""
-    for place in _places(host):
+    for place in host.told.disks:
         named = " and ".join(place.paths)
         if place.read_only and not set(DIRECTORIES) & set(place.paths):     # those are the check `disk`'s
             yield Found("error", f"{named} can only be read there",
@@ -41,13 +41,13 @@ def file_systems(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def room(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for more room than that below which the kubelet ends Pods, and for what etcd may grow to."""
-    for place in _places(host):
+    for place in host.told.disks:
         yield from _for_pods(seen, host, place)
         for path, need, what in ((LOGS, LOG_MIB, "logs"), (TEMPORARY, TEMPORARY_MIB, "temporary files of `up`")):
             if path in place.paths and place.free_mib < need:
                 yield Found("warning", f"{place.free_mib} MiB free in {path}; {what} need {need}",
                             f"on {host.name}: du -xhd1 {path} | sort -h | tail")
-        if DATA_DIR in place.paths and not (host.inspection and host.inspection.prepared):
+        if DATA_DIR in place.paths and not host.told.prepared:
             quota = quota_of(seen.cluster, host.name) >> 20
             if place.free_mib < quota:
                 yield Found("warning", f"{place.free_mib} MiB free for {DATA_DIR}; etcd may grow to its quota of "
@@ -71,7 +71,7 @@ def _for_pods(seen: Seen, host: HostSeen, place: FileSystem) -> Iterator[Found]:
 
 def inodes(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for inodes: a file system without any is full, whatever room it has."""
-    for place in _places(host):
+    for place in host.told.disks:
         pods = [path for path in (KUBELET, CONTAINERD) if path in place.paths]
         few = place.inodes_free * 100 < place.inodes * INODE_PERCENT
         if not place.inodes or place.read_only or not (place.inodes_free < INODES or (pods and few)):
@@ -84,9 +84,5 @@ def inodes(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def _severity(host: HostSeen) -> Severity:
     """A host that serves already is told, and not kept from being mended."""
-    return "warning" if host.inspection and host.inspection.prepared else "error"
-
-
-def _places(host: HostSeen) -> tuple[FileSystem, ...]:
-    return host.inspection.disks if host.inspection else ()
+    return "warning" if host.told.prepared else "error"
 

@@ -18,7 +18,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def hosts_file(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that /etc/hosts leads localhost home, and no name of the cluster's hosts astray."""
-    rows = host.inspection.hosts_file if host.inspection else ()
+    rows = host.told.hosts_file
     if not rows:
         return
     home = [address for address, names in rows if "localhost" in names]
@@ -68,7 +68,7 @@ def _address(text: str) -> bool:
 
 def nameservers(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say where a Pod is given less of the resolver's file than the host itself has."""
-    told = host.inspection.resolv if host.inspection and host.host.is_node else {}
+    told = host.told.resolv if host.host.is_node else {}
     servers, search = told.get("servers", ()), told.get("search", ())
     file = host.facts.resolv_conf or "/etc/resolv.conf"
     # systemd-resolved writes its file anew: what stands there comes from its own settings and from the links.
@@ -89,7 +89,7 @@ def nameservers(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def default_route(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for a way to addresses that nobody has: without any route to it, no Service is reached from the host."""
-    routes = host.inspection.routes if host.inspection and host.host.is_node else ()
+    routes = host.told.routes if host.host.is_node else ()
     ways = [_network(destination) for destination, _ in routes]
     services = seen.cluster.network.services[0]
     if routes and not any(way is not None and _covers(way, services) for way in ways):
@@ -113,7 +113,7 @@ def ranges(seen: Seen, host: HostSeen) -> Iterator[Found]:
     own = _own_devices(seen.cluster, host)
     ours = {"Pods": network.pods, "Services": network.services}
     addresses = [(address, i.name) for i in host.facts.interfaces for address in i.addresses]
-    routes = host.inspection.routes if host.inspection else ()
+    routes = host.told.routes
     taken = {**{text: device for text, device in routes if text != "default"},
              **{str(ipaddress.ip_interface(text).network): device for text, device in addresses}}
     for text, device in taken.items():
@@ -132,7 +132,7 @@ def ranges(seen: Seen, host: HostSeen) -> Iterator[Found]:
 def _own_devices(cluster: Cluster, host: HostSeen) -> frozenset[str]:
     """Return devices that carry Pods: of a host that we prepared, whatever leads to Pods is the cluster's own."""
     if host.inspection is None or host.inspection.prepared:
-        taken = {device for _, device in (host.inspection.routes if host.inspection else ())}
+        taken = {device for _, device in host.told.routes}
         named = {i.name for i in host.facts.interfaces}
         carries = host.facts.interface_of(host.host.address) or ""
         return frozenset(taken | named) - {carries}
@@ -148,7 +148,7 @@ def _network(text: str) -> Network | None:
 
 def proxies(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say where logins or services are sent to a proxy also for the cluster's own addresses."""
-    rows = host.inspection.environment if host.inspection else ()
+    rows = host.told.environment
     # systemd reads all of its files into one environment; a later one wins.
     of_services = [(file, name.lower(), value) for file, name, value in rows if file.startswith("/etc/systemd/")]
     of_logins = [(file, name.lower(), value) for file, name, value in rows if file == "/etc/environment"]
@@ -187,8 +187,8 @@ def _is_direct(wanted: str, values: Mapping[str, str]) -> bool:
 
 def locales(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say where logins are given a locale that is not there: Perl, apt and Python complain of it with each command."""
-    if host.inspection and host.inspection.locale_refused:
-        yield Found("warning", f"logins get the locale {host.inspection.locale_refused}, which is not there",
+    if host.told.locale_refused:
+        yield Found("warning", f"logins get the locale {host.told.locale_refused}, which is not there",
                     f"on {host.name}: printf 'LANG=C.UTF-8\\n' > /etc/default/locale")
 
 
@@ -196,11 +196,11 @@ def local_ports(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that the kernel gives none of our ports to an outgoing connection: the unit could not start then."""
     if host.inspection is None:
         return
-    taken = sorted({use.port for use in uses(seen.cluster, host.host) if host.inspection.local_ports.takes(use.port)})
+    taken = sorted({use.port for use in uses(seen.cluster, host.host) if host.told.local_ports.takes(use.port)})
     if taken:
         ports = ",".join(str(port) for port in taken)
-        low, high = host.inspection.local_ports.low, host.inspection.local_ports.high
-        kept = [f"{a}-{b}" if a != b else str(a) for a, b in host.inspection.local_ports.reserved]
+        low, high = host.told.local_ports.low, host.inspection.local_ports.high
+        kept = [f"{a}-{b}" if a != b else str(a) for a, b in host.told.local_ports.reserved]
         file = "/etc/sysctl.d/90-local-ports.conf"
         yield Found("warning", f"outgoing connections take ports from {low} to {high}, ours among them: {ports}",
                     f"on {host.name}: echo net.ipv4.ip_local_reserved_ports={','.join([*kept, ports])} > {file} && "
