@@ -171,6 +171,21 @@ def newest(directory: Path, now: float) -> Newest:
     return Newest(min(ages.values(), default=None), min(proved, default=None))
 
 
+def line(place: Path, now: float) -> str:
+    """Say how old the newest snapshot in a directory is, and the newest that was proved to be restorable."""
+    ages = newest(place, now)
+    if ages.taken is None:
+        return "none here: kubewright etcd snapshot"
+    proved = "none proved: kubewright etcd restore --rehearse FILE" if ages.proved is None else (
+        f"newest proved {_age(ages.proved)} old")
+    return f"newest {_age(ages.taken)} old, {proved}"
+
+
+def _age(seconds: float) -> str:
+    minutes = int(seconds // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
+
+
 def manifests(directory: Path) -> list[Manifest]:
     """Return the manifests of the snapshots in a directory."""
     return [one for _, one in _kept(directory)]

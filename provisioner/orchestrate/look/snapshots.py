@@ -30,27 +30,7 @@ CONFIG = "encryption-config"
 def default_file(session: Session, now: float) -> Path:
     """Return where a snapshot goes that nobody named a place for."""
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    return directory(session) / f"{session.cluster.cluster}-{moment}.db.age"
-
-
-def directory(session: Session) -> Path:
-    """Return where this machine keeps the cluster's snapshots."""
-    return session.target.inventory.snapshots_dir
-
-
-def line(place: Path, now: float) -> str:
-    """Say how old the newest snapshot in a directory is, and the newest that was proved to be restorable."""
-    ages = snapshots.newest(place, now)
-    if ages.taken is None:
-        return "none here: kubewright etcd snapshot"
-    proved = "none proved: kubewright etcd restore --rehearse FILE" if ages.proved is None else (
-        f"newest proved {_age(ages.proved)} old")
-    return f"newest {_age(ages.taken)} old, {proved}"
-
-
-def _age(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} d"
+    return session.target.inventory.snapshots_dir / f"{session.cluster.cluster}-{moment}.db.age"
 
 
 def private(session: Session) -> Path:

@@ -12,11 +12,10 @@ from provisioner.model.cluster import Role
 from provisioner.model.desired import Unit
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.finding import Finding
-from provisioner.operate import haproxy, kube
+from provisioner.operate import haproxy, kube, snapshots
 from provisioner.operate import health as judge
 from provisioner.orchestrate.gates import health
 from provisioner.orchestrate.lock import cluster_lock
-from provisioner.orchestrate.look import snapshots
 from provisioner.orchestrate.plan.survey import read_certificates, survey
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
@@ -112,7 +111,7 @@ def look_closely(session: Session, beside: Callable[[], object] = tuple) -> tupl
         judge.quorum(members, sight.members) if built else "-", list(rows.values()),
         lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
         cluster_lock.line(session), lines(f for f in found if f.severity == "warning"), found, built,
-        snapshots.line(snapshots.directory(session), time.time()) if built else "")
+        snapshots.line(session.target.inventory.snapshots_dir, time.time()) if built else "")
     return status, sight
 
 

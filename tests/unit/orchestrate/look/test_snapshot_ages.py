@@ -10,9 +10,8 @@ import pytest
 
 from provisioner.errors import RefusedForSafety
 from provisioner.model.snapshot import Manifest
-from provisioner.operate.snapshots import newest
+from provisioner.operate.snapshots import line, newest
 from provisioner.orchestrate.look import snapshots as look
-from provisioner.orchestrate.look.snapshots import line
 from tests.fakes.session import World
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
