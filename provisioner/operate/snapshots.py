@@ -53,11 +53,8 @@ class Opened:
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    total = hashlib.sha256()
     with path.open("rb") as stream:
-        while piece := stream.read(CHUNK):
-            total.update(piece)
-    return total.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_hashed(db: Path) -> bool:

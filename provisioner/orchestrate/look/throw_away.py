@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from provisioner.artifacts.catalogue import machine_arch
 from provisioner.artifacts.supply import held
 from provisioner.converge import leash
 from provisioner.errors import KubewrightError, RefusedForSafety
@@ -29,7 +29,6 @@ from provisioner.model.desired import Certificate
 from provisioner.operate import etcd, pki
 from provisioner.operate.access import Access
 
-ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 BEGUN = 60.0            # seconds for a member of one to serve: it has nobody to wait for
 RESTORED = 600.0        # seconds for etcdutl to write a data directory anew
 KILLED = 10.0           # seconds for a killed process to be gone
@@ -49,7 +48,7 @@ def programs(lock: ArtifactLock, directory: Path) -> Programs:
 
     RefusedForSafety where they are not here for this machine's kind of processor.
     """
-    arch = ARCHES.get(platform.machine(), platform.machine())
+    arch = machine_arch()
     copies = {}
     for name in ("etcd", "etcdutl"):
         wanted = [a for a in lock.for_arch(arch) if a.name == name]
