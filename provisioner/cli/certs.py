@@ -11,6 +11,7 @@ import click
 
 from provisioner.cli.context import Context
 from provisioner.cli.group import Group
+from provisioner.report.columns import in_line
 
 if TYPE_CHECKING:
     from provisioner.orchestrate.look.certificates import Report, Row
@@ -79,14 +80,14 @@ def _summary(rows: Sequence[Row]) -> Iterable[str]:
                 where = alike[0].host if len(alike) == 1 else f"{len(alike)} hosts"
                 worst = next((s for s in ("bad", "due", "unused") if any(r.state == s for r in alike)), "")
                 table.append((path, where, *_dates(min(alike, key=lambda row: row.not_after)), worst))
-        yield from _table(table) if len(table) > 1 else ()
+        yield from in_line(table) if len(table) > 1 else ()
 
 
 def _each(rows: Sequence[Row]) -> Iterable[str]:
     table = [("HOST", "PATH", "EXPIRES", "LEFT", "LIFE", "ISSUER", "STATE", "BEGAN", "SUBJECT", "NAMES")]
     table += [(r.host, _shown(r), *_dates(r), r.state, r.not_before[:10] or "-", r.subject or "-",
                ",".join(r.names) or "-") for r in rows]
-    return _table(table)
+    return in_line(table)
 
 
 def _shown(row: Row) -> str:
@@ -99,9 +100,3 @@ def _dates(row: Row) -> tuple[str, str, str, str]:
     if row.days_left is None or row.life_left is None:
         return "-", "-", "-", "-"
     return row.not_after[:10], f"{row.days_left}d", f"{row.life_left * 100:.0f} %", row.issuer or "-"
-
-
-def _table(table: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import click
 
 from provisioner.cli.context import Context
 from provisioner.cli.group import Group
+from provisioner.report.columns import in_line
 
 if TYPE_CHECKING:
     from provisioner.model.plan import Plan
@@ -154,7 +155,7 @@ def defrag(context: Context, yes: bool, events: bool) -> int:
     from provisioner.orchestrate.run.options import Intent
 
     def ask(plan: Plan, consent: Consent) -> bool:
-        click.echo("\n".join(_table([(c.host, c.reason) for c in plan.changes])), err=True)
+        click.echo("\n".join(in_line([(c.host, c.reason) for c in plan.changes])), err=True)
         return agreed(context, consent.question, consent.doing, yes=yes)
 
     return carry_out(context, Intent("etcd defrag"), ask, lambda done: "Every member is defragmented.", events=events)
@@ -163,7 +164,7 @@ def defrag(context: Context, yes: bool, events: bool) -> int:
 def _losses(plan: Plan, file: Path) -> Iterable[str]:
     yield f"Cluster {plan.cluster}: etcd's data goes back to {file}, which was proved to be restorable"
     told = [(v.path, v.sentence) for v in plan.verdicts]
-    yield from (f"  {line}" for line in _table(told)) if told else ["  nothing was written since then"]
+    yield from (f"  {line}" for line in in_line(told)) if told else ["  nothing was written since then"]
     yield ("  The API is away for about a minute; Pods run on. The data of before is kept beside it on each host.")
 
 
@@ -189,7 +190,7 @@ def _lines(seen: Members) -> Iterable[str]:
     health = "healthy" if seen.healthy else "needs attention"
     yield f"etcd of {seen.cluster}   {health}   cluster id {seen.cluster_id or '?'}   checked in {seen.seconds:.1f}s"
     table = [("HOST", "MEMBER", "STATE", "VERSION", "SIZE", "IN USE", "TERM", "INDEX", "LAG", "ALARMS")]
-    yield from _table([*table, *(_cells(row) for row in seen.rows)])
+    yield from in_line([*table, *(_cells(row) for row in seen.rows)])
     yield f"Quorum   {seen.quorum}"
     for heading, lines in (("Attention", seen.attention), ("Warning", seen.warnings)):
         if lines:
@@ -203,9 +204,3 @@ def _cells(row: MemberRow) -> tuple[str, ...]:
     share = f" ({100 * row.size // row.quota} %)" if row.quota else ""
     return (row.host, row.id, row.state, row.version, f"{row.size / 1e6:.1f} MB{share}", f"{row.in_use / 1e6:.1f} MB",
             str(row.raft_term), str(row.raft_index), str(row.lag), " ".join(row.alarms) or "-")
-
-
-def _table(table: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

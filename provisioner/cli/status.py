@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli.context import Context
+from provisioner.report.columns import in_line
 
 if TYPE_CHECKING:
     from provisioner.orchestrate.look.status import HostStatus, Status
@@ -66,9 +67,7 @@ def _lines(seen: Status) -> Iterable[str]:
            f"checked in {seen.seconds:.1f}s")
     table = [("HOST", "ROLES", "VERSION", "API", "ETCD", "KUBELET", "CERTS", "DRIFT")]
     table += [(h.host, h.roles, h.version, h.api, h.etcd, h.kubelet, *_seen(h)) for h in seen.hosts]
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    for row in table:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from in_line(table)
     yield f"Quorum   {seen.quorum}"
     yield f"Snapshot {seen.snapshots}"
     if seen.lock:

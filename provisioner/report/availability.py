@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provisioner.model.availability import Availability, SeriesResult
+from provisioner.report.columns import in_line
 
 
 def headline(seen: Availability) -> str:
@@ -37,5 +38,4 @@ def table(seen: Availability) -> list[str]:
     rows = [("SERIES", "FROM", "ATTEMPTS", "FAILED", "GAP", "SLOWEST")]
     rows += [(s.series, s.host, str(s.attempts), str(s.failures), f"{s.gap_ms} ms", f"{s.slowest_ms} ms")
              for s in seen.series]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return list(in_line(rows))

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from provisioner.report.columns import in_line
 from provisioner.report.impact import count, names
-from provisioner.report.runs_text import table
 from provisioner.report.story import Made, PhaseTold, Story
 
 SHOWN = 20      # kinds of change of one run that are shown before the rest is counted
@@ -63,9 +63,9 @@ def comparison_text(found: Comparison, *, whole: bool = False) -> Iterator[str]:
     stories = (found.first, found.second)
     rows = [("", *(story.id for story in stories), "")]
     rows += [(pair.name, pair.first, pair.second, "" if pair.differs else "the same") for pair in _heads(*stories)]
-    yield from table(rows)
+    yield from in_line(rows)
     yield ""
-    yield from table([("PHASE", "FIRST", "SECOND", "MORE"), *(_phase_row(*row) for row in found.phases)])
+    yield from in_line([("PHASE", "FIRST", "SECOND", "MORE"), *(_phase_row(*row) for row in found.phases)])
     for story, only in zip(stories, found.only, strict=True):
         if only:
             done = sum(one.result == "done" for one in only)

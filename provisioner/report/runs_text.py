@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from provisioner.model.run import PhaseSeen, Run, StepSeen
+from provisioner.report.columns import in_line
 from provisioner.report.impact import count
 
 _BAD = ("stale", "failed")
@@ -16,7 +17,7 @@ def runs_table(runs: Sequence[Run]) -> Iterable[str]:
     rows = [("RUN", "WHEN", "VERB", "WHO", "OUTCOME", "SECONDS", "CHANGES")]
     rows += [(run.id + ("" if run.here else " *"), _when(run.began), run.origin.verb or "-", _who(run), run.outcome,
               _seconds(run.seconds), str(run.changes)) for run in runs]
-    yield from table(rows)
+    yield from in_line(rows)
     if not all(run.here for run in runs):
         yield "* known from the hosts only: it was started on another machine, or its events here are gone"
 
@@ -61,13 +62,6 @@ def _hosts(steps: Sequence[StepSeen]) -> Iterable[str]:
         yield f"    {step.host:<8}{step.status:<12}{step.message or made}".rstrip()
         yield from (f"      {c.get('path')}: {c.get('result')}: {c.get('detail', '')}".rstrip(": ")
                     for c in step.changes if c.get("result") in _BAD)
-
-
-def table(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Yield rows with their columns in line."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _when(began: float) -> str:
