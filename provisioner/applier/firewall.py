@@ -7,7 +7,7 @@ import json
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from .host import Fault, Host
-from .network import END, OURS
+from .network import END, OURS, named, nft
 
 VRRP = "112"
 # A protocol by its number and the names that nft gives it.
@@ -20,19 +20,18 @@ def shut_out(host: Host, packets: Sequence[Sequence[Any]], peers: Sequence[str])
     A packet is a protocol (tcp, udp, 112) and a port, 0 where it has none.
     """
     try:
-        listed = json.loads(host.run(["nft", "-j", "list", "chains"]) or "{}").get("nftables", ())
+        listed = nft(host, "chains")
     except (Fault, ValueError):
         return {}
     found = {}
     for chain in input_chains(listed):
-        name = [str(chain[key]) for key in ("family", "table", "name")]
         try:
-            table = json.loads(host.run(["nft", "-j", "list", "table", *name[:2]]) or "{}").get("nftables", ())
+            table = nft(host, "table", chain["family"], chain["table"])
         except (Fault, ValueError):
             continue
         kept_out = [list(packet) for packet in packets if drops(chain, table, packet, peers)]
         if kept_out:
-            found[" ".join(name)] = kept_out
+            found[named(chain)] = kept_out
     return found
 
 

@@ -54,6 +54,17 @@ def no_way(peers: Mapping[str, str], fdb: Sequence[Mapping[str, Any]], neighbour
     return [name for name, address in peers.items() if address not in reached]
 
 
+def nft(host: Host, *what: str) -> Sequence[Mapping[str, Any]]:
+    """Return what nft lists, of `chains` or of `table FAMILY NAME`: one entry for each thing."""
+    listed: Sequence[Mapping[str, Any]] = json.loads(host.run(["nft", "-j", "list", *what]) or "{}").get("nftables", ())
+    return listed
+
+
+def named(chain: Mapping[str, Any]) -> str:
+    """Return a chain's whole name, as nft itself takes it."""
+    return " ".join(str(chain[key]) for key in ("family", "table", "name"))
+
+
 def forward_drops(host: Host, pods: Sequence[str]) -> list[str]:
     """Return the chains of others that drop what the machine forwards for Pods, as `ip filter FORWARD (policy drop)`.
 
@@ -61,19 +72,18 @@ def forward_drops(host: Host, pods: Sequence[str]) -> list[str]:
     about them. Empty also where nothing here can be asked.
     """
     try:
-        listed = json.loads(host.run(["nft", "-j", "list", "chains"]) or "{}").get("nftables", ())
+        listed = nft(host, "chains")
     except (Fault, ValueError):
         return _iptables_drops(host, pods)
     found = []
     for chain in forward_chains(listed):
-        name = [str(chain[key]) for key in ("family", "table", "name")]
         try:
-            table = json.loads(host.run(["nft", "-j", "list", "table", *name[:2]]) or "{}").get("nftables", ())
+            table = nft(host, "table", chain["family"], chain["table"])
         except (Fault, ValueError):
             continue
         why = drops(chain, table, pods)
         if why:
-            found.append(f"{' '.join(name)} ({why})")
+            found.append(f"{named(chain)} ({why})")
     return found
 
 
@@ -88,13 +98,12 @@ def services_of_others(host: Host) -> list[str]:
 def chains(host: Host) -> list[str]:
     """Return every chain as `ip nat NAME`, by nft or iptables; where neither is there, nobody has made any."""
     try:
-        listed = json.loads(host.run(["nft", "-j", "list", "chains"]) or "{}").get("nftables", ())
+        listed = nft(host, "chains")
     except Fault as fault:
         if "not found" not in str(fault):
             raise
         return _iptables_chains(host)
-    return [" ".join(str(entry["chain"][key]) for key in ("family", "table", "name"))
-            for entry in listed if "chain" in entry]
+    return [named(entry["chain"]) for entry in listed if "chain" in entry]
 
 
 def _iptables_chains(host: Host) -> list[str]:
@@ -157,8 +166,8 @@ def _accepts(expression: Sequence[Mapping[str, Any]], pods: Sequence[str]) -> bo
     if not any("accept" in part for part in expression):
         return False
     ranges = [ipaddress.ip_network(text) for text in pods]
-    return any(named.version == known.version and named.overlaps(known)
-               for named in _networks(expression) for known in ranges)
+    return any(one.version == known.version and one.overlaps(known)
+               for one in _networks(expression) for known in ranges)
 
 
 def _networks(value: Any) -> Iterator[Any]:
@@ -191,6 +200,6 @@ def iptables_drops(said: str, pods: Sequence[str]) -> bool:
     """Say whether `iptables -S FORWARD` drops by policy, with no rule that accepts an address of the Pods."""
     lines = [line.split() for line in said.splitlines()]
     ranges = [ipaddress.ip_network(text) for text in pods]
-    told = any("ACCEPT" in words and any(named.version == known.version and named.overlaps(known)
-                                         for named in _networks(words) for known in ranges) for words in lines)
+    told = any("ACCEPT" in words and any(one.version == known.version and one.overlaps(known)
+                                         for one in _networks(words) for known in ranges) for words in lines)
     return ["-P", "FORWARD", "DROP"] in lines and not told
