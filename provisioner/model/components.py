@@ -238,6 +238,11 @@ def on_host(cluster: Cluster, host: Host) -> Iterator[Component]:
     return (row for row in TABLE if row.runs_on(cluster, host))
 
 
+def units_on(cluster: Cluster, host: Host) -> tuple[str, ...]:
+    """Return the units that run on a host, in the order of the table."""
+    return tuple(unit for row in on_host(cluster, host) for unit in row.units)
+
+
 def packages_of(cluster: Cluster, host: Host) -> tuple[str, ...]:
     """Return the OS packages of a host; one without roles gets those of a node, to become one quickly."""
     return tuple(name for row in TABLE if row.is_prepared_on(cluster, host) for name in row.packages)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from provisioner.compile.context import config_of
 from provisioner.model.cluster import Cluster, Host
-from provisioner.model.components import modules_of, on_host
+from provisioner.model.components import modules_of
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 NFTABLES_KERNEL = (5, 13)       # kube-proxy 1.36, pkg/util/kernel/constants.go: NFTablesKubeProxyKernelVersion
@@ -20,11 +20,6 @@ def features(cluster: Cluster, host: Host) -> tuple[str, ...]:
     """Return the modules that the kernel of this host must have or be able to load."""
     nft = ("nf_tables",) if host.is_node else ()
     return (*modules_of(cluster, host), *nft)
-
-
-def units(cluster: Cluster, host: Host) -> tuple[str, ...]:
-    """Return the units that run on this host."""
-    return tuple(unit for row in on_host(cluster, host) for unit in row.units)
 
 
 def kernel(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -6,8 +6,6 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 
-from provisioner.model.cluster import Cluster, Host
-from provisioner.model.components import on_host
 from provisioner.model.examination import Examination, UnitLife
 from provisioner.model.file_system import FileSystem
 from provisioner.model.finding import Finding
@@ -39,11 +37,6 @@ KERNEL: tuple[tuple[str, str], ...] = (
     (r"neighbour: arp_cache: neighbor table overflow", "packets are dropped: the table of neighbours is full"),
 )
 KERNEL_PATTERN = "|".join(f"({pattern})" for pattern, _ in KERNEL)
-
-
-def units_of(cluster: Cluster, host: Host) -> tuple[str, ...]:
-    """Return the units that run on a host."""
-    return tuple(unit for row in on_host(cluster, host) for unit in row.units)
 
 
 def lives(picture: Picture) -> Iterator[Finding]:

@@ -18,8 +18,8 @@ from typing import Any
 
 from provisioner.errors import KubewrightError, UsageFault
 from provisioner.files import write_whole
+from provisioner.model.components import units_on
 from provisioner.model.desired import File
-from provisioner.operate.doctor import machines
 from provisioner.operate.doctor.redact import redacted
 from provisioner.operate.logs import Line, read
 from provisioner.orchestrate.look.doctor import Checkup
@@ -178,7 +178,7 @@ def _add_journals(bundle: Bundle, session: Session) -> None:
 
 def _journals(session: Session, one: OneHost) -> Texts:
     found: Texts = {}
-    for unit in machines.units_of(session.cluster, session.cluster.machine(one.name)):
+    for unit in units_on(session.cluster, session.cluster.machine(one.name)):
         lines: list[str] = []
         try:
             read(one, unit, lambda line, to=lines: to.append(_line(line)), lines=LINES, since=SINCE)  # type: ignore[misc]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from provisioner.errors import KubewrightError
+from provisioner.model.components import units_on
 from provisioner.model.etcd import EtcdReads
 from provisioner.model.examination import Examination
 from provisioner.operate import etcd, haproxy
@@ -147,7 +148,7 @@ def question(session: Session, host: str) -> dict[str, Any]:
     """Return all that a host is asked, by what it is."""
     cluster = session.cluster
     machine = cluster.machine(host)
-    units = machines.units_of(cluster, machine)
+    units = units_on(cluster, machine)
     asked: dict[str, Any] = {"units": list(units), "directories": list(machines.DIRECTORIES),
                              "kernel": machines.KERNEL_PATTERN}
     if ETCD in units:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
 from provisioner.model.artifact import ArtifactLock
+from provisioner.model.components import units_on
 from provisioner.model.desired import Artifact, File, Symlink
 from provisioner.model.finding import Finding
 from provisioner.model.inspection import Inspection
@@ -251,7 +252,7 @@ def _question(session: Session, host: str) -> dict[str, object]:
             "directories": list(places.directories(session.cluster, here)),
             "pods": [str(pods) for pods in session.cluster.network.pods],
             "system": True, "features": list(kernel.features(session.cluster, here)), "devices": list(kernel.DEVICES),
-            "units": list(kernel.units(session.cluster, here)), **leftovers.asked(session.cluster),
+            "units": list(units_on(session.cluster, here)), **leftovers.asked(session.cluster),
             **past.question(session.cluster, here, facts.interface_of(here.address) or "")}
 
 
