@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from provisioner.compile import pki as table
 from provisioner.compile.etcd import DATA_DIR
 from provisioner.model.desired import EtcdMember
-from provisioner.model.etcd import MemberSeen
+from provisioner.model.etcd import MemberSeen, quorum
 from provisioner.model.ports import ETCD_CLIENT
 
 ABSENT, EMPTY, THERE = "absent", "empty", "there"
@@ -69,14 +69,14 @@ def _possible(
     """Return the fault without its cure where too few members answer to change who is one, and what to do first."""
     if members is None:
         why = "no majority of the members answers, which could give it back"
-    elif answering > members // 2 or not any(command.elsewhere for command in fault.cure):
+    elif answering >= quorum(members) or not any(command.elsewhere for command in fault.cure):
         return fault
     else:
         why = f"{answering} of {members} members answer: too few to replace it"
     kept = [m.name for m in wanted if m.name != fault.host and (m.name not in data or data[m.name].state == THERE)]
     # Who restores a snapshot loses what was written since: not while a majority may have it all.
     first = (f"let these answer first (on {', '.join(kept)}: systemctl start etcd): while a majority has its data, no "
-             "snapshot is needed" if len(kept) > len(wanted) // 2 else
+             "snapshot is needed" if len(kept) >= quorum(len(wanted)) else
              "what is left becomes the cluster by kubewright etcd recover, a snapshot by kubewright etcd restore")
     return MemberFault(fault.host, f"{fault.saw}, and {why}; {first}")
 

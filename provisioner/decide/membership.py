@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from provisioner.model.desired import EtcdMember
-from provisioner.model.etcd import MemberSeen
+from provisioner.model.etcd import MemberSeen, quorum
 
 Kind = Literal["add", "start", "promote", "remove", "move"]
 
@@ -62,11 +62,6 @@ class Refused:
 
     why: str
     details: tuple[str, ...] = field(default=())
-
-
-def quorum(voters: int) -> int:
-    """Return how many of so many voters must agree."""
-    return voters // 2 + 1
 
 
 def next_act(seen: Membership, wanted: Sequence[EtcdMember], leaving: Collection[int] = ()) -> Act | Refused | None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def quorum(voters: int) -> int:
+    """Return how many of so many voters must agree."""
+    return voters // 2 + 1
+
+
 @dataclass(frozen=True)
 class MemberSeen:
     """A member as the cluster lists it; one that never started has no name, a learner has no vote."""

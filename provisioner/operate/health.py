@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from provisioner.compile import pki
 from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.components import ELECTED
-from provisioner.model.etcd import Alarm, EtcdStatus
+from provisioner.model.etcd import Alarm, EtcdStatus, quorum
 from provisioner.model.finding import Finding
 from provisioner.model.ports import ETCD_CLIENT
 from provisioner.operate import kube
@@ -87,7 +87,7 @@ def of_lag(lags: Mapping[str, int]) -> Iterator[Finding]:
                           f"kubewright logs {host} etcd", expected="every member keeps up with the leader")
 
 
-def quorum(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> str:
+def quorum_words(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> str:
     """Say in a few words how many members answer, and how many more may be lost; not seen is not lost.
 
     A learner answers and does not count: it has no vote.
@@ -96,7 +96,7 @@ def quorum(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightEr
     silent = unseen_members(names, members)
     if names and len(silent) == len(names):
         return "not seen"
-    text = f"{len(good)} of {len(names)}, can lose {max(0, len(good) - (len(names) // 2 + 1))}"
+    text = f"{len(good)} of {len(names)}, can lose {max(0, len(good) - quorum(len(names)))}"
     return text + (f"; not seen: {', '.join(silent)}" if silent else "")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from provisioner.model.cluster import Cluster
+from provisioner.model.etcd import quorum
 from provisioner.model.guards import WORDS
 from provisioner.model.plan import Plan, Stage
 
@@ -78,7 +79,7 @@ def _members(plan: Plan) -> Iterator[str]:
 
 
 def _votes(voters: int) -> str:
-    return f"{count(voters, 'voter')} (quorum {voters // 2 + 1}, can lose {voters - voters // 2 - 1})"
+    return f"{count(voters, 'voter')} (quorum {quorum(voters)}, can lose {voters - quorum(voters)})"
 
 
 def _units(plan: Plan, cluster: Cluster) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from provisioner.model.etcd import quorum
 from provisioner.model.reach import ETCD_PEER, Probed, Tried
 from provisioner.operate.checks import groups
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
@@ -55,7 +56,7 @@ def majority(seen: Seen) -> Iterator[On]:
     """Ask that a majority of etcd's members see each other: without one there is no cluster at all."""
     members = [h.name for h in seen.cluster.etcd_hosts]
     together = groups.members_together((seen.probed or Probed()).tried, members)
-    need = len(members) // 2 + 1
+    need = quorum(len(members))
     if len(together) >= need or seen.probed is None:
         return
     see = "sees itself" if len(together) == 1 else "see each other"

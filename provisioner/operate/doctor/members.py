@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from provisioner.model.etcd import EtcdStatus
+from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.finding import Finding
 from provisioner.operate.doctor.picture import Picture
 from provisioner.operate.health import BEHIND, of_lag, unseen_members
@@ -19,7 +19,7 @@ WORTH = 512 * 1024**2   # bytes of data below which nobody gains by it
 
 def margin(total: int, answering: int) -> str:
     """Say in words how many members answer, and what that leaves."""
-    left = answering - (total // 2 + 1)
+    left = answering - quorum(total)
     said = f"{answering} of {total} members answer"
     if left < 0:
         return f"{said}: no majority, {-left} more must come back"
@@ -41,7 +41,7 @@ def majority(picture: Picture) -> Iterator[Finding]:
     gone = len(names) - len(good) - len(unseen_members(names, picture.members))
     # Where members could not be asked, those that were tell it: none of them reads what a majority agrees on.
     alone = bool(picture.reads) and all(seen.agreed is None for seen in picture.reads.values())
-    if gone >= len(names) - len(names) // 2 or alone:
+    if len(names) - gone < quorum(len(names)) or alone:
         silent = next((n for n in names if n not in good), names[0])
         yield Finding("etcd-majority", "", "error", f"etcd: {margin_of(picture)}", f"kubewright logs {silent} etcd")
 

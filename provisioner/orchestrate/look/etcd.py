@@ -82,8 +82,8 @@ def look(session: Session) -> Members:
     found += [*judge.of_members(names, answers, disagreements(seen, names)), *judge.of_room(answers, quotas),
               *judge.of_lag({row.host: row.lag for row in rows})]
     of_clusters = dict.fromkeys(f"{s.cluster_id:x}" for s in seen)
-    return Members(session.cluster.cluster, ", ".join(of_clusters), rows, judge.quorum(names, answers), tuple(found),
-                   round(time.monotonic() - began, 1))
+    return Members(session.cluster.cluster, ", ".join(of_clusters), rows, judge.quorum_words(names, answers),
+                   tuple(found), round(time.monotonic() - began, 1))
 
 
 def rows_of(before: Answers, answers: Answers, alarms: Iterable[Alarm], quotas: Mapping[str, int],

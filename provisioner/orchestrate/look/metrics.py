@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from provisioner.model.etcd import quorum
 from provisioner.orchestrate.look.status import HostStatus, Status
 from provisioner.report.openmetrics import Gauge
 
@@ -57,7 +58,7 @@ def _etcd(hosts: Iterable[HostStatus]) -> Iterator[Gauge]:
     up = sum(1 for word in said if word not in ("?", "down"))
     yield Gauge("kubewright_etcd_members", "Members of etcd that the inventory asks for.", (({}, float(len(said))),))
     yield Gauge("kubewright_etcd_members_up", "Members that answer.", (({}, float(up)),) if "?" not in said else ())
-    margin = up - (len(said) // 2 + 1)
+    margin = up - quorum(len(said))
     yield Gauge("kubewright_etcd_quorum_margin", "Members that may still be lost; below 0 nothing can be written.",
                 (({}, float(margin)),) if said and "?" not in said else ())
 

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from provisioner.decide.membership import quorum
 from provisioner.model.cluster import Role
 from provisioner.model.desired import Unit
-from provisioner.model.etcd import EtcdStatus
+from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.finding import Finding
 from provisioner.operate import haproxy, kube, snapshots
 from provisioner.operate import health as judge
@@ -108,7 +107,7 @@ def look_closely(session: Session, beside: Callable[[], object] = tuple) -> tupl
     members = [h.name for h in cluster.etcd_hosts]
     status = Status(
         cluster.cluster, cluster.kubernetes, str(cluster.api_endpoint), _holders(session, sight),
-        judge.quorum(members, sight.members) if built else "-", list(rows.values()),
+        judge.quorum_words(members, sight.members) if built else "-", list(rows.values()),
         lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
         cluster_lock.line(session), lines(f for f in found if f.severity == "warning"), found, built,
         snapshots.line(session.target.inventory.snapshots_dir, time.time()) if built else "")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from provisioner.compile import pki as table
 from provisioner.decide.batches import Standing
 from provisioner.model.desired import Unit
-from provisioner.model.etcd import EtcdStatus
+from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
@@ -60,7 +60,8 @@ def _ask(session: Session, hosts: Sequence[str]) -> Standing:
     silent = [h for h in hosts if h not in seen]
     serving = api_servers.api_servers_that_serve(session, [h for h in hosts if _server_of(session, h)])
     mute = [h for h in hosts if _server_of(session, h) and h not in serving]
-    together = len(seen) <= len(members) // 2 and (_have_expired(session) or not etcd_members.a_quorum_serves(session))
+    together = len(seen) < quorum(len(members)) and (
+        _have_expired(session) or not etcd_members.a_quorum_serves(session))
     return Standing(down=frozenset(silent if together else ()), first=(*silent, *mute),
                     last=tuple(h for h, m in seen.items() if m.is_leader))
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from provisioner.compile.rules import CLUSTER_ILL
 from provisioner.errors import RefusedForSafety
-from provisioner.model.etcd import EtcdStatus
+from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.finding import Finding
 from provisioner.operate import health as judge
 from provisioner.orchestrate.gates import api_servers, etcd_members, health
@@ -49,7 +49,7 @@ def _unseen(session: Session, sight: health.Sight) -> list[Finding]:
     names = session.members
     seen = [m for m in sight.members.values() if isinstance(m, EtcdStatus)]
     found = []
-    if len(seen) <= len(names) // 2 and etcd_members.a_quorum_serves(session):
+    if len(seen) < quorum(len(names)) and etcd_members.a_quorum_serves(session):
         found += [f for f in sight.ill if f.check in ("etcd", "reach")]
     servers = [h.name for h in session.cluster.control_planes]
     if sight.nodes is None and api_servers.api_servers_that_serve(session, servers):

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from provisioner.decide.members import THERE
 from provisioner.errors import RefusedForSafety
-from provisioner.model.etcd import EtcdStatus
+from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.look import snapshots as look
@@ -37,7 +37,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
                                details=["nothing was changed"], hint="kubewright etcd members")
     voters = _voters(answers, names)
     there = [name for name in _with_data(session, names) if name in voters]
-    if len(there) > len(voters) // 2 and MAJORITY not in intent.allow:
+    if len(there) >= quorum(len(voters)) and MAJORITY not in intent.allow:
         raise RefusedForSafety(
             f"{', '.join(there)} have their data: {len(there)} of {len(voters)} is a majority", code=MAJORITY,
             details=[f"with them nothing is lost: on {', '.join(there)}: systemctl restart etcd",

@@ -10,7 +10,7 @@ from provisioner.compile import removal
 from provisioner.compile.removal import Removals
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
 from provisioner.model.desired import Desired, HostDesired
-from provisioner.model.etcd import EtcdStatus
+from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import nodes
@@ -109,11 +109,11 @@ def _keeps_the_cluster(session: Session, hosts: Collection[str]) -> None:
             details=[f"{', '.join(others)}: not ready now", "nothing was changed"], hint=whole)
     stay = [name for name in members if name not in hosts]
     serve = [h for h, m in etcd_members.members(session, stay).items() if isinstance(m, EtcdStatus)]
-    if going and len(serve) <= len(members) // 2:
+    if going and len(serve) < quorum(len(members)):
         raise RefusedForSafety(
             f"reset {' '.join(going)}: etcd would lose its quorum", code="quorum-lost", hint=whole, details=[
                 f"of {len(members)} members {len(serve)} would be left that serve ({', '.join(serve) or 'none'}), and "
-                f"{len(members) // 2 + 1} are needed", "nothing was changed"])
+                f"{quorum(len(members))} are needed", "nothing was changed"])
 
 
 def _with(session: Session, names: Sequence[str], unit: str) -> list[str]:

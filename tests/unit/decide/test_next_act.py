@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from provisioner.decide.membership import Act, Membership, Refused, course, next_act, quorum
+from provisioner.decide.membership import Act, Membership, Refused, course, next_act
 from provisioner.model.desired import EtcdMember
-from provisioner.model.etcd import MemberSeen
+from provisioner.model.etcd import MemberSeen, quorum
 
 NAMES = ("cp1", "cp2", "cp3", "cp4", "cp5")
 

@@ -20,7 +20,7 @@ from provisioner.model.etcd import EtcdStatus, MemberSeen
 from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.etcd import EtcdFault, move_leader, status
-from provisioner.operate.health import quorum
+from provisioner.operate.health import quorum_words
 from provisioner.transport.faults import HostFault, forwarding_fault
 from tests.fakes.sshd import free_port, free_ports
 from tests.real.binaries import binary, leaf
@@ -42,7 +42,7 @@ def test_a_member_that_is_a_learner_and_should_vote_is_a_disagreement_until_it_j
     statuses = [EtcdStatus("3.6.16", 0, 1, 5, 2, 7, 1, listed),
                 EtcdStatus("3.6.16", 0, 1, 5, 2, 7, 2, (), learner=True)]
     assert disagreements(statuses, ["cp1", "cp2"]) == ["cp2 has no vote yet: a learner"]
-    assert quorum(["cp1", "cp2"], dict(zip(["cp1", "cp2"], statuses, strict=True))) == "1 of 2, can lose 0"
+    assert quorum_words(["cp1", "cp2"], dict(zip(["cp1", "cp2"], statuses, strict=True))) == "1 of 2, can lose 0"
     assert disagreements(statuses[:1], ["cp1"], joining=["https://b:2380"]) == []
 
 
