@@ -19,6 +19,7 @@ from provisioner.model.observed import ABSENT, ObservedItem
 from provisioner.model.plan import Change
 from provisioner.operate import etcd, etcd_membership
 from provisioner.orchestrate.gates import etcd_members, proofs
+from provisioner.orchestrate.phases import new_cluster
 from provisioner.orchestrate.plan import members, owner
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
@@ -149,7 +150,7 @@ def _start(session: Session, act: Act, seen: Membership, changes: Changes) -> No
     own = list(changes.get(act.host, ()))
     if not any(c.path == members.UNIT.path and c.kind == Unit.kind for c in own):
         own.append(_restart(session, act.host))
-    env = _write(session, act.host, BOOTSTRAP_ENV, content, "it joins these members")
+    env = new_cluster.written(session, act.host, BOOTSTRAP_ENV, content, "it joins these members")
     apply_batch(session, f"etcd.join-{act.host}", {act.host: (*_old_data(session, act), env, *own)})
     _seen_now(session, act.host, BOOTSTRAP_ENV, content)
     _until_listed(session, act, seen, lambda member: "" if member.name else "it has not started yet")
@@ -239,8 +240,7 @@ def _remove(session: Session, act: Act, seen: Membership, changes: Changes) -> N
 
 def _move(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
     """Tell the members where one of them is from now on, and let it start there."""
-    host = next(h for h in session.members if h != act.host and any(
-        m.name == h and m.id in seen.answering for m in seen.voters))
+    host = _healthy(session, seen, act.host)
 
     def look() -> str:
         session.run.still_ours()
@@ -261,7 +261,7 @@ def _record(session: Session, new: Sequence[EtcdMember]) -> None:
     if not new or set(lines) == before:
         return
     content = "".join(f"{line}\n" for line in sorted(lines.values()))
-    changes = {host: (_write(session, host, JOINING, content, "what is ours among the members"),)
+    changes = {host: (new_cluster.written(session, host, JOINING, content, "what is ours among the members"),)
                for host in _etcd_hosts(session)}
     apply_batch(session, "etcd.joining", changes)
     for host in changes:
@@ -273,7 +273,7 @@ def _forget(session: Session) -> None:
     changes: dict[str, Sequence[Change]] = {}
     for host in _etcd_hosts(session):
         gone = [_gone(session, host, path) for path in (JOINING, BOOTSTRAP_ENV)]
-        mark = _write(session, host, BOOTSTRAPPED, f"{session.cluster.cluster}\n", "the cluster is up")
+        mark = new_cluster.written(session, host, BOOTSTRAPPED, f"{session.cluster.cluster}\n", "the cluster is up")
         changes[host] = [c for c in (*gone, mark) if c.expect != c.want]
     changes = {host: of_host for host, of_host in changes.items() if of_host}
     if changes:
@@ -287,12 +287,6 @@ def _forget(session: Session) -> None:
 def _etcd_hosts(session: Session) -> list[str]:
     return [h.name for h in session.cluster.etcd_hosts if h.name in session.observed and
             h.name not in session.unreachable]
-
-
-def _write(session: Session, host: str, path: str, content: str, why: str) -> Change:
-    item, state = File(path=path, phase="etcd", content=content), session.observed[host].state("file", path)
-    return Change(host=host, phase="etcd", kind="file", path=path, action="add" if state == ABSENT else "change",
-                  reason=why, expect=state, want=item.want(), item=item)
 
 
 def _gone(session: Session, host: str, path: str) -> Change:

@@ -1,4 +1,4 @@
-"""The files by which a host knows whether its etcd member may be a part of a new cluster."""
+"""The files by which a host knows whether its etcd member may be a part of a new cluster, or joins one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_untold(session: Session, host: str) -> bool:
 
 def begins(session: Session, host: str) -> Change:
     """Return the file that says `new`: in /run, and removed once the gate has passed."""
-    return _file_change(session, host, BOOTSTRAP_ENV, NEW, "first start of the cluster")
+    return written(session, host, BOOTSTRAP_ENV, NEW, "first start of the cluster")
 
 
 def over(session: Session, host: str) -> Sequence[Change]:
@@ -32,10 +32,11 @@ def over(session: Session, host: str) -> Sequence[Change]:
     forget = Change(host=host, phase="etcd", kind="file", path=BOOTSTRAP_ENV, action="remove",
                     reason="the cluster is up", expect=present, want=ABSENT)
     marker = f"{session.cluster.cluster}\n"
-    return (_file_change(session, host, BOOTSTRAPPED, marker, "the cluster is up"), forget)
+    return (written(session, host, BOOTSTRAPPED, marker, "the cluster is up"), forget)
 
 
-def _file_change(session: Session, host: str, path: str, content: str, reason: str) -> Change:
+def written(session: Session, host: str, path: str, content: str, reason: str) -> Change:
+    """Return the writing of one of these files."""
     item = File(path=path, phase="etcd", content=content)
     state = session.observed[host].state("file", path)
     return Change(host=host, phase="etcd", kind="file", path=path, action="add" if state == ABSENT else "change",
