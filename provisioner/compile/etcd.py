@@ -31,6 +31,9 @@ _ETCDS_QUOTA = 2 * 1024**3      # etcd's own, where the inventory takes the flag
 
 UNIT = pki.ETCD_UNIT
 INPUTS = (pki.ETCD_CA, pki.ETCD_SERVER.path, pki.ETCD_PEER.path, f"{BIN_DIR}/etcd")
+# The client on a member's own host, as root; a host's own program goes before it by its whole path.
+ETCDCTL = ("etcdctl", f"--endpoints=https://127.0.0.1:{ETCD_CLIENT}", f"--cacert={pki.ETCD_CA}",
+           f"--cert={pki.ETCD_HEALTH.path}", f"--key={pki.ETCD_HEALTH.key_path}")
 # What a variable could still set, and must not.
 FLAGS_NOT_GIVEN = ("config-file", "force-new-cluster", "discovery", "discovery-srv", "wal-dir", "auto-tls",
                    "peer-auto-tls")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.compile import pki
 from provisioner.compile.context import HostContext, config_of
+from provisioner.compile.etcd import ETCDCTL
 from provisioner.compile.parts import BIN_DIR, INPUTS_DIR, UNIT_DIR, rendered
 from provisioner.model.desired import File, Item, Unit
-from provisioner.model.ports import ETCD_CLIENT
 
 TIMER = "kubewright-etcd-snapshot.timer"
 SERVICE = "kubewright-etcd-snapshot.service"
@@ -23,8 +22,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
     every = config.get("snapshotEvery")
     if not every:
         return
-    etcdctl = (f"{BIN_DIR}/etcdctl --endpoints=https://127.0.0.1:{ETCD_CLIENT} --cacert={pki.ETCD_CA} "
-               f"--cert={pki.ETCD_HEALTH.path} --key={pki.ETCD_HEALTH.key_path} --command-timeout=600s")
+    etcdctl = f"{BIN_DIR}/{' '.join(ETCDCTL)} --command-timeout=600s"
     yield rendered(PROGRAM, "etcd", component="etcd", mode=0o755, etcdctl=etcdctl, etcdutl=f"{BIN_DIR}/etcdutl",
                    place=PLACE, keep=max(1, int(config.get("snapshotKeep", KEEP))))
     for unit in (SERVICE, TIMER):

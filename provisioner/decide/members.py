@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from provisioner.compile import pki as table
-from provisioner.compile.etcd import DATA_DIR
+from provisioner.compile.etcd import DATA_DIR, ETCDCTL
+from provisioner.decide.membership import known_as
 from provisioner.model.desired import EtcdMember
 from provisioner.model.etcd import MemberSeen, quorum
-from provisioner.model.ports import ETCD_CLIENT
 
 ABSENT, EMPTY, THERE = "absent", "empty", "there"
-ETCDCTL = ("etcdctl", f"--endpoints=https://127.0.0.1:{ETCD_CLIENT}", f"--cacert={table.ETCD_CA}",
-           f"--cert={table.ETCD_HEALTH.path}", f"--key={table.ETCD_HEALTH.key_path}")
 # What is there is kept, an earlier one too; the directory's own name has to be free.
 ASIDE = (("systemctl", "stop", "etcd"),
          ("mv", "--backup=numbered", "-T", f"{DATA_DIR}/member", f"{DATA_DIR}/member.lost"))
@@ -86,7 +83,7 @@ def _judge(member: EtcdMember, seen: MemberData, listed: Sequence[MemberSeen] | 
         return None if seen.state == THERE else MemberFault(member.name, LOST)
     aside = tuple(Command(words) for words in ASIDE) if seen.state != ABSENT else ()
     add = Command((*ETCDCTL, "member", "add", member.name, f"--peer-urls={member.peer_url}"), elsewhere=True)
-    entry = _entry(member, listed)
+    entry = known_as(member, listed)
     if entry is None and seen.state == ABSENT:
         return None         # nobody yet: it joins
     if entry is None:
@@ -108,10 +105,3 @@ def _judge(member: EtcdMember, seen: MemberData, listed: Sequence[MemberSeen] | 
         return None
     saw = LOST if seen.state != THERE else f"its data is that of another member ({seen.member})"
     return MemberFault(member.name, saw, (*aside, remove, add))
-
-
-def _entry(member: EtcdMember, listed: Sequence[MemberSeen]) -> MemberSeen | None:
-    """Return who the member is to the others: by its address, else by its name."""
-    by_address = (m for m in listed if member.peer_url in m.peer_urls)
-    by_name = (m for m in listed if m.name == member.name)
-    return next(iter((*by_address, *by_name)), None)

@@ -16,6 +16,13 @@ from provisioner.model.etcd import MemberSeen, quorum
 Kind = Literal["add", "start", "promote", "remove", "move"]
 
 
+def known_as(member: EtcdMember, listed: Sequence[MemberSeen]) -> MemberSeen | None:
+    """Return who a member of the inventory is to the others: by its address, else by its name."""
+    by_address = (m for m in listed if member.peer_url in m.peer_urls)
+    by_name = (m for m in listed if m.name == member.name)
+    return next(iter((*by_address, *by_name)), None)
+
+
 @dataclass(frozen=True)
 class Membership:
     """The members as a majority lists them, the ids of those that answer, and the peer addresses that we have recorded
@@ -40,10 +47,8 @@ class Membership:
         return known is not None and bool(known.name) and not known.is_learner
 
     def known(self, member: EtcdMember) -> MemberSeen | None:
-        """Return how a member of the inventory is listed: by its address, else by its name."""
-        by_address = (m for m in self.listed if member.peer_url in m.peer_urls)
-        by_name = (m for m in self.listed if m.name == member.name)
-        return next(iter((*by_address, *by_name)), None)
+        """Return how a member of the inventory is listed."""
+        return known_as(member, self.listed)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from provisioner.compile import pki
+from provisioner.compile.etcd import ETCDCTL
 from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.components import ELECTED
 from provisioner.model.etcd import Alarm, EtcdStatus, quorum
 from provisioner.model.finding import Finding
-from provisioner.model.ports import ETCD_CLIENT
 from provisioner.operate import kube
 
 FULL = 0.80             # of etcd's quota: the rest lasts until somebody has looked
@@ -24,10 +23,8 @@ FRESH = 15.0            # seconds that a leader's lease lasts: an older one was 
 BEHIND = 5000           # entries: etcd's own maxGapBetweenApplyAndCommitIndex and SnapshotCatchUpEntries
 ROOM = "etcd-room"      # the finding's name: it is no reason to call a change failed that has been made
 SPACE = "docs/how-to/make-room-in-etcd.md"
-ETCDCTL = (f"etcdctl --endpoints=https://127.0.0.1:{ETCD_CLIENT} --cacert={pki.ETCD_CA} --cert={pki.ETCD_HEALTH.path} "
-           f"--key={pki.ETCD_HEALTH.key_path}")
 _CURES = {
-    "NOSPACE": f"make room as in {SPACE}, then on an etcd host, as root: {ETCDCTL} alarm disarm",
+    "NOSPACE": f"make room as in {SPACE}, then on an etcd host, as root: {' '.join(ETCDCTL)} alarm disarm",
     "CORRUPT": "its data is not what the others have: let it join anew with empty data",
 }
 

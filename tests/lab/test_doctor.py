@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from provisioner.compile import etcd
 from provisioner.compile import pki as table
 from provisioner.lab import faults
-from provisioner.operate.health import ETCDCTL
 from tests.lab import figures
 from tests.lab.hostside import remote
 from tests.lab.machines import CONTROL_PLANES, Lab, until
@@ -25,6 +25,7 @@ from tests.lab.needles import Needles
 from tests.lab.reissue import age, keys_on_hosts, stored
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+ETCDCTL = " ".join(etcd.ETCDCTL)
 PROMISE = 5.0           # seconds on a healthy cluster
 BUSY = 20.0             # the same where others keep this machine's processors for themselves
 DOWN = 30.0             # seconds when hosts or APIs are silent: each question has its own deadline

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.operate.health import ETCDCTL
+from provisioner.compile.etcd import ETCDCTL
 from tests.lab.machines import CONTROL_PLANES, Lab, unit_ids, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
@@ -120,7 +120,7 @@ def test_a_full_etcd_is_named_nothing_is_restarted_and_the_documented_cure_works
     lab.file.write_bytes(text)
 
     lab.kubectl("delete", "configmap", *_fillers(lab), "--wait=false")
-    lab.on("cp1", "sh", "-c", f"e='{ETCDCTL}'; "
+    lab.on("cp1", "sh", "-c", f"e='{' '.join(ETCDCTL)}'; "
            "$e compact \"$($e endpoint status -w fields | sed -n 's/^\"Revision\" : //p')\" && "
            "$e defrag --cluster --command-timeout=60s && $e alarm disarm")
     lab.run("ready", "--timeout", "60")

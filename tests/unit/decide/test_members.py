@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.decide.members import ASIDE, ETCDCTL, Command, MemberData, judge
+from provisioner.compile.etcd import ETCDCTL
+from provisioner.decide.members import ASIDE, Command, MemberData, judge
 from provisioner.model.desired import EtcdMember
 from provisioner.model.etcd import MemberSeen
 
