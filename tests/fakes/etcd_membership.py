@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -32,6 +34,28 @@ class Joins:
         for name in ("listed", "add_learner", "promote", "remove", "move"):
             patch.setattr(etcd_membership, name, getattr(self, name))
         patch.setattr(etcd, "hears_leader", lambda access: bool(hosts.etcd_status(access).leader_id))
+
+    @contextmanager
+    def killed_at(self, verb: str, *, before: bool, nth: int = 1) -> Iterator[None]:
+        """Let the run inside the block be killed at its nth such request, before or after it was made.
+
+        The dead run's lock is over then.
+        """
+        real, asked = getattr(etcd_membership, verb), count(1)
+
+        def dies(*arguments: Any, **rest: Any) -> Any:
+            is_last = next(asked) == nth
+            if is_last and before:
+                raise SystemExit(9)
+            answer = real(*arguments, **rest)
+            if is_last:
+                raise SystemExit(9)
+            return answer
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr(etcd_membership, verb, dies)
+            yield
+        self.hosts.now += 3600
 
     def url(self, host: str) -> str:
         return f"https://{self.hosts.address(host)}:2380"

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV, JOINING
-from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
+from provisioner.errors import GateFailed, RefusedForSafety
 from provisioner.model.observed import ABSENT
 from provisioner.operate import etcd_membership
 from provisioner.report.plan_text import plan_text
@@ -101,44 +99,20 @@ def test_a_learner_that_does_not_start_is_never_promoted_and_is_removed_again(gr
     assert voters(grown) == dict.fromkeys(PLANES[:3], False)
 
 
-class Killed(KubewrightError):
-    """The control host's process is gone."""
-
-
-def dies(act: Callable[..., object], *, before: bool) -> Callable[..., object]:
-    def dead(*arguments: object, **rest: object) -> object:
-        if not before:
-            act(*arguments, **rest)
-        raise SystemExit(9)
-
-    return dead
-
-
 @pytest.mark.parametrize("verb", ["add_learner", "promote"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_run_that_was_killed_at_an_act_is_ended_by_the_next(
-        grown: World, monkeypatch: pytest.MonkeyPatch, verb: str, before: bool) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(etcd_membership, verb, dies(getattr(etcd_membership, verb), before=before))
-        with pytest.raises(SystemExit):
-            grown.perform()
-    grown.hosts.now += 3600     # the lock of the dead run is over
+        grown: World, verb: str, before: bool) -> None:
+    with grown.hosts.joins.killed_at(verb, before=before):
+        grown.perform()
     grown.perform()
     assert [host for kind, host in grown.hosts.joins.log if kind == "add"] == list(NEW)
     is_settled(grown)
 
 
-def killed_before_the_promotion(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(etcd_membership, "promote", dies(etcd_membership.promote, before=True))
-        with pytest.raises(SystemExit):
-            world.perform()
-    world.hosts.now += 3600
-
-
-def test_a_learner_that_died_after_it_was_in_sync_is_started_before_it_votes(
-        grown: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed_before_the_promotion(grown, monkeypatch)
+def test_a_learner_that_died_after_it_was_in_sync_is_started_before_it_votes(grown: World) -> None:
+    with grown.hosts.joins.killed_at("promote", before=True):
+        grown.perform()
     grown.hosts.hosts["cp4"].states["unit", "etcd.service"] = "failed enabled current"
     del grown.hosts.log[:]
     grown.perform()
@@ -148,9 +122,9 @@ def test_a_learner_that_died_after_it_was_in_sync_is_started_before_it_votes(
     is_settled(grown)
 
 
-def test_a_dead_learner_is_never_promoted_however_much_of_the_log_it_had(
-        grown: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed_before_the_promotion(grown, monkeypatch)
+def test_a_dead_learner_is_never_promoted_however_much_of_the_log_it_had(grown: World) -> None:
+    with grown.hosts.joins.killed_at("promote", before=True):
+        grown.perform()
     grown.hosts.silent.add("cp4")
     with pytest.raises(GateFailed, match="connection refused") as failed:
         grown.perform()
@@ -159,13 +133,9 @@ def test_a_dead_learner_is_never_promoted_however_much_of_the_log_it_had(
     assert voters(grown) == dict.fromkeys(PLANES[:3], False)
 
 
-def test_what_a_killed_run_added_for_a_host_that_left_the_inventory_since_is_removed(
-        grown: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(etcd_membership, "add_learner", dies(etcd_membership.add_learner, before=False))
-        with pytest.raises(SystemExit):
-            grown.perform()
-    grown.hosts.now += 3600
+def test_what_a_killed_run_added_for_a_host_that_left_the_inventory_since_is_removed(grown: World) -> None:
+    with grown.hosts.joins.killed_at("add_learner", before=False):
+        grown.perform()
     leave(grown, *NEW)
     done = grown.perform()
     assert "the learner https://10.77.0.14:2380, which a killed run added, is taken out" in plan_text(

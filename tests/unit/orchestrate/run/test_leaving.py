@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
-from provisioner.operate import etcd_membership
 from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate.phases import membership, verify
 from provisioner.orchestrate.run.options import Intent
@@ -178,22 +177,9 @@ def test_up_leaves_members_alone_that_left_the_inventory_and_names_the_verb_that
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_run_that_was_killed_while_a_member_goes_is_ended_by_the_next(
-        five: World, monkeypatch: pytest.MonkeyPatch, before: bool, nth: int) -> None:
-    real, asked = etcd_membership.remove, []
-
-    def remove_one(access: object, member: int, **rest: float) -> None:
-        asked.append(member)
-        if len(asked) == nth and before:
-            raise SystemExit(9)
-        real(access, member, **rest)  # type: ignore[arg-type]
-        if len(asked) == nth:
-            raise SystemExit(9)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(etcd_membership, "remove", remove_one)
-        with pytest.raises(SystemExit):
-            remove(five, "cp4", "cp5")
-    five.hosts.now += 3600      # the lock of the dead run is over
+        five: World, before: bool, nth: int) -> None:
+    with five.hosts.joins.killed_at("remove", before=before, nth=nth):
+        remove(five, "cp4", "cp5")
     remove(five, "cp4", "cp5")
     assert voters(five) == dict.fromkeys(PLANES[:3], False)
     for host in NEW:

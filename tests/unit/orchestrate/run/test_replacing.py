@@ -7,7 +7,6 @@ import pytest
 from provisioner.errors import RefusedForSafety
 from provisioner.model.etcd import MemberSeen
 from provisioner.model.observed import ABSENT
-from provisioner.operate import etcd_membership
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
@@ -15,7 +14,6 @@ from provisioner.report.plan_text import plan_text
 from tests.fakes.hosts import FakeHost
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import facts_of
-from tests.unit.orchestrate.phases.test_membership_phase import dies
 
 REPLACE = Intent("node replace", replacing=("cp2",))
 
@@ -73,12 +71,9 @@ def test_a_host_is_not_replaced_where_the_rest_has_no_quorum(swapped: World) -> 
 @pytest.mark.parametrize("verb", ["remove", "add_learner", "promote"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_replacement_that_was_killed_is_ended_by_the_same_command(
-        swapped: World, monkeypatch: pytest.MonkeyPatch, verb: str, before: bool) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(etcd_membership, verb, dies(getattr(etcd_membership, verb), before=before))
-        with pytest.raises(SystemExit):
-            replaced(swapped)
-    swapped.hosts.now += 3600       # the lock of the dead run is over
+        swapped: World, verb: str, before: bool) -> None:
+    with swapped.hosts.joins.killed_at(verb, before=before):
+        replaced(swapped)
     replaced(swapped)
     assert [kind for kind, _ in swapped.hosts.joins.log].count("add") == 1
     swapped.forget()
