@@ -8,6 +8,7 @@ import os
 from typing import Any, Optional, Sequence
 
 from . import kernel
+from . import units as systemd
 from .host import Fault, Host
 
 # capabilities(7): what runc, the kubelet and kube-proxy cannot do without, by number.
@@ -97,11 +98,9 @@ def _found(name: str) -> bool:
 def units(host: Host, ours: Sequence[str]) -> dict[str, Any]:
     """Answer which units of ours are masked, which service keeps the clock, and which systemd it is."""
     keepers = [f"{name}.service" for name in KEEPERS]
-    told = host.run(["systemctl", "show", "--property=LoadState,ActiveState", *keepers, *ours])
-    states = dict(zip((*keepers, *ours), (dict(line.partition("=")[::2] for line in block.splitlines())
-                                          for block in told.strip().split("\n\n"))))
-    return {"masked": [unit for unit in ours if states.get(unit, {}).get("LoadState") == "masked"],
-            "keepers": [unit for unit in keepers if states.get(unit, {}).get("ActiveState") == "active"],
+    states = systemd.show(host, [*keepers, *ours], ("LoadState", "ActiveState"))
+    return {"masked": [unit for unit in ours if states[unit].get("LoadState") == "masked"],
+            "keepers": [unit for unit in keepers if states[unit].get("ActiveState") == "active"],
             "systemd": systemd_version(host.run(["systemctl", "--version"])), "synchronized": synchronized()}
 
 

@@ -29,6 +29,13 @@ def servers(text: str) -> list[str]:
     return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
 
 
+def search(text: str) -> list[str]:
+    """Return the search domains of a resolv.conf: of several lines the last counts, and one without words is none."""
+    lines = (line.split() for line in text.splitlines())
+    found = [words[1:] for words in lines if len(words) > 1 and words[0] in ("search", "domain")]
+    return found[-1] if found else []
+
+
 def _is_reached(server: str) -> bool:
     try:
         address = ipaddress.ip_address(server.partition("%")[0])

@@ -25,10 +25,11 @@ def look(host: Host, asked: Mapping[str, Any]) -> dict[str, Any]:
     text = host.text(resolver.RESOLV_CONF) or ""
     servers = resolver.servers(text)[:SERVERS]
     stub = host.text(resolver.BEHIND_THE_STUB) or "" if any(s.startswith("127.") for s in servers) else ""
+    domains = [domain.strip(".") for domain in resolver.search(text) if domain.strip(".")]
     answers: dict[str, dict[str, Any]] = {}
 
     def ask(server: str) -> None:
-        answers[server] = _asked(server, domains_of(text))
+        answers[server] = _asked(server, domains)
 
     threads = [threading.Thread(target=ask, args=(server,), daemon=True) for server in servers]
     for thread in threads:
@@ -38,13 +39,6 @@ def look(host: Host, asked: Mapping[str, Any]) -> dict[str, Any]:
     lost = {"why": "it could not be asked"}
     return {"servers": [{"server": server, **answers.get(server, lost)} for server in servers],
             "behind": resolver.servers(stub)}
-
-
-def domains_of(text: str) -> list[str]:
-    """Return the search domains of a resolv.conf: of several `search` lines the last counts."""
-    lines = [line.split() for line in text.splitlines()]
-    last = next((words[1:] for words in reversed(lines) if words[:1] in (["search"], ["domain"])), [])
-    return [domain.strip(".") for domain in last if domain.strip(".")]
 
 
 def _asked(server: str, domains: list[str]) -> dict[str, Any]:

@@ -29,9 +29,7 @@ def hosts_file(host: Host) -> list[list[Any]]:
 def resolv(host: Host) -> dict[str, list[str]]:
     """Return the servers and the search domains of the file that Pods' resolvers are made from."""
     text = host.text(resolver.resolv_conf(host) or resolver.RESOLV_CONF) or ""
-    lines = [line.split() for line in text.splitlines()]
-    search = [words[1:] for words in lines if len(words) > 1 and words[0] in ("search", "domain")]
-    return {"servers": resolver.servers(text), "search": search[-1] if search else []}
+    return {"servers": resolver.servers(text), "search": resolver.search(text)}
 
 
 def environment(host: Host) -> list[list[str]]:

@@ -99,8 +99,8 @@ def test_systemd_tells_masked_units_and_who_keeps_the_clock(box: FakeHost, monke
     def run(argv: list[str]) -> str:
         if argv[1] == "--version":
             return "systemd 252 (252.39-1~deb12u2)\n+PAM +AUDIT\n"
-        assert argv[3:] == names
-        blocks = (states.get(name, ("not-found", "inactive")) for name in argv[3:])
+        assert argv[argv.index("--") + 1:] == names
+        blocks = (states.get(name, ("not-found", "inactive")) for name in names)
         return "\n\n".join(f"LoadState={load}\nActiveState={active}" for load, active in blocks) + "\n"
 
     monkeypatch.setattr(box.host, "run", run)
