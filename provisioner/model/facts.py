@@ -37,9 +37,16 @@ class Facts:
     systemd: bool = True            # is it the init that runs there?
     resolv_conf: str = "/etc/resolv.conf"   # the file that names DNS servers which Pods reach; empty: none does
 
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Return the addresses of all interfaces, without prefixes."""
+        return frozenset(address.partition("/")[0] for i in self.interfaces for address in i.addresses)
+
+    def carrier(self, address: str) -> Interface | None:
+        """Return the interface that carries `address` (without prefix), or None."""
+        return next((i for i in self.interfaces if any(a.partition("/")[0] == address for a in i.addresses)), None)
+
     def interface_of(self, address: str) -> str | None:
         """Return the name of the interface that carries `address` (without prefix), or None."""
-        for interface in self.interfaces:
-            if any(a.partition("/")[0] == address for a in interface.addresses):
-                return interface.name
-        return None
+        carrier = self.carrier(address)
+        return carrier.name if carrier else None

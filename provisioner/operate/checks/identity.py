@@ -124,9 +124,8 @@ def product(seen: Seen) -> Iterator[tuple[str, Found]]:
 def mac(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Ask that no two hosts have one hardware address: a segment with two knows neither."""
     def of(host: HostSeen) -> str:
-        carries = host.facts.interface_of(host.host.address)
-        return next((i.mac.lower() for i in host.facts.interfaces if i.name == carries and i.mac.strip("0:")),
-                    "")     # loopback has one of zeros, on every host
+        carrier = host.facts.carrier(host.host.address)
+        return carrier.mac.lower() if carrier and carrier.mac.strip("0:") else ""   # loopback's is zeros on every host
 
     return _copies(seen, "hardware address", of, "error",
                    lambda h: f"give the machine {h.name} a MAC of its own (in its hypervisor, or: ip link set "

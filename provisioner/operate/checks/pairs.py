@@ -236,9 +236,8 @@ def _router(seen: Seen) -> int:
 
 def _link(seen: Seen, name: str) -> tuple[str, int]:
     """Return the interface that has a host's address, and the largest packet that it takes; 0 where nobody knows."""
-    facts = seen.hosts[name].facts if name in seen.hosts else None
-    device = facts.interface_of(_address(seen, name)) if facts else None
-    return device or "", next((i.mtu for i in facts.interfaces if i.name == device), 0) if facts else 0
+    carrier = seen.hosts[name].facts.carrier(_address(seen, name)) if name in seen.hosts else None
+    return (carrier.name, carrier.mtu) if carrier else ("", 0)
 
 
 def _pair(t: Tried) -> Pair:

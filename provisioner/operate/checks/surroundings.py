@@ -29,10 +29,9 @@ def hosts_file(seen: Seen, host: HostSeen) -> Iterator[Found]:
     for address in strange:
         yield Found("error", f"/etc/hosts leads localhost to {address}",
                     f"on {host.name}: {_led(address, 'localhost', '127.0.0.1')}")
-    own = {a.partition("/")[0] for i in host.facts.interfaces for a in i.addresses}
     for name, right in _names(seen.cluster, host).items():
         for address, names in rows:
-            mine = name == host.facts.hostname and (address in own or _is_loopback(address))
+            mine = name == host.facts.hostname and (address in host.facts.addresses or _is_loopback(address))
             if name in names and address not in right and not mine:
                 yield Found("warning", f"/etc/hosts leads {name} to {address}, which is not {' or '.join(right)}",
                             f"on {host.name}: {_led(address, name, right[0])}")

@@ -111,9 +111,8 @@ def _server(seen: Seen, host: HostSeen, one: Mapping[str, Any], behind: Sequence
 
 
 def _is_own(server: str, host: HostSeen) -> bool:
-    own = {address.partition("/")[0] for i in host.facts.interfaces for address in i.addresses}
     try:
-        return server in own or ipaddress.ip_address(server).is_loopback
+        return server in host.facts.addresses or ipaddress.ip_address(server).is_loopback
     except ValueError:
         return False
 

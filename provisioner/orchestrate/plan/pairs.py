@@ -105,8 +105,8 @@ class _Meeting:
                       {name: self._alone(name) for name in self._hosts}, self._router)
 
     def _mtu(self, name: str) -> int:
-        facts, address = self._facts[name], self._cluster.machine(name).address
-        return next((i.mtu for i in facts.interfaces if i.name == facts.interface_of(address)), 0)
+        carrier = self._facts[name].carrier(self._cluster.machine(name).address)
+        return carrier.mtu if carrier else 0
 
     def _request(self, name: str) -> dict[str, Any]:
         """Return what a host is asked: where to listen, and what it finds out by itself."""
