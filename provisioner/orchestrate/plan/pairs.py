@@ -10,7 +10,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from provisioner.applier.tries import TOKEN
@@ -68,8 +68,10 @@ class _Meeting:
             h.name in self._about or any(h.name in (n.source, n.target) for n in self._wanted))]
         # Their services have these ports, also one that waits to be started again: it could not be while we had its.
         self._running = {name for name, observed in session.observed.items() if observed.owner is not None}
+        self._sized = {name for n in self._wanted if n.size for name in (n.source, n.target)}
         self._router = virtual_router_id(self._cluster)
         self._token = secrets.token_hex(TOKEN)
+        self._requests = self._asked()
         self._changed = threading.Condition()
         self._ready, self._over = threading.Event(), threading.Event()
         self._go: dict[str, list[dict[str, Any]]] = {}
@@ -81,9 +83,8 @@ class _Meeting:
     def run(self) -> Probed:
         if not self._hosts:
             return Probed()
-        requests = {name: self._request(name) for name in self._hosts}
-        threads = [threading.Thread(target=self._talk, args=(name, requests[name]), name=f"reach-{name}", daemon=True)
-                   for name in self._hosts]
+        threads = [threading.Thread(target=self._talk, args=(name, request), name=f"reach-{name}", daemon=True)
+                   for name, request in self._requests.items()]
         try:
             for thread in threads:
                 thread.start()
@@ -92,8 +93,8 @@ class _Meeting:
             self._go = self._compose()
             self._ids = {name: frozenset(one["id"] for one in asked) for name, asked in self._go.items()}
             self._ready.set()
-            self._wait(lambda name: self._has_told(name, requests[name]), self._budget.trying)
-            if any(protocol == VRRP for request in requests.values() for protocol in _protocols(request)):
+            self._wait(self._has_told, self._budget.trying)
+            if any(one["protocol"] == VRRP for request in self._requests.values() for one in request["listen"]):
                 self._over.wait(max(0.0, began + self._budget.hearing - time.monotonic()))
         finally:                # an interrupt ends it on the hosts as well
             self._ready.set()
@@ -108,13 +109,20 @@ class _Meeting:
         carrier = self._facts[name].carrier(self._cluster.machine(name).address)
         return carrier.mtu if carrier else 0
 
-    def _request(self, name: str) -> dict[str, Any]:
-        """Return what a host is asked: where to listen, and what it finds out by itself."""
+    def _asked(self) -> dict[str, dict[str, Any]]:
+        """Return what each host is asked: where to listen, and what it finds out by itself."""
+        on = listens(self._wanted)
+        balancers = {h.name for h in self._cluster.load_balancers} if self._cluster.api.vip is not None else set()
+        members = {h.name for h in self._cluster.etcd_hosts}
+        return {name: self._request(name, on.get(name, ()), balances=name in balancers, is_member=name in members)
+                for name in self._hosts}
+
+    def _request(self, name: str, reached: Iterable[tuple[str, int]], *, balances: bool, is_member: bool,
+                 ) -> dict[str, Any]:
         host, facts = self._cluster.machine(name), self._facts[name]
         interface = facts.interface_of(host.address) or ""
-        on = dict.fromkeys(one for one in listens(self._wanted).get(name, ())
-                           if one[0] == VRRP or name not in self._running)
-        if self._cluster.api.vip is not None and name in {h.name for h in self._cluster.load_balancers}:
+        on = dict.fromkeys(one for one in reached if one[0] == VRRP or name not in self._running)
+        if balances:
             on[VRRP, 0] = None
         request: dict[str, Any] = {
             "token": self._token, "address": host.address, "interface": interface,
@@ -122,7 +130,7 @@ class _Meeting:
         if name in self._about:
             asks: dict[str, Any] = {"dns": {"servers": True}}
             asks |= {"arp": {"interface": interface, "address": host.address}} if interface else {}
-            if name in {h.name for h in self._cluster.etcd_hosts}:
+            if is_member:
                 asks["fsync"] = {"directory": DATA_DIR, "seconds": self._budget.disk}
             request |= {part: ask for part, ask in asks.items() if LOOKS[part] not in self._skip}
         return request
@@ -163,8 +171,8 @@ class _Meeting:
         with self._changed:
             self._changed.wait_for(lambda: all(n in self._ended or done(n) for n in self._hosts), seconds)
 
-    def _has_told(self, name: str, request: Mapping[str, Any]) -> bool:
-        heard = self._heard[name]
+    def _has_told(self, name: str) -> bool:
+        heard, request = self._heard[name], self._requests[name]
         return "listening" not in heard or ("all" in heard and all(
             part in heard for part in LOOKS if part in request))
 
@@ -249,14 +257,10 @@ class _Meeting:
         parts: dict[str, Any] = {part: heard[part] for part in LOOKS if part in heard}
         unseen: dict[str, str] = {part: str(said["unseen"]) for part, said in parts.items() if "unseen" in said}
         seen = {part: said for part, said in parts.items() if part not in unseen}
-        asked = {part for part in LOOKS if part in self._request(name)}
+        asked = {part for part in LOOKS if part in self._requests[name]}
         unseen |= {part: self._failed.get(name, "no answer in time") for part in asked - set(parts)}
         listens = [VRRP, 0, OURS] in heard.get("listening", ())
         routers = heard.get(VRRP) if listens else None
         return Alone(seen.get("fsync"), tuple(seen["arp"]["also"]) if "arp" in seen else None, seen.get("dns"),
                      None if routers is None else tuple((who, router) for who, router, ours, _ in routers if not ours),
-                     unseen, any(need.size and name in (need.source, need.target) for need in self._wanted))
-
-
-def _protocols(request: Mapping[str, Any]) -> set[str]:
-    return {str(one["protocol"]) for one in request["listen"]}
+                     unseen, name in self._sized)
