@@ -187,8 +187,8 @@ def client_of(access: Access, timeout: float, doing: str) -> Iterator[tuple[Any,
 
 def _fault(doing: str, said: str) -> EtcdFault:
     means = words.meaning(said, "etcd", "api")
-    told = () if means is None else tuple(line for line in (means.says, means.likely) if line)
-    return EtcdFault(f"etcd: {doing}: {said}", details=told, hint=means.cure if means else "")
+    return EtcdFault(f"etcd: {doing}: {said}", details=means.details if means else (),
+                     hint=means.cure if means else "")
 
 
 def _said(error: BaseException) -> str:

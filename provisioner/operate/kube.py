@@ -58,8 +58,8 @@ class ApiFault(KubewrightError):
 
     def __init__(self, doing: str, saw: str, status: int = 0) -> None:
         means = words.meaning(saw, "api", "etcd")
-        told = () if means is None else tuple(line for line in (means.says, means.likely) if line)
-        super().__init__(f"API: {doing}: {saw}", details=told, hint=means.cure if means else "")
+        super().__init__(f"API: {doing}: {saw}", details=means.details if means else (),
+                         hint=means.cure if means else "")
         self.status = status
 
 

@@ -31,6 +31,11 @@ class Meaning:
         """Return the causes in one line, the likeliest first; "" where the words are their own cause."""
         return f"likely: {'; or '.join(self.causes)}" if self.causes else ""
 
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Return headline and causes as lines below the words themselves."""
+        return tuple(line for line in (self.says, self.likely) if line)
+
     def lines(self) -> tuple[str, ...]:
         """Return the causes and the cure as lines below a headline."""
         return tuple(line for line in (self.likely, f"try: {self.cure}" if self.cure else "") if line)
