@@ -13,22 +13,13 @@ def version(context: Context) -> None:
     """Print the versions of kubewright, of Python, and of the Kubernetes releases that an inventory may name."""
     import platform
 
+    from provisioner.model.own_version import own_version
     from provisioner.model.releases import RELEASES
 
-    ours = _own_version()
+    ours = own_version()
     if context.wants_json:
         context.print_json({"kubewright": ours, "python": platform.python_version(),
                             "kubernetes": list(RELEASES)})
     else:
         click.echo(f"kubewright {ours} (Python {platform.python_version()}; "
                    f"Kubernetes {', '.join(RELEASES)})")
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("kubewright")
-    except PackageNotFoundError:
-        return "from a checkout"

@@ -12,17 +12,17 @@ import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from provisioner.errors import KubewrightError, UsageFault
-from provisioner.files import write_whole
+from provisioner.errors import KubewrightError
 from provisioner.model.components import units_on
 from provisioner.model.desired import File
+from provisioner.model.own_version import own_version
 from provisioner.operate.doctor.redact import redacted
 from provisioner.operate.logs import Line, read
 from provisioner.orchestrate.look.doctor import Checkup
+from provisioner.orchestrate.session import private
 from provisioner.orchestrate.session.session import Session
 from provisioner.transport.hosts import OneHost
 
@@ -82,10 +82,7 @@ def write(session: Session, seen: Checkup, file: Path) -> list[str]:
             member = tarfile.TarInfo(f"kubewright-{session.cluster.cluster}/{name}")
             member.size, member.mode, member.mtime = len(data), 0o600, int(time.time())
             tar.addfile(member, io.BytesIO(data))
-    try:
-        write_whole(file, archive.getvalue())
-    except OSError as fault:
-        raise UsageFault(f"{file}: writing the bundle: {fault.strerror}") from None
+    private.write(file, archive.getvalue(), "the bundle")
     left = f", {len(bundle.left_out)} left out" if bundle.left_out else ""
     return [f"{file}: {len(texts)} files, {len(archive.getvalue()) / 1e6:.1f} MB, {sum(bundle.masked.values())} values "
             f"masked{left}; {MANIFEST} lists them. Look before you send it."]
@@ -118,16 +115,12 @@ def _json(document: Any) -> str:
 
 
 def _versions(session: Session) -> dict[str, Any]:
-    try:
-        ours = metadata.version("kubewright")
-    except metadata.PackageNotFoundError:
-        ours = "from a checkout"
     hosts = {host: {"os": f"{seen.facts.os_id} {seen.facts.os_version}", "kernel": seen.facts.kernel,
                     "arch": seen.facts.arch, "python": seen.facts.python, "cgroup": seen.facts.cgroup,
                     "cpus": seen.facts.cpus, "memory_mib": seen.facts.memory_mib}
              for host, seen in session.observed.items()}
-    return {"kubewright": ours, "python": platform.python_version(), "kubernetes": session.cluster.kubernetes,
-            "hosts": hosts}
+    return {"kubewright": own_version(), "python": platform.python_version(),
+            "kubernetes": session.cluster.kubernetes, "hosts": hosts}
 
 
 def _add_file(bundle: Bundle, name: str, file: Path) -> None:

@@ -32,12 +32,12 @@ def make_directory(place: Path, what: str) -> None:
         raise UsageFault(f"{place}: writing {what}: {fault.strerror}", details=["no host was asked"]) from None
 
 
-def write(file: Path, text: str, what: str) -> None:
+def write(file: Path, data: str | bytes, what: str) -> None:
     """Write a file whole or not at all, 0600 from its first moment; an old one is replaced.
 
     Raises UsageFault, which says that `what` could not be written there.
     """
     try:
-        write_whole(file, text)
+        write_whole(file, data)
     except OSError as fault:
         raise UsageFault(f"{file}: writing {what}: {fault.strerror}") from None

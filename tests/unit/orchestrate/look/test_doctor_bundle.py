@@ -20,6 +20,7 @@ from provisioner.errors import UsageFault
 from provisioner.model.examination import Examination, UnitLife
 from provisioner.operate.secrets import SECRET_NAMES
 from provisioner.orchestrate.look import bundle, doctor
+from provisioner.orchestrate.session import private
 from provisioner.orchestrate.session.session import open_store
 from provisioner.transport.hosts import OneHost, Take
 from tests.fakes.session import World
@@ -141,7 +142,7 @@ def test_where_it_cannot_be_written_no_host_is_asked_and_an_old_one_stays(
     def fails(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle, "write_whole", fails)
+    monkeypatch.setattr(private, "write_whole", fails)
     with pytest.raises(UsageFault, match="No space left on device"):
         made(built, file)
     assert file.read_bytes() == b"old"
