@@ -1,4 +1,4 @@
-"""Machines: how units live, what the kernel says, what is full or will be, whose clock differs."""
+"""Machines: how units live, what the kernel says, what is full or will be, what expires, whose clock differs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALM = 600.0            # seconds
 LENGTH = 200            # characters of a line that is told
 DAY = 86400.0
 FULL, TIGHT = 0.95, 0.85    # of a file system; at 85 % the kubelet begins to remove images (its own default)
-WEEK = 7 * DAY
+WEEK = 7 * DAY          # who has not renewed a certificate until so little is left has no `up` that does
 LEAST = 3600.0          # seconds between two looks at a disk that say anything of its rate
 SURE = DAY              # and that say enough to call it ill: the images of a first `up` are there within hours
 CLOCKS = 0.5            # seconds off the median: what `check` warns of
@@ -142,6 +142,23 @@ def forecast(samples: Sequence[tuple[float, int]], now: float, room: FileSystem)
     age = now - old[0]
     rate = (room.used - old[1]) / age * DAY
     return (room.free / rate if rate > 0 else None), age, rate
+
+
+def certificates(picture: Picture) -> Iterator[Finding]:
+    """Judge how long certificates last: `up` renews those that have little left, so little left means that none ran."""
+    ended: dict[str, list[tuple[float, str]]] = {}
+    for (host, path), days in picture.certificates.items():
+        if days <= WEEK / DAY:
+            ended.setdefault(host, []).append((days, path))
+    for host, found in ended.items():
+        days, path = min(found)
+        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        if days <= 0:
+            yield Finding("expiry", host, "error", f"{path}{others}: expired {-days:.1f} days ago", "kubewright up",
+                          code="expired")
+        else:
+            yield Finding("expiry", host, "error", f"{path}{others}: {days:.1f} days left", "kubewright up",
+                          code="expires")
 
 
 def clocks(picture: Picture) -> Iterator[Finding]:

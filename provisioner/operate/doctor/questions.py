@@ -30,7 +30,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("pod-network", "Pods reach cluster DNS and Services from every node", reach.pods),
     Question("node-pressure", "no Node is short of memory, disk, processes or network", workloads.conditions),
     Question("system-pods", "the Pods of kube-system run and stay up", workloads.system_pods),
-    Question("expiry", "certificates last for more than 7 days", workloads.certificates),
+    Question("expiry", "certificates last for more than 7 days", machines.certificates),
     Question("versions", "versions go together by Kubernetes' skew rules", workloads.versions),
     Question("restarts", "units stay up", machines.lives),
     Question("kernel", "the kernel reports no trouble since boot", machines.kernel),

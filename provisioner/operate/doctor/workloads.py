@@ -78,23 +78,3 @@ def versions(picture: Picture) -> Iterator[Finding]:
         words = floor_fault("etcd", member.version, floors) if isinstance(member, EtcdStatus) else ""
         if words:
             yield Finding("versions", host, "error", words, "kubewright plan")
-
-
-WEEK = 7.0          # days: who has not renewed until then has no `up` that does
-
-
-def certificates(picture: Picture) -> Iterator[Finding]:
-    """Judge how long certificates last: `up` renews those that have little left, so little left means that none ran."""
-    ended: dict[str, list[tuple[float, str]]] = {}
-    for (host, path), days in picture.certificates.items():
-        if days <= WEEK:
-            ended.setdefault(host, []).append((days, path))
-    for host, found in ended.items():
-        days, path = min(found)
-        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        if days <= 0:
-            yield Finding("expiry", host, "error", f"{path}{others}: expired {-days:.1f} days ago", "kubewright up",
-                          code="expired")
-        else:
-            yield Finding("expiry", host, "error", f"{path}{others}: {days:.1f} days left", "kubewright up",
-                          code="expires")

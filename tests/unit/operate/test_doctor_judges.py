@@ -18,7 +18,7 @@ from provisioner.model.etcd import EtcdReads, EtcdStatus
 from provisioner.model.examination import Examination, Inside, Lines, UnitLife
 from provisioner.model.file_system import FileSystem
 from provisioner.model.finding import Finding
-from provisioner.operate.doctor import machines, members, questions, reach, workloads
+from provisioner.operate.doctor import machines, members, questions, reach
 from provisioner.operate.doctor.diagnosis import diagnose, grouped, without_host
 from provisioner.operate.doctor.explain import NAMES, explained
 from provisioner.operate.doctor.picture import Picture
@@ -338,7 +338,6 @@ def judges() -> Iterator[Callable[[Picture], Iterator[Finding]]]:
 def test_no_judge_needs_anything_to_have_been_seen() -> None:
     nothing = Picture(CLUSTER, NOW)
     assert [f for judge in judges() for f in judge(nothing)] == []
-    assert workloads.WEEK == machines.WEEK / DAY
 
 
 def test_hosts_of_which_the_same_is_so_are_told_together_and_no_other_name_is_taken_for_theirs() -> None:
