@@ -21,8 +21,9 @@ from provisioner.model.etcd import Alarm
 from provisioner.model.examination import Examination, Inside, UnitLife
 from provisioner.operate import etcd
 from provisioner.operate.etcd import EtcdFault
+from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate.look import disk_samples, doctor
-from tests.fakes.api import node
+from tests.fakes.api import MemoryKube, node
 from tests.fakes.session import World
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "doctor"
@@ -175,8 +176,19 @@ def test_a_kubeconfig_here_that_no_longer_opens_is_told_with_the_command_that_wr
 
 
 def test_an_api_that_dies_meanwhile_ends_no_look(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_api", lambda session: (None, None))
-    assert look(built).healthy
+    asked: list[str] = []
+    real = MemoryKube.get
+
+    def get(self: MemoryKube, path: str, *more: Any, **named: Any) -> dict[str, Any]:
+        if path == doctor.PODS:
+            asked.append(path)
+            raise ApiFault(f"GET {path}", "connection refused")
+        return real(self, path, *more, **named)
+
+    monkeypatch.setattr(MemoryKube, "get", get)
+    seen = look(built)
+    assert seen.healthy and asked == [doctor.PODS]
+    assert (seen.picture.pods, seen.picture.version) == (None, None)
 
 
 def test_a_member_whose_tunnel_is_closed_is_told_once(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
