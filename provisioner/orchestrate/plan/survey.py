@@ -34,7 +34,6 @@ _EVIDENCE: tuple[Item, ...] = (
     haproxy.STATES,
 )
 
-
 # What is asked of a host beside its items: all else there that is ours.
 OWNED = {"leaves": leavings.requests(), "beside": [f"{ca.kind} {ca.path}" for ca in owner.CAS]}
 
@@ -55,6 +54,11 @@ def looked_at(host: HostDesired) -> tuple[Item, ...]:
     """Return what is desired on a host, what decides whether there is a cluster, and the CAs that say whose it is."""
     there = {item.path for item in host.items}
     return (*host.items, *_EVIDENCE, *(ca for ca in owner.CAS if ca.path not in there))
+
+
+def observe_ours(session: Session, hosts: Sequence[str]) -> dict[str, HostObserved | KubewrightError]:
+    """Look at all that is ours on hosts of which nothing is asked any more; one that does not answer has its fault."""
+    return session.hosts.observe_each({h: looked_at(HostDesired(h, ())) for h in hosts}, owned=OWNED)
 
 
 def observe(

@@ -90,7 +90,7 @@ def _refuse_more(session: Session, then: Cluster, named: Collection[str]) -> Non
 def _with_removals(session: Session, found: Plan, intent: Intent) -> Plan:
     """Return the plan with all that is ours on the hosts that go; nothing of those that are lost."""
     here = [] if intent.lost else list(intent.leaving)
-    outcomes = session.hosts.observe_each({h: survey.looked_at(HostDesired(h, ())) for h in here}, owned=survey.OWNED)
+    outcomes = survey.observe_ours(session, here)
     silent = [h for h, o in outcomes.items() if not isinstance(o, HostObserved)]
     try:
         seen = raise_all(outcomes)

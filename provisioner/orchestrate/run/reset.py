@@ -56,8 +56,7 @@ def consent(intent: Intent, found: Plan) -> Consent:
 
 
 def _observe(session: Session, hosts: Sequence[str]) -> dict[str, HostObserved]:
-    items = {host: survey.looked_at(HostDesired(host, ())) for host in hosts}
-    outcomes = session.hosts.observe_each(items, owned=survey.OWNED)
+    outcomes = survey.observe_ours(session, hosts)
     seen = {host: o for host, o in outcomes.items() if isinstance(o, HostObserved)}
     if not seen:
         raise_all(outcomes)
