@@ -24,6 +24,11 @@ def members(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus | Ku
     return answers
 
 
+def answering(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus]:
+    """Return what the members of `hosts` say that answer now."""
+    return {host: answer for host, answer in members(session, hosts).items() if isinstance(answer, EtcdStatus)}
+
+
 def etcd_is_one_cluster(session: Session) -> None:
     """Prove that the members are exactly the inventory's, agree on a leader and are of one cluster."""
     hosts = session.members
@@ -54,8 +59,8 @@ def _etcd_faults(session: Session, asked: Sequence[str]) -> str:
 
 def member_has_caught_up(session: Session, host: str) -> None:
     """Prove that `host`'s member has taken in all that any other had when this was first asked."""
-    others = members(session, [h for h in session.members if h != host])
-    goal = max((a.raft_index for a in others.values() if isinstance(a, EtcdStatus)), default=0)
+    others = answering(session, [h for h in session.members if h != host])
+    goal = max((a.raft_index for a in others.values()), default=0)
 
     def look() -> str:
         index = etcd.status(session.access.etcd(host)).raft_index

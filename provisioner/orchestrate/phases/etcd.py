@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from provisioner.compile import pki as table
 from provisioner.decide.batches import Standing
 from provisioner.model.desired import Unit
-from provisioner.model.etcd import EtcdStatus, quorum
+from provisioner.model.etcd import quorum
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
@@ -55,12 +55,11 @@ def _ask(session: Session, hosts: Sequence[str]) -> Standing:
     only while all others are well. That all are silent to us may mean no more than credentials that they refuse.
     Members whose certificates have expired start together as well: one that went alone would be let in by none.
     """
-    members = etcd_members.members(session, session.members)
-    seen = {h: m for h, m in members.items() if isinstance(m, EtcdStatus)}
+    seen = etcd_members.answering(session, session.members)
     silent = [h for h in hosts if h not in seen]
     serving = api_servers.api_servers_that_serve(session, [h for h in hosts if _server_of(session, h)])
     mute = [h for h in hosts if _server_of(session, h) and h not in serving]
-    together = len(seen) < quorum(len(members)) and (
+    together = len(seen) < quorum(len(session.members)) and (
         _have_expired(session) or not etcd_members.a_quorum_serves(session))
     return Standing(down=frozenset(silent if together else ()), first=(*silent, *mute),
                     last=tuple(h for h, m in seen.items() if m.is_leader))

@@ -14,7 +14,7 @@ from provisioner.decide.membership import Act, Membership, Refused, next_act
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
 from provisioner.model.cluster import Host
 from provisioner.model.desired import EtcdMember, File, Tree, Unit
-from provisioner.model.etcd import EtcdStatus, MemberSeen
+from provisioner.model.etcd import MemberSeen
 from provisioner.model.observed import ABSENT, ObservedItem
 from provisioner.model.plan import Change
 from provisioner.operate import etcd, etcd_membership
@@ -106,7 +106,7 @@ def follow(session: Session, changes: Changes) -> str:
 def _look(session: Session) -> Membership:
     """Ask all members, and for their list one that has a majority behind it; GateFailed where none has."""
     hosts = [m.name for m in _wanted(session) if m.name not in session.unreachable]
-    heard = {h: a for h, a in etcd_members.members(session, hosts).items() if isinstance(a, EtcdStatus)}
+    heard = etcd_members.answering(session, hosts)
     answering = {a.member_id for a in heard.values() if a.leader_id}
     faults: list[str] = []
     for host, answer in heard.items():

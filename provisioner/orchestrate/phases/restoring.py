@@ -251,5 +251,5 @@ def stops(session: Session) -> Changes:
 
 def answers(session: Session) -> tuple[str, EtcdStatus] | None:
     """Return the member that is furthest of those that answer, to be compared with; None where none does."""
-    seen = {h: a for h, a in etcd_members.members(session, _members(session)).items() if isinstance(a, EtcdStatus)}
+    seen = etcd_members.answering(session, _members(session))
     return max(seen.items(), key=lambda one: (one[1].applied, one[0])) if seen else None

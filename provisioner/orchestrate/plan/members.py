@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from provisioner.decide import members
 from provisioner.decide.members import Command, MemberData
 from provisioner.decide.membership import Membership, course
-from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.errors import RefusedForSafety
 from provisioner.model.cluster import Host
 from provisioner.model.desired import Desired, EtcdMember, Unit
-from provisioner.model.etcd import EtcdStatus
 from provisioner.model.plan import JOINS, Change, LostMember, MemberChange, Plan
-from provisioner.operate import etcd
+from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.session.session import Session
 
@@ -53,7 +52,8 @@ def look(session: Session, desired: Desired) -> Found:
     if run and not began and not going:
         return NOTHING
     names = [*(m.name for m in desired.members), *going]
-    answers = _answers(session, [name for name in names if name not in session.unreachable])
+    # Why a member does not answer is for the gates and `status` to tell.
+    answers = etcd_members.answering(session, [name for name in names if name not in session.unreachable])
     # What answers has taken part, whatever we make of its log.
     data |= {host: MemberData(members.THERE) for host, seen in data.items()
              if host in answers and seen.state == members.EMPTY}
@@ -118,16 +118,6 @@ def _data(session: Session, host: str) -> MemberData:
 
 def _runs(session: Session, host: str) -> bool:
     return session.observed[host].runs(UNIT.path)
-
-
-def _answers(session: Session, hosts: Sequence[str]) -> dict[str, EtcdStatus]:
-    answers = {}
-    for host in hosts:
-        try:
-            answers[host] = etcd.status(session.access.etcd(host))
-        except KubewrightError:
-            continue        # why a member does not answer is for the gates and `status` to tell
-    return answers
 
 
 def _typed(session: Session, own: str, healthy: str, command: Command) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from provisioner.errors import RefusedForSafety
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Artifact, Desired
-from provisioner.model.etcd import EtcdStatus
 from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.plan import applied
 from provisioner.orchestrate.session.session import Session
@@ -66,10 +65,9 @@ def _words(one: tuple[str, str] | None) -> str:
 
 def _not_as_listed(session: Session, desired: Desired) -> Iterator[str]:
     """Say which voter the members that answer know, and the inventory does not."""
-    answers = etcd_members.members(session, [m.name for m in desired.members]).values()
+    answers = etcd_members.answering(session, [m.name for m in desired.members]).values()
     ours = {m.name: m.peer_url for m in desired.members}
-    listed = {m.name: m.peer_urls for a in answers if isinstance(a, EtcdStatus) for m in a.members
-              if m.name and not m.is_learner}
+    listed = {m.name: m.peer_urls for a in answers for m in a.members if m.name and not m.is_learner}
     for name, urls in sorted(listed.items()):
         if ours.get(name) not in urls:
             yield f"the members count on {name} at {', '.join(urls)}, and it is {ours.get(name, 'no member')} there"

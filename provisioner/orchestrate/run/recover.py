@@ -31,7 +31,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     RefusedForSafety where a majority serves, or could: what it has acknowledged may be on no survivor.
     """
     names = [h.name for h in session.cluster.etcd_hosts]
-    answers = {h: a for h, a in etcd_members.members(session, names).items() if isinstance(a, EtcdStatus)}
+    answers = etcd_members.answering(session, names)
     if any(a.leader_id for a in answers.values()):
         raise RefusedForSafety("etcd has a leader: nothing has to be recovered", code="quorum-there",
                                details=["nothing was changed"], hint="kubewright etcd members")

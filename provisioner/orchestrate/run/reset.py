@@ -10,7 +10,7 @@ from provisioner.compile import removal
 from provisioner.compile.removal import Removals
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
 from provisioner.model.desired import Desired, HostDesired
-from provisioner.model.etcd import EtcdStatus, quorum
+from provisioner.model.etcd import quorum
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import ObjectChange, Plan
 from provisioner.operate import nodes
@@ -107,7 +107,7 @@ def _keeps_the_cluster(session: Session, hosts: Collection[str]) -> None:
             f"reset {' '.join(hosts)}: no API server would be left that serves", code="no-control-plane-left",
             details=[f"{', '.join(others)}: not ready now", "nothing was changed"], hint=whole)
     stay = [name for name in members if name not in hosts]
-    serve = [h for h, m in etcd_members.members(session, stay).items() if isinstance(m, EtcdStatus)]
+    serve = list(etcd_members.answering(session, stay))
     if going and len(serve) < quorum(len(members)):
         raise RefusedForSafety(
             f"reset {' '.join(going)}: etcd would lose its quorum", code="quorum-lost", hint=whole, details=[

@@ -13,7 +13,6 @@ from provisioner.compile.pki import ETCD_UNIT
 from provisioner.decide import way_back
 from provisioner.decide.way_back import BACK, Back
 from provisioner.errors import GateFailed, KubewrightError
-from provisioner.model.etcd import EtcdStatus
 from provisioner.model.phases import is_phase
 from provisioner.model.plan import Change
 from provisioner.orchestrate.gates import api_servers, etcd_members, last_words, proofs
@@ -103,8 +102,7 @@ def _versions_beside(session: Session, host: str, changes: Sequence[Change]) -> 
     """Return the versions that the other etcd members run, where `host`'s own was changed; of the silent ones none."""
     if not any(c.path == ETCD_UNIT for c in changes):
         return []
-    others = etcd_members.members(session, [h for h in session.members if h != host])
-    return [answer.version for answer in others.values() if isinstance(answer, EtcdStatus)]
+    return [a.version for a in etcd_members.answering(session, [h for h in session.members if h != host]).values()]
 
 
 def _put_back(session: Session, step: str, backs: Mapping[str, Back], prove: Callable[[], None]) -> str:
