@@ -240,9 +240,7 @@ def full_name(unit: str) -> str:
 
 
 def _signal(instance: Instance, host: str, unit: str, name: str, whom: str) -> None:
-    init = nodes.init_pid(instance, host)
-    if init is None:
-        raise _not_running(host)
+    init = nodes.running_init(instance, host)
     command = ["systemctl", "kill", f"--signal={name}", f"--kill-whom={whom}", "--", unit]
     try:
         processes.run(nodes.entered(init, command), doing=f"sending {name} to {unit} of {host}")
@@ -264,9 +262,5 @@ def _instance(inventory: Inventory, *hosts: str) -> Instance:
 def _link(instance: Instance, host: str) -> str:
     link = leftovers.link_of(instance.machine(host), network.links(instance))
     if link is None:
-        raise _not_running(host)
+        raise nodes.not_running(host)
     return link
-
-
-def _not_running(host: str) -> GateFailed:
-    return GateFailed(f"{host}: reaching it: the node does not run", hint="kubewright lab up", code="lab-not-up")

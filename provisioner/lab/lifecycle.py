@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from provisioner.errors import GateFailed, RefusedForSafety, UsageFault
+from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.lab import (
     booting,
     disks,
@@ -247,5 +247,5 @@ def access(inventory: Inventory, host: str, command: Collection[str]) -> list[st
         raise UsageFault(f"{host}: no such host in {inventory.file}", hint="kubewright lab status")
     spec = nodes.read_spec(instance, host)
     if spec is None or not processes.is_alive(nodes.record(instance, host)):
-        raise GateFailed(f"{host}: reaching it: the node does not run", hint="kubewright lab up", code="lab-not-up")
+        raise nodes.not_running(host)
     return nodes.ssh_command(inventory.known_hosts_path, inventory.state_dir / "id_ed25519", spec, tuple(command))

@@ -228,6 +228,19 @@ def init_pid(instance: Instance, name: str) -> int | None:
     return None
 
 
+def not_running(name: str) -> GateFailed:
+    """Return the fault of a node that has to run for what is asked."""
+    return GateFailed(f"{name}: reaching it: the node does not run", hint="kubewright lab up", code="lab-not-up")
+
+
+def running_init(instance: Instance, name: str) -> int:
+    """Return the number of the node's init; GateFailed where the node does not run."""
+    init = init_pid(instance, name)
+    if init is None:
+        raise not_running(name)
+    return init
+
+
 def entered(init: int, command: Sequence[str]) -> tuple[str, ...]:
     """Return `command` as one that root runs in the node whose init this is, without SSH or network."""
     return ("nsenter", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid", "--", *command)

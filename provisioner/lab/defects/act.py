@@ -101,9 +101,7 @@ def _refuse_what_clashes(instance: Instance, cluster: Cluster, host: str, defect
 def _run(instance: Instance, host: str, defect: Defect, script: str, shared: Mapping[str, str], *,
          outside: bool = False) -> None:
     """Run a script of the table as root in the node, or beside it in the lab's network."""
-    init = nodes.init_pid(instance, host)
-    if init is None:
-        raise GateFailed(f"{host}: reaching it: the node does not run", hint="kubewright lab up", code="lab-not-up")
+    init = nodes.running_init(instance, host)
     command = ["sh", "-ec", script, defect.name, *defect.files]
     entered = network.in_network(instance, command) if outside else nodes.entered(init, command)
     try:
