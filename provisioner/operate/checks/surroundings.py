@@ -154,9 +154,11 @@ def proxies(seen: Seen, host: HostSeen) -> Iterator[Found]:
     for found in (of_logins, of_services):
         values = {name: value for _, name, value in found if value}
         set_in = next((file for file, name, _ in found if name in PROXIES), "")
+        if not set_in:
+            continue
         wanted = [str(one) for one in (*seen.cluster.network.hosts, *seen.cluster.network.services)]
         lost = [one for one in wanted if not _is_direct(one, values)]
-        if set_in and lost:
+        if lost:
             named = ", ".join(name for name in PROXIES if name in values)
             direct = ",".join(dict.fromkeys([*filter(None, values.get("no_proxy", "localhost,127.0.0.1").split(",")),
                                              *lost]))

@@ -6,7 +6,7 @@ be changed, so a second `up` pays nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -221,7 +221,8 @@ class Asked:
 
 def ask(session: Session, hosts: Iterable[str], skip: Collection[str] = ()) -> dict[str, Asked | KubewrightError]:
     """Ask each of these hosts for more than its facts, and try what else a run needs of its login."""
-    questions = {host: _question(session, host) for host in hosts}
+    ports = occupied.ports_to_ask(session.cluster)
+    questions = {host: _question(session, host, ports) for host in hosts}
 
     def asked(one: OneHost) -> Asked:
         refused: list[KubewrightError] = []
@@ -245,9 +246,9 @@ def _ask_all(session: Session, skip: Collection[str]) -> tuple[dict[str, Asked],
             {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)})
 
 
-def _question(session: Session, host: str) -> dict[str, object]:
+def _question(session: Session, host: str, ports: Sequence[int]) -> dict[str, object]:
     here, facts = session.cluster.machine(host), session.observed[host].facts
-    return {"ports": list(occupied.ports_to_ask(session.cluster)), "paths": list(occupied.PATHS),
+    return {"ports": list(ports), "paths": list(occupied.PATHS),
             "files": _files(session, host),
             "directories": list(places.directories(session.cluster, here)),
             "pods": [str(pods) for pods in session.cluster.network.pods],
