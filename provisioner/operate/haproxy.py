@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from provisioner.compile.load_balancer import BACKEND, HAPROXY_SOCKET
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import Socket
+from provisioner.model.observed import HostObserved
 from provisioner.transport.hosts import Hosts, OneHost
 
 UNIT = "haproxy.service"
@@ -72,17 +73,22 @@ def _admin(bits: int) -> str:
     return MAINT if bits & _MAINT_BITS else DRAIN if bits & _DRAIN_BITS else READY
 
 
-def seen_by(text: str) -> list[Server]:
-    """Return the servers of an answer to SHOW_STATES; none from another text."""
+def said(host: HostObserved) -> str:
+    """Return what a host's HAProxy answered to SHOW_STATES when it was observed; empty where it did not."""
+    return str(host.extra(STATES.kind, STATES.path).get("text", ""))
+
+
+def seen_by(text: str) -> Servers | None:
+    """Return the servers of an answer to SHOW_STATES; None for another text."""
     try:
-        return list(servers_of(text).values())
+        return servers_of(text)
     except ValueError:
-        return []
+        return None
 
 
 def drained(text: str) -> list[str]:
     """Return the servers that somebody took out of service, from an answer to SHOW_STATES; none from another text."""
-    return [server.name for server in seen_by(text) if server.admin != READY]
+    return [server.name for server in (seen_by(text) or {}).values() if server.admin != READY]
 
 
 def totals_of(text: str) -> dict[str, int]:

@@ -118,7 +118,7 @@ def _picture(session: Session, sight: Sight, below: Below) -> Picture:
     pods, version = _api(session) if sight.nodes is not None else (None, None)
     return Picture(
         session.cluster, now, examined=below.examined, members=sight.members, reads=below.reads,
-        servers={host: _servers(session, host) for host in session.observed},
+        servers={host: haproxy.seen_by(haproxy.said(seen)) for host, seen in session.observed.items()},
         nodes=sight.nodes, pods=pods, version=version,
         clocks={host: seen.clock_off for host, seen in session.observed.items()},
         certificates={key: (seen.not_after - now) / machines.DAY for key, seen in read_certificates(session).items()},
@@ -133,15 +133,6 @@ def _api(session: Session) -> tuple[list[dict[str, Any]] | None, str | None]:
         return list(client.get(PODS).get("items", ())), str(client.get("/version").get("gitVersion", ""))
     except KubewrightError:
         return None, None
-
-
-def _servers(session: Session, host: str) -> haproxy.Servers | None:
-    """Return how a host's HAProxy saw the API servers when it was observed; None where it gave no answer."""
-    text = session.observed[host].extra(haproxy.STATES.kind, haproxy.STATES.path).get("text", "")
-    try:
-        return haproxy.servers_of(str(text))
-    except ValueError:
-        return None
 
 
 def question(session: Session, host: str) -> dict[str, Any]:

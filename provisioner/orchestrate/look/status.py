@@ -157,8 +157,8 @@ def _fill(session: Session, rows: Mapping[str, HostStatus], sight: health.Sight)
         units = (i.path for i in session.the_plan.desired.hosts[name].items if isinstance(i, Unit))
         rows[name].units = {unit: unit not in down for unit in units}
     for name, observed in session.observed.items():
-        text = str(observed.extra(haproxy.STATES.kind, haproxy.STATES.path).get("text", ""))
-        rows[name].backends = {s.name: s.in_service for s in haproxy.seen_by(text)}
+        servers = haproxy.seen_by(haproxy.said(observed)) or {}
+        rows[name].backends = {server: seen.in_service for server, seen in servers.items()}
     for host in session.cluster.control_planes:
         rows[host.name].api = {True: "ok", False: "down", None: "?"}[sight.api.get(host.name)]
     for host in session.cluster.etcd_hosts:

@@ -181,8 +181,7 @@ def _drained_servers(session: Session) -> dict[str, tuple[str, ...]]:
     """Return which API servers a run took out of service and did not put back, and in whose HAProxy."""
     hosts: dict[str, list[str]] = {}
     for host, observed in session.observed.items():
-        text = str(observed.extra(haproxy.STATES.kind, haproxy.STATES.path).get("text", ""))
-        for server in haproxy.drained(text):
+        for server in haproxy.drained(haproxy.said(observed)):
             hosts.setdefault(server, []).append(host)
     return {server: tuple(names) for server, names in sorted(hosts.items())}
 
