@@ -319,7 +319,7 @@ def test_what_status_and_doctor_find_has_a_row_of_its_own() -> None:
     assert {name for name in checks if row_of(found_as(name, "cp1")) is OTHER} <= {"restarts"}     # which has codes
 
 
-def test_rows_are_in_the_order_of_their_urgency_as_far_as_they_are_told_by_it() -> None:
+def test_rows_have_names_of_their_own_every_urgency_is_used_and_each_can_be_explained() -> None:
     assert len(BY_NAME) == len(ROWS)
     assert {row.urgency for row in ROWS} == set(URGENCIES)
     for name in NAMES:
