@@ -35,11 +35,15 @@ class Command:
 
 @dataclass(frozen=True)
 class MemberFault:
-    """Why a member cannot be started as it is, and the commands after which `up` starts it."""
+    """Why a member cannot be started as it is, and the commands after which `up` starts it.
+
+    One that has `moved` has its own data, and only another address: it is not replaced.
+    """
 
     host: str
     saw: str
     cure: tuple[Command, ...] = ()
+    moved: bool = False
 
 
 def judge(
@@ -95,7 +99,7 @@ def _judge(member: EtcdMember, seen: MemberData, listed: Sequence[MemberSeen] | 
         there = f"the members know it at {', '.join(entry.peer_urls)} and not at {member.peer_url}"
         update = Command((*ETCDCTL, "member", "update", number, f"--peer-urls={member.peer_url}"), elsewhere=True)
         if seen.state == THERE and own:
-            return MemberFault(member.name, there, (update,))
+            return MemberFault(member.name, there, (update,), moved=True)
         return MemberFault(member.name, f"{LOST}; {there}", (*aside, remove, add))
     if not entry.name:      # added, and not started yet
         if seen.state == ABSENT or own:

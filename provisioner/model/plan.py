@@ -99,11 +99,20 @@ class Verdict:
 
 @dataclass(frozen=True)
 class LostMember:
-    """An etcd member that is not started as it is, what was seen of it, and the commands after which `up` starts it."""
+    """An etcd member that is not started as it is, what was seen of it, and the commands after which `up` starts it.
+
+    One that has `moved` has its own data, and only another address.
+    """
 
     host: str
     saw: str
     cure: tuple[str, ...] = ()
+    moved: bool = False
+
+    @property
+    def verb(self) -> str:
+        """Return the one command that gives it its place again, "" where no verb does."""
+        return f"kubewright node replace {self.host}" if self.cure and not self.moved else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""

@@ -197,8 +197,8 @@ def _notes(plan: Plan) -> list[str]:
               for server, hosts in plan.drained_servers.items()]
     for member in plan.lost:
         notes.append(f"{member.host}: {member.saw}: `up` changes nothing until that is mended"
-                     + (f": kubewright node replace {member.host}; or by hand, one after the other:"
-                        if member.cure else ""))
+                     + (f": {member.verb}; or by hand, one after the other:" if member.verb else
+                        ", by hand:" if member.cure else ""))
         notes += [f"  {command}" for command in member.cure]
     return [f"Note     {note}" for note in notes]
 

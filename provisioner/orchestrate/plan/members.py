@@ -65,7 +65,8 @@ def look(session: Session, desired: Desired) -> Found:
     fresh = {h for h in session.target.replacing if listed is not None and (
         h not in data or data[h].state != members.THERE or data[h].member not in kept)}
     found = [f for f in members.judge(desired.members, data, listed, len(voters)) if f.host not in fresh]
-    lost = tuple(LostMember(f.host, f.saw, tuple(_typed(session, f.host, healthy, c) for c in f.cure)) for f in found)
+    lost = tuple(LostMember(f.host, f.saw, tuple(_typed(session, f.host, healthy, c) for c in f.cure), f.moved)
+                 for f in found)
     if lost or listed is None:
         return Found(lost)
     seen = Membership(listed, {a.member_id for a in answers.values() if a.leader_id}, began)
@@ -156,7 +157,7 @@ def refuse(plan: Plan, leaving: Collection[str] = ()) -> None:
     raise RefusedForSafety(
         several[0] if len(several) == 1 else f"{len(several)} etcd members cannot be started",
         details=["the other members keep serving; nothing was changed", *details], code="etcd-member-lost",
-        hint=next((f"kubewright node replace {m.host}" for m in plan.lost if m.cure), "kubewright status"))
+        hint=next((m.verb for m in plan.lost if m.verb), "kubewright status"))
 
 
 def _refuse_to_take_away(plan: Plan, leaving: Collection[str]) -> None:

@@ -57,6 +57,18 @@ def test_a_member_that_lost_its_data_is_told_as_such_by_every_verb_and_never_sta
         {"host": "cp2", "saw": "its etcd member lost its data", "cure": wanted}]
 
 
+def test_a_member_with_its_own_data_at_another_address_is_told_by_the_one_command_and_no_verb_that_refuses_it(
+        built: World, run: Run) -> None:  # noqa: F811
+    lost(built, "there", "failed enabled current")
+    built.hosts.listed["cp2"] = MemberSeen(2, "cp2", ("https://10.77.0.99:2380",))
+    for verb in (("plan",), ("up", "--yes"), ("node", "replace", "cp2", "--yes"), ("status",)):
+        said: Any = run(*verb)
+        text = said.out + said.err
+        assert "the members know it at https://10.77.0.99:2380 and not at https://10.77.0.12:2380" in text
+        assert "node replace cp2" not in text and (verb == ("status",) or "member update 2" in text)
+    assert built.hosts.log == []
+
+
 def test_each_command_logs_in_with_the_key_of_its_host(built: World, run: Run) -> None:  # noqa: F811
     document = yaml.safe_load(built.inventory.file.read_text())
     document["hosts"]["cp2"]["ssh"] = {"key": "/keys/of-cp2"}
