@@ -37,10 +37,10 @@ class Listeners:
         self._selector = selectors.DefaultSelector()
         self.vrrp: dict[tuple[str, int, bool], int] = {}
 
-    def open(self, protocol: str, port: int, interface: str = "") -> str:
+    def open(self, protocol: str, port: int) -> str:
         """Listen; return `ours`, `theirs` where somebody does already, or why it could not be."""
         try:
-            one = OPENS[protocol](self._address, port, interface)
+            one = OPENS[protocol](self._address, port)
         except OSError as fault:
             return "theirs" if fault.errno == errno.EADDRINUSE else str(fault.strerror or fault)
         one.setblocking(False)
@@ -76,16 +76,16 @@ class Listeners:
             self.vrrp[key] = self.vrrp.get(key, 0) + 1
 
 
-def _open_tcp(address: str, port: int, interface: str) -> socket.socket:
+def _open_tcp(address: str, port: int) -> socket.socket:
     one = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     return _bound(one, address, port, lambda: one.listen(BACKLOG))
 
 
-def _open_udp(address: str, port: int, interface: str) -> socket.socket:
+def _open_udp(address: str, port: int) -> socket.socket:
     return _bound(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), address, port, lambda: None)
 
 
-def _open_vrrp(address: str, port: int, interface: str) -> socket.socket:
+def _open_vrrp(address: str, port: int) -> socket.socket:
     """Hear what is sent to this machine and, on its interface, to all routers: keepalived hears the same."""
     one = socket.socket(socket.AF_INET, socket.SOCK_RAW, tries.VRRP)
     group = socket.inet_aton(tries.ROUTERS) + socket.inet_aton(address)
@@ -107,7 +107,7 @@ def _bound(one: socket.socket, address: str, port: int, then: Callable[[], None]
     return one
 
 
-OPENS: Mapping[str, Callable[[str, int, str], socket.socket]] = {
+OPENS: Mapping[str, Callable[[str, int], socket.socket]] = {
     "tcp": _open_tcp, "udp": _open_udp, "vrrp": _open_vrrp}
 
 
@@ -133,9 +133,8 @@ class Meeting:
         signal.alarm(int(self._longest) + 5)
         with open("/proc/self/comm", "w") as comm:      # so that `inspect` does not take it for somebody else's
             comm.write(TRYING)
-        listening = [[one["protocol"], one["port"], self._listeners.open(
-            one["protocol"], int(one["port"]), str(self._request.get("interface", "")))]
-            for one in self._request.get("listen", ())]
+        listening = [[one["protocol"], one["port"], self._listeners.open(one["protocol"], int(one["port"]))]
+                     for one in self._request.get("listen", ())]
         self._start(self._listeners.serve)
         self._told.put({"listening": listening})
         for name, look in LOOKS.items():
@@ -210,7 +209,7 @@ class Meeting:
         self._start(wait)
 
 
-def _address(host: Host, asked: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
+def _address(host: Host, asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """Say who else on the segment has the host's own address."""
     probe = arp.Probe(str(asked["interface"]), str(asked["address"]))
     try:

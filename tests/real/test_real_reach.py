@@ -63,7 +63,7 @@ def host(cable: Cable, name: str, address: str, word: str = "ours", **request: A
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdin and process.stdout
-            asked = {"token": TOKEN, "address": address, "interface": "eth0", "patience": 60, **request}
+            asked = {"token": TOKEN, "address": address, "patience": 60, **request}
             process.stdin.write(package.frame(asked))
             process.stdin.flush()
             told = json.loads(process.stdout.readline())["listening"]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from provisioner.model.etcd import quorum
+from provisioner.model.finding import Severity
 from provisioner.model.reach import ETCD_PEER, Probed, Tried
 from provisioner.operate.checks import groups
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
@@ -181,12 +182,13 @@ def latency(seen: Seen) -> Iterator[On]:
 def _losing(seen: Seen, lost: Mapping[Pair, Sequence[int]], members: Collection[Pair]) -> Iterator[On]:
     many = {pair for pair, (gone, _) in lost.items() if gone >= MANY_LOST}
     one = {pair for pair, (gone, _) in lost.items() if gone and pair in members}
-    for pairs, severity, more in ((many & set(members), "error", "; between etcd's members none may be"),
-                                  (one - many, "warning", "; between etcd's members none may be"),
-                                  (many - set(members), "warning", "")):
+    between = "; between etcd's members none may be"
+    kinds: tuple[tuple[set[Pair], Severity, str], ...] = (
+        (many & set(members), "error", between), (one - many, "warning", between), (many - set(members), "warning", ""))
+    for pairs, severity, more in kinds:
         for host, others in groups.by_culprit(pairs, _order(seen)):
             gone, of = (sum(lost[frozenset((host, o))][n] for o in others) for n in (0, 1))
-            yield host, Found("error" if severity == "error" else "warning",
+            yield host, Found(severity,
                               f"{gone} of {of} connections with {_named(others)} lost a packet{more}",
                               f"on {host}: ping -c 100 -i 0.2 {_address(seen, others[0])}", retry=True)
 

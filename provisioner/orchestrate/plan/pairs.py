@@ -125,7 +125,7 @@ class _Meeting:
         if balances:
             on[VRRP, 0] = None
         request: dict[str, Any] = {
-            "token": self._token, "address": host.address, "interface": interface,
+            "token": self._token, "address": host.address,
             "listen": [{"protocol": protocol, "port": port} for protocol, port in on]}
         if name in self._about:
             asks: dict[str, Any] = {"dns": {"servers": True}}
