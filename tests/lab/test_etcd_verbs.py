@@ -47,7 +47,7 @@ def containers(lab: Lab) -> set[str]:
 
 
 def serves_anew(lab: Lab, name: str) -> None:
-    """See that what watches works with what is written now: a Deployment becomes available."""
+    """See that what watches works with what is written now: a new Deployment gets its Pod."""
     image = one(lab, "deployment", "-n", "kube-system", "coredns")["spec"]["template"]["spec"]["containers"][0]["image"]
     lab.kubectl("create", "deployment", name, f"--image={image}", "--", "/coredns", "-version")
     until(lambda: one(lab, "pods", "-l", f"app={name}")["items"], 60, "a Pod of a new Deployment")
