@@ -149,7 +149,7 @@ def _start(session: Session, act: Act, seen: Membership, changes: Changes) -> No
     content = f"ETCD_INITIAL_CLUSTER={','.join(named)}\nETCD_INITIAL_CLUSTER_STATE=existing\n"
     own = list(changes.get(act.host, ()))
     if not any(c.path == members.UNIT.path and c.kind == Unit.kind for c in own):
-        own.append(_restart(session, act.host))
+        own.append(_unit(session, act.host, "restart", "it joins"))    # it may have been told another list
     env = new_cluster.written(session, act.host, BOOTSTRAP_ENV, content, "it joins these members")
     apply_batch(session, f"etcd.join-{act.host}", {act.host: (*_old_data(session, act), env, *own)})
     _seen_now(session, act.host, BOOTSTRAP_ENV, content)
@@ -309,20 +309,16 @@ def _old_data(session: Session, act: Act) -> tuple[Change, ...]:
     own = str(seen.extra(owner.MEMBER.kind, owner.MEMBER.path).get("member", ""))
     if seen.state(owner.MEMBER.kind, owner.MEMBER.path) == ABSENT or own == f"{act.member:x}":
         return ()
-    there, unit = seen.state(place.kind, place.path), session.the_plan.desired.hosts[act.host].find(
-        Unit.kind, members.UNIT.path)
-    stop = Change(host=act.host, phase="etcd", kind=Unit.kind, path=members.UNIT.path, action="stop", item=unit,
-                  reason="it joins anew", expect=session.state_of(act.host, members.UNIT.path),
-                  want=(unit.want() if unit else None) or "")
+    there, stop = seen.state(place.kind, place.path), _unit(session, act.host, "stop", "it joins anew")
     gone = Change(host=act.host, phase="etcd", kind=place.kind, path=place.path, action="remove", item=place,
                   expect=there, reason="of a member that is none any more", want=ABSENT)
     return (stop, gone) if there != ABSENT else (stop,)
 
 
-def _restart(session: Session, host: str) -> Change:
-    """Return the start of a member whose unit runs already, and may have been told another list."""
+def _unit(session: Session, host: str, action: str, reason: str) -> Change:
+    """Return what happens to a member's unit; a restart is of the very process that runs now."""
     unit = session.the_plan.desired.hosts[host].find(Unit.kind, members.UNIT.path)
-    state = session.state_of(host, members.UNIT.path)
-    return Change(host=host, phase="etcd", kind=Unit.kind, path=members.UNIT.path, action="restart", item=unit,
-                  reason="it joins", expect=state, want=(unit.want() if unit else None) or "",
-                  invocation=str(session.observed[host].extra(Unit.kind, members.UNIT.path).get("invocation_id", "")))
+    now = str(session.observed[host].extra(Unit.kind, members.UNIT.path).get("invocation_id", ""))
+    return Change(host=host, phase="etcd", kind=Unit.kind, path=members.UNIT.path, action=action, item=unit,
+                  reason=reason, expect=session.state_of(host, members.UNIT.path),
+                  want=(unit.want() if unit else None) or "", invocation=now if action == "restart" else "")
