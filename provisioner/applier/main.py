@@ -14,7 +14,16 @@ FENCED = 14
 
 
 def _request(stream: BinaryIO) -> dict[str, Any]:
-    request = json.loads(stream.read() or b"{}")
+    return _object(stream.read())
+
+
+def _first_line(stream: BinaryIO) -> dict[str, Any]:
+    """Return the request of a command for which stdin stays open."""
+    return _object(stream.readline())
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    request = json.loads(data or b"{}")
     if not isinstance(request, dict):
         raise Fault("the request is not a JSON object")
     return request
@@ -58,7 +67,7 @@ def _read(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 def _sample(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .sample import sample
-    return sample(host, stream)
+    return sample(host, _first_line(stream))
 
 
 def _socket(host: Host, stream: BinaryIO) -> dict[str, Any]:
@@ -108,7 +117,7 @@ def _kept(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 def _reach(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .reach import reach
-    return reach(host, stream)
+    return reach(host, _first_line(stream))
 
 
 def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import signal
 import socket
 import threading
 import time
-from typing import Any, BinaryIO, Callable, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional
 
-from . import arp, fsync, resolving, tries
+from . import arp, fsync, lines, resolving, tries
 from .host import TRYING, Fault, Host
 
 PATIENCE = 6.0      # seconds without a byte on stdin: nobody is there any more
@@ -162,8 +162,8 @@ class Meeting:
                 if not data:
                     return "asked"
                 heard = time.monotonic()
-                *lines, rest = (rest + data).split(b"\n")
-                for line in filter(None, lines):
+                *asked, rest = (rest + data).split(b"\n")
+                for line in filter(None, asked):
                     self._go(json.loads(line)["reach"])
             if not self._tell():
                 return "nobody listens"
@@ -179,7 +179,7 @@ class Meeting:
             except queue.Empty:
                 return True
             try:
-                tries.write(self._stdout, (json.dumps(line, separators=(",", ":")) + "\n").encode(), self._patience)
+                lines.write(self._stdout, line, self._patience)
             except OSError:
                 return False
 
@@ -222,9 +222,6 @@ def _address(host: Host, asked: Mapping[str, Any]) -> Mapping[str, Any]:
 LOOKS: Mapping[str, Callable[[Host, Any], Any]] = {"fsync": fsync.measure, "dns": resolving.look, "arp": _address}
 
 
-def reach(host: Host, stream: BinaryIO) -> Told:
-    """Read the request's one line; stdin stays open, for what is to be tried and as the sign that somebody waits."""
-    request = json.loads(stream.readline() or b"{}")
-    if not isinstance(request, dict):
-        raise Fault("the request is not a JSON object")
+def reach(host: Host, request: Mapping[str, Any]) -> Told:
+    """Listen and try; stdin stays open, for what is to be tried and as the sign that somebody waits."""
     return Meeting(host, request, 0, 1).run()

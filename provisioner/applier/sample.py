@@ -6,16 +6,15 @@ machine, no processor), that time is told as blind, and what was under way then 
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import ssl
 import threading
 import time
 from collections import deque
-from typing import Any, BinaryIO, Mapping, Optional
+from typing import Any, Mapping, Optional
 
-from . import attempts
+from . import attempts, lines
 from .attempts import Contexts, Series
 from .host import Fault, Host
 from .streams import follow
@@ -81,7 +80,10 @@ class Sampler:
                 continue
             blind = self._mark_blind(ticked)
             ticked = self.now()
-            if not self._write({**self._line(), **({"blind": round(blind, 3)} if blind else {})}):
+            try:
+                lines.write(self._stdout, {**self._line(), **({"blind": round(blind, 3)} if blind else {})},
+                            self._patience)
+            except (BrokenPipeError, TimeoutError):
                 return GONE
             if ticked >= self._duration:
                 return "duration"
@@ -103,21 +105,6 @@ class Sampler:
             if any(record["at"] < to and end > since for since, to in self._blind):
                 record["blind"] = True
         return {"until": until, "attempts": found}
-
-    def _write(self, line: dict[str, Any]) -> bool:
-        """Write one line as the reader takes it; False when the reader is gone or takes nothing for too long."""
-        data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
-        room = select.poll()
-        room.register(self._stdout, select.POLLOUT)
-        while data:
-            ready = room.poll(self._patience * 1000)
-            if not ready or ready[0][1] & (select.POLLERR | select.POLLHUP):
-                return False
-            try:
-                data = data[os.write(self._stdout, data[:select.PIPE_BUF]):]
-            except BrokenPipeError:
-                return False
-        return True
 
     def _keep_time(self, one: Series, tls: Optional[ssl.SSLContext]) -> None:
         """Start the attempts of one series when they are due; those that could not be started in time are left out."""
@@ -152,9 +139,6 @@ class Sampler:
         follow(one, tls, self.now, lambda record: self.tell(one, record), self._stopping)
 
 
-def sample(host: Host, stream: BinaryIO) -> dict[str, Any]:
-    """Read the request's one line and sample; stdin stays open as the sign that somebody wants the results."""
-    request = json.loads(stream.readline() or b"{}")
-    if not isinstance(request, dict):
-        raise Fault("the request is not a JSON object")
+def sample(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Sample; stdin stays open as the sign that somebody wants the results."""
     return Sampler(host, request, 0, 1).run()

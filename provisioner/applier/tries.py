@@ -197,16 +197,5 @@ def _summed(data: bytes, at: int) -> bytes:
     return data[:at] + struct.pack("!H", ~total & 0xFFFF) + data[at + 2:]
 
 
-def write(descriptor: int, data: bytes, patience: float) -> None:
-    """Write all of it as the reader takes it; OSError where he takes nothing for too long, or is gone."""
-    room = select.poll()
-    room.register(descriptor, select.POLLOUT)
-    while data:
-        ready = room.poll(patience * 1000)
-        if not ready or ready[0][1] & (select.POLLERR | select.POLLHUP):
-            raise TimeoutError("nobody reads")
-        data = data[os.write(descriptor, data[:select.PIPE_BUF]):]
-
-
 KINDS: Mapping[str, Callable[[Mapping[str, Any], bytes], Said]] = {
     "tcp": _tcp, "udp": _udp, "icmp": _icmp, "vrrp": _vrrp}
