@@ -31,6 +31,14 @@ def _short(addresses: tuple[IPv4Address | IPv6Address, ...]) -> str | list[str]:
     return str(addresses[0]) if len(addresses) == 1 else [str(a) for a in addresses]
 
 
+def is_loopback(text: str) -> bool:
+    """Say whether text is an address that leads nowhere but to the machine itself."""
+    try:
+        return ip_address(text).is_loopback
+    except ValueError:
+        return False
+
+
 IPAddress = Annotated[IPv4Address | IPv6Address, PlainValidator(_text(ip_address)),
                       WithJsonSchema({"anyOf": _OF_ADDRESS})]
 IPNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(_text(ip_network)), WithJsonSchema({"anyOf": [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from provisioner.errors import KubewrightError
+from provisioner.model.addresses import is_loopback
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.facts import Facts
@@ -39,6 +40,10 @@ class HostSeen:
     @property
     def name(self) -> str:
         return self.host.name
+
+    def has(self, address: str) -> bool:
+        """Say whether the host itself is reached at this address, from there."""
+        return address in self.facts.addresses or is_loopback(address)
 
     @property
     def told(self) -> Inspection:

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from provisioner.compile import networks
+from provisioner.model.addresses import is_loopback
 from provisioner.model.cluster import Cluster
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 from provisioner.operate.checks.occupied import uses
@@ -22,7 +23,7 @@ def hosts_file(seen: Seen, host: HostSeen) -> Iterator[Found]:
     if not rows:
         return
     home = [address for address, names in rows if "localhost" in names]
-    strange = [address for address in home if not _address(address) or not ipaddress.ip_address(address).is_loopback]
+    strange = [address for address in home if not is_loopback(address)]
     if not home:
         yield Found("warning", "/etc/hosts does not know localhost",
                     f"on {host.name}: echo '127.0.0.1 localhost' >> /etc/hosts")
@@ -31,7 +32,7 @@ def hosts_file(seen: Seen, host: HostSeen) -> Iterator[Found]:
                     f"on {host.name}: {_led(address, 'localhost', '127.0.0.1')}")
     for name, right in _names(seen.cluster, host).items():
         for address, names in rows:
-            mine = name == host.facts.hostname and (address in host.facts.addresses or _is_loopback(address))
+            mine = name == host.facts.hostname and host.has(address)
             if name in names and address not in right and not mine:
                 yield Found("warning", f"/etc/hosts leads {name} to {address}, which is not {' or '.join(right)}",
                             f"on {host.name}: {_led(address, name, right[0])}")
@@ -51,18 +52,6 @@ def _led(wrong: str, name: str, right: str) -> str:
 
 def _escaped(address: str) -> str:
     return address.replace(".", "\\.")
-
-
-def _is_loopback(address: str) -> bool:
-    return _address(address) and ipaddress.ip_address(address).is_loopback
-
-
-def _address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def nameservers(seen: Seen, host: HostSeen) -> Iterator[Found]:

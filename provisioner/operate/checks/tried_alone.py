@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -94,7 +93,7 @@ def _server(seen: Seen, host: HostSeen, one: Mapping[str, Any], behind: Sequence
                     "a loop",
                     f"{look}    # name a server that stands outside of the cluster")
     elif "why" in one:
-        itself = _is_own(server, host)
+        itself = host.has(server)
         saw = f"its DNS server {server} is itself, and nothing answers there" if itself else \
             f"its DNS server {server} does not answer"
         yield Found("warning", f"{saw}: {one['why']}", f"{look}    # name one that answers, and take {server} out",
@@ -108,13 +107,6 @@ def _server(seen: Seen, host: HostSeen, one: Mapping[str, Any], behind: Sequence
     for domain, found in one.get("wild", {}).items():
         yield Found("warning", f"every name below the search domain {domain} is {', '.join(found)}: Pods take that for "
                     "names of others", f"on {host.name}: grep search /etc/resolv.conf    # take {domain} out")
-
-
-def _is_own(server: str, host: HostSeen) -> bool:
-    try:
-        return server in host.facts.addresses or ipaddress.ip_address(server).is_loopback
-    except ValueError:
-        return False
 
 
 def _unseen(alone: Alone | None, part: str) -> Iterator[Found]:
