@@ -1,6 +1,6 @@
 """Runs a command that must not outlive us: when our parent dies, or on SIGTERM, everything it started is killed.
 
-Started as a script of its own (no import of this package): `python -IS leash.py PARENT_PID PID_FILE COMMAND...`.
+Started as a script of its own (no import of this package), by the words of `leashed`.
 Ansible's workers are sessions of their own, so killing a process group would miss them: this process is the
 subreaper of all that descend from it, and finds them by their parents.
 """
@@ -13,6 +13,11 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+
+
+def leashed(pid_file: str, *command: str) -> list[str]:
+    """Return the words that run a command so that it dies with us; the leash's own number gets into `pid_file`."""
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), pid_file, *command]
 
 
 def descendants(root: int) -> list[int]:

@@ -105,8 +105,8 @@ def _config(private: Path, playbook: str, static: Path) -> RunnerConfig:
         envvars=_settings(private, playbooks))
     config.prepare()
     ansible = str(Path(sys.executable).with_name("ansible-playbook"))
-    config.command = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(private / "leash.pid"),
-                      sys.executable, "-P", swift_end.__file__, ansible, *config.command[1:]]
+    config.command = leash.leashed(
+        str(private / "leash.pid"), sys.executable, "-P", swift_end.__file__, ansible, *config.command[1:])
     config.env = _environment(private, playbooks, config.artifact_dir)
     config.suppress_ansible_output = True
     config.pexpect_timeout = CANCEL_POLL

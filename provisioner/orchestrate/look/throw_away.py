@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -98,7 +97,7 @@ class _Leashed:
     """A process that is gone when its block is left, and when we are."""
 
     def __init__(self, command: Sequence[str], directory: Path, log: Any) -> None:
-        words = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(directory / "leash.pid"), *command]
+        words = leash.leashed(str(directory / "leash.pid"), *command)
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
                                         start_new_session=True, env={"PATH": os.environ.get("PATH", "")})
 

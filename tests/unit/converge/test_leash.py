@@ -27,7 +27,7 @@ time.sleep(60)
 
 
 def leashed(tmp_path: Path, *command: str) -> list[str]:
-    return [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(tmp_path / "pid"), *command]
+    return leash.leashed(str(tmp_path / "pid"), *command)
 
 
 def alive(pid_file: Path) -> bool:
