@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from provisioner.compile import networks
 from provisioner.compile.etcd import DATA_DIR, UNIT
 from provisioner.errors import GateFailed, KubewrightError
-from provisioner.model.desired import Artifact, EtcdMember, Item, Program, Tree, Unit
+from provisioner.model.desired import Artifact, Item, Program, Tree, Unit
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PhaseName
@@ -103,7 +103,7 @@ def _etcdutl(session: Session, host: str, restore: Restore) -> Change:
     """Return the run of etcd's own restore: the same snapshot, token and bump on every host, its own name on each."""
     program = next(i for i in session.the_plan.desired.hosts[host].items
                    if isinstance(i, Artifact) and i.name == "etcdutl")
-    members = [EtcdMember(h.name, h.address) for h in session.cluster.etcd_hosts]
+    members = session.the_plan.desired.members
     me = next(m for m in members if m.name == host)
     argv = ("snapshot", "restore", snapshot_on_host(restore).path, f"--name={host}", f"--data-dir={MADE}",
             f"--initial-cluster={','.join(f'{m.name}={m.peer_url}' for m in members)}",
