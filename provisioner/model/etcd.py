@@ -56,12 +56,12 @@ class Alarm:
 
 @dataclass(frozen=True)
 class EtcdReads:
-    """What one member answers to the same read asked in two ways: the revision that each answer is of, or why none.
+    """What one member answers to the same read asked in two ways: the revision that each answer is of.
 
-    `own` is from the member's data as it is (serializable), `agreed` with a majority behind it (linearizable).
+    `own` is from the member's data as it is (serializable), `agreed` with a majority behind it
+    (linearizable); None where there was no answer. That a member does not answer at all is told by its status.
     """
 
     own: int | None = None
     agreed: int | None = None
-    own_fault: str = ""
     agreed_fault: str = ""

@@ -7,7 +7,7 @@ election (measured with 0.12.1: 47 of 60 calls refused after the leader was kill
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from provisioner.errors import KubewrightError
@@ -66,17 +66,19 @@ def reads(access: Access, *, timeout: float = TIMEOUT) -> EtcdReads:
 
     Its own data is asked for first: what is agreed on later can only be newer.
     """
-    answers: dict[str, int | None] = {"own": None, "agreed": None}
-    faults = {"own": "", "agreed": ""}
-    for name, serializable in (("own", True), ("agreed", False)):
-        try:
-            with client_of(access, timeout, "reading") as (client, rpc):
-                request = rpc.RangeRequest(key=b"kubewright-doctor", limit=1, serializable=serializable)
-                reply: Any = client.kvstub.Range(request, timeout, credentials=client.call_credentials)
-                answers[name] = int(reply.header.revision)
-        except KubewrightError as fault:
-            faults[name] = fault.message
-    return EtcdReads(answers["own"], answers["agreed"], faults["own"], faults["agreed"])
+    def revision(serializable: bool) -> int:
+        with client_of(access, timeout, "reading") as (client, rpc):
+            request = rpc.RangeRequest(key=b"kubewright-doctor", limit=1, serializable=serializable)
+            reply: Any = client.kvstub.Range(request, timeout, credentials=client.call_credentials)
+            return int(reply.header.revision)
+
+    own: int | None = None
+    with suppress(KubewrightError):     # told by who asked for its status
+        own = revision(serializable=True)
+    try:
+        return EtcdReads(own, revision(serializable=False))
+    except KubewrightError as fault:
+        return EtcdReads(own, None, fault.message)
 
 
 def move_leader(access: Access, successor: int, *, timeout: float = TIMEOUT) -> None:

@@ -105,10 +105,10 @@ def disks(picture: Picture) -> Iterator[Finding]:
     for host, seen in picture.hosts.items():
         for room in seen.disks:
             name = room.paths[0] if len(room.paths) == 1 else f"{room.paths[0]} (with {', '.join(room.paths[1:])})"
-            yield from _disk(picture, host, name, room, seen)
+            yield from _disk(picture, host, name, room)
 
 
-def _disk(picture: Picture, host: str, name: str, room: FileSystem, seen: Examination) -> Iterator[Finding]:
+def _disk(picture: Picture, host: str, name: str, room: FileSystem) -> Iterator[Finding]:
     cure = f"on {host}: du -xhd2 {room.paths[0]} | sort -h | tail"
     if room.read_only and room.paths[0] not in ("/opt",):
         yield Finding("disk", host, "error", f"{name}: mounted read-only", f"on {host}: journalctl --dmesg --boot",
