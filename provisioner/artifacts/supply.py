@@ -16,8 +16,8 @@ from provisioner.model.releases import RELEASES, minor_of
 from provisioner.parallel import ask_all
 
 _HASHERS = 4
-# What the versions of the catalogue come out as; a test holds it equal to the lab's committed lock.
-KNOWN = Path(__file__).with_name("known.lock")
+# What the versions beside each Kubernetes come out as; a test holds the lab's committed lock equal to one of them.
+KNOWN = Path(__file__).with_name("digests")
 
 
 def default_versions(kubernetes: str, *, lab: bool, catalogue: Catalogue | None = None) -> dict[str, str]:
@@ -26,14 +26,19 @@ def default_versions(kubernetes: str, *, lab: bool, catalogue: Catalogue | None 
     return (catalogue or load_catalogue()).defaults(lab=lab) | {"kubernetes": kubernetes, **beside}
 
 
+def known() -> tuple[LockedArtifact, ...]:
+    """Return every file whose digest is known, each version of it once."""
+    return tuple(dict.fromkeys(a for path in sorted(KNOWN.glob("*.lock")) for a in load_lock(path).artifacts))
+
+
 def known_lock(versions: Mapping[str, str], arches: Sequence[str]) -> ArtifactLock:
     """Return the lock of these versions from digests that are known already, since builds give the same bytes again.
 
     RefusedForSafety where one of them was never built for the architecture: only a build can tell its digest.
     """
-    known = load_lock(KNOWN)
+    digests = known()
     found = tuple(a for arch in arches for name, version in versions.items()
-                  for a in known.artifacts if (a.component, a.version, a.arch) == (name, version, arch))
+                  for a in digests if (a.component, a.version, a.arch) == (name, version, arch))
     missing = sorted({f"{name} {version} for {arch}" for arch in arches for name, version in versions.items()}
                      - {f"{a.component} {a.version} for {a.arch}" for a in found})
     if missing:

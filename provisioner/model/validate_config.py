@@ -10,7 +10,7 @@ from provisioner.model.components import COMPONENTS, Component, network_is_ours,
 from provisioner.model.config_pairs import beside_each_other, laid_over
 from provisioner.model.document import Path
 from provisioner.model.owned import owned
-from provisioner.model.releases import RELEASES, takes
+from provisioner.model.releases import RELEASES, elsewhere, takes
 from provisioner.model.schema_faults import did_you_mean
 from provisioner.model.values import (
     escaped,
@@ -215,7 +215,8 @@ def _struct(cluster: Cluster, component: Component, path: Path, name: str, kind:
         if key in known:
             yield from _field(cluster, component, (*path, key), f"{name}.{key}", known[key], inner)
         else:
-            close = did_you_mean(key, list(known)) or f"; known here: {', '.join(sorted(known))}"
+            close = _another_release(cluster, component, "fields", kind, key) \
+                or did_you_mean(key, list(known)) or f"; known here: {', '.join(sorted(known))}"
             version = version_of(component, cluster.kubernetes)
             yield (*path, key), f"{name} of {component.name} {version} has no field {shown(key)}{close}"
 
@@ -310,7 +311,15 @@ def _unknown_flag(cluster: Cluster, component: Component, name: str, known: Mapp
     if _has_fields(component) and name in types_of(component, cluster.kubernetes).get(component.type, {}):
         return f"`{name}` is a field: write it beside `flags`"
     version = version_of(component, cluster.kubernetes)
-    return f"{component.name} {version} has no flag {shown(name)}{did_you_mean(name, list(known))}"
+    close = _another_release(cluster, component, "flags", component.name, name) or did_you_mean(name, list(known))
+    return f"{component.name} {version} has no flag {shown(name)}{close}"
+
+
+def _another_release(cluster: Cluster, component: Component, table: str, type_: str, name: str) -> str:
+    """Say which other release takes a flag or a field of a type: what went is not misspelt."""
+    if component.source not in ("kubernetes", "etcd"):
+        return ""
+    return elsewhere(component.source, cluster.kubernetes, lambda of: name in of.get(table, {}).get(type_, {}))
 
 
 def _field_of(cluster: Cluster, component: Component, flag: str) -> str:
@@ -336,7 +345,9 @@ def _gate(cluster: Cluster, component: Component, name: Any) -> str:
     if name in known:
         return ""
     version = version_of(component, cluster.kubernetes)
-    return f"{component.name} {version} has no feature gate {shown(name)}{did_you_mean(str(name), list(known))}"
+    close = elsewhere(component.source, cluster.kubernetes, lambda of: name in of["gates"]) \
+        or did_you_mean(str(name), list(known))
+    return f"{component.name} {version} has no feature gate {shown(name)}{close}"
 
 
 def _locked(cluster: Cluster, component: Component, path: Path, name: str, value: bool) -> Faults:

@@ -11,11 +11,12 @@ from click.testing import CliRunner, Result
 
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.lockfile import load_lock, write_lock
-from provisioner.artifacts.supply import KNOWN
+from provisioner.artifacts.supply import KNOWN, default_versions, known, known_lock
 from provisioner.cli.artifacts import artifacts
 from provisioner.cli.context import Context
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
+from provisioner.model.releases import RELEASES
 
 SHIPPED = Path(__file__).parents[3] / "inventories" / "lab" / "artifacts.lock"
 
@@ -112,7 +113,20 @@ def test_of_what_was_never_built_no_digest_is_known(context: FakeContext) -> Non
 
 
 def test_the_known_digests_are_those_of_the_labs_committed_lock() -> None:
-    assert KNOWN.read_bytes() == SHIPPED.read_bytes()
+    [kubernetes] = {a.version for a in load_lock(SHIPPED).artifacts if a.component == "kubernetes"}
+    assert (KNOWN / f"{kubernetes}.lock").read_bytes() == SHIPPED.read_bytes()
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_of_each_release_and_all_that_goes_with_it_the_digests_are_known(release: str) -> None:
+    lock = load_lock(KNOWN / f"{release}.lock")
+    assert {a.component: a.version for a in lock.artifacts} == default_versions(release, lab=True)
+    assert known_lock(default_versions(release, lab=True), ["amd64"]).artifacts
+
+
+def test_no_version_is_known_by_two_digests() -> None:
+    files = [(a.name, a.version, a.arch) for a in known()]
+    assert len(files) == len(set(files))
 
 
 def test_build_of_what_is_there_builds_nothing(context: FakeContext) -> None:
