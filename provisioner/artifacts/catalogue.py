@@ -43,14 +43,6 @@ class DebianSource(_Entry):
     files: dict[FileName, str] = Field(min_length=1)
 
 
-class ReleaseFile(_Entry):
-    """A published file: where it lies, its digest, and for an archive the members that we take (name -> member)."""
-
-    url: str
-    sha256: Digest
-    members: dict[FileName, str] = {}
-
-
 class Image(_Entry):
     """An OCI image packed from the component's binaries: path in the image -> binary, applet links, small texts."""
 
@@ -73,15 +65,14 @@ class Component(_Entry):
     lab: bool = False
     go: GoSource | None = None
     debian: DebianSource | None = None
-    release: dict[Version, dict[str, dict[FileName, ReleaseFile]]] = {}
     image: Image | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.default not in self.versions:
             raise ValueError(f"default {self.default} is not among versions")
-        if self.go is None and self.debian is None and not self.release:
-            raise ValueError("no source: go, debian or release")
+        if self.go is None and self.debian is None:
+            raise ValueError("no source: go or debian")
         if self.image and not set(self.image.files.values()) <= set(self.binaries):
             raise ValueError("the image takes a binary that no source makes")
         return self
@@ -102,7 +93,7 @@ class Component(_Entry):
 
     @property
     def source(self) -> str:
-        """Return the source that a new lock takes: `go` or `debian`."""
+        """Return how this machine makes it: `go` or `debian`."""
         return "go" if self.go is not None else "debian"
 
     @property
@@ -123,13 +114,13 @@ class Catalogue(_Entry):
     components: dict[str, Component]
 
     def find(self, component: str, version: str) -> Component:
-        """Return the component, or refuse with the names and versions that there are."""
+        """Return the component, of any version where none is named, or refuse with the names and versions there are."""
         found = self.components.get(component)
         if found is None:
             raise InventoryRefused(
                 f"artifacts: the catalogue has no component {component}", code="artifact-unknown",
                 details=[f"known: {', '.join(self.components)}"], hint="kubewright artifacts list")
-        if version not in found.versions:
+        if version and version not in found.versions:
             raise InventoryRefused(
                 f"artifacts: the catalogue has no {component} {version}", code="artifact-unknown",
                 details=[f"known: {', '.join(found.versions)}"], hint="kubewright artifacts list")

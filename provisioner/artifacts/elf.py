@@ -39,6 +39,13 @@ def check_elf(path: Path, arch: str) -> None:
             raise _refused(path, "is linked dynamically")
 
 
+def machine_of(head: bytes) -> str:
+    """Return the architecture that a file is for by its first bytes, empty where it is no executable."""
+    if len(head) < _HEADER.size or head[:4] != b"\x7fELF":
+        return ""
+    return _machine_name(_HEADER.unpack(head[:_HEADER.size])[2])
+
+
 def _machine_name(machine: int) -> str:
     return next((name for name, value in MACHINES.items() if value == machine), f"machine {machine}")
 

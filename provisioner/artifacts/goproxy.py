@@ -5,16 +5,13 @@ The proxies are found as Go finds them: $GOPROXY, Go's settings file, Go's own d
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from provisioner.artifacts import web
 from provisioner.errors import PreflightRefused, of_full_disk
 
 _DEFAULT = "https://proxy.golang.org,direct"
@@ -22,7 +19,6 @@ _ANSWER_WITHIN = 30.0               # until the next bytes
 _DEADLINE = 900.0                   # of one proxy; 72 MB took 11 s from a near one
 _AT_MOST = 500 << 20                # Go's own bound of a module's zip
 _CHUNK = 1 << 20
-_NOT_THERE = (404, 410)
 
 Progress = Callable[[str], None]
 
@@ -61,12 +57,12 @@ def fetch_module(module: str, version: str, target: Path, progress: Progress, te
             _download(f"{url}/{module}/@v/{version}.zip", target, lambda done: progress(
                 f"fetching {module} {version}: {done >> 20} MB"))
             return
-        except (OSError, ValueError, http.client.HTTPException) as fault:
+        except web.FAULTS as fault:
             full = of_full_disk(fault, PreflightRefused)
             if full is not None:
                 raise full from None        # which is no proxy's fault
-            saw.append(f"{_shown(url)}: {_reason(fault)}")
-            if not (after_any or _is_not_there(fault)):
+            saw.append(f"{web.shown(url)}: {web.reason(fault)}")
+            if not (after_any or web.is_not_there(fault)):
                 break
     raise PreflightRefused(f"this machine: fetch {module} {version}: no proxy of GOPROXY gives it", code="toolchain",
                            details=saw, hint="export GOPROXY=ADDRESS of one that does")
@@ -74,9 +70,7 @@ def fetch_module(module: str, version: str, target: Path, progress: Progress, te
 
 def _download(url: str, target: Path, progress: Callable[[int], None]) -> None:
     start, done = time.monotonic(), 0
-    if not url.startswith(("https://", "http://", "file://")):
-        raise ValueError("is no https, http or file address")
-    address, opener = _opener(url)
+    address, opener = web.opener(url)
     with opener.open(address, timeout=_ANSWER_WITHIN) as answer, target.open("wb") as file:
         length = answer.headers.get("Content-Length")
         while chunk := answer.read(_CHUNK):
@@ -88,33 +82,3 @@ def _download(url: str, target: Path, progress: Callable[[int], None]) -> None:
                 raise TimeoutError(f"not done in {_DEADLINE:.0f} s")
     if length is not None and done != int(length):
         raise ValueError(f"ended after {done} of {length} bytes")
-
-
-def _opener(url: str) -> tuple[str, urllib.request.OpenerDirector]:
-    """Return the address without the name and password that may stand in it, and what tells them to that host alone."""
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    parts = urllib.parse.urlsplit(url)
-    if parts.username:
-        passwords.add_password(None, _shown(url), urllib.parse.unquote(parts.username),
-                               urllib.parse.unquote(parts.password or ""))
-    return _shown(url), urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
-
-
-def _is_not_there(fault: Exception) -> bool:
-    if isinstance(fault, urllib.error.HTTPError):
-        return fault.code in _NOT_THERE
-    return isinstance(fault, urllib.error.URLError) and isinstance(fault.reason, FileNotFoundError)
-
-
-def _reason(fault: Exception) -> str:
-    if isinstance(fault, urllib.error.HTTPError):
-        return f"answered {fault.code}"
-    if isinstance(fault, urllib.error.URLError):
-        reason = fault.reason
-        return (reason.strerror if isinstance(reason, OSError) else "") or str(reason)
-    return str(fault) or type(fault).__name__
-
-
-def _shown(url: str) -> str:
-    """Return the address without a password that stands in it."""
-    return re.sub(r"//[^/@]*@", "//", url)

@@ -24,6 +24,8 @@ _HINT = "kubewright artifacts build --write-lock"
 # name[:tag][@digest], as containerd reads it; and what `go version` says. Both reach hosts or people as they are.
 Reference = Annotated[str, StringConstraints(
     pattern=r"^([a-z0-9]([a-z0-9._:/-]*[a-z0-9])?(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?)?$")]
+# Where a release was published, and the digest of what was published: for people, nothing is fetched from there.
+Origin = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.,:+~=_/@%?&-]*$")]
 Toolchain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.,:+~= _-]*$")]
 
 
@@ -40,6 +42,8 @@ class _Entry(BaseModel):
     size: int = Field(gt=0)
     image: Reference = ""
     toolchain: Toolchain = ""
+    origin: Origin = ""
+    published: Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
 
 
 class _File(BaseModel):

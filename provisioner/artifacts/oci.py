@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from provisioner.artifacts.catalogue import Image
+from provisioner.artifacts.registry import Pulled
 
 PACKER = 1                        # part of the build key: raise it when the packed bytes change
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -51,20 +52,36 @@ def pack(image: Image, reference: str, arch: str, binaries: Mapping[str, Path], 
                             "layers": [layer.descriptor()]})
     manifest = _Blob(hashlib.sha256(manifest_bytes).hexdigest(), len(manifest_bytes), _MANIFEST)
     index = _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [_entry(manifest, reference, arch)]})
-    members: dict[str, bytes | Path] = {
-        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index,
-        config.member: config_bytes, manifest.member: manifest_bytes, layer.member: layer_path}
-    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for directory in ("blobs", "blobs/sha256"):
-            archive.addfile(_member(directory, tarfile.DIRTYPE, mode=0o755))
-        for name in sorted(members):
-            _add(archive, name, members[name], 0o644)
+    _write_archive(target, index, {config.member: config_bytes, manifest.member: manifest_bytes,
+                                   layer.member: layer_path})
     layer_path.unlink()
 
 
+def archive(pulled: Pulled, reference: str, arch: str, target: Path) -> None:
+    """Write an image of a registry as the same kind of archive, under its name; its blobs stay as they are."""
+    entry = {**pulled.manifest.descriptor, "platform": {"architecture": arch, "os": "linux"},
+             "annotations": _names(reference)}
+    index = _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]})
+    _write_archive(target, index, {f"blobs/sha256/{blob.sha256}": blob.path
+                                   for blob in (pulled.manifest, pulled.config, *pulled.layers)})
+
+
+def _write_archive(target: Path, index: bytes, blobs: Mapping[str, bytes | Path]) -> None:
+    members: dict[str, bytes | Path] = {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index,
+                                        **blobs}
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as packed:
+        for directory in ("blobs", "blobs/sha256"):
+            packed.addfile(_member(directory, tarfile.DIRTYPE, mode=0o755))
+        for name in sorted(members):
+            _add(packed, name, members[name], 0o644)
+
+
 def _entry(manifest: _Blob, reference: str, arch: str) -> dict[str, Any]:
-    names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
-    return manifest.descriptor(platform={"architecture": arch, "os": "linux"}, annotations=names)
+    return manifest.descriptor(platform={"architecture": arch, "os": "linux"}, annotations=_names(reference))
+
+
+def _names(reference: str) -> dict[str, str]:
+    return {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
 
 
 def _config(image: Image, arch: str, layer: _Blob) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli import complete
+from provisioner.cli.bundle import bundle
 from provisioner.cli.group import Group
 
 if TYPE_CHECKING:
@@ -16,11 +17,17 @@ if TYPE_CHECKING:
     from provisioner.model.inventory import Inventory
 
 _HOST_ARCH = "amd64"
+_SOURCES = click.Choice(["release", "go"])
+_SOURCE_HELP = ("release: what upstream publishes, downloaded; go: built here. Default: what the lock there has, else "
+                "go for a lab and release elsewhere.")
 
 
 @click.group("artifacts", cls=Group)
 def artifacts() -> None:
-    """The bytes that hosts run: list them, build them, check them."""
+    """The bytes that hosts run: list them, download or build them, check them, pack them."""
+
+
+artifacts.add_command(bundle)
 
 
 @artifacts.command("list")
@@ -44,11 +51,13 @@ def list_(obj: Any) -> None:
 @artifacts.command("lock")
 @click.option("--arch", "arches", multiple=True, default=(_HOST_ARCH,), show_default=True,
               type=click.Choice(["amd64", "arm64"]), help="Architecture of the hosts; repeatable.")
+@click.option("--source", type=_SOURCES, default=None, help=_SOURCE_HELP)
 @click.pass_obj
-def lock_(obj: Any, arches: tuple[str, ...]) -> None:
-    """Write artifacts.lock from digests that are known already, in a moment: for a first `plan`.
+def lock_(obj: Any, arches: tuple[str, ...], source: str | None) -> None:
+    """Write the first artifacts.lock; one that is there stays.
 
-    `artifacts build` makes the files afterwards, or finds that their bytes are others. A lock that is there stays.
+    Of what upstream publishes every file is downloaded and checked against its published digest. What is built here
+    is pinned by digests that are known already, in a moment: `artifacts build` makes the files afterwards.
     """
     from provisioner.artifacts import lockfile
     from provisioner.artifacts.supply import default_versions, known_lock
@@ -59,6 +68,9 @@ def lock_(obj: Any, arches: tuple[str, ...]) -> None:
     if path.exists():
         raise UsageFault(f"{path}: is there already", code="lock-is-there",
                          hint="kubewright artifacts build --write-lock")
+    if _source(inventory, source) == "release":
+        _write_lock(inventory, (), arches, "release")
+        return
     lock = known_lock(default_versions(inventory.cluster.kubernetes, lab=inventory.cluster.lab), arches)
     lockfile.write_lock(path, lock)
     click.echo(f"{path}: {len(lock.artifacts)} files pinned. They are made by: {obj.command('artifacts build')}")
@@ -70,15 +82,16 @@ def lock_(obj: Any, arches: tuple[str, ...]) -> None:
 @click.option("--arch", "arches", multiple=True, default=(_HOST_ARCH,), show_default=True,
               type=click.Choice(["amd64", "arm64"]), help="Architecture of a new lock; repeatable.")
 @click.option("--write-lock", is_flag=True, help="Take the catalogue's versions and write artifacts.lock anew.")
+@click.option("--source", type=_SOURCES, default=None, help=f"Of a new lock. {_SOURCE_HELP}")
 @click.pass_obj
-def build(obj: Any, components: tuple[str, ...], arches: tuple[str, ...], write_lock: bool) -> None:
-    """Build what artifacts.lock pins and the cache lacks; other bytes than the pinned ones are refused."""
+def build(obj: Any, components: tuple[str, ...], arches: tuple[str, ...], write_lock: bool, source: str | None) -> None:
+    """Download or build what artifacts.lock pins and the cache lacks; other bytes than the pinned ones are refused."""
     from provisioner.artifacts.lockfile import load_lock
     from provisioner.artifacts.supply import fetch
 
     inventory = _inventory(obj)
     if write_lock:
-        _write_lock(inventory, components, arches)
+        _write_lock(inventory, components, arches, _source(inventory, source))
         return
     lock = _only(load_lock(inventory.artifacts_lock_path), components)
     files = fetch(lock, emit=_show)
@@ -106,17 +119,30 @@ def verify(obj: Any) -> None:
         click.echo(f"{len(lock.artifacts)} files are what artifacts.lock pins.")
 
 
-def _write_lock(inventory: Inventory, components: tuple[str, ...], arches: tuple[str, ...]) -> None:
+def _source(inventory: Inventory, chosen: str | None) -> str:
+    """Return where the files of a new lock come from: as was said, else as the lock that is there, else by default."""
+    from provisioner.artifacts.lockfile import load_lock
+
+    if chosen:
+        return chosen
+    if inventory.artifacts_lock_path.exists():
+        sources = {a.source for a in load_lock(inventory.artifacts_lock_path).artifacts}
+        return "release" if "release" in sources else "go"
+    return "go" if inventory.cluster.lab else "release"
+
+
+def _write_lock(inventory: Inventory, components: tuple[str, ...], arches: tuple[str, ...], source: str) -> None:
     from provisioner.artifacts import lockfile
     from provisioner.artifacts.catalogue import load_catalogue
-    from provisioner.artifacts.supply import build_lock, default_versions, merged
+    from provisioner.artifacts.supply import build_lock, default_versions, merged, release_versions
 
-    catalogue = load_catalogue()
-    versions = default_versions(inventory.cluster.kubernetes, lab=inventory.cluster.lab)
+    catalogue, kubernetes = load_catalogue(), inventory.cluster.kubernetes
+    versions = release_versions(kubernetes, arches) if source == "release" else default_versions(
+        kubernetes, lab=inventory.cluster.lab)
     if components:
         versions = {name: versions.get(name) or _default(catalogue, name) for name in components}
     path = inventory.artifacts_lock_path
-    lock = build_lock(versions, arches, emit=_show)
+    lock = build_lock(versions, arches, emit=_show, source=source)
     if components and path.exists():
         lock = merged(lockfile.load_lock(path), lock)
     lockfile.write_lock(path, lock)

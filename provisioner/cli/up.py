@@ -32,13 +32,17 @@ from provisioner.model.phases import PHASES
               help="Do this worker alone, as when it is new: other workers are not looked at; may be repeated.")
 @click.option("--from", "start", default="", metavar="PHASE", shell_complete=complete.phases,
               help=f"Begin at this phase; those before it are only proved. Phases: {', '.join(PHASES)}.")
+@click.option("--bundle", default="", metavar="FILE", type=click.Path(),
+              help="Take binaries, images and OS packages from what `artifacts bundle` wrote: hosts reach nothing. "
+                   "It is checked whole before a host is contacted.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
 def up(context: Context, yes: bool, skip: tuple[str, ...], plan_file: Path | None, allow: tuple[str, ...],
        max_unavailable: str, slo: tuple[str, ...],
-       without: tuple[str, ...], only: tuple[str, ...], start: str, events: bool) -> int:
+       without: tuple[str, ...], only: tuple[str, ...], start: str, bundle: str, events: bool) -> int:
     """Observe, plan, and make every host what the inventory says, phase by phase, each proved before the next."""
     from provisioner.orchestrate.run.options import Intent
 
-    intent = Intent("up", skip, allow, max_unavailable, slo, without, start, only, bool(only), plan_file)
+    intent = Intent("up", skip, allow, max_unavailable, slo, without, start, only, bool(only), plan_file,
+                    bundle=str(Path(bundle).absolute()) if bundle else "")
     return change(context, intent, yes=yes, events=events)

@@ -18,6 +18,7 @@ class Verb(NamedTuple):
 
 SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Start": (
+        Verb("init", "provisioner.cli.init:init", "Write a first cluster.yaml from the machines' addresses."),
         Verb("validate", "provisioner.cli.validate:validate", "Read the inventory and list every fault in it."),
         Verb("schema", "provisioner.cli.schema:schema", "Print the JSON schema of cluster.yaml."),
         Verb("trust", "provisioner.cli.trust:trust", "Show the hosts' SSH keys and pin them."),
@@ -79,7 +80,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 # What people look for and there is not yet, with what does it meanwhile.
 NOT_YET: dict[str, str] = {
-    "init": "copy the directory inventories/example and write your machines into its cluster.yaml",
     "upgrade": "one Kubernetes version is in the catalogue",
     "operators": "`operators:` counts when the secrets are made",
 }

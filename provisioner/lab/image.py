@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from provisioner.artifacts import debs
 from provisioner.errors import GateFailed, PreflightRefused
-from provisioner.lab import repository, sources
+from provisioner.lab import sources
 from provisioner.lab.mounts import remove_tree
 from provisioner.lab.processes import run
 
@@ -140,7 +141,7 @@ def _build(key: str) -> Image:
         (building / "repository").mkdir()
         _bootstrap(building)
         _finish(building / "root")
-        repository.build_index(building / "repository")
+        debs.build_index(building / "repository")
         building.chmod(0o755)
         os.sync()        # the rename must not reach the disk before the files do
         building.rename(images / key)

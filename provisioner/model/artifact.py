@@ -16,6 +16,7 @@ class LockedArtifact:
 
     `name` is the file's name (`kube-apiserver`, `ptp`, `coredns.tar`); `component` groups files that change together
     (`cni-plugins`); `source` says where it comes from (`go`, `release`, `oci`); `image` is an image's full reference.
+    Of a `release`, `origin` is where upstream has it and `published` the digest that its file was checked against.
     """
 
     name: str
@@ -28,6 +29,8 @@ class LockedArtifact:
     size: int
     image: str = ""
     toolchain: str = ""              # what made the bytes: go1.26.8; for comparing when a build differs
+    origin: str = ""
+    published: str = ""
 
     @property
     def host_path(self) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioner.artifacts import debs
 from provisioner.converge.bundle import prepare_vars, write_prepare
 from provisioner.converge.hosts import ansible_vars
 from provisioner.model.desired import KernelModule, Package, SwapOff, Sysctl, User
@@ -115,7 +116,7 @@ def test_ansible_accepts_the_syntax(tmp_path: Path) -> None:
 
 def test_every_variable_that_prepare_reads_is_written_by_converge() -> None:
     text = (ROOT / "playbooks" / "prepare.yml").read_text()
-    read = set(re.findall(r"\b(packages|modules|sysctls|users|swap_off)\b", text))
+    read = set(re.findall(r"\b(packages|archives|modules|sysctls|users|swap_off)\b", text))
     assert read == set(prepare_vars([]))
 
 
@@ -254,3 +255,7 @@ def test_the_engine_and_ansible_by_hand_log_in_alike() -> None:
         for key in ours.keys() - {"ansible_control_path", arguments}:
             assert plugin[key] == ours[key], (name, key)
         assert sorted(plugin[arguments].split()) == sorted(ours[arguments].split())
+
+
+def test_packages_of_a_bundle_lie_where_its_sources_list_says() -> None:
+    assert f"brought: {debs.PLACE}\n" in PREPARE.read_text()

@@ -101,7 +101,8 @@ def prepare(session: Session) -> str:
     if not changes:
         return ""
     directory = session.run.directory / rundir.BUNDLES / "prepare"
-    bundle.write_prepare(directory, changes)
+    bundle.write_prepare(directory, changes, {host: archive for host in changes
+                                              if (archive := _packages_for(session, host)) is not None})
     session.run.still_ours()        # apt asks no fence
     _own(session, {host: [c.item for c in of_host if c.item] for host, of_host in changes.items()})
     wish: list[KubewrightError] = []
@@ -119,6 +120,12 @@ def prepare(session: Session) -> str:
     _own(session, {host: [] for host in changes if host not in session.unreachable})
     _expect_package_files(session, session.changes("prepare"))
     return summary(changes)
+
+
+def _packages_for(session: Session, host: str) -> Path | None:
+    """Return the archive that a host's packages come from, None where they come from its own sources."""
+    facts = session.observed[host].facts
+    return session.run.packages.get(f"{facts.os_id}-{facts.os_version}-{facts.arch}")
 
 
 def _own(session: Session, items: Mapping[str, Sequence[Item]]) -> None:

@@ -31,9 +31,10 @@ class Intent:
     """The verb and the options that decide what is done and what stops it.
 
     `start` is the phase to begin at, `only` the hosts whose changes are made (all when empty), `without` the hosts that
-    are left out. With `alone`, other workers than `only` are not even looked at. `leaving` are taken out, and `lost`
-    says that they answer no more; their Pods have `drain_timeout` seconds to go. The machines of `replacing` are others
-    now. `plan_file`, `back` and `file` (a snapshot) hold for one run only: nobody goes on with it by them.
+    are left out, `bundle` the file that brings everything. With `alone`, other workers than `only` are not even looked
+    at. `leaving` are taken out, and `lost` says that they answer no more; their Pods have `drain_timeout` seconds to
+    go. The machines of `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold for one run only:
+    nobody goes on with it by them.
     """
 
     verb: str = "up"
@@ -52,6 +53,7 @@ class Intent:
     replacing: tuple[str, ...] = ()
     lost: bool = False
     drain_timeout: float = 300.0
+    bundle: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values, without what holds for one run only."""

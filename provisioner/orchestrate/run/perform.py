@@ -19,7 +19,7 @@ from provisioner.orchestrate.lock import cluster_lock
 from provisioner.orchestrate.plan import only
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.preflight import known_checks
-from provisioner.orchestrate.run import engine
+from provisioner.orchestrate.run import bundled, engine
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent, Verb
 from provisioner.orchestrate.run.verbs import VERBS
@@ -67,11 +67,12 @@ def perform(inventory: Inventory, intent: Intent, caller: Caller) -> Performed:
     intent.fits(inventory.cluster)
     agreed = _agreed_before(verb, inventory, intent)
     intent = replace(intent, allow=agreed.allowed)      # what the plan was allowed, whoever goes on with the run is too
+    packages = bundled.packages_in(intent.bundle, inventory) if intent.bundle else {}
     caller.enter()
     with sessions.open_session(inventory, lambda event: None, run=True) as session:
         session.run.emit, session.run.max_unavailable = caller.readers(session), limit
         session.run.origin, session.run.options = runs.origin(session, intent.verb), intent.to_json()
-        session.run.allowed = agreed.allowed
+        session.run.allowed, session.run.packages = agreed.allowed, packages
         degraded.leave_out(session, intent.without)
         if intent.alone:
             only.look_at(session, intent.only)

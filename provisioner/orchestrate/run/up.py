@@ -20,7 +20,8 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     Raises what fit_survey, the change rules and a saved plan do; RefusedForSafety where a member has lost its data, or
     where the cluster is too ill for restarts; and what opening our own secrets does.
     """
-    found = intent.narrow(session, agreed.hold(session, fit_survey(session, intent.skip)))
+    skip = (*intent.skip, "packages") if session.run.packages else intent.skip     # they come with us
+    found = intent.narrow(session, agreed.hold(session, fit_survey(session, skip)))
     members.refuse(found)
     apply.open_secrets(session)
     may_begin.to_begin(session, intent.allow, intent.verb)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ class LiveRun:
     Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`, and `not_looked_at`
     are those that need nothing, for they are as last applied. `allowed` are the
     words after `--allow`. `not_kept` says why the run's events are not recorded here any more, where they are not.
+    `packages` are archives of OS packages by system, for hosts that are not to ask their own sources.
     `made` counts the changes that were made, and `noting` says that control planes are told of this run (runs.py).
     `closing` closes what was opened on top of the connections.
     """
@@ -61,6 +62,7 @@ class LiveRun:
     written: set[str] = field(default_factory=set)
     rolled_back: set[str] = field(default_factory=set)
     not_kept: str = ""
+    packages: Mapping[str, Path] = field(default_factory=dict)
     made: int = 0
     noting: bool = False
     abandoned: threading.Event = field(default_factory=threading.Event)

@@ -13,7 +13,7 @@ import pytest
 
 from provisioner.artifacts import catalogue as catalogue_module
 from provisioner.artifacts import go
-from provisioner.artifacts.builder import Builder
+from provisioner.artifacts.builder import Builder, Wanted
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.catalogue import Catalogue, Component
 from provisioner.artifacts.supply import build_lock
@@ -121,8 +121,8 @@ def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Builder, Bui
     return Builder(lambda event: None, catalogue, Cache(tmp_path / "cache")), builds
 
 
-def wanted(*names: str) -> list[tuple[str, str, str]]:
-    return [(name, "1", "amd64") for name in names]
+def wanted(*names: str) -> list[Wanted]:
+    return [Wanted(name, "1", "amd64") for name in names]
 
 
 def test_two_components_are_built_at_a_time_in_the_catalogues_order(three: tuple[Builder, Builds]) -> None:

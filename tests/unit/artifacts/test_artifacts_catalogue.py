@@ -25,20 +25,11 @@ def written(directory: Path, **entry: object) -> Path:
     ({"surprise": 1}, "components.tool.surprise: Extra inputs"),
     ({"image": {"archive": "t.tar", "reference": "r", "files": {"/x": "other"}, "entrypoint": []}},
      "the image takes a binary that no source makes"),
-    ({"release": {"1.0.0": {"amd64": {"tool": {"url": "https://example.org/tool", "sha256": "short"}}}}},
-     "components.tool.release.1.0.0.amd64.tool.sha256"),
 ])
 def test_a_fault_is_named_by_its_field(tmp_path: Path, entry: dict[str, object], fault: str) -> None:
     with pytest.raises(KubewrightError) as refusal:
         load_catalogue(written(tmp_path, **entry))
     assert fault in "\n".join(refusal.value.details)
-
-
-def test_a_component_may_have_published_files_only(tmp_path: Path) -> None:
-    published = {"url": "https://example.org/tool.tgz", "sha256": "a" * 64, "members": {"tool": "bin/tool"}}
-    path = written(tmp_path, go=None, release={"1.0.0": {"arm64": {"tool.tgz": published}}})
-    found = load_catalogue(path).components["tool"].release["1.0.0"]["arm64"]["tool.tgz"]
-    assert found.members == {"tool": "bin/tool"}
 
 
 def test_what_is_not_there_is_refused_with_what_is() -> None:

@@ -92,7 +92,7 @@ def test_a_lock_is_written_without_a_build_from_digests_that_are_known(context: 
     assert load_lock(path) == load_lock(SHIPPED)
     path.unlink()
     context.inventory.cluster.lab = False  # type: ignore[misc]
-    assert context.run("lock").exit_code == 0
+    assert context.run("lock", "--source", "go").exit_code == 0
     assert {a.component for a in load_lock(SHIPPED).artifacts} - {a.component for a in load_lock(path).artifacts} == {
         "busybox"}
 
@@ -153,3 +153,32 @@ def test_a_lock_of_an_unknown_kubernetes_is_not_written(context: FakeContext) ->
     result = context.run("build", "--write-lock")
     assert isinstance(result.exception, KubewrightError)
     assert load_lock(context.inventory.artifacts_lock_path) == before
+
+
+def test_a_real_cluster_gets_what_upstream_publishes_and_is_told_who_does_not_answer(
+        context: FakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEWRIGHT_MIRRORS", "off")
+    context.inventory.artifacts_lock_path.unlink()
+    context.inventory.cluster.lab = False  # type: ignore[misc]
+    result = context.run("lock")
+    assert isinstance(result.exception, KubewrightError) and result.exception.code == "download"
+    assert result.exception.exit_code == 11
+    assert not context.inventory.artifacts_lock_path.exists()
+
+
+def test_a_kubernetes_without_published_digests_is_refused_by_name(context: FakeContext) -> None:
+    context.inventory.artifacts_lock_path.unlink()
+    context.inventory.cluster.kubernetes = "1.36.99"  # type: ignore[misc]
+    result = context.run("lock", "--source", "release")
+    assert isinstance(result.exception, KubewrightError) and result.exception.code == "not-published"
+    assert "kubernetes 1.36.99 for amd64" in result.exception.message
+
+
+def test_a_lock_that_is_there_says_where_a_new_one_is_from(context: FakeContext) -> None:
+    from provisioner.cli.artifacts import _source
+
+    context.inventory.cluster.lab = False  # type: ignore[misc]
+    assert _source(context.inventory, None) == "go"
+    assert _source(context.inventory, "release") == "release"
+    context.inventory.artifacts_lock_path.unlink()
+    assert _source(context.inventory, None) == "release"

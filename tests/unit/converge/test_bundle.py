@@ -115,6 +115,6 @@ def test_prepare_gets_lists_that_need_no_decision() -> None:
         Sysctl(path="net.ipv4.ip_local_port_range", value="32768 60999", phase="pki"),
         SwapOff(path="swap", phase="pki")]
     assert prepare_vars([change(i) for i in items]) == {
-        "packages": ["haproxy", "runc"], "modules": [], "swap_off": True,
+        "packages": ["haproxy", "runc"], "archives": [], "modules": [], "swap_off": True,
         "users": [{"name": "etcd", "home": "/nonexistent", "new": True}],
         "sysctls": ["net.ipv4.ip_local_port_range=32768 60999"]}

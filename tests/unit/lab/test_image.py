@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.artifacts import debs
+from provisioner.artifacts.debs import PackageFile
 from provisioner.errors import GateFailed
-from provisioner.lab import image, keys, repository, requirements, sources
-from provisioner.lab.repository import PackageFile
+from provisioner.lab import image, keys, requirements, sources
 
 DEB822 = """Types: deb
 # a remark
@@ -120,7 +121,7 @@ def test_the_image_has_no_identity_and_no_sources(cache: Path, monkeypatch: pyte
 
 
 def test_the_index_names_every_package_with_size_and_digest() -> None:
-    text = repository.packages_text([PackageFile("b_1.deb", "Package: b\nVersion: 1\n", 7, "d" * 64),
+    text = debs.packages_text([PackageFile("b_1.deb", "Package: b\nVersion: 1\n", 7, "d" * 64),
                                      PackageFile("a_1.deb", "Package: a\nVersion: 1\n", 5, "e" * 64)])
     first, second = text.split("\n\n")
     assert first == f"Package: a\nVersion: 1\nFilename: ./a_1.deb\nSize: 5\nSHA256: {'e' * 64}"
@@ -128,7 +129,7 @@ def test_the_index_names_every_package_with_size_and_digest() -> None:
 
 
 def test_the_release_file_lets_apt_check_the_indexes() -> None:
-    text = repository.release_text({"Packages": b"abc"}, 0)
+    text = debs.release_text({"Packages": b"abc"}, 0)
     assert f" {hashlib.sha256(b'abc').hexdigest()} 3 Packages\n" in text
     assert "Date: Thu, 01 Jan 1970 00:00:00 GMT\n" in text
 
@@ -142,7 +143,7 @@ def test_a_real_package_is_indexed_under_a_name_that_needs_no_escaping(tmp_path:
     pool.mkdir()
     subprocess.run(["dpkg-deb", "--build", str(tmp_path / "src"), str(pool / "tiny_1%3a2.0_all.deb")], check=True,
                    capture_output=True)
-    assert repository.build_index(pool) == 1
+    assert debs.build_index(pool) == 1
     index = (pool / "Packages").read_text()
     assert "Package: tiny\n" in index and "Filename: ./tiny_1_2.0_all.deb\n" in index
     assert (pool / "tiny_1_2.0_all.deb").is_file()

@@ -1,0 +1,162 @@
+"""`init`: the first cluster.yaml from addresses, checked before it is written; nothing that is there is overwritten."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from provisioner.cli.consent import can_ask
+from provisioner.cli.context import Context
+from provisioner.errors import UsageFault
+from provisioner.model.first_inventory import Preset
+
+if TYPE_CHECKING:
+    from provisioner.model.first_inventory import Draft
+
+_KEYS = ("id_ed25519.pub", "id_rsa.pub")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,44}[a-z0-9])?")
+
+
+@click.command()
+@click.argument("machines", nargs=-1, metavar="[[USER@]ADDRESS[:PORT]]...")
+@click.option("--name", default=None, metavar="NAME",
+              help="Name of the cluster. Default: that of its directory, or mine.")
+@click.option("--preset", type=click.Choice(get_args(Preset)), default=None,
+              help="single: one machine that is all; small: one control plane; ha: three. The other machines are "
+                   "workers. Default: ha from three machines on.")
+@click.option("--vip", default="", metavar="ADDRESS",
+              help="A free address at which the API is found; three control planes need it, or --external.")
+@click.option("--external", default="", metavar="HOST:PORT", help="A load balancer of your own instead of --vip.")
+@click.option("--network", "networks", multiple=True, metavar="RANGE",
+              help="Where the machines' addresses lie; repeatable. Default: the /24 of each.")
+@click.option("--user", default="root", metavar="USER", show_default=True, help="Who logs in where no USER@ is said.")
+@click.option("--operator", "operators", multiple=True, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+              help="A public SSH key of somebody who may read the secrets; repeatable. Default: your own.")
+@click.option("--kubernetes", default=None, metavar="VERSION",
+              help="Default: the newest that upstream's digests are known of.")
+@click.pass_obj
+def init(context: Context, machines: tuple[str, ...], name: str | None, preset: Preset | None, vip: str, external: str,
+         networks: tuple[str, ...], user: str, operators: tuple[Path, ...], kubernetes: str | None) -> None:
+    """Write a first cluster.yaml for these machines: the first named carry the API, the others the work.
+
+    Without addresses it asks, on a terminal. The directory is that of -i, else inventories/NAME. No host is contacted.
+    """
+    from provisioner.model.first_inventory import Draft, login, text_of
+    from provisioner.model.load import load_cluster
+
+    directory = Path(context.directory) if context.directory else Path("inventories") / (name or "mine")
+    _refuse_what_is_there(directory)
+    machines = machines or _asked_for_machines()
+    named = name or (directory.name if context.directory and _NAME.fullmatch(directory.name) else "mine")
+    draft = Draft(named, kubernetes or _newest(), tuple(login(m) for m in machines), _keys(operators), preset, vip,
+                  external, user, networks)
+    draft = _with_vip(context, draft)
+    text = text_of(draft)
+    load_cluster(text, str(directory / "cluster.yaml"))
+    _write(directory, text)
+    _tell(context, directory, draft)
+
+
+def _refuse_what_is_there(directory: Path) -> None:
+    for file in (directory / "cluster.yaml", directory / "artifacts.lock"):
+        if file.exists() or file.is_symlink():
+            raise UsageFault(f"{file}: is there already; nothing was written", code="inventory-is-there",
+                             hint=f"kubewright -i {directory} validate")
+
+
+def _asked_for_machines() -> tuple[str, ...]:
+    if not can_ask():
+        raise UsageFault("no address given, and nobody is there to ask",
+                         hint="kubewright init admin@10.0.0.11 admin@10.0.0.12 admin@10.0.0.13 --vip 10.0.0.10")
+    click.echo("The machines as [USER@]ADDRESS[:PORT], with blanks between them. The first three carry the API, the "
+               "others are workers.", err=True)
+    return tuple(str(click.prompt("Machines", err=True)).split())
+
+
+def _with_vip(context: Context, draft: Draft) -> Draft:
+    """Return the draft with an address for the API where there is none and it needs one."""
+    from dataclasses import replace
+
+    if draft.vip or draft.external or draft.control_planes == 1:
+        return draft
+    if not can_ask():
+        raise UsageFault(f"{draft.control_planes} control planes need an address that moves between them",
+                         details=["--vip ADDRESS: a free one in the machines' network, which nobody else uses",
+                                  "--external HOST:PORT: a load balancer of your own"],
+                         hint=context.again("--vip", "ADDRESS"))
+    click.echo("The API is found at an address that moves between the control planes: a free one in their network.",
+               err=True)
+    return replace(draft, vip=str(click.prompt("Address", err=True)).strip())
+
+
+def _keys(files: tuple[Path, ...]) -> tuple[str, ...]:
+    """Return the operators' public keys: of the files that were named, else our own."""
+    there = files or tuple(file for name in _KEYS if (file := Path.home() / ".ssh" / name).is_file())[:1]
+    if not there:
+        raise UsageFault("no operator: you have no SSH key of your own in ~/.ssh, and none was named",
+                         details=["the cluster's secrets rest encrypted to its operators' public keys"],
+                         hint="ssh-keygen -t ed25519")
+    found = []
+    for file in there:
+        try:
+            found.append(file.expanduser().read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as fault:
+            why = fault.strerror if isinstance(fault, OSError) else "is no text"
+            raise UsageFault(f"--operator {file}: {why}", hint="ls ~/.ssh/*.pub") from None
+        if "PRIVATE KEY" in found[-1]:
+            raise UsageFault(f"--operator {file}: that is a private key", hint=f"ls {file}.pub")
+    return tuple(found)
+
+
+def _newest() -> str:
+    """Return the newest Kubernetes of ours that anybody can download, else the newest that can be built."""
+    from provisioner.artifacts.published import load_publications
+    from provisioner.model.releases import RELEASES
+
+    def numbers(version: str) -> list[int]:
+        return [int(part) for part in version.split(".")]
+
+    published = set(load_publications().versions("kubernetes", "amd64"))
+    return max([r for r in RELEASES if r in published] or RELEASES, key=numbers)
+
+
+def _write(directory: Path, text: str) -> None:
+    """Write the inventory and what editors read beside it; a file that appeared meanwhile is not overwritten."""
+    import json
+
+    from provisioner.files import write_whole
+    from provisioner.model.schema import cluster_schema
+
+    state = directory / ".kubewright"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        state.mkdir(mode=0o700, exist_ok=True)
+        with (directory / "cluster.yaml").open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as fault:
+        raise UsageFault(f"{fault.filename}: writing the inventory: {fault.strerror}", code="inventory-is-there",
+                         hint=f"ls -la {directory}") from None
+    write_whole(state / "cluster.schema.json", json.dumps(cluster_schema(), indent=2) + "\n", 0o644)
+    ignored = directory / ".gitignore"
+    if not ignored.exists():
+        write_whole(ignored, ".kubewright/\n", 0o644)
+
+
+def _tell(context: Context, directory: Path, draft: Draft) -> None:
+    rows = [(name, str(machine.address), ", ".join(roles)) for name, (machine, roles) in draft.hosts.items()]
+    context.directory = str(directory)
+    verbs = ("validate", "artifacts lock", "trust", "check", "plan", "up")
+    if context.wants_json:
+        context.print_json({"file": str(directory / "cluster.yaml"), "next": [context.command(v) for v in verbs],
+                            "hosts": [{"host": h, "address": a, "roles": r.split(", ")} for h, a, r in rows]})
+        return
+    click.echo(f"{directory / 'cluster.yaml'}: cluster {draft.name}, Kubernetes {draft.kubernetes}")
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo("Next, each after the one before:")
+    for verb in verbs:
+        click.echo(f"  {context.command(verb)}")
