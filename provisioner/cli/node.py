@@ -11,6 +11,7 @@ from provisioner.cli import complete
 from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
 from provisioner.cli.group import Group
+from provisioner.cli.node_drain import drain, uncordon
 
 if TYPE_CHECKING:
     from provisioner.model.plan import Plan
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 @click.group("node", cls=Group)
 def node() -> None:
-    """Take hosts out of the cluster, or give their place to another machine."""
+    """Take hosts out of the cluster, give their place to another machine, or empty them for a while."""
+
+
+node.add_command(drain)
+node.add_command(uncordon)
 
 
 @node.command("remove")
@@ -28,10 +33,13 @@ def node() -> None:
 @click.option("--lost", is_flag=True, help="The machines answer no more and never come back: nothing is done there.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS",
               help="How long the Pods of each host may take to leave.")
+@click.option("--force", multiple=True, metavar="NAMESPACE",
+              help="Let Pods of this namespace go against their budgets; may be repeated.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
-def remove(context: Context, hosts: tuple[str, ...], lost: bool, timeout: float, yes: bool, events: bool) -> int:
+def remove(context: Context, hosts: tuple[str, ...], lost: bool, timeout: float, force: tuple[str, ...], yes: bool,
+           events: bool) -> int:
     """Take HOST, which has left cluster.yaml, out of the cluster, and everything of ours off it.
 
     Its Pods leave first, as their PodDisruptionBudgets allow; the other hosts forget it; its API server ends, its etcd
@@ -43,7 +51,7 @@ def remove(context: Context, hosts: tuple[str, ...], lost: bool, timeout: float,
     from provisioner.report.plan_text import leaving_text
 
     began, names = time.monotonic(), tuple(dict.fromkeys(hosts))
-    intent = Intent("node remove", leaving=names, lost=lost, drain_timeout=timeout)
+    intent = Intent("node remove", leaving=names, lost=lost, drain_timeout=timeout, force=force)
 
     def ask(plan: Plan, consent: Consent) -> bool:
         click.echo(leaving_text(plan, context.inventory.cluster, names, lost=lost), err=True)

@@ -44,6 +44,9 @@ def resume(context: Context, run: str | None, yes: bool, moved: bool, events: bo
     if chosen.origin.verb == "reset":
         raise UsageFault(f"run {chosen.id} was taking everything off hosts; that is begun anew, not resumed",
                          hint=" ".join(["kubewright reset", *Intent.of(chosen.options, "reset").only]))
+    if chosen.origin.verb in ("node drain", "node uncordon"):
+        raise UsageFault(f"run {chosen.id} was `{chosen.origin.verb}`; that is begun anew, not resumed", hint=" ".join(
+            ["kubewright", chosen.origin.verb, *Intent.of(chosen.options, chosen.origin.verb).only]))
     if chosen.origin.verb.startswith("etcd "):
         raise UsageFault(f"run {chosen.id} was `{chosen.origin.verb}`; that is begun anew, not resumed",
                          hint=f"kubewright {chosen.origin.verb} --help")

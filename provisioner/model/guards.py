@@ -10,9 +10,11 @@ from collections.abc import Mapping
 OUT_OF_SERVICE = "out-of-service"       # no HAProxy sends the host's API server anybody, and all others are ready
 LEADS_ELSEWHERE = "leads-elsewhere"     # another etcd member leads, and all others serve
 OTHERS_BALANCE = "others-balance"       # the API is reached through every other balancer, and at the VIP
+DRAINED = "drained"                     # the host's Pods have left, and it takes none
 
 # Guard -> what a person reads of it; in the order in which they are entered.
 WORDS: Mapping[str, str] = {
+    DRAINED: "drained: its Pods leave before, as their budgets allow, and it takes Pods again when it is proved",
     OUT_OF_SERVICE: "out of every HAProxy meanwhile",
     LEADS_ELSEWHERE: "another member leads",
     OTHERS_BALANCE: "while all others lead to the API",

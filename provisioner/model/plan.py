@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from provisioner.model.desired import Artifact, Desired, Item, KubeObject
+from provisioner.model.draining import Drain
 from provisioner.model.phases import PhaseName
 
 _SOURCES = {"go": "built from Go modules", "release": "a pinned release", "debian": "from Debian's archive",
@@ -212,11 +213,12 @@ class Plan:
     inventory_digest: str = ""       # what it was made from
     lock_digest: str = ""
     verdicts: tuple[Verdict, ...] = ()  # what the change rules say about the inventory's changes since the last `up`
+    drains: tuple[Drain, ...] = ()      # Nodes that are emptied, and what becomes of their Pods, in their order
 
     @property
     def is_empty(self) -> bool:
         return not self.changes and not self.objects and not self.drained_servers and not self.lost \
-            and not self.members
+            and not self.members and not self.drains
 
     @property
     def joining(self) -> tuple[str, ...]:

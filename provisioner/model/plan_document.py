@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from provisioner.model.desired import Desired, HostDesired
+from provisioner.model.draining import Drain, Hold, PodFate
 from provisioner.model.guards import WORDS
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Act, Change, MemberChange, ObjectChange, Plan, Stage, Turn, Verdict
@@ -92,6 +93,46 @@ class MemberChangeDocument(DocumentPart):
     host: str = Field(description="Whose member it is; its peer address where nobody knows its name")
 
 
+class PodDocument(DocumentPart):
+    """What becomes of one Pod of a Node that is drained."""
+
+    namespace: str = Field(description="Its namespace")
+    name: str = Field(description="Its name")
+    uid: str = Field(description="Its uid: one that is made anew has another")
+    fate: str = Field(description="moves, waits (no other node could run the next), ends (nobody makes another), stays")
+    why: str = Field(description="What becomes of it, in words")
+    owner: str = Field(default="", description="Who makes another")
+    loses: tuple[str, ...] = Field(default=(), description="What is on this node alone")
+    held: tuple[str, ...] = Field(default=(), description="Budgets that forbid its going now")
+    forced: bool = Field(default=False, description="It is deleted all the same, as --force says")
+
+
+class HoldDocument(DocumentPart):
+    """A PodDisruptionBudget that lets none of its Pods go now."""
+
+    budget: str = Field(description="Its namespace and name")
+    pods: tuple[str, ...] = Field(description="Its Pods on the node")
+    why: str = Field(description="What it counts")
+    since: str = Field(default="", description="Since when, as the cluster noted")
+    never: bool = Field(default=False, description="It would let none go with all Pods healthy")
+
+
+class DrainDocument(DocumentPart):
+    """A Node that is emptied."""
+
+    host: str = Field(description="Name of the host")
+    cordon: str = Field(description="Whose cordon it has already: ours, theirs, or none")
+    ready: bool = Field(description="Its kubelet answers")
+    pods: tuple[PodDocument, ...] = Field(description="Its Pods")
+    holds: tuple[HoldDocument, ...] = Field(description="Budgets that let none go now")
+
+    @property
+    def drain(self) -> Drain:
+        """Return it as the value that was written."""
+        return Drain(self.host, tuple(PodFate(**pod.model_dump()) for pod in self.pods),
+                     tuple(Hold(**hold.model_dump()) for hold in self.holds), self.cordon, self.ready)
+
+
 class PlanDocument(DocumentPart):
     """A whole plan."""
 
@@ -109,6 +150,7 @@ class PlanDocument(DocumentPart):
         default={}, description="API servers that a killed run left out of service -> hosts that send them nobody")
     lost: tuple[LostMemberDocument, ...] = Field(
         default=(), description="etcd members that have lost their data: `up` does nothing until they are mended")
+    drains: tuple[DrainDocument, ...] = Field(default=(), description="Nodes that are emptied, in their order")
     members: tuple[MemberChangeDocument, ...] = Field(
         default=(), description="Acts on who is a member of etcd, in their order")
     voters: int = Field(default=0, description="How many members voted before the first of them; 0 where there is none")
@@ -130,7 +172,8 @@ def as_plan(document: PlanDocument) -> Plan:
         drained_servers=document.left_out, inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
         stages=tuple(Stage(s.phase, _turns(s), s.changes, s.objects, tuple(Act(*u) for u in _units(s)))
                     for s in document.stages),
-        verdicts=tuple(Verdict(**v.model_dump()) for v in document.verdicts))
+        verdicts=tuple(Verdict(**v.model_dump()) for v in document.verdicts),
+        drains=tuple(d.drain for d in document.drains))
 
 
 def _turns(stage: StageDocument) -> tuple[Turn, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from provisioner.model.cluster import Cluster
+from provisioner.model.draining import ENDS
 from provisioner.model.etcd import quorum
-from provisioner.model.guards import WORDS
+from provisioner.model.guards import DRAINED, WORDS
 from provisioner.model.plan import Plan, Stage
 
 _NAMED = 5      # hosts named before the rest is counted
@@ -54,6 +55,7 @@ def _pace(stage: Stage, action: str, hosts: Collection[str]) -> str:
 def impact(plan: Plan, cluster: Cluster) -> Iterator[str]:
     """Yield what the plan means for whoever uses the cluster, a sentence each."""
     yield from _members(plan)
+    yield from _drains(plan)
     yield from _units(plan, cluster)
     yield from dict.fromkeys(change.impact for change in plan.objects if change.impact)
 
@@ -78,6 +80,16 @@ def _members(plan: Plan) -> Iterator[str]:
         yield (f"etcd: {_votes(plan.voters)} become {_votes(voters)}")
 
 
+def _drains(plan: Plan) -> Iterator[str]:
+    """Yield how many Pods leave each Node that is drained, and what must happen before they can."""
+    for drain in plan.drains:
+        lost = sum(pod.fate == ENDS for pod in drain.leaving)
+        held = sorted({name for pod in drain.leaving if not pod.forced for name in pod.held})
+        yield (f"{drain.host} is drained: {count(len(drain.leaving), 'Pod')} to leave"
+               + (f", {lost} for good" if lost else "")
+               + (f"; {', '.join(held)} {'lets' if len(held) == 1 else 'let'} none go now" if held else ""))
+
+
 def _votes(voters: int) -> str:
     return f"{count(voters, 'voter')} (quorum {quorum(voters)}, can lose {voters - quorum(voters)})"
 
@@ -91,7 +103,8 @@ def _units(plan: Plan, cluster: Cluster) -> Iterator[str]:
     parts = [count(n, noun) for n, noun in ((restarts, "restart"), (reloads, "reload")) if n]
     yield f"{' and '.join(parts)}, each turn proved before the next"
     restarted = {a.unit for a in acts if a.action == "restart"}
-    if restarted & set(_RUNS_ON):
+    drained = any(DRAINED in stage.guards for stage in plan.stages)
+    if restarted & set(_RUNS_ON) and not drained:
         yield "no host is drained: Pods run on while containerd and the kubelet restart"
     if "etcd.service" in restarted:
         yield _etcd(len(cluster.etcd_hosts))

@@ -10,6 +10,7 @@ from typing import Any
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Artifact
 from provisioner.model.plan import NEEDS_FLAG, Change, ObjectChange, Plan
+from provisioner.report.drain_text import drain_lines
 from provisioner.report.impact import count, impact, impact_lines, names
 
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~",
@@ -67,8 +68,9 @@ def leaving_text(plan: Plan, cluster: Cluster, hosts: Sequence[str], *, lost: bo
     rest = replace(plan, desired=stay, changes=tuple(c for c in plan.changes if c.host not in hosts))
     there = "nothing is done there" if lost else f"{count(len(gone), 'removal')} there"
     head = f"Cluster  {cluster.cluster}    {', '.join(hosts)} {'leaves' if len(hosts) == 1 else 'leave'}: {there}"
-    return "\n".join([head, "", *_table(rest, cluster, diff=False), "", *impact_lines(plan, cluster), *_notes(plan),
-                      _totals(plan)])
+    leaves = [line for drain in plan.drains for line in drain_lines(drain)]
+    return "\n".join([head, *leaves, "", *_table(rest, cluster, diff=False), "", *impact_lines(plan, cluster),
+                      *_notes(plan), _totals(plan)])
 
 
 def _of_reset(plan: Plan, cluster: Cluster, whole: bool) -> list[str]:
@@ -221,6 +223,7 @@ def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Ma
         "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
         "left_out": {server: list(hosts) for server, hosts in plan.drained_servers.items()},
         "lost": [member.to_json() for member in plan.lost],
+        "drains": [d.to_json() for d in plan.drains],
         "members": [m.to_json() for m in plan.members], "voters": plan.voters,
         "stages": [s.to_json() for s in plan.stages], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
         "verdicts": [v.to_json() for v in plan.verdicts], "allowed": sorted(allowed),

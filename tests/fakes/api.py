@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from provisioner.operate.kube import KINDS, ApiFault, Kube
 
-PLURALS = frozenset({"events", *(plural for plural, _ in KINDS.values())})
+PLURALS = frozenset({"persistentvolumeclaims", "persistentvolumes", *(plural for plural, _ in KINDS.values())})
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
@@ -38,7 +38,7 @@ class MemoryApi:
     _versions: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))     # a count cannot be pickled
 
     def put(self, path: str, body: Mapping[str, Any]) -> None:
-        self.objects[path] = {**body}
+        self.objects[path] = {**body, "metadata": {"uid": path, **body["metadata"]}}
 
     def lead(self) -> None:
         for name in ("kube-controller-manager", "kube-scheduler"):
@@ -54,7 +54,7 @@ class MemoryApi:
         query = parse_qs(parts.query)
         if method == "GET" and parts.path.rpartition("/")[2] in PLURALS:
             return 200, {"items": self._list(parts.path, query)}
-        if method == "PATCH" and "fieldManager" in query:
+        if method == "PATCH" and "force" in query:
             return self._apply(parts.path, body or {}, dry="dryRun" in query)
         if method == "POST" and parts.path.endswith("/eviction"):
             return self._evict(parts.path.removesuffix("/eviction"))
@@ -71,7 +71,7 @@ class MemoryApi:
         self.log.append((method, parts.path))
         if method == "DELETE":
             return 200, self.objects.pop(parts.path)
-        return self._patch(parts.path, body or {})
+        return self._patch(parts.path, body or {}, query.get("fieldManager", ["somebody"])[0])
 
     def _evict(self, path: str) -> tuple[int, dict[str, Any]]:
         """Let a Pod go at once, or not, where a budget holds it."""
@@ -80,14 +80,19 @@ class MemoryApi:
         self.log.append(("POST", f"{path}/eviction"))
         return (201, {}) if self.objects.pop(path, None) else (404, {"message": f"{path} not found"})
 
-    def _patch(self, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Merge-patch an object; one that was written since the caller has read it is left as it is."""
+    def _patch(self, path: str, body: Mapping[str, Any], manager: str) -> tuple[int, dict[str, Any]]:
+        """Merge-patch an object; one that was written since the caller has read it is left as it is.
+
+        Of the server's notes on who wrote what, only the one on a cordon is kept.
+        """
         old = self.objects[path]
         expected = body.get("metadata", {}).get("resourceVersion")
         if expected and expected != old["metadata"].get("resourceVersion"):
             return 409, {"message": "the object has been modified"}
         new = merge_patched(old, body)
         new["metadata"] |= {"resourceVersion": str(next(self._versions) + 1)}
+        if "unschedulable" in body.get("spec", {}):
+            new["metadata"]["managedFields"] = [{"manager": manager, "fieldsV1": {"f:spec": {"f:unschedulable": {}}}}]
         self.objects[path] = new
         return 200, new
 

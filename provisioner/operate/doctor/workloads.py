@@ -10,6 +10,7 @@ from provisioner.compile.versions import Version, floor_fault, skew_faults
 from provisioner.model.etcd import EtcdStatus
 from provisioner.model.finding import Finding
 from provisioner.model.releases import minor_of
+from provisioner.operate import drain
 from provisioner.operate import pods as pod_words
 from provisioner.operate.doctor.picture import Picture
 
@@ -25,9 +26,11 @@ def conditions(picture: Picture) -> Iterator[Finding]:
             if condition["type"] in PRESSED and condition["status"] == "True":
                 yield Finding("node-pressure", name, "error", f"{condition['type']}: {condition.get('message', '')}",
                               f"kubectl describe node {name}")
-        if node.get("spec", {}).get("unschedulable"):
-            yield Finding("cordoned", name, "warning", "no new Pod is placed there: it is cordoned",
-                          f"kubectl uncordon {name}")
+        if drain.is_cordoned(node):
+            ours = drain.is_ours(node)
+            why = f"we cordoned it for {drain.note_of(node)}" if ours else "it is cordoned"
+            yield Finding("cordoned", name, "warning", f"no new Pod is placed there: {why}",
+                          f"kubewright node uncordon {name}" if ours else f"kubectl uncordon {name}")
 
 
 def system_pods(picture: Picture) -> Iterator[Finding]:

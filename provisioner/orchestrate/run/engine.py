@@ -142,8 +142,9 @@ def _interrupted(session: Session, stop: BaseException, later: Sequence[str]) ->
     details = [f"{host}: step {step} may still run there; the next run waits for it"
                for host, step in sorted(session.run.in_flight)] if at_once else []
     details += [f"not started: {', '.join(later)}"] if later else []
+    said = stop.details if isinstance(stop, Interrupted) else ()
     return Interrupted(message, hint=session.run.go_on,
-                       details=[*details, "what was done stays done"])
+                       details=[*said, *details, *session.run.left_behind, "what was done stays done"])
 
 
 def _name_the_way_on(session: Session, stop: KubewrightError) -> None:

@@ -10,22 +10,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from provisioner.compile import removal
-from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety, Unreachable
+from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import HostDesired
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import Change, Plan
-from provisioner.operate import drain, nodes
+from provisioner.operate import nodes
 from provisioner.orchestrate.phases import membership, removing
 from provisioner.orchestrate.plan import applied, members, owner, survey
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.preflight import fit_survey
-from provisioner.orchestrate.run import may_begin, reset, up
+from provisioner.orchestrate.run import interrupt, may_begin, reset, up
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn import apply, guards
+from provisioner.orchestrate.turn import apply, draining, guards
 from provisioner.transport.pool import raise_all
 from provisioner.transport.target import targets_of
 
@@ -102,40 +102,24 @@ def _with_removals(session: Session, found: Plan, intent: Intent) -> Plan:
     hosts = {**found.desired.hosts, **{h: HostDesired(h, ()) for h in intent.leaving}}
     desired = replace(found.desired, hosts=hosts)
     ours = removal.of_hosts(replace(desired, hosts={h: hosts[h] for h in here}), session.observed, REASON)
-    return replace(found, desired=desired, changes=(*ours.early, *found.changes, *ours.late),
+    drains = draining.look(session, [host for host in here if host in found.strangers], intent.force)
+    return replace(found, desired=desired, drains=drains, changes=(*ours.early, *found.changes, *ours.late),
                    objects=(*found.objects, *nodes.removals(found.strangers, intent.leaving)),
                    strangers=tuple(s for s in found.strangers if s not in intent.leaving),
                    verdicts=(*found.verdicts, *ours.kept))
 
 
 def begin(session: Session, intent: Intent, agreed: Agreed, found: Plan) -> Plan:
-    """Let the Pods leave before anything else is changed: a budget may forbid it."""
+    """Let the Pods leave before anything else is changed: a budget may forbid it. Where one stays, none of them leaves.
+    """
     found = up.begin(session, intent, agreed, found)
-    _drain(session, _nodes(found, intent.leaving) if not intent.lost else [], intent.drain_timeout)
-    return found
-
-
-def _drain(session: Session, hosts: Sequence[str], timeout: float) -> None:
-    """Drain one Node after the other; where one may not be, none of them leaves, and all take Pods again."""
-    drained: list[str] = []
     try:
-        for host in hosts:
-            session.run.works_on(f"draining {host}")
-            session.run.still_ours()
-            moved = drain.drain(session.access.kube(), host, timeout, session.run.stay)
-            drained.append(host)
-            session.tell("diagnostic", host=host, message=f"{host} is drained: {moved} Pods left")
-    except LockHeld:
-        raise
+        with interrupt.patient(session):
+            draining.one_by_one(session, [one.host for one in found.drains], intent.verb, keep=False)
     except KubewrightError as fault:
-        if drained:
-            drain.give_back(session.access.kube(), drained, fault)
+        fault.hint = fault.hint or session.run.go_on
         raise
-
-
-def _nodes(found: Plan, hosts: Sequence[str]) -> list[str]:
-    gone = {o.identity.removeprefix(nodes.KIND) for o in found.objects if o.action == "remove"}
-    return [host for host in hosts if host in gone]
+    return found
 
 
 def through(phases: Sequence[Phase], intent: Intent) -> tuple[Phase, ...]:

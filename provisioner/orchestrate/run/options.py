@@ -26,15 +26,19 @@ class Back:
     step: str = ""
 
 
+BY_NAME = ("reset", "node drain", "node uncordon")      # verbs whose hosts are arguments, not an option
+
+
 @dataclass(frozen=True)
 class Intent:
     """The verb and the options that decide what is done and what stops it.
 
     `start` is the phase to begin at, `only` the hosts whose changes are made (all when empty), `without` the hosts that
     are left out, `bundle` the file that brings everything. With `alone`, other workers than `only` are not even looked
-    at. `leaving` are taken out, and `lost` says that they answer no more; their Pods have `drain_timeout` seconds to
-    go. The machines of `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold for one run only:
-    nobody goes on with it by them.
+    at. `leaving` are taken out, and `lost` says that they answer no more. Pods of a Node that is drained have
+    `drain_timeout` seconds to go, and in the namespaces of `force` they go against their budgets. The machines of
+    `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold for one run only: nobody goes on with
+    it by them.
     """
 
     verb: str = "up"
@@ -53,6 +57,7 @@ class Intent:
     replacing: tuple[str, ...] = ()
     lost: bool = False
     drain_timeout: float = 300.0
+    force: tuple[str, ...] = ()
     bundle: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +76,7 @@ class Intent:
         """Raise UsageFault for hosts and phases that do not exist."""
         unknown = [host for host in self.only if host not in cluster.hosts]
         if unknown:
-            asked = "--only" if self.alone else "reset" if self.verb == "reset" else "--host"
+            asked = "--only" if self.alone else self.verb if self.verb in BY_NAME else "--host"
             raise UsageFault(f"{asked} {', '.join(unknown)}: not in the inventory",
                              details=[f"hosts: {' '.join(cluster.hosts)}"], hint="kubewright status")
         if self.alone and (self.plan_file or self.without):

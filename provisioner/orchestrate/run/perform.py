@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from provisioner.decide.batches import Limit
 from provisioner.model.availability import budget_of
+from provisioner.model.draining import Rules
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
@@ -73,6 +74,7 @@ def perform(inventory: Inventory, intent: Intent, caller: Caller) -> Performed:
         session.run.emit, session.run.max_unavailable = caller.readers(session), limit
         session.run.origin, session.run.options = runs.origin(session, intent.verb), intent.to_json()
         session.run.allowed, session.run.packages = agreed.allowed, packages
+        session.run.draining = Rules(intent.drain_timeout, intent.force)
         degraded.leave_out(session, intent.without)
         if intent.alone:
             only.look_at(session, intent.only)

@@ -18,7 +18,7 @@ from provisioner.orchestrate.phases import (
     stage,
     verify,
 )
-from provisioner.orchestrate.run import defrag, leaving, recover, replacing, reset, restore, rollback, up
+from provisioner.orchestrate.run import defrag, draining, leaving, recover, replacing, reset, restore, rollback, up
 from provisioner.orchestrate.run.verb import Verb
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
@@ -78,6 +78,8 @@ VERBS: dict[str, Verb] = {
     "etcd defrag": Verb("", defrag.plan, defrag.consent, defrag.through),
     "etcd recover": Verb("", recover.plan, restore.consent, restore.through, watched=False),
     "etcd restore": Verb("", restore.plan, restore.consent, restore.through, watched=False),
+    "node drain": Verb("", draining.plan_drain, draining.ask_drain, draining.through_drain, watched=False),
+    "node uncordon": Verb("", draining.plan_uncordon, draining.ask_uncordon, draining.through_uncordon, watched=False),
     "node replace": Verb("node replace", replacing.plan, replacing.consent, lambda intent, plan: UP, up.begin, VERIFY),
     "node remove": Verb("node remove", leaving.plan, leaving.consent, lambda intent, plan: leaving.through(UP, intent),
                         leaving.begin, finish=leaving.finish),

@@ -13,6 +13,7 @@ from pathlib import Path
 from provisioner.decide.batches import Limit
 from provisioner.errors import Interrupted, KubewrightError
 from provisioner.model.cluster import Host
+from provisioner.model.draining import Rules
 from provisioner.model.events import Emit, Event
 from provisioner.model.run import Origin
 from provisioner.orchestrate.session import rundir
@@ -31,7 +32,8 @@ class LiveRun:
     What stands in `safe_points` is called between phases and between batches; it raises a KubewrightError to stop
     the run there. `doing` and `ahead` say what is worked on until the next safe point, and which hosts wait for it,
     together for all phases that run beside one another; `in_flight` are (host, id) of the steps that have not
-    answered yet; `go_on` is the command for a person to go on with after a stop. While the run holds the cluster's
+    answered yet, and `left_behind` says what else stays so where the run is stopped at once; `go_on` is the command
+    for a person to go on with after a stop. `draining` says how Nodes are emptied. While the run holds the cluster's
     lock, `epoch` is its number in every order to a host, and `still_ours` raises LockHeld when it does not hold it
     any more: to be called right before an act that no host can refuse (on the API, etcd, HAProxy). `written` are
     the hosts that this run handed changes to, `rolled_back` those that run what they kept and not what is desired.
@@ -51,8 +53,10 @@ class LiveRun:
     options: dict[str, object] = field(default_factory=dict)
     allowed: tuple[str, ...] = ()
     max_unavailable: Limit = field(default_factory=Limit)
+    draining: Rules = field(default_factory=Rules)
     safe_points: list[Callable[[], None]] = field(default_factory=list)
     in_flight: set[tuple[str, str]] = field(default_factory=set)
+    left_behind: list[str] = field(default_factory=list)
     go_on: str = ""
     epoch: int | None = None
     still_ours: Callable[[], None] = lambda: None

@@ -111,7 +111,7 @@ def test_a_worker_leaves_as_well_and_its_pods_before(grown: World) -> None:
     grown.api.held.add(pod)
     grown.api.put(pod, {
         "metadata": {"name": "a", "namespace": "default"}, "spec": {"nodeName": "w2"}, "status": {"phase": "Running"}})
-    with pytest.raises(GateFailed, match="w2: draining: 1 Pods are still there") as blocked:
+    with pytest.raises(GateFailed, match="w2: draining: 1 Pod is still there") as blocked:
         remove(grown, "w2", timeout=3.0)
     assert "disruption budget" in next(d for d in blocked.value.details if d.startswith("default/a: "))
     assert "unschedulable" not in grown.api.objects["/api/v1/nodes/w2"].get("spec", {})

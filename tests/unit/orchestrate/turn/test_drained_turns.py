@@ -1,0 +1,85 @@
+"""A turn whose Nodes are drained: empty before it, without Pods meanwhile, and given back after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.errors import GateFailed, KubewrightError, LockHeld
+from provisioner.model.draining import Rules
+from provisioner.model.guards import DRAINED
+from provisioner.model.plan import Turn
+from provisioner.operate import drain
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import draining, guards
+from tests.fakes.session import World
+from tests.unit.cli.test_drain_verbs import budget, cordon, node, pod
+
+TURN = Turn(("w1", "w2"), ("runtime", "node"), (DRAINED,))
+
+
+@pytest.fixture
+def session(built: World) -> Session:
+    made = built.session()
+    made.run.draining = Rules(timeout=3.0)
+    return made
+
+
+def test_the_nodes_of_a_turn_are_empty_during_it_and_take_pods_again_after_it(built: World, session: Session) -> None:
+    one, other, elsewhere = pod(built, "a", "w1"), pod(built, "b", "w2"), pod(built, "c", "cp1")
+    with guards.hold(session, TURN):
+        assert not {one, other} & built.api.objects.keys() and elsewhere in built.api.objects
+        assert all(drain.is_ours(node(built, host)) for host in TURN.hosts)
+        assert not drain.is_kept(node(built))
+    assert not any(drain.is_cordoned(node(built, host)) for host in TURN.hosts)
+    rows = [row for event in built.events if event.type == "changed" for row in (event.data or {}).get("objects", ())]
+    assert ("Pod shop/a", "evicted from w1 after 0.5 s") in [(r["identity"], r["reason"]) for r in rows]
+    assert ("Node w2", "is drained: 1 Pods left") in [(r["identity"], r["reason"]) for r in rows]
+
+
+def test_where_one_of_them_cannot_be_drained_the_turn_does_not_begin_and_all_take_pods_again(
+        built: World, session: Session) -> None:
+    pod(built, "a", "w1")
+    built.api.held.add(pod(built, "b", "w2"))
+    with pytest.raises(GateFailed, match="w2: draining") as blocked, guards.hold(session, TURN):
+        pytest.fail("the turn began")
+    assert {"w1 takes Pods again", "w2 takes Pods again"} <= set(blocked.value.details)
+    assert not any(drain.is_cordoned(node(built, host)) for host in TURN.hosts)
+
+
+def test_what_somebody_else_cordoned_and_what_is_kept_empty_stay_so(built: World, session: Session) -> None:
+    cordon(built, "w1")
+    drain.cordon(built.kube(), "w2", "node drain by me")
+    with guards.hold(session, TURN):
+        assert not drain.is_ours(node(built, "w1")) and drain.is_kept(node(built, "w2"))
+    assert drain.is_cordoned(node(built, "w1")) and drain.is_kept(node(built, "w2"))
+
+
+def test_after_a_failure_only_a_node_that_is_ready_takes_pods_again(built: World, session: Session) -> None:
+    with pytest.raises(KubewrightError) as failed, guards.hold(session, TURN):
+        node(built, "w2")["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+        raise KubewrightError("the kubelet does not start")
+    assert "w1 takes Pods again" in failed.value.details
+    assert any("w2 is not Ready and stays cordoned" in line for line in failed.value.details)
+    assert not drain.is_cordoned(node(built, "w1")) and drain.is_ours(node(built, "w2"))
+
+
+def test_where_another_run_has_the_lock_nothing_is_undone(built: World, session: Session) -> None:
+    with pytest.raises(LockHeld), guards.hold(session, TURN):
+        raise LockHeld("another run")
+    assert drain.is_ours(node(built, "w1"))
+
+
+def test_what_is_forced_goes_against_a_budget_as_it_is_when_the_turn_comes(built: World, session: Session) -> None:
+    session.run.draining = Rules(timeout=3.0, force=("shop",))
+    path = pod(built, "a", "w1")
+    budget(built, 0)
+    built.api.held.add(path)
+    with guards.hold(session, TURN):
+        assert path not in built.api.objects
+
+
+def test_a_roll_is_rehearsed_from_what_the_api_shows(built: World, session: Session) -> None:
+    pod(built, "a", "w1")
+    first, second = draining.rehearsed(session, [["w1"], ["w2"]])
+    assert [p.name for p in first.drain.leaving] == ["a"] and second.drain.host == "w2"
+    assert built.api.log == []
