@@ -75,7 +75,8 @@ def replace(context: Context, host: str, skip: tuple[str, ...], yes: bool, event
     """Give HOST's place to the machine that is there now: a new one of the same name, or one that lost its etcd data.
 
     Its dead etcd member is taken out first, then a new one joins as with `up`: a learner that votes when it has all
-    data. Refused (exit 15) where etcd would lose its quorum, and where HOST's member runs with its own data.
+    data. Refused (exit 15) where etcd would lose its quorum, and where HOST's member runs with its own data and nothing
+    of HOST differs: then there is nothing to replace.
     """
     from provisioner.cli.change import change
     from provisioner.orchestrate.run.options import Intent

@@ -197,7 +197,9 @@ TABLE: tuple[Rule, ...] = (
          "what the role runs there is stopped and taken away; Pods of a worker end undrained", when=_role_gone,
          by="node remove"),
     Rule("member-moved", ("hosts.*.address",), REFUSED,
-         "the other members and every certificate know it by its address", when=_moved_member, by="node replace"),
+         "the other members and every certificate know it by its address, which is not changed where it stands: "
+         "everything of ours goes from it (kubewright reset), and it comes anew",
+         when=_moved_member, by="node replace"),
     Rule("host-moved", ("hosts.*.address",), NEEDS_FLAG,
          "the address must be the same machine's: a machine that is new to the cluster needs a name of its own",
          by="node replace"),

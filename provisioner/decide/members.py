@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from provisioner.compile.etcd import DATA_DIR, ETCDCTL
 from provisioner.decide.membership import known_as
 from provisioner.model.desired import EtcdMember
 from provisioner.model.etcd import MemberSeen, quorum
 
 ABSENT, EMPTY, THERE = "absent", "empty", "there"
-# What is there is kept, an earlier one too; the directory's own name has to be free.
-ASIDE = (("systemctl", "stop", "etcd"),
-         ("mv", "--backup=numbered", "-T", f"{DATA_DIR}/member", f"{DATA_DIR}/member.lost"))
 LOST = "its etcd member lost its data"
 
 
@@ -26,23 +22,16 @@ class MemberData:
 
 
 @dataclass(frozen=True)
-class Command:
-    """What a person runs as root: on the member's own host, or (`elsewhere`) on that of a healthy member."""
-
-    words: tuple[str, ...]
-    elsewhere: bool = False
-
-
-@dataclass(frozen=True)
 class MemberFault:
-    """Why a member cannot be started as it is, and the commands after which `up` starts it.
+    """Why a member cannot be started as it is.
 
-    One that has `moved` has its own data, and only another address: it is not replaced.
+    `is_replaced` says whether its host may be given its place anew now. One that has `moved` has its own data, and only
+    another address: that has to go first.
     """
 
     host: str
     saw: str
-    cure: tuple[Command, ...] = ()
+    is_replaced: bool = False
     moved: bool = False
 
 
@@ -67,10 +56,10 @@ def _possible(
     fault: MemberFault, wanted: Sequence[EtcdMember], data: Mapping[str, MemberData], members: int | None,
     answering: int,
 ) -> MemberFault:
-    """Return the fault without its cure where too few members answer to change who is one, and what to do first."""
+    """Return the fault as one that nobody can mend yet, with what to do first, where too few members answer."""
     if members is None:
         why = "no majority of the members answers, which could give it back"
-    elif answering >= quorum(members) or not any(command.elsewhere for command in fault.cure):
+    elif answering >= quorum(members):
         return fault
     else:
         why = f"{answering} of {members} members answer: too few to replace it"
@@ -85,27 +74,23 @@ def _possible(
 def _judge(member: EtcdMember, seen: MemberData, listed: Sequence[MemberSeen] | None) -> MemberFault | None:
     if listed is None:
         return None if seen.state == THERE else MemberFault(member.name, LOST)
-    aside = tuple(Command(words) for words in ASIDE) if seen.state != ABSENT else ()
-    add = Command((*ETCDCTL, "member", "add", member.name, f"--peer-urls={member.peer_url}"), elsewhere=True)
     entry = known_as(member, listed)
     if entry is None and seen.state == ABSENT:
         return None         # nobody yet: it joins
     if entry is None:
-        return MemberFault(member.name, "it is no etcd member: it was removed", (*aside, add))
-    number = f"{entry.id:x}"
-    own = seen.member == number
-    remove = Command((*ETCDCTL, "member", "remove", number), elsewhere=True)
+        return MemberFault(member.name, "it is no etcd member: it was removed", is_replaced=True)
+    own = seen.member == f"{entry.id:x}"
     if member.peer_url not in entry.peer_urls:
         there = f"the members know it at {', '.join(entry.peer_urls)} and not at {member.peer_url}"
-        update = Command((*ETCDCTL, "member", "update", number, f"--peer-urls={member.peer_url}"), elsewhere=True)
         if seen.state == THERE and own:
-            return MemberFault(member.name, there, (update,), moved=True)
-        return MemberFault(member.name, f"{LOST}; {there}", (*aside, remove, add))
+            return MemberFault(member.name, there, is_replaced=True, moved=True)
+        return MemberFault(member.name, f"{LOST}; {there}", is_replaced=True)
     if not entry.name:      # added, and not started yet
         if seen.state == ABSENT or own:
             return None
-        return MemberFault(member.name, "it was added as a member anew, and still has the data of before", aside)
+        return MemberFault(member.name, "it was added as a member anew, and still has the data of before",
+                           is_replaced=True)
     if seen.state == THERE and (own or not seen.member):
         return None
     saw = LOST if seen.state != THERE else f"its data is that of another member ({seen.member})"
-    return MemberFault(member.name, saw, (*aside, remove, add))
+    return MemberFault(member.name, saw, is_replaced=True)

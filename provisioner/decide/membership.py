@@ -13,7 +13,7 @@ from typing import Literal
 from provisioner.model.desired import EtcdMember
 from provisioner.model.etcd import MemberSeen, quorum
 
-Kind = Literal["add", "start", "promote", "remove", "move"]
+Kind = Literal["add", "start", "promote", "remove"]
 
 
 def known_as(member: EtcdMember, listed: Sequence[MemberSeen]) -> MemberSeen | None:
@@ -53,7 +53,7 @@ class Membership:
 
 @dataclass(frozen=True)
 class Act:
-    """One act: `add` and `start` are of a host, `promote`, `move` and `remove` of a member that is listed."""
+    """One act: `add` and `start` are of a host, `promote` and `remove` of a member that is listed."""
 
     kind: Kind
     host: str = ""
@@ -77,7 +77,7 @@ def next_act(seen: Membership, wanted: Sequence[EtcdMember], leaving: Collection
     """
     if len(seen.voters) - len(seen.dead) < quorum(len(seen.voters)):
         return Refused(_sum(len(seen.voters) - len(seen.dead), len(seen.voters), "answer"))
-    return _out(seen, wanted, leaving) or _moved(seen, wanted) or _in(seen, wanted)
+    return _out(seen, wanted, leaving) or _elsewhere(seen, wanted) or _in(seen, wanted)
 
 
 def _out(seen: Membership, wanted: Sequence[EtcdMember], leaving: Collection[int]) -> Act | Refused | None:
@@ -114,16 +114,12 @@ def _removal(seen: Membership, member: MemberSeen) -> Act | Refused:
     return act
 
 
-def _moved(seen: Membership, wanted: Sequence[EtcdMember]) -> Act | Refused | None:
-    """Return the first member whose address is another now; the others must do without it meanwhile."""
+def _elsewhere(seen: Membership, wanted: Sequence[EtcdMember]) -> Refused | None:
+    """Refuse where a member that stays has another address in etcd: none is changed where it stands."""
     for member in wanted:
         known = seen.known(member)
-        if known is None or not known.name or member.peer_url in known.peer_urls:
-            continue
-        others = [m for m in seen.voters if m.id in seen.answering and m.id != known.id]
-        if len(others) < quorum(len(seen.voters)):
-            return Refused(_sum(len(others), len(seen.voters), "would serve meanwhile"))
-        return Act("move", member.name, known.id, member.peer_url)
+        if known is not None and known.name and member.peer_url not in known.peer_urls:
+            return Refused(f"{member.name} is a member at {', '.join(known.peer_urls)} and not at {member.peer_url}")
     return None
 
 

@@ -100,20 +100,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class LostMember:
-    """An etcd member that is not started as it is, what was seen of it, and the commands after which `up` starts it.
-
-    One that has `moved` has its own data, and only another address.
+    """An etcd member that is not started as it is, what was seen of it, and the commands that give its host its place
+    again, one after the other; none where nothing does yet.
     """
 
     host: str
     saw: str
     cure: tuple[str, ...] = ()
-    moved: bool = False
 
     @property
-    def verb(self) -> str:
-        """Return the one command that gives it its place again, "" where no verb does."""
-        return f"kubewright node replace {self.host}" if self.cure and not self.moved else ""
+    def typed(self) -> str:
+        """Return the commands as one line to paste."""
+        return " && ".join(self.cure)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -125,7 +123,7 @@ JOINS = ("add", "start", "promote")     # acts of which each brings a member nea
 
 @dataclass(frozen=True)
 class MemberChange:
-    """One act on who is a member of etcd: `add`, `start`, `promote`, `move` or `remove`; `forget` ends our record.
+    """One act on who is a member of etcd: `add`, `start`, `promote` or `remove`; `forget` ends our record.
 
     `host` names whose member it is, its address where nobody knows its name.
     """

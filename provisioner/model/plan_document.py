@@ -83,13 +83,13 @@ class LostMemberDocument(DocumentPart):
 
     host: str = Field(description="Name of its host")
     saw: str = Field(description="What was seen")
-    cure: tuple[str, ...] = Field(description="Commands, one after the other, after which `up` starts it")
+    cure: tuple[str, ...] = Field(description="Commands, one after the other, that give its host its place again")
 
 
 class MemberChangeDocument(DocumentPart):
     """One act on who is a member of etcd."""
 
-    action: str = Field(description="add, start, promote, move or remove; forget ends the record of such acts")
+    action: str = Field(description="add, start, promote or remove; forget ends the record of such acts")
     host: str = Field(description="Whose member it is; its peer address where nobody knows its name")
 
 

@@ -1,4 +1,4 @@
-"""Who is a member of etcd: added as a learner, promoted, moved, removed; each is one request to one healthy member."""
+"""Who is a member of etcd: added as a learner, promoted, removed; each is one request to one healthy member."""
 
 from __future__ import annotations
 
@@ -30,9 +30,3 @@ def remove(access: Access, member: int, *, timeout: float = TIMEOUT) -> None:
     """Remove a member; etcd refuses where too few of those that started would be left."""
     with client_of(access, timeout, f"removing member {member:x}") as (client, _):
         etcd_wire.members(client, "Remove", timeout, ID=member)
-
-
-def move(access: Access, member: int, peer_url: str, *, timeout: float = TIMEOUT) -> None:
-    """Tell the members at which address a member is from now on."""
-    with client_of(access, timeout, f"moving member {member:x} to {peer_url}") as (client, _):
-        etcd_wire.members(client, "Update", timeout, ID=member, peerURLs=[peer_url])

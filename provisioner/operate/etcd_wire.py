@@ -30,8 +30,6 @@ _MESSAGES: Mapping[str, Mapping[str, tuple[int, int | str, bool]]] = {
     "MemberListResponse": {"members": (2, "Member", True)},
     "MemberRemoveRequest": {"ID": (1, _UINT, False)},
     "MemberRemoveResponse": {},
-    "MemberUpdateRequest": {"ID": (1, _UINT, False), "peerURLs": (2, _TEXT, True)},
-    "MemberUpdateResponse": {},
     "MemberPromoteRequest": {"ID": (1, _UINT, False)},
     "MemberPromoteResponse": {},
 }

@@ -74,8 +74,6 @@ def _members(plan: Plan) -> Iterator[str]:
                    "unit", "kube-apiserver.service") else
                f"{host} joins etcd as a learner, without a vote; it gets one when it has all data")
         voters += 1
-    yield from (f"{m.host} gets another address in etcd, and is alone out of it meanwhile" for m in plan.members
-                if m.action == "move")
     if voters != plan.voters:
         yield (f"etcd: {_votes(plan.voters)} become {_votes(voters)}")
 

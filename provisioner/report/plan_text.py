@@ -81,8 +81,8 @@ def _of_reset(plan: Plan, cluster: Cluster, whole: bool) -> list[str]:
                 "packages that others need, files that others changed, SSH and the host's own firewall stay"]
     lines = [o.impact for o in plan.objects if o.impact]
     if members:
-        lines.append(f"etcd keeps its quorum without {names(members)}; it counts as a member that is down until it is "
-                     "removed (etcdctl member remove)")
+        lines.append(f"etcd keeps its quorum without {names(members)}; it counts as a member that is down until "
+                     "another takes its place (kubewright node replace)")
     return lines or ["nothing that the other hosts need goes"]
 
 
@@ -199,9 +199,7 @@ def _notes(plan: Plan) -> list[str]:
               for server, hosts in plan.drained_servers.items()]
     for member in plan.lost:
         notes.append(f"{member.host}: {member.saw}: `up` changes nothing until that is mended"
-                     + (f": {member.verb}; or by hand, one after the other:" if member.verb else
-                        ", by hand:" if member.cure else ""))
-        notes += [f"  {command}" for command in member.cure]
+                     + (f": {member.typed}" if member.cure else ""))
     return [f"Note     {note}" for note in notes]
 
 

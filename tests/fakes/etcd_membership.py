@@ -31,7 +31,7 @@ class Joins:
     def install(self, hosts: Any, patch: pytest.MonkeyPatch) -> None:
         """Answer in the place of the real requests, for these hosts."""
         self.hosts = hosts
-        for name in ("listed", "add_learner", "promote", "remove", "move"):
+        for name in ("listed", "add_learner", "promote", "remove"):
             patch.setattr(etcd_membership, name, getattr(self, name))
         patch.setattr(etcd, "hears_leader", lambda access: bool(hosts.etcd_status(access).leader_id))
 
@@ -88,10 +88,6 @@ class Joins:
 
     def remove(self, access: Any, member: int, *, timeout: float = 3.0) -> None:
         self._do("remove", str(member), access, lambda members: [m for m in members if m.id != member])
-
-    def move(self, access: Any, member: int, peer_url: str, *, timeout: float = 3.0) -> None:
-        self._do("move", str(member), access, lambda members: [
-            replace(m, peer_urls=(peer_url,)) if m.id == member else m for m in members])
 
     def _do(self, verb: str, host: str, access: Any, act: Callable[[list[MemberSeen]], list[MemberSeen]]) -> None:
         answer = next((a for a in self.says if a[0] == verb), None)

@@ -1,83 +1,38 @@
-"""Control planes come, go and are replaced while the cluster serves; etcd's members are the inventory's each time."""
+"""Hosts come and go while the cluster serves; etcd's members are the inventory's each time."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from provisioner.lab import faults
 from tests.lab import figures
-from tests.lab.machines import CONTROL_PLANES, Lab, until
+from tests.lab.machines import CONTROL_PLANES, NODES, Lab, managed_mtimes, unit_ids, until
+from tests.lab.voters import (
+    NEW,
+    ROLES,
+    etcdctl,
+    is_empty,
+    is_settled,
+    is_unnoticed,
+    leader,
+    members,
+    removed,
+    vip_holder,
+    with_more,
+)
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(1200)]
-NEW = {"cp4": "10.77.0.14", "cp5": "10.77.0.15"}
-ROLES = "[etcd, control-plane, load-balancer]"
-ETCDCTL = ("etcdctl", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
-           "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
-           "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key", "--write-out=json")
+WORKERS = tuple(host for host in NODES if host not in CONTROL_PLANES)
 
 
 @pytest.fixture
 def grown(cluster: Lab) -> Iterator[Lab]:
     """The cluster of three, with two more machines that are in the inventory and empty."""
-    before = cluster.file.read_text(encoding="utf-8")
-    cluster.file.write_text(before.rstrip("\n") + "\n" + "".join(
-        f"  {host}: {{address: {address}, roles: {ROLES}}}\n" for host, address in NEW.items()), encoding="utf-8")
-    cluster.run("lab", "up")
-    yield cluster
-    cluster.run("lab", "down", *NEW, check=False)
-    cluster.file.write_text(before, encoding="utf-8")
-
-
-def etcdctl(lab: Lab, host: str, *words: str) -> Any:
-    return json.loads(lab.on(host, *ETCDCTL, "--endpoints=https://127.0.0.1:2379", *words))
-
-
-def members(lab: Lab, host: str = "cp1") -> dict[str, bool]:
-    """Return the members by name, each with whether it is a learner."""
-    return {m.get("name", ""): bool(m.get("isLearner")) for m in etcdctl(lab, host, "member", "list")["members"]}
-
-
-def hashes(lab: Lab, hosts: tuple[str, ...]) -> set[int]:
-    """Return the hashes of all members' data at one revision, which every member has."""
-    revision = min(etcdctl(lab, h, "endpoint", "status")[0]["Status"]["header"]["revision"] for h in hosts)
-    return {etcdctl(lab, h, "endpoint", "hashkv", f"--rev={revision}")[0]["HashKV"]["hash"] for h in hosts}
-
-
-def is_unnoticed(lab: Lab, since: float) -> dict[str, Any]:
-    """Return what the prober saw of the newest run: no failed probe, no acknowledged write lost."""
-    seen: dict[str, Any] = next(e["data"] for e in lab.events(since) if e["type"] == "availability")
-    failed = {(row["series"], row["host"]): row["failures"] for row in seen["series"] if row["failures"]}
-    assert not failed and seen["lost"] == 0 and seen["attempts"] > 100, json.dumps(seen)
-    return seen
-
-
-def is_settled(lab: Lab, hosts: tuple[str, ...]) -> None:
-    """See that exactly these vote, have the same data, and that a second run has nothing to do."""
-    assert members(lab, hosts[0]) == dict.fromkeys(hosts, False)
-    assert len(hashes(lab, hosts)) == 1
-    assert lab.run("plan", "--detailed-exitcode").stdout.startswith("No changes.")
-    lab.run("ready", "--timeout", "60")
-
-
-def removed(lab: Lab, *hosts: str) -> None:
-    """Take hosts out of the inventory, as a person does."""
-    lines = lab.file.read_text(encoding="utf-8").splitlines(keepends=True)
-    lab.file.write_text("".join(line for line in lines if not line.startswith(tuple(f"  {h}:" for h in hosts))),
-                        encoding="utf-8")
-
-
-def is_empty(lab: Lab, host: str) -> None:
-    """See that nothing of the cluster runs or lies on a host."""
-    assert lab.on(host, "sh", "-c", "ls -d /opt/kubewright /etc/kubernetes /var/lib/etcd/member /var/lib/kubewright "
-                  "2>/dev/null", check=False) == ""
-    for unit in ("etcd", "kube-apiserver", "kubelet", "keepalived", "haproxy"):
-        assert lab.on(host, "systemctl", "is-active", unit, check=False).strip() != "active", unit
+    with with_more(cluster, NEW, ROLES) as lab:
+        yield lab
 
 
 def test_two_more_control_planes_join_and_leave_again_and_nobody_notices(grown: Lab) -> None:
@@ -103,41 +58,35 @@ def test_two_more_control_planes_join_and_leave_again_and_nobody_notices(grown: 
         assert host not in grown.kubectl("get", "nodes")
 
 
-def killed_at(lab: Lab, proof: str, *verb: str) -> None:
-    """Start a verb and kill its whole process group as soon as it tells this proof; it must not have ended before."""
-    began = time.time()
-    process = lab.start(*verb)
-    try:
-        until(lambda: process.poll() is not None or any(
-            proof in said for e in lab.events(began) if e["type"] == "gate" for said in e["data"].get("proved", ())),
-            400, proof, interval=0.05)
-        assert process.poll() is None, process.communicate()[0]
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
-
-
-def test_runs_killed_while_members_join_and_leave_are_ended_by_a_plain_run(grown: Lab) -> None:
-    up = ("up", "--yes")
-    for proof in ("cp4 is a learner", "cp4 votes", "cp5 started"):
-        killed_at(grown, proof, *up)
-    grown.run(*up)
-    is_settled(grown, (*CONTROL_PLANES, *NEW))
-    removed(grown, *NEW)
-    killed_at(grown, "cp4 is no member any more", "node", "remove", *NEW, "--yes")
-    grown.run("node", "remove", *NEW, "--yes")
-    is_settled(grown, CONTROL_PLANES)
-    for host in NEW:
-        is_empty(grown, host)
+def test_a_worker_comes_and_goes_and_no_other_host_restarts_anything_or_is_written_to(cluster: Lab) -> None:
+    with with_more(cluster, {"w3": "10.77.0.23"}, "[worker]") as lab:
+        before = unit_ids(lab), managed_mtimes(lab, WORKERS)
+        began = time.time()
+        lab.run("up", "--yes")
+        figures.record("a worker joins", [time.time() - began], unit="s")
+        assert "w3" in lab.kubectl("get", "nodes")
+        assert (unit_ids(lab), managed_mtimes(lab, WORKERS)) == before
+        is_settled(lab, CONTROL_PLANES)
+        removed(lab, "w3")
+        began = time.time()
+        lab.run("node", "remove", "w3", "--yes")
+        figures.record("a worker leaves", [time.time() - began], unit="s")
+        assert (unit_ids(lab), managed_mtimes(lab, WORKERS)) == before
+        is_settled(lab, CONTROL_PLANES)
+        is_empty(lab, "w3")
 
 
 def test_the_leader_that_lost_its_data_is_a_voter_again_by_one_command(cluster: Lab) -> None:
     before = etcdctl(cluster, "cp1", "endpoint", "status")[0]["Status"]["header"]["cluster_id"]
     cluster.kubectl("create", "configmap", "of-before", "--from-literal=a=b")
-    host = next(str(r["host"]) for r in cluster.json("status")["hosts"] if str(r["etcd"]).startswith("leader"))
+    host = leader(cluster)
     cluster.on(host, "sh", "-c", "rm -rf /var/lib/etcd/member && systemctl kill -s KILL etcd")
-    cure = f"node replace {host}"
+    cure, lost = f"node replace {host}", f"{host}: its etcd member lost its data"
     until(lambda: cure in cluster.run("status", check=False).stdout, 60, "status says how")
+    plan = cluster.run("plan").stdout
+    assert lost in plan and cure in plan and "unit etcd.service" not in plan
+    refused = cluster.run("up", "--yes", check=False)
+    assert refused.returncode == 15 and lost in refused.stderr and cure in refused.stderr, refused.stderr
     began = time.time()
     cluster.run("node", "replace", host, "--yes")
     figures.record("a member that lost its data votes again", [time.time() - began], unit="s", limit=60.0)
@@ -145,3 +94,104 @@ def test_the_leader_that_lost_its_data_is_a_voter_again_by_one_command(cluster: 
     assert etcdctl(cluster, host, "endpoint", "status")[0]["Status"]["header"]["cluster_id"] == before
     assert etcdctl(cluster, host, "get", "--count-only", "--consistency=s",
                    "/registry/configmaps/default/of-before")["count"] == 1
+
+
+def in_turn(lab: Lab) -> Iterator[str]:
+    """Yield every control plane once: first who leads etcd, then who has the VIP."""
+    left = list(CONTROL_PLANES)
+    for who in (leader, vip_holder, None):
+        host = left[0] if who is None else who(lab)
+        assert host in left, f"{host} was replaced already"
+        left.remove(host)
+        yield host
+
+
+def test_each_control_plane_that_died_is_replaced_in_its_turn_and_nobody_notices(cluster: Lab) -> None:
+    took, attempts = [], []
+    for host in in_turn(cluster):
+        faults.kill(cluster.inventory, host)
+        until(lambda host=host: f"node replace {host}" in cluster.run("status", check=False).stdout, 60,
+              "status says which command replaces it")
+        cluster.run("lab", "reset", host)           # another machine has its name: an empty one
+        since = time.time()
+        cluster.run("node", "replace", host, "--yes")
+        took.append(time.time() - since)
+        attempts.append(is_unnoticed(cluster, since)["attempts"])
+        is_settled(cluster, CONTROL_PLANES)
+    figures.record("a dead control plane is replaced", took, unit="s", attempts=sum(attempts))
+
+
+def test_each_control_plane_that_is_alive_is_emptied_and_replaced_in_its_turn(cluster: Lab) -> None:
+    took, attempts = [], []
+    for host in in_turn(cluster):
+        since = time.time()
+        cluster.run("reset", host, "--yes")
+        cluster.run("lab", "reset", host)
+        began = time.time()
+        cluster.run("node", "replace", host, "--yes")
+        took.append(time.time() - began)
+        attempts.append(is_unnoticed(cluster, since)["attempts"])
+        is_settled(cluster, CONTROL_PLANES)
+    figures.record("a control plane that was emptied is replaced", took, unit="s", attempts=sum(attempts))
+
+
+def test_a_control_plane_gets_another_address_by_leaving_and_coming_anew(cluster: Lab) -> None:
+    before = cluster.file.read_text(encoding="utf-8")
+    moved = before.replace("address: 10.77.0.12", "address: 10.77.0.32")
+    assert moved != before
+    cluster.file.write_text(moved, encoding="utf-8")
+    refused = cluster.run("up", "--yes", check=False)
+    assert refused.returncode == 15 and "member-moved" in refused.stderr, refused.stderr
+    assert "node replace cp2" in refused.stderr
+    cluster.file.write_text(before, encoding="utf-8")
+    cluster.run("reset", "cp2", "--yes")
+    faults.kill(cluster.inventory, "cp2")
+    cluster.file.write_text(moved, encoding="utf-8")
+    cluster.run("lab", "up")
+    since = time.time()
+    cluster.run("node", "replace", "cp2", "--yes")
+    took = time.time() - since
+    figures.record("a control plane comes anew at another address", [took], unit="s",
+                   attempts=is_unnoticed(cluster, since)["attempts"])
+    is_settled(cluster, CONTROL_PLANES)
+    for host in NODES:
+        said = cluster.on(host, "cat", "/etc/haproxy/haproxy.cfg")
+        assert "10.77.0.32:6443" in said and "10.77.0.12:" not in said, host
+    urls = [u for m in etcdctl(cluster, "cp1", "member", "list")["members"] for u in m["peerURLs"]]
+    assert "https://10.77.0.32:2380" in urls and "https://10.77.0.12:2380" not in urls
+
+
+def test_lost_machines_that_come_back_are_no_members_no_nodes_and_never_have_the_vip(grown: Lab) -> None:
+    grown.run("up", "--yes")
+    known, vip = grown.inventory, str(grown.inventory.cluster.api.vip)
+    faults.kill(known, "cp4")
+    faults.cut(known, "cp5")        # it runs on, alone, and takes the VIP there
+    until(lambda: has(grown, "cp5", vip), 30, "cp5 hears nobody any more")
+    removed(grown, *NEW)
+    since = time.time()
+    grown.run("node", "remove", *NEW, "--lost", "--yes")
+    is_unnoticed(grown, since)
+    is_settled(grown, CONTROL_PLANES)
+    faults.come_back(known, "cp4")
+    faults.heal(known, "cp5")
+    until(lambda: not has(grown, "cp5", vip), 30, "cp5 gives the VIP up")
+    seen: set[str] = set()
+
+    def both_have_tried() -> bool:
+        seen.update(host for host in NEW if has(grown, host, vip))
+        return ("no host of this cluster" in grown.on("cp4", "journalctl", "--boot", "--unit=kubelet", "--output=cat")
+                and all(restarts(grown, host) > 1 for host in NEW))
+
+    until(both_have_tried, 180, "their members and cp4's kubelet have tried to join", 0.5)
+    assert not seen, "the VIP was there too"
+    assert members(grown) == dict.fromkeys(CONTROL_PLANES, False)
+    assert not set(NEW) & set(grown.kubectl("get", "nodes", "--output=name").replace("node/", "").split())
+    grown.run("ready", "--timeout", "60")
+
+
+def has(lab: Lab, host: str, address: str) -> bool:
+    return f"inet {address}/" in lab.on(host, "ip", "-4", "address")
+
+
+def restarts(lab: Lab, host: str) -> int:
+    return int(lab.on(host, "systemctl", "show", "-p", "NRestarts", "--value", "etcd.service"))

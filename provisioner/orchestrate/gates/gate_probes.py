@@ -49,7 +49,7 @@ def probes_of(session: Session, phases: Collection[PhaseName], *, again: bool = 
 def _unit(session: Session, host: str, unit: Unit, *, again: bool) -> Probe:
     """Return a unit's probe; `since_restarts` lets one that cannot stay up fail at once instead of at the deadline."""
     probe: Probe = {"name": unit.path, "kind": "unit", "unit": unit.path, "current": True}
-    if host in session.run.rolled_back:   # how often it exited before says nothing, only its own list what it reads
+    if host in session.run.as_they_run:   # how often it exited before says nothing, only its own list what it reads
         return probe | {"listed": True}
     probe["inputs"] = list(unit.inputs)
     started, observed = session.the_plan.started, session.observed.get(host)

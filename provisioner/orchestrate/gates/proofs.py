@@ -180,7 +180,7 @@ def others_serve(session: Session, phase: PhaseName, changed: Iterable[str]) -> 
     One that an earlier run left broken would not stay the only one: it runs what it should, so it is in no plan. A host
     that cannot be asked is for the gate after the change. Whoever goes back is held up by nobody.
     """
-    if session.run.rolled_back:
+    if session.run.as_they_run:
         return
     began = time.monotonic()
     asked = [h for h in session.the_plan.desired.hosts

@@ -146,7 +146,7 @@ def _differences(session: Session, rows: Mapping[str, HostStatus]) -> list[Findi
                       f"kubewright node replace {host}",
                       expected="the host of a member answers") for host in gone]
     return found + [Finding("member-data", m.host, "error", m.saw,
-                            m.verb or "kubewright plan",
+                            m.typed or "kubewright plan",
                             expected="a member has its own data") for m in plan.lost]
 
 

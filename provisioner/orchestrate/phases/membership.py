@@ -238,20 +238,8 @@ def _remove(session: Session, act: Act, seen: Membership, changes: Changes) -> N
                       proof=f"{act.host or act.url} is no member any more")
 
 
-def _move(session: Session, act: Act, seen: Membership, changes: Changes) -> None:
-    """Tell the members where one of them is from now on, and let it start there."""
-    host = _healthy(session, seen, act.host)
-
-    def look() -> str:
-        session.run.still_ours()
-        etcd_membership.move(session.access.etcd(host), act.member, act.url, timeout=TOO_EARLY)
-        return ""
-
-    proofs.wait_until(session, "etcd", look, RECONFIGURED, when="before", proof=f"{act.host} is known at {act.url}")
-
-
 _DO: Mapping[str, Callable[[Session, Act, Membership, Changes], None]] = {
-    "add": _add, "start": _start, "promote": _promote, "remove": _remove, "move": _move}
+    "add": _add, "start": _start, "promote": _promote, "remove": _remove}
 
 
 def _record(session: Session, new: Sequence[EtcdMember]) -> None:

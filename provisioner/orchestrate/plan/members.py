@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioner.decide import members
-from provisioner.decide.members import Command, MemberData
+from provisioner.decide.members import MemberData, MemberFault
 from provisioner.decide.membership import Membership, course
 from provisioner.errors import RefusedForSafety
 from provisioner.model.cluster import Host
@@ -43,13 +42,14 @@ NOTHING = Found()
 def look(session: Session, desired: Desired) -> Found:
     """Return the members of a founded cluster that cannot be started as they are, with what mends each, and who joins.
 
-    The members are asked who they are only where one has no data or does not run, or a run began to add some.
+    The members are asked who they are only where one has no data or does not run, a run began to add some, or a host
+    leaves or is replaced.
     """
     data = {m.name: _data(session, m.name) for m in desired.members if m.name in session.observed}
     began = recorded(session)
     going = {name: EtcdMember(name, Host(name, spec).address) for name, spec in session.target.leaving.items()}
     run = all(seen.state == members.THERE and _runs(session, host) for host, seen in data.items())
-    if run and not began and not going:
+    if run and not began and not going and not session.target.replacing:
         return NOTHING
     names = [*(m.name for m in desired.members), *going]
     # Why a member does not answer is for the gates and `status` to tell.
@@ -59,14 +59,12 @@ def look(session: Session, desired: Desired) -> Found:
              if host in answers and seen.state == members.EMPTY}
     voters = {host: answer for host, answer in answers.items() if not answer.learner}   # a learner lists nobody
     listed = next((answer.members for answer in voters.values() if answer.leader_id), None)
-    healthy = next((host for host, answer in voters.items() if answer.leader_id), "")
     # A member with its own data that is known at another address has the same machine, which is not replaced.
     kept = {f"{m.id:x}" for m in listed or ()}
     fresh = {h for h in session.target.replacing if listed is not None and (
         h not in data or data[h].state != members.THERE or data[h].member not in kept)}
     found = [f for f in members.judge(desired.members, data, listed, len(voters)) if f.host not in fresh]
-    lost = tuple(LostMember(f.host, f.saw, tuple(_typed(session, f.host, healthy, c) for c in f.cure), f.moved)
-                 for f in found)
+    lost = tuple(LostMember(f.host, f.saw, _cure(f)) for f in found)
     if lost or listed is None:
         return Found(lost)
     seen = Membership(listed, {a.member_id for a in answers.values() if a.leader_id}, began)
@@ -101,7 +99,7 @@ def _acts(desired: Desired, seen: Membership, leaving: Collection[int]) -> Found
     changes = [MemberChange(a.kind, a.host or a.url) for a in acts]
     if seen.recorded and not changes:
         changes = [MemberChange("forget")]
-    return Found((), tuple(changes), len(seen.voters))
+    return Found((), tuple(changes), len(seen.voters) if changes else 0)
 
 
 def recorded(session: Session) -> frozenset[str]:
@@ -121,16 +119,10 @@ def _runs(session: Session, host: str) -> bool:
     return session.observed[host].runs(UNIT.path)
 
 
-def _typed(session: Session, own: str, healthy: str, command: Command) -> str:
-    """Return a command as it is pasted here, so that root runs it on its host."""
-    host, inventory = healthy if command.elsewhere else own, session.target.inventory
-    if session.cluster.lab:
-        return shlex.join(["kubewright", "-i", str(inventory.path), "lab", "exec", host, "--", *command.words])
-    ssh = session.cluster.ssh_of(host)
-    way = [*(["-p", str(ssh.port)] if ssh.port != 22 else []), *(["-J", ssh.jump] if ssh.jump else []),
-           *(["-i", str(key)] if (key := inventory.ssh_key_of(host)) else [])]
-    root = ["sudo", "-n"] if ssh.become == "sudo" and ssh.user != "root" else []
-    return shlex.join(["ssh", *way, f"{ssh.user}@{ssh.host}", *root, *command.words])
+def _cure(fault: MemberFault) -> tuple[str, ...]:
+    """Return the commands that give a host its place again; data of its own goes by a verb for that alone."""
+    first = (f"kubewright reset {fault.host}",) if fault.moved else ()
+    return (*first, f"kubewright node replace {fault.host}") if fault.is_replaced else ()
 
 
 def without_starts(changes: Sequence[Change], lost: Sequence[LostMember]) -> tuple[Change, ...]:
@@ -150,14 +142,10 @@ def refuse(plan: Plan, leaving: Collection[str] = ()) -> None:
     if not plan.lost:
         return
     several = [f"{member.host}: {member.saw}" for member in plan.lost]
-    details = several if len(several) > 1 else []
-    for member in (m for m in plan.lost if m.cure):
-        details += [f"what gives {member.host} its place again, done by hand, one after the other:",
-                    *(f"  {c}" for c in member.cure)]
     raise RefusedForSafety(
         several[0] if len(several) == 1 else f"{len(several)} etcd members cannot be started",
-        details=["the other members keep serving; nothing was changed", *details], code="etcd-member-lost",
-        hint=next((m.verb for m in plan.lost if m.verb), "kubewright status"))
+        details=["the other members keep serving; nothing was changed", *(several if len(several) > 1 else [])],
+        code="etcd-member-lost", hint=next((m.typed for m in plan.lost if m.cure), "kubewright status"))
 
 
 def _refuse_to_take_away(plan: Plan, leaving: Collection[str]) -> None:

@@ -34,7 +34,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
         seen = etcd.status(session.access.etcd(host))
         changes.append(Change(host, "etcd", "data", DATA_DIR, "change", "of "
                               f"{seen.db_size / 1e6:.1f} MB {seen.in_use / 1e6:.1f} MB are used", "", ""))
-    session.run.rolled_back |= set(now.desired.hosts)       # what units read now counts, whatever is asked for
+    session.run.as_they_run |= set(now.desired.hosts)       # what units read now counts, whatever is asked for
     return session.go_by(replace(now, changes=tuple(changes), objects=(), verdicts=(), strangers=(), lost=()))
 
 

@@ -154,5 +154,5 @@ def _name_the_way_on(session: Session, stop: KubewrightError) -> None:
     """
     if not stop.hint:
         stop.hint = session.run.go_on
-    elif not session.run.rolled_back:
+    elif not session.run.as_they_run:
         stop.hint += f"{'' if stop.hint.endswith(('?', '.')) else ','} then {session.run.go_on}"

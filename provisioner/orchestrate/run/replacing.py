@@ -18,7 +18,9 @@ from provisioner.orchestrate.session.session import Session
 def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """Return the plan after which the host's new machine has its place; reads only, and raises what `up` does.
 
-    RefusedForSafety where the host's member runs with its own data: then nothing is to be replaced.
+    RefusedForSafety where the host's member runs with its own data and nothing of the host differs: then nothing is to
+    be replaced. What differs beside a member that runs may be what a killed replacement has left: it is done as by
+    `up`.
     """
     session.run.go_on = " ".join(["kubewright node replace", *intent.replacing])
     unknown = [host for host in intent.replacing if host not in session.cluster.hosts]

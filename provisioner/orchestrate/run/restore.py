@@ -48,7 +48,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     session.target.restore = Restore(
         found.db, found.sha256, found.hashed, proof.keys, bump, proof.revision + bump,
         f"{cluster_token(session.cluster.cluster, session.target.secrets.public()['etcd-ca.crt'])}-{session.run.id}")
-    session.run.rolled_back |= set(desired.hosts)       # what units read now counts, whatever is asked for
+    session.run.as_they_run |= set(desired.hosts)       # what units read now counts, whatever is asked for
     unchanged = session.go_by(Plan(cluster=session.cluster.cluster, desired=desired, verdicts=told))
     changes = tuple(c for of_host in restoring.stops(session).values() for c in of_host)
     return session.go_by(replace(unchanged, changes=changes))

@@ -43,7 +43,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     if not back.changes:
         raise RefusedForSafety(f"{host}: going back from {_names(rows)}: {back.why_not}", code="no-way-back",
                                details=["nothing was changed"], hint=f"kubewright runs show {rows[0].run}")
-    session.run.rolled_back |= set(now.desired.hosts)
+    session.run.as_they_run |= set(now.desired.hosts)
     session.run.go_on = _again(host, wish, rows)
     return session.go_by(replace(now, changes=way_back.in_phases(back), objects=(), verdicts=(), strangers=()))
 

@@ -50,7 +50,7 @@ def give_up(session: Session, faults: Mapping[str, KubewrightError], *, proof: b
 
 
 def _may(session: Session, host: str, fault: KubewrightError, *, proof: bool) -> bool:
-    if host not in session.workers or host in session.run.rolled_back or isinstance(fault, (PlanStale, LockHeld)):
+    if host not in session.workers or host in session.run.as_they_run or isinstance(fault, (PlanStale, LockHeld)):
         return False
     return isinstance(fault, Unreachable) or not proof
 

@@ -36,7 +36,8 @@ class LiveRun:
     for a person to go on with after a stop. `draining` says how Nodes are emptied. While the run holds the cluster's
     lock, `epoch` is its number in every order to a host, and `still_ours` raises LockHeld when it does not hold it
     any more: to be called right before an act that no host can refuse (on the API, etcd, HAProxy). `written` are
-    the hosts that this run handed changes to, `rolled_back` those that run what they kept and not what is desired.
+    the hosts that this run handed changes to, `as_they_run` those whose units are judged by what they read when they
+    started and not by what is desired: they went back, or nothing of theirs was to change.
     Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`, and `not_looked_at`
     are those that need nothing, for they are as last applied. `allowed` are the
     words after `--allow`. `not_kept` says why the run's events are not recorded here any more, where they are not.
@@ -64,7 +65,7 @@ class LiveRun:
     failed: dict[str, KubewrightError] = field(default_factory=dict)
     not_looked_at: frozenset[str] = frozenset()
     written: set[str] = field(default_factory=set)
-    rolled_back: set[str] = field(default_factory=set)
+    as_they_run: set[str] = field(default_factory=set)
     not_kept: str = ""
     packages: Mapping[str, Path] = field(default_factory=dict)
     made: int = 0

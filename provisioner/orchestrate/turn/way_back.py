@@ -33,7 +33,7 @@ def apply_and_prove(session: Session, step: str, changes: Changes, prove: Callab
         apply.apply_batch(session, step, changes)
         prove()
     except GateFailed as failed:
-        if session.the_plan.bootstrap or failed.code in _UNKNOWN or session.run.rolled_back:
+        if session.the_plan.bootstrap or failed.code in _UNKNOWN or session.run.as_they_run:
             raise
         raise _gone_back(session, step, changes, prove, failed) from failed
 
@@ -43,7 +43,7 @@ def hold(session: Session, gate: Callable[[Session], None]) -> None:
     try:
         gate(session)
     except GateFailed as failed:
-        if session.plan is not None and not session.plan.bootstrap and not session.run.rolled_back:
+        if session.plan is not None and not session.plan.bootstrap and not session.run.as_they_run:
             changed = [h.name for h in session.cluster.machines if h.name in session.run.written]
             stays = f"nothing was put back: this asks all hosts together; this run changed {', '.join(changed)}"
             failed.details = (*failed.details, *([stays] if changed else []), proofs.kept_there())
@@ -52,7 +52,7 @@ def hold(session: Session, gate: Callable[[Session], None]) -> None:
 
 def step(session: Session, name: str, hosts: Iterable[str]) -> str:
     """Return a step's name: one that goes back says so, and so is no change that a person would go back from."""
-    return f"{name}{BACK}" if session.run.rolled_back & set(hosts) else name
+    return f"{name}{BACK}" if session.run.as_they_run & set(hosts) else name
 
 
 def _gone_back(
@@ -71,7 +71,7 @@ def _gone_back(
     for host, line in zip(backs, told, strict=True):
         session.tell("put-back", host=host, phase=step.partition(".")[0], message=line, seconds=seconds,
                      status="ok" if backs[host].changes and not outcome else "failed")
-    if session.run.rolled_back:
+    if session.run.as_they_run:
         session.run.go_on = "kubewright plan"       # to go on would be to make the same change again
     again = ["`up` would make the same change again"] if any(back.changes for back in backs.values()) else []
     details = [*failed.details, *said, *told, *_beside(session, step, changes), *again]
@@ -109,7 +109,7 @@ def _put_back(session: Session, step: str, backs: Mapping[str, Back], prove: Cal
     """Carry what goes back and prove it; return why it could not be proved, or nothing."""
     if not backs:
         return "nothing was put back"
-    session.run.rolled_back |= set(backs)
+    session.run.as_they_run |= set(backs)
     try:
         apply.apply_batch(session, step, {host: back.changes for host, back in backs.items()})
         prove()

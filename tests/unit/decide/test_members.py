@@ -1,4 +1,4 @@
-"""Whether a member has lost what made it one, and the commands that give it back."""
+"""Whether a member has lost what made it one, and whether its host may be given its place anew."""
 
 from __future__ import annotations
 
@@ -8,27 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.compile.etcd import ETCDCTL
-from provisioner.decide.members import ASIDE, Command, MemberData, judge
+from provisioner.decide.members import MemberData, judge
 from provisioner.model.desired import EtcdMember
 from provisioner.model.etcd import MemberSeen
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "members.yaml").read_text())
 WANTED = tuple(EtcdMember(f"cp{n}", f"10.77.0.1{n}") for n in (1, 2, 3))
-SHORT = {"stop": Command(ASIDE[0]), "aside": Command(ASIDE[1]),
-         "@add": Command((*ETCDCTL, "member", "add", "cp2", "--peer-urls=https://10.77.0.12:2380"), elsewhere=True)}
+CURES = {"none": (False, False), "replace": (True, False), "reset": (True, True)}
 
 
 def seen(name: str, last: int, number: str) -> MemberSeen:
     return MemberSeen(int(number, 16), name, (f"https://10.77.0.{last}:2380",))
-
-
-def command(short: str) -> Command:
-    if short in SHORT:
-        return SHORT[short]
-    verb, number = short.removeprefix("@").split()
-    more = ("--peer-urls=https://10.77.0.12:2380",) if verb == "update" else ()
-    return Command((*ETCDCTL, "member", verb, number, *more), elsewhere=True)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c["name"] for c in CASES])
@@ -44,4 +34,4 @@ def test_what_is_on_disk_and_who_the_others_know_say_whether_a_member_is_one(cas
         data |= {"cp3": MemberData()} if case["cp3"] == "lost" else {}
     found = [f for f in judge(WANTED, data, listed, case.get("answering", 2)) if f.host == "cp2"]
     assert [(f.host, f.saw) for f in found] == ([("cp2", case["says"])] if case["says"] else [])
-    assert [f.cure for f in found] == ([tuple(command(c) for c in case["cure"])] if case["says"] else [])
+    assert [(f.is_replaced, f.moved) for f in found] == ([CURES[case["cure"]]] if case["says"] else [])

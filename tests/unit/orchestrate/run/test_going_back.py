@@ -187,7 +187,7 @@ def test_the_gate_of_what_went_back_asks_by_the_host_s_own_list_and_counts_no_ex
     assert asked[0] is False and asked[-1] is True
     with built.session() as session:
         survey(session)
-        session.run.rolled_back.add("cp1")
+        session.run.as_they_run.add("cp1")
         back, other = (host_probes(session, h, "controllers")[0] for h in ("cp1", "cp2"))
     assert back.get("listed") is True and not back.keys() & {"inputs", "since_restarts"}
     assert "listed" not in other and other.keys() >= {"inputs", "since_restarts"}

@@ -1,0 +1,119 @@
+"""Who votes in etcd and what it holds, asked on the nodes; and more machines than the lab's inventory has."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import time
+from typing import Any
+
+from provisioner.lab import mounts, state
+from tests.lab.machines import Lab, until
+
+NEW = {"cp4": "10.77.0.14", "cp5": "10.77.0.15"}
+ROLES = "[etcd, control-plane, load-balancer]"
+ETCDCTL = ("etcdctl", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
+           "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
+           "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key", "--write-out=json")
+
+
+@contextmanager
+def with_more(lab: Lab, hosts: Mapping[str, str], roles: str) -> Iterator[Lab]:
+    """Have more machines that are in the inventory and empty; they are gone afterwards, whatever became of them."""
+    before = lab.file.read_text(encoding="utf-8")
+    lab.file.write_text(before.rstrip("\n") + "\n" + "".join(
+        f"  {host}: {{address: {address}, roles: {roles}}}\n" for host, address in hosts.items()), encoding="utf-8")
+    try:
+        lab.run("lab", "up")
+        yield lab
+    finally:
+        state.end_nodes(lab.instance, tuple(hosts))
+        for host in hosts:
+            mounts.remove_tree(lab.instance.node_dir(host))
+        lab.file.write_text(before, encoding="utf-8")
+
+
+def removed(lab: Lab, *hosts: str) -> None:
+    """Take hosts out of the inventory, as a person does."""
+    lines = lab.file.read_text(encoding="utf-8").splitlines(keepends=True)
+    lab.file.write_text("".join(line for line in lines if not line.startswith(tuple(f"  {h}:" for h in hosts))),
+                        encoding="utf-8")
+
+
+def etcdctl(lab: Lab, host: str, *words: str) -> Any:
+    return json.loads(lab.on(host, *ETCDCTL, "--endpoints=https://127.0.0.1:2379", *words))
+
+
+def members(lab: Lab, host: str = "cp1") -> dict[str, bool]:
+    """Return the members by name, each with whether it is a learner."""
+    return {m.get("name", ""): bool(m.get("isLearner")) for m in etcdctl(lab, host, "member", "list")["members"]}
+
+
+def hashes(lab: Lab, hosts: tuple[str, ...]) -> set[int]:
+    """Return the hashes of all members' data at one revision, which every member has."""
+    revision = min(etcdctl(lab, h, "endpoint", "status")[0]["Status"]["header"]["revision"] for h in hosts)
+    return {etcdctl(lab, h, "endpoint", "hashkv", f"--rev={revision}")[0]["HashKV"]["hash"] for h in hosts}
+
+
+def leader(lab: Lab) -> str:
+    return next(str(r["host"]) for r in lab.json("status")["hosts"] if str(r["etcd"]).startswith("leader"))
+
+
+def vip_holder(lab: Lab) -> str:
+    return str(lab.json("status")["vip_holder"])
+
+
+def is_unnoticed(lab: Lab, since: float) -> dict[str, Any]:
+    """Return what the prober saw of the newest run: no failed probe, no acknowledged write lost."""
+    seen: dict[str, Any] = next(e["data"] for e in lab.events(since) if e["type"] == "availability")
+    failed = {(row["series"], row["host"]): row["failures"] for row in seen["series"] if row["failures"]}
+    assert not failed and seen["lost"] == 0 and seen["attempts"] > 100, json.dumps(seen)
+    return seen
+
+
+def is_settled(lab: Lab, hosts: tuple[str, ...]) -> None:
+    """See that exactly these vote, have the same data, and that a second run has nothing to do."""
+    assert members(lab, hosts[0]) == dict.fromkeys(hosts, False)
+    assert len(hashes(lab, hosts)) == 1
+    second = lab.run("plan", "--detailed-exitcode")
+    assert second.stdout.startswith("No changes."), second.stdout
+    lab.run("ready", "--timeout", "60")
+
+
+def is_empty(lab: Lab, host: str) -> None:
+    """See that nothing of the cluster runs or lies on a host."""
+    assert lab.on(host, "sh", "-c", "ls -d /opt/kubewright /etc/kubernetes /var/lib/etcd/member /var/lib/kubewright "
+                  "2>/dev/null", check=False) == ""
+    for unit in ("etcd", "kube-apiserver", "kubelet", "keepalived", "haproxy"):
+        assert lab.on(host, "systemctl", "is-active", unit, check=False).strip() != "active", unit
+
+
+def killed_when(lab: Lab, what: str, comes: Callable[[dict[str, Any]], bool], *verb: str) -> None:
+    """Start a verb and kill its whole process group as soon as it tells such an event; it must still run then."""
+    began = time()
+    process = lab.start(*verb)
+    try:
+        until(lambda: process.poll() is not None or any(comes(event) for event in lab.events(began)), 400, what,
+              interval=0.05)
+        assert process.poll() is None, f"ended before {what}: {process.communicate()[0]}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def proved(proof: str) -> Callable[[dict[str, Any]], bool]:
+    """Return what tells an event that proves this."""
+    return lambda event: event["type"] == "gate" and any(proof in said for said in event["data"].get("proved", ()))
+
+
+def begins(phase: str) -> Callable[[dict[str, Any]], bool]:
+    """Return what tells the event with which a phase begins."""
+    return lambda event: event["type"] == "phase-start" and event["phase"] == phase
+
+
+def tells(words: str) -> Callable[[dict[str, Any]], bool]:
+    """Return what tells an event whose message has these words."""
+    return lambda event: words in (event.get("message") or "")
