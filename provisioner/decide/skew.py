@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from provisioner.compile.versions import KUBERNETES_BINARIES, Version, floor_fault, skew_faults
-from provisioner.model.artifact import ArtifactLock
+from provisioner.model.artifact import ArtifactLock, Stored
 from provisioner.model.cluster import Cluster
 from provisioner.model.components import TABLE
+from provisioner.model.observed import HostObserved
 from provisioner.model.releases import MINORS, Minor
 
 _POLICY = "https://kubernetes.io/releases/version-skew-policy/"
@@ -29,6 +30,7 @@ NODE_PARTS = (RUNTIME, KUBELET, PROXY, "flannel")
 ADDONS = ("coredns", "metrics-server")
 PLANNED = (ETCD, SERVER, KUBECTL, *CONTROLLERS, *NODE_PARTS, *ADDONS)
 """The components whose versions are planned, in the order in which they move."""
+_COMPONENT_OF = {"flanneld": "flannel"}     # where a program has another name than its component
 # The oldest patch of the minor before that may stand beside a member of this one.
 ETCD_BEFORE: Mapping[tuple[int, int], Version] = {(3, 6): Version(3, 5, 32), (3, 7): Version(3, 6, 11)}
 
@@ -121,6 +123,20 @@ def laid_out(cluster: Cluster, lock: ArtifactLock) -> State:
         state |= {Place(row.name, host): Runs(versions[row.name]) for host in hosts}
     servers = [place.host for place in state if place.component == SERVER]
     return state | {Place(KUBECTL, host): Runs(versions[KUBECTL]) for host in servers if KUBECTL in versions}
+
+
+def seen(applied: State, hosts: Mapping[str, HostObserved]) -> State:
+    """Return what was applied with what the hosts' links lead to in its place: after a kill the two differ.
+
+    A unit that has not started with its link yet counts as moved; it is due for a restart, and gets it in that turn.
+    """
+    state = dict(applied)
+    for host, observed in hosts.items():
+        for stored in filter(None, (Stored.of_link(item.state) for item in observed.items.values())):
+            place = Place(_COMPONENT_OF.get(stored.name, stored.name), host)
+            if place in state:
+                state[place] = Runs(Version.parse(stored.version), state[place].emulates)
+    return state
 
 
 def pinned(lock: ArtifactLock) -> Mapping[str, Version]:

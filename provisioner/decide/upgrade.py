@@ -1,6 +1,6 @@
 """The way of an upgrade: hops, their stages, the steps of each in order. Decided from values, before anything acts.
 
-    way = plan(state, target, leader="cp2")         state: skew.laid_out(...), or what was seen on the hosts
+    way = plan(state, target, leader="cp2")         state: skew.seen(skew.laid_out(...), ...), target: skew.pinned(...)
     way.refused                                     why not, each by its rule; then there are no hops
     for hop in way.hops:                            in order; each leaves every component at one version, hop.versions
         artifacts = lock_of(hop, final=..., applied=..., known=...)     what the hop is compiled from

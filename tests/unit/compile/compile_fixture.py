@@ -14,6 +14,7 @@ from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Desired
 from provisioner.model.facts import Facts, Interface
+from provisioner.model.releases import minor_of
 from provisioner.model.secret import SecretRef
 
 LAB = """
@@ -103,4 +104,10 @@ SECRETS = {name: SecretRef(name, "aa" * 16, hashlib.sha256(text.encode()).hexdig
 def compiled(cluster: Cluster | None = None, facts: Mapping[str, Facts] | None = None) -> Desired:
     """Return the fixture's cluster, or another one with the fixture's lock and secrets, compiled."""
     cluster = cluster or inventory()
-    return compile_cluster(cluster, facts if facts is not None else facts_of(cluster), lock(), SECRETS, PUBLIC)
+    return compile_cluster(cluster, facts if facts is not None else facts_of(cluster), lock_beside(cluster.kubernetes),
+                           SECRETS, PUBLIC)
+
+
+def lock_beside(kubernetes: str) -> ArtifactLock:
+    """Return a lock with this release and what goes with it."""
+    return lock(kubernetes=kubernetes, **minor_of(kubernetes).beside)

@@ -13,7 +13,7 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.components import COMPONENTS, Component, types_of
 from provisioner.model.desired import File
 from provisioner.model.owned import owned
-from provisioner.model.releases import takes
+from provisioner.model.releases import RELEASES, takes
 from provisioner.model.validate import validate
 from provisioner.orchestrate.plan.owner import MEMBER
 from tests.unit.compile.compile_fixture import compiled, inventory
@@ -44,8 +44,8 @@ FREE = {
 UNITS = {"flannel": "flanneld"}
 
 
-def flags_of(component: str) -> Iterator[str]:
-    for host in compiled().hosts.values():
+def flags_of(component: str, release: str = "1.36.3") -> Iterator[str]:
+    for host in compiled(inventory(kubernetes=release)).hosts.values():
         item = host.find("file", f"/etc/systemd/system/{UNITS.get(component, component)}.service")
         if isinstance(item, File) and item.content:
             command = item.content.partition("ExecStart=")[2].replace("\\\n", " ").partition("\n")[0]
@@ -71,10 +71,40 @@ def test_every_field_that_we_set_is_ours_or_said_to_be_free(component: str, path
     assert names - taken - FREE[component] == set()
 
 
+@pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("component", [c for c in FREE if c != "flannel"])
-def test_what_we_set_is_what_the_version_takes(component: str) -> None:
-    known = takes(COMPONENTS[component].source, "1.36.3")["flags"][component]
-    assert set(flags_of(component)) <= known.keys()
+def test_no_flag_reaches_a_version_that_does_not_take_it(component: str, release: str) -> None:
+    known = takes(COMPONENTS[component].source, release)["flags"][component]
+    given = set(flags_of(component, release))
+    assert given
+    assert given <= known.keys()
+    assert not {name for name in given if known[name].endswith(" file")}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(("component", "path"), [
+    ("kubelet", "/var/lib/kubelet/config.yaml"), ("kube-proxy", "/etc/kubernetes/kube-proxy.yaml")])
+def test_no_field_reaches_a_version_that_does_not_take_it(component: str, path: str, release: str) -> None:
+    item = compiled(inventory(kubernetes=release)).hosts["w1"].find("file", path)
+    assert isinstance(item, File)
+    types = types_of(COMPONENTS[component], release)
+    assert list(unknown_fields(yaml.safe_load(item.content or ""), types, COMPONENTS[component].type)) == []
+
+
+def unknown_fields(values: Any, types: Any, type_: str) -> Iterator[str]:
+    for name, value in values.items():
+        kind = types[type_].get(name)
+        if kind is None:
+            yield f"{type_}.{name}"
+        elif kind.startswith("@"):
+            yield from unknown_fields(value, types, kind[1:])
+
+
+def test_a_field_that_no_version_takes_would_be_found() -> None:
+    types = types_of(COMPONENTS["kubelet"], "1.36.3")
+    odd = {"maxPods": 1, "nope": 1, "authentication": {"x509": {"nope": ""}}}
+    assert list(unknown_fields(odd, types, "KubeletConfiguration")) == [
+        "KubeletConfiguration.nope", "KubeletX509Authentication.nope"]
 
 
 def test_a_member_without_data_is_known_by_the_directory_that_etcd_is_given() -> None:

@@ -7,9 +7,22 @@ from collections.abc import Callable
 import pytest
 
 from provisioner.compile.versions import Version
-from provisioner.decide.skew import RULES, Fault, Place, Runs, State, downgrades, faults, laid_out, move_faults, pinned
+from provisioner.decide.skew import (
+    RULES,
+    Fault,
+    Place,
+    Runs,
+    State,
+    downgrades,
+    faults,
+    laid_out,
+    move_faults,
+    pinned,
+    seen,
+)
 from provisioner.decide.upgrade import plan
-from tests.unit.compile.compile_fixture import inventory, lock
+from provisioner.model.observed import HostObserved, ObservedItem
+from tests.unit.compile.compile_fixture import facts, inventory, lock
 from tests.unit.decide.upgrade_fixture import MINORS, runs, versions
 
 OLD = runs(versions("1.36.3"))
@@ -90,3 +103,20 @@ def test_a_cluster_is_laid_out_as_its_lock_says() -> None:
 def test_a_cluster_whose_network_is_somebody_elses_has_no_flannel() -> None:
     own = inventory(network={"hosts": ["10.77.0.0/24"], "plugin": "none"})
     assert "flannel" not in {place.component for place in laid_out(own, lock())}
+
+
+def test_what_a_host_has_counts_where_a_run_was_killed_before_it_was_applied() -> None:
+    def host(name: str, *links: str) -> HostObserved:
+        items = {}
+        for path, state in (link.split(": ") for link in links):
+            items["symlink", path] = ObservedItem("symlink", path, state)
+        return HostObserved(name, facts(name, "10.77.0.11"), items)
+
+    applied = laid_out(inventory(), lock())
+    found = seen(applied, {"cp1": host(
+        "cp1", "/usr/local/bin/etcd: link /opt/kubewright/etcd/3.7.3-01234567/etcd",
+        "/usr/local/bin/flanneld: link /opt/kubewright/flannel/0.28.4-01234567/flanneld",
+        "/usr/local/bin/ctr: link /opt/kubewright/containerd/2.3.7-01234567/ctr",
+        "/usr/local/bin/kubelet: absent", "/usr/local/bin/kube-proxy: link /usr/bin/true")})
+    differing = {place: str(runs) for place, runs in found.items() if runs != applied[place]}
+    assert differing == {Place("etcd", "cp1"): "3.7.3", Place("flannel", "cp1"): "0.28.4"}
