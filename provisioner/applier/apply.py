@@ -160,11 +160,12 @@ class Run:
         need = self._need(change, seen)
         if change["action"] not in ("stop", "remove"):
             units.forget_exits(self.host, change["path"], change["action"], seen)
-        return ", ".join(self._act(change["path"], act, seen) for act in need.acts)
+        return ", ".join(self._act(change, act, seen) for act in need.acts)
 
-    def _act(self, name: str, act: str, seen: units.Properties) -> str:
+    def _act(self, change: Change, act: str, seen: units.Properties) -> str:
+        name = change["path"]
         if act == "stop":
-            return units.stop(self.host, name)
+            return units.stop(self.host, name, bool(change.get("at_once")))
         if act == "remove":
             return units.retire(self.host, name)
         self._reload()

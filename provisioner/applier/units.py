@@ -125,8 +125,11 @@ def runs(seen: Properties) -> bool:
     return seen.get("ActiveState", "inactive") not in ("inactive", "failed") or has_job(seen)
 
 
-def stop(host: Host, name: str) -> str:
-    """Stop a unit and wait until it has ended, in its own time; it still starts at boot."""
+def stop(host: Host, name: str, at_once: bool = False) -> str:
+    """Stop a unit and wait until it has ended, in its own time or killed `at_once`; it still starts at boot."""
+    if at_once:
+        host.run(["systemctl", "stop", "--no-block", "--", name])     # first, so that nothing starts it anew
+        host.run(["systemctl", "kill", "--signal=KILL", "--", name], check=False)      # it may be gone by now
     host.run(["systemctl", "stop", "--", name], timeout=STOP_TIMEOUT)
     return "stopped"
 

@@ -240,7 +240,7 @@ class Unit(Item):
 
     `inputs` are the paths whose bytes it reads when it starts (unit file, configuration, certificates, the symlink to
     its binary); `on_change` says what makes it read them again: restart or reload. `down_with` names a unit of this
-    host that it cannot serve without: it goes down and up with that one.
+    host that it cannot serve without: it goes down and up with that one. A stop of one that goes `at_once` kills it.
     """
 
     kind: ClassVar[str] = "unit"
@@ -248,13 +248,14 @@ class Unit(Item):
     on_change: str = "restart"
     down_with: str = ""
     listed: bool = False
+    at_once: bool = False
 
     def want(self) -> str:
         return "active enabled current"
 
     def spec(self) -> dict[str, Any]:
         inputs: dict[str, Any] = {"listed": True} if self.listed else {"inputs": list(self.inputs)}
-        return {"kind": self.kind, "path": self.path, **inputs}
+        return {"kind": self.kind, "path": self.path, **inputs, **({"at_once": True} if self.at_once else {})}
 
 
 @dataclass(frozen=True)

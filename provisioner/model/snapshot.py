@@ -79,7 +79,8 @@ class Restore:
 
     `bump` is added to every revision, so that none that a client has seen comes again: the members then begin at
     `reached`. `token` gives the cluster and
-    its members new ids: a member of before, with the data of before, is a stranger to them.
+    its members new ids: a member of before, with the data of before, is a stranger to them. `survivor` is where the
+    snapshot is kept where it is that of the member that was left.
     """
 
     db: Path
@@ -89,3 +90,4 @@ class Restore:
     bump: int
     reached: int
     token: str
+    survivor: Path | None = None

@@ -16,7 +16,7 @@ from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change
 from provisioner.model.snapshot import Restore
-from provisioner.operate import etcd, snapshots
+from provisioner.operate import etcd, recovery, snapshots
 from provisioner.orchestrate.gates import etcd_members, proofs
 from provisioner.orchestrate.phases import control_plane
 from provisioner.orchestrate.phases.verify import cluster_is_healthy
@@ -74,7 +74,9 @@ def put_back(session: Session) -> str:
         session.run.works_on("making the members from the snapshot")
         _make(session, members)
         session.run.works_on("stopping what writes to etcd")
-        apply_batch(session, "etcd.writers", _units(session, planes, WRITERS, "stop"))
+        # Without etcd an API server has nothing to end in order, and would try to for two minutes.
+        serves = any(seen.leader_id for seen in etcd_members.answering(session, members).values())
+        apply_batch(session, "etcd.writers", _units(session, planes, WRITERS, "stop", at_once=not serves))
         apply_batch(session, "etcd.members", _units(session, members, (UNIT,), "stop"))
     except KubewrightError as fault:
         _as_before(session, planes, members, fault)
@@ -138,6 +140,8 @@ def members_hold(session: Session) -> None:
     etcd_members.etcd_is_one_cluster(session)
     proofs.wait_until(session, "etcd", lambda: _differ(session), proof="every member holds the snapshot's keys")
     _clear(session, "etcd.cleared")
+    if the_restore(session).survivor is not None:
+        recovery.note_held(session.target.inventory.snapshots_dir)
 
 
 def _clear(session: Session, step: str) -> None:
@@ -197,12 +201,16 @@ PHASES: tuple[Phase, ...] = (
     Phase("verify", "every unit, the VIP, DNS and every node", gate=cluster_is_healthy),
 )
 
+# Where every member holds the snapshot already.
+AFTER = PHASES[2:]
+
 
 def _members(session: Session) -> list[str]:
     return [h.name for h in session.cluster.etcd_hosts]
 
 
-def _units(session: Session, hosts: Iterable[str], names: Sequence[str], action: str) -> dict[str, list[Change]]:
+def _units(session: Session, hosts: Iterable[str], names: Sequence[str], action: str, *, at_once: bool = False,
+           ) -> dict[str, list[Change]]:
     """Return what happens to units of hosts, where a host has them; a restart is of the very process that runs now."""
     found: dict[str, list[Change]] = {}
     for host in hosts:
@@ -210,9 +218,10 @@ def _units(session: Session, hosts: Iterable[str], names: Sequence[str], action:
             unit = session.the_plan.desired.hosts[host].find("unit", name)
             if isinstance(unit, Unit) and session.state_of(host, name) != ABSENT:
                 now = str(session.observed[host].extra("unit", name).get("invocation_id", ""))
+                what = Unit(path=name, phase=unit.phase, listed=True, at_once=at_once)
                 found.setdefault(host, []).append(Change(
-                    host, unit.phase, unit.kind, name, action, "etcd's data is restored", "", "",
-                    Unit(path=name, phase=unit.phase, listed=True), invocation=now if action == "restart" else ""))
+                    host, unit.phase, unit.kind, name, action, "etcd's data is restored", "", "", what,
+                    invocation=now if action == "restart" else ""))
     return found
 
 
@@ -241,10 +250,10 @@ def _change(host: str, phase: PhaseName, item: Item, action: str, reason: str, e
                   None if action == "remove" else item)
 
 
-def stops(session: Session) -> Changes:
-    """Return what is stopped and started again, for the plan that is shown before."""
+def stops(session: Session, *, holds: bool = False) -> Changes:
+    """Return what is stopped and started again, for the plan that is shown before; `holds`: the members go on."""
     planes = _units(session, [h.name for h in session.cluster.control_planes], WRITERS, "restart")
-    members = _units(session, _members(session), (UNIT,), "restart")
+    members = {} if holds else _units(session, _members(session), (UNIT,), "restart")
     watchers = _units(session, list(session.observed), [u for _, units in WATCHERS for u in units], "restart")
     return {h: [c for of in (members, planes, watchers) for c in of.get(h, ())] for h in session.observed}
 

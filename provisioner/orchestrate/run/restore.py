@@ -9,9 +9,10 @@ from pathlib import Path
 from provisioner.compile.etcd import cluster_token
 from provisioner.decide import restoring as decide
 from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.model.desired import Desired
 from provisioner.model.plan import NOTED, Plan, Verdict
 from provisioner.model.snapshot import Restore
-from provisioner.operate import etcd, snapshots
+from provisioner.operate import etcd, recovery, snapshots
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.phases import restoring
 from provisioner.orchestrate.plan import owner, restorable, survey
@@ -21,6 +22,8 @@ from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 
+VERB = "etcd restore"
+
 
 def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """Prove that the snapshot can be restored, then look at the hosts; reads only.
@@ -29,10 +32,23 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     cluster. Raises what the rehearsal does, RefusedForSafety where there is no cluster yet.
     """
     file = _file(intent)
-    session.run.go_on = " ".join(["kubewright etcd restore", str(file), *(f"--allow {a}" for a in intent.allow)])
+    if intent.verb == VERB:
+        session.run.go_on = " ".join(["kubewright etcd restore", str(file), *(f"--allow {a}" for a in intent.allow)])
     found = look.opened(session, file, intent.allow)
     proof, keys = look.rehearsed(session, found)
     snapshots.note_proof(file, proof)
+    desired = admitted(session, intent)
+    told, seen = _compared(session, keys)
+    bump = decide.bump(proof.revision, max(seen, _known(session)))
+    session.target.restore = Restore(
+        found.db, found.sha256, found.hashed, proof.keys, bump, proof.revision + bump,
+        f"{cluster_token(session.cluster.cluster, session.target.secrets.public()['etcd-ca.crt'])}-{session.run.id}",
+        None if intent.verb == VERB else file)
+    return planned(session, desired, told)
+
+
+def admitted(session: Session, intent: Intent) -> Desired:
+    """Look at the hosts, and return what is desired there; raises where one of them does not answer or is another's."""
     desired = survey.observe(session, survey.looked_at, partial=True)     # the API may be dead, and is not asked
     bootstrap = not survey.is_bootstrapped(session.observed)
     owner.refuse_foreign(session, bootstrap=bootstrap)
@@ -43,14 +59,14 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
         if host.name in session.unreachable:
             raise session.unreachable[host.name]
     restorable.refuse_others(session, desired, intent.allow)
-    told, seen = _compared(session, keys)
-    bump = decide.bump(proof.revision, max(seen, _known(session)))
-    session.target.restore = Restore(
-        found.db, found.sha256, found.hashed, proof.keys, bump, proof.revision + bump,
-        f"{cluster_token(session.cluster.cluster, session.target.secrets.public()['etcd-ca.crt'])}-{session.run.id}")
+    return desired
+
+
+def planned(session: Session, desired: Desired, told: tuple[Verdict, ...], *, holds: bool = False) -> Plan:
+    """Return the plan of a restore: what is stopped and started; `holds`: by members that have the data already."""
     session.run.as_they_run |= set(desired.hosts)       # what units read now counts, whatever is asked for
     unchanged = session.go_by(Plan(cluster=session.cluster.cluster, desired=desired, verdicts=told))
-    changes = tuple(c for of_host in restoring.stops(session).values() for c in of_host)
+    changes = tuple(c for of_host in restoring.stops(session, holds=holds).values() for c in of_host)
     return session.go_by(replace(unchanged, changes=changes))
 
 
@@ -92,3 +108,8 @@ def consent(intent: Intent, found: Plan) -> Consent:
 def through(intent: Intent, found: Plan) -> tuple[Phase, ...]:
     """Return the phases of a restore."""
     return restoring.PHASES
+
+
+def finish(session: Session, intent: Intent, epoch: int | None) -> None:
+    """Forget a recovery that was begun: what is there now is what was asked for."""
+    recovery.forget(session.target.inventory.snapshots_dir)

@@ -336,6 +336,13 @@ def test_a_unit_is_stopped_before_what_it_depends_on_is_restarted_and_started_af
     assert box.calls() == ["stop x.service", "daemon-reload", "restart y.service", "restart x.service"]
 
 
+def test_a_unit_that_is_to_go_at_once_is_killed_while_its_stop_keeps_it_from_starting_anew(box: FakeHost) -> None:
+    box.set_units(x={"ActiveState": "active"})
+    run = perform(box, {**unit_change("x.service", [], action="stop"), "at_once": True})
+    assert [r["detail"] for r in run.results] == ["stopped"]
+    assert box.calls() == ["stop x.service", "kill x.service", "stop x.service"]
+
+
 def test_a_unit_that_does_not_run_is_not_stopped_and_one_about_to_start_is(box: FakeHost) -> None:
     box.set_units(x={"ActiveState": "failed"}, y={"ActiveState": "inactive", "Job": "17"})
     run = perform(box, unit_change("x.service", [], action="stop"), unit_change("y.service", [], action="stop"))

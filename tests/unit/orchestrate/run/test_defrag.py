@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from provisioner.errors import KubewrightError, RefusedForSafety
 from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
-from provisioner.operate import etcd
+from provisioner.operate import etcd, recovery
+from provisioner.operate.recovery import Recovery
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.run import recover, restore
@@ -118,3 +120,67 @@ def test_the_majority_is_that_of_the_survivor_s_own_list_and_not_of_the_inventor
     built.hosts.listed = {"cp3": MemberSeen(3, "cp3", ("https://10.77.0.13:2380",), is_learner=True)}
     with pytest.raises(RefusedForSafety, match="cp1, cp2 have their data: 2 of 2 is a majority"):
         built.perform(Intent("etcd recover"))
+
+
+def began(world: World, *, hours: float, cluster: int, holds: bool = False) -> Path:
+    """Let a run of this machine have begun a recovery so long ago, of the cluster with this id; return its snapshot."""
+    file = world.inventory.snapshots_dir / "survivor.db.age"
+    file.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+    file.write_bytes(b"x")
+    recovery.note(file.parent, Recovery(file, f"{cluster:x}", time.time() - hours * 3600, holds))
+    return file
+
+
+def restores(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Perform `etcd recover` and return what it took a snapshot of, and handed on to be restored."""
+    seen: list[str] = []
+    monkeypatch.setattr(look, "take", lambda session, file: seen.append("a new snapshot"))
+
+    def planned(session: Any, intent: Intent, agreed: Any) -> Any:
+        seen.append(intent.file.name if intent.file else "")
+        raise RefusedForSafety("enough")
+
+    monkeypatch.setattr(restore, "plan", planned)
+    with pytest.raises(RefusedForSafety, match="enough"):
+        world.perform(Intent("etcd recover"))
+    return seen
+
+
+def test_what_a_killed_recovery_had_taken_is_gone_on_with_while_nobody_of_before_answers(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    began(built, hours=1, cluster=77)
+    built.hosts.silent |= {"cp1", "cp2", "cp3"}
+    assert restores(built, monkeypatch) == ["survivor.db.age"]
+    built.hosts.silent.clear()
+    assert restores(built, monkeypatch) == ["survivor.db.age"], "the members are of another cluster, half made"
+
+
+def test_a_survivor_that_still_answers_is_asked_again_and_not_what_it_had_then(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaderless(built, monkeypatch, {"cp2"})
+    own = etcd.status(built.session().access.etcd("cp2")).cluster_id
+    began(built, hours=1, cluster=own)
+    took, file = restores(built, monkeypatch)
+    assert took == "a new snapshot" and file != "survivor.db.age"
+
+
+def test_after_a_day_without_an_answer_a_person_has_to_name_the_file(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = began(built, hours=49, cluster=77)
+    built.hosts.silent |= {"cp1", "cp2", "cp3"}
+    with pytest.raises(RefusedForSafety, match="is 2 days old") as refused:
+        built.perform(Intent("etcd recover"))
+    assert refused.value.hint == f"kubewright etcd restore {file}"
+
+
+def test_where_every_member_was_proved_to_hold_it_only_what_comes_after_is_done(built: World) -> None:
+    began(built, hours=1, cluster=77, holds=True)
+    for name in ("cp1", "cp2", "cp3"):
+        built.hosts.hosts[name].states["unit", "kube-apiserver.service"] = "inactive enabled current"
+    built.perform(Intent("etcd recover"))
+    steps = [one[1] for one in built.hosts.log if one[0] == "apply"]
+    assert steps == ["control-plane.0", "controllers.0", "node.0", "network.0"]
+    assert recovery.begun(built.inventory.snapshots_dir) is None, "it has ended"
+    with pytest.raises(RefusedForSafety, match="etcd has a leader"):
+        built.perform(Intent("etcd recover"))
+

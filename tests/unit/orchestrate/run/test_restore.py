@@ -107,6 +107,24 @@ def test_every_member_is_made_with_the_same_token_and_bump_and_its_own_name(
         assert len({word for argv in told.values() for word in argv if word.startswith(flag)}) == 1
 
 
+@pytest.mark.parametrize("serves", [True, False])
+def test_api_servers_that_have_no_etcd_any_more_are_not_waited_for(
+        restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serves: bool) -> None:
+    at_once: list[bool] = []
+    plain = type(next(iter(restored.hosts.hosts.values()))).change
+
+    def change(self: Any, one: Any, step: str = "") -> str:
+        if one["action"] == "stop" and one["path"] == "kube-apiserver.service":
+            at_once.append(bool(one.get("at_once")))
+        return plain(self, one, step)
+
+    monkeypatch.setattr(type(next(iter(restored.hosts.hosts.values()))), "change", change)
+    if not serves:
+        monkeypatch.setattr(restoring.etcd_members, "answering", lambda session, hosts: {})
+    restore(restored, tmp_path)
+    assert at_once == [not serves] * 3
+
+
 @pytest.mark.parametrize(("step", "stopped"), [("made", False), ("writers", True), ("members", True)])
 def test_a_host_that_fails_before_any_data_is_moved_lets_the_old_data_serve_again(
         restored: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, stopped: bool) -> None:
