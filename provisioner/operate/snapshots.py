@@ -18,6 +18,7 @@ from pathlib import Path
 
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.files import whole, write_whole
+from provisioner.model.finding import Finding
 from provisioner.model.snapshot import Manifest, Proof
 from provisioner.operate.secrets import SECRET_NAMES, SecretStore
 
@@ -155,27 +156,80 @@ def reached(directory: Path) -> int:
 
 @dataclass(frozen=True)
 class Newest:
-    """The ages in seconds of the newest snapshot here and of the newest one that a rehearsal has proved; None: none."""
+    """The ages in seconds of the newest snapshot and of the newest one that a rehearsal has proved; None: none.
+
+    `taken_on` and `proved_on` are the hosts that keep them, "" for this machine.
+    """
 
     taken: float | None
     proved: float | None
+    taken_on: str = ""
+    proved_on: str = ""
+
+
+@dataclass(frozen=True)
+class OnHost:
+    """What a host's timer keeps there, by its own summary: ages in seconds, and which one was not proved, and why."""
+
+    taken: float | None = None
+    proved: float | None = None
+    failed: str = ""
 
 
 def newest(directory: Path, now: float) -> Newest:
     """Return how old the newest snapshots in a directory are, by the time at which they were taken."""
-    ages = {file: now - dt.datetime.fromisoformat(one.taken).timestamp() for file, one in _kept(directory)}
+    ages = {file: now - _moment(one.taken) for file, one in _kept(directory)}
     proved = [age for file, age in ages.items() if beside(file, "proved.json").is_file()]
     return Newest(min(ages.values(), default=None), min(proved, default=None))
 
 
-def line(place: Path, now: float) -> str:
-    """Say how old the newest snapshot in a directory is, and the newest that was proved to be restorable."""
-    ages = newest(place, now)
+def on_host(text: str, now: float) -> OnHost:
+    """Read the summary of a host's timer; one that is not whole tells nothing."""
+    try:
+        said = json.loads(text)
+        taken, proved = (now - _moment(said[what]) if said[what] else None for what in ("taken", "proved"))
+        failed = said["failed"]
+        return OnHost(taken, proved, f"{failed['file']}: {failed['saw']}" if failed else "")
+    except (KeyError, TypeError, ValueError):
+        return OnHost()
+
+
+def of_all(here: Newest, hosts: Mapping[str, OnHost]) -> Newest:
+    """Return the newest of those here and of those on hosts; of two that are equally old the one here."""
+    taken = min(_ages(here.taken, {host: one.taken for host, one in hosts.items()}), default=None)
+    proved = min(_ages(here.proved, {host: one.proved for host, one in hosts.items()}), default=None)
+    return Newest(taken[0] if taken else None, proved[0] if proved else None, taken[1] if taken else "",
+                  proved[1] if proved else "")
+
+
+def _ages(here: float | None, hosts: Mapping[str, float | None]) -> Iterator[tuple[float, str]]:
+    return ((age, host) for host, age in {"": here, **hosts}.items() if age is not None)
+
+
+def of_proofs(hosts: Mapping[str, OnHost]) -> Iterator[Finding]:
+    """Judge what hosts proved of the snapshots that they took: one that is not restorable may tell of more."""
+    for host, one in hosts.items():
+        if one.failed:
+            yield Finding("snapshot-proof", host, "error", f"a snapshot that it took is not proved to be restorable: "
+                          f"{one.failed}", f"kubewright logs {host} kubewright-etcd-snapshot",
+                          expected="every snapshot that a host takes can be restored")
+
+
+def line(ages: Newest) -> str:
+    """Say how old the newest snapshot is, and the newest that was proved to be restorable."""
     if ages.taken is None:
         return "none here: kubewright etcd snapshot"
     proved = "none proved: kubewright etcd restore --rehearse FILE" if ages.proved is None else (
-        f"newest proved {_age(ages.proved)} old")
-    return f"newest {_age(ages.taken)} old, {proved}"
+        f"newest proved {_age(ages.proved)} old{_place(ages.proved_on)}")
+    return f"newest {_age(ages.taken)} old{_place(ages.taken_on)}, {proved}"
+
+
+def _place(host: str) -> str:
+    return f" on {host}" if host else ""
+
+
+def _moment(written: str) -> float:
+    return dt.datetime.fromisoformat(written).timestamp()
 
 
 def _age(seconds: float) -> str:

@@ -13,17 +13,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nacl.secret import SecretBox
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import snapshots as timed
+from provisioner.compile.etcd import ca_fingerprint
 from provisioner.compile.render import render
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety
+from provisioner.model.paths import data_dir
 from provisioner.model.snapshot import Manifest
 from provisioner.operate import etcd, snapshots
 from provisioner.operate.access import Access
+from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.session.session import Session
 from tests.fakes.session import FakeAccess, World
@@ -289,3 +293,69 @@ def test_a_host_s_own_program_takes_snapshots_and_keeps_the_newest(members: dict
     broken = text.replace(f"--cacert={way.ca_file}", f"--cacert={way.key_file}")
     failed = subprocess.run(["sh", "-c", broken], capture_output=True, timeout=120, check=False)
     assert failed.returncode != 0 and len(list(place.glob("etcd-*.db"))) == 2, "what is kept stays"
+
+
+def settings_of(way: Access, programs: Path, place: Path, store: SecretStore) -> dict[str, Any]:
+    """Return what a host's program is told, with this machine's places in those of the host."""
+    config = place.parent / "encryption-config.yaml"
+    config.write_bytes(store.resolve("encryption-config"))
+    return {
+        "etcdctl": [str(binary("etcdctl", programs)), f"--endpoints=https://127.0.0.1:{way.address[1]}",
+                    f"--cacert={way.ca_file}", f"--cert={way.cert_file}", f"--key={way.key_file}"],
+        "etcdutl": str(binary("etcdutl", programs)), "etcd": str(binary("etcd", programs)), "place": str(place),
+        "encryption": str(config), "member": "cp1", "cluster": "lab", "kubernetes": "1.36.3",
+        "etcd_ca": ca_fingerprint(store.public()["etcd-ca.crt"])}
+
+
+def test_a_host_s_own_program_proves_what_it_took_and_says_what_is_not_as_it_was(
+        filled: World, members: dict[str, Access], tmp_path: Path) -> None:
+    place, programs = tmp_path / "place", tmp_path / "programs"
+    place.mkdir()
+    programs.mkdir()
+    way = members["cp1"]
+    told = settings_of(way, programs, place, filled.secrets())
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(told))
+    file = place / "etcd-20261129-120000.db"
+    subprocess.run([*told["etcdctl"], "snapshot", "save", str(file)], check=True, capture_output=True, timeout=60)
+
+    def prove(*names: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-I", str(data_dir("templates") / timed.PROOF.lstrip("/")),
+                               str(settings), *names], capture_output=True, text=True, timeout=120, check=False)
+
+    done = prove()
+    assert done.returncode == 0, done.stderr
+    manifest = Manifest.read(Path(f"{file}.json").read_text())
+    assert manifest.etcd_ca == ca_fingerprint(filled.secrets().public()["etcd-ca.crt"])
+    proof = json.loads(Path(f"{file}.proved.json").read_text())
+    assert proof["hash"] is True and proof["keys"] == manifest.keys and proof["secret"].startswith("secrets/")
+    assert not (place / "rehearsal").exists() and not _running(place)
+    seen = snapshots.on_host((place / "summary.json").read_text(), time.time())
+    assert seen.proved is not None and seen.failed == ""
+    with session_of(filled) as session:     # what a host took is restored like any other
+        found = look.opened(session, file)
+        assert look.rehearsed(session, found)[0].hash is True
+
+    Path(f"{file}.encryption").write_bytes(another_key(told["encryption"]))
+    done = prove()
+    assert done.returncode == 1 and "none of the keys beside it opens secrets/" in done.stderr
+    assert not Path(f"{file}.proved.json").exists()
+    manifest_file = Path(f"{file}.json")
+    whole = json.loads(manifest_file.read_text())
+    for change, why in (({"hash": 1}, "has other data: hash"), ({"keys": 1}, "keys, the one that it was taken of"),
+                        ({"sha256": "0" * 64}, "its sha256 is")):
+        manifest_file.write_text(json.dumps({**whole, **change}))
+        assert prove(file.name).returncode == 1
+        failed = snapshots.on_host((place / "summary.json").read_text(), time.time())
+        assert why in failed.failed and failed.proved is None, failed
+
+
+def another_key(config: str) -> bytes:
+    """Return an EncryptionConfiguration that names its key as the one there does, and has another."""
+    text = Path(config).read_text()
+    document = json.loads(text)
+    for of_resources in document["resources"]:
+        for provider in of_resources["providers"]:
+            for key in provider.get("secretbox", {}).get("keys", ()):
+                key["secret"] = base64.b64encode(b"x" * 32).decode()
+    return json.dumps(document).encode()

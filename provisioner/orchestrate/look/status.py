@@ -13,9 +13,10 @@ from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.finding import Finding
 from provisioner.operate import haproxy, kube, snapshots
 from provisioner.operate import health as judge
+from provisioner.operate.snapshots import OnHost
 from provisioner.orchestrate.gates import health
 from provisioner.orchestrate.lock import cluster_lock
-from provisioner.orchestrate.plan.survey import read_certificates, survey
+from provisioner.orchestrate.plan.survey import SUMMARY, read_certificates, survey
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
 from provisioner.parallel import ask_all
@@ -104,14 +105,27 @@ def look_closely(session: Session, beside: Callable[[], object] = tuple) -> tupl
     else:
         found.append(Finding("built", "", "error", "not built yet", "kubewright up", expected="there is a cluster"))
     found += sight.findings
+    now = time.time()
+    here, kept = snapshots.newest(session.target.inventory.snapshots_dir, now), kept_on_hosts(session, now)
+    found += snapshots.of_proofs(kept)
     members = [h.name for h in cluster.etcd_hosts]
     status = Status(
         cluster.cluster, cluster.kubernetes, str(cluster.api_endpoint), _holders(session, sight),
         judge.quorum_words(members, sight.members) if built else "-", list(rows.values()),
         lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
         cluster_lock.line(session), lines(f for f in found if f.severity == "warning"), found, built,
-        snapshots.line(session.target.inventory.snapshots_dir, time.time()) if built else "")
+        snapshots.line(snapshots.of_all(here, kept)) if built else "")
     return status, sight
+
+
+def kept_on_hosts(session: Session, now: float) -> dict[str, OnHost]:
+    """Return what the hosts' timers keep, where the inventory asks for them and the host was seen."""
+    found = {}
+    for name, seen in session.observed.items():
+        text = seen.extra(SUMMARY.kind, SUMMARY.path).get("text")
+        if text is not None:
+            found[name] = snapshots.on_host(str(text), now)
+    return found
 
 
 def _short(role: Role) -> str:

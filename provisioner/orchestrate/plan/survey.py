@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from provisioner.compile import leavings, removal
+from provisioner.compile import leavings, removal, snapshots
 from provisioner.compile.cluster import compile_cluster
 from provisioner.compile.diff import Certificates, again, compare, of_lost_nodes
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
@@ -34,6 +34,9 @@ _EVIDENCE: tuple[Item, ...] = (
     haproxy.STATES,
 )
 
+# What a host's timer tells of the snapshots that it took.
+SUMMARY = File(path=snapshots.SUMMARY, phase="etcd")
+
 # What is asked of a host beside its items: all else there that is ours.
 OWNED = {"leaves": leavings.requests(), "beside": [f"{ca.kind} {ca.path}" for ca in owner.CAS]}
 
@@ -53,7 +56,8 @@ def survey(session: Session, admit: Callable[[], None] = lambda: None, *, partia
 def looked_at(host: HostDesired) -> tuple[Item, ...]:
     """Return what is desired on a host, what decides whether there is a cluster, and the CAs that say whose it is."""
     there = {item.path for item in host.items}
-    return (*host.items, *_EVIDENCE, *(ca for ca in owner.CAS if ca.path not in there))
+    timed = (SUMMARY,) if snapshots.PROOF in there else ()
+    return (*host.items, *timed, *_EVIDENCE, *(ca for ca in owner.CAS if ca.path not in there))
 
 
 def observe_ours(session: Session, hosts: Sequence[str]) -> dict[str, HostObserved | KubewrightError]:

@@ -5,17 +5,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.secret import SecretBox
 
 from provisioner.compile import leavings, snapshots
 from provisioner.compile.parts import rendered
 from provisioner.compile.removal import removals
 from provisioner.model.desired import File, HostDesired
 from provisioner.model.observed import HostObserved, OwnedItem
+from provisioner.model.paths import data_dir
 from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 # As etcdctl 3.6.16 answers.
@@ -25,7 +31,9 @@ STATUS = (
     '"raftIndex":4,"raftTerm":2,"raftAppliedIndex":4,"dbSizeInUse":16384,"storageVersion":"3.6.0",'
     '"dbSizeQuota":2147483648,"downgradeInfo":{}}}]')
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "etcd-snapshots"
-FILES = (snapshots.PROGRAM, f"/etc/systemd/system/{snapshots.SERVICE}", f"/etc/systemd/system/{snapshots.TIMER}")
+PROOF = data_dir("templates") / snapshots.PROOF.lstrip("/")
+FILES = (snapshots.PROGRAM, snapshots.SETTINGS,
+         *(f"/etc/systemd/system/{unit}" for unit in (snapshots.SERVICE, snapshots.TIMER)))
 
 
 def test_without_a_word_there_is_no_timer() -> None:
@@ -77,3 +85,25 @@ def test_what_it_runs_is_as_its_golden_copy(path: str) -> None:
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(item.content)
     assert item.content == golden.read_text()
+
+
+def test_what_proves_a_snapshot_is_a_program_and_told_what_a_manifest_says() -> None:
+    host = compiled(inventory(config={"etcd": {"snapshotEvery": "6h"}})).hosts["cp1"]
+    program, settings = (host.find("file", path) for path in (snapshots.PROOF, snapshots.SETTINGS))
+    assert isinstance(program, File) and program.mode == 0o755
+    assert isinstance(settings, File)
+    told = json.loads(settings.content)
+    names = runpy.run_path(str(PROOF))
+    asked = {word for word in told if f'settings["{word}"]' in program.content}
+    assert asked == told.keys(), "nothing is told that is not asked for"
+    box = bytes(SecretBox(b"k" * 32).encrypt(b"k8s\0" + b"data" * 50))
+    other = bytes(SecretBox(b"k" * 32).encrypt(b"none of Kubernetes'"))
+    assert names["opens"](b"k" * 32, box)
+    for spoiled in (box[:-1] + bytes([box[-1] ^ 1]), box[:-1], other, b"", bytes(40)):
+        assert not names["opens"](b"k" * 32, spoiled)
+    assert not names["opens"](b"x" * 32, box)
+
+
+@given(key=st.binary(min_size=32, max_size=32), plain=st.binary(max_size=300))
+def test_it_opens_what_nacl_has_closed(key: bytes, plain: bytes) -> None:
+    assert runpy.run_path(str(PROOF))["opens"](key, bytes(SecretBox(key).encrypt(b"k8s\0" + plain)))

@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.errors import RefusedForSafety
 from provisioner.model.snapshot import Manifest
-from provisioner.operate.snapshots import line, newest
+from provisioner.operate.snapshots import OnHost, line, newest, of_all, of_proofs, on_host
 from provisioner.orchestrate.look import snapshots as look
 from tests.fakes.session import World
 
@@ -37,7 +37,7 @@ def test_the_ages_are_of_when_they_were_taken(
         tmp_path: Path, snapshots: list[tuple[str, float, bool]], said: str) -> None:
     for name, hours, proved in snapshots:
         kept(tmp_path, name, hours, proved=proved)
-    assert line(tmp_path, NOW.timestamp()) == said
+    assert line(newest(tmp_path, NOW.timestamp())) == said
 
 
 def test_a_manifest_whose_data_is_gone_and_files_of_others_count_for_nothing(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_manifest_whose_data_is_gone_and_files_of_others_count_for_nothing(tmp
     (tmp_path / "notes").write_text("x")
     (tmp_path / "notes.json").write_text("[]")
     assert newest(tmp_path, NOW.timestamp()).taken is None
-    assert line(tmp_path / "nowhere", NOW.timestamp()).startswith("none here")
+    assert line(newest(tmp_path / "nowhere", NOW.timestamp())).startswith("none here")
 
 
 @pytest.mark.parametrize("there", ["s.db.age", "s.db.age.keys", "s.db.age.json"])
@@ -54,3 +54,33 @@ def test_a_snapshot_is_never_written_over_another(world: World, tmp_path: Path, 
     with pytest.raises(RefusedForSafety, match="is there already"):
         look.take(world.session(), tmp_path / "s.db.age")
     assert (tmp_path / there).read_bytes() == b"the only copy"
+
+
+def told_by_a_host(hours: float, proved: float | None, failed: str = "") -> OnHost:
+    """Return what a host's own program writes, read as `status` does."""
+    def moment(ago: float | None) -> str:
+        return "" if ago is None else (NOW - dt.timedelta(hours=ago)).isoformat(timespec="seconds")
+
+    fault = {"file": "etcd-1.db", "at": moment(0), "saw": failed} if failed else None
+    return on_host(json.dumps({"number": 2, "taken": moment(hours), "proved": moment(proved), "failed": fault}),
+                   NOW.timestamp())
+
+
+def test_snapshots_that_hosts_keep_count_and_it_is_said_where_they_lie(tmp_path: Path) -> None:
+    kept(tmp_path, "here", 5, proved=True)
+    here = newest(tmp_path, NOW.timestamp())
+    hosts = {"cp1": told_by_a_host(1, None), "cp2": told_by_a_host(2, 2)}
+    assert line(of_all(here, hosts)) == "newest 60 min old on cp1, newest proved 2 h old on cp2"
+    assert line(of_all(here, {"cp1": told_by_a_host(9, 9)})) == "newest 5 h old, newest proved 5 h old"
+    assert list(of_proofs(hosts)) == []
+
+
+def test_one_that_its_host_did_not_prove_is_named_with_what_was_seen() -> None:
+    (found,) = of_proofs({"cp1": told_by_a_host(1, 1), "cp2": told_by_a_host(1, None, "its sha256 is 1, and was 2")})
+    assert (found.host, found.severity) == ("cp2", "error")
+    assert found.saw.endswith("etcd-1.db: its sha256 is 1, and was 2")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"taken": "soon", "proved": "", "failed": null}', '{"taken": ""}'])
+def test_a_summary_that_is_half_written_or_somebody_elses_tells_nothing(text: str) -> None:
+    assert on_host(text, NOW.timestamp()) == OnHost()
