@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from provisioner.compile.etcd import ETCDCTL
+from provisioner.compile.etcd import DATA_DIR, ETCDCTL
 from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.components import ELECTED
 from provisioner.model.etcd import Alarm, EtcdStatus, quorum
@@ -21,12 +21,9 @@ from provisioner.operate import kube
 FULL = 0.80             # of etcd's quota: the rest lasts until somebody has looked
 FRESH = 15.0            # seconds that a leader's lease lasts: an older one was not renewed in time
 BEHIND = 5000           # entries: etcd's own maxGapBetweenApplyAndCommitIndex and SnapshotCatchUpEntries
+LAG = "etcd-lag"
 ROOM = "etcd-room"      # the finding's name: it is no reason to call a change failed that has been made
 SPACE = "docs/how-to/make-room-in-etcd.md"
-_CURES = {
-    "NOSPACE": f"make room as in {SPACE}, then on an etcd host, as root: {' '.join(ETCDCTL)} alarm disarm",
-    "CORRUPT": "its data is not what the others have: let it join anew with empty data",
-}
 
 
 def is_unseen(fault: KubewrightError) -> bool:
@@ -62,7 +59,18 @@ def of_alarms(alarms: Sequence[Alarm], names: Mapping[int, str]) -> Iterator[Fin
         said = {"NOSPACE": "etcd is out of space (alarm NOSPACE), every write is refused",
                 "CORRUPT": "etcd's data is damaged (alarm CORRUPT), every write is refused"}
         yield Finding("etcd-alarms", host, "error", said.get(alarm.kind, f"etcd has the alarm {alarm.kind}"),
-                      _CURES.get(alarm.kind, ""))
+                      _cure(alarm.kind, host))
+
+
+def _cure(kind: str, host: str) -> str:
+    """Return what to type against an alarm; a member's damaged data is kept aside, and it joins anew without."""
+    if kind == "NOSPACE":
+        return f"kubewright etcd defrag; where that is not enough: {SPACE}"
+    if kind == "CORRUPT" and host:
+        return (f"on {host}, as root: systemctl stop etcd && mv --backup=numbered -T {DATA_DIR}/member "
+                f"{DATA_DIR}/member.lost; on another member's: {' '.join(ETCDCTL)} alarm disarm; then kubewright node "
+                f"replace {host}")
+    return ""
 
 
 def of_room(members: Mapping[str, EtcdStatus | KubewrightError], quotas: Mapping[str, int]) -> Iterator[Finding]:
@@ -76,12 +84,23 @@ def of_room(members: Mapping[str, EtcdStatus | KubewrightError], quotas: Mapping
                           f"kubewright etcd defrag; where that is not enough: {SPACE}")
 
 
+def lags(members: Mapping[str, EtcdStatus | KubewrightError]) -> dict[str, int]:
+    """Return by how many entries each voter has worked off less than any of them has in its log.
+
+    They are asked one after the other, so each seems behind by what was written between; one that joins gets all data.
+    """
+    seen = {host: m for host, m in members.items() if isinstance(m, EtcdStatus) and m.applied and not m.learner}
+    newest = max((m.raft_index for m in seen.values()), default=0)
+    return {host: newest - m.applied for host, m in seen.items()}
+
+
 def of_lag(lags: Mapping[str, int]) -> Iterator[Finding]:
     """Judge how far members are behind: beyond BEHIND entries etcd refuses requests to them, or sends all data anew."""
     for host, lag in lags.items():
         if lag >= BEHIND:
-            yield Finding("etcd-lag", host, "error", f"its etcd member is {lag} entries behind the others",
-                          f"kubewright logs {host} etcd", expected="every member keeps up with the leader")
+            yield Finding(LAG, host, "error", f"its etcd member is {lag} entries behind the others: it has no part in "
+                          "the majority until it has them", f"kubewright logs {host} etcd",
+                          expected="every member keeps up with the leader")
 
 
 def quorum_words(names: Sequence[str], members: Mapping[str, EtcdStatus | KubewrightError]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.finding import Finding
 from provisioner.operate.doctor.picture import Picture
-from provisioner.operate.health import BEHIND, of_lag, unseen_members
+from provisioner.operate.health import BEHIND, unseen_members
 
 ELECTED = r"elected leader [0-9a-f]+ at term (\d+)"     # raft's words in etcd's journal, 3.6 and 3.7
 HOUR = "-1h"
@@ -55,13 +55,6 @@ def reads(picture: Picture) -> Iterator[Finding]:
         elif seen.own is not None and seen.agreed is not None and seen.agreed - seen.own > BEHIND:
             yield Finding("etcd-reads", host, "error", f"etcd's own data is {seen.agreed - seen.own} changes older "
                           "than what the members agree on", "")
-
-
-def lag(picture: Picture) -> Iterator[Finding]:
-    """Judge how far each member is behind what any of them has in its log."""
-    seen = {h: m for h, m in picture.members.items() if isinstance(m, EtcdStatus)}
-    newest = max((m.raft_index for m in seen.values()), default=0)
-    return of_lag({host: newest - max(m.applied, 0) for host, m in seen.items() if m.applied})
 
 
 def elections(picture: Picture) -> Iterator[Finding]:

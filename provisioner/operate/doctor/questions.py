@@ -22,7 +22,6 @@ class Question:
 QUESTIONS: tuple[Question, ...] = (
     Question("etcd-majority", "a majority of etcd's members answers", members.majority),
     Question("etcd-reads", "what a member reads is what a majority agrees on", members.reads),
-    Question("etcd-lag", "no member is so far behind that it has to be sent all data", members.lag),
     Question("etcd-elections", "etcd's leader stays", members.elections),
     Question("etcd-spare", "etcd's file is not mostly empty inside", members.room),
     Question("snapshots", "a snapshot of etcd of the last 7 days is kept here, and was proved", members.snapshots),

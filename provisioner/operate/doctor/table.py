@@ -105,6 +105,9 @@ ROWS: tuple[Row, ...] = (
     Row("api-server", RISK, "The other API servers serve; each that is lost too brings the cluster nearer to none.",
         "kubewright logs {host} kube-apiserver"),
     Row("etcd-lag", RISK, "Were another member lost now, writes would wait until this one has been sent all data."),
+    Row("snapshot-proof", RISK, (
+        "It could not be gone back to; and where it holds other data than its member had, that member's data, or its "
+        "disk, is to be looked at.")),
     Row("examined", RISK, "Whether it is well is not known."),
     Row("rights", RISK, "Whether Nodes and Pods are well is not known.", UP),
     Row("etcd-room", SOON, "Beyond it no change is accepted any more."),

@@ -170,7 +170,8 @@ def alarms(session: Session, members: Mapping[str, EtcdStatus | KubewrightError]
            ) -> tuple[tuple[Alarm, ...], list[Finding]]:
     """Ask one member that has a leader for the alarms of all; without a quorum there are others that say so."""
     seen = {host: m for host, m in members.items() if isinstance(m, EtcdStatus)}
-    names = {m.member_id: host for host, m in seen.items()}
+    # A member that has an alarm may be the one that does not answer: the others know its name.
+    names = {m.id: m.name for s in seen.values() for m in s.members} | {m.member_id: host for host, m in seen.items()}
     fault: KubewrightError | None = None
     for host in (h for h, m in seen.items() if m.leader_id):
         try:
@@ -185,6 +186,10 @@ def alarms(session: Session, members: Mapping[str, EtcdStatus | KubewrightError]
 
 def _room(session: Session, sight: Sight) -> Iterator[Finding]:
     return judge.of_room(sight.members, {h: quota_of(session.target.reached.cluster, h) for h in sight.members})
+
+
+def _lag(session: Session, sight: Sight) -> Iterator[Finding]:
+    return judge.of_lag(judge.lags(sight.members))
 
 
 def _vip(session: Session, sight: Sight) -> Iterator[Finding]:
@@ -287,6 +292,7 @@ SERVING: tuple[Question, ...] = (
     Question("etcd", "the members are one cluster of exactly the inventory's, with one agreed leader", _members),
     Question("alarms", "etcd has no alarm", _alarms),
     Question("room", "etcd has room", _room),
+    Question("lag", "every member of etcd keeps up with the others", _lag),
     Question("nodes", "the API answers and every node is Ready", _nodes),
     Question("leases", "writes go through, and a controller-manager and a scheduler lead", _asked(_leases)),
 )

@@ -29,7 +29,7 @@ def to_begin(session: Session, allowed: Collection[str] = (), verb: str = "up") 
     sight = health.look(session, health.SERVING)
     if sight.ill:
         session.access.forget_credentials()    # they may be what this run renews
-    refused = [f for f in sight.ill if f.check in ("etcd-alarms", judge.ROOM, "writes")]
+    refused = [f for f in sight.ill if f.check in ("etcd-alarms", judge.ROOM, judge.LAG, "writes")]
     refused += _unseen(session, sight)
     if not refused or (_has_expired(session) and not any(f.check == "etcd-alarms" for f in refused)):
         return

@@ -105,8 +105,6 @@ TABLE: list[tuple[str, Picture, str, str, str]] = [
      "error", "etcd answers from its own data only, nothing agreed on: deadline exceeded"),
     ("old-reads", well(reads={"cp1": EtcdReads(10, 9000)}), "cp1", "error",
      "etcd's own data is 8990 changes older than what the members agree on"),
-    ("lag", well(members={"cp1": member(9000), "cp2": member(1000), "cp3": member(8999)}), "cp2", "error",
-     "its etcd member is 8000 entries behind the others"),
     ("elections", elected(4, 5, 5, 6), "", "warning", "etcd: 3 elections of a leader within the last hour"),
     ("spare", well(members={"cp1": member(db_size=10**9, in_use=10**8)}, reads={}), "cp1", "warning",
      "etcd's file has 1000 MB, of which 100 MB are in use"),

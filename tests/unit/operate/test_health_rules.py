@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,17 @@ def test_an_alarm_is_named_with_its_member_and_a_cure(kind: str, words: str) -> 
 def test_from_eighty_percent_of_the_quota_on_etcd_has_too_little_room(size: int, quota: int, ill: bool) -> None:
     found = list(health.of_room({"cp1": member(size=size), "cp2": EtcdFault("down")}, {"cp1": quota, "cp2": quota}))
     assert [(f.host, f.severity) for f in found] == ([("cp1", "error")] if ill else [])
+
+
+def test_a_voter_that_is_far_behind_the_log_of_the_others_is_named_and_a_learner_is_not() -> None:
+    def at(applied: int, *, learner: bool = False) -> EtcdStatus:
+        return replace(member(), raft_index=applied, applied=applied, learner=learner)
+
+    members: dict[str, EtcdStatus | KubewrightError] = {
+        "cp1": at(9000), "cp2": at(4000), "cp3": at(4001), "cp4": at(1, learner=True), "cp5": EtcdFault("down")}
+    (found,) = health.of_lag(health.lags(members))
+    assert (found.check, found.host, found.severity) == (health.LAG, "cp2", "error")
+    assert found.saw.startswith("its etcd member is 5000 entries behind the others")
 
 
 @pytest.mark.parametrize(("config", "of_host", "quota"), [

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from provisioner.compile.rules import CLUSTER_ILL
 from provisioner.errors import GateFailed, RefusedForSafety, Unreachable
-from provisioner.model.etcd import Alarm
+from provisioner.model.etcd import Alarm, EtcdStatus
 from provisioner.model.finding import Finding
 from provisioner.operate import etcd
 from provisioner.operate.kube import ApiFault
@@ -226,6 +228,27 @@ def test_nothing_that_serves_is_restarted_while_etcd_refuses_writes(built: World
     assert f"where the change itself is the cure: kubewright up --allow {CLUSTER_ILL}" in fault.value.details
     may_begin.to_begin(session, [CLUSTER_ILL])
     may_begin.to_begin(surveyed_without_a_restart(built))
+
+
+def test_nothing_that_serves_is_restarted_while_a_member_is_far_behind(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = etcd.status
+
+    def status(access: Any, *, timeout: float = 3.0) -> EtcdStatus:
+        applied = 4000 if access.address[0] == "cp3" else 9000
+        return replace(plain(access, timeout=timeout), raft_index=applied, applied=applied)
+
+    monkeypatch.setattr(etcd, "status", status)
+    with pytest.raises(RefusedForSafety, match="restarting nothing: cp3: its etcd member is 5000 entries behind"):
+        may_begin.to_begin(with_a_restart(built))
+    may_begin.to_begin(surveyed_without_a_restart(built))
+
+
+def test_the_alarm_of_a_member_that_does_not_answer_is_told_with_the_name_that_the_others_know(built: World) -> None:
+    built.hosts.alarms = [Alarm(2, "CORRUPT")]
+    built.hosts.silent = {"cp2"}
+    with pytest.raises(RefusedForSafety, match=r"cp2: etcd.s data is damaged .*kubewright node replace cp2"):
+        may_begin.to_begin(with_a_restart(built))
 
 
 def test_a_verb_that_takes_no_flag_is_sent_to_none(built: World) -> None:

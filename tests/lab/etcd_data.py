@@ -1,0 +1,98 @@
+"""What tests of etcd's verbs write, read and destroy; and a run that is killed at a moment that it tells of."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tests.lab.machines import Lab, until
+
+MEMBERS = ("cp1", "cp2", "cp3")
+ETCDCTL = ("etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
+           "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
+           "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key", "--write-out=json")
+Told = Callable[[Mapping[str, Any]], bool]
+
+
+def etcdctl(lab: Lab, host: str, *words: str) -> Any:
+    return json.loads(lab.on(host, *ETCDCTL, *words))
+
+
+def write(lab: Lab, prefix: str, number: int) -> None:
+    items = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{prefix}-{n}"}, "data": {"n": str(n)}}
+             for n in range(number)]
+    lab.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+
+
+def names(lab: Lab) -> set[str]:
+    return set(lab.kubectl("get", "configmap", "-o", "name").split())
+
+
+def one(lab: Lab, *what: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(lab.kubectl("get", *what, "-o", "json"))
+    return found
+
+
+def revision(lab: Lab) -> int:
+    """Return etcd's revision, as the API tells it of a list."""
+    page = json.loads(lab.kubectl("get", "--raw", "/api/v1/namespaces/default/configmaps?limit=1"))
+    return int(page["metadata"]["resourceVersion"])
+
+
+def containers(lab: Lab) -> set[str]:
+    """Return the containers that run, by id: one that was started anew has another."""
+    pods = one(lab, "pods", "-A")["items"]
+    return {c["containerID"] for p in pods for c in p["status"].get("containerStatuses", ()) if "running" in c["state"]}
+
+
+def serves_anew(lab: Lab, name: str) -> None:
+    """See that what watches works with what is written now: a new Deployment gets its Pod."""
+    image = one(lab, "deployment", "-n", "kube-system", "coredns")["spec"]["template"]["spec"]["containers"][0]["image"]
+    lab.kubectl("create", "deployment", name, f"--image={image}", "--", "/coredns", "-version")
+    until(lambda: one(lab, "pods", "-l", f"app={name}")["items"], 60, "a Pod of a new Deployment")
+    lab.kubectl("delete", "deployment", name)
+
+
+@contextmanager
+def watching(lab: Lab) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a client that watches from now on, as long as the server lets it."""
+    call = lab.kubectl_call("get", "configmap", "--watch-only", "--request-timeout=600s")
+    process = subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def wipe(lab: Lab, hosts: Sequence[str]) -> None:
+    """Kill members at the same time, and take away what they have."""
+    for host in hosts:
+        lab.on(host, "sh", "-c", "systemctl kill -s KILL etcd; systemctl stop etcd; rm -rf /var/lib/etcd/member")
+
+
+def event_of(moment: str) -> Told:
+    """Return what tells a moment: `phase NAME` has begun, or hosts were handed `step NAME`."""
+    kind, _, name = moment.partition(" ")
+    if kind == "phase":
+        return lambda event: event["type"] == "phase-start" and event["phase"] == name
+    return lambda event: event["type"] == "host-start" and (event.get("data") or {}).get("step") == name
+
+
+def killed(lab: Lab, told: Told, *verb: str) -> None:
+    """Start a verb, and kill it with all its processes as soon as its events tell a moment."""
+    began = time.time()
+    process = lab.start(*verb)
+    try:
+        until(lambda: process.poll() is not None or any(told(event) for event in lab.events(began)), 300,
+              f"{verb} comes that far", interval=0.05)
+        assert process.poll() is None, process.communicate()[0]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
