@@ -20,6 +20,7 @@ from provisioner.model.snapshot import Proof
 from provisioner.operate import etcd
 from provisioner.operate.etcd import EtcdFault
 from provisioner.operate.snapshots import Opened
+from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.phases import restoring
 from provisioner.orchestrate.plan import restorable
@@ -120,7 +121,7 @@ def test_api_servers_that_have_no_etcd_any_more_are_not_waited_for(
 
     monkeypatch.setattr(type(next(iter(restored.hosts.hosts.values()))), "change", change)
     if not serves:
-        monkeypatch.setattr(restoring.etcd_members, "answering", lambda session, hosts: {})
+        monkeypatch.setattr(etcd_members, "answering", lambda session, hosts: {})
     restore(restored, tmp_path)
     assert at_once == [not serves] * 3
 
