@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from provisioner.cli import complete
 from provisioner.cli.context import Context
 from provisioner.cli.group import Group
+
+if TYPE_CHECKING:
+    from provisioner.model.plan import Plan
+    from provisioner.orchestrate.run.options import Intent
 
 
 @click.group(invoke_without_command=True, cls=Group, subcommand_metavar="[show FILE]")
@@ -27,32 +32,27 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
     """Show what `up` would change on each host and in the cluster; reads only."""
     if click.get_current_context().invoked_subcommand:
         return 0
-    from provisioner.orchestrate.plan import saved
-    from provisioner.orchestrate.plan.applied import judge_here, judge_hosts, known_flags
     from provisioner.orchestrate.run.options import Intent
-    from provisioner.orchestrate.session import private
 
-    known_flags(allow)
-    intent = Intent("up", allow=allow, only=only, alone=bool(only), plan_file=file)
-    intent.fits(context.inventory.cluster)
-    judge_here(context.inventory, "up")
+    found = planned(context, Intent("up", allow=allow, only=only, alone=bool(only), plan_file=file), file, diff=diff)
+    return 2 if detailed_exitcode and not found.is_empty else 0
+
+
+def planned(context: Context, intent: Intent, file: Path | None, *, diff: bool) -> Plan:
+    """Show what `up` or `upgrade` would change as `intent` says, keep it in `file` where there is one; reads only."""
+    from provisioner.orchestrate.plan import saved
+    from provisioner.orchestrate.run.look_ahead import look_ahead, refuse_before
+    from provisioner.orchestrate.session import private
+    from provisioner.report.plan_text import plan_json, plan_text
+
+    refuse_before(context.inventory, intent)
     if file is not None:
         private.check(file, "the plan")
     context.enter_lab()
-    from provisioner.orchestrate.plan.only import look_at
-    from provisioner.orchestrate.plan.survey import survey
-    from provisioner.orchestrate.session.session import open_session
-    from provisioner.report.plan_text import plan_json, plan_text
-
     began = time.monotonic()
-    with open_session(context.inventory, context.told, run=False) as session:
-        session.run.allowed = allow
-        if intent.alone:
-            look_at(session, intent.only)
-        found = judge_hosts(session, survey(session), "up")
-        found = intent.narrow(session, found) if intent.alone else found
+    found = look_ahead(context.inventory, intent, context.told)
     cluster, diff = context.inventory.cluster, diff or context.verbose
-    document = plan_json(found, cluster, allow)
+    document = plan_json(found, cluster, intent.allow)
     if file is not None:
         saved.write(file, document)
     if context.wants_json:
@@ -60,8 +60,8 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
     else:
         click.echo(plan_text(found, cluster, seconds=time.monotonic() - began, diff=diff))
         if not found.is_empty:
-            click.echo(_next(context, file, diff))
-    return 2 if detailed_exitcode and not found.is_empty else 0
+            click.echo(_next(context, intent.verb, file, diff))
+    return found
 
 
 @plan.command("show")
@@ -85,9 +85,10 @@ def show(context: Context, file: Path, diff: bool) -> int:
     return 0
 
 
-def _next(context: Context, file: Path | None, diff: bool) -> str:
+def _next(context: Context, verb: str, file: Path | None, diff: bool) -> str:
     """Say how to do it, and how to see more of it."""
-    more = "" if diff else f"      Every line and diff: {context.command('plan --diff')}"
+    shows = "upgrade --plan --diff" if verb == "upgrade" else "plan --diff"
+    more = "" if diff else f"      Every line and diff: {context.command(shows)}"
     if file is None:
-        return f"To do this: {context.command('up')}{more}"
-    return f"Saved. To do exactly this: {context.command(f'up --plan {file}')}{more}"
+        return f"To do this: {context.command(verb)}{more}"
+    return f"Saved. To do exactly this: {context.command(f'{verb} --plan {file}')}{more}"

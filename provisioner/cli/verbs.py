@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("completion", "provisioner.cli.completion:completion", "Print the completion script for a shell."),
     ),
     "Day 2": (
+        Verb("upgrade", "provisioner.cli.upgrade:upgrade", "Bring the cluster to another version of Kubernetes."),
         Verb("doctor", "provisioner.cli.doctor:doctor", "Say what ails the cluster, and what to type."),
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
         Verb("node", "provisioner.cli.node:node", "Take hosts out of the cluster, or replace one."),
@@ -80,7 +81,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 # What people look for and there is not yet, with what does it meanwhile.
 NOT_YET: dict[str, str] = {
-    "upgrade": "one Kubernetes version is in the catalogue",
     "operators": "`operators:` counts when the secrets are made",
 }
 

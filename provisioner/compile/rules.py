@@ -13,7 +13,7 @@ from typing import Any
 
 from provisioner.compile.versions import Version
 from provisioner.model.cluster import Cluster, Role
-from provisioner.model.plan import ALLOWED, NEEDS_FLAG, NOTED, REFUSED, Verdict
+from provisioner.model.plan import ALLOWED, NEEDS_FLAG, NOTED, REFUSED, REMOVED_APIS, Verdict
 
 Path = tuple[str, ...]
 
@@ -156,12 +156,15 @@ TABLE: tuple[Rule, ...] = (
     Rule("minor-skipped", ("kubernetes",), REFUSED, "a cluster goes from one minor to the next, never over one",
          when=lambda c: _minor(c) > 1),
     Rule("minor-changed", ("kubernetes",), REFUSED,
-         "a kubelet may change its minor only on a drained node, and `up` drains none", when=lambda c: _minor(c) == 1,
-         by="upgrade"),
+         "a kubelet may change its minor only on a drained node, and etcd's data is kept before: `upgrade` does that, "
+         "`up` does not", when=lambda c: _minor(c) == 1, by="upgrade"),
     Rule("minor-downgraded", ("kubernetes",), REFUSED,
          "Kubernetes reads no data that a later minor has written", when=lambda c: _minor(c) < 0),
     Rule("patch-downgraded", ("kubernetes",), NEEDS_FLAG, "an older patch brings back the faults it was left for",
          when=_goes_back),
+    Rule("patch-changed", ("kubernetes",), REFUSED,
+         "etcd's data is kept and one worker goes before the others where a version changes: `upgrade` does that, "
+         "`up` does not", by="upgrade"),
     Rule("etcd-data-moved", _config("etcd.flags.data-dir", "etcd.flags.wal-dir"), REFUSED,
          "the member would start with an empty directory, and its data would stay behind"),
     Rule("etcd-member-renamed", _config("etcd.flags.name", "etcd.flags.initial-*"), REFUSED,
@@ -208,7 +211,7 @@ TABLE: tuple[Rule, ...] = (
 )
 # No rule about the inventory: to restart what serves although the cluster is ill (orchestrate/run/may_begin.py).
 CLUSTER_ILL = "cluster-ill"
-FLAGS = frozenset({CLUSTER_ILL, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)})
+FLAGS = frozenset({CLUSTER_ILL, REMOVED_APIS, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)})
 
 
 def judge(old: Cluster, new: Cluster, verb: str = "up", named: Collection[str] = ()) -> tuple[Verdict, ...]:

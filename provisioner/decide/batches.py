@@ -56,13 +56,13 @@ NOTHING_KNOWN = Standing()
 
 def batches(
     phase: PhaseName, changes: Mapping[str, Sequence[Change]], *, live: bool, workers: Collection[str] = (),
-    limit: int = 1, standing: Standing = NOTHING_KNOWN,
+    limit: int = 1, standing: Standing = NOTHING_KNOWN, canary: bool = False,
 ) -> list[tuple[str, ...]]:
     """Return the hosts of a phase in batches, each gated before the next.
 
     A first start takes nothing away, so all hosts start together (etcd's first quorum even needs that). On a live
     cluster hosts where a running unit is restarted or reloaded go after all others: one at a time, then those that are
-    nothing but `workers`, `limit` at a time.
+    nothing but `workers`, `limit` at a time; with `canary` the first of those alone.
     """
     hosts = tuple(changes)
     if not hosts:
@@ -74,8 +74,9 @@ def batches(
     rank = {h: 1 for h in disturbed} | dict.fromkeys(standing.last, 2) | dict.fromkeys(standing.first, 0)
     alone = sorted((h for h in disturbed if h not in workers), key=lambda h: rank[h])
     many = [h for h in disturbed if h in workers]
-    return [*([calm] if calm else []), *((h,) for h in alone),
-            *(tuple(many[i:i + limit]) for i in range(0, len(many), limit))]
+    first = 1 if canary and len(many) > 1 else 0
+    return [*([calm] if calm else []), *((h,) for h in alone), *((h,) for h in many[:first]),
+            *(tuple(many[i:i + limit]) for i in range(first, len(many), limit))]
 
 
 def interrupts(changes: Sequence[Change]) -> bool:

@@ -16,7 +16,7 @@ def stages(plan: Plan, workers: Collection[str] = (), limit: int = 1) -> tuple[S
 
     Who serves nobody, or leads, is asked only when a phase begins, so within a phase the order may still change.
     """
-    found = (_stage(plan, phase, workers, limit) for phase in PHASES)
+    found = (_stage(plan, phase, workers, limit) for phase in turns.arranged(plan, PHASES, str))
     return tuple(stage for stage in found if stage.changes or stage.objects)
 
 

@@ -2,19 +2,23 @@
 
 A unit that cannot serve without another of its host (`down_with`) goes down and up with it: its changes are made in the
 turn of the other, so it restarts once. That is all that is known here of members and API servers.
+
+Where a kubelet gets another version, all that its Pods run on changes in its turn; where it gets another minor, the
+Node is drained meanwhile, as the policy of version skew asks: https://kubernetes.io/releases/version-skew-policy/
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from provisioner.decide.batches import NOTHING_KNOWN, TAKES_AWAY, Standing, batches, interrupts
 from provisioner.model.artifact import Stored
 from provisioner.model.desired import Unit
-from provisioner.model.guards import LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE
+from provisioner.model.guards import DRAINED, LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE
 from provisioner.model.observed import ABSENT
-from provisioner.model.phases import PhaseName
+from provisioner.model.phases import PHASES, PhaseName
 from provisioner.model.plan import Change, Plan, Turn
 
 # What is held while a unit of a live cluster stops serving; entered in this order.
@@ -25,7 +29,12 @@ GUARDS: Mapping[str, str] = {
     "keepalived.service": OTHERS_BALANCE,
 }
 
+NODE: PhaseName = "node"
+BESIDE_NODE: tuple[PhaseName, ...] = ("runtime", "network")     # what Pods run on too, in phases of its own
+KUBELET, KUBELET_UNIT = "/usr/local/bin/kubelet", "kubelet.service"
+
 Changes = Mapping[str, Sequence[Change]]
+T = TypeVar("T")
 StateOf = Callable[[str, str], str]
 """(host, unit) -> the unit's state as it was observed."""
 
@@ -43,7 +52,41 @@ def joined(plan: Plan) -> Mapping[tuple[str, PhaseName], PhaseName]:
             own = [c for c in changes if c.phase == unit.phase]
             if leader and own and not (_moves_minor(changes, leader.phase) and _has_files(own)):
                 found[host, unit.phase] = leader.phase
+        if _moves_kubelet(changes):
+            found |= {(host, phase): NODE for phase in BESIDE_NODE if any(c.phase == phase for c in changes)}
     return found
+
+
+def drained(plan: Plan) -> tuple[str, ...]:
+    """Return the hosts whose kubelet gets another minor, or one that nobody knows any more: they are drained for it."""
+    return tuple(host for host, changes in ({} if plan.bootstrap else plan.by_host).items()
+                 if _moves_kubelet(changes) and _moves_minor(changes, NODE, of=KUBELET, unknown=True))
+
+
+def arranged(plan: Plan, phases: Sequence[T], name: Callable[[T], str]) -> tuple[T, ...]:
+    """Return phases in the order in which a run of this plan walks them.
+
+    A phase whose changes are made in a later one's turn comes right behind that: what is left of it then is its proof.
+    """
+    late = dict.fromkeys(phase for (_, phase), leader in joined(plan).items()
+                         if PHASES.index(phase) < PHASES.index(leader))
+    made: list[T] = []
+    for phase in phases:
+        made += [] if name(phase) in late else [phase]
+        made += [p for p in phases if name(p) in late] if name(phase) == NODE else []
+    return tuple(made) if len(made) == len(phases) else tuple(phases)
+
+
+def moves_version(changes: Iterable[Change]) -> bool:
+    """Say whether any of these changes lets another version of a program run."""
+    links = ((Stored.of_link(c.expect), Stored.of_link(c.want)) for c in changes)
+    return any(was and will and was.version != will.version for was, will in links)
+
+
+def _moves_kubelet(changes: Iterable[Change]) -> bool:
+    """Say whether a host's kubelet gets another version, or has one already with which it was never started."""
+    return any(moves_version([c]) if c.path == KUBELET else c.path == KUBELET_UNIT and KUBELET in c.causes
+               for c in changes)
 
 
 def dependents(plan: Plan, host: str, changes: Iterable[Change]) -> tuple[Unit, ...]:
@@ -54,12 +97,13 @@ def dependents(plan: Plan, host: str, changes: Iterable[Change]) -> tuple[Unit, 
                  if isinstance(i, Unit) and i.down_with in restarted and i.path not in new)
 
 
-def _moves_minor(changes: Iterable[Change], phase: PhaseName) -> bool:
-    for change in changes:
-        was, will = Stored.of_link(change.expect), Stored.of_link(change.want)
-        if change.phase == phase and was and will and was.minor != will.minor:
-            return True
-    return False
+def _moves_minor(changes: Iterable[Change], phase: PhaseName, *, of: str = "", unknown: bool = False) -> bool:
+    """Say whether a program of a phase gets another minor, `of` one path or of any; without its link it is `unknown`.
+    """
+    links = [(Stored.of_link(c.expect), Stored.of_link(c.want)) for c in changes
+             if c.phase == phase and c.path == (of or c.path)]
+    known = [(was, will) for was, will in links if was and will]
+    return any(was.minor != will.minor for was, will in known) if known else unknown
 
 
 def _has_files(changes: Iterable[Change]) -> bool:
@@ -89,39 +133,42 @@ def turns(
     made = []
     new = [host for host in plan.joining if phase == "etcd" and host in changes]
     changes = {host: of_host for host, of_host in changes.items() if host not in new}
-    for hosts in batches(phase, changes, live=not plan.bootstrap, workers=workers, limit=limit, standing=standing):
+    for hosts in batches(phase, changes, live=not plan.bootstrap, workers=workers, limit=limit, standing=standing,
+                         canary=any(moves_version(c) for c in changes.values())):
         stops = not plan.bootstrap and any(interrupts(changes[h]) and h not in standing.down for h in hosts)
         others = [p for (host, p), leader in together.items() if leader == phase and host in hosts] if stops else []
-        guards = _guards(plan, hosts, changes) if stops else ()
+        guards = _guards(plan, phase, hosts, changes) if stops else ()
         made.append(Turn(hosts, tuple(dict.fromkeys([phase, *others])), guards))
     return (*made, *(Turn((host,), (phase,)) for host in new))
 
 
-def _guards(plan: Plan, hosts: Iterable[str], changes: Changes) -> tuple[str, ...]:
+def _guards(plan: Plan, phase: PhaseName, hosts: Collection[str], changes: Changes) -> tuple[str, ...]:
     """Return what is held while these hosts change: for each unit that stops, and for what goes down with it."""
     down: set[str] = set()
     for host in hosts:
         down |= {c.path for c in changes[host] if c.kind == Unit.kind and c.action in TAKES_AWAY}
         down |= {u.path for u in dependents(plan, host, changes[host])}
-    return tuple(dict.fromkeys(guard for unit, guard in GUARDS.items() if unit in down))
+    held = [DRAINED] if phase == NODE and set(hosts) & set(drained(plan)) else []
+    return tuple(dict.fromkeys([*held, *(guard for unit, guard in GUARDS.items() if unit in down)]))
 
 
 def in_order(plan: Plan, turn: Turn, host: str, own: Sequence[Change], state_of: StateOf) -> tuple[Change, ...]:
     """Return a host's changes of a turn as one step makes them: what goes down with a unit is stopped before, and
     started after all else.
 
-    `own` are those of the turn's first phase. One step on the host holds them all and outlives us, so a run that is
-    killed leaves nothing stopped. A unit whose own changes have another turn is started with what it had.
+    `own` are those of the turn's first phase; changes of several are made in the order of the phases. One step on the
+    host holds them all and outlives us, so a run that is killed leaves nothing stopped. A unit whose own changes have
+    another turn is started with what it had.
     """
-    if not turn.guards:
+    if not turn.guards and len(turn.phases) == 1:
         return tuple(own)
     planned = {phase: plan.of(phase).get(host, ()) for phase in turn.phases[1:]}
     with_it = [u for u in dependents(plan, host, own) if state_of(host, u.path) != ABSENT]
     paths = {u.path for u in with_it}
-    files = [c for of_phase in planned.values() for c in of_phase if c.path not in paths]
+    made = [*own, *(c for of_phase in planned.values() for c in of_phase if c.path not in paths)]
     stops = [_act(host, u, "stop", planned.get(u.phase), state_of) for u in with_it]
     starts = [_act(host, u, "start", planned.get(u.phase), state_of) for u in with_it]
-    return (*stops, *own, *files, *starts)
+    return (*stops, *sorted(made, key=lambda c: PHASES.index(c.phase)), *starts)
 
 
 def _act(host: str, unit: Unit, action: str, planned: Sequence[Change] | None, state_of: StateOf) -> Change:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-_LINK = re.compile(r"link /opt/kubewright/[^/]+/(\d+\.\d+\.\d+)-[^/]+/([^/ ]+)(?: but |$)")
+_LINK = re.compile(r"link /opt/kubewright/([^/]+)/(\d+\.\d+\.\d+)-[^/]+/([^/ ]+)(?: but |$)")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class LockedArtifact:
 class Stored(NamedTuple):
     """What the path of a file in a host's store says of it; see `LockedArtifact.host_path`."""
 
+    component: str
     version: str
     name: str
 

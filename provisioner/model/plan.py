@@ -76,6 +76,7 @@ class ObjectChange:
         return {name: getattr(self, name) for name in names}
 
 
+REMOVED_APIS = "removed-apis"    # somebody uses an API that the target of an upgrade lacks (run/upgrade.py)
 ALLOWED, NOTED, NEEDS_FLAG, REFUSED = "allowed", "noted", "needs a flag", "refused"
 
 
@@ -204,6 +205,7 @@ class Plan:
     strangers: tuple[str, ...] = ()  # nodes the cluster has and the inventory has not
     # API servers that a killed run left out of service -> the hosts whose HAProxy sends them nobody
     drained_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cordoned: tuple[str, ...] = ()      # Nodes that a killed run drained, and that take no Pods since
     lost: tuple[LostMember, ...] = ()   # etcd members for which `up` refuses to do anything
     members: tuple[MemberChange, ...] = ()   # acts on etcd's membership, in their order
     voters: int = 0                     # how many vote before the first of them
@@ -215,8 +217,8 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        return not self.changes and not self.objects and not self.drained_servers and not self.lost \
-            and not self.members and not self.drains
+        return not (self.changes or self.objects or self.drained_servers or self.cordoned or self.lost or self.members
+                    or self.drains)
 
     @property
     def joining(self) -> tuple[str, ...]:

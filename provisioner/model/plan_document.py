@@ -148,6 +148,8 @@ class PlanDocument(DocumentPart):
     strangers: tuple[str, ...] = Field(description="Nodes that the inventory does not name; left alone")
     left_out: dict[str, tuple[str, ...]] = Field(
         default={}, description="API servers that a killed run left out of service -> hosts that send them nobody")
+    cordoned: tuple[str, ...] = Field(
+        default=(), description="Nodes that a killed run drained, and that take no Pods since: it is undone")
     lost: tuple[LostMemberDocument, ...] = Field(
         default=(), description="etcd members that have lost their data: `up` does nothing until they are mended")
     drains: tuple[DrainDocument, ...] = Field(default=(), description="Nodes that are emptied, in their order")
@@ -169,7 +171,8 @@ def as_plan(document: PlanDocument) -> Plan:
         objects=tuple(ObjectChange(o.phase, o.identity, o.action, o.reason, diff=o.diff) for o in document.objects),
         bootstrap=document.bootstrap, checked=document.checked, strangers=document.strangers,
         members=tuple(MemberChange(m.action, m.host) for m in document.members), voters=document.voters,
-        drained_servers=document.left_out, inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
+        drained_servers=document.left_out, cordoned=document.cordoned,
+        inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,
         stages=tuple(Stage(s.phase, _turns(s), s.changes, s.objects, tuple(Act(*u) for u in _units(s)))
                     for s in document.stages),
         verdicts=tuple(Verdict(**v.model_dump()) for v in document.verdicts),

@@ -100,10 +100,22 @@ class Kube:
         timeout: float = TIMEOUT,
     ) -> dict[str, Any]:
         """Do one request and return the answered object; ApiFault holds what the server said."""
+        data = self._bytes(method, path, body, content_type=content_type, timeout=timeout)
+        answer = json.loads(data) if data else {}
+        return answer if isinstance(answer, dict) else {}
+
+    def text(self, path: str, *, timeout: float = TIMEOUT) -> str:
+        """Read what is no object: metrics, say."""
+        return self._bytes("GET", path, None, content_type="", timeout=timeout, accept="text/plain").decode()
+
+    def _bytes(
+        self, method: str, path: str, body: object | None, *, content_type: str, timeout: float,
+        accept: str = "application/json",
+    ) -> bytes:
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if content_type else {})
         try:
             response = self._client.call_api(
                 method, self._host + path, header_params=headers, body=body, _request_timeout=timeout)
@@ -117,8 +129,7 @@ class Kube:
         # The client does not raise for every status; the number decides here, in one place.
         if response.status >= 400:
             raise ApiFault(f"{method} {path}", f"{response.status} {_said(data)}", int(response.status))
-        answer = json.loads(data) if data else {}
-        return answer if isinstance(answer, dict) else {}
+        return data
 
     def get(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Read one object or collection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from provisioner.model.artifact import Stored
 from provisioner.model.cluster import Cluster
 from provisioner.model.draining import ENDS
 from provisioner.model.etcd import quorum
@@ -23,6 +24,18 @@ def impact_lines(plan: Plan, cluster: Cluster) -> Iterator[str]:
         yield f"{'' if number else 'Stages':<9}{line}"
     for number, sentence in enumerate(impact(plan, cluster)):
         yield f"{'' if number else 'Impact':<9}{sentence}"
+
+
+def version_lines(plan: Plan) -> Iterator[str]:
+    """Yield which programs get another version, those of one component and one step together."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for change in plan.changes:
+        was, will = Stored.of_link(change.expect), Stored.of_link(change.want)
+        if was and will and was.version != will.version:
+            hosts = found.setdefault((will.component, was.version, will.version), [])
+            hosts += [] if change.host in hosts else [change.host]
+    for number, ((component, was_, will_), hosts) in enumerate(found.items()):
+        yield f"{'' if number else 'Versions':<9}{component} {was_} → {will_} on {names(hosts)}"
 
 
 def _stage_lines(stage: Stage) -> Iterator[str]:
@@ -101,12 +114,23 @@ def _units(plan: Plan, cluster: Cluster) -> Iterator[str]:
     parts = [count(n, noun) for n, noun in ((restarts, "restart"), (reloads, "reload")) if n]
     yield f"{' and '.join(parts)}, each turn proved before the next"
     restarted = {a.unit for a in acts if a.action == "restart"}
-    drained = any(DRAINED in stage.guards for stage in plan.stages)
-    if restarted & set(_RUNS_ON) and not drained:
-        yield "no host is drained: Pods run on while containerd and the kubelet restart"
+    yield from _nodes(plan, restarted)
     if "etcd.service" in restarted:
         yield _etcd(len(cluster.etcd_hosts))
     yield _api(restarted, len(cluster.control_planes))
+
+
+def _nodes(plan: Plan, restarted: Collection[str]) -> Iterator[str]:
+    """Yield what becomes of Pods: those of Nodes that are drained move, those of others run on."""
+    turns = [turn for stage in plan.stages for turn in stage.turns if DRAINED in turn.guards]
+    hosts = [host for turn in turns for host in turn.hosts]
+    at_once = max((len(turn.hosts) for turn in turns), default=0)
+    if hosts:
+        pace = "one after the other" if at_once == 1 else f"the first alone, then up to {at_once} together"
+        yield (f"{names(hosts)} {'is' if len(hosts) == 1 else 'are'} drained, {pace}: Pods move to other nodes as "
+               "their budgets allow")
+    elif set(restarted) & set(_RUNS_ON):
+        yield "no host is drained: Pods run on while containerd and the kubelet restart"
 
 
 def _etcd(members: int) -> str:

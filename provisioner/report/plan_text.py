@@ -9,9 +9,9 @@ from typing import Any
 
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Artifact
-from provisioner.model.plan import NEEDS_FLAG, Change, ObjectChange, Plan
+from provisioner.model.plan import NEEDS_FLAG, REMOVED_APIS, Change, ObjectChange, Plan
 from provisioner.report.drain_text import drain_lines
-from provisioner.report.impact import count, impact, impact_lines, names
+from provisioner.report.impact import count, impact, impact_lines, names, version_lines
 
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~",
            "restore": "~"}
@@ -35,8 +35,8 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
                           f"(checked {plan.checked} items in {seconds:.1f}s).", *_notes(plan)])
     head = f"Cluster  {cluster.cluster}    {count(len(cluster.control_planes), 'control plane')}, " \
         f"{count(len(cluster.workers), 'worker')}, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}"
-    return "\n".join([head, "", *_table(plan, cluster, diff=diff), "", *impact_lines(plan, cluster), *_notes(plan),
-                      _totals(plan)])
+    return "\n".join([head, "", *_table(plan, cluster, diff=diff), "", *version_lines(plan),
+                      *impact_lines(plan, cluster), *_notes(plan), _totals(plan)])
 
 
 def back_text(plan: Plan, cluster: Cluster, host: str) -> str:
@@ -194,9 +194,12 @@ def _diff_lines(change: Change | ObjectChange, shown: bool) -> list[str]:
 
 def _notes(plan: Plan) -> list[str]:
     notes = [f"not in the inventory and left alone: {', '.join(plan.strangers)}"] if plan.strangers else []
-    notes += [f"{v}" + (f": `up` wants --allow {v.code}" if v.outcome == NEEDS_FLAG else "") for v in plan.verdicts]
+    notes += [f"{v}" + (f": `{'upgrade' if v.code == REMOVED_APIS else 'up'}` wants --allow {v.code}"
+                        if v.outcome == NEEDS_FLAG else "") for v in plan.verdicts]
     notes += [f"{server} is left out of service in the HAProxy of {', '.join(hosts)}: up puts it back"
               for server, hosts in plan.drained_servers.items()]
+    notes += [f"{names(plan.cordoned)}: drained by a run that ended before, takes no Pods: that is undone"
+              ] if plan.cordoned else []
     for member in plan.lost:
         notes.append(f"{member.host}: {member.saw}: `up` changes nothing until that is mended"
                      + (f": {member.typed}" if member.cure else ""))
@@ -220,7 +223,7 @@ def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Ma
         "hosts": list(plan.desired.hosts), "changes": [c.to_json() for c in plan.changes],
         "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
         "left_out": {server: list(hosts) for server, hosts in plan.drained_servers.items()},
-        "lost": [member.to_json() for member in plan.lost],
+        "cordoned": list(plan.cordoned), "lost": [member.to_json() for member in plan.lost],
         "drains": [d.to_json() for d in plan.drains],
         "members": [m.to_json() for m in plan.members], "voters": plan.voters,
         "stages": [s.to_json() for s in plan.stages], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),

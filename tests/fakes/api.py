@@ -34,6 +34,7 @@ class MemoryApi:
     now: str = "2099-01-01T00:00:00Z"
     renewed: str = ""              # when every lease was renewed: now
     held: set[str] = field(default_factory=set)     # paths of Pods that a budget holds
+    metrics: str = ""              # what an API server says of itself
     refuse: int = 0                # an HTTP status that everything is answered with
     _versions: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))     # a count cannot be pickled
 
@@ -174,6 +175,9 @@ class MemoryKube(Kube):
 
     def close(self) -> None:
         """Close nothing."""
+
+    def text(self, path: str, *, timeout: float = 10.0) -> str:
+        return self.api.metrics
 
     def request(self, method: str, path: str, body: Any = None, *, content_type: str = "application/json",
                 timeout: float = 10.0) -> dict[str, Any]:

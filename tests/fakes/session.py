@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from provisioner.compile.kubelet import REGISTRATION
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
+from provisioner.decide.turns import KUBELET
+from provisioner.model.artifact import Stored
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
 from provisioner.model.inventory import Inventory
@@ -68,6 +70,9 @@ class FakeAccess(ClusterAccess):
         return self.world.kube()
 
     def fresh_kube(self) -> Kube:
+        return self.world.kube()
+
+    def api_server(self, host: str) -> Kube:
         return self.world.kube()
 
     def break_glass(self) -> Kube:
@@ -153,6 +158,9 @@ class World:
             registers, host.registers = host.registers, False       # first: another thread may start it meanwhile
             if registers and path not in self.api.objects:
                 self.api.put(path, registered(name, str(host.extras["file", REGISTRATION]["text"])))
+            runs = Stored.of_link(host.file(KUBELET))
+            if registers and runs:
+                self.api.objects[path]["status"]["nodeInfo"] = {"kubeletVersion": f"v{runs.version}"}
         return MemoryKube(self.api)
 
     def forget(self) -> None:

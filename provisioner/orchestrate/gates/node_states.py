@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from provisioner.compile import networks
 from provisioner.operate import health
@@ -10,10 +11,13 @@ from provisioner.orchestrate.gates.proofs import wait_until
 from provisioner.orchestrate.session.session import Session
 
 
-def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> None:
+def nodes_are_ready(
+    session: Session, hosts: Sequence[str] | None = None, *, version: str = "", when: str = "after",
+) -> None:
     """Prove that every node of the inventory is Ready, but for the Pod network where that is left to others.
 
-    `session.target.waits_for_cni` has those that lack just that.
+    `session.target.waits_for_cni` has those that lack just that. With a `version`, the kubelet has said so since it has
+    that: of one that has just restarted the API would believe for a while that it is as it was.
     """
     wanted = session.answering(session.cluster.nodes) if hosts is None else hosts
     own = not networks.of(session.cluster).ours
@@ -22,6 +26,13 @@ def nodes_are_ready(session: Session, hosts: Sequence[str] | None = None) -> Non
         nodes = {str(n["metadata"]["name"]): n for n in session.access.kube().nodes()}
         found = list(health.of_nodes(wanted, nodes, own=own))
         session.target.waits_for_cni = tuple(f.host for f in found if f.check == health.CNI)
-        return "; ".join(f"{f.host}: {f.saw.removeprefix('kubelet: ')}" for f in found if f.check != health.CNI)
+        old = [f"{host}: its kubelet still is {said}" for host in wanted
+               if version and (said := _version(nodes.get(host, {}))) != f"v{version}"]
+        return "; ".join([*old, *(f"{f.host}: {f.saw.removeprefix('kubelet: ')}" for f in found
+                                  if f.check != health.CNI)])
 
-    wait_until(session, "network", look, proof=f"Ready: {', '.join(wanted)}")
+    wait_until(session, "network", look, proof=f"Ready: {', '.join(wanted)}", when=when)
+
+
+def _version(node: Mapping[str, Any]) -> str:
+    return str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion") or "not there")

@@ -148,19 +148,23 @@ def refuse(inventory: Inventory, verdicts: Sequence[Verdict], compared: str, *, 
 
 
 def _by_verb(refused: Sequence[Verdict]) -> str:
-    """Return the command that may do all that is refused, "" where there is none; its verb works on hosts."""
+    """Return the command that may do all that is refused, "" where there is none."""
     verbs = {rule.code: rule.by for rule in rules.TABLE}
     by = {verbs.get(v.code, "") for v in refused}
     hosts = dict.fromkeys(v.path.split(".")[1] for v in refused if v.path.startswith("hosts."))
     verb = by.pop() if len(by) == 1 else ""
+    if verb == "upgrade":
+        return "kubewright upgrade --plan    # shows what it would do, and changes nothing"
     return f"kubewright {verb} {' '.join(hosts)}" if verb.startswith("node ") else ""
 
 
-def need_flags(inventory: Inventory, verdicts: Sequence[Verdict], allowed: Collection[str]) -> None:
+def need_flags(
+    inventory: Inventory, verdicts: Sequence[Verdict], allowed: Collection[str], *, verb: str = "up",
+) -> None:
     """Raise RefusedForSafety with every change that a flag would allow and that none of `allowed` does."""
     needed = [v for v in verdicts if v.outcome == NEEDS_FLAG and v.code not in allowed]
     flags = " ".join(f"--allow {code}" for code in dict.fromkeys([*allowed, *(v.code for v in needed)]))
-    _raise(inventory, needed, "nothing was changed; each of these needs a word of yours", f"kubewright up {flags}")
+    _raise(inventory, needed, "nothing was changed; each of these needs a word of yours", f"kubewright {verb} {flags}")
 
 
 def _raise(inventory: Inventory, verdicts: Sequence[Verdict], compared: str, hint: str) -> None:

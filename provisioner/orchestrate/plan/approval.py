@@ -44,7 +44,8 @@ class Agreed:
         else:
             plan = saved.read(file, inventory)
             agreed = cls(verb, plan.allowed, file, plan, named)
-        applied.need_flags(inventory, applied.judge_here(inventory, verb, named), agreed.allowed)
+        applied.need_flags(inventory, applied.judge_here(inventory, verb, named), agreed.allowed,
+                           verb=_command(verb))
         return agreed
 
     def hold(self, session: Session, plan: Plan) -> Plan:
@@ -53,7 +54,7 @@ class Agreed:
         What the rules say about changes that go on is told as events.
         """
         plan = applied.judge_hosts(session, plan, self.verb, self.named)
-        applied.need_flags(session.target.inventory, plan.verdicts, self.allowed)
+        applied.need_flags(session.target.inventory, plan.verdicts, self.allowed, verb=_command(self.verb))
         for verdict in plan.verdicts:
             session.tell("diagnostic", message=str(verdict), data=verdict.to_json())
         return self._same(plan)
@@ -66,3 +67,8 @@ class Agreed:
         if self.plan is not None and self.file is not None:
             saved.refuse_moved(self.file, self.plan, plan, generated=generated)
         return plan
+
+
+def _command(verb: str) -> str:
+    """Return the verb that takes a word after `--allow`."""
+    return verb if verb == "upgrade" else "up"

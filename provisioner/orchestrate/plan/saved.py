@@ -88,6 +88,8 @@ def moved(saved: PlanDocument, plan: Plan, *, generated: bool = False) -> Iterat
         why = _object_difference(before.get(identity), after.get(identity), generated)
         if why:
             yield f"{identity}: {why}"
+    for node in sorted(set(saved.cordoned) ^ set(plan.cordoned)):
+        yield f"{node}: {'drained by a run' if node in plan.cordoned else 'takes Pods again'} since the plan was made"
     for server in sorted(saved.left_out.keys() ^ plan.drained_servers.keys()):
         where = "out of service" if server in plan.drained_servers else "back in service"
         yield f"{server}: {where} since the plan was made"

@@ -15,7 +15,7 @@ from provisioner.model.applied import digest
 from provisioner.model.desired import Desired, File, HostDesired, Item
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.plan import NOTED, Change, ObjectChange, Plan, Verdict
-from provisioner.operate import haproxy, nodes, pki
+from provisioner.operate import drain, haproxy, nodes, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.tls_secrets import compare_tls_secrets
 from provisioner.orchestrate.gates import lapsed
@@ -140,7 +140,9 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
     return session.go_by(Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
-        strangers=_strangers(session, live or ()), drained_servers=_drained_servers(session), lost=lost,
+        strangers=_strangers(session, live or ()), drained_servers=_drained_servers(session),
+        cordoned=tuple(name for name, node in names.items() if name in session.cluster.hosts and drain.is_ours(node) and not drain.is_kept(node)),
+        lost=lost,
         members=found.changes, voters=found.voters, verdicts=(*kept, *ours.kept),
         inventory_digest=digest(session.cluster), lock_digest=digest(session.target.artifacts)))
 

@@ -6,19 +6,34 @@
 from __future__ import annotations
 
 from provisioner.compile import networks
+from provisioner.decide import turns
 from provisioner.model.phases import PhaseName
+from provisioner.model.plan import Plan
 from provisioner.orchestrate.gates import node_states, proofs
 from provisioner.orchestrate.phases import (
     control_plane,
     converge,
     etcd,
     load_balancer,
+    nodes,
     objects,
     removing,
     stage,
     verify,
 )
-from provisioner.orchestrate.run import defrag, draining, leaving, recover, replacing, reset, restore, rollback, up
+from provisioner.orchestrate.run import (
+    defrag,
+    draining,
+    leaving,
+    recover,
+    replacing,
+    reset,
+    restore,
+    rollback,
+    up,
+    upgrade,
+)
+from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Verb
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
@@ -54,7 +69,8 @@ UP: tuple[Phase, ...] = (
     _holds("controllers", "runtime", "access"),
     Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted,
           after=("control-plane",)),
-    _holds("node", "controllers"),
+    Phase("node", _DOCS["node"], nodes.change_nodes, lambda session: proofs.phase_holds(session, "node"),
+          ("controllers",)),
     Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds,
           after=("node",)),
     Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
@@ -68,12 +84,17 @@ UP: tuple[Phase, ...] = (
 # Nothing to change: only the proof.
 VERIFY: tuple[Phase, ...] = UP[-1:]
 
-_FROM_INVENTORY = Verb("up", up.plan, up.consent, lambda intent, plan: intent.phases(UP), up.begin, VERIFY)
+def _in_order(intent: Intent, plan: Plan) -> tuple[Phase, ...]:
+    return intent.phases(turns.arranged(plan, UP, lambda phase: phase.name))
+
+
+_FROM_INVENTORY = Verb("up", up.plan, up.consent, _in_order, up.begin, VERIFY)
 
 VERBS: dict[str, Verb] = {
     "up": _FROM_INVENTORY,
     "resume": _FROM_INVENTORY,
     "retry": _FROM_INVENTORY,
+    "upgrade": Verb("upgrade", upgrade.plan, upgrade.consent, _in_order, upgrade.begin, VERIFY),
     "rollback": Verb("", rollback.plan, rollback.consent, lambda intent, plan: rollback.through(UP, plan)),
     "etcd defrag": Verb("", defrag.plan, defrag.consent, defrag.through),
     "etcd recover": Verb("", recover.plan, restore.consent, recover.through, recover.begin, finish=restore.finish,

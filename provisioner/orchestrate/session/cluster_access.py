@@ -13,7 +13,7 @@ from provisioner.compile import pki as table
 from provisioner.errors import GateFailed, KubewrightError, Unreachable
 from provisioner.files import write_whole
 from provisioner.model.desired import Certificate
-from provisioner.model.ports import ETCD_CLIENT, LOCAL_API
+from provisioner.model.ports import APISERVER, ETCD_CLIENT, LOCAL_API
 from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
@@ -70,6 +70,13 @@ class ClusterAccess:
     def fresh_kube(self) -> Kube:
         """Return a client like `kube`'s on a way of its own: for another thread, or when that way may be broken."""
         return self._open_kube(self.admin_files(), self.run.answering(self.target.cluster.control_planes))
+
+    def api_server(self, host: str) -> Kube:
+        """Return a client of one control plane's own API server, past every load balancer."""
+        way = self.run.closing.enter_context(self.run.hosts.on(host).tunnel(APISERVER))
+        kube = Kube(Access(way.address, *self.admin_files(), way.refusal))
+        self.run.closing.callback(kube.close)
+        return kube
 
     def admin_files(self) -> Files:
         """Fetch kubernetes-admin's certificate and key from a control plane into this run's credentials."""

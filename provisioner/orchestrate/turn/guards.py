@@ -16,7 +16,7 @@ from provisioner.model.plan import Turn
 from provisioner.operate import etcd
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn.draining import drained
+from provisioner.orchestrate.turn.drained import held, others_are_ready
 from provisioner.orchestrate.turn.rotation import out_of_service
 
 HANDOVER = 10.0     # seconds for another member to lead
@@ -97,7 +97,7 @@ def _asked_before(session: Session, hosts: Sequence[str]) -> Iterator[None]:
 
 
 GUARDS = {
-    DRAINED: Guard(_nothing, drained),
+    DRAINED: Guard(others_are_ready, held),
     OUT_OF_SERVICE: Guard(_nothing, _out_of_service),
     LEADS_ELSEWHERE: Guard(etcd_members.other_members_serve, _leads_elsewhere),
     OTHERS_BALANCE: Guard(_others_balance, _asked_before),

@@ -11,7 +11,7 @@ import yaml
 from provisioner.cli.verbs import NOT_YET, existing_verbs
 from provisioner.compile.rules import CLUSTER_ILL, FLAGS, TABLE, Change, find, judge
 from provisioner.model.cluster import Cluster
-from provisioner.model.plan import ALLOWED, NEEDS_FLAG
+from provisioner.model.plan import ALLOWED, NEEDS_FLAG, REMOVED_APIS
 from tests.unit.compile.compile_fixture import LAB, inventory
 
 CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "rules.yaml").read_text())
@@ -63,8 +63,8 @@ def test_no_sentence_sends_anybody_to_a_verb_that_does_not_exist() -> None:
 def test_a_code_says_one_thing() -> None:
     codes = [rule.code for rule in TABLE if rule.outcome != ALLOWED]
     assert len(codes) == len(set(codes))
-    assert CLUSTER_ILL not in codes
-    assert {CLUSTER_ILL, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)} == FLAGS
+    assert not {CLUSTER_ILL, REMOVED_APIS} & set(codes)
+    assert {CLUSTER_ILL, REMOVED_APIS, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)} == FLAGS
 
 
 def test_a_verdict_says_what_it_was_and_what_it_is() -> None:

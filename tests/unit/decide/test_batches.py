@@ -32,7 +32,7 @@ def test_hosts_go_in_these_batches(case: dict[str, Any]) -> None:
                for host, actions in case["hosts"].items()}
     standing = Standing(frozenset(case.get("lost", ())), tuple(case.get("first", ())), tuple(case.get("last", ())))
     made = batches(case["phase"], changes, live=case["live"], workers=case.get("workers", ()),
-                   limit=case.get("limit", 1), standing=standing)
+                   limit=case.get("limit", 1), standing=standing, canary=case.get("canary", False))
     assert made == [tuple(b) for b in case["batches"]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from provisioner.decide import turns
 from provisioner.decide.batches import Standing
 from provisioner.decide.schedule import stages
 from provisioner.model.desired import Desired, HostDesired, Unit
-from provisioner.model.guards import LEADS_ELSEWHERE, OUT_OF_SERVICE, WORDS
+from provisioner.model.guards import DRAINED, LEADS_ELSEWHERE, OUT_OF_SERVICE, WORDS
 from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan, Turn
@@ -24,14 +24,16 @@ MEMBER = Unit(path="etcd.service", phase="etcd")
 SERVER = Unit(path="kube-apiserver.service", phase="control-plane", down_with="etcd.service")
 
 
-def change(host: str, phase: PhaseName, kind: str, path: str, action: str, state: str = "active") -> Change:
+def change(host: str, phase: PhaseName, kind: str, path: str, action: str, state: str = "active",
+           causes: Sequence[str] = ()) -> Change:
     expect, want = ("active enabled due", "active enabled current") if kind == "unit" else ("a", "b")
     if kind == "unit":
         expect = ABSENT if state == "absent" else f"{state} enabled due"
     if kind == "link":
         path, was, will = path.split()
-        expect, want = (f"link /opt/kubewright/etcd/{version}-12345678/etcd" for version in (was, will))
-    return Change(host, phase, kind, path, action, "x", expect, want)
+        name = path.rpartition("/")[2]
+        expect, want = (f"link /opt/kubewright/{name}/{version}-12345678/{name}" for version in (was, will))
+    return Change(host, phase, kind, path, action, "x", expect, want, causes=tuple(causes))
 
 
 def planned(case: dict[str, Any]) -> Plan:
@@ -70,7 +72,7 @@ def test_members_that_serve_nobody_even_together_start_together_and_their_api_se
 
 
 def test_every_guard_that_a_turn_may_have_is_done_and_has_words() -> None:
-    assert set(turns.GUARDS.values()) == set(WORDS) == set(guards.GUARDS)
+    assert {DRAINED, *turns.GUARDS.values()} == set(WORDS) == set(guards.GUARDS)
 
 
 class Counted(tuple[Change, ...]):

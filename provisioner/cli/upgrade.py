@@ -1,0 +1,64 @@
+"""`upgrade`: bring the cluster to the version of Kubernetes that cluster.yaml names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from provisioner.cli import complete
+from provisioner.cli.change import change
+from provisioner.cli.context import Context
+from provisioner.cli.plan import planned
+from provisioner.errors import UsageFault
+
+SHOW = ""       # what `--plan` without a FILE says
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--skip", multiple=True, metavar="CHECK", shell_complete=complete.checks,
+              help="Leave out a check of the machines; may be repeated.")
+@click.option("--plan", "plan_file", is_flag=False, flag_value=SHOW, default=None, metavar="[FILE]",
+              help="Without FILE: show what would be done, and change nothing. With FILE: do exactly what `upgrade "
+                   "--plan --out FILE` kept, or nothing if anything has moved since.")
+@click.option("--out", "out_file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+              help="With --plan: keep the plan in FILE.")
+@click.option("--diff", is_flag=True, help="With --plan: show the text of every change.")
+@click.option("--allow", multiple=True, metavar="RULE", shell_complete=complete.rules,
+              help="Allow what needs a word; --plan names it. May be repeated.")
+@click.option("--max-unavailable", default="1", metavar="N|N%", show_default=True,
+              help="How many workers may be drained and changed at a time, after the first has shown that it goes: a "
+                   "number, or a share of all workers, rounded down. Control planes go one at a time.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS",
+              help="How long the Pods of each host may take to leave.")
+@click.option("--slo", multiple=True, metavar="BUDGET",
+              help="What may go wrong meanwhile: failures=N, cuts=N, gap=500ms or 2s; then the run stops where nothing "
+                   "is half done, exit 13. May be repeated.")
+@click.option("--without", multiple=True, metavar="HOST", shell_complete=complete.hosts,
+              help="Leave out a worker, for one that does not answer; may be repeated.")
+@click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
+@click.pass_obj
+def upgrade(context: Context, yes: bool, skip: tuple[str, ...], plan_file: str | None, out_file: Path | None,
+            diff: bool, allow: tuple[str, ...], max_unavailable: str, timeout: float, slo: tuple[str, ...],
+            without: tuple[str, ...], events: bool) -> int:
+    """Bring the cluster to the version of Kubernetes in cluster.yaml while it serves, each turn proved.
+
+    A snapshot of etcd is taken and proved first, and everything is on every host before the first restart. Then etcd's
+    members, the leader last; the API servers, each out of every HAProxy meanwhile; the controllers; each node with its
+    kubelet, containerd, kube-proxy and Pod network, drained where the minor changes: the control planes, one worker,
+    the other workers; what runs in the cluster last. What does not come back goes back to what ran before, and the run
+    stops. Stopped or killed: the same command again.
+    """
+    from provisioner.orchestrate.run.options import Intent
+
+    shows = plan_file == SHOW
+    if (out_file or diff) and not shows:
+        raise UsageFault("--out and --diff are for `upgrade --plan`, which shows and changes nothing",
+                         hint="kubewright upgrade --plan")
+    file = Path(plan_file) if plan_file and not shows else None
+    intent = Intent("upgrade", skip, allow, max_unavailable, slo, without, plan_file=file, drain_timeout=timeout)
+    if shows:
+        planned(context, intent, out_file, diff=diff)
+        return 0
+    return change(context, intent, yes=yes, events=events)

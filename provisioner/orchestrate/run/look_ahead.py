@@ -1,0 +1,35 @@
+"""What `plan` and `upgrade --plan` show: the plan that `up` or `upgrade` would make now; changes nothing anywhere."""
+
+from __future__ import annotations
+
+from provisioner.decide.batches import Limit
+from provisioner.model.events import Emit
+from provisioner.model.inventory import Inventory
+from provisioner.model.plan import Plan
+from provisioner.orchestrate.plan import only
+from provisioner.orchestrate.plan.applied import judge_here, judge_hosts, known_flags
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.run import upgrade
+from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.session import degraded
+from provisioner.orchestrate.session import session as sessions
+
+
+def refuse_before(inventory: Inventory, intent: Intent) -> None:
+    """Refuse what can be refused without any host: wrong words, and what this inventory never may be changed to."""
+    known_flags(intent.allow)
+    Limit.parse(intent.max_unavailable)
+    intent.fits(inventory.cluster)
+    judge_here(inventory, intent.verb)
+
+
+def look_ahead(inventory: Inventory, intent: Intent, emit: Emit) -> Plan:
+    """Look at the hosts and return the plan, with what needs a word noted in it and not refused."""
+    with sessions.open_session(inventory, emit, run=False) as session:
+        session.run.allowed, session.run.max_unavailable = intent.allow, Limit.parse(intent.max_unavailable)
+        degraded.leave_out(session, intent.without)
+        if intent.alone:
+            only.look_at(session, intent.only)
+        found = judge_hosts(session, survey(session), intent.verb)
+        found = intent.narrow(session, found) if intent.alone else found
+        return upgrade.noted(session, found) if intent.verb == "upgrade" else found

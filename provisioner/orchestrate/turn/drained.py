@@ -1,0 +1,46 @@
+"""Keep Nodes drained for a turn, and go on only when what left them is there again.
+
+How a Node is emptied and given back stands in draining.py. A run that is killed leaves it cordoned, and noted as ours;
+the next one undoes that (`restore`), unless somebody asked that it stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from provisioner.operate import drain
+from provisioner.orchestrate.gates import node_states
+from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import draining
+
+
+def others_are_ready(session: Session, hosts: Sequence[str]) -> None:
+    """Prove that every other Node is Ready: what leaves these has to go somewhere, and none is to be the second out."""
+    others = [h for h in session.answering(session.cluster.nodes) if h not in hosts]
+    if others:
+        node_states.nodes_are_ready(session, others, when="before")
+
+
+@contextmanager
+def held(session: Session, hosts: Sequence[str]) -> Iterator[None]:
+    """Keep these Nodes without Pods during the block; then what left has as many Pods Ready as before, or GateFailed.
+
+    GateFailed with the Pods that did not leave in time: nothing was changed on the hosts, and they take Pods again.
+    """
+    before = drain.placed(session.access.kube())
+    with draining.drained(session, hosts):
+        session.run.works_on(", ".join(hosts), session.run.ahead)
+        yield
+    for host in hosts:
+        draining.pods_are_back(session, before, host, session.run.draining.timeout)
+
+
+def restore(session: Session) -> str:
+    """Let Nodes take Pods again that a killed run left cordoned, and say which."""
+    hosts = [h for h in session.the_plan.cordoned if h not in session.unreachable]
+    kube = session.access.kube()
+    for host in hosts:
+        session.run.still_ours()
+        drain.uncordon(kube, host)
+    return f"{', '.join(hosts)} takes Pods again" if hosts else ""

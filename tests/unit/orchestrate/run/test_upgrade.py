@@ -1,0 +1,202 @@
+"""`upgrade`: the turns of another version, a Node drained while its kubelet changes its minor, and what stops it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from provisioner.errors import GateFailed, Interrupted, KubewrightError, RefusedForSafety
+from provisioner.model.cluster import Cluster
+from provisioner.model.events import Event
+from provisioner.model.plan import NEEDS_FLAG
+from provisioner.model.releases import MINORS
+from provisioner.operate import drain
+from provisioner.orchestrate.run import upgrade
+from provisioner.orchestrate.run.look_ahead import look_ahead
+from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.run.perform import Performed
+from provisioner.report.plan_text import plan_text
+from tests.fakes.session import World, at_each_step
+from tests.unit.compile.compile_fixture import lock
+
+FROM, TO = "1.36.3", "1.37.2"
+PLANES, WORKERS = ("cp1", "cp2", "cp3"), ("w1", "w2")
+OLD_API = ('apiserver_requested_deprecated_apis{group="scheduling.k8s.io",removed_release="1.37",'
+           'resource="workloads",subresource="",version="v1alpha1"} 1\n')
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many steps hosts had been handed whenever a snapshot was taken."""
+    taken: list[int] = []
+    monkeypatch.setattr(upgrade, "_keep_data", lambda session: taken.append(len(session.run.written)))
+    return taken
+
+
+@pytest.fixture
+def old(built: World, kept: list[int], monkeypatch: pytest.MonkeyPatch) -> World:
+    """A cluster of the older version whose inventory names the newer."""
+    monkeypatch.setitem(MINORS, "1.37", MINORS["1.36"])
+    ask_for(built, TO, etcd="3.7.1", containerd="2.4.3")
+    return built
+
+
+def ask_for(world: World, version: str, **beside: str) -> None:
+    document = world.inventory.cluster.model_dump(mode="json") | {"kubernetes": version}
+    world.inventory = replace(world.inventory, cluster=Cluster.model_validate(document))
+    world.hosts.lock = lock(kubernetes=version, **beside)
+
+
+def up_grade(world: World, **options: Any) -> Performed:
+    return world.perform(Intent("upgrade", **options))
+
+
+def story(events: list[Event]) -> list[str]:
+    """Return what happened, in order: each step with its hosts, and each Node that was drained."""
+    found: list[str] = []
+    for event in events:
+        rows = (event.data or {}).get("objects", ()) if event.type == "changed" else ()
+        found += [f"drain {row['identity'].removeprefix('Node ')}" for row in rows if "is drained" in row["reason"]]
+        if event.type != "host-start":
+            continue
+        if event.data and event.data.get("step"):
+            found.append(f"{event.data['step']} {event.host}")
+    return found
+
+
+def cordoned(world: World) -> list[str]:
+    return [path.rpartition("/")[2] for path, node in world.api.objects.items()
+            if path.startswith("/api/v1/nodes/") and node.get("spec", {}).get("unschedulable")]
+
+
+def versions(world: World, name: str) -> dict[str, str]:
+    links = {host: one.file(f"/usr/local/bin/{name}") for host, one in world.hosts.hosts.items()}
+    return {host: link.split("/")[4].partition("-")[0] for host, link in links.items() if link.startswith("link ")}
+
+
+def test_members_then_api_servers_then_controllers_then_each_node_drained(old: World, kept: list[int]) -> None:
+    up_grade(old)
+    steps = [line for line in story(old.events) if not line.startswith(("pki", "stage", "prepare", "verify"))]
+    by_phase = [line.partition(".")[0] for line in steps if not line.startswith("drain")]
+    assert by_phase == ["etcd"] * 3 + ["control-plane"] * 3 + ["controllers"] * 3 + ["node"] * 5
+    each = [(f"drain {host}", f"node.{n} {host}") for n, host in enumerate((*PLANES, *WORKERS))]
+    assert [line for line in steps if line.startswith(("drain", "node"))] == [line for of in each for line in of]
+    for name in ("kubelet", "kube-proxy"):
+        assert versions(old, name) == dict.fromkeys((*PLANES, *WORKERS), TO)
+    assert set(versions(old, "containerd").values()) == {"2.4.3"} and cordoned(old) == []
+    assert kept == [0], "etcd was kept once, before any host was handed anything"
+    old.forget()
+    assert not old.perform().plan.has_work, "and then it is as `up` wants it"
+
+
+def test_before_a_node_s_turn_no_api_server_is_of_the_old_version(old: World) -> None:
+    seen: list[tuple[set[str], set[str]]] = []
+    with at_each_step(old, lambda: seen.append((set(versions(old, "kube-apiserver").values()),
+                                                set(versions(old, "kubelet").values())))):
+        up_grade(old)
+    assert all(servers == {TO} for servers, kubelets in seen if TO in kubelets)
+
+
+def test_a_patch_takes_the_same_way_and_drains_nobody(built: World, kept: list[int]) -> None:
+    ask_for(built, "1.36.9", containerd="2.4.3")
+    up_grade(built)
+    assert not any(line.startswith(("drain", "runtime")) for line in story(built.events))
+    assert set(versions(built, "kubelet").values()) == {"1.36.9"} and kept == [0]
+
+
+@pytest.mark.parametrize(("version", "code"), [(TO, "minor-changed"), ("1.36.9", "patch-changed")])
+def test_a_plain_up_refuses_another_version_and_names_the_verb(built: World, version: str, code: str) -> None:
+    ask_for(built, version)
+    with pytest.raises(RefusedForSafety, match="`upgrade` does that, `up` does not") as refused:
+        built.perform()
+    assert refused.value.code == code and refused.value.hint.startswith("kubewright upgrade")
+    assert built.hosts.log == []
+
+
+def test_pods_that_a_budget_holds_stop_it_before_their_node_is_changed(old: World) -> None:
+    pod = "/api/v1/namespaces/default/pods/a"
+    old.api.put(pod, {"metadata": {"name": "a", "namespace": "default", "uid": "a"}, "spec": {"nodeName": "w1"},
+                      "status": {"phase": "Running"}})
+    old.api.held.add(pod)
+    with pytest.raises(GateFailed, match="w1: draining") as stopped:
+        up_grade(old, drain_timeout=3.0)
+    assert stopped.value.exit_code == 13 and "w1 takes Pods again" in stopped.value.details
+    assert cordoned(old) == [] and versions(old, "kubelet")["w1"] == FROM
+    assert stopped.value.hint.endswith("kubewright upgrade")
+    old.api.held.clear()
+    old.forget()
+    up_grade(old)
+    assert versions(old, "kubelet") == dict.fromkeys((*PLANES, *WORKERS), TO)
+    assert [line for line in story(old.events) if line.startswith("drain")] == ["drain w1", "drain w2"]
+
+
+def test_a_kubelet_that_does_not_come_up_goes_back_and_its_node_takes_pods_again(old: World) -> None:
+    old.hosts.broken = {"cp1: kubelet": "connection refused"}
+    carried = old.hosts.apply
+
+    def heals(*args: Any, **rest: Any) -> Any:
+        if any(step.endswith(".back") for step in map(str, args)):
+            old.hosts.broken = {}
+        return carried(*args, **rest)
+
+    with pytest.raises(KubewrightError) as failed:
+        up_grade(old)
+    assert "gate before" in failed.value.message or "gate after" in failed.value.message
+    assert cordoned(old) == []
+
+
+def test_a_node_that_a_killed_run_left_cordoned_takes_pods_again(old: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    drain.cordon(old.kube(), "w2", "upgrade by somebody")
+    up_grade(old)
+    assert cordoned(old) == []
+    drain.cordon(old.kube(), "w2", "upgrade by somebody")
+    plan = old.perform().plan
+    assert plan.cordoned == ("w2",) and cordoned(old) == []
+
+
+def test_somebody_else_s_cordon_stays_and_one_that_is_to_be_kept(old: World) -> None:
+    old.api.objects["/api/v1/nodes/w2"].setdefault("spec", {})["unschedulable"] = True
+    drain.cordon(old.kube(), "w1", f"{drain.KEPT} by somebody")
+    up_grade(old)
+    assert sorted(cordoned(old)) == ["w1", "w2"] and set(versions(old, "kubelet").values()) == {TO}
+
+
+def test_a_stop_while_pods_leave_gives_the_node_back(old: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*args: Any, **rest: Any) -> int:
+        raise Interrupted("Stopped.")
+
+    monkeypatch.setattr(drain, "empty", stopped)
+    with pytest.raises(Interrupted):
+        up_grade(old)
+    assert cordoned(old) == [] and set(versions(old, "kubelet").values()) == {FROM}
+    assert set(versions(old, "kube-apiserver").values()) == {TO}
+
+
+def test_an_api_in_use_that_the_target_lacks_needs_a_word(old: World) -> None:
+    old.api.metrics = OLD_API
+    with pytest.raises(RefusedForSafety, match=r"workloads of scheduling.k8s.io/v1alpha1: in use → gone in 1.37") as no:
+        up_grade(old)
+    assert no.value.code == "removed-apis" and no.value.hint == "kubewright upgrade --allow removed-apis"
+    assert old.hosts.log == []
+    up_grade(old, allow=("removed-apis",))
+    assert set(versions(old, "kubelet").values()) == {TO}
+
+
+def test_what_it_would_do_is_shown_and_changes_nothing(old: World, kept: list[int]) -> None:
+    old.api.metrics = OLD_API
+    found = look_ahead(old.inventory, Intent("upgrade"), old.events.append)
+    text = plan_text(found, old.inventory.cluster, seconds=0.0)
+    assert f"kubernetes {FROM} → {TO} on cp1, cp2, cp3, w1, w2" in text
+    assert "etcd 3.6.16 → 3.7.1 on cp1, cp2, cp3" in text
+    assert "cp1, cp2, cp3, w1, w2 are drained, one after the other" in text
+    assert [v.outcome for v in found.verdicts if v.code == "removed-apis"] == [NEEDS_FLAG]
+    order = [stage.phase for stage in found.stages]
+    assert order.index("etcd") < order.index("control-plane") < order.index("controllers") < order.index("node")
+    assert old.hosts.log == [] and kept == []
+
+
+def test_without_a_cluster_there_is_nothing_to_upgrade(world: World, kept: list[int]) -> None:
+    with pytest.raises(RefusedForSafety, match="there is no cluster yet to be upgraded"):
+        up_grade(world)
