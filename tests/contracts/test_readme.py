@@ -88,7 +88,7 @@ def test_the_search_for_commands_finds_them_and_their_faults() -> None:
     found = [call for page in WRITTEN for call in commands(page)]
     assert len(found) > 40
     assert set(existing_verbs()) - {verb for verb, _ in found} <= {"completion", "version"}, "a verb no document shows"
-    assert faults("upgrade", []) and faults("lab", ["destroy"]) and faults("up", ["--nothing", "F"])
+    assert faults("migrate", []) and faults("lab", ["destroy"]) and faults("up", ["--nothing", "F"])
     assert faults("lab", ["fault", "flood"]) and faults("lab", ["fault", "cut", "--port"])
     assert not faults("lab", ["reset", "--yes", "w1"]) and not faults("ready", ["--timeout", "60"])
 
