@@ -141,7 +141,8 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
         strangers=_strangers(session, live or ()), drained_servers=_drained_servers(session),
-        cordoned=tuple(name for name, node in names.items() if name in session.cluster.hosts and drain.is_ours(node) and not drain.is_kept(node)),
+        cordoned=tuple(name for name, node in names.items() if name in session.cluster.hosts
+                       and drain.is_ours(node) and not drain.is_kept(node)),
         lost=lost,
         members=found.changes, voters=found.voters, verdicts=(*kept, *ours.kept),
         inventory_digest=digest(session.cluster), lock_digest=digest(session.target.artifacts)))
