@@ -27,5 +27,5 @@ def _are_back(session: Session, turn: Turn) -> None:
     for phase in sorted(turn.phases, key=PHASES.index):
         proofs.phase_holds(session, phase, turn.hosts)
     if DRAINED in turn.guards:
-        node_states.nodes_are_ready(session, turn.hosts, version="" if session.run.rolled_back
+        node_states.nodes_are_ready(session, turn.hosts, version="" if session.run.as_they_run
                                     else session.cluster.kubernetes)
