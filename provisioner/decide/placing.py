@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from provisioner.model.draining import Body, Placed, has_ended, is_ready
+from provisioner.model.draining import Body, Placed, controller_of, has_ended, is_ready
 
 _BARS = ("NoSchedule", "NoExecute")     # effects of taints that keep a Pod away; PreferNoSchedule does not
 HOSTNAME = "kubernetes.io/hostname"
@@ -20,13 +20,22 @@ def why_not(pod: Body, node: Body, placed: Placed) -> str:
 
 def others_for(pod: Body, without: Collection[str], placed: Placed) -> tuple[list[str], list[str]]:
     """Return the Nodes but `without` that could run a Pod, and why each of the rest could not, equal reasons once."""
-    fit: list[str] = []
-    why: list[str] = []
-    for name, node in placed.node.items():
-        if name not in without:
-            reason = why_not(pod, node, placed)
-            (why if reason else fit).append(reason or name)
-    return fit, list(dict.fromkeys(why))
+    why = {name: reason for name, reason in _reasons(pod, placed).items() if name not in without}
+    return [name for name, reason in why.items() if not reason], list(dict.fromkeys(filter(None, why.values())))
+
+
+def _reasons(pod: Body, placed: Placed) -> Mapping[str, str]:
+    """Return why not for every Node. The Pods of a ReplicaSet are alike, so that one is asked for all of them."""
+    owner = controller_of(pod)
+    if owner and owner["kind"] == "ReplicaSet" and not _affinity(pod, "podAntiAffinity"):
+        if owner["uid"] not in placed.known:
+            placed.known[owner["uid"]] = _asked(pod, placed)
+        return placed.known[owner["uid"]]
+    return _asked(pod, placed)
+
+
+def _asked(pod: Body, placed: Placed) -> Mapping[str, str]:
+    return {name: why_not(pod, node, placed) for name, node in placed.node.items()}
 
 
 def _takes_pods(pod: Body, node: Body, placed: Placed) -> str:
@@ -86,13 +95,11 @@ _QUESTIONS: tuple[Callable[[Body, Body, Placed], str], ...] = (
 
 def volumes_of(pod: Body, placed: Placed) -> Iterator[tuple[str, Body]]:
     """Yield the claims of a Pod that are bound, each with its volume."""
-    volumes = {str(v["metadata"]["name"]): v for v in placed.volumes}
-    claims = {(str(c["metadata"]["namespace"]), str(c["metadata"]["name"])): c for c in placed.claims}
-    for volume in pod["spec"].get("volumes") or ():
-        claim = _claim_of(pod, volume)
-        bound = claims.get((str(pod["metadata"]["namespace"]), claim), {}).get("spec", {}).get("volumeName")
-        if claim and bound in volumes:
-            yield claim, volumes[bound]
+    for part in pod["spec"].get("volumes") or ():
+        claim = _claim_of(pod, part)
+        volume = placed.volume_of.get((str(pod["metadata"]["namespace"]), claim))
+        if volume is not None:
+            yield claim, volume
 
 
 def _claim_of(pod: Body, volume: Body) -> str:

@@ -1,14 +1,19 @@
-"""What Pods ask for and what Nodes have: requests against what is allocatable, as the scheduler counts them."""
+"""What Pods ask for and what Nodes have: requests against what is allocatable, as the scheduler counts them.
+
+In whole thousandths of a core, and whole units of all else: a part of one counts as one (k8s.io/kubernetes
+pkg/scheduler/framework, `Resource`).
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from provisioner.model.draining import Body, has_ended
+from provisioner.model.draining import Body
 
-Amount = Mapping[str, Fraction]
+Amount = Mapping[str, int]
 """Resource -> how much of it; a Pod is one of `pods`."""
 
 PODS, CPU, MEMORY = "pods", "cpu", "memory"
@@ -19,7 +24,12 @@ _QUANTITY = re.compile(r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))"
                        r"(?:[eE](?P<power>[+-]?\d+)|(?P<unit>[KMGTPE]i|[numkMGTPE])?)")
 
 
-def amount(text: object) -> Fraction:
+def amount(name: str, text: object) -> int:
+    """Return how much of a resource a quantity is, as it is counted."""
+    return math.ceil(quantity(text) * (1000 if name == CPU else 1))
+
+
+def quantity(text: object) -> Fraction:
     """Read a quantity of the API (`100m`, `1.5Gi`, `2e3`); raises ValueError for what is none."""
     found = _QUANTITY.fullmatch(str(text))
     if not found:
@@ -46,50 +56,50 @@ def requests(pod: Body) -> Amount:
             most = _larger(most, together([beside, own]))
     running = together([beside, *(_asked(container) for container in spec["containers"])])
     total = {**_larger(most, running), **_asked(spec)}
-    return together([total, {k: amount(v) for k, v in (spec.get("overhead") or {}).items()}, {PODS: Fraction(1)}])
+    return together([total, _counted(spec.get("overhead")), {PODS: 1}])
 
 
 def _asked(part: Body) -> Amount:
-    return {name: amount(text) for name, text in ((part.get("resources") or {}).get("requests") or {}).items()}
+    return _counted((part.get("resources") or {}).get("requests"))
+
+
+def _counted(quantities: Mapping[str, object] | None) -> Amount:
+    return {name: amount(name, text) for name, text in (quantities or {}).items()}
 
 
 def allocatable(node: Body) -> Amount:
     """Return what a Node has for Pods."""
-    return {name: amount(text) for name, text in (node.get("status", {}).get("allocatable") or {}).items()}
-
-
-def free(node: Body, pods: Iterable[Body]) -> Amount:
-    """Return what is left of a Node beside these Pods."""
-    used = together(requests(pod) for pod in pods if not has_ended(pod))
-    return without(allocatable(node), used)
+    return _counted(node.get("status", {}).get("allocatable"))
 
 
 def lacking(asked: Amount, left: Amount) -> list[str]:
     """Return of which resources there is too little."""
-    return [name for name, value in asked.items() if value > left.get(name, Fraction(0))]
+    return [name for name, value in asked.items() if value > left.get(name, 0)]
 
 
 def without(left: Amount, taken: Amount) -> Amount:
     """Return what is left when something is taken."""
-    return {name: value - taken.get(name, Fraction(0)) for name, value in left.items()}
+    return {name: value - taken.get(name, 0) for name, value in left.items()}
 
 
-def said(name: str, value: Fraction) -> str:
-    """Return an amount as a person reads it: cores with one decimal, memory in Mi or Gi."""
+def said(name: str, value: int) -> str:
+    """Return an amount as a person reads it: cores with one decimal, or as thousandths; memory in Mi or Gi."""
+    if name == CPU:
+        return f"{value}m" if 0 < value < 100 else f"{value / 1000:.1f}".removesuffix(".0")
     if name != MEMORY:
-        return f"{float(value):.1f}".removesuffix(".0")
-    mebibytes = float(value / 2**20)
+        return str(value)
+    mebibytes = value / 2**20
     return f"{mebibytes / 1024:.1f}Gi" if mebibytes >= 1024 else f"{mebibytes:.0f}Mi"
 
 
 def together(amounts: Iterable[Amount]) -> Amount:
     """Return the sum, resource by resource."""
-    total: dict[str, Fraction] = {}
+    total: dict[str, int] = {}
     for one in amounts:
         for name, value in one.items():
-            total[name] = total.get(name, Fraction(0)) + value
+            total[name] = total.get(name, 0) + value
     return total
 
 
 def _larger(one: Amount, other: Amount) -> Amount:
-    return {name: max(one.get(name, Fraction(0)), other.get(name, Fraction(0))) for name in {**one, **other}}
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in {**one, **other}}

@@ -28,6 +28,8 @@ class Placed:
     budgets: Sequence[Body] = ()
     claims: Sequence[Body] = ()
     volumes: Sequence[Body] = ()
+    # What was found out about the Nodes and volumes here, by who asked; with other Pods it still holds.
+    known: dict[str, Mapping[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def node(self) -> Mapping[str, Body]:
@@ -41,6 +43,14 @@ class Placed:
         for pod in self.pods:
             found.setdefault(str(pod.get("spec", {}).get("nodeName") or ""), []).append(pod)
         return found
+
+    @cached_property
+    def volume_of(self) -> Mapping[tuple[str, str], Body]:
+        """Return the volumes that are bound, by namespace and name of their claim."""
+        volumes = {str(v["metadata"]["name"]): v for v in self.volumes}
+        bound = {(str(c["metadata"]["namespace"]), str(c["metadata"]["name"])): c["spec"].get("volumeName")
+                 for c in self.claims}
+        return {claim: volumes[name] for claim, name in bound.items() if name in volumes}
 
     @cached_property
     def siblings(self) -> Mapping[str, int]:

@@ -47,9 +47,10 @@ class Progress:
 
 def placed(kube: Kube) -> Placed:
     """Read which Pods are on which Nodes, their budgets, and which volumes are bound where."""
-    paths = ("/api/v1/nodes", "/api/v1/pods", "/apis/policy/v1/poddisruptionbudgets",
-             "/api/v1/persistentvolumeclaims", "/api/v1/persistentvolumes")
-    return Placed(*(_all(kube, path) for path in paths))
+    return Placed(
+        nodes=_all(kube, "/api/v1/nodes"), pods=_all(kube, "/api/v1/pods"),
+        budgets=_all(kube, "/apis/policy/v1/poddisruptionbudgets"),
+        claims=_all(kube, "/api/v1/persistentvolumeclaims"), volumes=_all(kube, "/api/v1/persistentvolumes"))
 
 
 def _all(kube: Kube, path: str) -> list[dict[str, Any]]:

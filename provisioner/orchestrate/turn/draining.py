@@ -19,6 +19,7 @@ from provisioner.model.phases import PhaseName
 from provisioner.model.plan import ObjectChange
 from provisioner.operate import drain
 from provisioner.orchestrate.session import telling
+from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
 from provisioner.parallel import ask_all
 
@@ -87,7 +88,7 @@ def drain_nodes(session: Session, hosts: Sequence[str], why: str, ahead: Sequenc
 
     for host, left in ask_all(one, drains, workers=AT_ONCE, name="drain").items():
         telling.of_objects(session, [
-            ObjectChange(PHASE, f"Node {host}", "change", f"is drained: {len(left)} Pods left"),
+            ObjectChange(PHASE, f"Node {host}", "change", f"is drained: {counted(len(left), 'Pod')} left"),
             *(ObjectChange(PHASE, f"Pod {pod.name}", "remove", f"{pod.how} from {host} after {pod.seconds} s")
               for pod in left)])
 

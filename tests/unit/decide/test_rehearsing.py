@@ -94,13 +94,13 @@ def test_a_host_without_a_node_is_left_out() -> None:
     ("1E3", Fraction(1000)), ("1E", Fraction(10**18)), ("1Ei", Fraction(2**60)), ("500u", Fraction(1, 2000)),
     ("10n", Fraction(1, 10**8)), (3, Fraction(3))])
 def test_quantities_are_read_as_the_api_writes_them(text: object, value: Fraction) -> None:
-    assert room.amount(text) == value
+    assert room.quantity(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "1 Gi", "1kb", "m", "1KI", "--1"])
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no quantity"):
-        room.amount(text)
+        room.quantity(text)
 
 
 def asks(**more: str) -> dict[str, Any]:
@@ -118,4 +118,4 @@ def asks(**more: str) -> dict[str, Any]:
 ])
 def test_a_pod_asks_for_what_the_scheduler_counts(spec: dict[str, Any], cpu: str) -> None:
     asked = room.requests({"metadata": {}, "spec": spec})
-    assert asked["cpu"] == room.amount(cpu) and asked["pods"] == 1
+    assert asked["cpu"] == room.amount("cpu", cpu) and asked["pods"] == 1
