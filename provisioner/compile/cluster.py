@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from provisioner.compile import versions
-from provisioner.compile.context import ClusterContext, HostContext, config_faults
+from provisioner.compile.context import ClusterContext, HostContext, config_faults, vip_interface
 from provisioner.compile.host import compile_host
 from provisioner.compile.objects import objects
 from provisioner.errors import InventoryRefused, PreflightRefused
@@ -55,3 +55,17 @@ def _refuse(cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock, no
     if lost:
         raise PreflightRefused("a host does not have the address that the inventory gives it",
                                details=lost, code="address-missing")
+    _refuse_vip(cluster, facts)
+
+
+def _refuse_vip(cluster: Cluster, facts: Mapping[str, Facts]) -> None:
+    """Refuse load balancers that cannot carry the VIP: nobody in its network would find it there."""
+    vip = cluster.api.vip
+    away = [host.name for host in cluster.load_balancers if vip is not None and host.name in facts
+            and vip_interface(cluster, facts[host.name], host.address) is None]
+    if away:
+        raise PreflightRefused(
+            f"{', '.join(away)}: no interface is in the network of the VIP {vip}", code="vip-without-interface",
+            details=["a load balancer carries the VIP at the interface that has an address of the VIP's network",
+                     *(f"{name} has {', '.join(sorted(facts[name].addresses))}" for name in away)],
+            hint="kubewright validate    # with a VIP of their network, or the role load-balancer on other hosts")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any
 
 from provisioner.compile.render import overlay
@@ -114,6 +115,11 @@ class HostContext:
         """Return the interface that carries the host's address; compile_cluster has refused hosts without one."""
         return self.facts.interface_of(self.address) or ""
 
+    @property
+    def vip_interface(self) -> str:
+        """Return the interface that may carry the VIP; compile_cluster has refused load balancers without one."""
+        return vip_interface(self.cluster, self.facts, self.address) or ""
+
     def artifact(self, name: str) -> LockedArtifact:
         """Return the pinned artifact `name` for this host's architecture."""
         found = self.site.artifacts.get((name, self.facts.arch))
@@ -146,6 +152,20 @@ class HostContext:
         cluster_wide = self.cluster.config.get(component, {}).get("flags") or {}
         here = self.host.spec.config.get(component, {}).get("flags") or {}
         return overlay(flags, {**cluster_wide, **here})
+
+
+def vip_interface(cluster: Cluster, facts: Facts, own: str) -> str | None:
+    """Return the interface that may carry the VIP on a host whose address is `own`; None where it has none for it.
+
+    Where the inventory has both in one network it is the one with that address, whatever prefix that has there; else
+    the one that has an address in the VIP's network.
+    """
+    vip = cluster.api.vip
+    if vip is None:
+        return None
+    if any(vip in network and ip_address(own) in network for network in cluster.network.hosts):
+        return facts.interface_of(own)
+    return facts.interface_in(str(vip))
 
 
 def config_of(cluster: Cluster, host: Host, component: str) -> dict[str, Any]:

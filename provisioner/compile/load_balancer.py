@@ -97,6 +97,7 @@ def priority(number: int, of: int) -> int:
 
 
 def _keepalived(ctx: HostContext) -> Iterator[Item]:
+    """Return keepalived's part; its hosts speak with each other at their own addresses, wherever the VIP is."""
     names, port = [host.name for host in ctx.site.load_balancers], ctx.cluster.api.port
     peers = [host.address for host in ctx.site.load_balancers if host.name != ctx.name]
     yield rendered(VIP_CHECK, "load-balancer", component="keepalived", mode=0o755, health_port=BALANCER_HEALTH,
@@ -104,12 +105,13 @@ def _keepalived(ctx: HostContext) -> Iterator[Item]:
     yield from directories(["/etc/keepalived"], "load-balancer")
     yield rendered(
         KEEPALIVED_CONFIG, "load-balancer", component="keepalived", name=ctx.name, address=ctx.address,
-        interface=ctx.interface, vip=ctx.cluster.api.vip, virtual_router_id=virtual_router_id(ctx.cluster),
+        interface=ctx.interface, vip_interface=ctx.vip_interface, vip=ctx.cluster.api.vip,
+        virtual_router_id=virtual_router_id(ctx.cluster),
         priority=priority(names.index(ctx.name), len(names)),
         peers=peers, check=VIP_CHECK)
     yield from distribution_service(
         "keepalived.service", "load-balancer", [KEEPALIVED_CONFIG], component="keepalived",
-        vip=ctx.cluster.api.vip, interface=ctx.interface)
+        vip=ctx.cluster.api.vip, interface=ctx.vip_interface)
 
 
 def virtual_router_id(cluster: Cluster) -> int:

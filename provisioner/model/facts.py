@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,15 @@ class Facts:
     def carrier(self, address: str) -> Interface | None:
         """Return the interface that carries `address` (without prefix), or None."""
         return next((i for i in self.interfaces if any(a.partition("/")[0] == address for a in i.addresses)), None)
+
+    def interface_in(self, address: str) -> str | None:
+        """Return the name of the interface that is in the network of `address`, by another address of its own, or None.
+
+        The one that comes first in the kernel's order, where several are.
+        """
+        wanted = ip_address(address)
+        return next((i.name for i in self.interfaces for own in map(ip_interface, i.addresses)
+                     if own.ip != wanted and own.version == wanted.version and wanted in own.network), None)
 
     def interface_of(self, address: str) -> str | None:
         """Return the name of the interface that carries `address` (without prefix), or None."""

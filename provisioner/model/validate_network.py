@@ -114,28 +114,18 @@ def addresses(cluster: Cluster) -> Faults:
 
 
 def vip(cluster: Cluster) -> Faults:
-    """A VIP that is not one of its own, lies where its holders have no address, or stands beside `external`."""
+    """A VIP that is not one of its own, lies where no host can be, or stands beside `external`."""
     address = cluster.api.vip
     if address is None:
         return
     for host in cluster.machines:
         if address in host.spec.addresses:
             yield ("api", "vip"), f"{address} is the address of {host.name}; the VIP must be an address of its own"
-    fault = _outside(cluster, address) or _beside(cluster, address)
+    fault = _outside(cluster, address)
     if fault:
         yield ("api", "vip"), fault
     if cluster.api.external:
         yield ("api", "external"), "give either api.vip or api.external, not both"
-
-
-def _beside(cluster: Cluster, address: IPv4Address | IPv6Address) -> str:
-    """Say why the load balancers cannot hold the VIP: it goes to the interface that has their own address."""
-    for host in cluster.load_balancers:
-        network = _network_of(cluster, host.spec.addresses[0])
-        if network is not None and network.version == address.version and address not in network:
-            return f"{address} is not in {network}, where the load balancer {host.name} has its address; nobody " \
-                "would find it there"
-    return ""
 
 
 def _network_of(cluster: Cluster, address: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from provisioner.compile import networks, system
-from provisioner.compile.context import config_of
+from provisioner.compile.context import config_of, vip_interface
 from provisioner.compile.etcd import DATA_DIR
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.components import packages_of
+from provisioner.model.facts import Facts
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 # Directories of ours; one that is a link is refused when it is made, since whoever can write there would lead us away.
@@ -30,9 +31,10 @@ _AT_BOOT = "and for every boot in what loads it: /etc/nftables.conf, /etc/iptabl
 DEBIAN = "deb http://deb.debian.org/debian bookworm main"
 
 
-def question(cluster: Cluster, host: Host, interface: str) -> dict[str, object]:
+def question(cluster: Cluster, host: Host, facts: Facts) -> dict[str, object]:
     """Return what one host is asked for the checks of this module."""
     vip = cluster.api.vip if host.name in {h.name for h in cluster.load_balancers} else None
+    interface = vip_interface(cluster, facts, host.address)
     return {"own": list(OWN), "let_in": [list(packet) for packet in needed(cluster, host)],
             "peers": [str(network) for network in cluster.network.hosts], "packages": list(packages_of(cluster, host)),
             "sysctls": list(system.NODE_SYSCTLS) if host.is_node or not host.roles else [],

@@ -254,7 +254,7 @@ def _question(session: Session, host: str, ports: Sequence[int]) -> dict[str, ob
             "pods": [str(pods) for pods in session.cluster.network.pods],
             "system": True, "features": list(kernel.features(session.cluster, here)), "devices": list(kernel.DEVICES),
             "units": list(units_on(session.cluster, here)), **leftovers.asked(session.cluster),
-            **past.question(session.cluster, here, facts.interface_of(here.address) or "")}
+            **past.question(session.cluster, here, facts)}
 
 
 def _files(session: Session, host: str) -> list[str]:
