@@ -41,6 +41,6 @@ _ALWAYS: tuple[Rule, ...] = (
     validate_access.places, validate_access.becomes_root, validate_network.lab_is_private, validate_hosts.lab_size,
 )
 _WHOLE: tuple[Rule, ...] = (
-    validate_hosts.control_plane_exists, validate_network.one_api_address, validate_hosts.etcd_is_stacked,
-    validate_hosts.etcd_is_odd, validate_access.operators_exist,
+    validate_hosts.control_plane_exists, validate_network.one_api_address, validate_hosts.etcd_is_odd,
+    validate_access.operators_exist,
 )

@@ -90,20 +90,6 @@ def control_plane_exists(cluster: Cluster) -> Faults:
         yield ("hosts",), "no host has the role control-plane; at least one is needed"
 
 
-def etcd_is_stacked(cluster: Cluster) -> Faults:
-    """etcd elsewhere than on exactly the control planes: said once, at the first such host."""
-    if not cluster.with_role(Role.ETCD):
-        return
-    alone = [h.name for h in cluster.machines if Role.ETCD in h.roles and Role.CONTROL_PLANE not in h.roles]
-    without = [h.name for h in cluster.machines if Role.CONTROL_PLANE in h.roles and Role.ETCD not in h.roles]
-    said = [f"{what} on {', '.join(names)}" for what, names in (
-        ("etcd without control-plane", alone), ("control-plane without etcd", without)) if names]
-    if said:
-        first = next(name for name in cluster.hosts if name in (*alone, *without))
-        yield ("hosts", first, "roles"), f"{'; '.join(said)}: hosts of its own for etcd are not supported yet; for " \
-            "now etcd runs on exactly the control planes"
-
-
 def etcd_is_odd(cluster: Cluster) -> Faults:
     """An even number of members, or too many."""
     count = len(cluster.etcd_hosts)

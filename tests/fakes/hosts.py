@@ -318,6 +318,7 @@ class FakeHosts(Hosts):
     leader: str = "cp1"
     alarms: list[Alarm] = field(default_factory=list)               # that etcd's members have raised
     size: int = 4_100_000                                           # bytes of every member's data
+    vip: str = "10.77.0.10"                                         # the first host on which keepalived runs has it
     holders: set[str] = field(default_factory=set)                  # who has the VIP beside the first host
     silent: set[str] = field(default_factory=set)                   # whose etcd member does not answer
     listed: dict[str, MemberSeen | None] = field(default_factory=dict)  # as what a member is known instead; None: not
@@ -444,7 +445,7 @@ class FakeHosts(Hosts):
         up = host.states.get(("unit", "keepalived.service"), "").startswith("active")
         if not (up and (host.name == self._holder() or host.name in self.holders)):
             return host.facts
-        return replace(host.facts, interfaces=(*host.facts.interfaces, Interface("vip0", ("10.77.0.10/32",), 1500)))
+        return replace(host.facts, interfaces=(*host.facts.interfaces, Interface("vip0", (f"{self.vip}/32",), 1500)))
 
     def probe(self, one: OneHost, probes: Sequence[Mapping[str, Any]], deadline: float) -> dict[str, Any]:
         host = self.hosts[one.name]

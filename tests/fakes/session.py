@@ -103,6 +103,10 @@ class World:
         inventory = write_inventory(directory, operator_key(key), key=key, **changes)
         hosts = FakeHosts({n: FakeHost(n, f, {("swap", "swap"): "off"})
                            for n, f in facts_of(inventory.cluster).items()}, lock())
+        hosts.vip = str(inventory.cluster.api.vip)
+        hosts.leader = inventory.cluster.etcd_hosts[0].name
+        for balancer in hosts.balancers.values():
+            balancer.states = {host.name: "ready" for host in inventory.cluster.control_planes}
         api = MemoryApi()
         return cls(inventory, hosts, api, key, Samples(api)).install(patch)
 
