@@ -133,7 +133,7 @@ def _end(context: Context, session: Session, seconds: float) -> str:
     ready = [h for h in session.answering(cluster.nodes) if h not in without_cni]
     apart = [h for h in session.unreachable if h not in session.run.not_looked_at]
     left = [f"Left out: {', '.join(apart)}"] if apart else []
-    left += [f"Not looked at, as asked: {count(len(session.run.not_looked_at), 'worker')}"
+    left += [f"Not looked at, as asked: {count(len(session.run.not_looked_at), 'host')}"
              ] if session.run.not_looked_at else []
     left += [f"{session.run.not_kept}. {NOT_KEPT}"] if session.run.not_kept else []
     left += ["Not all of what differs was asked for: see the plan"] if session.target.narrowed else []

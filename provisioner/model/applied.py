@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -46,6 +47,7 @@ class Applied:
         return _HEADER + str(text)
 
 
+@lru_cache(maxsize=4)       # a run reads the same record of every control plane, again and again
 def from_text(text: str) -> Applied:
     """Return what `to_text` wrote; NotApplied for anything else."""
     try:

@@ -21,7 +21,8 @@ CODE = "not-looked-at"
 
 
 def look_at(session: Session, hosts: Collection[str]) -> None:
-    """Leave all workers but these unasked; RefusedForSafety where that could miss something that was asked for.
+    """Leave all workers but these unasked, and all that is only prepared; RefusedForSafety where that could miss
+    something that was asked for.
 
     Asks the control planes what was last applied; raises their faults where none answers.
     """
@@ -39,7 +40,8 @@ def look_at(session: Session, hosts: Collection[str]) -> None:
         raise RefusedForSafety(f"{', '.join(hosts)}: done alone: the inventory asks for more since the last `up`",
                                code="only-more", details=[f"differs too: {', '.join(more)}", "nothing was changed"],
                                hint="kubewright plan")
-    others = [h for h in session.workers if h not in hosts]
+    spare = [h.name for h in session.cluster.machines if not h.roles and h not in session.cluster.etcd_hosts]
+    others = [h for h in (*session.workers, *spare) if h not in hosts]
     session.run.not_looked_at = frozenset(others)
     session.run.unreachable |= {h: Unreachable(f"{h}: not looked at, as asked") for h in others}
 
@@ -49,7 +51,8 @@ def noted(session: Session, plan: Plan) -> Plan:
     number = len(session.run.not_looked_at)
     if not number:
         return plan
-    note = Verdict(f"{number} other worker{'s' * (number > 1)}", CODE, NOTED,
+    what = "worker" if session.run.not_looked_at <= set(session.workers) else "host"
+    note = Verdict(f"{number} other {what}{'s' * (number > 1)}", CODE, NOTED,
                    "what was changed there by hand is not in this plan", "as last applied", "not looked at")
     return replace(plan, verdicts=(*plan.verdicts, note))
 
