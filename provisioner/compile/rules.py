@@ -14,6 +14,7 @@ from typing import Any
 from provisioner.compile.versions import Version
 from provisioner.model.cluster import Cluster, Role
 from provisioner.model.plan import ALLOWED, NEEDS_FLAG, NOTED, REFUSED, REMOVED_APIS, Verdict
+from provisioner.model.validate_hosts import MOST_ETCD_MEMBERS
 
 Path = tuple[str, ...]
 
@@ -82,9 +83,38 @@ def _role_gone(change: Change) -> bool:
     return bool(gone)
 
 
-def _member_role_gone(change: Change) -> bool:
-    """Say whether a host stops being an etcd member or a control plane."""
-    return bool((set(change.before) - set(change.after)) & {Role.ETCD, Role.CONTROL_PLANE})
+def _control_plane_role_gone(change: Change) -> bool:
+    return Role.CONTROL_PLANE in set(change.before) - set(change.after)
+
+
+def _etcd_role_gone(change: Change) -> bool:
+    return Role.ETCD in set(change.before) - set(change.after)
+
+
+def _too_many_meanwhile(change: Change) -> bool:
+    """Say whether there would be too many members while those that come vote beside those that go."""
+    both = {h.name for cluster in (change.old, change.new) for h in cluster.etcd_hosts}
+    return _etcd_role_gone(change) and len(both) > MOST_ETCD_MEMBERS
+
+
+def _balancer_gone(change: Change) -> bool:
+    """Say whether a host that may hold the VIP leaves the inventory."""
+    return change.after is None and change.path[1] in _balancers(change.old)
+
+
+def _balancers_replaced(change: Change) -> bool:
+    """Say whether a host stops to be a load balancer, and none of those that are to be one is one today."""
+    old, new = _balancers(change.old), _balancers(change.new)
+    return bool(new) and not old & new and change.path[1] in old
+
+
+def _balancers(cluster: Cluster) -> set[str]:
+    return {h.name for h in cluster.load_balancers} if cluster.api.vip is not None else set()
+
+
+def _another(change: Change) -> bool:
+    """Say whether there was a value before, whoever uses it."""
+    return not is_nothing(change.before)
 
 
 def _issuers(value: Any, cluster: Cluster) -> list[str]:
@@ -146,11 +176,12 @@ TABLE: tuple[Rule, ...] = (
          when=_unlike(heartbeat_interval=100, election_timeout=1000)),
     Rule("vip-changed", ("api.vip",), NEEDS_FLAG,
          "kubeconfigs and programs outside use the old address and stop working; nodes use their own HAProxy and do "
-         "not notice; the API servers get new certificates and restart one at a time"),
+         "not notice; the API servers get new certificates and restart one at a time", when=_another),
     Rule("api-port-changed", ("api.port",), NEEDS_FLAG,
          "kubeconfigs and programs outside use the old port and stop working; nodes do not notice"),
     Rule("api-external-changed", ("api.external",), NEEDS_FLAG,
-         "kubeconfigs and programs outside use the old name and stop working; the API servers get new certificates"),
+         "kubeconfigs and programs outside use the old name and stop working; the API servers get new certificates",
+         when=_another),
     Rule("virtual-router-changed", ("api.virtual_router_id",), NEEDS_FLAG,
          "while the load balancers change one after the other, two of them may hold the VIP at once"),
     Rule("minor-skipped", ("kubernetes",), REFUSED, "a cluster goes from one minor to the next, never over one",
@@ -191,11 +222,24 @@ TABLE: tuple[Rule, ...] = (
     Rule("member-left", ("hosts.*",), REFUSED,
          "it is an etcd member or a control plane; it stays a member until it is removed from there",
          when=_member_gone, by="node remove"),
+    Rule("balancers-replaced", ("hosts.*", "hosts.*.roles"), REFUSED,
+         "every load balancer of today would give up the VIP, and none that knows it would be left to take it: let the "
+         "new ones have the role beside the old ones, `kubewright up`, and take it from the old ones then",
+         when=_balancers_replaced),
+    Rule("balancer-left", ("hosts.*",), REFUSED,
+         "its keepalived would go on beside the others, which would forget it, and two hosts would hold the VIP",
+         when=_balancer_gone, by="node remove"),
     Rule("host-left", ("hosts.*",), NOTED, "it is not in the inventory any more; `up` leaves it as it is",
          when=_gone, by="node remove"),
     Rule("member-role-removed", ("hosts.*.roles",), REFUSED,
-         "it is an etcd member or a control plane; it stays a member until it is removed from there",
-         when=_member_role_gone, by="node remove"),
+         "a control plane is taken out as a whole: take the host out of the file, `kubewright node remove` it, and put "
+         "it back with its new roles", when=_control_plane_role_gone, by="node remove"),
+    Rule("members-too-many", ("hosts.*.roles",), REFUSED,
+         f"the new members vote before the old ones leave, which would be more than {MOST_ETCD_MEMBERS} at once, and "
+         "each write waits for a majority of them: move fewer at a time", when=_too_many_meanwhile),
+    Rule("etcd-moves", ("hosts.*.roles",), NEEDS_FLAG,
+         "its etcd member is taken out, and its data there deleted, once those that come vote and no API server counts "
+         "on it; API servers restart one at a time", when=_etcd_role_gone, by="node remove"),
     Rule("role-removed", ("hosts.*.roles",), NEEDS_FLAG,
          "what the role runs there is stopped and taken away; Pods of a worker end undrained", when=_role_gone,
          by="node remove"),
@@ -206,8 +250,9 @@ TABLE: tuple[Rule, ...] = (
     Rule("host-moved", ("hosts.*.address",), NEEDS_FLAG,
          "the address must be the same machine's: a machine that is new to the cluster needs a name of its own",
          by="node replace"),
-    Rule("", ("kubernetes", "network.hosts", "api.extra_sans", "config", "config.*", "hosts.*", "hosts.*.roles",
-              "hosts.*.address", "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"), ALLOWED),
+    Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*",
+              "hosts.*", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"),
+         ALLOWED),
 )
 # No rule about the inventory: to restart what serves although the cluster is ill (orchestrate/run/may_begin.py).
 CLUSTER_ILL = "cluster-ill"

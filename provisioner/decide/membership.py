@@ -153,13 +153,20 @@ def course(seen: Membership, wanted: Sequence[EtcdMember], leaving: Collection[i
 
     So a run that would be refused in its middle is refused before its first act.
     """
+    acts, refused, _ = followed(seen, wanted, leaving)
+    return acts, refused
+
+
+def followed(seen: Membership, wanted: Sequence[EtcdMember], leaving: Collection[int] = (),
+             ) -> tuple[list[Act], str, Membership]:
+    """Return what `course` does, and the members as they are then."""
     acts: list[Act] = []
     while True:
         act = next_act(seen, wanted, leaving)
         if isinstance(act, Refused):
-            return acts, "; ".join([act.why, *act.details])
+            return acts, "; ".join([act.why, *act.details]), seen
         if act is None:
-            return acts, ""
+            return acts, "", seen
         acts.append(act)
         seen = _after(seen, act)
 

@@ -45,12 +45,15 @@ def marked(text: str, host: str, more: str, role: str = "") -> str:
 def test_labels_taints_and_the_role_worker_come_and_go_and_no_unit_restarts(cluster: Lab, inventory: str) -> None:
     units = unit_ids(cluster)
     cluster.kubectl("label", "node", "w1", "example.org/theirs=yes")
+    cluster.kubectl("taint", "node", "w1", "example.org/theirs=yes:PreferNoSchedule")
+    theirs = {"key": "example.org/theirs", "value": "yes", "effect": "PreferNoSchedule"}
     try:
         text = marked(inventory, "w1", f", labels: {{example.org/disk: ssd}}, taints: [{json.dumps(TAINT)}]")
         cluster.file.write_text(marked(text, "cp1", "", ", worker"), encoding="utf-8")
         cluster.run("up", "--yes")
         w1, cp1 = node(cluster, "w1"), node(cluster, "cp1")
-        assert w1["metadata"]["labels"]["example.org/disk"] == "ssd" and taints(w1) == [TAINT]
+        assert w1["metadata"]["labels"]["example.org/disk"] == "ssd"
+        assert sorted(taints(w1), key=str) == sorted([TAINT, theirs], key=str)
         assert taints(cp1) == [] and WORKER in cp1["metadata"]["labels"]
         assert cluster.run("plan", "--detailed-exitcode").stdout.startswith("No changes.")
         cluster.kubectl("label", "node", "w1", "example.org/disk-")
@@ -58,13 +61,14 @@ def test_labels_taints_and_the_role_worker_come_and_go_and_no_unit_restarts(clus
         cluster.file.write_text(inventory, encoding="utf-8")
         cluster.run("up", "--yes")
         w1, cp1 = node(cluster, "w1"), node(cluster, "cp1")
-        assert "example.org/disk" not in w1["metadata"]["labels"] and taints(w1) == []
+        assert "example.org/disk" not in w1["metadata"]["labels"] and taints(w1) == [theirs]
         assert w1["metadata"]["labels"]["example.org/theirs"] == "yes"
         assert taints(cp1) == [CONTROL_PLANE] and WORKER not in cp1["metadata"]["labels"]
         assert unit_ids(cluster) == units
         assert cluster.run("plan", "--detailed-exitcode").stdout.startswith("No changes.")
     finally:
         cluster.kubectl("label", "node", "w1", "example.org/theirs-")
+        cluster.kubectl("taint", "node", "w1", "example.org/theirs-")
 
 
 @pytest.mark.full

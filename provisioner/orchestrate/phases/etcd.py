@@ -24,7 +24,7 @@ APISERVER_UNIT = "kube-apiserver.service"
 def change_members(session: Session) -> str:
     """Apply etcd's changes; only where the cluster never was up do members start as parts of a new one."""
     if not session.the_plan.bootstrap:
-        refuse_lost(session.the_plan, session.target.leaving)
+        refuse_lost(session)
         membership.clear(session)
     new = session.the_plan.joining      # after all that votes has its changes and is well
     changes = together.changes(session, "etcd")

@@ -62,7 +62,8 @@ def take_out(session: Session, host: str) -> None:
 
 def _wanted(session: Session) -> list[EtcdMember]:
     """Return the members that are to be, with those that are alive and leave later in this run."""
-    still = [EtcdMember(h, Host(h, session.target.leaving[h]).address) for h in sorted(session.target.still_members)
+    going = {**session.target.leaving, **session.target.former}
+    still = [EtcdMember(h, Host(h, going[h]).address) for h in sorted(session.target.still_members)
              if h not in session.unreachable]
     return [*session.the_plan.desired.members, *still]
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from provisioner.decide import members
+from provisioner.decide import members, moving
 from provisioner.decide.members import MemberData, MemberFault
-from provisioner.decide.membership import Membership, course
+from provisioner.decide.membership import Membership
 from provisioner.errors import RefusedForSafety
 from provisioner.model.cluster import Host
 from provisioner.model.desired import Desired, EtcdMember, Unit
-from provisioner.model.plan import JOINS, Change, LostMember, MemberChange, Plan
+from provisioner.model.plan import JOINS, Change, LostMember, MemberChange
 from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.session.session import Session
 
 UNIT = Unit(path="etcd.service", phase="etcd")
 COUNTED_ON = (UNIT.path, "kube-apiserver.service")      # by the other hosts, by name
+MOVES = "etcd-moves"    # the change rule after --allow by which members leave hosts that stay
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ def look(session: Session, desired: Desired) -> Found:
     """
     data = {m.name: _data(session, m.name) for m in desired.members if m.name in session.observed}
     began = recorded(session)
-    going = {name: EtcdMember(name, Host(name, spec).address) for name, spec in session.target.leaving.items()}
+    session.target.former = moving.former(session.cluster, session.observed)
+    leaving, former = ({name: EtcdMember(name, Host(name, spec).address) for name, spec in hosts.items()}
+                       for hosts in (session.target.leaving, session.target.former))
+    going = {**leaving, **former}
     run = all(seen.state == members.THERE and _runs(session, host) for host, seen in data.items())
     if run and not began and not going and not session.target.replacing:
         return NOTHING
@@ -71,7 +75,8 @@ def look(session: Session, desired: Desired) -> Found:
     known = {name: entry for name, member in going.items() if (entry := seen.known(member))}
     session.target.still_members = {name for name, entry in known.items() if not entry.is_learner}
     session.target.replaced = _replaced(session, desired, seen, data)
-    return _acts(desired, seen, [*(entry.id for entry in known.values()), *session.target.replaced.values()])
+    at_once = [*(known[name].id for name in leaving if name in known), *session.target.replaced.values()]
+    return _acts(desired, seen, at_once, list(former.values()))
 
 
 def _replaced(session: Session, desired: Desired, seen: Membership, data: Mapping[str, MemberData]) -> dict[str, int]:
@@ -86,9 +91,9 @@ def _replaced(session: Session, desired: Desired, seen: Membership, data: Mappin
     return found
 
 
-def _acts(desired: Desired, seen: Membership, leaving: Collection[int]) -> Found:
+def _acts(desired: Desired, seen: Membership, leaving: Collection[int], going: Sequence[EtcdMember]) -> Found:
     """Return the acts on who is a member; as something that is lost where one of them may not be done."""
-    acts, refused = course(seen, desired.members, leaving)
+    acts, refused = moving.course(seen, desired.members, going, leaving)
     missing = [m for m in desired.members if not seen.is_voter(m)]
     if refused and leaving:
         host = ", ".join(m.name for m in seen.listed if m.id in leaving)
@@ -131,14 +136,15 @@ def without_starts(changes: Sequence[Change], lost: Sequence[LostMember]) -> tup
     return tuple(c for c in changes if not (c.host in hosts and (c.kind, c.path) == (UNIT.kind, UNIT.path)))
 
 
-def refuse(plan: Plan, leaving: Collection[str] = ()) -> None:
+def refuse(session: Session) -> None:
     """Raise RefusedForSafety where a member has lost its data: it would have to join, not to start.
 
     And where one of a cluster that is up would be taken away, as its role is asked for no more: the change rules say so
     too, but only where it is known what was applied, which it is not before the first run that ends well. Of hosts that
-    are `leaving` it is what was asked for.
+    leave it is what was asked for, and where `--allow` said that etcd moves.
     """
-    _refuse_to_take_away(plan, leaving)
+    plan = session.the_plan
+    _refuse_to_take_away(session)
     if not plan.lost:
         return
     several = [f"{member.host}: {member.saw}" for member in plan.lost]
@@ -148,14 +154,18 @@ def refuse(plan: Plan, leaving: Collection[str] = ()) -> None:
         code="etcd-member-lost", hint=next((m.typed for m in plan.lost if m.cure), "kubewright status"))
 
 
-def _refuse_to_take_away(plan: Plan, leaving: Collection[str]) -> None:
+def _refuse_to_take_away(session: Session) -> None:
+    plan, moves = session.the_plan, MOVES in session.run.allowed
     going = [c for c in plan.changes if c.kind == Unit.kind and c.action == "remove" and c.path in COUNTED_ON
-             and c.host not in leaving]
+             and c.host not in session.target.leaving and not (moves and c.path == UNIT.path)]
     if plan.bootstrap or not going:
         return
     hosts = list(dict.fromkeys(c.host for c in going))
+    may_move = not moves and all(c.path == UNIT.path for c in going)
+    allow = f"; or, to move it: kubewright up --allow {MOVES}" if may_move else ""
     raise RefusedForSafety(
-        f"{', '.join(hosts)}: {going[0].path} is there and its role is not in cluster.yaml: `up` takes no member away",
-        code="member-role-removed", hint=f"kubewright up    # when {hosts[0]} has its role in cluster.yaml again",
+        f"{', '.join(hosts)}: {going[0].path} is there and its role is not in cluster.yaml: `up` takes no member away "
+        "unasked", code="member-role-removed",
+        hint=f"kubewright up    # when {hosts[0]} has its role in cluster.yaml again{allow}",
         details=["nothing was changed; its data is where it was",
                  *(f"{c.host}: {c.path} would be taken away too" for c in going[1:])])

@@ -43,7 +43,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     session.run.go_on = " ".join(["kubewright node remove", *intent.leaving, *(["--lost"] if intent.lost else [])])
     _let_go(session, intent)
     found = agreed.hold(session, fit_survey(session, intent.skip))
-    members.refuse(found)
+    members.refuse(session)
     found = session.go_by(_with_removals(session, found, intent))
     apply.open_secrets(session)
     may_begin.to_begin(session, intent.allow, intent.verb)

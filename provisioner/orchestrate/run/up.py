@@ -22,7 +22,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """
     skip = (*intent.skip, "packages") if session.run.packages else intent.skip     # they come with us
     found = intent.narrow(session, agreed.hold(session, fit_survey(session, skip)))
-    members.refuse(found)
+    members.refuse(session)
     apply.open_secrets(session)
     may_begin.to_begin(session, intent.allow, intent.verb)
     return found

@@ -24,7 +24,8 @@ class ClusterTarget:
     host since anything was done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the
     inventory leaves to others. `joining` are the hosts whose etcd member is to vote and does not yet.
     `restore` is what etcd's data is to be put back to, in a run that does that.
-    `leaving` are hosts that left the inventory and are taken out, `still_members` those whose etcd member still votes.
+    `leaving` are hosts that left the inventory and are taken out, `former` those that stay and are to have no etcd
+    member any more, `still_members` those of both whose member still votes.
     `replacing` are hosts whose machine is another one now, `replaced` the etcd members of before that are taken out.
     """
 
@@ -41,6 +42,7 @@ class ClusterTarget:
     joining: set[str] = field(default_factory=set)
     restore: Restore | None = None
     leaving: dict[str, HostSpec] = field(default_factory=dict)
+    former: dict[str, HostSpec] = field(default_factory=dict)
     still_members: set[str] = field(default_factory=set)
     replacing: tuple[str, ...] = ()
     replaced: dict[str, int] = field(default_factory=dict)

@@ -65,7 +65,7 @@ def _leads_elsewhere(session: Session, hosts: Sequence[str]) -> Iterator[None]:
 def hand_over(session: Session, host: str) -> None:
     """Let another member lead; nothing where `host`'s does not, or no other can."""
     members = etcd_members.members(session, session.members)
-    own = members.pop(host)
+    own = members.pop(host, None)       # none: it was taken out before its unit ends
     if not isinstance(own, EtcdStatus) or not own.is_leader:
         return
     successor = successor_of(own, [m for m in members.values() if isinstance(m, EtcdStatus)])
