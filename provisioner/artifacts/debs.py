@@ -60,6 +60,13 @@ def release_text(indexes: Mapping[str, bytes], built: float) -> str:
             f"Description: packages beside a cluster, unsigned\nSHA256:\n{sums}")
 
 
+def versions_in(index: str) -> dict[str, str]:
+    """Return package -> version of a `Packages` index."""
+    stanzas = (dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+               for stanza in index.split("\n\n"))
+    return {fields["Package"]: fields["Version"] for fields in stanzas if "Package" in fields}
+
+
 def build_index(directory: Path) -> int:
     """Write Packages, Packages.gz and Release for the .deb files in `directory`; how many packages there are."""
     packages = [_read_package(path) for path in sorted(directory.glob("*.deb"))]
@@ -117,10 +124,12 @@ def fetch(names: Sequence[str], system: str, arch: str, target: Path, sources: S
         _run([*apt, "-q", "-y", "--download-only", "install", *names], f"fetching packages for {system}", _APT_SECONDS)
         archives = work / "cache" / "archives"
         build_index(archives)
-        versions = {}
-        for stanza in (archives / "Packages").read_text(encoding="utf-8").split("\n\n"):
-            fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
-            versions[fields["Package"]] = fields["Version"]
+        versions = versions_in((archives / "Packages").read_text(encoding="utf-8"))
+        lacking = sorted(set(names) - versions.keys())
+        if lacking:
+            raise PreflightRefused(f"this machine: fetching packages for {system}: apt left no {', '.join(lacking)}",
+                                   details=["a source of files is used where it is: name it `copy:`, not `file:`"],
+                                   code="bundle-packages")
         # Trusted, as an operator has signed the digest of the whole.
         (archives / "sources.list").write_text(f"deb [trusted=yes] file:{PLACE} ./\n")
         _pack(archives, target)

@@ -17,6 +17,7 @@ from provisioner.artifacts.published import Publications
 from tests.fakes.workshop import executable
 
 SLOW_PIECE = 200
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 @dataclass
@@ -39,16 +40,17 @@ class Publisher:
         self.files[f"/{url.removeprefix('https://')}"] = data
         return hashlib.sha256(data).hexdigest()
 
-    def publish_image(self, host: str, name: str, layers: list[bytes], arches: tuple[str, ...] = ("amd64",)) -> str:
+    def publish_image(self, host: str, name: str, layers: list[bytes], arches: tuple[str, ...] = ("amd64",),
+                      config: bytes = b"") -> str:
         """Have an image of a registry for some architectures; returns the digest of its index."""
         base = f"https://{host}/v2/{name}"
-        blobs = [self._blob(base, layer, "application/vnd.oci.image.layer.v1.tar+gzip") for layer in layers]
+        blobs = [self._blob(base, layer, _LAYER + ("+gzip" if layer[:2] == b"\x1f\x8b" else "")) for layer in layers]
         manifests = []
         for arch in arches:
-            config = self._blob(base, json.dumps({"architecture": arch, "os": "linux"}).encode(),
-                                "application/vnd.oci.image.config.v1+json")
+            about = self._blob(base, config or json.dumps({"architecture": arch, "os": "linux"}).encode(),
+                               "application/vnd.oci.image.config.v1+json")
             document = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                        "config": config, "layers": blobs}
+                        "config": about, "layers": blobs}
             manifests.append(self._manifest(base, document) | {"platform": {"os": "linux", "architecture": arch}})
         index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests}
         return str(self._manifest(base, index)["digest"]).removeprefix("sha256:")
