@@ -12,6 +12,7 @@ from provisioner.cli.context import Context
 from provisioner.cli.plan import planned
 from provisioner.errors import UsageFault
 
+STAGES = ("etcd", "control-plane", "controllers", "node", "addons")
 SHOW = ""       # what `--plan` without a FILE says
 
 
@@ -37,11 +38,16 @@ SHOW = ""       # what `--plan` without a FILE says
                    "is half done, exit 13. May be repeated.")
 @click.option("--without", multiple=True, metavar="HOST", shell_complete=complete.hosts,
               help="Leave out a worker, for one that does not answer; may be repeated.")
+@click.option("--only", multiple=True, metavar="HOST", shell_complete=complete.hosts,
+              help="Change these hosts alone, as far as the rules of version skew allow; the same command without it "
+                   "goes on. May be repeated.")
+@click.option("--until", metavar="STAGE", type=click.Choice(STAGES),
+              help=f"Stop behind this stage: {', '.join(STAGES)}.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
 def upgrade(context: Context, yes: bool, skip: tuple[str, ...], plan_file: str | None, out_file: Path | None,
             diff: bool, allow: tuple[str, ...], max_unavailable: str, timeout: float, slo: tuple[str, ...],
-            without: tuple[str, ...], events: bool) -> int:
+            without: tuple[str, ...], only: tuple[str, ...], until: str | None, events: bool) -> int:
     """Bring the cluster to the version of Kubernetes in cluster.yaml while it serves, each turn proved.
 
     A snapshot of etcd is taken and proved first, and everything is on every host before the first restart. Then etcd's
@@ -57,7 +63,8 @@ def upgrade(context: Context, yes: bool, skip: tuple[str, ...], plan_file: str |
         raise UsageFault("--out and --diff are for `upgrade --plan`, which shows and changes nothing",
                          hint="kubewright upgrade --plan")
     file = Path(plan_file) if plan_file and not shows else None
-    intent = Intent("upgrade", skip, allow, max_unavailable, slo, without, plan_file=file, drain_timeout=timeout)
+    intent = Intent("upgrade", skip, allow, max_unavailable, slo, without, only=only, until=until or "", plan_file=file,
+                    drain_timeout=timeout)
     if shows:
         planned(context, intent, out_file, diff=diff)
         return 0

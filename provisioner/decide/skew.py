@@ -15,6 +15,7 @@ from provisioner.model.artifact import ArtifactLock, Stored
 from provisioner.model.cluster import Cluster
 from provisioner.model.components import TABLE
 from provisioner.model.observed import HostObserved
+from provisioner.model.plan import Change
 from provisioner.model.releases import MINORS, Minor
 
 _POLICY = "https://kubernetes.io/releases/version-skew-policy/"
@@ -137,6 +138,17 @@ def seen(applied: State, hosts: Mapping[str, HostObserved]) -> State:
             if place in state:
                 state[place] = Runs(Version.parse(stored.version), state[place].emulates)
     return state
+
+
+def after(state: State, changes: Iterable[Change]) -> State:
+    """Return the state when these changes are made: each link of a host leads where it is to lead."""
+    made = dict(state)
+    for change in changes:
+        stored = Stored.of_link(change.want)
+        place = Place(_COMPONENT_OF.get(stored.name, stored.name), change.host) if stored else None
+        if stored and place in made:
+            made[place] = Runs(Version.parse(stored.version), made[place].emulates)
+    return made
 
 
 def pinned(lock: ArtifactLock) -> Mapping[str, Version]:

@@ -77,6 +77,13 @@ def arranged(plan: Plan, phases: Sequence[T], name: Callable[[T], str]) -> tuple
     return tuple(made) if len(made) == len(phases) else tuple(phases)
 
 
+def through(until: PhaseName | None) -> tuple[PhaseName, ...]:
+    """Return the phases whose changes are made where `until` is the last: of nodes with all that belongs there."""
+    last = BESIDE_NODE[-1] if until == NODE else until or PHASES[-1]
+    made = PHASES[:PHASES.index(last) + 1]
+    return tuple(phase for phase in made if phase not in BESIDE_NODE or NODE in made)
+
+
 def moves_version(changes: Iterable[Change]) -> bool:
     """Say whether any of these changes lets another version of a program run."""
     links = ((Stored.of_link(c.expect), Stored.of_link(c.want)) for c in changes)

@@ -96,7 +96,8 @@ class Verdict:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.before} → {self.after}: {self.sentence} ({self.code})"
+        moves = f"{self.before} → {self.after}: " if self.before or self.after else ""
+        return f"{self.path}: {moves}{self.sentence} ({self.code})"
 
 
 @dataclass(frozen=True)

@@ -31,5 +31,8 @@ def look_ahead(inventory: Inventory, intent: Intent, emit: Emit) -> Plan:
         if intent.alone:
             only.look_at(session, intent.only)
         found = judge_hosts(session, survey(session), intent.verb)
-        found = intent.narrow(session, found) if intent.alone else found
-        return upgrade.noted(session, found) if intent.verb == "upgrade" else found
+        if intent.verb == "upgrade":
+            found = intent.narrow(session, found)
+            upgrade.refuse_illegal(session, found)
+            return upgrade.noted(session, found)
+        return intent.narrow(session, found) if intent.alone else found

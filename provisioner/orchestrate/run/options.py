@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from provisioner.decide import turns
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.cluster import Cluster
-from provisioner.model.phases import PHASES
+from provisioner.model.phases import PHASES, is_phase
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.plan import only
 from provisioner.orchestrate.session.phase import Phase, nothing
@@ -33,12 +34,12 @@ BY_NAME = ("reset", "node drain", "node uncordon")      # verbs whose hosts are 
 class Intent:
     """The verb and the options that decide what is done and what stops it.
 
-    `start` is the phase to begin at, `only` the hosts whose changes are made (all when empty), `without` the hosts that
-    are left out, `bundle` the file that brings everything. With `alone`, other workers than `only` are not even looked
-    at. `leaving` are taken out, and `lost` says that they answer no more. Pods of a Node that is drained have
-    `drain_timeout` seconds to go, and in the namespaces of `force` they go against their budgets. The machines of
-    `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold for one run only: nobody goes on with
-    it by them.
+    `start` is the phase to begin at, `until` the last one whose changes are made, `only` the hosts whose changes are
+    made (all when empty), `without` the hosts that are left out, `bundle` the file that brings everything. With
+    `alone`, other workers than `only` are not even looked at. `leaving` are taken out, and `lost` says that they answer
+    no more. Pods of a Node that is drained have `drain_timeout` seconds to go, and in the namespaces of `force` they go
+    against their budgets. The machines of `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold
+    for one run only: nobody goes on with it by them.
     """
 
     verb: str = "up"
@@ -58,6 +59,7 @@ class Intent:
     lost: bool = False
     drain_timeout: float = 300.0
     force: tuple[str, ...] = ()
+    until: str = ""
     bundle: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -76,15 +78,17 @@ class Intent:
         """Raise UsageFault for hosts and phases that do not exist."""
         unknown = [host for host in self.only if host not in cluster.hosts]
         if unknown:
-            asked = "--only" if self.alone else self.verb if self.verb in BY_NAME else "--host"
+            option = "--only" if self.alone or self.verb == "upgrade" else "--host"
+            asked = self.verb if self.verb in BY_NAME else option
             raise UsageFault(f"{asked} {', '.join(unknown)}: not in the inventory",
                              details=[f"hosts: {' '.join(cluster.hosts)}"], hint="kubewright status")
         if self.alone and (self.plan_file or self.without):
             other = "a saved plan" if self.plan_file else "--without"
             raise UsageFault(f"--only and {other} do not go together", hint=f"kubewright up --only {self.only[0]}")
-        if self.start and self.start not in PHASES:
-            raise UsageFault(f"--from {self.start}: there is no such phase", details=[f"phases: {' '.join(PHASES)}"],
-                             hint="kubewright plan")
+        for option, phase in (("--from", self.start), ("--until", self.until)):
+            if phase and phase not in PHASES:
+                raise UsageFault(f"{option} {phase}: there is no such phase", details=[f"phases: {' '.join(PHASES)}"],
+                                 hint="kubewright plan")
 
     def narrow(self, session: Session, plan: Plan) -> Plan:
         """Return the plan without what was not asked for, and note in the session whether anything was taken out.
@@ -95,7 +99,9 @@ class Intent:
         if self.only and plan.bootstrap:
             raise RefusedForSafety("there is no cluster yet: its first members can only be started together",
                                    code="no-cluster", hint="kubewright up")
-        later = PHASES[PHASES.index(self.start):] if self.start else PHASES
+        first = PHASES.index(self.start) if is_phase(self.start) else 0
+        later = [phase for phase in turns.through(self.until if is_phase(self.until) else None)
+                 if PHASES.index(phase) >= first]
         changes = tuple(c for c in plan.changes if c.phase in later and (
             not self.only or c.host in self.only or (self.alone and c.path == HOST_PATH)))
         objects = tuple(o for o in plan.objects if o.phase in later

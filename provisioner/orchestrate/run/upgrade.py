@@ -7,11 +7,17 @@ minor.
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from provisioner.decide import turns
+from provisioner.decide import skew, turns
+from provisioner.decide import upgrade as way
 from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.model.applied import Applied
+from provisioner.model.draining import ENDS, WAITS, Rehearsed
+from provisioner.model.guards import DRAINED
 from provisioner.model.plan import NEEDS_FLAG, NOTED, REMOVED_APIS, Plan, Verdict
 from provisioner.operate import deprecated
 from provisioner.operate.snapshots import note_proof
@@ -22,6 +28,8 @@ from provisioner.orchestrate.run import up
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import draining
+from provisioner.report.drain_text import hold_text
 
 _GONE = ("somebody has asked an API server for it since that started, and the target has it no more: what asks for it "
          "fails when the API servers have changed")
@@ -38,16 +46,47 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     if found.bootstrap:
         raise RefusedForSafety("there is no cluster yet to be upgraded", code="no-cluster", hint="kubewright up",
                                details=["nothing was changed"])
+    refuse_illegal(session, found)
     found = noted(session, found)
     applied.need_flags(session.target.inventory, found.verdicts, agreed.allowed, verb="upgrade")
     return found
 
 
+def refuse_illegal(session: Session, found: Plan) -> None:
+    """Raise RefusedForSafety where the way from what runs breaks a rule, or its end, if only a part was asked for."""
+    said = applied.on_hosts(session)
+    then = said[0] if said else Applied(session.cluster, session.target.artifacts)
+    state = skew.seen(skew.laid_out(then.cluster, then.lock), session.observed)
+    refused = [*way.plan(state, skew.pinned(session.target.artifacts)).refused]
+    if not refused and session.target.narrowed:
+        refused = skew.faults(skew.after(state, found.changes))
+    refused = [fault for fault in refused if fault.rule not in session.run.allowed]
+    if refused:
+        name = os.path.relpath(session.target.inventory.file)
+        raise RefusedForSafety(
+            f"{name}: {refused[0]}", code=refused[0].rule, hint="kubewright upgrade --plan",
+            details=[*map(str, refused[1:]), *dict.fromkeys(f"{skew.RULES[f.rule].says}: {f.source}" for f in refused),
+                     "nothing was changed"])
+
+
 def noted(session: Session, found: Plan) -> Plan:
-    """Return the plan with what else speaks against it; reads only."""
-    if not moves(found):
-        return found
-    return session.go_by(replace(found, verdicts=(*found.verdicts, *_removed(session))))
+    """Return the plan with what becomes of Pods, and with what else speaks against it; reads only."""
+    roll = [turn.hosts for stage in found.stages for turn in stage.turns if DRAINED in turn.guards]
+    if roll:
+        rehearsal = draining.rehearsed(session, roll)
+        found = replace(found, drains=tuple(one.drain for one in rehearsal),
+                        verdicts=(*found.verdicts, *_held_up(rehearsal)))
+    gone = _removed(session) if moves(found) else []
+    return session.go_by(replace(found, verdicts=(*found.verdicts, *gone)))
+
+
+def _held_up(rehearsal: Sequence[Rehearsed]) -> Iterator[Verdict]:
+    """Yield what a drain waits for, or takes away for a while, as it looks now."""
+    for one in rehearsal:
+        told = [f"budget {hold_text(hold)}" for hold in one.drain.holds]
+        told += [f"{pod.full_name}: {pod.why}" for pod in one.drain.leaving if pod.fate in (ENDS, WAITS)]
+        told += [f"{name}: its only Pod is away until another is Ready" for name in one.single]
+        yield from (Verdict(f"drain of {one.drain.host}", "drain", NOTED, text) for text in (*told, *one.no_room))
 
 
 def again(intent: Intent) -> str:

@@ -117,8 +117,8 @@ def test_a_plain_up_refuses_another_version_and_names_the_verb(built: World, ver
 
 def test_pods_that_a_budget_holds_stop_it_before_their_node_is_changed(old: World) -> None:
     pod = "/api/v1/namespaces/default/pods/a"
-    old.api.put(pod, {"metadata": {"name": "a", "namespace": "default", "uid": "a"}, "spec": {"nodeName": "w1"},
-                      "status": {"phase": "Running"}})
+    old.api.put(pod, {"metadata": {"name": "a", "namespace": "default", "uid": "a"},
+                      "spec": {"nodeName": "w1", "containers": []}, "status": {"phase": "Running"}})
     old.api.held.add(pod)
     with pytest.raises(GateFailed, match="w1: draining") as stopped:
         up_grade(old, drain_timeout=3.0)
@@ -200,3 +200,46 @@ def test_what_it_would_do_is_shown_and_changes_nothing(old: World, kept: list[in
 def test_without_a_cluster_there_is_nothing_to_upgrade(world: World, kept: list[int]) -> None:
     with pytest.raises(RefusedForSafety, match="there is no cluster yet to be upgraded"):
         up_grade(world)
+
+
+def test_a_stage_is_the_last_where_that_is_asked_for_and_the_next_run_goes_on(old: World) -> None:
+    up_grade(old, until="controllers")
+    assert set(versions(old, "kube-scheduler").values()) == {TO}
+    assert set(versions(old, "kubelet").values()) == {FROM} and set(versions(old, "containerd").values()) == {"2.4.2"}
+    up_grade(old, only=("w1",))
+    assert {host for host, version in versions(old, "kubelet").items() if version == TO} == {"w1"}
+    old.forget()
+    up_grade(old)
+    assert set(versions(old, "kubelet").values()) == {TO} == set(versions(old, "kubelet").values())
+    assert [line for line in story(old.events) if line.startswith("drain")] == [
+        f"drain {host}" for host in (*PLANES, "w2")]
+
+
+def test_a_worker_alone_may_not_be_newer_than_the_api_servers(old: World) -> None:
+    with pytest.raises(RefusedForSafety, match=r"kubelet-skew: kubelet 1\.37\.2 is newer than 1\.36") as refused:
+        up_grade(old, only=("w1",))
+    assert refused.value.code == "kubelet-skew" and old.hosts.log == []
+
+
+def test_what_a_rule_forbids_is_refused_by_its_name_and_its_source(old: World) -> None:
+    kubelet = "link /opt/kubewright/kubernetes/1.32.0-aaaaaaaa/kubelet"
+    old.hosts.hosts["w1"].states["symlink", "/usr/local/bin/kubelet"] = kubelet
+    with pytest.raises(RefusedForSafety, match=r"kubelet-skew: kubelet 1\.32\.0 is older than 1\.3") as refused:
+        up_grade(old)
+    assert refused.value.code == "kubelet-skew" and "version-skew-policy" in "\n".join(refused.value.details)
+    assert old.hosts.log == []
+
+
+def test_a_budget_that_lets_none_go_is_named_before(old: World) -> None:
+    old.api.put("/api/v1/namespaces/default/pods/a", {
+        "metadata": {"name": "a", "namespace": "default", "uid": "a", "labels": {"app": "a"}},
+        "spec": {"nodeName": "w1", "containers": []},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}})
+    old.api.put("/apis/policy/v1/namespaces/default/poddisruptionbudgets/a", {
+        "metadata": {"name": "a", "namespace": "default"}, "spec": {"selector": {"matchLabels": {"app": "a"}}},
+        "status": {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}})
+    found = look_ahead(old.inventory, Intent("upgrade"), old.events.append)
+    text = plan_text(found, old.inventory.cluster, seconds=0.0)
+    assert "drain of w1: budget default/a: 0 may go: 1 of 1 Pods are healthy" in text
+    assert "w1 is drained: 1 Pod to leave, 1 for good; default/a lets none go now" in text
+    assert old.hosts.log == []
