@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import time
@@ -22,6 +23,7 @@ AT_ONCE = 0.25  # of one expression over one line: the slowest takes 0.05, one t
 ROWS = [one for rows in SUBJECTS.values() for one in rows]
 
 
+@functools.cache
 def cases() -> list[dict[str, Any]]:
     return [case for file in sorted(CASES.glob("*.yaml")) for case in yaml.safe_load(file.read_text(encoding="utf-8"))]
 
