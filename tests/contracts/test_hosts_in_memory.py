@@ -17,7 +17,7 @@ from provisioner.model.desired import Certificate, Directory, File, Item, Symlin
 from provisioner.model.observed import ABSENT
 from provisioner.model.plan import Change
 from provisioner.model.secret import SecretRef
-from tests.fakes.hosts import FakeHost as InMemory
+from tests.fakes.host import FakeHost as InMemory
 from tests.fakes.hosts import FakeHosts
 from tests.unit.applier.conftest import box  # noqa: F401 - a fixture
 from tests.unit.applier.support import ME, US, FakeHost, pair

@@ -1,18 +1,12 @@
-"""Hosts in memory: what they are, by the applier's own states, and the ways to look at them and to change them.
+"""All hosts in memory, and the ways to look at them and to change them: in the place of SSH, Ansible and etcd's API.
 
-Strict as the applier is: a change is made only where the host still is what it expects. A unit is due as soon as
-one of its inputs is no longer what it started with; starting etcd makes a member, keepalived on the first host the VIP.
+Starting etcd makes a member, keepalived on the first host the VIP.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +15,6 @@ import pytest
 
 from provisioner.applier import lock_record
 from provisioner.compile.etcd import BOOTSTRAPPED
-from provisioner.compile.parts import INPUTS_DIR, UNIT_DIR
 from provisioner.converge import login, runner
 from provisioner.converge.results import HostResult
 from provisioner.errors import KubewrightError, RefusedForSafety, Unreachable
@@ -30,276 +23,26 @@ from provisioner.model.desired import Artifact, Item, KernelModule, Package, Soc
 from provisioner.model.etcd import Alarm, EtcdReads, EtcdStatus, MemberSeen
 from provisioner.model.examination import Examination, Inside, UnitLife
 from provisioner.model.facts import Facts, Interface
-from provisioner.model.file_system import MIB, FileSystem
+from provisioner.model.file_system import FileSystem
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
-from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, OwnedItem, Owner
+from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.plan import owner, pairs
 from provisioner.parallel import Waiting
-from provisioner.transport.hosts import OBSERVE_WAIT, Hosts, OneHost, Progress, Take, Way
+from provisioner.transport.hosts import Hosts, OneHost, Progress, Take
 from provisioner.transport.target import Target
-from tests.fakes import trees
 from tests.fakes.etcd_membership import Joins
 from tests.fakes.haproxy import FakeBalancer
+from tests.fakes.host import FakeHost
 from tests.fakes.network import FakeNetwork
+from tests.fakes.one_host import FakeOne
 
 T = TypeVar("T")
-ROOM = Inspection(disks=(FileSystem(("/opt/kubewright", "/var/lib"), 100_000 * MIB, 50_000 * MIB, 50_000 * MIB),))
 GIB = 1024**3
 PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
-
-
-def stamp_line(state: str) -> str:
-    """Return what a unit's stamp says of a path in this state: bytes and targets count, modes do not."""
-    kind, _, rest = state.partition(" ")
-    content = f"file {rest.split()[0].rpartition(':')[2] if rest else ''}"
-    return {"file": content, "certificate": content, "link": state, ABSENT: "none -"}.get(kind, state)
-
-
-@dataclass(repr=False)      # a failed test would print all of it
-class FakeHost:
-    """One host: states and texts by (kind, path), and what each unit started with."""
-
-    name: str
-    facts: Facts
-    states: dict[tuple[str, str], str] = field(default_factory=dict)
-    extras: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    started: dict[str, dict[str, str]] = field(default_factory=dict)
-    stamps: dict[str, str] = field(default_factory=dict)    # a secret's line in a stamp -> how it is told
-    down: bool = False
-    record: dict[str, Any] = field(default_factory=dict)    # the lock's
-    epoch: int = 0
-    owner: Owner | None = None
-    kept: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)   # what was there before the last change
-    steps: list[dict[str, Any]] = field(default_factory=list)       # results, newest first
-    running: list[str] = field(default_factory=list)
-    registers: bool = False         # its kubelet has started since the API was last asked
-    starts: dict[str, int] = field(default_factory=dict)            # how often each unit was started
-    notes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    owned: dict[tuple[str, str], OwnedItem] = field(default_factory=dict)
-
-    def edit(self, path: str, state: str, text: str | None = None, *, unit: str = "") -> None:
-        """Let a file be edited by hand, and `unit` be started anew, so that it has read what was written."""
-        self.states["file", path] = state
-        if text is not None:
-            self.extras["file", path] = {"text": text}
-        if unit:
-            self.started[unit][path] = state
-
-    def file(self, path: str) -> str:
-        """Return what is at a path, of whatever kind, as one word for comparing."""
-        return next((s for (k, p), s in self.states.items() if p == path and k not in ("unit", "package")), ABSENT)
-
-    def inputs(self, spec: Mapping[str, Any]) -> list[str]:
-        """Return what a unit reads: as the caller says, or with `listed` as the list on the host says."""
-        if spec.get("listed"):
-            listing = self.extras.get(("file", f"{INPUTS_DIR}/{spec.get('unit', spec.get('path'))}"), {})
-            return str(listing.get("text", "")).splitlines()
-        return list(spec["inputs"])
-
-    def observe(self, item: Item) -> ObservedItem:
-        key = (item.kind, item.path)
-        if isinstance(item, Unit):
-            return self._unit(item)
-        return ObservedItem(item.kind, item.path, self.states.get(key, ABSENT), self.extras.get(key, {}))
-
-    def _unit(self, unit: Unit) -> ObservedItem:
-        state = self.states.get(("unit", unit.path), ABSENT)
-        then = self.started.get(unit.path, {})
-        was = {p: stamp_line(then.get(p, ABSENT)) for p in unit.inputs}
-        causes = [p for p in unit.inputs if was[p] != stamp_line(self.file(p))] if unit.path in self.started else []
-        if state != ABSENT:
-            active, enabled, current = state.split()
-            never = unit.path not in self.started and current == "due"
-            state = f"{active} {enabled} {'due' if causes or never else 'current'}"
-        started = {p: self.stamps.get(was[p], was[p]) for p in causes}
-        return ObservedItem("unit", unit.path, state, {"causes": causes, "started": started, "restarts": 0,
-                             "invocation_id": self._invocation(unit.path)}
-                            | self.extras.get(("unit", unit.path), {}))
-
-    def own(self, key: tuple[str, str], wrote: str, was: str = ABSENT) -> None:
-        """Remember what was made here, as the applier does."""
-        known = self.owned.get(key)
-        self.owned[key] = OwnedItem(*key, state="", was=known.was if known else was, wrote=wrote,
-                                    seq=known.seq if known else len(self.owned) + 1, asked=key[0] == "package")
-
-    def owned_beside(self, asked: Sequence[Item], beside: Sequence[str]) -> tuple[OwnedItem, ...]:
-        """Return what is ours here, and there, and not asked for as desired."""
-        others = self.owned.keys() - {(i.kind, i.path) for i in asked if f"{i.kind} {i.path}" not in beside}
-        rows = [replace(row, state=self.states.get(key, ABSENT)) for key, row in self.owned.items() if key in others]
-        return tuple(row for row in rows if row.state not in (ABSENT, row.was))
-
-    def _invocation(self, unit: str) -> str:
-        return f"{unit} {self.starts.get(unit, 0)}"
-
-    def _settled(self, change: Mapping[str, Any]) -> bool:
-        """Say whether a unit runs with its inputs, and is not the very start that is wanted anew."""
-        unit = Unit(path=change["path"], phase="prepare", inputs=tuple(self.inputs(change)))
-        active, _, current = (self.observe(unit).state + "  ").split(" ")[:3]
-        return (active, current) == ("active", "current") and change.get("invocation") != self._invocation(unit.path)
-
-    def _act(self, change: Mapping[str, Any]) -> str:
-        """Do what is asked of a unit, where it is not so already."""
-        key, action, path = ("unit", change["path"]), change["action"], change["path"]
-        state = self.states.get(key, ABSENT)
-        active, enabled, current = ("inactive", "disabled", "due") if state == ABSENT else state.split()
-        if action in ("stop", "remove") and active == "inactive" and (action == "stop" or enabled != "enabled"):
-            return "skipped"
-        if action == "stop":
-            self.states[key] = f"inactive {enabled} {current}"
-            return "done"
-        if action == "remove":
-            self.states[key] = "inactive disabled due"
-            self.started.pop(path, None)
-            return "done"
-        settled = action == "enable" or self._settled(change)
-        if settled:
-            self.states[key] = f"{active} enabled {current}"
-            return "skipped" if enabled == "enabled" else "done"
-        self.states[key] = "active enabled current"
-        self.started[path] = {p: self.file(p) for p in self.inputs(change)}
-        self.registers |= path == "kubelet.service"
-        self.starts[path] = self.starts.get(path, 0) + 1
-        return "done"
-
-    def is_stale(self, change: Mapping[str, Any]) -> bool:
-        """Say whether a change finds neither what the plan saw nor what it makes; a unit's is decided at its turn."""
-        kind = "artifact" if change["kind"] == "program" else change["kind"]
-        state = self.states.get((kind, change["path"]), ABSENT)
-        return change["kind"] not in ("unit", "tree") and state not in (change["want"], change["expect"])
-
-    def change(self, change: Mapping[str, Any], step: str = "") -> str:
-        """Make one change as the applier would, what was there kept, and return its result."""
-        key, kind = (change["kind"], change["path"]), change["kind"]
-        if kind == "unit" and change["action"] not in ("stop", "remove"):
-            self.own(key, "", self.states.get(key, ABSENT))
-        if kind == "unit":
-            done = self._act(change)
-            if change["action"] == "remove":
-                self.owned.pop(key, None)
-            return done
-        if kind in ("tree", "program"):
-            return trees.change(self.states, change)
-        state = self.states.get(key, ABSENT)
-        if state == change["want"]:
-            return "skipped"
-        self.own(key, change["want"], state)
-        if change["action"] == "remove" or change.get("undo"):
-            del self.owned[key]
-        before = self.kept.get(key, {})
-        if kind not in ("directory", "artifact"):
-            self.kept[key] = {"kind": kind, "path": key[1], "step": step, "saved": len(self.kept), "was": state,
-                              "extra": self.extras.get(key, {})}
-        self.states[key] = change["want"]
-        self.extras.pop(key, None)
-        if change["action"] == "restore":
-            assert before["was"] == change["want"], "it is not kept"
-            self.extras[key] = before["extra"]
-        if ABSENT in (change["want"], change["action"].replace("remove", ABSENT)):
-            del self.states[key]
-            gone = f"{key[1]}.service" if kind == "package" else key[1].removeprefix(f"{UNIT_DIR}/")
-            self.states.pop(("unit", gone), None)       # systemd knows it no more
-        elif change["action"] == "restore":
-            pass
-        elif kind == "certificate":
-            self.extras[key] = {"pem": base64.b64decode(change["certificate"]).decode()}
-            digest = hashlib.sha256(base64.b64decode(change["key"])).hexdigest()
-            self.states["key", change["key_path"]] = f"file sha256:{digest} 0600 root:root"
-        elif kind == "file" and change.get("hmac_key"):
-            digest = hashlib.sha256(base64.b64decode(change["content"])).hexdigest()
-            stamp = hmac.new(bytes.fromhex(change["hmac_key"]), digest.encode(), "sha256").hexdigest()
-            self.stamps[stamp_line(change["want"])] = f"file hmac:{stamp}"
-        elif kind == "file":
-            self.extras[key] = {"text": base64.b64decode(change["content"]).decode()}
-        return "done"
-
-
-class FakeOne(OneHost):
-    """One of the fake hosts, as a run asks it; what it answers is said by FakeHosts."""
-
-    def __init__(self, hosts: FakeHosts, name: str) -> None:
-        self._hosts, self._name = hosts, name
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def target(self) -> Target:
-        return Target(self._name, self._hosts.address(self._name), 22, "admin", "sudo", None, Path("known_hosts"))
-
-    def observe(self, items: Sequence[Item], *, wait: int = OBSERVE_WAIT,
-                owned: Mapping[str, Any] | None = None) -> HostObserved:
-        seen, host = self._hosts.seen(self._name, items), self._hosts.hosts[self._name]
-        return seen if owned is None else replace(seen, owned=host.owned_beside(items, owned["beside"]))
-
-    def own(self, items: Sequence[Item], *, step: str, epoch: int | None, leaves: Sequence[Mapping[str, str]] = (),
-            ) -> None:
-        host = self._hosts.hosts[self._name]
-        for item in items:
-            if host.states.get((item.kind, item.path)) != item.want() and item.kind != "module":
-                host.own((item.kind, item.path), str(item.want()))
-
-    def forget(self, *, epoch: int | None) -> None:
-        self._hosts.forget(self)
-
-    def lock(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        return self._hosts.lock_record(self, request)
-
-    def fence(self, epoch: int, *, wait: int = OBSERVE_WAIT, owner: Owner | None = None,
-              instead_of: Owner | None = None) -> int:
-        return self._hosts.fence(self, epoch, owner=owner, instead_of=instead_of)
-
-    def store(self, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress | None = None, *,
-              epoch: int | None = None) -> list[str]:
-        return self._hosts.store(self, artifacts, progress)
-
-    def inspect(self, question: Mapping[str, Any]) -> Inspection:
-        known = self._hosts.hosts[self._name].owned
-        return self._hosts.inspections.get(self._name) or replace(ROOM, prepared=bool(known))
-
-    def examine(self, question: Mapping[str, Any]) -> Examination:
-        return self._hosts.examinations.get(self._name) or self._hosts.examined(self._name, question)
-
-    def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:
-        return self._hosts.probe(self, probes, deadline)
-
-    def sample(self, request: Mapping[str, Any], take: Take, stop: threading.Event, *, duration: float) -> None:
-        raise AssertionError("what samples is a fake of its own")
-
-    def reach(self, request: Mapping[str, Any], says: Iterable[bytes], take: Take, *, seconds: float) -> None:
-        self._hosts.network.reach(self._name, request, says, take)
-
-    def ask(self, path: str, lines: Sequence[str], *, span: float = 0.0, every: float = 0.25,
-            again: Sequence[str] | None = None, until: Sequence[str] = ()) -> list[list[str]]:
-        return self._hosts.ask(self, path, lines, span=span, again=again, until=until)
-
-    def read(self, paths: Sequence[str]) -> list[bytes]:
-        return [self._hosts.content(self, path) for path in paths]
-
-    def kept(self, steps: str = "") -> list[Kept]:
-        return self._hosts.kept(self, steps)
-
-    def steps(self, run: str) -> dict[str, Any]:
-        return self._hosts.steps(self, run)
-
-    def note(self, run: str, acts: Sequence[Mapping[str, Any]]) -> None:
-        self._hosts.note(self, run, acts)
-
-    def notes(self) -> dict[str, list[dict[str, Any]]]:
-        return self._hosts.notes(self)
-
-    def journal(self, request: Mapping[str, Any], take: Take) -> dict[str, Any]:
-        return self._hosts.journal(self, request, take)
-
-    def require_forwarding(self, port: int) -> None:
-        self._hosts.forward(self, port)
-
-    def tunnel(self, port: int) -> AbstractContextManager[Way]:
-        raise AssertionError("APIs in memory need no way")
 
 
 @dataclass(repr=False)
@@ -535,6 +278,14 @@ class FakeHosts(Hosts):
         self.log.append(("apply", directory.name, tuple(hosts)))
         return {h: self.results.get(h) or self._apply(h, json.loads((directory / f"{h}.json").read_text()))
                 for h in hosts}
+
+    def hand(self, one: OneHost, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a bundle without Ansible."""
+        if self.hosts[one.name].down:
+            raise Unreachable(f"{one.name}: connecting: no route")
+        self.log.append(("apply", request["step"].partition(".")[2], (one.name,)))
+        result = self.results.get(one.name) or self._apply(one.name, request)
+        return {"status": result.status, "changes": list(result.changes), "message": result.message}
 
     def _apply(self, host: str, request: Mapping[str, Any]) -> HostResult:
         epoch = request["epoch"]

@@ -42,7 +42,8 @@ from provisioner.orchestrate.session.live_run import LiveRun
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
 from tests.fakes.api import MemoryApi, MemoryKube, node
-from tests.fakes.hosts import FakeHost, FakeHosts
+from tests.fakes.host import FakeHost
+from tests.fakes.hosts import FakeHosts
 from tests.fakes.network import FakeNetwork
 from tests.fakes.sampling import Samples
 from tests.unit.compile.compile_fixture import LAB, facts_of, lock

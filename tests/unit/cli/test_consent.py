@@ -19,7 +19,7 @@ from provisioner.orchestrate.look import trust as trusting
 from provisioner.orchestrate.look.trust import Shown
 from provisioner.orchestrate.session import runs
 from provisioner.transport.trust import HostKey
-from tests.fakes.hosts import FakeHost
+from tests.fakes.host import FakeHost
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world
 from tests.unit.orchestrate.phases.test_membership_phase import leave

@@ -18,7 +18,7 @@ from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
 from tests.fakes import session as fakes
 from tests.fakes.api import node
-from tests.fakes.hosts import ROOM
+from tests.fakes.one_host import ROOM
 from tests.fakes.session import World, instant
 
 NODES = ("cp1", "cp2", "cp3", "w1", "w2")

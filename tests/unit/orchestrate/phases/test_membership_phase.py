@@ -11,7 +11,7 @@ from provisioner.model.observed import ABSENT
 from provisioner.operate import etcd_membership
 from provisioner.report.plan_text import plan_text
 from tests.fakes.haproxy import FakeBalancer
-from tests.fakes.hosts import FakeHost
+from tests.fakes.host import FakeHost
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import facts_of
 from tests.unit.orchestrate.plan.test_only import ask_for

@@ -18,7 +18,7 @@ from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
 from provisioner.report.plan_text import plan_text
 from tests.fakes.haproxy import FakeBalancer
-from tests.fakes.hosts import FakeHost
+from tests.fakes.host import FakeHost
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import facts_of
 

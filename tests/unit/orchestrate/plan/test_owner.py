@@ -15,7 +15,7 @@ from provisioner.orchestrate.plan import owner, preflight
 from provisioner.orchestrate.plan.survey import create_secrets, survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
-from tests.fakes.hosts import FakeHost
+from tests.fakes.host import FakeHost
 from tests.fakes.session import World, instant
 
 A_WORKER = "w1"

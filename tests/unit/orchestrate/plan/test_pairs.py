@@ -17,7 +17,7 @@ from provisioner.orchestrate.plan import pairs
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.transport.answers import told_of
 from provisioner.transport.hosts import Take
-from tests.fakes.hosts import FakeOne
+from tests.fakes.one_host import FakeOne
 from tests.fakes.session import World
 
 CP1, CP2, W1 = "10.77.0.11", "10.77.0.12", "10.77.0.21"

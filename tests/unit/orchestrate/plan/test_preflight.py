@@ -25,7 +25,7 @@ from provisioner.orchestrate.plan.survey import survey
 from provisioner.transport import faults
 from provisioner.transport.faults import HostFault
 from provisioner.transport.hosts import OneHost
-from tests.fakes.hosts import ROOM
+from tests.fakes.one_host import ROOM
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import lock
 

@@ -19,7 +19,7 @@ from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Caller, perform
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.run.verbs import VERBS
-from tests.fakes.hosts import FakeOne
+from tests.fakes.one_host import FakeOne
 from tests.fakes.session import World, instant
 
 KUBELET = "/var/lib/kubelet/config.yaml"

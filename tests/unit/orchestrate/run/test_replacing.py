@@ -11,7 +11,7 @@ from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
 from provisioner.report.plan_text import plan_text
-from tests.fakes.hosts import FakeHost
+from tests.fakes.host import FakeHost
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import facts_of
 
