@@ -34,6 +34,9 @@ class FakeLab:
     def has_booted(self) -> bool:
         return True
 
+    def is_measured(self) -> bool:
+        return True
+
     def release_leaders(self) -> None:
         self.ran.append("release")
 
