@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from provisioner.errors import GateFailed, KubewrightError, LockHeld, PlanStale, Unreachable
+from provisioner.model.events import Event
 from provisioner.model.words import table as words
 
 ONE_LINE = 400      # characters of a message in one line; all that was said stands below it
@@ -34,6 +35,11 @@ class HostResult:
     def written(self) -> int:
         """Return how many changes were made (not skipped) on the host."""
         return sum(1 for change in self.changes if change.get("result") == "done")
+
+    def event(self, at: float) -> Event:
+        """Return what is told of it as it comes."""
+        return Event("host-done", at, host=self.host, status="ok" if self.ok else "failed", message=self.message,
+                     data={"written": self.written})
 
     def fault(self) -> KubewrightError | None:
         """Return the error that this outcome is, or None."""
@@ -97,11 +103,14 @@ def finished(event: Mapping[str, Any]) -> set[str]:
 
 def _answered(host: str, res: Mapping[str, Any]) -> HostResult | None:
     answer = res.get("kubewright")
-    if not isinstance(answer, Mapping):
-        return None
+    return of_answer(host, answer, _one_line(res.get("msg", ""))) if isinstance(answer, Mapping) else None
+
+
+def of_answer(host: str, answer: Mapping[str, Any], message: str = "") -> HostResult:
+    """Return the host's outcome that the applier's own answer tells, whoever carried the bundle."""
     status = answer.get("status")
     known: Status = status if status in ("done", "stale", "running", "fenced") else "failed"
-    return HostResult(host, known, tuple(answer.get("changes") or ()), _one_line(res.get("msg", "")))
+    return HostResult(host, known, tuple(answer.get("changes") or ()), message or _one_line(answer.get("message", "")))
 
 
 def _why(data: Mapping[str, Any], res: Mapping[str, Any]) -> str:

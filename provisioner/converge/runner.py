@@ -202,8 +202,7 @@ class _Watch:
 
     def _keep(self, result: HostResult) -> None:
         self.results[result.host] = result
-        self.emit(Event("host-done", time.time(), host=result.host, status="ok" if result.ok else "failed",
-                        message=result.message, data={"written": result.written}))
+        self.emit(result.event(time.time()))
 
     def poll(self) -> bool:
         """Stop the playbook at the deadline or on the caller's wish; the leash kills all that it started."""

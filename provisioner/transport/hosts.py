@@ -85,6 +85,12 @@ class OneHost(Protocol):
               epoch: int | None = None) -> list[str]:
         """Stream files from disk into the host's store; the host checks every digest before it names a file."""
 
+    def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Hand the host a bundle as Ansible would, and return its answer; the same step is done once, however often.
+
+        An answer that refuses (stale, fenced) is one too.
+        """
+
     def inspect(self, question: Mapping[str, Any]) -> Inspection:
         """Ask what preflight wants to know before a host is changed.
 

@@ -191,6 +191,13 @@ class SshHost(OneHost):
             timeout=SLACK + total / STORE_RATE))
         return list(_answer(self._connection, "store", done)["stored"])
 
+    def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        timeout = float(request["timeout"]) + SLACK
+        done = attached(self._connection, lambda: self._connection.run(
+            argv("apply"), frame(dict(request)), timeout=timeout))
+        _raise_failed(self._connection, "apply", done)
+        return _object(self._connection, "apply", done)
+
     def inspect(self, question: Mapping[str, Any]) -> Inspection:
         return inspection_of(self._call("inspect", question))
 

@@ -16,7 +16,7 @@ from provisioner.orchestrate.phases import converge, membership, new_cluster, to
 from provisioner.orchestrate.plan.members import refuse as refuse_lost
 from provisioner.orchestrate.plan.survey import read_certificates
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn.apply import apply_batch
+from provisioner.orchestrate.turn.apply import apply_batch, over_connections
 
 APISERVER_UNIT = "kube-apiserver.service"
 
@@ -83,4 +83,4 @@ def gate(session: Session) -> None:
     etcd_members.etcd_is_one_cluster(session)
     untold = [h.name for h in session.cluster.etcd_hosts if new_cluster.is_untold(session, h.name)]
     if untold:
-        apply_batch(session, "etcd.bootstrapped", {h: new_cluster.over(session, h) for h in untold})
+        apply_batch(session, "etcd.bootstrapped", {h: new_cluster.over(session, h) for h in untold}, over_connections)

@@ -11,7 +11,7 @@ from provisioner.orchestrate.plan import applied
 from provisioner.orchestrate.session import telling
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn.apply import apply_batch
+from provisioner.orchestrate.turn.apply import apply_batch, over_connections
 
 FORWARDED = (DNS, SERVICE)      # what other rules on the nodes may keep from its way
 
@@ -55,5 +55,5 @@ def prove_and_record(session: Session) -> None:
         return
     changes = session.the_plan.of("verify")
     if changes:
-        apply_batch(session, "verify.0", changes)
+        apply_batch(session, "verify.0", changes, over_connections)
     applied.keep(session.target.inventory, Applied(session.cluster, session.target.artifacts))

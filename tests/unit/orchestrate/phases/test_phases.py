@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from provisioner.orchestrate.phases import converge, etcd, objects, stage
 from provisioner.orchestrate.session import telling
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn.apply import apply_batch
+from provisioner.transport.hosts import OneHost
 from tests.fakes.session import World, instant
 from tests.fakes.session import surveyed_with_secrets as surveyed
 
@@ -257,13 +258,18 @@ def test_what_was_changed_is_told_with_its_diff_and_a_long_one_is_cut(built: Wor
 def bundles(world: World, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, Any]]]:
     """Return a record that fills with the changes of each batch's first host."""
     sent: dict[str, list[dict[str, Any]]] = {}
-    real = world.hosts.apply
+    real, handed = world.hosts.apply, world.hosts.hand
+
+    def hand(one: OneHost, request: Mapping[str, Any]) -> dict[str, Any]:
+        sent.setdefault(request["step"].partition(".")[2], request["changes"])
+        return handed(one, request)
 
     def apply(inventory: Any, directory: Path, hosts: Sequence[str], **rest: Any) -> dict[str, HostResult]:
         sent[directory.name] = json.loads((directory / f"{hosts[0]}.json").read_text())["changes"]
         return real(inventory, directory, hosts, **rest)
 
     monkeypatch.setattr(runner, "apply", apply)
+    monkeypatch.setattr(world.hosts, "hand", hand)
     return sent
 
 

@@ -193,10 +193,10 @@ def test_a_run_that_was_killed_at_a_step_of_a_removal_is_ended_by_the_next(
         five: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     real = apply.apply_batch
 
-    def dies(session: Session, name: str, changes: apply.Changes) -> None:
+    def dies(session: Session, name: str, changes: apply.Changes, carry: apply.Carry = apply.by_ansible) -> None:
         if name == step:
             raise SystemExit(9)
-        real(session, name, changes)
+        real(session, name, changes, carry)
 
     with monkeypatch.context() as patch:
         for module in (apply, verify):
