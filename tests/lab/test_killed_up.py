@@ -15,9 +15,9 @@ from tests.lab.walk.walking import again, converged, kill, left, told
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 IN_APT = 4.0        # seconds into the phase
-LEGS = {leg.phase: leg for leg in EMPTY}
-# Once etcd is up a run goes phase by phase, so a build that begins with `access` has a step for `node` alone.
-BUILDS = (EMPTY[:5], EMPTY[5:9], EMPTY[9:11], EMPTY[11:14], EMPTY[14:])
+API_SERVER = next(leg for leg in EMPTY if leg.phase == "control-plane")
+# Once etcd is up a run goes phase by phase, so a build that begins with `access` has steps for `node` and `network`.
+BUILDS = (EMPTY[:5], EMPTY[5:9], EMPTY[9:12], EMPTY[12:15], EMPTY[15:])
 
 
 def name(leg: Leg, moment: str) -> str:
@@ -35,7 +35,7 @@ def test_killed_with_its_group_in_apt_and_alone_at_the_api_server_a_plain_rerun_
         assert up.process.poll() is None, "`up` ended before it was killed"
     finally:
         up.kill()
-    leg = LEGS["control-plane"]
+    leg = API_SERVER
     struck = kill(empty_lab, leg, "inside", alone=True)
     row = again(empty_lab)
     assert converged(row), row

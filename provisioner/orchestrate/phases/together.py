@@ -19,8 +19,8 @@ from provisioner.orchestrate.turn.apply import Changes
 
 # phase -> those whose changes its step makes too, in this order: what others wait for longest comes first
 WITH: Mapping[PhaseName, tuple[PhaseName, ...]] = {
-    "pki": ("etcd", "load-balancer", "runtime"),
-    "controllers": ("node",),
+    "pki": ("etcd", "control-plane", "load-balancer", "runtime"),
+    "controllers": ("node", "network"),
 }
 
 
