@@ -155,6 +155,8 @@ def plan(
         broken = [fault for _, found in instants(state, hop, minors) for fault in found]
         if broken:
             return Way(refused=tuple(dict.fromkeys(broken)))
+        if not hop.stages:
+            raise LookupError(f"no step leads on from {hop.kubernetes} to {target[SERVER]}")    # and never would
         hops.append(hop)
         state = goal.state
     return Way(tuple(hops))
