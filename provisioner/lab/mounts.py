@@ -68,5 +68,6 @@ def mount_overlay(lower: Sequence[Path], upper: Path, work: Path, target: Path) 
         if set(str(directory)) & set(":,\\"):
             raise KubewrightError(f"this machine: mounting a node's disk: {directory} has a character that overlayfs "
                                   "cannot take in a path (colon, comma or backslash)", code="lab-overlay-path")
-    layers = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work}"
+    # With redirects a directory of a lower layer is renamed as on any disk: without, the kernel says that it cannot.
+    layers = f"lowerdir={':'.join(map(str, lower))},upperdir={upper},workdir={work},redirect_dir=on"
     run(["mount", "-t", "overlay", "overlay", "-o", layers, str(target)], doing="mounting a node's disk")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tests.lab.machines import Lab, until
@@ -94,5 +94,6 @@ def killed(lab: Lab, told: Told, *verb: str) -> None:
               f"{verb} comes that far", interval=0.05)
         assert process.poll() is None, process.communicate()[0]
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):      # it has ended before
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)

@@ -97,8 +97,7 @@ def containers_of(lab: Lab) -> set[str]:
     return running - sandboxes
 
 
-MOMENTS = ("step etcd.made", "step etcd.members", "step etcd.swapped", "step etcd.started", "phase control-plane",
-           "phase controllers")
+MOMENTS = ("step etcd.members", "step etcd.swapped", "phase control-plane")
 
 
 def test_a_recovery_that_is_killed_is_ended_by_the_same_command(cluster: Lab) -> None:
