@@ -148,12 +148,13 @@ def pods_are_back(session: Session, before: Placed, host: str, timeout: float, *
     Asked before the next Node is drained: what left without a budget would else leave twice at once.
     """
     had = ready_pods(before)
-    moved = {str(owner["uid"]): deciding.owner_of(pod) for pod in before.on.get(host, ())
-             if (owner := controller_of(pod)) and owner["kind"] in _LASTING
-             and deciding.moves(pod, before, [host, *without])}
+    went = [(pod, owner) for pod in before.on.get(host, ()) if (owner := controller_of(pod))
+            and owner["kind"] in _LASTING and deciding.moves(pod, before, [host, *without])]
+    moved = {str(owner["uid"]): deciding.owner_of(pod) for pod, owner in went}
+    namespaces = sorted({str(pod["metadata"]["namespace"]) for pod, _ in went})
     end = time.monotonic() + timeout
     while True:
-        now = ready_pods(drain.placed(session.access.kube()))
+        now = ready_pods(drain.pods_of(session.access.kube(), namespaces))
         late = sorted(name for uid, name in moved.items() if now.get(uid, 0) < had.get(uid, 0))
         if not late:
             return

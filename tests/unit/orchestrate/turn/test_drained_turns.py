@@ -25,7 +25,8 @@ def session(built: World) -> Session:
 
 
 def test_the_nodes_of_a_turn_are_empty_during_it_and_take_pods_again_after_it(built: World, session: Session) -> None:
-    one, other, elsewhere = pod(built, "a", "w1"), pod(built, "b", "w2"), pod(built, "c", "cp1")
+    one, other = pod(built, "a", "w1", owned=False), pod(built, "b", "w2", owned=False)
+    elsewhere = pod(built, "c", "cp1")
     with guards.hold(session, TURN):
         assert not {one, other} & built.api.objects.keys() and elsewhere in built.api.objects
         assert all(drain.is_ours(node(built, host)) for host in TURN.hosts)
@@ -72,7 +73,7 @@ def test_where_another_run_has_the_lock_nothing_is_undone(built: World, session:
 
 def test_what_is_forced_goes_against_a_budget_as_it_is_when_the_turn_comes(built: World, session: Session) -> None:
     session.run.draining = Rules(timeout=3.0, force=("shop",))
-    path = pod(built, "a", "w1")
+    path = pod(built, "a", "w1", owned=False)
     budget(built, 0)
     built.api.held.add(path)
     with guards.hold(session, TURN):
