@@ -110,7 +110,8 @@ def download(what: Published, partial: Path, progress: Progress, *, patience: Pa
                                                           "nobody gives it"),
                code="download-lies" if lied else "download",
                details=[*(saw or [f"{MIRRORS} names nobody to ask"]), f"published: sha256 {what.sha256}",
-                        "nothing of it was kept" if lied else "what came is kept, and gone on with"],
+                        "nothing of it was kept" if lied else "what came is kept, and gone on with",
+                        "without the internet: a mirror, a bundle, or built here (--source go)"],
                hint=f"export {MIRRORS}=https://ADDRESS,{DIRECT}")
 
 

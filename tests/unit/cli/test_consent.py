@@ -98,7 +98,8 @@ NEVER_ASKS = {
     "lab up", "lab down", "lab reset", "lab snapshot", "lab restore", "lab status", "lab exec", "lab ssh", "lab trust",
     "lab fault kill", "lab fault cut", "lab fault drop", "lab fault pause", "lab fault undo",
     "lab fault inject", "lab fault list",
-    "artifacts list", "artifacts lock", "artifacts build", "artifacts verify",
+    "init", "artifacts list", "artifacts lock", "artifacts build", "artifacts verify", "artifacts bundle",
+    "artifacts bundle verify",
 }
 
 
