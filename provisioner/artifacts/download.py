@@ -193,6 +193,7 @@ def _copy(answer: IO[bytes], file: IO[bytes], start: int, tell: Callable[[int], 
         done += file.write(chunk)
         tell(start + done)
         if start + done > _AT_MOST:
+            file.truncate(0)
             raise ValueError(f"gave more than {_AT_MOST >> 20} MB")
         took = time.monotonic() - began
         if not last and took > patience.after and done < took * patience.least:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "cluster.yaml"
 EXAMPLE = "example"             # explains every key, and is refused as it is: its operators are nobody
-COPY = f"copy inventories/{EXAMPLE} and write your machines into its {FILE_NAME}"
+BEGIN = "kubewright init [USER@]ADDRESS..."
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def find_inventory(argument: str | None, environ: Mapping[str, str], cwd: Path) 
         )
     raise UsageFault(
         "no inventory: no cluster.yaml in a directory of inventories/, and neither -i nor $KUBEWRIGHT_INVENTORY is set",
-        hint=COPY,
+        hint=BEGIN,
         code="inventory-missing",
     )
 
@@ -162,7 +162,7 @@ def _try(there: Sequence[Path], name: str = "") -> str:
     """Return how to go on with the directory whose name is next to `name`; the example is there to be copied."""
     own = {directory.name: directory for directory in there if directory.name != EXAMPLE}
     meant = get_close_matches(name, own, n=1) or list(own)[:1]
-    return f"kubewright -i {_shown(own[meant[0]])} validate" if meant else COPY
+    return f"kubewright -i {_shown(own[meant[0]])} validate" if meant else BEGIN
 
 
 def _what_is_there(file: Path) -> str:

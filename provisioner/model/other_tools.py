@@ -23,8 +23,8 @@ _KEYS = (   # keys at the beginning of a line, all of which must be there, none 
 def other_tool(text: str) -> str:
     """Return whose file this is, as a sentence with what to do; nothing where it may be one of ours."""
     whose = _whose(text)
-    return f"this is {whose}; ours says less, and is made anew: copy inventories/example/cluster.yaml and write the " \
-        "machines under `hosts`" if whose else ""
+    return f"this is {whose}; ours says less, and is made anew from the machines' addresses: " \
+        "kubewright init [USER@]ADDRESS..." if whose else ""
 
 
 def _whose(text: str) -> str:

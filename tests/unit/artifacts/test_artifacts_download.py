@@ -11,6 +11,7 @@ from urllib.request import Request
 
 import pytest
 
+from provisioner.artifacts import download as downloading
 from provisioner.artifacts import web
 from provisioner.artifacts.download import MIRRORS, Patience, Published, download, places
 from provisioner.errors import KubewrightError, PreflightRefused, RefusedForSafety
@@ -157,6 +158,14 @@ def test_a_slow_place_is_borne_with_where_it_is_the_last(tmp_path: Path, mirror:
 def test_a_redirection_is_followed(tmp_path: Path, mirror: Publisher) -> None:
     mirror.faults = ["elsewhere", ""]
     assert brought(tmp_path, mirror.url).read_bytes() == DATA
+
+
+def test_a_place_that_gives_without_an_end_fills_no_disk(
+        tmp_path: Path, mirror: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloading, "_AT_MOST", 1000)
+    with pytest.raises(PreflightRefused):
+        brought(tmp_path, mirror.url)
+    assert (tmp_path / "partial").stat().st_size == 0
 
 
 def test_nobody_who_answers_is_named_each(tmp_path: Path, mirror: Publisher) -> None:

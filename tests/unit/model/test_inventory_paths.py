@@ -61,7 +61,7 @@ def test_a_hint_never_leads_to_the_example_which_is_refused_as_it_is(
     assert refused_at(tmp_path / "inventories" / "shopp").hint == "kubewright -i inventories/shop validate"
     for name in ("mine", "shop"):
         (tmp_path / "inventories" / name / "cluster.yaml").unlink()
-    assert refused_at(tmp_path / "nothere").hint.startswith("copy inventories/example and ")
+    assert refused_at(tmp_path / "nothere").hint.startswith("kubewright init ")
 
 
 def test_no_inventory_is_a_usage_fault(tmp_path: Path) -> None:
