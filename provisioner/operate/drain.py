@@ -140,13 +140,17 @@ def _change(kube: Kube, host: str, patch: Callable[[Mapping[str, Any]], dict[str
                           hint="kubewright status")
 
 
-def empty(kube: Kube, host: str, timeout: float, stay: Callable[[], None] = lambda: None, *,
+Stay = Callable[[Progress], None]
+"""Called between two looks with how far it is; may end the waiting by raising."""
+
+
+def empty(kube: Kube, host: str, timeout: float, stay: Stay = lambda progress: None, *,
           forced: Collection[str] = ()) -> list[Left]:
     """Let the Pods of a cordoned Node leave, and return those that did.
 
     Pods with a uid in `forced` are deleted where a budget forbids that they are evicted. Raises GateFailed with those
-    that are still there after `timeout`, and what keeps each; a fault that may pass is waited for as well. `stay` is
-    called between two looks, and may end the waiting by raising: then the fault says what is left.
+    that are still there after `timeout`, and what keeps each; a fault that may pass is waited for as well. Where `stay`
+    ends it, its fault says what is left.
     """
     leaving = _Leaving(kube, host, forced)
     end = time.monotonic() + timeout
@@ -163,7 +167,7 @@ def empty(kube: Kube, host: str, timeout: float, stay: Callable[[], None] = lamb
         if time.monotonic() >= end:
             raise unseen or _blocked(host, timeout, leaving.progress)
         try:
-            stay()
+            stay(leaving.progress)
         except KubewrightError as stop:
             stop.details = (*stop.details, *_what_is_left(host, leaving.progress))
             raise
@@ -274,7 +278,7 @@ def give_back(kube: Kube, hosts: Sequence[str], fault: KubewrightError, *, whate
         fault.details = (*fault.details, told)
 
 
-def drain(kube: Kube, host: str, timeout: float, stay: Callable[[], None] = lambda: None, *, note: str = "true",
+def drain(kube: Kube, host: str, timeout: float, stay: Stay = lambda progress: None, *, note: str = "true",
           forced: Collection[str] = ()) -> list[Left]:
     """Cordon a Node and let its Pods leave; return those that did.
 

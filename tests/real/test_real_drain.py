@@ -180,7 +180,7 @@ def test_a_wish_to_stop_says_what_is_left(kube: Kube) -> None:
     pod(kube, "free")
     budget(kube, "db", app="db")
 
-    def stop() -> None:
+    def stop(progress: drain.Progress) -> None:
         if names(kube) == {"held"}:
             raise Interrupted("Stopped.")
 

@@ -18,6 +18,7 @@ from provisioner.model.draining import Drain, Placed, Rehearsed, controller_of, 
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import ObjectChange
 from provisioner.operate import drain
+from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session import telling
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
@@ -25,6 +26,7 @@ from provisioner.parallel import ask_all
 
 PHASE: Final[PhaseName] = "node"
 AT_ONCE = 8                     # Nodes of one turn that are emptied beside one another
+NAMED = 3                       # Pods that are named while they are waited for
 _LASTING = ("ReplicaSet", "StatefulSet", "ReplicationController")   # whose Pods are to be there again
 
 
@@ -84,7 +86,7 @@ def drain_nodes(session: Session, hosts: Sequence[str], why: str, ahead: Sequenc
     drains = {found.host: found for found in look(session, hosts, run.draining.force)}
 
     def one(host: str) -> list[drain.Left]:
-        return drain.empty(kube, host, run.draining.timeout, run.safe_point, forced=drains[host].forced)
+        return drain.empty(kube, host, run.draining.timeout, _stay(session, host), forced=drains[host].forced)
 
     for host, left in ask_all(one, drains, workers=AT_ONCE, name="drain").items():
         telling.of_objects(session, [
@@ -122,6 +124,21 @@ def one_by_one(session: Session, hosts: Sequence[str], why: str, *, keep: bool) 
         run.left_behind.append(f"{', '.join(hosts)}: cordoned by this run; to undo it: "
                                f"kubewright node uncordon {' '.join(hosts)}")
         raise
+
+
+def _stay(session: Session, host: str) -> drain.Stay:
+    """Let the run be stopped between two looks, and tell now and then who is still there, and why."""
+    told = [time.monotonic()]
+
+    def stay(progress: drain.Progress) -> None:
+        session.run.safe_point()
+        if progress.there and time.monotonic() - told[0] > proofs.TELL:
+            told[0] = time.monotonic()
+            first = [f"{name}: {why}" for name, why in sorted(progress.there.items())[:NAMED]]
+            more = f" and {len(progress.there) - NAMED} more" if len(progress.there) > NAMED else ""
+            session.tell("waiting", phase=PHASE, host=host, message=f"{host} still has {'; '.join(first)}{more}")
+
+    return stay
 
 
 def note(session: Session, why: str) -> str:

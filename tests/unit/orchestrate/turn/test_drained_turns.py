@@ -85,3 +85,13 @@ def test_a_roll_is_rehearsed_from_what_the_api_shows(built: World, session: Sess
     first, second = draining.rehearsed(session, [["w1"], ["w2"]])
     assert [p.name for p in first.drain.leaving] == ["a"] and second.drain.host == "w2"
     assert built.api.log == []
+
+
+def test_who_is_waited_for_is_told_with_what_keeps_each(built: World, session: Session) -> None:
+    session.run.draining = Rules(timeout=12.0)
+    for name in ("a", "b", "c", "d"):
+        built.api.held.add(pod(built, name, "w1"))
+    with pytest.raises(GateFailed), guards.hold(session, TURN):
+        pytest.fail("the turn began")
+    told = [event.message for event in built.events if event.type == "waiting"]
+    assert told and told[0].startswith("w1 still has shop/a: API: POST ") and told[0].endswith(" and 1 more")
