@@ -10,7 +10,7 @@ import json
 import shutil
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from provisioner.artifacts import oci, registry
 from provisioner.artifacts.cache import Stored, sha256_of
@@ -86,13 +86,13 @@ class Release:
 
 def take_out(archives: list[Path], members: dict[str, str], scratch: Path, place: str) -> dict[str, Path]:
     """Take named files out of archives, what stands in a later one wins; links and all else are no files."""
-    wanted = {member.lstrip("./"): name for name, member in members.items()}
+    wanted = {member.removeprefix("./"): name for name, member in members.items()}
     taken: dict[str, Path] = {}
     for archive in archives:
         try:
             with tarfile.open(archive) as packed:
                 for member in packed:
-                    name = wanted.get(str(PurePosixPath(member.name.lstrip("./"))))
+                    name = wanted.get(member.name.removeprefix("./"))
                     source = packed.extractfile(member) if name is not None and member.isreg() else None
                     if name is not None and source is not None:
                         taken[name] = scratch / name

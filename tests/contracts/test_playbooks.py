@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def test_prepare_with_nothing_to_do_does_nothing_and_apply_skips_a_host_without_
     assert "WARNING" not in done.stderr
 
 
-def prepare_with(directory: Path, **programs: str) -> subprocess.CompletedProcess[str]:
+def prepare_with(directory: Path, *, archive: Path | None = None,
+                 **programs: str) -> subprocess.CompletedProcess[str]:
     """Play prepare.yml for one package with stand-ins for dpkg and apt-get, which note how they are called."""
     for name, script in programs.items():
         program = directory / "bin" / name.replace("_", "-")
@@ -142,8 +144,9 @@ def prepare_with(directory: Path, **programs: str) -> subprocess.CompletedProces
     (directory / "prepare.yml").write_text(yaml.safe_dump([book]))
     item = Package(path="nope", phase="prepare")
     write_prepare(directory / "bundles", {"here": [
-        Change("here", "prepare", item.kind, item.path, "add", "missing", "absent", item.want(), item)]})
-    return play([directory / "prepare.yml"], directory, directory / "bundles")
+        Change("here", "prepare", item.kind, item.path, "add", "missing", "absent", item.want(), item)]},
+        {"here": archive} if archive else {})
+    return play([directory / "prepare.yml"], directory, directory / "bundles", "-e", f"brought={directory / 'brought'}")
 
 
 def apt_calls(directory: Path) -> list[str]:
@@ -259,3 +262,18 @@ def test_the_engine_and_ansible_by_hand_log_in_alike() -> None:
 
 def test_packages_of_a_bundle_lie_where_its_sources_list_says() -> None:
     assert f"brought: {debs.PLACE}\n" in PREPARE.read_text()
+
+
+def test_packages_of_a_bundle_are_installed_from_it_alone_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    (tmp_path / "nope.deb").write_text("a package")
+    with tarfile.open(tmp_path / "packages.tar", "w") as packed:
+        packed.add(tmp_path / "nope.deb", "nope.deb")
+    brought = tmp_path / "brought"
+    done = prepare_with(tmp_path, dpkg="exit 0", archive=tmp_path / "packages.tar",
+                        apt_get=f"test -d {brought}/lists/partial && test -f {brought}/nope.deb || exit 100")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[-1] for line in apt_calls(tmp_path)] == ["update", "nope", "nope"]
+    for line in apt_calls(tmp_path):
+        assert f"-o Dir::Etc::sourcelist={brought}/sources.list -o Dir::Etc::sourceparts=/dev/null" in line
+        assert f"-o Dir::State::lists={brought}/lists" in line
+    assert not brought.exists()
