@@ -106,11 +106,12 @@ def download(what: Published, partial: Path, progress: Progress, *, patience: Pa
                 raise full from None
             saw.append(f"{web.shown(place)}: {web.reason(fault)}")
     kind: type[KubewrightError] = RefusedForSafety if lied else PreflightRefused
+    kept = ["what came is kept, and gone on with"] if partial.exists() else []
     raise kind(f"this machine: download {what.name}: " + ("nobody gave the published bytes" if lied else
                                                           "nobody gives it"),
                code="download-lies" if lied else "download",
                details=[*(saw or [f"{MIRRORS} names nobody to ask"]), f"published: sha256 {what.sha256}",
-                        "nothing of it was kept" if lied else "what came is kept, and gone on with",
+                        *(kept or (["nothing of it was kept"] if lied else [])),
                         "without the internet: a mirror, a bundle, or built here (--source go)"],
                hint=f"export {MIRRORS}=https://ADDRESS,{DIRECT}")
 

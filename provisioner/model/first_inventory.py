@@ -104,7 +104,7 @@ def text_of(draft: Draft) -> str:
     user = users.pop() if len(users) == 1 else draft.user
     lines = [
         "# yaml-language-server: $schema=.kubewright/cluster.schema.json",
-        "# Every key with its default: inventories/example/cluster.yaml. Read it back: kubewright validate",
+        "# Every key with its default: kubewright schema. Read it back: kubewright validate",
         "version: 1",
         f"cluster: {_quoted(draft.name)}",
         f"kubernetes: {json.dumps(draft.kubernetes)}",
