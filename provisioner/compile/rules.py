@@ -302,7 +302,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 def document(cluster: Cluster) -> dict[str, Any]:
     """Return the inventory as far as it is applied, with the roles that hosts have in effect."""
-    values = cluster.model_dump(mode="json", exclude={"version", "ssh", "operators", "lab", "hosts"})
+    values = cluster.model_dump(mode="json", exclude={"version", "ssh", "operators", "lab", "gates", "hosts"})
     etcd, balancers = ({h.name for h in hosts} for hosts in (cluster.etcd_hosts, cluster.load_balancers))
     hosts = {}
     for host in cluster.machines:

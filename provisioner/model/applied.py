@@ -23,7 +23,7 @@ HOST_PATH = "/etc/kubewright/cluster.yaml"
 SCHEMA_VERSION = 1
 _HEADER = "# What `kubewright up` last made this cluster from. Written by it after its last proof; do not edit.\n"
 # How one machine logs in, and who may read the secrets, is not what the cluster is made of.
-_NOT_APPLIED = ("ssh", "operators", "lab")
+_NOT_APPLIED = ("ssh", "operators", "lab", "gates")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

@@ -143,6 +143,17 @@ class Host:
         return bool(self.roles & {Role.CONTROL_PLANE, Role.WORKER})
 
 
+class Gate(Section):
+    """A question of one's own: a command that ends with 0 where all is well."""
+
+    name: Name = Field(description="What it is called in messages")
+    command: tuple[str, ...] = Field(
+        min_length=1,
+        description="Program and arguments, run on this machine, in the inventory's directory, by no shell")
+    timeout: int = Field(
+        default=60, ge=1, le=3600, description="Seconds in which it has to hold; until then it is asked again")
+
+
 class Cluster(Section):
     """The whole inventory file."""
 
@@ -158,6 +169,8 @@ class Cluster(Section):
         description="SSH public keys (ssh-ed25519, ssh-rsa) that may read the cluster's secrets; a lab makes its own")
     config: dict[str, dict[str, Any]] = Field(
         default={}, description="Overrides per component: fields of its config, `flags` for extra flags")
+    gates: tuple[Gate, ...] = Field(
+        default=(), description="Commands asked after each turn of `upgrade`; where one fails, its hosts go back")
     hosts: dict[HostName, HostSpec] = Field(
         min_length=1, description="The machines by name, which is their hostname and their Node's name too")
 

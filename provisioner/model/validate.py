@@ -30,9 +30,17 @@ def _supported_version(cluster: Cluster) -> Faults:
             f"{', '.join(RELEASES)}"
 
 
+def _gates_once(cluster: Cluster) -> Faults:
+    names = [gate.name for gate in cluster.gates]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield ("gates", index, "name"), f"another gate is called {name} already"
+
+
 Rule = Callable[[Cluster], Faults]
 _ALWAYS: tuple[Rule, ...] = (
-    _supported_version, validate_network.families, validate_network.ranges_apart, validate_network.ranges_usable,
+    _supported_version, _gates_once,
+    validate_network.families, validate_network.ranges_apart, validate_network.ranges_usable,
     validate_network.range_sizes, validate_network.domain, validate_network.addresses, validate_network.vip,
     validate_hosts.cluster_name, validate_hosts.host_names, validate_hosts.roles_once,
     validate_hosts.labels_and_taints, validate_network.load_balancer_needs_vip, validate_network.api_port_free,

@@ -15,7 +15,7 @@ from provisioner.errors import KubewrightError
 from provisioner.model.desired import File, Item, Unit
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Turn
-from provisioner.orchestrate.gates import proofs
+from provisioner.orchestrate.gates import own, proofs
 from provisioner.orchestrate.phases import together
 from provisioner.orchestrate.session import rundir, telling
 from provisioner.orchestrate.session.phase import Act, counted, named
@@ -78,10 +78,15 @@ def apply_changes(session: Session, name: PhaseName, changes: Changes, prove: Pr
         of_hosts = {h: decide.in_order(session.the_plan, turn, h, changes[h], session.state_of) for h in turn.hosts}
         with guards.hold(session, turn):
             if live or number < len(turns) - 1:
-                way_back.apply_and_prove(session, step, of_hosts, partial(prove, session, turn))
+                way_back.apply_and_prove(session, step, of_hosts, partial(_prove, session, turn, prove))
             else:
                 apply.apply_batch(session, step, of_hosts)
     return summary(changes)
+
+
+def _prove(session: Session, turn: Turn, prove: Prove) -> None:
+    prove(session, turn)
+    own.hold(session, turn)
 
 
 def write_by_hand(session: Session, directory: Path) -> int:

@@ -21,6 +21,7 @@ from provisioner.model.guards import DRAINED
 from provisioner.model.plan import NEEDS_FLAG, NOTED, REMOVED_APIS, Plan, Verdict
 from provisioner.operate import deprecated
 from provisioner.operate.snapshots import note_proof
+from provisioner.orchestrate.gates import own
 from provisioner.orchestrate.look import snapshots
 from provisioner.orchestrate.plan import applied
 from provisioner.orchestrate.plan.approval import Agreed
@@ -42,6 +43,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     lacks and that was not allowed.
     """
     session.run.go_on = again(intent)
+    own.refuse_unknown(session.target.inventory)
     found = up.plan(session, intent, agreed)
     if found.bootstrap:
         raise RefusedForSafety("there is no cluster yet to be upgraded", code="no-cluster", hint="kubewright up",

@@ -29,7 +29,11 @@ def leave_out(session: Session, hosts: Sequence[str]) -> None:
 def without(session: Session, hosts: Sequence[str]) -> str:
     """Return the command that goes on without these hosts, "" where one of them cannot be missed."""
     missable = set(hosts) <= set(session.workers)
-    return f"kubewright up {' '.join(f'--without {host}' for host in hosts)}" if missable else ""
+    return f"kubewright {_verb(session)} {' '.join(f'--without {host}' for host in hosts)}" if missable else ""
+
+
+def _verb(session: Session) -> str:
+    return "upgrade" if session.run.origin.verb == "upgrade" else "up"
 
 
 def give_up(session: Session, faults: Mapping[str, KubewrightError], *, proof: bool = False) -> bool:
@@ -65,5 +69,6 @@ def raise_failed(session: Session) -> None:
     others = len(session.cluster.hosts) - len(session.unreachable)
     cure = [f"try: {fault.hint}"] if fault.hint else []
     fault.details = (*fault.details, *cure, f"the run went on without: the other {others} hosts are done")
-    fault.hint = "; ".join(f"kubewright retry --host {host}" for host in session.run.failed)
+    retries = "; ".join(f"kubewright retry --host {host}" for host in session.run.failed)
+    fault.hint = session.run.go_on if _verb(session) == "upgrade" else retries
     raise fault

@@ -20,6 +20,7 @@ from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import apply
 from provisioner.orchestrate.turn.apply import Changes
 
+UPGRADE = "upgrade"
 # Nobody knows yet what such a step did or still does.
 _UNKNOWN = frozenset({"step-running", "step-canceled"})
 
@@ -59,7 +60,7 @@ def _gone_back(
     session: Session, step: str, changes: Changes, prove: Callable[[], None], failed: GateFailed,
 ) -> GateFailed:
     """Put the hosts of a batch that do not hold back, and return the error that says all of it."""
-    began = time.monotonic()
+    began, go_on = time.monotonic(), session.run.go_on
     blamed = _blamed(session, changes)
     session.tell("waiting", phase=step.partition(".")[0],
                  message=f"{failed.message}; {', '.join(blamed)} goes back to what ran before")
@@ -72,10 +73,19 @@ def _gone_back(
         session.tell("put-back", host=host, phase=step.partition(".")[0], message=line, seconds=seconds,
                      status="ok" if backs[host].changes and not outcome else "failed")
     if session.run.as_they_run:
-        session.run.go_on = "kubewright plan"       # to go on would be to make the same change again
-    again = ["`up` would make the same change again"] if any(back.changes for back in backs.values()) else []
+        # To go on would be to make the same change again.
+        session.run.go_on = "kubewright upgrade --plan" if session.run.origin.verb == UPGRADE else "kubewright plan"
+    again = _again(session, go_on) if any(back.changes for back in backs.values()) else []
     details = [*failed.details, *said, *told, *_beside(session, step, changes), *again]
     return GateFailed(failed.message, details=details, hint=failed.hint, code=failed.code)
+
+
+def _again(session: Session, go_on: str) -> list[str]:
+    """Say what goes on, and what goes back further."""
+    if session.run.origin.verb != UPGRADE:
+        return ["`up` would make the same change again"]
+    return [f"to go on when its cause is mended: {go_on}",
+            "to go back on a host that was changed and proved, as far as its data allows: kubewright rollback HOST"]
 
 
 def _blamed(session: Session, changes: Changes) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provisioner.errors import GateFailed, Interrupted, KubewrightError, RefusedForSafety
+from provisioner.errors import GateFailed, Interrupted, RefusedForSafety, UsageFault
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
 from provisioner.model.plan import NEEDS_FLAG
@@ -17,6 +19,7 @@ from provisioner.orchestrate.run import upgrade
 from provisioner.orchestrate.run.look_ahead import look_ahead
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
+from provisioner.orchestrate.turn import apply
 from provisioner.report.plan_text import plan_text
 from tests.fakes.session import World, at_each_step
 from tests.unit.compile.compile_fixture import lock
@@ -132,19 +135,22 @@ def test_pods_that_a_budget_holds_stop_it_before_their_node_is_changed(old: Worl
     assert [line for line in story(old.events) if line.startswith("drain")] == ["drain w1", "drain w2"]
 
 
-def test_a_kubelet_that_does_not_come_up_goes_back_and_its_node_takes_pods_again(old: World) -> None:
-    old.hosts.broken = {"cp1: kubelet": "connection refused"}
-    carried = old.hosts.apply
+def test_a_kubelet_that_does_not_come_up_goes_back_with_all_of_its_turn_and_its_node_takes_pods_again(
+        old: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    carried = apply.apply_batch
 
-    def heals(*args: Any, **rest: Any) -> Any:
-        if any(step.endswith(".back") for step in map(str, args)):
-            old.hosts.broken = {}
-        return carried(*args, **rest)
+    def apply_batch(session: Any, step: str, changes: Any) -> None:
+        carried(session, step, changes)
+        old.hosts.broken = {"cp1: kubelet": "connection refused"} if step == "node.0" else {}
 
-    with pytest.raises(KubewrightError) as failed:
+    monkeypatch.setattr(apply, "apply_batch", apply_batch)
+    with pytest.raises(GateFailed, match="cp1: gate after node") as failed:
         up_grade(old)
-    assert "gate before" in failed.value.message or "gate after" in failed.value.message
-    assert cordoned(old) == []
+    said = "\n".join(failed.value.details)
+    assert "cp1: put back as it was" in said and "still fine" in said
+    assert "to go on when its cause is mended: kubewright upgrade" in said and "kubewright rollback HOST" in said
+    assert set(versions(old, "kubelet").values()) == {FROM} and set(versions(old, "containerd").values()) == {"2.4.2"}
+    assert set(versions(old, "kube-apiserver").values()) == {TO} and cordoned(old) == []
 
 
 def test_a_node_that_a_killed_run_left_cordoned_takes_pods_again(old: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,4 +248,33 @@ def test_a_budget_that_lets_none_go_is_named_before(old: World) -> None:
     text = plan_text(found, old.inventory.cluster, seconds=0.0)
     assert "drain of w1: budget default/a: 0 may go: 1 of 1 Pods are healthy" in text
     assert "w1 is drained: 1 Pod to leave, 1 for good; default/a lets none go now" in text
+    assert old.hosts.log == []
+
+
+def gated(world: World, *command: str, timeout: int = 1) -> None:
+    document = world.inventory.cluster.model_dump(mode="json")
+    document["gates"] = [{"name": "shop", "command": list(command), "timeout": timeout}]
+    world.inventory = replace(world.inventory, cluster=Cluster.model_validate(document))
+
+
+def test_a_gate_of_one_s_own_is_asked_after_each_turn_and_told_its_hosts(old: World, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    tell = f"import os; print(os.environ['KUBEWRIGHT_HOSTS'], file=open({str(asked)!r}, 'a'))"
+    gated(old, sys.executable, "-c", tell)
+    up_grade(old)
+    hosts = asked.read_text().split()
+    assert [hosts.count(host) for host in (*PLANES, *WORKERS)] == [4, 4, 4, 1, 1], hosts
+
+
+def test_where_a_gate_of_one_s_own_fails_the_turn_goes_back_and_the_run_stops(old: World) -> None:
+    gated(old, sys.executable, "-c", "import sys; print('HTTP 500'); sys.exit(7)")
+    with pytest.raises(GateFailed, match="not so after 1 s: shop: exit 7: HTTP 500"):
+        up_grade(old)
+    assert set(versions(old, "etcd").values()) == {"3.6.16"}
+
+
+def test_a_gate_without_its_program_is_refused_before_anything_is_done(old: World) -> None:
+    gated(old, "./no-such-gate")
+    with pytest.raises(UsageFault, match=r"shop: \./no-such-gate is no program here"):
+        up_grade(old)
     assert old.hosts.log == []
