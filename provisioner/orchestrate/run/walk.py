@@ -68,14 +68,16 @@ class Walk:
 
     def _beside_one_another(self) -> None:
         self._threads = ThreadPoolExecutor(max(1, len(self._names)), thread_name_prefix="phase")
-        stopped: BaseException | None = self._begun(None)
-        while self._running:
-            phase, stop = self._ended.get()
-            del self._running[phase.name]
-            if stopped is None and not isinstance(stop, Abandoned):
-                self.last = phase.name
-                stopped = stop or self._begun(phase)
-        self._threads.shutdown()
+        try:
+            stopped: BaseException | None = self._begun(None)
+            while self._running:
+                phase, stop = self._ended.get()
+                del self._running[phase.name]
+                if stopped is None and not isinstance(stop, Abandoned):
+                    self.last = phase.name
+                    stopped = stop or self._begun(phase)
+        finally:        # a thread ends with its phase, whoever asked twice and waits for none
+            self._threads.shutdown(wait=not self._running)
         if stopped is not None:
             raise stopped
 
