@@ -99,7 +99,7 @@ def status(obj: Context) -> int:
     from provisioner.lab import lifecycle
 
     rows = lifecycle.status(obj.inventory)
-    healthy = all(row.ssh for row in rows if row.state != "stranger")
+    healthy = all(row.ssh for row in rows if row.state != "unlisted")
     if obj.wants_json:
         obj.print_json({"lab": obj.inventory.cluster.cluster, "healthy": healthy, "nodes": [asdict(r) for r in rows]})
     else:

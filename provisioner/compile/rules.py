@@ -254,8 +254,8 @@ TABLE: tuple[Rule, ...] = (
               "hosts.*", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"),
          ALLOWED),
 )
-# No rule about the inventory: to restart what serves although the cluster is ill (orchestrate/run/may_begin.py).
-CLUSTER_ILL = "cluster-ill"
+# No rule about the inventory: to restart what serves although the cluster is unhealthy (orchestrate/run/may_begin.py).
+CLUSTER_ILL = "cluster-unhealthy"
 FLAGS = frozenset({CLUSTER_ILL, REMOVED_APIS, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)})
 
 

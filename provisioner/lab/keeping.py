@@ -56,7 +56,7 @@ def remove(inventory: Inventory, name: str, say: Say) -> None:
     requirements.require_root()
     instance = lifecycle.instance_of(inventory)
     with locked(instance):
-        lifecycle.refuse_strangers_instance(instance, inventory)
+        lifecycle.refuse_foreign_instance(instance, inventory)
         snapshots.find(instance, name)
         snapshots.remove(instance, name)
         say(f"snapshot {name} is removed")

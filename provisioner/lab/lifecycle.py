@@ -43,7 +43,7 @@ class UpResult:
     created: tuple[str, ...]
     booted: tuple[str, ...]
     left: tuple[str, ...]
-    strangers: tuple[str, ...]      # nodes that run and are not in the inventory
+    unlisted: tuple[str, ...]      # nodes that run and are not in the inventory
     seconds: float
 
 
@@ -53,7 +53,7 @@ class NodeStatus:
 
     name: str
     address: str
-    state: str                      # running, stopped, absent, stranger
+    state: str                      # running, stopped, absent, unlisted (runs and is not in the inventory)
     ssh: bool
     pid: int | None
     memory_mib: int | None
@@ -113,7 +113,7 @@ def down(inventory: Inventory, say: Say) -> None:
     requirements.require_root()
     began = time.monotonic()
     with locked(instance):
-        refuse_strangers_instance(instance, inventory)
+        refuse_foreign_instance(instance, inventory)
         names = state.remove_all(instance)
         inventory.applied_path.unlink(missing_ok=True)
     keys.unpin(inventory.known_hosts_path, [n for host in inventory.cluster.hosts for n in _pin_names(inventory, host)])
@@ -131,8 +131,8 @@ def status(inventory: Inventory) -> tuple[NodeStatus, ...]:
         spec = nodes.read_spec(instance, host.name)
         row = _row(instance, host.name, host.address, inventory.cluster.ssh_of(host.name).port, spec is not None)
         rows.append(replace(row, faults=tuple(str(f) for f in found if f.host == host.name and f.kind != "killed")))
-    strangers = [name for name in state.everything(instance) if name not in inventory.cluster.hosts]
-    rows += [NodeStatus(name, "", "stranger", False, None, nodes.memory_mib(instance, name)) for name in strangers]
+    unlisted = [name for name in state.everything(instance) if name not in inventory.cluster.hosts]
+    rows += [NodeStatus(name, "", "unlisted", False, None, nodes.memory_mib(instance, name)) for name in unlisted]
     return tuple(rows)
 
 
@@ -148,7 +148,7 @@ def _row(instance: Instance, name: str, address: str, port: int, exists: bool) -
                       nodes.memory_mib(instance, name))
 
 
-def refuse_strangers_instance(instance: Instance, inventory: Inventory) -> None:
+def refuse_foreign_instance(instance: Instance, inventory: Inventory) -> None:
     """Refuse to touch nodes that another inventory directory of the same cluster name is running."""
     owner = instance.owner()
     if not owner or owner == str(inventory.path) or not Path(owner).is_dir():
@@ -163,7 +163,7 @@ def refuse_strangers_instance(instance: Instance, inventory: Inventory) -> None:
 
 def claim(instance: Instance, inventory: Inventory, say: Say) -> None:
     """Take the instance for this inventory; what a dead owner left is removed, for its keys are not ours."""
-    refuse_strangers_instance(instance, inventory)
+    refuse_foreign_instance(instance, inventory)
     owner = instance.owner()
     if owner and owner != str(inventory.path):
         say(f"removing what is left of the lab {instance.name} of {owner}")
@@ -198,8 +198,8 @@ def bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, b
     created = tuple(name for name in missing if name not in kept)
     state.each(created, lambda name: nodes.create(instance, specs[name], built, place, operator), "creating")
     booting.boot(instance, inventory, specs, missing, built)
-    strangers = tuple(name for name in instance.node_names() if name not in specs)
-    result = UpResult(created, kept, left, strangers, time.monotonic() - began)
+    unlisted = tuple(name for name in instance.node_names() if name not in specs)
+    result = UpResult(created, kept, left, unlisted, time.monotonic() - began)
     _tell(result, say)
     return result
 
@@ -207,7 +207,7 @@ def bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, b
 def _tell(result: UpResult, say: Say) -> None:
     for names, what in ((result.created, "created and booted"), (result.booted, "booted from their disks"),
                         (result.left, "were running, left alone"),
-                        (result.strangers, "not in the inventory, not touched (`lab down` removes them)")):
+                        (result.unlisted, "not in the inventory, not touched (`lab down` removes them)")):
         if names:
             say(f"{', '.join(names)}: {what}")
     count = len(result.created) + len(result.booted) + len(result.left)

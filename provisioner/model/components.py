@@ -213,7 +213,7 @@ TABLE: tuple[Component, ...] = (
         interrupts="nothing: it reloads, and connections go on in the old process",
         ports=(Port(ports.LOCAL_API, "kubelet, kube-proxy, the Pod network, controllers of that host"),
                Port(ports.BALANCER_HEALTH, "keepalived: may this host hold the VIP; the HAProxy before a reload: "
-                    "which API servers are ill; a Prometheus of this host")),
+                    "which API servers are unhealthy; a Prometheus of this host")),
         answers=(Answer("haproxy", "tcp", ports.LOCAL_API),),
         fields={"inter": "haproxy-time", "maxconn": "int"}),
     Component(

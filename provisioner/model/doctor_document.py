@@ -33,7 +33,7 @@ class DoctorDocument(DocumentPart):
     certificates_days: int | None = Field(description="Days until the first certificate ends; null where none was seen")
     findings: tuple[ToldDocument, ...] = Field(description="Most urgent first")
     not_looked_at: tuple[FindingDocument, ...] = Field(
-        description="What can never be seen there; it makes no cluster ill")
+        description="What can never be seen there; it makes no cluster unhealthy")
     seconds: float = Field(description="How long the look took")
 
 

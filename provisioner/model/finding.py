@@ -8,7 +8,7 @@ from typing import Any, Literal
 from provisioner.model.characters import visible
 
 Severity = Literal["error", "warning", "unseen"]
-"""`unseen`: nobody could tell, which is neither well nor ill."""
+"""`unseen`: nobody could tell, which is neither healthy nor unhealthy."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ class FindingDocument(DocumentPart):
     check: str = Field(description="The question that was asked; `--explain NAME` of `check` or `doctor` tells more of "
                                    "it")
     host: str = Field(description="Name of the host; empty for the cluster as a whole")
-    severity: Severity = Field(description="error: a run refuses, a cluster is ill; warning: neither, and it is told; "
+    severity: Severity = Field(description="error: a run refuses, a cluster is unhealthy; warning: neither, and told; "
                                            "unseen: nobody could tell")
     saw: str = Field(description="What was observed; of `unseen` why nothing was")
     expected: str = Field(description="What it should be")

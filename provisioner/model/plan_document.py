@@ -145,7 +145,7 @@ class PlanDocument(DocumentPart):
     hosts: tuple[str, ...] = Field(description="Hosts that were looked at")
     changes: tuple[ChangeDocument, ...] = Field(description="Changes on hosts, in the order of their phases")
     objects: tuple[ObjectDocument, ...] = Field(description="Kubernetes objects")
-    strangers: tuple[str, ...] = Field(description="Nodes that the inventory does not name; left alone")
+    unlisted: tuple[str, ...] = Field(description="Nodes that the inventory does not name; left alone")
     left_out: dict[str, tuple[str, ...]] = Field(
         default={}, description="API servers that a killed run left out of service -> hosts that send them nobody")
     cordoned: tuple[str, ...] = Field(
@@ -169,7 +169,7 @@ def as_plan(document: PlanDocument) -> Plan:
         changes=tuple(Change(c.host, c.phase, c.kind, c.path, c.action, ": ".join(filter(None, (c.reason, c.about))),
                              c.expect, c.want, diff=c.diff, causes=c.causes) for c in document.changes),
         objects=tuple(ObjectChange(o.phase, o.identity, o.action, o.reason, diff=o.diff) for o in document.objects),
-        bootstrap=document.bootstrap, checked=document.checked, strangers=document.strangers,
+        bootstrap=document.bootstrap, checked=document.checked, strangers=document.unlisted,
         members=tuple(MemberChange(m.action, m.host) for m in document.members), voters=document.voters,
         drained_servers=document.left_out, cordoned=document.cordoned,
         inventory_digest=document.inventory_digest, lock_digest=document.lock_digest,

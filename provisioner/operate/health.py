@@ -1,4 +1,4 @@
-"""What of a cluster is ill: judged from values that were seen, by the same rules for whoever asks.
+"""What of a cluster is unhealthy: judged from values that were seen, by the same rules for whoever asks.
 
 `status`, `ready`, the last gate of `up` and its leave to begin ask the same questions, in
 orchestrate/gates/health.py. What could not be seen is neither well nor ill: its findings are `unseen`, and a cluster
@@ -32,7 +32,7 @@ def is_unseen(fault: KubewrightError) -> bool:
 
 
 def failed(check: str, host: str, fault: KubewrightError, doing: str = "") -> Finding:
-    """Make a finding of a fault: nothing was seen where the way is closed, else what was asked is ill."""
+    """Make a finding of a fault: nothing was seen where the way is closed, else what was asked is unhealthy."""
     saw = fault.message.removeprefix(f"{host}: ")
     if is_unseen(fault):
         return Finding("reach", host, "unseen", saw, fault.hint, expected="it answers", code=fault.code)

@@ -221,7 +221,7 @@ def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Ma
         "cluster": plan.cluster, "inventory_digest": plan.inventory_digest, "lock_digest": plan.lock_digest,
         "bootstrap": plan.bootstrap, "checked": plan.checked,
         "hosts": list(plan.desired.hosts), "changes": [c.to_json() for c in plan.changes],
-        "objects": [o.to_json() for o in plan.objects], "strangers": list(plan.strangers),
+        "objects": [o.to_json() for o in plan.objects], "unlisted": list(plan.strangers),
         "left_out": {server: list(hosts) for server, hosts in plan.drained_servers.items()},
         "cordoned": list(plan.cordoned), "lost": [member.to_json() for member in plan.lost],
         "drains": [d.to_json() for d in plan.drains],

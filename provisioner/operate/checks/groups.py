@@ -53,7 +53,7 @@ def members_together(tried: Iterable[Tried], members: Sequence[str]) -> tuple[st
 
 
 def by_culprit(pairs: Collection[Pair], order: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return ill pairs by the host that most of them share: that one is named, with the others."""
+    """Return unhealthy pairs by the host that most of them share: that one is named, with the others."""
     left, found = set(pairs), []
     while left:
         count = {name: sum(name in pair for pair in left) for name in order}

@@ -20,7 +20,7 @@ DAY = 86400.0
 FULL, TIGHT = 0.95, 0.85    # of a file system; at 85 % the kubelet begins to remove images (its own default)
 WEEK = 7 * DAY          # who has not renewed a certificate until so little is left has no `up` that does
 LEAST = 3600.0          # seconds between two looks at a disk that say anything of its rate
-SURE = DAY              # and that say enough to call it ill: the images of a first `up` are there within hours
+SURE = DAY              # and that say enough to call it unhealthy: the images of a first `up` are there within hours
 CLOCKS = 0.5            # seconds off the median: what `check` warns of
 # What the kernel says of a machine that ails, with what it means in a few words.
 KERNEL: tuple[tuple[str, str], ...] = (

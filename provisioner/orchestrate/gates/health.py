@@ -51,7 +51,7 @@ class Sight:
 
     @property
     def ill(self) -> list[Finding]:
-        """Return what keeps the cluster from being healthy: what is ill, and what could not be seen."""
+        """Return what keeps the cluster from being healthy: what is unhealthy, and what could not be seen."""
         return [f for f in self.findings if f.severity != "warning"]
 
 
@@ -83,7 +83,7 @@ def holds(session: Session) -> None:
 
 
 def _unfit(session: Session) -> list[Finding]:
-    """Return what `up` waits for: all that is ill, but for a Pod network that is left to others, and for little room.
+    """Return what `up` waits for: all that is unhealthy, but for a Pod network left to others, and for little room.
 
     Neither gets better by waiting, and what needs room was refused before the first change.
     """

@@ -45,13 +45,13 @@ def hosts_hold(
     failed = {host: outcome for host, outcome in outcomes.items() if isinstance(outcome, KubewrightError)}
     if failed:
         session.run.stay()      # that a phase beside this one has ended the run is no fault of a host
-    # After its change a worker may be given up and the others go on. Before one, nobody is: that it is ill already
-    # speaks against changing the next.
+    # After its change a worker may be given up and the others go on. Before one, nobody is: that it is unhealthy
+    # already speaks against changing the next.
     failed = _not_given_up(session, failed) if when == "after" else failed
     if not failed:
         return
     fault = next(iter(failed.values())) if len(failed) == 1 else gather(failed, total=len(wanted))
-    # Who is ill before this run did anything may have been left so by the one before: what ran then is still there.
+    # Who is unhealthy before this run did anything may be left so by the one before: what ran then is still there.
     if when == "before" and isinstance(fault, GateFailed):
         fault.details = (*fault.details, kept_there(failed))
     raise fault
@@ -175,7 +175,7 @@ def down(session: Session, phase: PhaseName, hosts: Sequence[str]) -> dict[str, 
 
 
 def others_serve(session: Session, phase: PhaseName, changed: Iterable[str]) -> None:
-    """Prove that a phase's hosts without changes are not ill, before any that serves is interrupted in it.
+    """Prove that a phase's hosts without changes are not unhealthy, before any that serves is interrupted in it.
 
     One that an earlier run left broken would not stay the only one: it runs what it should, so it is in no plan. A host
     that cannot be asked is for the gate after the change. Whoever goes back is held up by nobody.
@@ -188,7 +188,7 @@ def others_serve(session: Session, phase: PhaseName, changed: Iterable[str]) -> 
     ill = down(session, phase, asked)
     fault = _ill_beside(session, phase, ill) if ill else None
     if asked:
-        telling.of_gate(session, phase, "before", proved=[f"without changes and not ill: {', '.join(asked)}"],
+        telling.of_gate(session, phase, "before", proved=[f"without changes and not unhealthy: {', '.join(asked)}"],
                        seconds=time.monotonic() - began, fault=fault)
     if fault is not None:
         raise fault

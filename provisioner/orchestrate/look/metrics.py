@@ -22,7 +22,7 @@ def gauges(seen: Status, moment: float) -> list[Gauge]:
         Gauge("kubewright_healthy", "1 when status finds nothing to tell, else 0.", (({}, float(seen.healthy)),)),
         Gauge("kubewright_cluster_info", "Always 1; the labels say which cluster was looked at.",
               (({"cluster": seen.cluster, "kubernetes": seen.kubernetes, "api": seen.api}, 1.0),)),
-        Gauge("kubewright_findings", "Findings of the look, by severity; unseen is neither well nor ill.",
+        Gauge("kubewright_findings", "Findings of the look, by severity; unseen is neither healthy nor unhealthy.",
               tuple(({"severity": severity}, float(sum(1 for f in seen.findings if f.severity == severity)))
                     for severity in ("error", "warning", "unseen"))),
         Gauge("kubewright_host_seen", "1 when the host answered SSH and was looked at.",

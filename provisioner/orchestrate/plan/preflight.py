@@ -63,7 +63,7 @@ class Report:
 
     @property
     def unseen(self) -> tuple[Finding, ...]:
-        """Return what could not be looked at, which is neither well nor ill."""
+        """Return what could not be looked at, which is neither healthy nor unhealthy."""
         return tuple(f for f in self.findings if f.severity == "unseen")
 
     def result(self, check: str) -> tuple[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from provisioner.report.findings import lines
 
 
 def to_begin(session: Session, allowed: Collection[str] = (), verb: str = "up") -> None:
-    """Raise RefusedForSafety where the plan would restart what serves and the cluster is too ill for that.
+    """Raise RefusedForSafety where the plan would restart what serves and the cluster is too unhealthy for that.
 
     `allowed` may name CLUSTER_ILL, where the change itself is the cure. A cluster that serves nobody is not asked for
     leave: what is done to it is its repair. Nor is one with certificates that have expired, which may be all that keeps

@@ -108,7 +108,7 @@ def test_plan_as_json_is_one_document_with_its_schema_version(built: World, run:
     document = json.loads(run("-o", "json", "plan").out)
     assert document["schema_version"] == 1
     assert [(c["host"], c["path"]) for c in document["changes"]] == [("w1", KUBELET), ("w1", "kubelet.service")]
-    assert (document["bootstrap"], document["objects"], document["strangers"]) == (False, [], [])
+    assert (document["bootstrap"], document["objects"], document["unlisted"]) == (False, [], [])
 
 
 def test_up_builds_and_a_second_one_only_verifies(world: World, run: Run) -> None:
