@@ -18,8 +18,10 @@ HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
 HAPROXY_SOCKET = "/run/haproxy/admin.sock"
 BACKEND = "apiservers"
 VIP_BACKEND = "apiservers-vip"      # on the load balancers: follows the other in all but its count of connections
+HOSTS = "kubewright-hosts"          # the ConfigMap that names the cluster's hosts, in kube-system
 KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
 VIP_CHECK = "/opt/kubewright/bin/may-hold-vip"
+IS_A_HOST = "/opt/kubewright/bin/is-a-host"
 LEAVE_ILL = "/opt/kubewright/bin/leave-ill-servers.lua"      # a part of HAProxy
 
 MAXCONN = 4096
@@ -102,13 +104,16 @@ def _keepalived(ctx: HostContext) -> Iterator[Item]:
     peers = [host.address for host in ctx.site.load_balancers if host.name != ctx.name]
     yield rendered(VIP_CHECK, "load-balancer", component="keepalived", mode=0o755, health_port=BALANCER_HEALTH,
                    api_port=port, peers=[Endpoint(peer, port) for peer in peers], ca=pki.CA)
+    yield rendered(IS_A_HOST, "load-balancer", component="keepalived", mode=0o755, name=ctx.name, list=HOSTS, ca=pki.CA,
+                   servers=[Endpoint(host.address, APISERVER) for host in ctx.site.control_planes],
+                   health=pki.HAPROXY.path, health_key=pki.HAPROXY.key_path)
     yield from directories(["/etc/keepalived"], "load-balancer")
     yield rendered(
         KEEPALIVED_CONFIG, "load-balancer", component="keepalived", name=ctx.name, address=ctx.address,
         interface=ctx.interface, vip_interface=ctx.vip_interface, vip=ctx.cluster.api.vip,
         virtual_router_id=virtual_router_id(ctx.cluster),
         priority=priority(names.index(ctx.name), len(names)),
-        peers=peers, check=VIP_CHECK)
+        peers=peers, check=VIP_CHECK, is_a_host=IS_A_HOST)
     yield from distribution_service(
         "keepalived.service", "load-balancer", [KEEPALIVED_CONFIG], component="keepalived",
         vip=ctx.cluster.api.vip, interface=ctx.vip_interface)

@@ -10,6 +10,7 @@ from typing import Any
 from provisioner.compile import networks, pki
 from provisioner.compile.context import ClusterContext
 from provisioner.compile.control_plane import TLS_MIN_VERSION
+from provisioner.compile.load_balancer import HOSTS
 from provisioner.compile.parts import MANAGED_BY, managed
 from provisioner.errors import InventoryRefused
 from provisioner.model.components import BY_NAME
@@ -17,6 +18,7 @@ from provisioner.model.desired import KubeObject
 from provisioner.model.operators import user_names
 
 PROBER_NAMESPACE, PROBER = "kubewright-prober", "prober"
+HOSTS_LIST = f"ConfigMap kube-system/{HOSTS}"      # a host that is done alone is named there all the same
 RECORD = "kubewright-objects-"      # and the phase
 COREDNS_DEFAULTS: dict[str, Any] = {"replicas": 2, "upstreams": ["/etc/resolv.conf"]}
 METRICS_SERVER_DEFAULTS: dict[str, Any] = {"replicas": 2}
@@ -58,6 +60,8 @@ def recorded_as(body: Mapping[str, Any]) -> str:
 def _access(site: ClusterContext) -> Iterator[KubeObject]:
     yield from managed("access", "access.yaml", admin_group=pki.ADMIN_GROUP, kubelet_user=pki.KUBELET_CLIENT_USER,
                         operators=sorted(user_names(site.cluster.operators).values()))
+    yield from managed("access", "hosts.yaml", name=HOSTS, reader=pki.HAPROXY.common_name,
+                       hosts=sorted(host.name for host in site.cluster.machines if host.roles))
     yield from networks.of(site.cluster).objects(site)
     yield from managed("access", "prober.yaml", namespace=PROBER_NAMESPACE, account=PROBER)
 

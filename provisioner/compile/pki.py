@@ -143,7 +143,8 @@ KUBELET_CLIENT = Leaf(f"{PKI}/kubelet-client.crt", "cluster", "system:node:{host
 KUBELET_SERVING = Leaf(f"{PKI}/kubelet.crt", "cluster", "system:node:{host}", _node, _host_sans,
                        organization=NODES_GROUP, server=True)
 KUBE_PROXY = Leaf(f"{PKI}/kube-proxy.crt", "cluster", "system:kube-proxy", _node, client=True)
-# No group and no binding: it may ask /readyz, which every authenticated user may. HAProxy looks for X's key in X.key.
+# No group: it may ask /readyz, which every authenticated user may, and read which machines are hosts. HAProxy looks for
+# X's key in X.key.
 HAPROXY = Leaf(HAPROXY_HEALTH, "cluster", "kubewright:haproxy", _used, client=True, key=f"{HAPROXY_HEALTH}.key")
 
 TABLE = (

@@ -73,7 +73,7 @@ def control_plane(directory: Path) -> Iterator[Access]:
     etcd, apiserver = binary("etcd", directory), binary("kube-apiserver", directory)
     ca, signing = pki.new_ca("ca of test"), pki.new_signing_key()
     (directory / "ca.crt").write_bytes(ca.certificate)
-    server = leaf(directory, ca, "server", dns_names=("localhost",), ip_addresses=("127.0.0.1",),
+    server = leaf(directory, ca, "server", dns_names=("localhost", "kubernetes"), ip_addresses=("127.0.0.1",),
                   server=True, client=True)
     admin = leaf(directory, ca, "admin", organization="system:masters", client=True)
     public, private = written(directory, "sa", signing)

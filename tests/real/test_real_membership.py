@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import grpc
 import pytest
 
 from provisioner.compile.pki import MEMBER_NAME
 from provisioner.decide.membership import Act, Membership, Refused, next_act
 from provisioner.model.desired import EtcdMember
 from provisioner.model.etcd import MemberSeen
-from provisioner.operate import etcd, etcd_membership
+from provisioner.operate import etcd, etcd_membership, etcd_wire
 from provisioner.operate.access import Access
 from provisioner.operate.etcd import EtcdFault
 from tests.fakes.sshd import free_ports
@@ -117,6 +120,64 @@ def test_a_learner_is_promoted_when_it_has_all_data_and_a_second_time_is_refused
         assert etcd.status(own).member_id == member
         etcd_membership.remove(access, member, timeout=10)
         until(lambda: all(m.id != member for m in etcd_membership.listed(access)), 30, "it is out")
+
+
+def test_a_promotion_whose_answer_was_lost_is_seen_in_the_list_and_not_asked_for_again(
+        three: dict[str, Access], tmp_path: Path) -> None:
+    access = three["cp1"]
+    ports = tuple(free_ports(2))
+    url = f"https://127.0.0.1:{ports[1]}"
+    member = added(access, url)
+    wanted = [EtcdMember(m.name or "cp4", "127.0.0.1", peer_port=int(m.peer_urls[0].rpartition(":")[2]))
+              for m in etcd_membership.listed(access)]
+    with started(tmp_path, "cp4", (ports[0], ports[1]), etcd_membership.listed(access)):
+        until(lambda: of(access, member).name == "cp4", 60, "the learner has told its name")
+        own = Access(("127.0.0.1", ports[0]), access.ca_file, access.cert_file, access.key_file)
+        until(lambda: hears(own), 60, "the learner hears the leader")
+        until(lambda: etcd.status(own).applied == etcd.status(access).applied, 30, "it has all data")
+        with Deaf(access.address) as way, etcd.client_of(
+                Access(way.address, access.ca_file, access.cert_file, access.key_file), 5, "promoting") as (client, _):
+            etcd_wire.members(client, "List", 5)        # connected
+            way.is_deaf.set()
+            with pytest.raises(grpc.RpcError):
+                etcd_wire.members(client, "Promote", 3, ID=member)
+        until(lambda: not of(access, member).is_learner, 30, "it votes all the same")
+        everybody = {m.id for m in etcd_membership.listed(access)}
+        assert next_act(Membership(etcd_membership.listed(access), everybody, [url]), wanted) is None
+        with pytest.raises(EtcdFault, match=r"not a learner|can only promote a learner"):
+            etcd_membership.promote(access, member, timeout=5)
+
+
+class Deaf:
+    """A way to a member that carries every request to it and, once it is deaf, no answer back."""
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        self.is_deaf = threading.Event()
+        self._to, self._ends = to, ExitStack()
+        self._door = self._ends.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.address: tuple[str, int] = self._door.getsockname()
+
+    def __enter__(self) -> Deaf:
+        threading.Thread(target=self._let_in, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    def _let_in(self) -> None:
+        with suppress(OSError):         # the door was closed
+            while True:
+                client = self._ends.enter_context(self._door.accept()[0])
+                member = self._ends.enter_context(socket.create_connection(self._to, timeout=5))
+                member.settimeout(None)
+                for source, to, answers in ((client, member, False), (member, client, True)):
+                    threading.Thread(target=self._carry, args=(source, to, answers), daemon=True).start()
+
+    def _carry(self, source: socket.socket, to: socket.socket, answers: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if not (answers and self.is_deaf.is_set()):
+                    to.sendall(data)
 
 
 def hears(access: Access) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from provisioner.compile.objects import HOSTS_LIST
 from provisioner.decide import turns
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.applied import HOST_PATH
@@ -105,7 +106,7 @@ class Intent:
         changes = tuple(c for c in plan.changes if c.phase in later and (
             not self.only or c.host in self.only or (self.alone and c.path == HOST_PATH)))
         objects = tuple(o for o in plan.objects if o.phase in later
-                        and (not self.only or o.identity in {f"Node {host}" for host in self.only}))
+                        and (not self.only or o.identity in {HOSTS_LIST, *(f"Node {host}" for host in self.only)}))
         session.target.narrowed = len(changes) < len(plan.changes) or len(objects) < len(plan.objects)
         return session.go_by(only.noted(session, replace(plan, changes=changes, objects=objects)))
 

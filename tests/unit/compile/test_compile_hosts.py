@@ -11,6 +11,7 @@ import pytest
 
 from provisioner.compile import parts
 from provisioner.compile.kubelet import REGISTRATION
+from provisioner.compile.objects import HOSTS_LIST
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.desired import Certificate, Desired, Directory, File, HostDesired, Symlink, Unit
 from provisioner.model.paths import data_dir
@@ -169,12 +170,14 @@ def without_record(desired: Desired) -> dict[str, HostDesired]:
             for name, host in desired.hosts.items()}
 
 
-def test_a_further_worker_changes_nothing_on_the_other_hosts_but_the_record_of_the_cluster() -> None:
+def test_a_further_worker_changes_nothing_on_the_other_hosts_but_the_record_and_the_list_of_hosts() -> None:
     hosts = STACKED.model_dump(mode="json")["hosts"]
     larger = inventory(hosts=hosts | {"w3": {"address": "10.77.0.23", "roles": ["worker"]}})
     before, after = compiled(STACKED), compiled(larger)
     assert {n: h for n, h in without_record(after).items() if n != "w3"} == without_record(before)
-    assert after.objects == before.objects
+    (listed,) = [o for o in after.objects if o not in before.objects]
+    assert listed.identity == HOSTS_LIST and len(after.objects) == len(before.objects)
+    assert listed.body["data"] == dict.fromkeys(("cp1", "cp2", "cp3", "w1", "w2", "w3"), "host")
 
 
 def test_a_host_that_did_not_answer_is_left_out_and_stays_a_peer() -> None:

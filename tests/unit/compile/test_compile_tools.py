@@ -81,6 +81,8 @@ def test_a_value_in_a_script_is_one_word_of_it_whatever_it_says(tmp_path: Path) 
         "/opt/kubewright/bin/import-images": {"archives": [(evil, evil)]},
         "/opt/kubewright/bin/may-hold-vip": {"health_port": 1, "api_port": 1, "peers": [evil], "ca": evil},
         "/opt/kubewright/bin/write-cni-config": {"subnet_env": evil, "cni_config": evil},
+        "/opt/kubewright/bin/is-a-host": dict.fromkeys(("name", "list", "ca", "health", "health_key"), evil) | {
+            "servers": [evil]},
     }.items():
         script = tmp_path / "script"
         script.write_text(render(path, **values).replace("/usr/local/bin/ctr", "true").replace("/usr/bin/curl", "true"))  # type: ignore[arg-type]

@@ -249,7 +249,7 @@ def test_the_prober_may_touch_keys_of_its_own_namespace_and_nothing_else(built: 
     role = built.api.objects["/apis/rbac.authorization.k8s.io/v1/namespaces/kubewright-prober/roles/prober"]
     assert role["rules"] == [{"apiGroups": [""], "resources": ["configmaps"],
                               "verbs": ["create", "get", "list", "watch", "patch"]}]
-    bound = [o for p, o in built.api.objects.items() if "bindings/" in p
+    bound = [o for p, o in built.api.objects.items() if "rolebindings/" in p
              and any(s.get("name") == "prober" for s in o["subjects"])]
     assert [(o["kind"], o["metadata"].get("namespace")) for o in bound] == [("RoleBinding", "kubewright-prober")]
 
