@@ -62,6 +62,11 @@ def leader(lab: Lab) -> str:
     return next(str(r["host"]) for r in lab.json("status")["hosts"] if str(r["etcd"]).startswith("leader"))
 
 
+def follower(lab: Lab) -> str:
+    """Return a member that does not lead: one that leads and loses its data is given all of it by the next leader."""
+    return next(str(r["host"]) for r in lab.json("status")["hosts"] if str(r["etcd"]).startswith("member"))
+
+
 def vip_holder(lab: Lab) -> str:
     return str(lab.json("status")["vip_holder"])
 
