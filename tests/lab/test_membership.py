@@ -166,7 +166,7 @@ def test_lost_machines_that_come_back_are_no_members_no_nodes_and_never_have_the
     grown.run("up", "--yes")
     known, vip = grown.inventory, str(grown.inventory.cluster.api.vip)
     faults.kill(known, "cp4")
-    faults.cut(known, "cp5")        # it runs on, alone, and takes the VIP there
+    faults.drop(known, "cp5")       # it runs on, alone, and takes the VIP there
     until(lambda: has(grown, "cp5", vip), 30, "cp5 hears nobody any more")
     removed(grown, *NEW)
     since = time.time()
@@ -174,7 +174,7 @@ def test_lost_machines_that_come_back_are_no_members_no_nodes_and_never_have_the
     is_unnoticed(grown, since)
     is_settled(grown, CONTROL_PLANES)
     faults.come_back(known, "cp4")
-    faults.heal(known, "cp5")
+    faults.undrop(known, "cp5")
     until(lambda: not has(grown, "cp5", vip), 30, "cp5 gives the VIP up")
     seen: set[str] = set()
 
