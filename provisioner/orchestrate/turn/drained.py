@@ -39,8 +39,7 @@ def held(session: Session, hosts: Sequence[str]) -> Iterator[None]:
 def restore(session: Session) -> str:
     """Let Nodes take Pods again that a killed run left cordoned, and say which."""
     hosts = [h for h in session.the_plan.cordoned if h not in session.unreachable]
-    kube = session.access.kube()
     for host in hosts:
         session.run.still_ours()
-        drain.uncordon(kube, host)
+        drain.uncordon(session.access.kube(), host)
     return f"{', '.join(hosts)} takes Pods again" if hosts else ""
