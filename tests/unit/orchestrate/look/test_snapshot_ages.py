@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from provisioner.compile.snapshots import SUMMARY as SNAPSHOTS_ON_HOST
 from provisioner.errors import RefusedForSafety
+from provisioner.model.cluster import Cluster
 from provisioner.model.snapshot import Manifest
 from provisioner.operate.snapshots import OnHost, line, newest, of_all, of_proofs, on_host
 from provisioner.orchestrate.look import snapshots as look
+from provisioner.orchestrate.look import status
 from tests.fakes.session import World
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
@@ -84,3 +89,33 @@ def test_one_that_its_host_did_not_prove_is_named_with_what_was_seen() -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"taken": "soon", "proved": "", "failed": null}', '{"taken": ""}'])
 def test_a_summary_that_is_half_written_or_somebody_elses_tells_nothing(text: str) -> None:
     assert on_host(text, NOW.timestamp()) == OnHost()
+
+
+def asks_for_snapshots(world: World) -> None:
+    text = yaml.safe_load(world.inventory.file.read_text())
+    text.setdefault("config", {}).setdefault("etcd", {})["snapshotEvery"] = "6h"
+    world.inventory.file.write_text(yaml.safe_dump(text, sort_keys=False))
+    world.inventory = replace(world.inventory, cluster=Cluster.model_validate(text))
+
+
+def summary(failed: dict[str, str] | None = None) -> str:
+    taken = (dt.datetime.now(dt.UTC) - dt.timedelta(hours=3)).isoformat(timespec="seconds")
+    return json.dumps({"number": 1, "taken": taken, "proved": "" if failed else taken, "failed": failed})
+
+
+def test_status_reads_what_hosts_keep_and_is_not_healthy_with_one_that_was_not_proved(built: World) -> None:
+    asks_for_snapshots(built)
+    built.hosts.hosts["cp1"].edit(SNAPSHOTS_ON_HOST, "file sha256:1 0600 root:root", summary())
+    seen = status.look(built.session())
+    assert seen.snapshots == "newest 3 h old on cp1, newest proved 3 h old on cp1"
+    assert not [f for f in seen.findings if f.check == "snapshot-proof"]
+    built.hosts.hosts["cp2"].edit(SNAPSHOTS_ON_HOST, "file sha256:2 0600 root:root",
+                                  summary({"file": "etcd-1.db", "at": "", "saw": "its sha256 is 1, and was 2"}))
+    seen = status.look(built.session())
+    (line,) = [line for line in seen.attention if "etcd-1.db" in line]
+    assert line.startswith("cp2: ") and "kubewright logs cp2 kubewright-etcd-snapshot" in line
+
+
+def test_nobody_is_asked_for_summaries_where_no_timer_is_asked_for(built: World) -> None:
+    built.hosts.hosts["cp1"].edit(SNAPSHOTS_ON_HOST, "file sha256:1 0600 root:root", summary())
+    assert status.look(built.session()).snapshots.startswith("none here")
