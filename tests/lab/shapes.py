@@ -23,6 +23,8 @@ from tests.topologies import Topology
 
 BALANCER = ROOT / "docs" / "how-to" / "balancer" / "haproxy.cfg"
 BRIDGE, SECOND = "lab1", "host1"
+# The nodes' disk is this machine's, which may be fuller than a kubelet likes by itself.
+ROOM = {"memory.available": "100Mi", "nodefs.available": "3%", "imagefs.available": "3%", "nodefs.inodesFree": "3%"}
 
 
 def write(lab: Lab, changes: dict[str, Any]) -> None:
@@ -31,9 +33,10 @@ def write(lab: Lab, changes: dict[str, Any]) -> None:
     lab.file.write_text(yaml.safe_dump(now | changes, sort_keys=False), encoding="utf-8")
 
 
-def configure(lab: Lab, **config: Any) -> None:
-    """Write settings of components into the inventory."""
-    write(lab, {"config": yaml.safe_load(lab.file.read_text(encoding="utf-8"))["config"] | config})
+def configure(lab: Lab, **config: dict[str, Any]) -> None:
+    """Write settings of components into the inventory, beside those that they have there."""
+    now = yaml.safe_load(lab.file.read_text(encoding="utf-8"))["config"]
+    write(lab, {"config": now | {name: now.get(name, {}) | fields for name, fields in config.items()}})
 
 
 @contextmanager
@@ -47,6 +50,7 @@ def standing(topology: Topology) -> Iterator[Lab]:
     shipped = yaml.safe_load((SHIPPED / "cluster.yaml").read_text(encoding="utf-8"))
     lab.file.write_text(yaml.safe_dump(shipped | {"cluster": name} | topology.changes, sort_keys=False),
                         encoding="utf-8")
+    configure(lab, kubelet={"evictionHard": ROOM})
     with ExitStack() as stack:
         stack.callback(lab.run, "lab", "down", check=False)
         lab.run("lab", "up")

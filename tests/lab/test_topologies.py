@@ -17,8 +17,9 @@ from tests.topologies import TOPOLOGIES, Topology
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1200)]
 BY_NAME = {t.name: t for t in TOPOLOGIES}
-KUBELET = {"kubelet": {"failCgroupV1": False, "maxPods": 100}}
-ROLLED = {"etcd": {"flags": {"snapshot-count": 9000}}, "kube-apiserver": {"flags": {"event-ttl": "2h0m0s"}}}
+KUBELET: dict[str, dict[str, Any]] = {"kubelet": {"maxPods": 100}}
+ROLLED: dict[str, dict[str, Any]] = {
+    "etcd": {"flags": {"snapshot-count": 9000}}, "kube-apiserver": {"flags": {"event-ttl": "2h0m0s"}}}
 
 
 @pytest.fixture(params=TOPOLOGIES, ids=[t.name for t in TOPOLOGIES])
