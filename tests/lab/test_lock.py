@@ -135,6 +135,7 @@ def refused(lab: Lab) -> str:
     return done.stderr
 
 
+@pytest.mark.full        # its rules on clocks are cases (tests/cases/lock.yaml), the hosts' side a unit test
 def test_the_lock_of_another_machine_is_free_after_its_ttl_by_the_hosts_clocks_and_not_before(mended: Lab) -> None:
     edit(mended, 42)
     forge(mended)

@@ -42,6 +42,7 @@ def marked(text: str, host: str, more: str, role: str = "") -> str:
     return text.replace(line[0], changed)
 
 
+@pytest.mark.full        # what is set and when is a unit test; that a Node has what was asked is proved by every `up`
 def test_labels_taints_and_the_role_worker_come_and_go_and_no_unit_restarts(cluster: Lab, inventory: str) -> None:
     units = unit_ids(cluster)
     cluster.kubectl("label", "node", "w1", "example.org/theirs=yes")
