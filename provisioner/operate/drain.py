@@ -234,7 +234,7 @@ class _Leaving:
                 return self._delete(pod)
             if not _may_pass(fault) and not _ends_with_its_namespace(fault):
                 raise
-            return fault.message
+            return fault.message.partition(f": {fault.status} ")[2] or fault.message
 
     def _evict(self, pod: Mapping[str, Any]) -> None:
         name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]

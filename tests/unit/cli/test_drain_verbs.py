@@ -76,7 +76,7 @@ def test_a_budget_that_lets_none_go_is_named_before_given_up_uncordoned_and_gone
     assert ended.code == 13
     assert "budget shop/web: 0 may go: 1 of 1 Pods are healthy, and 1 must be: holds shop/a" in ended.err
     assert "error: w1: draining: 1 Pod is still there after 3 s" in ended.err
-    assert "shop/a: API: POST" in ended.err and "w1 takes Pods again" in ended.err
+    assert "shop/a: Cannot evict pod as it would violate" in ended.err and "w1 takes Pods again" in ended.err
     assert "hint: kubectl get poddisruptionbudgets --all-namespaces, then " in ended.err
     assert "node drain w1" in ended.err.splitlines()[-2]
     assert path in built.api.objects and not drain.is_cordoned(node(built))
@@ -179,7 +179,7 @@ def test_a_wish_to_stop_uncordons_and_says_what_is_left_and_what_to_type(
     monkeypatch.setattr(LiveRun, "safe_point", asked)
     ended = run("node", "drain", "w1", "--yes")
     assert ended.code == 130
-    assert "shop/a: API: POST" in ended.err and "w1 takes Pods again" in ended.err
+    assert "shop/a: Cannot evict pod as it would violate" in ended.err and "w1 takes Pods again" in ended.err
     assert "node drain w1" in ended.err and not drain.is_cordoned(node(built))
 
 

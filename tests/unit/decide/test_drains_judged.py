@@ -10,11 +10,14 @@ import pytest
 import yaml
 
 from provisioner.decide.draining import judge
+from provisioner.decide.rehearsing import rehearse
+from provisioner.model.draining import Placed
 from provisioner.model.plan_document import DrainDocument
-from provisioner.report.drain_text import drain_lines
+from provisioner.report.drain_text import drain_lines, rehearsed_lines
 from tests.unit.decide.placed_cases import placed
 
-CASES = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "drain" / "judged.yaml").read_text())
+CASES_DIR = Path(__file__).resolve().parents[2] / "cases" / "drain"
+CASES = yaml.safe_load((CASES_DIR / "judged.yaml").read_text())
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c["name"] for c in CASES])
@@ -33,3 +36,23 @@ def test_a_drain_goes_through_json_and_back_unchanged() -> None:
     for case in CASES:
         drain = judge(placed(case), "w1", case.get("force", ()))
         assert DrainDocument.model_validate_json(json.dumps(drain.to_json())).drain == drain
+
+
+def test_a_real_cluster_s_objects_are_judged_and_a_roll_of_them_is_rehearsed() -> None:
+    """As a lab of three control planes and two workers showed them, trimmed of what no scheduler reads."""
+    seen = json.loads((CASES_DIR / "recorded.json").read_text(encoding="utf-8"))
+    there = Placed(seen["nodes"], seen["pods"], seen["pdb"], seen["pvc"], seen["pv"])
+    assert list(drain_lines(judge(there, "w1"))) == [
+        "  w1  takes no new Pods from now on; 3 Pods leave, 0 stay",
+        "    ends   default/shell                 nobody makes another: it has no controller; emptyDir scratch is "
+        "deleted",
+        "    moves  default/web-6f94858449-4b8vq  Deployment web makes another",
+        "    moves  default/web-6f94858449-4m2pb  Deployment web makes another"]
+    assert {f.why for f in judge(there, "w1", with_it=["w2"]).leaving if f.fate == "waits"} == {
+        "Deployment web makes another, and no other node could run it "
+        "(taint node-role.kubernetes.io/control-plane:NoSchedule)"}
+    assert list(rehearsed_lines(rehearse(there, [["cp1"], ["w1"], ["w2"]]))) == [
+        "cp1  2 Pods to move; the others have left then: 7.6 of 8 cpu, 93.2Gi of 93.8Gi memory, 432 of 440 pods",
+        "w1  4 Pods to move; the others have left then: 7.6 of 8 cpu, 93.2Gi of 93.8Gi memory, 433 of 440 pods",
+        "  ! default/shell: nobody makes another: it has no controller; emptyDir scratch is deleted",
+        "w2  3 Pods to move; the others have left then: 7.6 of 8 cpu, 93.2Gi of 93.8Gi memory, 433 of 440 pods"]

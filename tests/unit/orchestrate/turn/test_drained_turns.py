@@ -94,4 +94,4 @@ def test_who_is_waited_for_is_told_with_what_keeps_each(built: World, session: S
     with pytest.raises(GateFailed), guards.hold(session, TURN):
         pytest.fail("the turn began")
     told = [event.message for event in built.events if event.type == "waiting"]
-    assert told and told[0].startswith("w1 still has shop/a: API: POST ") and told[0].endswith(" and 1 more")
+    assert told and told[0].startswith("w1 still has shop/a: Cannot evict pod") and told[0].endswith(" and 1 more")
