@@ -14,9 +14,9 @@ import pytest
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
 from provisioner.converge import runner
-from provisioner.converge.results import HostResult
+from provisioner.converge.results import HostResult, Status
 from provisioner.decide.batches import Limit
-from provisioner.errors import GateFailed, Interrupted, KubewrightError
+from provisioner.errors import GateFailed, Interrupted, KubewrightError, LockHeld, PlanStale
 from provisioner.model.desired import File
 from provisioner.model.events import Event
 from provisioner.model.observed import ABSENT
@@ -24,7 +24,7 @@ from provisioner.model.plan import Change
 from provisioner.orchestrate.phases import converge, etcd, objects, stage
 from provisioner.orchestrate.session import telling
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn.apply import apply_batch
+from provisioner.orchestrate.turn.apply import apply_batch, by_ansible, over_connections
 from provisioner.transport.hosts import OneHost
 from tests.fakes.session import World, instant
 from tests.fakes.session import surveyed_with_secrets as surveyed
@@ -298,6 +298,21 @@ def test_while_the_gate_is_shut_nothing_says_that_the_cluster_is_up(
     with pytest.raises(GateFailed):
         etcd.gate(session)
     assert "etcd.bootstrapped" not in record
+
+
+@pytest.mark.parametrize(("status", "message", "fault"), [
+    ("stale", "not what the plan saw", PlanStale), ("fenced", "epoch 1 is over", LockHeld),
+    ("failed", "No space left on device", GateFailed)])
+def test_what_a_host_answers_to_a_note_is_told_as_by_ansible(
+        built: World, status: Status, message: str, fault: type[KubewrightError]) -> None:
+    session = surveyed(built)
+    built.hosts.results["w1"] = HostResult("w1", status, message=message)
+    for carry in (by_ansible, over_connections):
+        session.run.in_flight.clear()
+        with pytest.raises(fault, match=r"^w1: applying: ") as told:
+            apply_batch(session, "verify.0", one_change(session, "w1"), carry)
+        assert message in "\n".join([told.value.message, *told.value.details])
+    assert session.run.in_flight == set(), "it has answered"
 
 
 def test_a_cluster_that_was_up_once_never_gets_a_bootstrap_file(
