@@ -26,9 +26,11 @@ from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "topologies"
 # Of these the whole text, of others the lines that say where something is.
-WHOLE = (INITIAL_ENV, KEEPALIVED_CONFIG, REGISTRATION)
+WHOLE = (INITIAL_ENV, REGISTRATION)
 LINES = {
     HAPROXY_CONFIG: r"^ +(bind \S+|server \S+ \S+)",
+    # Who speaks VRRP with whom, and where the VIP goes.
+    KEEPALIVED_CONFIG: r"^ +((interface|priority|unicast_src_ip|track_interface) .+|[\d.]+(/32 dev \S+)?|host1)$",
     "/etc/systemd/system/kube-apiserver.service": r"--(etcd-servers|advertise-address|goaway-chance)=\S+",
     "/etc/systemd/system/etcd.service": r"--listen-(client|peer)-urls=\S+",
     "/etc/systemd/system/keepalived.service.d/50-kubewright.conf": r"^ExecStopPost=.*",
