@@ -217,6 +217,11 @@ class Attempts:
         """Return the attempts begun since then that got no answer."""
         return [attempt for attempt in self._found if attempt.fault and attempt.began >= since]
 
+    def unfailing(self) -> int:
+        """Return how many attempts there were, none of which may have failed."""
+        assert self._found and not self.failed(0), self.failed(0)
+        return len(self._found)
+
     def longest_silence(self, since: float) -> float:
         """Return the longest time without a new answer, from the fault until now."""
         answers = sorted(a.ended for a in self._found if not a.fault and a.ended >= since)
