@@ -187,6 +187,18 @@ def test_only_files_of_packages_that_were_just_installed_are_expected_anew(built
     assert expectations(session, HAPROXY) == {"w1": "file sha256:edited 0644 root:root"}
 
 
+def test_packages_of_a_bundle_go_to_hosts_of_their_system_alone(world: World, tmp_path: Path) -> None:
+    session = surveyed(world)
+    seen = session.observed["w1"]
+    session.observed["w1"] = replace(seen, facts=replace(seen.facts, os_version="13"))
+    session.run.packages = {"debian-12-amd64": tmp_path / "packages.tar"}
+    converge.prepare(session)
+    brought = {file.name.partition(".")[0]: json.loads(file.read_text())["archives"]
+               for file in session.run.directory.rglob("*.prepare.json")}
+    assert brought.pop("w1") == []
+    assert brought and all(archives == [str(tmp_path / "packages.tar")] for archives in brought.values())
+
+
 def test_a_host_that_could_not_be_prepared_stops_the_run(world: World) -> None:
     session = surveyed(world)
     world.hosts.results = {"cp2": HostResult("cp2", "failed", message="apt: no such package")}
