@@ -20,7 +20,8 @@ from tests.unit.orchestrate.plan.test_only import NEW, ask_for
 
 ASKED = ("observe", "own", "fence", "store", "inspect", "probe", "ask", "read", "lock", "note")
 SAME = 0.2          # what is promised: within a fifth
-JOINS = 20.0        # seconds; adding a worker to real nodes takes longer (tests/lab/test_topologies.py)
+# Seconds of an `up` on nodes that changes nothing (benchmarks/results/up.json); one that adds a worker takes longer.
+LEAST = 3.4
 LINE = 100          # bytes of a host without roles in the record of what was applied, on each control plane
 
 
@@ -83,4 +84,4 @@ def test_a_worker_more_costs_the_same_beside_5_and_beside_100_hosts_that_are_onl
     assert many[0].calls == few[0].calls
     assert many[0].bytes["w3"] <= (1 + SAME) * few[0].bytes["w3"]
     assert many[0].bytes.total() - few[0].bytes.total() <= 3 * 95 * LINE, "the record alone names all hosts"
-    assert min(c.seconds for c in many) - min(c.seconds for c in few) <= SAME * JOINS
+    assert min(c.seconds for c in many) - min(c.seconds for c in few) <= SAME * LEAST
