@@ -42,6 +42,12 @@ MINORS: Mapping[str, Minor] = {
                 "flannel": "0.28.10", "coredns": "1.15.0", "metrics-server": "0.9.0", "pause": "3"},
         floors={"etcd": _ETCD, "containerd": _CONTAINERD},
         refuses_cgroup_v1=True),
+    "1.37": Minor(
+        releases=("1.37.2",),
+        beside={"etcd": "3.7.3", "containerd": "2.4.2", "cni-plugins": "1.9.1", "crictl": "1.37.0",
+                "flannel": "0.28.10", "coredns": "1.15.0", "metrics-server": "0.9.0", "pause": "3"},
+        floors={"etcd": _ETCD, "containerd": _CONTAINERD},
+        refuses_cgroup_v1=True),
 }
 RELEASES: tuple[str, ...] = tuple(release for minor in MINORS.values() for release in minor.releases)
 

@@ -173,7 +173,7 @@ def _has_fields(component: Component) -> bool:
 def _unknown_field(cluster: Cluster, component: Component, name: str, known: list[str]) -> str:
     if component.has_flags and name in takes(component.source, cluster.kubernetes)["flags"][component.name]:
         return f"`{name}` is a flag: write it under flags"
-    close = did_you_mean(name, known)
+    close = _another_release(cluster, component, "fields", component.type, name) or did_you_mean(name, known)
     if not known:
         return f"{component.name} takes {'flags' if component.has_flags else 'nothing'} here"
     if component.has_flags:

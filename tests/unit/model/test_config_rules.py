@@ -16,7 +16,7 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.components import COMPONENTS, TABLE
 from provisioner.model.document import show_path
 from provisioner.model.owned import TABLE as OWNED
-from provisioner.model.releases import MINORS, RELEASES, takes
+from provisioner.model.releases import MINORS, RELEASES, takes, went
 from provisioner.model.validate import validate
 from provisioner.model.validate_config import node_ports, node_prefix
 from provisioner.model.values import flag_fault
@@ -90,6 +90,24 @@ def test_every_row_of_what_is_ours_names_flags_and_fields_that_there_are(release
             elif component.source == "kubernetes":
                 first = name.partition(".")[0]
                 assert first in table["fields"][component.type], f"{row.component} {name}"
+
+
+def test_a_flag_that_went_is_named_with_the_release_that_had_it_last() -> None:
+    manager = {"kube-controller-manager": {"flags": {"concurrent-service-syncs": 2}}}
+    assert list(validate(cluster(manager))) == []
+    [(path, message)] = validate(cluster(manager).model_copy(update={"kubernetes": "1.37.2"}))
+    assert show_path(path) == "config.kube-controller-manager.flags.concurrent-service-syncs"
+    assert message == ("kube-controller-manager 1.37.2 has no flag `concurrent-service-syncs`; it went after 1.36.3")
+
+
+def test_what_comes_later_is_named_with_the_release_that_has_it() -> None:
+    [(_, message)] = validate(cluster({"kubelet": {"defaultPodSysctls": {"net.core.somaxconn": "1024"}}}))
+    assert message == "kubelet 1.36.3 has no field `defaultPodSysctls`; it comes with 1.37.2"
+
+
+def test_between_two_versions_what_went_is_told_by_its_name() -> None:
+    assert "kube-controller-manager --concurrent-service-syncs" in went("kubernetes", "1.36.3", "1.37.2")
+    assert went("kubernetes", "1.36.3", "1.36.3") == ()
 
 
 def test_the_part_of_a_node_and_the_ports_of_services_follow_what_the_flags_say() -> None:
