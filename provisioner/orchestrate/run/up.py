@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provisioner.model.plan import Plan
-from provisioner.orchestrate.plan import members, owner
+from provisioner.orchestrate.plan import members, owner, running
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.preflight import fit_survey
 from provisioner.orchestrate.plan.survey import create_secrets
@@ -17,11 +17,13 @@ from provisioner.orchestrate.turn import apply
 def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """Return what differs on hosts that are fit, after every refusal that needs no change to be found.
 
-    Raises what fit_survey, the change rules and a saved plan do; RefusedForSafety where a member has lost its data, or
-    where the cluster is too unhealthy for restarts; and what opening our own secrets does.
+    Raises what fit_survey, the change rules and a saved plan do; RefusedForSafety where a member has lost its data,
+    where hosts run a later minor, or where the cluster is too unhealthy for restarts; and what opening our own secrets does.
     """
     skip = (*intent.skip, "packages") if session.run.packages else intent.skip     # they come with us
     found = intent.narrow(session, agreed.hold(session, fit_survey(session, skip)))
+    if not found.bootstrap:
+        running.refuse_older(session)
     members.refuse(session)
     apply.open_secrets(session)
     may_begin.to_begin(session, intent.allow, intent.verb)

@@ -15,7 +15,6 @@ from dataclasses import replace
 from provisioner.decide import skew, turns
 from provisioner.decide import upgrade as way
 from provisioner.errors import KubewrightError, RefusedForSafety
-from provisioner.model.applied import Applied
 from provisioner.model.draining import ENDS, WAITS, Rehearsed
 from provisioner.model.guards import DRAINED
 from provisioner.model.plan import NEEDS_FLAG, NOTED, REMOVED_APIS, Plan, Verdict
@@ -23,7 +22,7 @@ from provisioner.operate import deprecated
 from provisioner.operate.snapshots import note_proof
 from provisioner.orchestrate.gates import own
 from provisioner.orchestrate.look import snapshots
-from provisioner.orchestrate.plan import applied
+from provisioner.orchestrate.plan import applied, running
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.run import up
 from provisioner.orchestrate.run.options import Intent
@@ -56,9 +55,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
 
 def refuse_illegal(session: Session, found: Plan) -> None:
     """Raise RefusedForSafety where the way from what runs breaks a rule, or its end, if only a part was asked for."""
-    said = applied.on_hosts(session)
-    then = said[0] if said else Applied(session.cluster, session.target.artifacts)
-    state = skew.seen(skew.laid_out(then.cluster, then.lock), session.observed)
+    state = running.state(session)
     refused = [*way.plan(state, skew.pinned(session.target.artifacts)).refused]
     if not refused and session.target.narrowed:
         refused = skew.faults(skew.after(state, found.changes))

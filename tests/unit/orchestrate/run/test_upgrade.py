@@ -118,6 +118,17 @@ def test_a_plain_up_refuses_another_version_and_names_the_verb(built: World, ver
     assert built.hosts.log == []
 
 
+def test_a_plain_up_takes_no_host_back_from_a_later_minor_where_an_upgrade_was_left_half_way(old: World) -> None:
+    up_grade(old, until="control-plane")
+    old.forget()
+    ask_for(old, FROM)
+    with pytest.raises(RefusedForSafety, match=r"etcd 3\.7\.1 to 3\.6") as refused:
+        old.perform()
+    assert f"minor-downgraded: kube-apiserver {TO} to {FROM}" in refused.value.details
+    assert refused.value.code == "etcd-downgraded" and "kubewright rollback HOST" in refused.value.hint
+    assert set(versions(old, "kube-apiserver").values()) == {TO}
+
+
 def test_pods_that_a_budget_holds_stop_it_before_their_node_is_changed(old: World) -> None:
     pod = "/api/v1/namespaces/default/pods/a"
     old.api.put(pod, {"metadata": {"name": "a", "namespace": "default", "uid": "a"},

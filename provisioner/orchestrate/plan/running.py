@@ -1,0 +1,37 @@
+"""Which versions hosts run, and what of them an `up` would take back although no older release can read what they wrote."""
+
+from __future__ import annotations
+
+import os
+
+from provisioner.decide import skew
+from provisioner.errors import RefusedForSafety
+from provisioner.model.applied import Applied
+from provisioner.orchestrate.plan import applied
+from provisioner.orchestrate.session.session import Session
+
+_UNREADABLE = ("minor-downgraded", "etcd-downgraded")
+
+
+def state(session: Session) -> skew.State:
+    """Return what runs: what was last applied, and in its place what the observed hosts' links lead to."""
+    said = applied.on_hosts(session)
+    then = said[0] if said else Applied(session.cluster, session.target.artifacts)
+    return skew.seen(skew.laid_out(then.cluster, then.lock), session.observed)
+
+
+def refuse_older(session: Session) -> None:
+    """Raise RefusedForSafety where hosts run a later minor than the inventory asks for.
+
+    Half-way through an upgrade what was applied is still the old version, so that an inventory set back to it looks
+    like no change at all: only the hosts tell that data of the later minor may have been written.
+    """
+    newer = [fault for fault in skew.downgrades(state(session), skew.pinned(session.target.artifacts))
+             if fault.rule in _UNREADABLE and fault.rule not in session.run.allowed]
+    if newer:
+        name = os.path.relpath(session.target.inventory.file)
+        raise RefusedForSafety(
+            f"{name}: {newer[0]}", code=newer[0].rule,
+            hint="kubewright upgrade, with the later version in it again; or kubewright rollback HOST",
+            details=[*map(str, newer[1:]), *dict.fromkeys(f"{skew.RULES[f.rule].says}: {f.source}" for f in newer),
+                     "nothing was changed"])
