@@ -1,4 +1,4 @@
-"""Which versions hosts run, and what of them an `up` would take back although no older release can read what they wrote."""
+"""Which versions hosts run, and what of them `up` would take back although no older one reads what they wrote."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """Return what differs on hosts that are fit, after every refusal that needs no change to be found.
 
     Raises what fit_survey, the change rules and a saved plan do; RefusedForSafety where a member has lost its data,
-    where hosts run a later minor, or where the cluster is too unhealthy for restarts; and what opening our own secrets does.
+    where hosts run a later minor, or where the cluster is too unhealthy for restarts; and what opening our own
+    secrets does.
     """
     skip = (*intent.skip, "packages") if session.run.packages else intent.skip     # they come with us
     found = intent.narrow(session, agreed.hold(session, fit_survey(session, skip)))
