@@ -46,8 +46,11 @@ def aside(session: Session) -> str:
 
 
 def snapshot_on_host(restore: Restore) -> Artifact:
-    """Return the snapshot as a file in etcd's own directory, which only etcd and root may enter."""
-    return Artifact(path=f"{DATA_DIR}/restore-{restore.sha256[:8]}.db", phase="etcd", sha256=restore.sha256,
+    """Return the snapshot as a file in etcd's own directory, which only etcd and root may enter.
+
+    Always the same file: what a killed run left of another snapshot is replaced.
+    """
+    return Artifact(path=f"{DATA_DIR}/restore.db", phase="etcd", sha256=restore.sha256,
                     size=restore.db.stat().st_size, name="snapshot", version="", mode=0o644)
 
 

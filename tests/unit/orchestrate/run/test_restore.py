@@ -78,7 +78,7 @@ def test_what_writes_stops_first_then_the_members_and_all_start_in_the_other_ord
         assert states["tree", restoring.MEMBER] not in (OLD, "absent")
         assert states["unit", "etcd.service"].startswith("active")
         assert states["unit", "kube-apiserver.service"].startswith("active")
-        assert not any(kind == "artifact" and "restore-" in path for kind, path in states)
+        assert not any(kind == "artifact" and path.endswith("/restore.db") for kind, path in states)
 
 
 def argv_of(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, list[str]]:
