@@ -43,7 +43,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     answers = etcd_members.answering(session, names)
     began = _begun(session, answers)
     if began is not None:
-        return _gone_on_with(session, intent, agreed, began, answers)
+        return _gone_on_with(session, intent, agreed, began)
     if any(a.leader_id for a in answers.values()):
         raise RefusedForSafety("etcd has a leader: nothing has to be recovered", code="quorum-there",
                                details=["nothing was changed"], hint="kubewright etcd members")
@@ -70,11 +70,29 @@ def _restored(session: Session, intent: Intent, agreed: Agreed, file: Path) -> P
 def _begun(session: Session, answers: Mapping[str, EtcdStatus]) -> Recovery | None:
     """Return the recovery that a killed run has begun; None where a member of before still tells what it has itself.
 
-    RefusedForSafety where nobody answers and it is long ago: nobody can tell what was written since.
+    None too where the members may have more than its snapshot. RefusedForSafety where nobody answers and it is long
+    ago: nobody can tell what was written since.
     """
-    found = recovery.begun(session.target.inventory.snapshots_dir)
+    place = session.target.inventory.snapshots_dir
+    found = recovery.begun(place)
     if found is None or any(f"{a.cluster_id:x}" == found.cluster_id for a in answers.values()):
         return None
+    if _all_serve(session, answers) if found.holds else not _was_written(place, answers):
+        return _not_too_old(found, answers)
+    return None
+
+
+def _all_serve(session: Session, answers: Mapping[str, EtcdStatus]) -> bool:
+    return len(answers) == len(session.cluster.etcd_hosts) and all(a.leader_id for a in answers.values())
+
+
+def _was_written(place: Path, answers: Mapping[str, EtcdStatus]) -> bool:
+    """Say whether a member that was restored has been written to: something else let API servers serve again."""
+    began_at = snapshots.reached(place)
+    return bool(began_at) and any(a.revision > began_at for a in answers.values())
+
+
+def _not_too_old(found: Recovery, answers: Mapping[str, EtcdStatus]) -> Recovery:
     if not answers and time.time() - found.at > RECENT:
         raise RefusedForSafety(
             f"no member answers, and the recovery that was begun with {found.file} is {_days(found.at)} days old",
@@ -87,11 +105,10 @@ def _days(since: float) -> int:
     return int((time.time() - since) // RECENT)
 
 
-def _gone_on_with(session: Session, intent: Intent, agreed: Agreed, began: Recovery, answers: Mapping[str, EtcdStatus],
-                  ) -> Plan:
+def _gone_on_with(session: Session, intent: Intent, agreed: Agreed, began: Recovery) -> Plan:
     """Plan what is left of a recovery: all of it again, or, where every member was proved to hold it, what comes after.
     """
-    if began.holds and len(answers) == len(session.cluster.etcd_hosts) and all(a.leader_id for a in answers.values()):
+    if began.holds:
         told = Verdict("objects", "restore", NOTED, "every member holds them already: the run that was killed is ended")
         return restore.planned(session, restore.admitted(session, intent), (told,), holds=True)
     return _restored(session, intent, agreed, began.file)

@@ -11,7 +11,7 @@ import pytest
 
 from provisioner.errors import KubewrightError, RefusedForSafety
 from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
-from provisioner.operate import etcd, recovery
+from provisioner.operate import etcd, recovery, snapshots
 from provisioner.operate.recovery import Recovery
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.plan import owner
@@ -184,3 +184,29 @@ def test_where_every_member_was_proved_to_hold_it_only_what_comes_after_is_done(
     with pytest.raises(RefusedForSafety, match="etcd has a leader"):
         built.perform(Intent("etcd recover"))
 
+
+
+def test_data_that_every_member_held_once_is_never_put_back_over_what_was_written_since(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    began(built, hours=1, cluster=77, holds=True)
+    built.hosts.silent.add("cp3")
+    with pytest.raises(RefusedForSafety, match="etcd has a leader"):
+        built.perform(Intent("etcd recover"))
+    leaderless(built, monkeypatch, {"cp2"})
+    took, file = restores(built, monkeypatch)
+    assert took == "a new snapshot" and file != "survivor.db.age", "the majority was lost once more"
+
+
+def test_a_recovery_that_something_else_ended_is_not_gone_on_with(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before every member was proved, then `up` let API servers serve: the members are past where it began."""
+    place = began(built, hours=1, cluster=77).parent
+    snapshots.note_reached(place, 1_000_000)
+    leaderless(built, monkeypatch, {"cp2"})
+    plain, revision = etcd.status, 1_000_000
+    monkeypatch.setattr(etcd, "status", lambda access, *, timeout=3.0: replace(
+        plain(access, timeout=timeout), revision=revision))
+    assert restores(built, monkeypatch) == ["survivor.db.age"], "nothing was written"
+    revision += 1
+    took, file = restores(built, monkeypatch)
+    assert took == "a new snapshot" and file != "survivor.db.age"
