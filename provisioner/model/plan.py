@@ -76,6 +76,8 @@ class ObjectChange:
         return {name: getattr(self, name) for name in names}
 
 
+DATA = "data"      # the kind of a change by which a member rewrites its data, and answers nobody meanwhile
+FORGET = "forget"   # the act on members that changes nobody's part in them
 REMOVED_APIS = "removed-apis"    # somebody uses an API that the target of an upgrade lacks (run/upgrade.py)
 ALLOWED, NOTED, NEEDS_FLAG, REFUSED = "allowed", "noted", "needs a flag", "refused"
 

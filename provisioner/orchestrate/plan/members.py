@@ -11,7 +11,7 @@ from provisioner.decide.membership import Membership
 from provisioner.errors import RefusedForSafety
 from provisioner.model.cluster import Host
 from provisioner.model.desired import Desired, EtcdMember, Unit
-from provisioner.model.plan import JOINS, Change, LostMember, MemberChange
+from provisioner.model.plan import FORGET, JOINS, Change, LostMember, MemberChange
 from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.session.session import Session
@@ -103,7 +103,7 @@ def _acts(desired: Desired, seen: Membership, leaving: Collection[int], going: S
         return Found((LostMember(host, f"its etcd member does not join: {refused}"),))
     changes = [MemberChange(a.kind, a.host or a.url) for a in acts]
     if seen.recorded and not changes:
-        changes = [MemberChange("forget")]
+        changes = [MemberChange(FORGET)]
     return Found((), tuple(changes), len(seen.voters) if changes else 0)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from provisioner.compile.etcd import DATA_DIR
 from provisioner.errors import RefusedForSafety
-from provisioner.model.plan import Change, Plan
+from provisioner.model.plan import DATA, Change, Plan
 from provisioner.operate import etcd
 from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.phases import defragmenting
@@ -32,7 +32,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     changes = []
     for host in defragmenting.order(session):
         seen = etcd.status(session.access.etcd(host))
-        changes.append(Change(host, "etcd", "data", DATA_DIR, "change", "of "
+        changes.append(Change(host, "etcd", DATA, DATA_DIR, "change", "of "
                               f"{seen.db_size / 1e6:.1f} MB {seen.in_use / 1e6:.1f} MB are used", "", ""))
     session.run.as_they_run |= set(now.desired.hosts)       # what units read now counts, whatever is asked for
     return session.go_by(replace(now, changes=tuple(changes), objects=(), verdicts=(), strangers=(), lost=()))

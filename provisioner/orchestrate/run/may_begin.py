@@ -24,7 +24,7 @@ def to_begin(session: Session, allowed: Collection[str] = (), verb: str = "up") 
     leave: what is done to it is its repair. Nor is one with certificates that have expired, which may be all that keeps
     us from seeing it.
     """
-    if not prober.is_needed(session.the_plan) or CLUSTER_ILL in allowed:
+    if not prober.restarts(session.the_plan) or CLUSTER_ILL in allowed:
         return
     sight = health.look(session, health.SERVING)
     if sight.ill:

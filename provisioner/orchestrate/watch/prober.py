@@ -26,7 +26,7 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.components import INTERRUPTING
 from provisioner.model.desired import KubeObject
 from provisioner.model.endpoint import bracketed
-from provisioner.model.plan import Plan
+from provisioner.model.plan import DATA, FORGET, Plan
 from provisioner.model.ports import LOCAL_API
 from provisioner.operate import etcd, kube, ledger
 from provisioner.orchestrate.session.session import Session
@@ -213,14 +213,21 @@ class Prober:
         self._bearer_since = time.monotonic()
 
 
-def is_needed(plan: Plan) -> bool:
+def restarts(plan: Plan) -> bool:
     """Say whether the plan takes away something that serves now: a restart or reload on a cluster that lives."""
     return not plan.bootstrap and any(interrupts([c]) for c in plan.changes if c.phase in INTERRUPTING)
 
 
+def is_needed(plan: Plan) -> bool:
+    """Say whether somebody may notice the plan on a cluster that lives: a restart or reload, a member that rewrites its
+    data, or one that comes or goes."""
+    return not plan.bootstrap and (restarts(plan) or any(c.kind == DATA for c in plan.changes)
+                                   or any(m.action != FORGET for m in plan.members))
+
+
 @contextmanager
 def during(session: Session, budget: Budget) -> Iterator[None]:
-    """Measure while a run restarts something, and tell the result; with a budget, stop the run when it is spent.
+    """Measure while a run does what may be noticed, and tell the result; with a budget, stop the run when it is spent.
 
     Without a budget nothing that happens to the prober ends a run. With one, a run that cannot be measured does not
     begin: GateFailed.

@@ -43,6 +43,7 @@ def test_the_leader_is_last_has_handed_over_and_each_api_server_is_out_of_servic
     assert all(host != leader for host, leader, _ in defragmented)
     assert all(out == {host} for host, _, out in defragmented)
     assert not any(admin != "ready" for one in built.hosts.balancers.values() for admin in one.states.values())
+    assert [e.status for e in built.events if e.type == "availability"] == ["ok"], "it is measured like any change"
 
 
 def test_the_alarm_is_ended_where_there_is_room_again_and_only_there(

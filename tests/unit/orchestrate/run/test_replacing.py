@@ -36,6 +36,7 @@ def test_the_dead_member_goes_first_and_the_new_one_joins(swapped: World) -> Non
         swapped.perform()
     done = replaced(swapped)
     assert swapped.hosts.joins.log == [("remove", "77"), ("add", "cp2"), ("promote", "cp2")]
+    assert [e.status for e in swapped.events if e.type == "availability"] == ["ok"], "it is measured like any change"
     text = plan_text(done.plan, swapped.inventory.cluster, seconds=1.0)
     assert "the etcd member of cp2 is taken out" in text and "cp2 joins etcd as a learner" in text
     swapped.forget()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
@@ -15,14 +16,14 @@ from provisioner.errors import GateFailed, Interrupted
 from provisioner.model.availability import Attempt, Budget
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
-from provisioner.model.plan import Change, Plan
+from provisioner.model.plan import DATA, FORGET, Change, MemberChange, Plan
 from provisioner.operate import etcd, ledger
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
-from provisioner.orchestrate.watch.prober import Prober, Questions, during, is_needed
+from provisioner.orchestrate.watch.prober import Prober, Questions, during, is_needed, restarts
 from provisioner.transport.sampling import Series
 from tests.fakes.session import World
 from tests.unit.compile.compile_fixture import LAB
@@ -68,7 +69,20 @@ def test_it_measures_where_something_that_serves_is_taken_away(
         built: World, change: Change, bootstrap: bool, needed: bool) -> None:
     with built.session() as session:
         plan: Plan = replace(survey(session), changes=(change,), bootstrap=bootstrap)
-    assert is_needed(plan) is needed
+    assert (is_needed(plan), restarts(plan)) == (needed, needed)
+
+
+@pytest.mark.parametrize(("more", "needed"), [
+    ({"changes": (replace(RESTART, phase="etcd", kind=DATA, action="change"),)}, True),
+    ({"members": (MemberChange("remove", "cp2"), MemberChange("add", "cp2"))}, True),
+    ({"members": (MemberChange("add", "cp2"),), "bootstrap": True}, False),
+    ({"members": (MemberChange(FORGET),)}, False),
+])
+def test_it_measures_a_member_that_answers_nobody_for_a_while_or_comes_or_goes_and_no_leave_is_asked_for_it(
+        built: World, more: dict[str, Any], needed: bool) -> None:
+    with built.session() as session:
+        plan = replace(survey(session), **more)
+    assert (is_needed(plan), restarts(plan)) == (needed, False)
 
 
 def test_a_run_that_restarts_nothing_is_not_measured(built: World) -> None:
