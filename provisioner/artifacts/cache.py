@@ -3,7 +3,7 @@
     sha256/<hex>          the files; a name is only ever given to bytes that hash to it
     index/<key>.json      build key -> the digests that this build gave
     locks/<key>           one flock a build key, so that the same thing is not built twice at once
-    partial/<hex>         what came so far of a download with this digest; no file of ours before it hashes to it
+    partial/<key>-<hex>   what came so far of a download with this digest; no file of ours before it hashes to it
     scratch/<key>/        the working directory of the build that holds the lock; left-overs are cleared by the next
 
 Nothing is trusted because it is there: every file is hashed before it is handed out, and removed if it is not what
@@ -57,9 +57,12 @@ class Cache:
         """Return where the file with this digest is or will be."""
         return self.root / "sha256" / sha256
 
-    def partial(self, sha256: str) -> Path:
-        """Return where a download with this digest is collected; whoever does it holds the lock of its build key."""
-        return self._directory("partial") / sha256
+    def partial(self, key: str, sha256: str) -> Path:
+        """Return where a download with this digest is collected by whoever holds the lock of this build key.
+
+        Nobody else writes there: images share layers, and architectures an index, and two are fetched at a time.
+        """
+        return self._directory("partial") / f"{key}-{sha256}"
 
     def verified(self, sha256: str) -> Path | None:
         """Return the file's path after hashing it, or None; a file that is not what its name says is removed."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from provisioner.errors import PreflightRefused
 
 PLACE = "/var/lib/kubewright/packages"      # where a host unpacks it, in playbooks/prepare.yml; apt reads it from there
+_BUILT = 946684800.0            # 2000-01-01: the same packages are the same bytes, whenever they were fetched
 _INDEX_SECONDS = 60.0
 _APT_SECONDS = 900.0
 # apt asks nothing of this machine's own state: a list of nothing installed makes it bring all that is depended on.
@@ -67,14 +68,17 @@ def versions_in(index: str) -> dict[str, str]:
     return {fields["Package"]: fields["Version"] for fields in stanzas if "Package" in fields}
 
 
-def build_index(directory: Path) -> int:
-    """Write Packages, Packages.gz and Release for the .deb files in `directory`; how many packages there are."""
+def build_index(directory: Path, built: float | None = None) -> int:
+    """Write Packages, Packages.gz and Release for the .deb files in `directory`; how many packages there are.
+
+    `built` is the date that Release tells, now where none is said.
+    """
     packages = [_read_package(path) for path in sorted(directory.glob("*.deb"))]
     plain = packages_text(packages).encode()
     indexes = {"Packages": plain, "Packages.gz": gzip.compress(plain, mtime=0)}
     for name, data in indexes.items():
         (directory / name).write_bytes(data)
-    (directory / "Release").write_text(release_text(indexes, time.time()))
+    (directory / "Release").write_text(release_text(indexes, time.time() if built is None else built))
     return len(packages)
 
 
@@ -123,7 +127,7 @@ def fetch(names: Sequence[str], system: str, arch: str, target: Path, sources: S
         progress(f"fetching packages for {system}")
         _run([*apt, "-q", "-y", "--download-only", "install", *names], f"fetching packages for {system}", _APT_SECONDS)
         archives = work / "cache" / "archives"
-        build_index(archives)
+        build_index(archives, _BUILT)
         versions = versions_in((archives / "Packages").read_text(encoding="utf-8"))
         lacking = sorted(set(names) - versions.keys())
         if lacking:

@@ -43,8 +43,8 @@ class Release:
             key = digest_of(json.dumps([_RECIPE, origin.place, origin.sha256, origin.members, arch]).encode())
             is_image = bool(origin.image) and not origin.members
 
-            def make(scratch: Path, origin: Origin = origin) -> dict[str, Path]:
-                return self._make(origin, arch, scratch, bench)
+            def make(scratch: Path, origin: Origin = origin, key: str = key) -> dict[str, Path]:
+                return self._make(origin, arch, scratch, bench, key)
 
             def check(copy: Path, is_image: bool = is_image) -> None:
                 if not is_image:
@@ -55,12 +55,12 @@ class Release:
                      for name, stored in files.items()]
         return tuple(came)
 
-    def _make(self, origin: Origin, arch: str, scratch: Path, bench: Bench) -> dict[str, Path]:
+    def _make(self, origin: Origin, arch: str, scratch: Path, bench: Bench, key: str) -> dict[str, Path]:
         """Bring one published thing and take out what is wanted of it."""
         parts: list[Path] = []
 
         def get(what: Published) -> Path:
-            partial = bench.cache.partial(what.sha256)      # is there after a kill, to be gone on with
+            partial = bench.cache.partial(key, what.sha256)     # is there after a kill, to be gone on with
             if not (partial.exists() and sha256_of(partial) == what.sha256):
                 download(what, partial, bench.progress, patience=self.patience)
             parts.append(partial)

@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_a_package_comes_with_what_it_depends_on_and_nothing_else(tmp_path: Path
         assert sources.read().decode() == f"deb [trusted=yes] file:{debs.PLACE} ./\n"
     assert [n for n in names if n.endswith(".deb")] == ["tinier_1.0_all.deb", "tiny_1_2.0_all.deb"]
     assert {"Packages", "Packages.gz", "Release"} < set(names)
+
+
+@needs_apt
+def test_the_same_packages_are_the_same_bytes_so_that_a_bundle_after_another_leaves_them_out(
+        tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = debs.fetch(["tiny"], "debian-12", machine_arch(), tmp_path / "first.tar", [source])
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    second = debs.fetch(["tiny"], "debian-12", machine_arch(), tmp_path / "second.tar", [source])
+    assert first.archive.read_bytes() == second.archive.read_bytes()
 
 
 @needs_apt

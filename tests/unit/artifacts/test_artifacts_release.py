@@ -7,12 +7,14 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
+from provisioner.artifacts import release
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.catalogue import Catalogue, load_catalogue
-from provisioner.artifacts.download import MIRRORS, Patience
+from provisioner.artifacts.download import MIRRORS, Patience, Progress, Published
 from provisioner.artifacts.lockfile import load_lock, write_lock
 from provisioner.artifacts.published import Publications, load_publications
 from provisioner.artifacts.release import Release
@@ -146,6 +148,28 @@ def test_a_program_is_taken_out_of_an_image(tmp_path: Path, mirror: Publisher) -
     [tool] = locked(tmp_path, found).artifacts
     assert (tool.name, tool.kind, tool.image) == ("tool", "binary", "")
     assert stored(tmp_path, tool).read_bytes() == PROGRAM
+
+
+def test_architectures_of_one_index_that_come_at_the_same_time_do_not_write_into_one_file(
+        tmp_path: Path, mirror: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = mirror.publish_image("registry.example.org", "team/tool", [archive({"tool": PROGRAM})],
+                                  ("amd64", "arm64"))
+    entry = publications("tool", digest, image=IMAGE, name="tool.tar").model_dump(mode="json", exclude_defaults=True)
+    entry["components"]["tool"]["digests"]["1.0.0"]["tool.tar"]["arm64"] = digest
+    written, begun, plain = list[Path](), Barrier(2), release.download
+
+    def download(what: Published, partial: Path, progress: Progress, *, patience: Patience) -> Path:
+        if what.sha256 == digest:
+            written.append(partial)
+            begun.wait(10)          # neither has the index before both have begun
+        return plain(what, partial, progress, patience=patience)
+
+    monkeypatch.setattr(release, "download", download)
+    lock = build_lock({"tool": "1.0.0"}, ["amd64", "arm64"], emit=lambda event: None, cache=Cache(tmp_path / "cache"),
+                      catalogue=CATALOGUE, source="release", release=source(Publications.model_validate(entry)))
+    assert [a.arch for a in lock.artifacts] == ["amd64", "arm64"]
+    assert len(set(written)) == 2
+    assert list((tmp_path / "cache" / "partial").iterdir()) == []
 
 
 def test_an_image_that_is_for_others_is_refused(tmp_path: Path, mirror: Publisher) -> None:
