@@ -15,6 +15,7 @@ from provisioner.artifacts import release
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.catalogue import Catalogue, load_catalogue
 from provisioner.artifacts.download import MIRRORS, Patience, Progress, Published
+from provisioner.artifacts.download import download as plain
 from provisioner.artifacts.lockfile import load_lock, write_lock
 from provisioner.artifacts.published import Publications, load_publications
 from provisioner.artifacts.release import Release
@@ -156,7 +157,7 @@ def test_architectures_of_one_index_that_come_at_the_same_time_do_not_write_into
                                   ("amd64", "arm64"))
     entry = publications("tool", digest, image=IMAGE, name="tool.tar").model_dump(mode="json", exclude_defaults=True)
     entry["components"]["tool"]["digests"]["1.0.0"]["tool.tar"]["arm64"] = digest
-    written, begun, plain = list[Path](), Barrier(2), release.download
+    written, begun = list[Path](), Barrier(2)
 
     def download(what: Published, partial: Path, progress: Progress, *, patience: Patience) -> Path:
         if what.sha256 == digest:
