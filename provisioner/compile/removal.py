@@ -83,7 +83,7 @@ class _Claims:
         if owned.kind == "package" and not owned.asked:
             return self._packages
         if owned.kind in _PATHS:
-            inside = owned.kind == "directory" and any(p.startswith(f"{owned.path}/") for p in self._paths)
+            inside = owned.kind == "directory" and any(p.startswith(f"{owned.path}/") for p in self._paths | self._spare)
             return owned.path in self._paths or owned.path in self._spare or inside
         return (owned.kind, owned.path) in self._identities
 

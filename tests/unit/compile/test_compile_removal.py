@@ -135,6 +135,12 @@ def test_nothing_goes_of_a_store_that_has_two() -> None:
     assert compared(wanted(2), *store(1), links={"/usr/local/bin/etcd": version(2)}).changes == ()
 
 
+def test_the_directory_of_a_version_that_is_kept_stays_too() -> None:
+    held = [owned("directory", version(n).removesuffix("/etcd"), n) for n in (1, 2)]
+    found = compared(wanted(3), *store(1, 2), *held, links={"/usr/local/bin/etcd": version(2)})
+    assert paths(found) == [f"artifact {version(1)}", f"directory {version(1).removesuffix('/etcd')}"]
+
+
 def test_a_host_that_runs_a_component_no_more_keeps_none_of_its_versions() -> None:
     assert paths(compared((), *store(1, 2))) == [f"artifact {version(2)}", f"artifact {version(1)}"]
 
