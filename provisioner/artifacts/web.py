@@ -54,6 +54,9 @@ def token(fault: urllib.error.HTTPError, within: float) -> str:
     said = dict(_CHALLENGE.findall(rest))
     if scheme.lower() != "bearer" or not said.get("realm"):
         return ""
+    # What is found there is sent to whoever said so: no file of this machine, and nothing that came in the clear.
+    if not said["realm"].startswith(_SCHEMES[:2] if fault.url.startswith("http:") else _SCHEMES[:1]):
+        raise ValueError(f"wants a token of {shown(said['realm'])}, which is no https address")
     asked = urllib.parse.urlencode({name: said[name] for name in ("service", "scope") if name in said})
     address, director = opener(f"{said['realm']}?{asked}")
     with director.open(address, timeout=within) as answer:

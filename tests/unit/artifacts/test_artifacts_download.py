@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from email.message import Message
 from io import BytesIO
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request
 
 import pytest
@@ -173,6 +174,19 @@ def test_nobody_who_answers_is_named_each(tmp_path: Path, mirror: Publisher) -> 
     with pytest.raises(PreflightRefused) as refusal:
         brought(tmp_path, "http://127.0.0.1:9", mirror.url)
     assert [line.split(": ", 1)[1] for line in refusal.value.details[:2]] == ["Connection refused", "answered 404"]
+
+
+@pytest.mark.parametrize(("asked", "realm"), [
+    ("http://127.0.0.1/v2/tool", "file://{file}#"), ("https://r.example.org/v2/tool", "file://{file}#"),
+    ("https://r.example.org/v2/tool", "http://127.0.0.1/token"),
+])
+def test_no_file_of_this_machine_is_told_to_a_registry_as_its_token(tmp_path: Path, asked: str, realm: str) -> None:
+    secret = tmp_path / "token.json"
+    secret.write_text('{"token": "of somebody"}')
+    headers = Message()
+    headers["WWW-Authenticate"] = f'Bearer realm="{realm.format(file=secret)}",service="x"'
+    with pytest.raises(ValueError, match="which is no https address"):
+        web.token(HTTPError(asked, 401, "", headers, BytesIO()), 1.0)
 
 
 def test_the_token_of_a_registry_is_fetched_and_not_told_to_where_it_leads_on(
