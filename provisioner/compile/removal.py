@@ -83,8 +83,9 @@ class _Claims:
         if owned.kind == "package" and not owned.asked:
             return self._packages
         if owned.kind in _PATHS:
-            inside = owned.kind == "directory" and any(p.startswith(f"{owned.path}/") for p in self._paths | self._spare)
-            return owned.path in self._paths or owned.path in self._spare or inside
+            kept = self._paths | self._spare
+            inside = owned.kind == "directory" and any(path.startswith(f"{owned.path}/") for path in kept)
+            return owned.path in kept or inside
         return (owned.kind, owned.path) in self._identities
 
 
