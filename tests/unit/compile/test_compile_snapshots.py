@@ -107,3 +107,25 @@ def test_what_proves_a_snapshot_is_a_program_and_told_what_a_manifest_says() -> 
 @given(key=st.binary(min_size=32, max_size=32), plain=st.binary(max_size=300))
 def test_it_opens_what_nacl_has_closed(key: bytes, plain: bytes) -> None:
     assert runpy.run_path(str(PROOF))["opens"](key, bytes(SecretBox(key).encrypt(b"k8s\0" + plain)))
+
+
+def test_a_proof_that_is_killed_leaves_no_manifest_without_its_keys(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = runpy.run_path(str(PROOF))["main"]
+    file = tmp_path / "etcd-20260101-000000.db"
+    file.touch()
+    (tmp_path / "keys").write_bytes(b"all of them")
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"place": str(tmp_path), "encryption": str(tmp_path / "keys")}))
+
+    def killed(path: str, document: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "umask", lambda mask: 0)
+    monkeypatch.setitem(main.__globals__, "described", lambda settings, file: {})
+    monkeypatch.setitem(main.__globals__, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        main([str(settings)])
+    assert Path(f"{file}.encryption").read_bytes() == b"all of them"
+    assert not Path(f"{file}.json").exists()
