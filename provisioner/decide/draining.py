@@ -56,7 +56,7 @@ def _fate(pod: Body, placed: Placed, away: Collection[str], held: Sequence[str],
     return PodFate(
         str(meta["namespace"]), str(meta["name"]), str(meta["uid"]), fate, why, owner=owner_of(pod),
         loses=() if stays else tuple(_local(pod, placed)), held=tuple(held),
-        forced=bool(held) and meta["namespace"] in force)
+        forced=not stays and meta["namespace"] in force)
 
 
 def _what_comes(pod: Body, placed: Placed, away: Collection[str]) -> tuple[str, str]:

@@ -71,7 +71,8 @@ class Placed:
 class PodFate:
     """What becomes of one Pod; `why` says so in words, `loses` names what is on the Node alone and goes with it.
 
-    `held` are the budgets that forbid its going now. One that is `forced` is deleted all the same.
+    `held` are the budgets that forbid its going now. One that is `forced` is deleted where a budget does so, now or
+    when others have gone before it.
     """
 
     namespace: str

@@ -104,7 +104,7 @@ class PodDocument(DocumentPart):
     owner: str = Field(default="", description="Who makes another")
     loses: tuple[str, ...] = Field(default=(), description="What is on this node alone")
     held: tuple[str, ...] = Field(default=(), description="Budgets that forbid its going now")
-    forced: bool = Field(default=False, description="It is deleted all the same, as --force says")
+    forced: bool = Field(default=False, description="It is deleted where a budget forbids its going, as --force says")
 
 
 class HoldDocument(DocumentPart):

@@ -58,6 +58,14 @@ def pods_of(kube: Kube, namespaces: Collection[str]) -> Placed:
     return Placed(pods=[pod for name in namespaces for pod in _all(kube, f"/api/v1/namespaces/{name}/pods")])
 
 
+def wanted_by(kube: Kube, owner: Mapping[str, Any], namespace: str) -> int:
+    """Return how many Pods a controller, as its Pods name it, is to have now; none where that very one is gone."""
+    version = str(owner["apiVersion"])
+    group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    there = kube.find(f"{group}/namespaces/{namespace}/{str(owner['kind']).lower()}s/{owner['name']}")
+    return int(there["spec"].get("replicas", 1)) if there and there["metadata"]["uid"] == owner["uid"] else 0
+
+
 def _all(kube: Kube, path: str) -> list[dict[str, Any]]:
     """Read a collection page by page."""
     found: list[dict[str, Any]] = []
@@ -159,7 +167,7 @@ def empty(kube: Kube, host: str, timeout: float, stay: Stay = lambda progress: N
         try:
             leaving.look()
         except ApiFault as fault:
-            if not _may_pass(fault):
+            if not may_pass(fault):
                 raise
             unseen = fault
         if unseen is None and not leaving.progress.there:
@@ -188,7 +196,7 @@ def _what_is_left(host: str, progress: Progress) -> list[str]:
     return [*(f"{name}: {reason}" for name, reason in sorted(progress.there.items())), *(left if progress.left else [])]
 
 
-def _may_pass(fault: ApiFault) -> bool:
+def may_pass(fault: ApiFault) -> bool:
     """Say whether the same request may be answered otherwise in a moment: none came, or the server failed in it."""
     return fault.status in (0, _TOO_MANY) or fault.status >= 500
 
@@ -232,7 +240,7 @@ class _Leaving:
                 return _ENDING
             if uid in self._forced and _is_held(fault):
                 return self._delete(pod)
-            if not _may_pass(fault) and not _ends_with_its_namespace(fault):
+            if not may_pass(fault) and not _ends_with_its_namespace(fault):
                 raise
             return fault.message.partition(f": {fault.status} ")[2] or fault.message
 

@@ -42,7 +42,7 @@ def _head(drain: Drain) -> str:
 def _became(pod: PodFate) -> str:
     """Say what becomes of a Pod, what it loses, and what it waits for or goes against."""
     parts = [pod.why, *pod.loses]
-    if pod.forced:
+    if pod.forced and pod.held:
         parts.append(f"deleted against {', '.join(pod.held)}, as --force {pod.namespace} says")
     elif pod.held:
         parts.append(f"waits for {', '.join(pod.held)}")

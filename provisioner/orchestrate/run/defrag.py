@@ -35,7 +35,8 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
         changes.append(Change(host, "etcd", DATA, DATA_DIR, "change", "of "
                               f"{seen.db_size / 1e6:.1f} MB {seen.in_use / 1e6:.1f} MB are used", "", ""))
     session.run.as_they_run |= set(now.desired.hosts)       # what units read now counts, whatever is asked for
-    return session.go_by(replace(now, changes=tuple(changes), objects=(), verdicts=(), strangers=(), lost=()))
+    return session.go_by(replace(now, changes=tuple(changes), objects=(), verdicts=(), strangers=(), lost=(),
+                                 cordoned=(), members=(), voters=0))
 
 
 def consent(intent: Intent, found: Plan) -> Consent:

@@ -13,7 +13,7 @@ from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.desired import HostDesired
 from provisioner.model.generations import Kept
 from provisioner.model.plan import Plan
-from provisioner.orchestrate.phases import load_balancer
+from provisioner.orchestrate.phases import load_balancer, nodes
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run.options import Back, Intent
@@ -28,7 +28,8 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     From here on every host counts as it is: its own list says what its units read, and no change of the inventory that
     was not applied yet is wanted. Other hosts may be out of reach. Raises UsageFault where nothing is kept of what is
     asked for, RefusedForSafety where the way back would lead to nothing that ever ran. API servers that a killed run
-    left out of service stay in the plan: this run must not end with what it put back still drained.
+    left out of service stay in the plan, as do Nodes that it left cordoned: this run must not end with what it put back
+    still drained.
     """
     (host,), wish = intent.only, intent.back
     now = survey(session, partial=True)
@@ -57,6 +58,7 @@ def consent(intent: Intent, found: Plan) -> Consent:
 def through(phases: Sequence[Phase], found: Plan) -> tuple[Phase, ...]:
     """Return those of `phases` that the way back leads through; each proves the one host that it changes."""
     wanted = {change.phase for change in found.changes} | ({load_balancer.NAME} if found.drained_servers else set())
+    wanted |= {nodes.NAME} if found.cordoned else set()
     return tuple(Phase(p.name, p.doc, p.act) for p in phases if p.name in wanted)
 
 

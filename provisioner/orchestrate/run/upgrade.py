@@ -89,8 +89,10 @@ def _held_up(rehearsal: Sequence[Rehearsed]) -> Iterator[Verdict]:
 
 
 def again(intent: Intent) -> str:
-    """Return the command that goes on with an upgrade."""
-    words = ["kubewright upgrade", *(f"--allow {word}" for word in intent.allow)]
+    """Return the command that goes on with an upgrade, no further than this one was to go and within its budgets."""
+    words = ["kubewright upgrade", *(f"--allow {word}" for word in intent.allow), *(f"--only {h}" for h in intent.only)]
+    words += [f"--until {intent.until}"] if intent.until else []
+    words += [f"--slo {budget}" for budget in intent.slo]
     words += [f"--max-unavailable {intent.max_unavailable}"] if intent.max_unavailable != "1" else []
     return " ".join([*words, *(f"--without {host}" for host in intent.without)])
 

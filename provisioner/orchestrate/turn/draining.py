@@ -14,10 +14,11 @@ from typing import Final
 from provisioner.decide import draining as deciding
 from provisioner.decide.rehearsing import rehearse
 from provisioner.errors import GateFailed, KubewrightError, LockHeld
-from provisioner.model.draining import Drain, Placed, Rehearsed, controller_of, is_ready
+from provisioner.model.draining import Body, Drain, Placed, Rehearsed, controller_of, is_ready
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import ObjectChange
 from provisioner.operate import drain
+from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session import telling
 from provisioner.orchestrate.session.phase import counted
@@ -160,27 +161,37 @@ def ready_pods(placed: Placed) -> Mapping[str, int]:
 
 def pods_are_back(session: Session, before: Placed, host: str, timeout: float, *, without: Sequence[str] = (),
                   ) -> None:
-    """Wait until whoever had Pods on `host` has as many Ready elsewhere as there were; GateFailed where that is late.
+    """Wait until whoever had Pods on `host` has as many Ready as there were, or as it wants now; GateFailed if that is
+    late.
 
     Asked before the next Node is drained: what left without a budget would else leave twice at once.
     """
     had = ready_pods(before)
-    went = [(pod, owner) for pod in before.on.get(host, ()) if (owner := controller_of(pod))
-            and owner["kind"] in _LASTING and deciding.moves(pod, before, [host, *without])]
-    moved = {str(owner["uid"]): deciding.owner_of(pod) for pod, owner in went}
-    namespaces = sorted({str(pod["metadata"]["namespace"]) for pod, _ in went})
+    went = {str(owner["uid"]): (pod, owner) for pod in before.on.get(host, ()) if (owner := controller_of(pod))
+            and owner["kind"] in _LASTING and deciding.moves(pod, before, [host, *without])}
     end = time.monotonic() + timeout
-    while True:
-        now = ready_pods(drain.pods_of(session.access.kube(), namespaces))
-        late = sorted(name for uid, name in moved.items() if now.get(uid, 0) < had.get(uid, 0))
-        if not late:
-            return
+    while late := _late(session, had, went):
         if time.monotonic() >= end:
             raise GateFailed(
                 f"{host}: drained, and what left is not Ready elsewhere after {timeout:.0f} s: {', '.join(late)}",
                 code="pods-not-back", hint="kubectl get pods --all-namespaces -o wide")
         session.run.safe_point()
         time.sleep(drain.INTERVAL)
+
+
+def _late(session: Session, had: Mapping[str, int], went: Mapping[str, tuple[Body, Body]]) -> list[str]:
+    """Return who has fewer Pods Ready than there were, and than are wanted now: many are scaled down or replaced by a
+    newer one meanwhile, whose Pods never come again. One that cannot be asked for a moment is late."""
+    kube = session.access.kube()
+    names = {uid: deciding.owner_of(pod) for uid, (pod, _) in went.items()}
+    try:
+        now = ready_pods(drain.pods_of(kube, sorted({str(pod["metadata"]["namespace"]) for pod, _ in went.values()})))
+        return sorted(names[uid] for uid, (pod, owner) in went.items() if now.get(uid, 0) < had.get(uid, 0)
+                      and now.get(uid, 0) < drain.wanted_by(kube, owner, str(pod["metadata"]["namespace"])))
+    except ApiFault as fault:
+        if not drain.may_pass(fault):
+            raise
+        return [f"{name} (not looked at: {fault.message})" for name in sorted(names.values())]
 
 
 def _ready(session: Session, hosts: Sequence[str]) -> set[str]:

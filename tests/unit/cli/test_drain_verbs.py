@@ -16,16 +16,25 @@ from tests.unit.cli.test_cluster_verbs import Run, built, run, world
 __all__ = ["built", "run", "world"]
 PODS = "/api/v1/namespaces/shop/pods"
 BUDGET = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets/web"
-OWNED = {"ownerReferences": [{"kind": "StatefulSet", "name": "web", "uid": "set", "controller": True}]}
+SET = "/apis/apps/v1/namespaces/shop/statefulsets/web"
+OWNED = {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "set",
+                              "controller": True}]}
 
 
 def pod(world: World, name: str, host: str = "w1", *, owned: bool = True, ready: bool = True) -> str:
     path = f"{PODS}/{name}"
+    if owned and SET not in world.api.objects:
+        wants(world, 3)
     world.api.put(path, {
         "metadata": {"name": name, "namespace": "shop", "labels": {"app": "web"}, **(OWNED if owned else {})},
         "spec": {"nodeName": host, "containers": [], "tolerations": [{"operator": "Exists"}]},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}})
     return path
+
+
+def wants(world: World, replicas: int) -> None:
+    world.api.put(SET, {"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": {"replicas": replicas},
+                        "metadata": {"name": "web", "namespace": "shop", "uid": "set"}})
 
 
 def budget(world: World, allowed: int) -> None:

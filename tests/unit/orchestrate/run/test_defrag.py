@@ -11,7 +11,7 @@ import pytest
 
 from provisioner.errors import KubewrightError, RefusedForSafety
 from provisioner.model.etcd import Alarm, EtcdStatus, MemberSeen
-from provisioner.operate import etcd, recovery, snapshots
+from provisioner.operate import drain, etcd, recovery, snapshots
 from provisioner.operate.recovery import Recovery
 from provisioner.orchestrate.look import snapshots as look
 from provisioner.orchestrate.plan import owner
@@ -38,7 +38,9 @@ def defragmented(built: World, monkeypatch: pytest.MonkeyPatch) -> list[tuple[st
 def test_the_leader_is_last_has_handed_over_and_each_api_server_is_out_of_service_meanwhile(
         built: World, defragmented: list[tuple[str, str, frozenset[str]]]) -> None:
     built.hosts.leader = "cp1"
-    built.perform(Intent("etcd defrag"))
+    drain.cordon(built.kube(), "w2", "upgrade by somebody")
+    done = built.perform(Intent("etcd defrag"))
+    assert done.plan.cordoned == (), "it promises no more than it does"
     assert [host for host, _, _ in defragmented] == ["cp2", "cp3", "cp1"]
     assert all(host != leader for host, leader, _ in defragmented)
     assert all(out == {host} for host, _, out in defragmented)

@@ -12,6 +12,7 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, Interrupted, KubewrightError, Unreachable
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Unit
+from provisioner.operate import drain
 from provisioner.orchestrate.gates import node_states
 from provisioner.orchestrate.gates.gate_probes import host_probes
 from provisioner.orchestrate.plan.survey import survey
@@ -422,3 +423,11 @@ def test_the_first_member_of_a_new_minor_that_does_not_come_up_goes_back(built: 
     assert [(e[1], e[2]) for e in built.hosts.log if e[0] == "apply"] == [
         ("etcd.0", ("cp2",)), ("etcd.0.back", ("cp2",))]
     assert "cp2: put back as it was" in "\n".join(failed.details)
+
+
+def test_a_node_that_such_a_run_left_cordoned_takes_pods_again_whatever_goes_back(built: World) -> None:
+    configure(built, CONFIG[APISERVER])
+    killed_before_the_way_back(built, "kube-apiserver.service")
+    drain.cordon(built.kube(), "w2", "upgrade by somebody")
+    by_hand(built, "cp1")
+    assert not drain.is_cordoned(built.api.objects["/api/v1/nodes/w2"])

@@ -289,3 +289,12 @@ def test_a_gate_without_its_program_is_refused_before_anything_is_done(old: Worl
     with pytest.raises(UsageFault, match=r"shop: \./no-such-gate is no program here"):
         up_grade(old)
     assert old.hosts.log == []
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({}, ""),
+    ({"only": ("w1",), "slo": ("failures=0",)}, " --only w1 --slo failures=0"),
+    ({"until": "etcd", "without": ("w2",)}, " --until etcd --without w2"),
+])
+def test_what_goes_on_goes_no_further_than_what_was_asked_for(options: dict[str, Any], words: str) -> None:
+    assert upgrade.again(Intent("upgrade", **options)) == f"kubewright upgrade{words}"

@@ -12,7 +12,7 @@ from provisioner.operate import drain
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import draining, guards
 from tests.fakes.session import World
-from tests.unit.cli.test_drain_verbs import budget, cordon, node, pod
+from tests.unit.cli.test_drain_verbs import SET, budget, cordon, node, pod, wants
 
 TURN = Turn(("w1", "w2"), ("runtime", "node"), (DRAINED,))
 
@@ -95,3 +95,32 @@ def test_who_is_waited_for_is_told_with_what_keeps_each(built: World, session: S
         pytest.fail("the turn began")
     told = [event.message for event in built.events if event.type == "waiting"]
     assert told and told[0].startswith("w1 still has shop/a: Cannot evict pod") and told[0].endswith(" and 1 more")
+
+
+@pytest.mark.parametrize("wanted", [1, 0, None], ids=["scaled down", "replaced by a newer one", "deleted"])
+def test_pods_that_nobody_wants_any_more_are_not_waited_for(built: World, session: Session, wanted: int | None) -> None:
+    pod(built, "a", "w1")
+    pod(built, "b", "cp1")
+    with guards.hold(session, Turn(("w1",), ("node",), (DRAINED,))):
+        if wanted is None:
+            del built.api.objects[SET]
+        else:
+            wants(built, wanted)
+
+
+def test_pods_that_are_wanted_and_not_there_again_end_the_run(built: World, session: Session) -> None:
+    pod(built, "a", "w1")
+    pod(built, "b", "cp1")
+    with pytest.raises(GateFailed, match="w1: drained, and what left is not Ready elsewhere after 3 s: StatefulSet web"
+                       ), guards.hold(session, Turn(("w1",), ("node",), (DRAINED,))):
+        pass
+
+
+def test_a_second_pod_of_a_forced_namespace_goes_where_its_budget_allowed_only_the_first(
+        built: World, session: Session) -> None:
+    session.run.draining = Rules(timeout=3.0, force=("shop",))
+    first, second = pod(built, "a", "w1", owned=False), pod(built, "b", "w1", owned=False)
+    budget(built, 1)
+    built.api.held.add(second)
+    with guards.hold(session, TURN):
+        assert not {first, second} & built.api.objects.keys()
