@@ -84,8 +84,12 @@ UP: tuple[Phase, ...] = (
 # Nothing to change: only the proof.
 VERIFY: tuple[Phase, ...] = UP[-1:]
 
+def _arranged(plan: Plan) -> tuple[Phase, ...]:
+    return turns.arranged(plan, UP, lambda phase: phase.name)
+
+
 def _in_order(intent: Intent, plan: Plan) -> tuple[Phase, ...]:
-    return intent.phases(turns.arranged(plan, UP, lambda phase: phase.name))
+    return intent.phases(_arranged(plan))
 
 
 _FROM_INVENTORY = Verb("up", up.plan, up.consent, _in_order, up.begin, VERIFY)
@@ -102,8 +106,10 @@ VERBS: dict[str, Verb] = {
     "etcd restore": Verb("", restore.plan, restore.consent, restore.through, finish=restore.finish, watched=False),
     "node drain": Verb("", draining.plan_drain, draining.ask_drain, draining.through_drain, watched=False),
     "node uncordon": Verb("", draining.plan_uncordon, draining.ask_uncordon, draining.through_uncordon, watched=False),
-    "node replace": Verb("node replace", replacing.plan, replacing.consent, lambda intent, plan: UP, up.begin, VERIFY),
-    "node remove": Verb("node remove", leaving.plan, leaving.consent, lambda intent, plan: leaving.through(UP, intent),
+    "node replace": Verb("node replace", replacing.plan, replacing.consent,
+                         lambda intent, plan: _arranged(plan), up.begin, VERIFY),
+    "node remove": Verb("node remove", leaving.plan, leaving.consent,
+                        lambda intent, plan: leaving.through(_arranged(plan), intent),
                         leaving.begin, finish=leaving.finish),
     "reset": Verb("", reset.plan, reset.consent, reset.through, held=reset.held, finish=reset.finish, watched=False),
 }

@@ -61,6 +61,10 @@ def drained(session: Session, hosts: Sequence[str]) -> Iterator[None]:
         yield
     except LockHeld:
         raise
+    except KeyboardInterrupt:       # nobody waits for anything any more: what is left is said by the engine
+        session.run.left_behind.append(f"{', '.join(hosts)}: cordoned by this run; the next run undoes that, or: "
+                                       f"kubewright node uncordon {' '.join(hosts)}")
+        raise
     except KubewrightError as fault:
         well = _ready(session, hosts)
         drain.give_back(kube, [host for host in hosts if host in well], fault, whatever=False)
@@ -69,8 +73,13 @@ def drained(session: Session, hosts: Sequence[str]) -> Iterator[None]:
                                            f"kubewright node uncordon {host}" for host in ill))
         raise
     session.run.still_ours()
-    for host in hosts:
-        drain.uncordon(kube, host)
+    for number, host in enumerate(hosts):
+        try:
+            drain.uncordon(kube, host)
+        except KubewrightError as fault:
+            fault.details = (*fault.details, f"{', '.join(hosts[number:])}: still cordoned; when the API answers: "
+                             f"kubewright node uncordon {' '.join(hosts[number:])}")
+            raise
 
 
 def drain_nodes(session: Session, hosts: Sequence[str], why: str, ahead: Sequence[str] = ()) -> None:

@@ -19,6 +19,7 @@ from provisioner.orchestrate.run import upgrade
 from provisioner.orchestrate.run.look_ahead import look_ahead
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
+from provisioner.orchestrate.run.verbs import VERBS
 from provisioner.orchestrate.turn import apply
 from provisioner.report.plan_text import plan_text
 from tests.fakes.session import World, at_each_step
@@ -298,3 +299,10 @@ def test_a_gate_without_its_program_is_refused_before_anything_is_done(old: Worl
 ])
 def test_what_goes_on_goes_no_further_than_what_was_asked_for(options: dict[str, Any], words: str) -> None:
     assert upgrade.again(Intent("upgrade", **options)) == f"kubewright upgrade{words}"
+
+
+@pytest.mark.parametrize("verb", ["up", "upgrade", "node replace", "node remove"])
+def test_whatever_meets_a_node_half_way_proves_its_parts_after_its_turn(old: World, verb: str) -> None:
+    plan = look_ahead(old.inventory, Intent("upgrade"), old.events.append)
+    names = [phase.name for phase in VERBS[verb].chosen(Intent(verb), plan)]
+    assert names.index("node") < names.index("runtime") < names.index("network")

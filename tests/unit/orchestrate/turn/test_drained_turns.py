@@ -124,3 +124,18 @@ def test_a_second_pod_of_a_forced_namespace_goes_where_its_budget_allowed_only_t
     built.api.held.add(second)
     with guards.hold(session, TURN):
         assert not {first, second} & built.api.objects.keys()
+
+
+def test_stopped_at_once_it_says_which_nodes_stay_cordoned(built: World, session: Session) -> None:
+    with pytest.raises(KeyboardInterrupt), guards.hold(session, TURN):
+        raise KeyboardInterrupt
+    (said,) = session.run.left_behind
+    assert said.startswith("w1, w2: cordoned by this run") and said.endswith("kubewright node uncordon w1 w2")
+    assert drain.is_ours(node(built, "w1")) and not drain.is_kept(node(built, "w1"))
+
+
+def test_nodes_that_cannot_be_given_back_are_named_with_what_to_type(built: World, session: Session) -> None:
+    with pytest.raises(KubewrightError) as failed, guards.hold(session, TURN):
+        built.api.refuse = 503
+    assert failed.value.details[-1] == ("w1, w2: still cordoned; when the API answers: "
+                                        "kubewright node uncordon w1 w2")
