@@ -6,16 +6,28 @@ Not looked at: how Pods are to be spread, whom they must run beside, ports of th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from provisioner.model.draining import Body, Placed, controller_of, has_ended, is_ready
 
 _BARS = ("NoSchedule", "NoExecute")     # effects of taints that keep a Pod away; PreferNoSchedule does not
 HOSTNAME = "kubernetes.io/hostname"
+_CORDONED = "node.kubernetes.io/unschedulable"      # the taint that a cordon brings
 
 
 def why_not(pod: Body, node: Body, placed: Placed) -> str:
     """Return what keeps a Pod from a Node, "" where nothing does; room is asked elsewhere (decide/room.py)."""
     return next((why for ask in _QUESTIONS if (why := ask(pod, node, placed))), "")
+
+
+def taking_pods(placed: Placed, hosts: Collection[str]) -> Placed:
+    """Return the same with these Nodes uncordoned."""
+    def opened(node: Body) -> Body:
+        spec = {k: v for k, v in node.get("spec", {}).items() if k != "unschedulable"}
+        taints = [t for t in spec.get("taints") or () if t["key"] != _CORDONED]
+        return {**node, "spec": {**spec, "taints": taints}} if node["metadata"]["name"] in hosts else node
+
+    return replace(placed, nodes=[opened(node) for node in placed.nodes], known={})
 
 
 def others_for(pod: Body, without: Collection[str], placed: Placed) -> tuple[list[str], list[str]]:

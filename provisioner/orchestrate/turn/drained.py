@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from provisioner.decide import placing
 from provisioner.operate import drain
 from provisioner.orchestrate.gates import node_states
 from provisioner.orchestrate.session.session import Session
@@ -26,14 +27,19 @@ def others_are_ready(session: Session, hosts: Sequence[str]) -> None:
 def held(session: Session, hosts: Sequence[str]) -> Iterator[None]:
     """Keep these Nodes without Pods during the block; then what left has as many Pods Ready as before, or GateFailed.
 
+    That holds for Pods that only these Nodes can run as well, whose volumes are there: they come back to them.
+
     GateFailed with the Pods that did not leave in time: nothing was changed on the hosts, and they take Pods again.
     """
     before = drain.placed(session.access.kube())
     with draining.drained(session, hosts):
         session.run.works_on(", ".join(hosts), session.run.ahead)
         yield
+    closed = [str(n["metadata"]["name"]) for n in session.access.kube().nodes() if drain.is_cordoned(n)]
+    without = [host for host in hosts if host in closed]        # by somebody else, or to be kept so
+    open_again = placing.taking_pods(before, [host for host in hosts if host not in closed])
     for host in hosts:
-        draining.pods_are_back(session, before, host, session.run.draining.timeout)
+        draining.pods_are_back(session, open_again, host, session.run.draining.timeout, without=without)
 
 
 def restore(session: Session) -> str:

@@ -168,16 +168,16 @@ def ready_pods(placed: Placed) -> Mapping[str, int]:
     return found
 
 
-def pods_are_back(session: Session, before: Placed, host: str, timeout: float, *, without: Sequence[str] = (),
-                  ) -> None:
+def pods_are_back(session: Session, before: Placed, host: str, timeout: float, *, without: Sequence[str]) -> None:
     """Wait until whoever had Pods on `host` has as many Ready as there were, or as it wants now; GateFailed if that is
     late.
 
+    `without` are the Nodes that take none yet; a Pod that only they could run is not waited for.
     Asked before the next Node is drained: what left without a budget would else leave twice at once.
     """
     had = ready_pods(before)
     went = {str(owner["uid"]): (pod, owner) for pod in before.on.get(host, ()) if (owner := controller_of(pod))
-            and owner["kind"] in _LASTING and deciding.moves(pod, before, [host, *without])}
+            and owner["kind"] in _LASTING and deciding.moves(pod, before, without)}
     end = time.monotonic() + timeout
     while late := _late(session, had, went):
         if time.monotonic() >= end:

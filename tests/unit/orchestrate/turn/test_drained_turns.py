@@ -139,3 +139,27 @@ def test_nodes_that_cannot_be_given_back_are_named_with_what_to_type(built: Worl
         built.api.refuse = 503
     assert failed.value.details[-1] == ("w1, w2: still cordoned; when the API answers: "
                                         "kubewright node uncordon w1 w2")
+
+
+def bound(world: World) -> None:
+    """Let a Pod of the set be on w1, and no other Node be able to run it, as with a local volume."""
+    node(world)["metadata"].setdefault("labels", {})["disk"] = "fast"
+    world.api.objects[pod(world, "a")]["spec"]["nodeSelector"] = {"disk": "fast"}
+
+
+def test_a_pod_that_only_its_own_node_can_run_is_waited_for_when_that_takes_pods_again(
+        built: World, session: Session) -> None:
+    bound(built)
+    drain.cordon(built.kube(), "w1", "upgrade by a run that was killed")
+    node(built)["spec"]["taints"] = [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
+    with pytest.raises(GateFailed, match="what left is not Ready elsewhere after 3 s: StatefulSet web"
+                       ), guards.hold(session, TURN):
+        pass
+    assert not drain.is_cordoned(node(built))
+
+
+def test_nobody_waits_for_it_where_its_node_stays_cordoned_by_somebody_else(built: World, session: Session) -> None:
+    bound(built)
+    cordon(built)
+    with guards.hold(session, TURN):
+        pass
