@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import nullcontext
+
 import pytest
 
 from provisioner.errors import GateFailed, KubewrightError, LockHeld
-from provisioner.model.draining import Rules
+from provisioner.model.draining import Placed, Rules
 from provisioner.model.guards import DRAINED
 from provisioner.model.plan import Turn
 from provisioner.operate import drain
+from provisioner.operate.kube import ApiFault, Kube
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import draining, guards
 from tests.fakes.session import World
@@ -163,3 +167,22 @@ def test_nobody_waits_for_it_where_its_node_stays_cordoned_by_somebody_else(buil
     cordon(built)
     with guards.hold(session, TURN):
         pass
+
+
+@pytest.mark.parametrize(("status", "ends"), [(503, False), (403, True)])
+def test_an_answer_that_may_be_another_in_a_moment_is_asked_for_again(
+        built: World, session: Session, monkeypatch: pytest.MonkeyPatch, status: int, ends: bool) -> None:
+    pod(built, "a", "w1")
+    plain, asked = drain.pods_of, list[int]()
+
+    def pods_of(kube: Kube, namespaces: Collection[str]) -> Placed:
+        asked.append(status)
+        if len(asked) == 1:
+            raise ApiFault("GET pods", "no", status)
+        pod(built, "a2", "cp1")
+        return plain(kube, namespaces)
+
+    monkeypatch.setattr(drain, "pods_of", pods_of)
+    with pytest.raises(ApiFault) if ends else nullcontext(), guards.hold(session, TURN):
+        pass
+    assert len(asked) == (1 if ends else 2)
