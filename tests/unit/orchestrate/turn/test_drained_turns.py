@@ -183,6 +183,7 @@ def test_an_answer_that_may_be_another_in_a_moment_is_asked_for_again(
         return plain(kube, namespaces)
 
     monkeypatch.setattr(drain, "pods_of", pods_of)
-    with pytest.raises(ApiFault) if ends else nullcontext(), guards.hold(session, TURN):
+    turn = Turn(("w1",), ("node",), (DRAINED,))
+    with pytest.raises(ApiFault) if ends else nullcontext(), guards.hold(session, turn):
         pass
     assert len(asked) == (1 if ends else 2)
