@@ -20,6 +20,19 @@ def state(session: Session) -> skew.State:
     return skew.seen(skew.laid_out(then.cluster, then.lock), session.observed)
 
 
+def refuse_etcd_minor(session: Session) -> None:
+    """Raise RefusedForSafety where members would get another minor of etcd, as artifacts.lock alone can ask for.
+
+    Once all have it there is no way back but a snapshot, and only `upgrade` takes one before.
+    """
+    want = skew.pinned(session.target.artifacts).get(skew.ETCD)
+    now = {runs.version for place, runs in state(session).items() if place.component == skew.ETCD}
+    if want and any(version[:2] < want[:2] for version in now):
+        raise RefusedForSafety(
+            f"artifacts.lock: etcd {min(now)} to {want}: etcd's data is kept before its minor changes: `upgrade` does "
+            "that, `up` does not", code="etcd-minor-changed", hint="kubewright upgrade", details=["nothing was changed"])
+
+
 def refuse_older(session: Session) -> None:
     """Raise RefusedForSafety where hosts run a later minor than the inventory asks for.
 

@@ -25,6 +25,8 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     found = intent.narrow(session, agreed.hold(session, fit_survey(session, skip)))
     if not found.bootstrap:
         running.refuse_older(session)
+        if intent.verb != "upgrade":
+            running.refuse_etcd_minor(session)
     members.refuse(session)
     apply.open_secrets(session)
     may_begin.to_begin(session, intent.allow, intent.verb)

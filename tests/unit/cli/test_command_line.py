@@ -139,9 +139,9 @@ def test_the_suggestion_reaches_the_screen() -> None:
 
 
 def test_a_verb_that_people_look_for_and_there_is_not_yet_is_told_so() -> None:
-    done = command_line("upgrade")
+    done = command_line("operators")
     assert done.returncode == 64
-    assert done.stderr.startswith("error: there is no verb `upgrade` yet; ")
+    assert done.stderr.startswith("error: there is no verb `operators` yet; ")
     assert not NOT_YET.keys() & existing_verbs().keys()
 
 

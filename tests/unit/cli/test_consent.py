@@ -5,23 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 import pytest
+import yaml
 
 from provisioner.cli.main import cli
 from provisioner.cli.verbs import existing_verbs
+from provisioner.model.cluster import Cluster
 from provisioner.model.etcd import MemberSeen
 from provisioner.orchestrate.lock import cluster_lock
 from provisioner.orchestrate.look import trust as trusting
 from provisioner.orchestrate.look.trust import Shown
+from provisioner.orchestrate.run import upgrade
 from provisioner.orchestrate.session import runs
 from provisioner.transport.trust import HostKey
 from tests.fakes.host import FakeHost
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world
+from tests.unit.compile.compile_fixture import lock
 from tests.unit.orchestrate.phases.test_membership_phase import leave
 
 __all__ = ["built", "run", "world"]
@@ -76,6 +81,18 @@ def swapped(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack)
     world.hosts.listed["cp2"] = MemberSeen(77, "cp2", ("https://10.77.0.12:2380",))
 
 
+def cordoned(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    assert run("node", "drain", "w2", "--yes").code == 0
+
+
+def older(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+    patch.setattr(upgrade, "_keep_data", lambda session: None)
+    text = yaml.safe_load(world.inventory.file.read_text()) | {"kubernetes": "1.37.2"}
+    world.inventory.file.write_text(yaml.safe_dump(text, sort_keys=False))
+    world.inventory = replace(world.inventory, cluster=Cluster.model_validate(text))
+    world.hosts.lock = lock(kubernetes="1.37.2", etcd="3.7.3")
+
+
 ASKS = {
     "up": Asks(("up",), differs),
     "resume": Asks(("resume",), failed),
@@ -83,6 +100,9 @@ ASKS = {
     "rollback": Asks(("rollback", "w1"), changed),
     "unlock": Asks(("unlock",), locked),
     "trust": Asks(("trust",), unpinned),
+    "upgrade": Asks(("upgrade",), older),
+    "node drain": Asks(("node", "drain", "w2"), nothing),
+    "node uncordon": Asks(("node", "uncordon", "w2"), cordoned),
     "node remove": Asks(("node", "remove", "w2"), left),
     "node replace": Asks(("node", "replace", "cp2"), swapped),
     "reset": Asks(("reset",), differs),

@@ -119,6 +119,14 @@ def test_a_plain_up_refuses_another_version_and_names_the_verb(built: World, ver
     assert built.hosts.log == []
 
 
+def test_a_plain_up_refuses_another_minor_of_etcd_that_the_lock_alone_asks_for(built: World) -> None:
+    built.hosts.lock = lock(kubernetes=FROM, etcd="3.7.1")
+    with pytest.raises(RefusedForSafety, match=r"etcd 3\.6\.\d+ to 3\.7\.1") as refused:
+        built.perform()
+    assert refused.value.code == "etcd-minor-changed" and refused.value.hint == "kubewright upgrade"
+    assert built.hosts.log == []
+
+
 def test_a_plain_up_takes_no_host_back_from_a_later_minor_where_an_upgrade_was_left_half_way(old: World) -> None:
     up_grade(old, until="control-plane")
     old.forget()
