@@ -30,7 +30,8 @@ def refuse_etcd_minor(session: Session) -> None:
     if want and any(version[:2] < want[:2] for version in now):
         raise RefusedForSafety(
             f"artifacts.lock: etcd {min(now)} to {want}: etcd's data is kept before its minor changes: `upgrade` does "
-            "that, `up` does not", code="etcd-minor-changed", hint="kubewright upgrade", details=["nothing was changed"])
+            "that, `up` does not",
+            code="etcd-minor-changed", hint="kubewright upgrade", details=["nothing was changed"])
 
 
 def refuse_older(session: Session) -> None:
