@@ -38,7 +38,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("upgrade", "provisioner.cli.upgrade:upgrade", "Bring the cluster to another version of Kubernetes."),
         Verb("doctor", "provisioner.cli.doctor:doctor", "Say what ails the cluster, and what to type."),
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
-        Verb("node", "provisioner.cli.node:node", "Take hosts out of the cluster, or replace one."),
+        Verb("node", "provisioner.cli.node:node", "Drain hosts, take them out, or replace one."),
         Verb("etcd", "provisioner.cli.etcd:etcd", "Look after etcd's members and their data."),
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
         Verb("reset", "provisioner.cli.reset:reset", "Take everything of ours off hosts."),
