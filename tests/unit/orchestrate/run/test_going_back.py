@@ -16,7 +16,7 @@ from provisioner.operate import drain
 from provisioner.orchestrate.gates import node_states
 from provisioner.orchestrate.gates.gate_probes import host_probes
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.run import engine
+from provisioner.orchestrate.run import engine, upgrade
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.turn import apply, rotation, way_back
@@ -48,6 +48,14 @@ def up(world: World, workers: int = 1) -> None:
 def failed_up(world: World, workers: int = 1) -> GateFailed:
     with pytest.raises(GateFailed) as failed:
         up(world, workers)
+    return failed.value
+
+
+def failed_upgrade(patch: pytest.MonkeyPatch, world: World) -> GateFailed:
+    """Fail at another minor of etcd, whose data `upgrade` alone keeps before."""
+    patch.setattr(upgrade, "_keep_data", lambda session: None)
+    with pytest.raises(GateFailed) as failed:
+        world.perform(Intent("upgrade"))
     return failed.value
 
 
@@ -403,10 +411,11 @@ def test_a_haproxy_that_is_ill_keeps_the_others_from_being_reloaded(built: World
     assert built.hosts.log == []
 
 
-def test_after_a_new_minor_of_etcd_an_api_server_that_does_not_come_up_goes_back_alone(built: World) -> None:
+def test_after_a_new_minor_of_etcd_an_api_server_that_does_not_come_up_goes_back_alone(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(built, CONFIG[APISERVER])
     built.hosts.lock = lock(etcd="3.7.1")
-    failed = failed_up(built)
+    failed = failed_upgrade(monkeypatch, built)
     assert failed.message.startswith("cp1: gate after control-plane")
     assert [(e[1], e[2]) for e in built.hosts.log if e[0] == "apply" and not e[1].startswith("etcd.")] == [
         ("control-plane.0", ("cp1",)), ("control-plane.0.back", ("cp1",))]
@@ -416,10 +425,11 @@ def test_after_a_new_minor_of_etcd_an_api_server_that_does_not_come_up_goes_back
     assert len(links) == 3 and all("/etcd/3.7.1-" in state for state in links), "the members stay as they are"
 
 
-def test_the_first_member_of_a_new_minor_that_does_not_come_up_goes_back(built: World) -> None:
+def test_the_first_member_of_a_new_minor_that_does_not_come_up_goes_back(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(built, CONFIG["etcd"])
     built.hosts.lock = lock(etcd="3.7.1")
-    failed = failed_up(built)
+    failed = failed_upgrade(monkeypatch, built)
     assert [(e[1], e[2]) for e in built.hosts.log if e[0] == "apply"] == [
         ("etcd.0", ("cp2",)), ("etcd.0.back", ("cp2",))]
     assert "cp2: put back as it was" in "\n".join(failed.details)
