@@ -22,8 +22,11 @@ def write_whole(path: Path, data: str | bytes, mode: int = 0o600) -> None:
 
 
 @contextmanager
-def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
-    """Give a stream for the bytes of `path`, which gets them all, or keeps what it had where the block fails."""
+def whole(path: Path, mode: int = 0o600, *, new: bool = False) -> Iterator[BinaryIO]:
+    """Give a stream for the bytes of `path`, which gets them all, or keeps what it had where the block fails.
+
+    A `new` one takes nobody's place: FileExistsError where something of that name has come to be meanwhile.
+    """
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -32,7 +35,10 @@ def whole(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
             file.flush()
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
-        temporary.replace(path)
+        if new:
+            os.link(temporary, path, follow_symlinks=False)
+        else:
+            temporary.replace(path)
         sync_directory(path.parent)     # the name too
     finally:
         temporary.unlink(missing_ok=True)

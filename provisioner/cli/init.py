@@ -10,7 +10,7 @@ import click
 
 from provisioner.cli.consent import can_ask
 from provisioner.cli.context import Context
-from provisioner.errors import UsageFault
+from provisioner.errors import PreflightRefused, UsageFault, of_full_disk
 from provisioner.model.first_inventory import Preset
 
 if TYPE_CHECKING:
@@ -124,28 +124,34 @@ def _newest() -> str:
 
 
 def _write(directory: Path, text: str) -> None:
-    """Write the inventory and what editors read beside it; a file that appeared meanwhile is not overwritten."""
+    """Write what editors and git read beside the inventory, and last itself, whole: killed, it is run again.
+
+    A file that appeared meanwhile is not overwritten.
+    """
     import json
 
-    from provisioner.files import write_whole
+    from provisioner.files import whole, write_whole
     from provisioner.model.schema import cluster_schema
 
-    state = directory / ".kubewright"
+    state, ignored = directory / ".kubewright", directory / ".gitignore"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         state.mkdir(mode=0o700, exist_ok=True)
-        with (directory / "cluster.yaml").open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_whole(state / "cluster.schema.json", json.dumps(cluster_schema(), indent=2) + "\n", 0o644)
+        if not ignored.exists():
+            write_whole(ignored, ".kubewright/\n", 0o644)
+        with whole(directory / "cluster.yaml", 0o644, new=True) as file:
+            file.write(text.encode())
     except OSError as fault:
-        raise UsageFault(f"{fault.filename}: writing the inventory: {fault.strerror}", code="inventory-is-there",
-                         hint=f"ls -la {directory}") from None
-    write_whole(state / "cluster.schema.json", json.dumps(cluster_schema(), indent=2) + "\n", 0o644)
-    ignored = directory / ".gitignore"
-    if not ignored.exists():
-        write_whole(ignored, ".kubewright/\n", 0o644)
+        place = fault.filename2 or fault.filename or directory
+        raise of_full_disk(fault, PreflightRefused) or UsageFault(
+            f"{place}: writing the inventory: {fault.strerror}", code="inventory-is-there",
+            hint=f"ls -la {directory}") from None
 
 
 def _tell(context: Context, directory: Path, draft: Draft) -> None:
+    from provisioner.report.columns import in_line
+
     rows = [(name, str(machine.address), ", ".join(roles)) for name, (machine, roles) in draft.hosts.items()]
     context.directory = str(directory)
     verbs = ("validate", "artifacts lock", "trust", "check", "plan", "up")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.files import write_whole
+from provisioner.files import whole, write_whole
 
 
 def test_a_file_gets_its_bytes_and_mode_whatever_the_umask_and_leaves_no_rest(tmp_path: Path) -> None:
@@ -78,3 +78,15 @@ def test_many_who_write_one_file_at_once_each_write_it_whole(tmp_path: Path) -> 
         thread.join(30)
     assert (tmp_path / "a").read_text() in texts
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_new_file_takes_the_place_of_none_that_came_to_be_meanwhile(tmp_path: Path) -> None:
+    with whole(tmp_path / "a", 0o644, new=True) as file:
+        file.write(b"first")
+    with pytest.raises(FileExistsError), whole(tmp_path / "a", new=True) as file:
+        file.write(b"second")
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError), whole(tmp_path / "link", new=True) as file:
+        file.write(b"third")
+    assert (tmp_path / "a").read_text() == "first"
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "link"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from provisioner.artifacts.published import load_publications
 from provisioner.cli.main import main
+from provisioner.errors import UsageFault
 from provisioner.model.inventory import Inventory
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@example.net"
@@ -92,6 +94,36 @@ def test_what_is_there_is_never_overwritten(capsys: pytest.CaptureFixture[str]) 
     assert main(["init", FIVE[1]]) == 64
     assert "inventories/mine/cluster.yaml: is there already; nothing was written" in capsys.readouterr().err
     assert Path("inventories/mine/cluster.yaml").read_bytes() == before
+
+
+def test_a_file_that_appears_while_it_asks_stays() -> None:
+    from provisioner.cli import init as verb
+
+    place = Path("clusters")
+    place.mkdir()
+    (place / "cluster.yaml").write_text("somebody's\n")
+    with pytest.raises(UsageFault, match=r"^clusters/cluster\.yaml: writing the inventory: File exists$"):
+        verb._write(place, "ours\n")
+    assert (place / "cluster.yaml").read_text() == "somebody's\n"
+
+
+def test_killed_while_it_writes_it_leaves_no_cluster_yaml_and_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    fsync = os.fsync
+
+    def killed(descriptor: int) -> None:
+        if ".cluster.yaml." in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise Killed
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(os, "fsync", killed)
+        main(["init", FIVE[0]])
+    assert sorted(p.name for p in Path("inventories/mine").iterdir()) == [".gitignore", ".kubewright"]
+    assert main(["init", FIVE[0]]) == 0
+    assert made().cluster.hosts.keys() == {"cp1"}
 
 
 def test_what_git_ignores_there_is_kept(home: Path) -> None:
