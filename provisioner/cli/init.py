@@ -160,9 +160,8 @@ def _tell(context: Context, directory: Path, draft: Draft) -> None:
                             "hosts": [{"host": h, "address": a, "roles": r.split(", ")} for h, a, r in rows]})
         return
     click.echo(f"{directory / 'cluster.yaml'}: cluster {draft.name}, Kubernetes {draft.kubernetes}")
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in in_line(rows):
+        click.echo(f"  {line}")
     click.echo("Next, each after the one before:")
     for verb in verbs:
         click.echo(f"  {context.command(verb)}")
