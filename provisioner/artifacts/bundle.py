@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from provisioner.artifacts import signing
 from provisioner.artifacts.cache import Cache
 from provisioner.artifacts.catalogue import Digest
+from provisioner.artifacts.tarball import add
 from provisioner.errors import PreflightRefused, RefusedForSafety, UsageFault, of_full_disk
 from provisioner.files import whole
 from provisioner.model.artifact import ArtifactLock
@@ -133,7 +134,7 @@ def write(target: Path, manifest: Manifest, files: Mapping[str, Path], keys: Seq
             with whole(target, 0o644) as stream, tarfile.open(fileobj=stream, mode="w",
                                                               format=tarfile.USTAR_FORMAT) as packed:
                 for name, path in parts.items():
-                    _add(packed, name, path)
+                    add(packed, name, path)
             return
         made = Path(scratch) / "bundle"
         (made / FILES).mkdir(parents=True)
@@ -141,13 +142,6 @@ def write(target: Path, manifest: Manifest, files: Mapping[str, Path], keys: Seq
             with whole(made / name, 0o644) as stream, path.open("rb") as source:
                 shutil.copyfileobj(source, stream, _CHUNK)
         made.rename(target)
-
-
-def _add(packed: tarfile.TarFile, name: str, path: Path) -> None:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = path.stat().st_size, 0o644
-    with path.open("rb") as source:
-        packed.addfile(member, source)
 
 
 def read(path: Path, operators: Sequence[str]) -> Bundle:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 
+from provisioner.artifacts.tarball import add
 from provisioner.errors import PreflightRefused
 
 PLACE = "/var/lib/kubewright/packages"      # where a host unpacks it, in playbooks/prepare.yml; apt reads it from there
@@ -147,10 +148,7 @@ def _pack(directory: Path, target: Path) -> None:
     with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as packed:
         for path in sorted(directory.iterdir()):
             if path.is_file() and (path.suffix == ".deb" or path.name in _BESIDE):
-                member = tarfile.TarInfo(path.name)
-                member.size, member.mode = path.stat().st_size, 0o644
-                with path.open("rb") as source:
-                    packed.addfile(member, source)
+                add(packed, path.name, path)
 
 
 def _run(command: Sequence[str], doing: str, seconds: float) -> str:

@@ -7,7 +7,6 @@ not compressed: a gzip stream depends on the zlib it was made with, and then two
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tarfile
@@ -16,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from provisioner.artifacts.cache import sha256_of
 from provisioner.artifacts.catalogue import Image
 from provisioner.artifacts.registry import Pulled
+from provisioner.artifacts.tarball import add, member
 
 PACKER = 1                        # part of the build key: raise it when the packed bytes change
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -71,9 +72,9 @@ def _write_archive(target: Path, index: bytes, blobs: Mapping[str, bytes | Path]
                                         **blobs}
     with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as packed:
         for directory in ("blobs", "blobs/sha256"):
-            packed.addfile(_member(directory, tarfile.DIRTYPE, mode=0o755))
+            packed.addfile(member(directory, tarfile.DIRTYPE, mode=0o755))
         for name in sorted(members):
-            _add(packed, name, members[name], 0o644)
+            add(packed, name, members[name], 0o644)
 
 
 def _entry(manifest: _Blob, reference: str, arch: str) -> dict[str, Any]:
@@ -106,32 +107,15 @@ def _write_layer(image: Image, binaries: Mapping[str, Path], target: Path) -> No
         for path in sorted(directories | set(contents) | set(links)):
             name = path.lstrip("/")
             if path in directories:
-                archive.addfile(_member(name, tarfile.DIRTYPE, mode=0o1777 if path == "/tmp" else 0o755))  # noqa: S108
+                archive.addfile(member(name, tarfile.DIRTYPE, mode=0o1777 if path == "/tmp" else 0o755))  # noqa: S108
             elif path in links:
-                archive.addfile(_member(name, tarfile.SYMTYPE, link=os.path.relpath(links[path], Path(path).parent)))
+                archive.addfile(member(name, tarfile.SYMTYPE, link=os.path.relpath(links[path], Path(path).parent)))
             else:
-                _add(archive, name, contents[path], 0o755 if path in image.files else 0o644)
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes | Path, mode: int) -> None:
-    if isinstance(content, bytes):
-        archive.addfile(_member(name, tarfile.REGTYPE, mode=mode, size=len(content)), io.BytesIO(content))
-        return
-    with content.open("rb") as handle:
-        archive.addfile(_member(name, tarfile.REGTYPE, mode=mode, size=content.stat().st_size), handle)
-
-
-def _member(name: str, kind: bytes, *, mode: int = 0o777, size: int = 0, link: str = "") -> tarfile.TarInfo:
-    """Return a member with every field that a machine could colour fixed: owner 0, no names, time 0."""
-    member = tarfile.TarInfo(name)
-    member.type, member.mode, member.size, member.linkname, member.mtime = kind, mode, size, link, 0
-    return member
+                add(archive, name, contents[path], 0o755 if path in image.files else 0o644)
 
 
 def _blob_of(path: Path) -> _Blob:
-    with path.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    return _Blob(digest, path.stat().st_size, _LAYER)
+    return _Blob(sha256_of(path), path.stat().st_size, _LAYER)
 
 
 def _json(value: Any) -> bytes:
