@@ -236,7 +236,7 @@ def _kind(member: tarfile.TarInfo) -> str:
 
 
 def _strange(path: Path, name: str, kind: str) -> RefusedForSafety:
-    why = kind if _is_ours(name) or kind not in ("no plain file",) else "no file of a bundle"
+    why = kind if _is_ours(name) or kind != "no plain file" else "no file of a bundle"
     return RefusedForSafety(f"{path}: reading the bundle: {name!r} is in it, {why}",
                             details=["a bundle holds plain files by their digest, nothing else",
                                      "nothing of it was taken, and no host was contacted"], code="bundle-strange")

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
     from provisioner.model.artifact import ArtifactLock
 
 
-class _Bundle(Group):
-    """`bundle` writes one; `bundle verify` is the only word behind it."""
-
-
-@click.group("bundle", cls=_Bundle, invoke_without_command=True)
+@click.group("bundle", cls=Group, invoke_without_command=True)
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
               help="Where it is written: a tar where the name ends in .tar, else a directory.")
 @click.option("--since", type=click.Path(path_type=Path), metavar="BUNDLE",
@@ -73,7 +69,7 @@ def _write(obj: Any, out: Path, since: Path | None, sources: tuple[str, ...] | N
     lock = load_lock(inventory.artifacts_lock_path)
     before = bundles.read(since, inventory.operators).manifest if since else None
     files = fetch(lock, emit=_show)
-    packages = [] if sources is None else [_packages(obj, lock, arch, cache, sources)
+    packages = [] if sources is None else [_packages(obj, arch, cache, sources)
                                            for arch in sorted({a.arch for a in lock.artifacts})]
     manifest = _manifest(lock, packages, before)
     files |= {p.sha256: cache.path(p.sha256) for p in packages}
@@ -95,7 +91,7 @@ def _manifest(lock: ArtifactLock, packages: list[Packages], before: Manifest | N
                     elsewhere=tuple(sorted(digests & before.files.keys())) if before else ())
 
 
-def _packages(obj: Any, lock: ArtifactLock, arch: str, cache: Cache, sources: tuple[str, ...]) -> Packages:
+def _packages(obj: Any, arch: str, cache: Cache, sources: tuple[str, ...]) -> Packages:
     """Fetch the packages for one architecture into the cache and return what the manifest says of them."""
     import tempfile
 
