@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli import complete
+from provisioner.cli import complete, node_drain
 from provisioner.cli.consent import agreed
 from provisioner.cli.context import Context
 from provisioner.cli.group import Group
-from provisioner.cli.node_drain import drain, uncordon
 
 if TYPE_CHECKING:
     from provisioner.model.plan import Plan
@@ -24,17 +23,15 @@ def node() -> None:
     """Take hosts out of the cluster, give their place to another machine, or empty them for a while."""
 
 
-node.add_command(drain)
-node.add_command(uncordon)
+node.add_command(node_drain.drain)
+node.add_command(node_drain.uncordon)
 
 
 @node.command("remove")
 @click.argument("hosts", nargs=-1, required=True, metavar="HOST...")
 @click.option("--lost", is_flag=True, help="The machines answer no more and never come back: nothing is done there.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS",
-              help="How long the Pods of each host may take to leave.")
-@click.option("--force", multiple=True, metavar="NAMESPACE",
-              help="Let Pods of this namespace go against their budgets; may be repeated.")
+@node_drain.timeout
+@node_drain.force
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from provisioner.orchestrate.run.perform import Performed
     from provisioner.orchestrate.run.verb import Consent
 
+# Of every verb that empties Nodes.
+timeout = click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS",
+                       help="How long the Pods of each host may take to leave.")
+force = click.option("--force", multiple=True, metavar="NAMESPACE",
+                     help="Let Pods of this namespace go against their budgets; may be repeated.")
+
 
 @click.command("drain")
 @click.argument("hosts", nargs=-1, required=True, metavar="HOST...", shell_complete=complete.hosts)
-@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS",
-              help="How long the Pods of each host may take to leave.")
-@click.option("--force", multiple=True, metavar="NAMESPACE",
-              help="Let Pods of this namespace go against their budgets; may be repeated.")
+@timeout
+@force
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj

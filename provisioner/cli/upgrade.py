@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from provisioner.cli import complete
+from provisioner.cli import complete, node_drain
 from provisioner.cli.change import change
 from provisioner.cli.context import Context
 from provisioner.cli.plan import planned
@@ -31,8 +31,7 @@ SHOW = ""       # what `--plan` without a FILE says
 @click.option("--max-unavailable", default="1", metavar="N|N%", show_default=True,
               help="How many workers may be drained and changed at a time, after the first has shown that it goes: a "
                    "number, or a share of all workers, rounded down. Control planes go one at a time.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS",
-              help="How long the Pods of each host may take to leave.")
+@node_drain.timeout
 @click.option("--slo", multiple=True, metavar="BUDGET",
               help="What may go wrong meanwhile: failures=N, cuts=N, gap=500ms or 2s; then the run stops where nothing "
                    "is half done, exit 13. May be repeated.")
