@@ -1,6 +1,10 @@
 """What a `config:` sets and a version on the way does not take: named before anything is touched.
 
 The inventory is judged for the release that it names. A way may lead through others, and leave nodes at an older one.
+
+No verb asks this yet. `upgrade` gives each program its new configuration in the turn of its new version, so all that
+counts there is what loading the inventory has judged: asked here, a field that comes with the new release would be
+refused for a kubelet that never reads it. It is for whatever walks a way hop by hop (see decide/upgrade.py).
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from provisioner.compile.versions import Version
 from provisioner.decide.skew import PLANNED, Fault, Place, Runs, State, faults, laid_out, pinned
-from provisioner.decide.upgrade import Hop, Way, back, instants, lock_of, moves_of, plan
+from provisioner.decide.upgrade import STAGES, Hop, Way, back, instants, lock_of, moves_of, plan
 from provisioner.errors import RefusedForSafety
-from tests.unit.compile.compile_fixture import inventory, lock
+from provisioner.model import releases
+from tests.unit.compile.compile_fixture import inventory, lock, lock_beside
 from tests.unit.decide.upgrade_fixture import (
     CONTROL_PLANES,
     HOSTS,
@@ -242,6 +243,17 @@ def test_from_whatever_kills_leave_the_next_plan_is_legal_and_ends_at_the_target
     target = versions(end)
     assert walked(state, plan(state, target, leader=leader, minors=MINORS)) == runs(target)
 
+@pytest.mark.parametrize(("before", "after"), list(pairwise(releases.RELEASES)))
+def test_between_releases_that_can_be_had_one_run_in_the_order_of_the_stages_is_the_whole_way(
+        before: str, after: str) -> None:
+    """`upgrade` walks no hops: each component of a host moves once, after all of the stages before its own."""
+    state = laid_out(inventory(), lock_beside(before))
+    way = plan(state, pinned(lock_beside(after)), leader="cp2")
+    assert way.refused == () and way.hops
+    stages = [list(STAGES).index(stage.name) for hop in way.hops for stage in hop.stages]
+    assert stages == sorted(set(stages))
+    places = [move.place for move in moves_of(way.hops)]
+    assert len(places) == len(set(places))
 
 
 def test_the_lock_of_a_hop_has_each_file_at_the_version_that_the_hop_gives_it() -> None:
