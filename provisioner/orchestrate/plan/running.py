@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from provisioner.decide import skew
 from provisioner.errors import RefusedForSafety
@@ -41,11 +42,16 @@ def refuse_older(session: Session) -> None:
     like no change at all: only the hosts tell that data of the later minor may have been written.
     """
     newer = [fault for fault in skew.downgrades(state(session), skew.pinned(session.target.artifacts))
-             if fault.rule in _UNREADABLE and fault.rule not in session.run.allowed]
-    if newer:
-        name = os.path.relpath(session.target.inventory.file)
-        raise RefusedForSafety(
-            f"{name}: {newer[0]}", code=newer[0].rule,
-            hint="kubewright upgrade, with the later version in it again; or kubewright rollback HOST",
-            details=[*map(str, newer[1:]), *dict.fromkeys(f"{skew.RULES[f.rule].says}: {f.source}" for f in newer),
-                     "nothing was changed"])
+             if fault.rule in _UNREADABLE]
+    refuse(session, newer, "kubewright upgrade, with the later version in it again; or kubewright rollback HOST")
+
+
+def refuse(session: Session, faults: Sequence[skew.Fault], hint: str) -> None:
+    """Raise RefusedForSafety with all that breaks a rule of skew, and who says so; nothing where nothing does."""
+    if not faults:
+        return
+    name = os.path.relpath(session.target.inventory.file)
+    raise RefusedForSafety(
+        f"{name}: {faults[0]}", code=faults[0].rule, hint=hint,
+        details=[*map(str, faults[1:]), *dict.fromkeys(f"{skew.RULES[f.rule].says}: {f.source}" for f in faults),
+                 "nothing was changed"])

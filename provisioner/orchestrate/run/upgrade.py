@@ -7,7 +7,6 @@ minor.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -59,13 +58,8 @@ def refuse_illegal(session: Session, found: Plan) -> None:
     refused = [*way.plan(state, skew.pinned(session.target.artifacts)).refused]
     if not refused and session.target.narrowed:
         refused = skew.faults(skew.after(state, found.changes))
-    refused = [fault for fault in refused if fault.rule not in session.run.allowed]
-    if refused:
-        name = os.path.relpath(session.target.inventory.file)
-        raise RefusedForSafety(
-            f"{name}: {refused[0]}", code=refused[0].rule, hint="kubewright upgrade --plan",
-            details=[*map(str, refused[1:]), *dict.fromkeys(f"{skew.RULES[f.rule].says}: {f.source}" for f in refused),
-                     "nothing was changed"])
+    running.refuse(session, [fault for fault in refused if fault.rule not in session.run.allowed],
+                   "kubewright upgrade --plan")
 
 
 def noted(session: Session, found: Plan) -> Plan:
