@@ -32,7 +32,5 @@ def look_ahead(inventory: Inventory, intent: Intent, emit: Emit) -> Plan:
             only.look_at(session, intent.only)
         found = judge_hosts(session, survey(session), intent.verb)
         if intent.verb == "upgrade":
-            found = intent.narrow(session, found)
-            upgrade.refuse_illegal(session, found)
-            return upgrade.noted(session, found)
+            return upgrade.judged(session, intent.narrow(session, found))
         return intent.narrow(session, found) if intent.alone else found

@@ -42,17 +42,24 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """
     session.run.go_on = again(intent)
     own.refuse_unknown(session.target.inventory)
-    found = up.plan(session, intent, agreed)
-    if found.bootstrap:
-        raise RefusedForSafety("there is no cluster yet to be upgraded", code="no-cluster", hint="kubewright up",
-                               details=["nothing was changed"])
-    refuse_illegal(session, found)
-    found = noted(session, found)
+    found = judged(session, up.plan(session, intent, agreed))
     applied.need_flags(session.target.inventory, found.verdicts, agreed.allowed, verb="upgrade")
     return found
 
 
-def refuse_illegal(session: Session, found: Plan) -> None:
+def judged(session: Session, found: Plan) -> Plan:
+    """Return a plan of what differs as one of an upgrade, with all that a person is told of it; reads only.
+
+    Raises RefusedForSafety where there is no cluster yet, or where no rule of skew lets it come there.
+    """
+    if found.bootstrap:
+        raise RefusedForSafety("there is no cluster yet to be upgraded", code="no-cluster", hint="kubewright up",
+                               details=["nothing was changed"])
+    _refuse_illegal(session, found)
+    return _noted(session, found)
+
+
+def _refuse_illegal(session: Session, found: Plan) -> None:
     """Raise RefusedForSafety where the way from what runs breaks a rule, or its end, if only a part was asked for."""
     state = running.state(session)
     refused = [*way.plan(state, skew.pinned(session.target.artifacts)).refused]
@@ -62,7 +69,7 @@ def refuse_illegal(session: Session, found: Plan) -> None:
                    "kubewright upgrade --plan")
 
 
-def noted(session: Session, found: Plan) -> Plan:
+def _noted(session: Session, found: Plan) -> Plan:
     """Return the plan with what becomes of Pods, and with what else speaks against it; reads only."""
     roll = [turn.hosts for stage in found.stages for turn in stage.turns if DRAINED in turn.guards]
     if roll:

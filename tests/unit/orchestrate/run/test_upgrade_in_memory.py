@@ -226,6 +226,8 @@ def test_what_it_would_do_is_shown_and_changes_nothing(old: World, kept: list[in
 def test_without_a_cluster_there_is_nothing_to_upgrade(world: World, kept: list[int]) -> None:
     with pytest.raises(RefusedForSafety, match="there is no cluster yet to be upgraded"):
         up_grade(world)
+    with pytest.raises(RefusedForSafety, match="there is no cluster yet to be upgraded"):
+        look_ahead(world.inventory, Intent("upgrade"), world.events.append)
 
 
 def test_a_stage_is_the_last_where_that_is_asked_for_and_the_next_run_goes_on(old: World) -> None:
