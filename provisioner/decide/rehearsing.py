@@ -19,10 +19,7 @@ from provisioner.model.draining import (
     Rehearsed,
     controller_of,
     has_ended,
-    is_ready,
 )
-
-_SHOWN = (room.CPU, room.MEMORY, room.PODS)
 
 
 def rehearse(
@@ -39,8 +36,7 @@ def rehearse(
         drains = [judge(roll.placed, host, force, with_it=hosts, ours=host in ours) for host in hosts]
         single = {drain.host: tuple(_single(drain, roll.placed)) for drain in drains}
         no_room = roll.move(drains)
-        left = roll.left_beside(hosts)
-        found += [Rehearsed(d, single[d.host], tuple(no_room[d.host]), left) for d in drains]
+        found += [Rehearsed(d, single[d.host], tuple(no_room[d.host])) for d in drains]
     return tuple(found)
 
 
@@ -62,7 +58,6 @@ class _Roll:
         self._left = {name: room.without(room.allocatable(node), room.together(
             self._asked.get(str(p["metadata"]["uid"]), {}) for p in placed.on.get(name, ())))
             for name, node in placed.node.items()}
-        self._total = {name: room.allocatable(node) for name, node in placed.node.items()}
 
     def move(self, drains: Sequence[Drain]) -> Mapping[str, list[str]]:
         """Place what leaves these Nodes elsewhere, and return by Node those Pods that no other has room for.
@@ -90,15 +85,6 @@ class _Roll:
             _on(pod, target[uid]) if uid in target else pod for pod in self.placed.pods
             if (uid := str(pod["metadata"]["uid"])) not in gone])
         return no_room
-
-    def left_beside(self, away: Collection[str]) -> Mapping[str, str]:
-        """Return what the Nodes that take Pods have left together while these are away, and of how much."""
-        others = [name for name, node in self.placed.node.items()
-                  if name not in away and not node.get("spec", {}).get("unschedulable") and is_ready(node)]
-        total = room.together(self._total[name] for name in others)
-        left = room.together(self._left[name] for name in others)
-        return {name: f"{room.said(name, left[name])} of {room.said(name, total[name])}"
-                for name in _SHOWN if name in total}
 
     def _take(self, host: str, asked: room.Amount, *, back: bool = False) -> None:
         left = self._left[host]

@@ -149,12 +149,6 @@ class Rehearsed:
     drain: Drain
     single: tuple[str, ...] = ()
     no_room: tuple[str, ...] = ()
-    room: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {**self.drain.to_json(), "single": list(self.single), "no_room": list(self.no_room),
-                "room": dict(self.room)}
 
 
 def must_leave(pod: Body) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from provisioner.model.draining import ENDS, MOVES, OURS, STAYS, THEIRS, WAITS, Drain, Hold, PodFate, Rehearsed
+from provisioner.model.draining import ENDS, MOVES, OURS, STAYS, THEIRS, WAITS, Drain, Hold, PodFate
 from provisioner.report.columns import in_line
 from provisioner.report.impact import count
 
@@ -64,16 +64,3 @@ def hold_text(hold: Hold) -> str:
     since = f", since {hold.since}" if hold.since else ""
     never = "; waiting alone does not help: it would let none go with all Pods healthy" if hold.never else ""
     return f"{hold.budget}: {hold.why}{since}: holds {', '.join(hold.pods)}{never}"
-
-
-def rehearsed_lines(roll: Sequence[Rehearsed]) -> Iterator[str]:
-    """Yield a simulated roll in a few lines a Node: what leaves, what holds, who is away, what has no room."""
-    for step in roll:
-        drain = step.drain
-        left = ", ".join(f"{value} {name}" for name, value in step.room.items())
-        yield (f"{drain.host}  {count(len(drain.leaving), 'Pod')} to move; the others have left then: "
-               f"{left or 'nothing'}")
-        yield from (f"  ! {pod.full_name}: {_became(pod)}" for pod in drain.leaving if pod.fate in (ENDS, WAITS))
-        yield from (f"  ! budget {hold_text(hold)}" for hold in drain.holds)
-        yield from (f"  ! {name}: its only Pod is away until another is Ready" for name in step.single)
-        yield from (f"  ! {line}" for line in step.no_room)

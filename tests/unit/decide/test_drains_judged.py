@@ -13,7 +13,7 @@ from provisioner.decide.draining import judge
 from provisioner.decide.rehearsing import rehearse
 from provisioner.model.draining import Placed
 from provisioner.model.plan_document import DrainDocument
-from provisioner.report.drain_text import drain_lines, rehearsed_lines
+from provisioner.report.drain_text import drain_lines
 from tests.unit.decide.placed_cases import placed
 
 CASES_DIR = Path(__file__).resolve().parents[2] / "cases" / "drain"
@@ -51,8 +51,7 @@ def test_a_real_cluster_s_objects_are_judged_and_a_roll_of_them_is_rehearsed() -
     assert {f.why for f in judge(there, "w1", with_it=["w2"]).leaving if f.fate == "waits"} == {
         "Deployment web makes another, and no other node could run it "
         "(taint node-role.kubernetes.io/control-plane:NoSchedule)"}
-    assert list(rehearsed_lines(rehearse(there, [["cp1"], ["w1"], ["w2"]]))) == [
-        "cp1  2 Pods to move; the others have left then: 7.6 of 8 cpu, 93.2Gi of 93.8Gi memory, 432 of 440 pods",
-        "w1  4 Pods to move; the others have left then: 7.6 of 8 cpu, 93.2Gi of 93.8Gi memory, 433 of 440 pods",
-        "  ! default/shell: nobody makes another: it has no controller; emptyDir scratch is deleted",
-        "w2  3 Pods to move; the others have left then: 7.6 of 8 cpu, 93.2Gi of 93.8Gi memory, 433 of 440 pods"]
+    roll = rehearse(there, [["cp1"], ["w1"], ["w2"]])
+    assert [(step.drain.host, len(step.drain.leaving)) for step in roll] == [("cp1", 2), ("w1", 4), ("w2", 3)]
+    assert [f.full_name for step in roll for f in step.drain.leaving if f.fate == "ends"] == ["default/shell"]
+    assert not any(step.drain.holds or step.single or step.no_room for step in roll)

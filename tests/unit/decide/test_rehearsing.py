@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.decide import room
 from provisioner.decide.rehearsing import rehearse
-from provisioner.report.drain_text import rehearsed_lines
+from provisioner.model.draining import ENDS
 from tests.unit.decide.placed_cases import placed
 
 
@@ -29,7 +29,6 @@ def test_what_left_the_first_node_is_where_it_was_placed_when_the_second_is_drai
     case = {"nodes": nodes("w1", "w2", "w3"), "pods": [replica("a", "w1"), replica("b", "w2", cpu="700m")]}
     first, second, third = rehearse(placed(case), [["w1"], ["w2"], ["w3"]])
     assert [p.name for p in first.drain.leaving] == ["a"]
-    assert first.room == {"cpu": "1.2 of 2", "memory": "1.9Gi of 2.0Gi", "pods": "18 of 20"}
     assert [p.name for p in second.drain.leaving] == ["b"]
     assert [p.name for p in third.drain.leaving] == ["a"], "the roomiest of the others was w3"
     assert not any(step.no_room for step in (first, second, third))
@@ -68,10 +67,9 @@ def test_a_single_replica_is_named_and_what_nobody_makes_again_is_gone_for_the_n
     first, second = rehearse(placed(case), [["w1"], ["w2"]])
     assert first.single == ("Deployment web in shop",)
     assert [p.name for p in second.drain.leaving] == ["a"]
-    text = list(rehearsed_lines([first]))
-    assert text[0] == "w1  2 Pods to move; the others have left then: 0.9 of 1 cpu, 960Mi of 1.0Gi memory, 9 of 10 pods"
-    assert "  ! shop/shell: nobody makes another: it has no controller" in text
-    assert "  ! Deployment web in shop: its only Pod is away until another is Ready" in text
+    assert {p.full_name: p.why for p in first.drain.leaving if p.fate == ENDS} == {
+        "shop/shell": "nobody makes another: it has no controller"}
+    assert second.single == ("Deployment web in shop",), "the same Pod, where the first drain has placed it"
 
 
 def test_a_budget_that_would_hold_is_told_for_the_node_where_its_pods_are() -> None:
