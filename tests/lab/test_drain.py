@@ -11,41 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.lab import figures
+from tests.lab import figures, served
 from tests.lab.machines import Lab, until
 from tests.lab.test_kubernetes_workloads import address, get, requests
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(600)]
 
-# Serves on until everybody has heard that it goes: the endpoints' change needs a moment to reach every node.
-SHOP = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 4
-      containers:
-      - name: web
-        image: kubewright.local/busybox:1
-        imagePullPolicy: Never
-        command: [sh, -c, 'cd /www; echo yes > ready; exec httpd -f -p 8080 -h /www']
-        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 5}
-        lifecycle: {preStop: {sleep: {seconds: 3}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata: {name: web}
-spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
+SHOP = served.objects("web", "maxUnavailable: 1", goes_on=3, grace=4) + """
 ---
 apiVersion: v1
 kind: Pod

@@ -17,6 +17,7 @@ from provisioner.model.artifact import ArtifactLock
 from tests.lab import figures
 from tests.lab.conftest import NODES, Lab, until
 from tests.lab.load import LEDGER, LOOPBACK, VIP, Load, lost_writes, reads, writes
+from tests.lab.served import objects
 from tests.lab.watching import Watch
 from tests.lab.witness import admin
 
@@ -24,35 +25,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mar
 
 FROM, TO = "1.36.3", "1.37.2"
 WATCHES = 5
-SERVED = """
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: served}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: served}}
-  template:
-    metadata: {labels: {app: served}}
-    spec:
-      terminationGracePeriodSeconds: 10
-      containers:
-      - name: served
-        image: kubewright.local/busybox:1
-        imagePullPolicy: Never
-        command: [sh, -c, 'mkdir -p /www; echo yes > /www/ready; exec httpd -f -p 8080 -h /www']
-        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 5}
-        lifecycle: {preStop: {sleep: {seconds: 5}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: served}
-spec: {selector: {app: served}, ports: [{port: 80, targetPort: 8080}]}
----
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata: {name: served}
-spec: {minAvailable: 1, selector: {matchLabels: {app: served}}}
-"""
+SERVED = objects("served", "minAvailable: 1", goes_on=5, grace=10)
 
 
 def ask_for(lab: Lab, version: str) -> None:
