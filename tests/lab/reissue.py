@@ -23,7 +23,7 @@ from provisioner.orchestrate.session.session import open_store
 from tests.lab.conftest import NODES, ROOT, Lab, unit_ids
 from tests.lab.hostside import at_once, remote
 from tests.lab.needles import Needles
-from tests.lab.watch import Processes, Trace
+from tests.lab.shown import Processes, Trace
 
 YEAR = dt.timedelta(days=365)
 # one for each kind of reader: a controller, a member, a kubelet

@@ -21,7 +21,7 @@ from tests.lab.conftest import NODES, Lab
 from tests.lab.hostside import at_once, remote
 from tests.lab.needles import Needles
 from tests.lab.reissue import SECRET_FILES, Reissue
-from tests.lab.watch import Processes
+from tests.lab.shown import Processes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 # Everything but what OS packages and pinned artifacts bring.

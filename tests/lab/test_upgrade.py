@@ -16,9 +16,9 @@ from provisioner.artifacts.lockfile import load_lock, write_lock
 from provisioner.model.artifact import ArtifactLock
 from tests.lab import figures
 from tests.lab.conftest import NODES, Lab, until
+from tests.lab.informer import Watch
 from tests.lab.load import LEDGER, LOOPBACK, VIP, Load, lost_writes, reads, writes
 from tests.lab.served import objects
-from tests.lab.watching import Watch
 from tests.lab.witness import admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(1200)]
