@@ -20,6 +20,7 @@ from provisioner.artifacts.catalogue import ARCHES, Component, load_catalogue
 from provisioner.artifacts.gosource import go_environment, prepare_sources
 from provisioner.artifacts.toolchain import Toolchain
 from provisioner.errors import KubewrightError
+from provisioner.model.releases import numbers
 
 _STAGING = re.compile(r"^\s*(k8s\.io/\S+) => \./staging/src/", re.M)
 _GODEBUG = re.compile(r"^godebug (?:[^\n(]+|\([^)]*\))$", re.M)
@@ -55,7 +56,7 @@ def go_mod_text(component: Component, version: str, upstream: Sequence[str]) -> 
 
 def _newest(upstream: Sequence[str]) -> str:
     found: list[str] = [match for text in upstream for match in _GO_LINE.findall(text)]
-    return max(found, key=lambda v: tuple(int(p) for p in v.split(".")))
+    return max(found, key=numbers)
 
 
 def _upstream_go_mod(module: str, version: str, work: Path, go: Path) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from provisioner.artifacts.catalogue import HERE, Digest, FileName, Version
 from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.model.releases import numbers
 
 Address = Annotated[str, StringConstraints(pattern=r"^https://[^\s@]+$")]
 Arch = Literal["amd64", "arm64"]
@@ -98,13 +99,9 @@ class Publications(_Entry):
     def nearest(self, component: str, wanted: str, arches: tuple[str, ...]) -> str:
         """Return the wanted version where it is published, else the newest one before it; else the wanted one."""
         both = [v for v in self.versions(component, arches[0]) if all(v in self.versions(component, a) for a in arches)]
-        at_most = _numbers(wanted)
-        older = [v for v in both if _numbers(v)[:len(at_most)] <= at_most]      # 3.10.1 is one of 3
-        return max(older, key=_numbers, default=wanted)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+        at_most = numbers(wanted)
+        older = [v for v in both if numbers(v)[:len(at_most)] <= at_most]      # 3.10.1 is one of 3
+        return max(older, key=numbers, default=wanted)
 
 
 def load_publications(path: Path | None = None) -> Publications:

@@ -114,10 +114,7 @@ def _keys(files: tuple[Path, ...]) -> tuple[str, ...]:
 def _newest() -> str:
     """Return the newest Kubernetes of ours that anybody can download, else the newest that can be built."""
     from provisioner.artifacts.published import load_publications
-    from provisioner.model.releases import RELEASES
-
-    def numbers(version: str) -> list[int]:
-        return [int(part) for part in version.split(".")]
+    from provisioner.model.releases import RELEASES, numbers
 
     published = set(load_publications().versions("kubernetes", "amd64"))
     return max([r for r in RELEASES if r in published] or RELEASES, key=numbers)

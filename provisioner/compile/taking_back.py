@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from provisioner.compile.versions import KUBERNETES_BINARIES
 from provisioner.model.applied import HOST_PATH, Applied
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.plan import NEEDS_FLAG, REFUSED, Verdict
+from provisioner.model.releases import numbers
 
 ELSEWHERE, DOWNGRADED, ETCD_BACK = "applied-elsewhere", "component-downgraded", "etcd-downgraded"
 FLAGS = frozenset({ELSEWHERE, DOWNGRADED})
@@ -76,8 +76,3 @@ def _older(applied: ArtifactLock, asked: ArtifactLock) -> tuple[Verdict, ...]:
             verdicts[artifact.component] = Verdict(
                 f"artifacts.lock.{artifact.component}", code, outcome, why, before, artifact.version)
     return tuple(verdicts.values())
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """Return a version's numbers, ordered as versions are; `3` and `v1.36.3-rc.1` have some too."""
-    return tuple(int(number) for number in re.findall(r"\d+", version))

@@ -7,6 +7,7 @@ asserts. What flags, fields and gates a version takes is in provisioner/model/ta
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -50,6 +51,11 @@ MINORS: Mapping[str, Minor] = {
         refuses_cgroup_v1=True),
 }
 RELEASES: tuple[str, ...] = tuple(release for minor in MINORS.values() for release in minor.releases)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version's numbers, ordered as versions are; `3` and `v1.36.3-rc.1` have some too."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def minor_of(kubernetes: str) -> Minor:
