@@ -88,10 +88,11 @@ class Publications(_Entry):
                          "without a published digest nobody can tell its bytes from others"],
                 hint=f"kubewright artifacts build --component {component} --source go --write-lock")
         its = self.components[component]
-        for name, file in its.files.items():
-            def filled(text: str) -> str:
-                return text.format(version=version, arch=arch)
 
+        def filled(text: str) -> str:
+            return text.format(version=version, arch=arch)
+
+        for name, file in its.files.items():
             yield Origin(name, filled(file.url), filled(file.image),
                          {ours: filled(member) for ours, member in file.members.items()},
                          its.digests[version][name][cast(Arch, arch)])

@@ -40,20 +40,21 @@ class Release:
         """Download what the cache lacks; the lock says of each file what was published and where it came from."""
         came: list[LockedArtifact] = []
         for origin in self.published.origins(component.name, version, arch):
-            key = digest_of(json.dumps([_RECIPE, origin.place, origin.sha256, origin.members, arch]).encode())
             is_image = bool(origin.image) and not origin.members
-
-            def make(scratch: Path, origin: Origin = origin, key: str = key) -> dict[str, Path]:
-                return self._make(origin, arch, scratch, bench, key)
-
-            def check(copy: Path, is_image: bool = is_image) -> None:
-                if not is_image:
-                    check_elf(copy, arch)
-
-            files = bench.made(key, {"published": origin.place, "arch": arch}, make, check)
             came += [_locked(component.name, version, arch, name, stored, origin, is_image)
-                     for name, stored in files.items()]
+                     for name, stored in self._files(origin, arch, bench, is_image).items()]
         return tuple(came)
+
+    def _files(self, origin: Origin, arch: str, bench: Bench, is_image: bool) -> dict[str, Stored]:
+        """Return what is wanted of one published thing, from the cache or brought now."""
+        key = digest_of(json.dumps([_RECIPE, origin.place, origin.sha256, origin.members, arch]).encode())
+
+        def check(copy: Path) -> None:
+            if not is_image:
+                check_elf(copy, arch)
+
+        return bench.made(key, {"published": origin.place, "arch": arch},
+                          lambda scratch: self._make(origin, arch, scratch, bench, key), check)
 
     def _make(self, origin: Origin, arch: str, scratch: Path, bench: Bench, key: str) -> dict[str, Path]:
         """Bring one published thing and take out what is wanted of it."""
