@@ -178,4 +178,4 @@ def test_on_a_terminal_it_asks_for_what_it_must_know(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(verb, "can_ask", lambda: True)
     result = CliRunner().invoke(verb.init, [], input=f"{' '.join(FIVE)}\n10.1.0.10\n", obj=Context())
     assert result.exit_code == 0, result.output
-    assert str(made().cluster.api.vip) in ("10.1.0.10", "('10.1.0.10',)")
+    assert str(made().cluster.api.vip) == "10.1.0.10"
