@@ -127,7 +127,7 @@ def tar(tmp_path: Path, files: dict[str, Path], key: Path, operators: list[str])
     return target
 
 
-def refused(path: Path, operators: list[str], cache: Cache | None = None) -> KubewrightError:
+def refused(path: Path, operators: list[str]) -> KubewrightError:
     with pytest.raises(RefusedForSafety) as refusal:
         bundle.read(path, operators)
     assert "no host was contacted" in "\n".join(refusal.value.details)
