@@ -19,7 +19,7 @@ from provisioner.artifacts.download import PATIENCE, Patience, Published, downlo
 from provisioner.artifacts.elf import check_elf
 from provisioner.artifacts.published import Origin, Publications
 from provisioner.artifacts.sources import RELEASE, Bench, Delivered
-from provisioner.errors import RefusedForSafety
+from provisioner.errors import PreflightRefused, RefusedForSafety, of_full_disk
 from provisioner.model.artifact import LockedArtifact
 
 _RECIPE = 1                       # part of the key: raise it when what is made of the same published file changes
@@ -100,7 +100,8 @@ def take_out(archives: list[Path], members: dict[str, str], scratch: Path, place
                         with taken[name].open("wb") as file:
                             shutil.copyfileobj(source, file, 1 << 20)
         except (tarfile.TarError, EOFError, OSError) as fault:
-            raise _refused(place, f"is no archive that can be read: {fault}") from None
+            raise of_full_disk(fault, PreflightRefused) or _refused(
+                place, f"is no archive that can be read: {fault}") from None
     missing = [member for member, name in wanted.items() if name not in taken]
     if missing:
         raise _refused(place, f"has no file {', '.join(missing)}")

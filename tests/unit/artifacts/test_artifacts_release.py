@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -97,6 +99,19 @@ def test_an_archive_without_the_member_is_refused(tmp_path: Path, mirror: Publis
         locked(tmp_path, publications("tool", digest, url=URL, members={"tool": "tool"}))
     assert refusal.value.code == "download-strange"
     assert list((tmp_path / "cache").glob("sha256/*")) == []
+
+
+def test_a_disk_that_takes_no_more_is_not_told_as_a_fault_of_the_archive(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "packed.tar").write_bytes(archive({"tool": PROGRAM}))
+
+    def full(*streams: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(PreflightRefused, match="No space left on device") as refusal:
+        release.take_out([tmp_path / "packed.tar"], {"tool": "tool"}, tmp_path, URL)
+    assert refusal.value.code == "disk-full"
 
 
 @pytest.mark.parametrize(("program", "saw"), [
