@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from provisioner.artifacts.catalogue import fill, load_catalogue
+from provisioner.artifacts.catalogue import HERE, fill, load_catalogue
 from provisioner.errors import InventoryRefused, KubewrightError
 
 TOOL = {"default": "1.0.0", "versions": ["1.0.0"], "go": {"modules": [], "binaries": {"tool": "example.org/tool"}}}
@@ -49,6 +49,11 @@ def test_hosts_get_the_image_where_there_is_one_else_the_binaries() -> None:
 def test_file_names_are_unique_over_all_components() -> None:
     names = [name for c in load_catalogue().components.values() for name in c.delivered]
     assert len(names) == len(set(names))
+
+
+def test_modules_are_pinned_of_every_version_that_can_be_built_and_of_no_other() -> None:
+    built = {(c.name, version) for c in load_catalogue().components.values() if c.go for version in c.versions}
+    assert {path.relative_to(HERE / "modules").parts[:2] for path in (HERE / "modules").glob("*/*/go.mod")} == built
 
 
 def test_a_version_is_put_in_whole_and_in_parts() -> None:
