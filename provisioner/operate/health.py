@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from provisioner.compile.etcd import DATA_DIR, ETCDCTL
 from provisioner.errors import KubewrightError, Unreachable
 from provisioner.model.components import ELECTED
+from provisioner.model.draining import is_ready
 from provisioner.model.etcd import Alarm, EtcdStatus, quorum
 from provisioner.model.finding import Finding
 from provisioner.operate import kube
@@ -157,7 +158,7 @@ def of_nodes(wanted: Sequence[str], nodes: Mapping[str, Mapping[str, Any]], *, o
         node = nodes.get(host)
         if own and node is not None and kube.waits_for_cni(node):
             yield Finding(CNI, host, "error", "waits for a CNI", "kubectl apply -f YOUR-NETWORK.yaml")
-        elif node is None or not kube.is_ready(node):
+        elif node is None or not is_ready(node):
             why = kube.why_not_ready(node) if node is not None else "not registered"
             yield Finding("nodes", host, "error", f"kubelet: {why}", "")
 

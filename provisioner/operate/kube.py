@@ -16,6 +16,7 @@ from provisioner.compile.objects import is_record, recorded_as
 from provisioner.compile.parts import MANAGED_BY
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import KubeObject
+from provisioner.model.draining import is_ready
 from provisioner.model.endpoint import Endpoint
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import ObjectChange
@@ -171,6 +172,10 @@ class Kube:
         """List all Nodes."""
         return list(self.get("/api/v1/nodes").get("items", ()))
 
+    def nodes_by_name(self) -> dict[str, dict[str, Any]]:
+        """List all Nodes, each under its name."""
+        return {str(node["metadata"]["name"]): node for node in self.nodes()}
+
 
 def _said(body: object) -> str:
     """Return the server's own message, or the beginning of what it sent."""
@@ -287,11 +292,6 @@ def make_changes(kube: Kube, changes: Sequence[ObjectChange]) -> None:
             kube.delete(change.object.body)
         else:
             kube.apply(change.object.body)
-
-
-def is_ready(node: Mapping[str, Any]) -> bool:
-    """Say whether a Node's Ready condition is True."""
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", ()))
 
 
 def why_not_ready(node: Mapping[str, Any]) -> str:

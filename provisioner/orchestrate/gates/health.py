@@ -211,7 +211,7 @@ def _vip(session: Session, sight: Sight) -> Iterator[Finding]:
 
 def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
     try:
-        sight.nodes = {str(n["metadata"]["name"]): n for n in session.access.kube().nodes()}
+        sight.nodes = session.access.kube().nodes_by_name()
     except KubewrightError as fault:
         why = fault.message.partition(": ")[2]      # of one host or of several: without their names
         closed = judge.is_unseen(fault) and any(f.check == "reach" and why in f.saw for f in sight.findings)

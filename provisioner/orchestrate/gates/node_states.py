@@ -23,7 +23,7 @@ def nodes_are_ready(
     own = not networks.of(session.cluster).ours
 
     def look() -> str:
-        nodes = {str(n["metadata"]["name"]): n for n in session.access.kube().nodes()}
+        nodes = session.access.kube().nodes_by_name()
         found = list(health.of_nodes(wanted, nodes, own=own))
         session.target.waits_for_cni = tuple(f.host for f in found if f.check == health.CNI)
         old = [f"{host}: its kubelet still is {said}" for host in wanted

@@ -9,9 +9,10 @@ from typing import Any
 
 from provisioner.model.cluster import Role
 from provisioner.model.desired import Unit
+from provisioner.model.draining import is_ready
 from provisioner.model.etcd import EtcdStatus, quorum
 from provisioner.model.finding import Finding
-from provisioner.operate import haproxy, kube, snapshots
+from provisioner.operate import haproxy, snapshots
 from provisioner.operate import health as judge
 from provisioner.operate.snapshots import OnHost
 from provisioner.orchestrate.gates import health
@@ -186,7 +187,7 @@ def _fill(session: Session, rows: Mapping[str, HostStatus], sight: health.Sight)
         if sight.nodes is None:
             row.kubelet = "?"
         else:
-            row.kubelet = "absent" if node is None else "Ready" if kube.is_ready(node) else "NotReady"
+            row.kubelet = "absent" if node is None else "Ready" if is_ready(node) else "NotReady"
         row.version = node["status"]["nodeInfo"]["kubeletVersion"].lstrip("v") if node else "?"
 
 

@@ -66,7 +66,7 @@ def _look(session: Session, intent: Intent) -> Mapping[str, Mapping[str, Any]]:
     """
     observe(session, lambda desired: (), partial=True)
     try:
-        nodes = {str(node["metadata"]["name"]): node for node in session.access.kube().nodes()}
+        nodes = session.access.kube().nodes_by_name()
     except KubewrightError as fault:
         fault.details = (*fault.details, "Pods are moved through the API; nothing was changed")
         fault.hint = fault.hint or "kubewright doctor"
@@ -131,9 +131,8 @@ def through_uncordon(intent: Intent, found: Plan) -> tuple[Phase, ...]:
 
     def gate(session: Session) -> None:
         def reason() -> str:
-            nodes = session.access.kube().nodes()
-            there = [str(n["metadata"]["name"]) for n in nodes if drain.is_cordoned(n)]
-            return "; ".join(f"{host} is cordoned" for host in hosts if host in there)
+            nodes = session.access.kube().nodes_by_name()
+            return "; ".join(f"{host} is cordoned" for host in hosts if drain.is_cordoned(nodes.get(host, {})))
 
         proofs.wait_until(session, draining.PHASE, reason, PROOF, proof=f"{', '.join(hosts)} take Pods")
 

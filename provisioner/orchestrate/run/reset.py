@@ -81,7 +81,7 @@ def _plan(session: Session, whole: bool) -> Plan:
 def _nodes(session: Session) -> tuple[ObjectChange, ...]:
     """Return the Nodes of these hosts; where the API cannot be asked, as of a dead cluster, none, and that is told."""
     try:
-        live = {str(node["metadata"]["name"]) for node in session.access.kube().nodes()}
+        live = session.access.kube().nodes_by_name().keys()
     except KubewrightError as fault:
         session.access.forget_credentials()
         stays = f"if the API has a Node {', '.join(session.observed)}, it stays there (kubectl delete node)"

@@ -35,7 +35,7 @@ def held(session: Session, hosts: Sequence[str]) -> Iterator[None]:
     with draining.drained(session, hosts):
         session.run.works_on(", ".join(hosts), session.run.ahead)
         yield
-    closed = [str(n["metadata"]["name"]) for n in session.access.kube().nodes() if drain.is_cordoned(n)]
+    closed = [name for name, node in session.access.kube().nodes_by_name().items() if drain.is_cordoned(node)]
     without = [host for host in hosts if host in closed]        # by somebody else, or to be kept so
     open_again = placing.taking_pods(before, [host for host in hosts if host not in closed])
     for host in hosts:

@@ -206,7 +206,7 @@ def _late(session: Session, had: Mapping[str, int], went: Mapping[str, tuple[Bod
 def _ready(session: Session, hosts: Sequence[str]) -> set[str]:
     """Return the hosts whose Node is Ready; all of them where the API does not tell, for the fault says so as well."""
     try:
-        nodes = {str(n["metadata"]["name"]): n for n in session.access.kube().nodes()}
+        nodes = session.access.kube().nodes_by_name()
     except KubewrightError:
         return set(hosts)
     return {host for host in hosts if host not in nodes or is_ready(nodes[host])}

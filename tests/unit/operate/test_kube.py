@@ -17,6 +17,7 @@ import yaml
 from provisioner.compile.objects import record
 from provisioner.errors import KubewrightError
 from provisioner.model.desired import Certificate, KubeObject
+from provisioner.model.draining import is_ready
 from provisioner.model.plan import ObjectChange
 from provisioner.operate import pki
 from provisioner.operate.access import Access
@@ -25,7 +26,6 @@ from provisioner.operate.kube import (
     ApiFault,
     Kube,
     compare_objects,
-    is_ready,
     make_changes,
     object_path,
     why_not_ready,
