@@ -148,18 +148,13 @@ def _sum(alive: int, voters: int, verb: str) -> str:
     return f"{alive} of {voters} voters {verb}; a quorum of {voters} needs {quorum(voters)}"
 
 
-def course(seen: Membership, wanted: Sequence[EtcdMember], leaving: Collection[int] = ()) -> tuple[list[Act], str]:
-    """Return all acts to come if each goes as it should, and why the first that may not is refused ("": none is).
+def followed(seen: Membership, wanted: Sequence[EtcdMember], leaving: Collection[int] = (),
+             ) -> tuple[list[Act], str, Membership]:
+    """Return all acts to come if each goes as it should, why the first that may not is refused ("": none is), and the
+    members as they are then.
 
     So a run that would be refused in its middle is refused before its first act.
     """
-    acts, refused, _ = followed(seen, wanted, leaving)
-    return acts, refused
-
-
-def followed(seen: Membership, wanted: Sequence[EtcdMember], leaving: Collection[int] = (),
-             ) -> tuple[list[Act], str, Membership]:
-    """Return what `course` does, and the members as they are then."""
     acts: list[Act] = []
     while True:
         act = next_act(seen, wanted, leaving)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from provisioner.decide.membership import Act, Membership, Refused, course, next_act
+from provisioner.decide.membership import Act, Membership, Refused, followed, next_act
 from provisioner.model.desired import EtcdMember
 from provisioner.model.etcd import MemberSeen, quorum
 
@@ -75,7 +75,7 @@ def test_a_members_address_is_not_changed_where_it_stands_and_one_that_is_replac
     refused = next_act(seen(THREE), moved)
     assert isinstance(refused, Refused)
     assert refused.why == "cp2 is a member at https://10.77.0.12:2380 and not at https://10.77.0.99:2380"
-    acts, why = course(seen(THREE), moved, (2,))
+    acts, why, _ = followed(seen(THREE), moved, (2,))
     assert [(a.kind, a.host) for a in acts] == [("remove", "cp2"), ("add", "cp2"), ("start", "cp2"), ("promote", "cp2")]
     assert why == ""
 
@@ -123,7 +123,7 @@ def test_every_course_ends_at_what_is_wanted_or_with_a_reason() -> None:
     for now, want, leaving in states():
         if set(leaving) & {int(m.name[-1]) for m in want}:
             continue            # replaced: its new member is another's id, which this course does not know
-        acts, refused = course(now, want, leaving)
+        acts, refused, _ = followed(now, want, leaving)
         assert len(acts) <= 4 * (len(want) + len(now.listed))
         if refused:
             continue
