@@ -171,15 +171,6 @@ class Lab:
         file = self.newest_run(after)
         return events_of(file) if file else []
 
-    def wait_for_phase(self, phase: str, process: subprocess.Popen[str], began: float, timeout: float = 300) -> None:
-        """Wait until the run that `process` is has started `phase`."""
-        until(lambda: self._phase_started(phase, began) or process.poll() is not None, timeout, f"phase {phase}")
-        if not self._phase_started(phase, began):
-            raise AssertionError(f"the run ended before {phase}: {process.communicate()[0]}")
-
-    def _phase_started(self, phase: str, began: float) -> bool:
-        return any(e["type"] == "phase-start" and e["phase"] == phase for e in self.events(began))
-
 
 def events_of(file: Path) -> list[dict[str, Any]]:
     """Return the events in a run's file; a line that is half written is left out."""
