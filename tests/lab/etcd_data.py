@@ -1,14 +1,11 @@
-"""What tests of etcd's verbs write, read and destroy; and a run that is killed at a moment that it tells of."""
+"""What tests of etcd's verbs write, read and destroy."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tests.lab.machines import Lab, until
@@ -17,7 +14,6 @@ MEMBERS = ("cp1", "cp2", "cp3")
 ETCDCTL = ("etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
            "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
            "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key", "--write-out=json")
-Told = Callable[[Mapping[str, Any]], bool]
 
 
 def etcdctl(lab: Lab, host: str, *words: str) -> Any:
@@ -75,25 +71,3 @@ def wipe(lab: Lab, hosts: Sequence[str]) -> None:
     """Kill members at the same time, and take away what they have."""
     for host in hosts:
         lab.on(host, "sh", "-c", "systemctl kill -s KILL etcd; systemctl stop etcd; rm -rf /var/lib/etcd/member")
-
-
-def event_of(moment: str) -> Told:
-    """Return what tells a moment: `phase NAME` has begun, or hosts were handed `step NAME`."""
-    kind, _, name = moment.partition(" ")
-    if kind == "phase":
-        return lambda event: event["type"] == "phase-start" and event["phase"] == name
-    return lambda event: event["type"] == "host-start" and (event.get("data") or {}).get("step") == name
-
-
-def killed(lab: Lab, told: Told, *verb: str) -> None:
-    """Start a verb, and kill it with all its processes as soon as its events tell a moment."""
-    began = time.time()
-    process = lab.start(*verb)
-    try:
-        until(lambda: process.poll() is not None or any(told(event) for event in lab.events(began)), 300,
-              f"{verb} comes that far", interval=0.05)
-        assert process.poll() is None, process.communicate()[0]
-    finally:
-        with suppress(ProcessLookupError):      # it has ended before
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)

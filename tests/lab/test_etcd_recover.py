@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab import figures
-from tests.lab.etcd_data import MEMBERS, containers, etcdctl, event_of, killed, names, one, serves_anew, wipe, write
+from tests.lab.etcd_data import MEMBERS, containers, etcdctl, names, one, serves_anew, wipe, write
 from tests.lab.machines import Lab, until
+from tests.lab.moments import killed, moment
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.changes("etcd"), pytest.mark.timeout(900)]
 REPLACED, RECOVERED = 60.0, 240.0       # seconds
@@ -102,8 +103,8 @@ MOMENTS = ("step etcd.members", "step etcd.swapped", "phase control-plane")
 
 def test_a_recovery_that_is_killed_is_ended_by_the_same_command(cluster: Lab) -> None:
     known = lose_two(cluster, "again")
-    for moment in MOMENTS:
-        killed(cluster, event_of(moment), "etcd", "recover", "--yes")
+    for named in MOMENTS:
+        killed(cluster, named, moment(named), "etcd", "recover", "--yes")
     began = time.monotonic()
     cluster.run("etcd", "recover", "--yes")
     lost = known - names(cluster)

@@ -13,8 +13,6 @@ from tests.lab import figures
 from tests.lab.etcd_data import (
     MEMBERS,
     containers,
-    event_of,
-    killed,
     names,
     one,
     revision,
@@ -24,6 +22,7 @@ from tests.lab.etcd_data import (
     write,
 )
 from tests.lab.machines import Lab
+from tests.lab.moments import killed, moment
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.changes("etcd"), pytest.mark.timeout(900)]
 WRITES = 500
@@ -129,8 +128,8 @@ def test_a_restore_that_is_killed_is_ended_by_the_same_command(
     cluster.run("etcd", "snapshot", "--out", str(file))
     write(cluster, f"later-{which}", 5)
     newest: int = revision(cluster)
-    for moment in moments:
-        killed(cluster, event_of(moment), "etcd", "restore", str(file), "--yes")
+    for named in moments:
+        killed(cluster, named, moment(named), "etcd", "restore", str(file), "--yes")
     began = time.monotonic()
     done = cluster.run("etcd", "restore", str(file), "--yes")
     figures.record(f"a restore killed at {len(moments)} moments: ended by the same command",

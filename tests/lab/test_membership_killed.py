@@ -8,18 +8,8 @@ import pytest
 
 from tests.lab import figures
 from tests.lab.machines import CONTROL_PLANES, Lab
-from tests.lab.voters import (
-    NEW,
-    ROLES,
-    begins,
-    is_empty,
-    is_settled,
-    killed_when,
-    proved,
-    removed,
-    tells,
-    with_more,
-)
+from tests.lab.moments import begins, killed, proved, tells
+from tests.lab.voters import NEW, ROLES, is_empty, is_settled, removed, with_more
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(1800)]
 
@@ -47,13 +37,13 @@ def test_runs_killed_at_twelve_moments_of_add_remove_and_replace_are_ended_by_a_
     took = []
     with with_more(cluster, NEW, ROLES) as lab:
         for what, comes in ADDING.items():
-            killed_when(lab, what, comes, "up", "--yes")
+            killed(lab, what, comes, "up", "--yes", seconds=400)
         took.append(again(lab, "up", "--yes"))
         is_settled(lab, (*CONTROL_PLANES, *NEW))
 
         removed(lab, *NEW)
         for what, comes in REMOVING.items():
-            killed_when(lab, what, comes, "node", "remove", *NEW, "--yes")
+            killed(lab, what, comes, "node", "remove", *NEW, "--yes", seconds=400)
         took.append(again(lab, "node", "remove", *NEW, "--yes"))
         is_settled(lab, CONTROL_PLANES)
         for host in NEW:
@@ -61,7 +51,7 @@ def test_runs_killed_at_twelve_moments_of_add_remove_and_replace_are_ended_by_a_
 
     cluster.run("lab", "reset", "cp2")
     for what, comes in REPLACING.items():
-        killed_when(cluster, what, comes, "node", "replace", "cp2", "--yes")
+        killed(cluster, what, comes, "node", "replace", "cp2", "--yes", seconds=400)
     took.append(again(cluster, "node", "replace", "cp2", "--yes"))
     is_settled(cluster, CONTROL_PLANES)
     figures.record("the run after kills of add, remove and replace", took, unit="s",

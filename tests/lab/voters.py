@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from time import time
 from typing import Any
 
 from provisioner.lab import mounts, state
-from tests.lab.machines import Lab, until
+from tests.lab.machines import Lab
 
 NEW = {"cp4": "10.77.0.14", "cp5": "10.77.0.15"}
 ROLES = "[etcd, control-plane, load-balancer]"
@@ -94,31 +91,3 @@ def is_empty(lab: Lab, host: str) -> None:
                   "2>/dev/null", check=False) == ""
     for unit in ("etcd", "kube-apiserver", "kubelet", "keepalived", "haproxy"):
         assert lab.on(host, "systemctl", "is-active", unit, check=False).strip() != "active", unit
-
-
-def killed_when(lab: Lab, what: str, comes: Callable[[dict[str, Any]], bool], *verb: str) -> None:
-    """Start a verb and kill its whole process group as soon as it tells such an event; it must still run then."""
-    began = time()
-    process = lab.start(*verb)
-    try:
-        until(lambda: process.poll() is not None or any(comes(event) for event in lab.events(began)), 400, what,
-              interval=0.05)
-        assert process.poll() is None, f"ended before {what}: {process.communicate()[0]}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
-
-
-def proved(proof: str) -> Callable[[dict[str, Any]], bool]:
-    """Return what tells an event that proves this."""
-    return lambda event: event["type"] == "gate" and any(proof in said for said in event["data"].get("proved", ()))
-
-
-def begins(phase: str) -> Callable[[dict[str, Any]], bool]:
-    """Return what tells the event with which a phase begins."""
-    return lambda event: event["type"] == "phase-start" and event["phase"] == phase
-
-
-def tells(words: str) -> Callable[[dict[str, Any]], bool]:
-    """Return what tells an event whose message has these words."""
-    return lambda event: words in (event.get("message") or "")
