@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from provisioner.artifacts import signing
 from provisioner.artifacts.cache import Cache
-from provisioner.artifacts.catalogue import Digest
+from provisioner.artifacts.catalogue import Digest, digest_of
 from provisioner.artifacts.tarball import add
 from provisioner.errors import PreflightRefused, RefusedForSafety, UsageFault, of_full_disk
 from provisioner.files import whole
@@ -89,12 +89,13 @@ class Bundle:
     manifest: Manifest
 
     def take(self, cache: Cache) -> None:
-        """Put its files into the cache, each once more by its digest."""
-        with tempfile.TemporaryDirectory(prefix="kubewright-bundle-", dir=_made(cache.root)) as scratch:
+        """Put its files into the cache, each once more by its digest; what a killed one left is cleared."""
+        key = f"bundle-{digest_of(self.manifest.model_dump_json().encode())}"
+        with cache.locked(key, lambda waited: None) as scratch:
             def take(name: str, stream: IO[bytes]) -> None:
                 found = _NAME.fullmatch(name)
                 if found and cache.verified(found[1]) is None:
-                    copy = Path(scratch) / found[1]
+                    copy = scratch / found[1]
                     with copy.open("wb") as file:
                         shutil.copyfileobj(stream, file, _CHUNK)
                     cache.put(copy, lambda _: None, expect=found[1])
@@ -254,8 +255,3 @@ def _hashed(stream: IO[bytes]) -> tuple[str, int]:
         found.update(chunk)
         size += len(chunk)
     return found.hexdigest(), size
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory

@@ -2,7 +2,7 @@
 
     sha256/<hex>          the files; a name is only ever given to bytes that hash to it
     index/<key>.json      build key -> the digests that this build gave
-    locks/<key>           one flock a build key, so that the same thing is not built twice at once
+    locks/<key>           one flock a build key or a bundle, so that the same thing is not made twice at once
     partial/<key>-<hex>   what came so far of a download with this digest; no file of ours before it hashes to it
     scratch/<key>/        the working directory of the build that holds the lock; left-overs are cleared by the next
 

@@ -14,7 +14,7 @@ import pytest
 
 from provisioner.artifacts import bundle
 from provisioner.artifacts.bundle import Held, Manifest, Packages
-from provisioner.artifacts.cache import Cache
+from provisioner.artifacts.cache import Cache, Stored
 from provisioner.errors import KubewrightError, PreflightRefused, RefusedForSafety, UsageFault
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 
@@ -76,6 +76,26 @@ def test_what_was_written_is_read_and_taken(tmp_path: Path, made: Path, operator
         path = cache.verified(digest(data))
         assert path is not None and path.read_bytes() == data
     assert read.missing(lock(("tool", TOOL), ("other", OTHER)), Cache(tmp_path / "empty"), {}) == []
+
+
+def test_what_a_killed_one_left_on_its_way_into_the_cache_is_cleared_by_the_next(
+        tmp_path: Path, made: Path, operators: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, places, put = Cache(tmp_path / "cache"), set[Path](), Cache.put
+
+    def seen(self: Cache, source: Path, check: Callable[[Path], None], *, expect: str = "") -> Stored:
+        places.add(source.parent)
+        return put(self, source, check, expect=expect)
+
+    monkeypatch.setattr(Cache, "put", seen)
+    bundle.read(made, operators).take(cache)
+    [place] = places
+    place.mkdir()
+    (place / digest(TOOL)).write_bytes(TOOL[:100])
+    cache.path(digest(TOOL)).unlink()
+    bundle.read(made, operators).take(cache)
+    assert places == {place}
+    assert not place.exists()
+    assert cache.verified(digest(TOOL))
 
 
 def test_what_the_lock_pins_and_the_bundle_lacks_is_named(tmp_path: Path, made: Path, operators: list[str]) -> None:
