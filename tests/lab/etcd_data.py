@@ -11,13 +11,6 @@ from typing import Any
 from tests.lab.machines import Lab, until
 
 MEMBERS = ("cp1", "cp2", "cp3")
-ETCDCTL = ("etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
-           "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
-           "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key", "--write-out=json")
-
-
-def etcdctl(lab: Lab, host: str, *words: str) -> Any:
-    return json.loads(lab.on(host, *ETCDCTL, *words))
 
 
 def write(lab: Lab, prefix: str, number: int) -> None:

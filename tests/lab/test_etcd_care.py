@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from provisioner.compile.etcd import ETCDCTL
 from tests.lab import figures
-from tests.lab.etcd_data import MEMBERS, etcdctl, names, write
+from tests.lab.etcd_data import MEMBERS, names, write
 from tests.lab.machines import Lab, until
+from tests.lab.voters import etcdctl, leader
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.changes("etcd"), pytest.mark.timeout(900)]
 TIMER, SERVICE = "kubewright-etcd-snapshot.timer", "kubewright-etcd-snapshot.service"
@@ -40,9 +42,9 @@ def test_members_are_defragmented_one_by_one_the_leader_last_and_nobody_notices(
         cluster.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     cluster.kubectl("delete", "configmap", *(f"large-{batch}-{n}" for batch in range(4) for n in range(20)))
     revision = etcdctl(cluster, "cp1", "endpoint", "status")[0]["Status"]["header"]["revision"]
-    cluster.on("cp1", "etcdctl", *_access(), "compact", str(revision), "--physical")
+    cluster.on("cp1", *ETCDCTL, "compact", str(revision), "--physical")
     before = sizes(cluster)
-    leader = next(m["host"] for m in cluster.json("etcd", "members")["members"] if m["state"] == "leader")
+    leads = leader(cluster)
     since = time.time()
     done = cluster.run("etcd", "defrag", "--yes")
     events = cluster.events(since)
@@ -55,23 +57,16 @@ def test_members_are_defragmented_one_by_one_the_leader_last_and_nobody_notices(
     assert "Every member is defragmented." in done.stdout
     assert all(after[h] < before[h] / 2 for h in MEMBERS), (before, after)
     ends = {host: _defragmented(cluster, host, since) for host in MEMBERS}
-    assert max(ends, key=lambda host: ends[host]) == leader, ends
+    assert max(ends, key=lambda host: ends[host]) == leads, ends
     assert (seen["failures"], seen["cuts"], seen["lost"]) == (0, 0, 0) and seen["attempts"] > 50, seen
     cluster.run("ready", "--timeout", "60")
     assert cluster.run("plan", "--detailed-exitcode").stdout.startswith("No changes.")
 
 
-def _access() -> tuple[str, ...]:
-    return ("--endpoints=https://127.0.0.1:2379", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
-            "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
-            "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key")
-
-
 def _defragmented(lab: Lab, host: str, since: float) -> float:
     """Return when a member ended its defragmentation, by its own journal; it did so once."""
     lines = lab.on(host, "journalctl", "-u", "etcd", "--no-pager", "-o", "short-unix", f"--since=@{since:.0f}")
-    found = [float(line.split(" ", 1)[0]) for line in lines.splitlines() if "finished defragment" in line
-             or "finished defragmenting" in line]
+    found = [float(line.split(" ", 1)[0]) for line in lines.splitlines() if "finished defragment" in line]
     assert len(set(map(int, found))) == 1, lines[-3000:]
     return found[-1]
 
@@ -130,12 +125,12 @@ def test_a_member_that_lags_is_named_and_nothing_is_restarted_until_it_keeps_up(
              "add chain inet apart out { type filter hook output priority -10; }; "
              "add rule inet apart in tcp dport 2380 drop; add rule inet apart in tcp sport 2380 drop; "
              "add rule inet apart out tcp dport 2380 drop; add rule inet apart out tcp sport 2380 drop")
-    leader = next(m["host"] for m in cluster.json("etcd", "members")["members"] if m["state"] == "leader")
-    host = next(h for h in MEMBERS if h != leader)
+    leads = leader(cluster)
+    host = next(h for h in MEMBERS if h != leads)
     cluster.on(host, "nft", table)
     try:
         # Writes of its own below a prefix of its own, and takes them away again: 150 a second for a minute.
-        cluster.on(leader, "etcdctl", *_access(), "check", "perf", "--load=s", check=False, timeout=180)
+        cluster.on(leads, *ETCDCTL, "check", "perf", "--load=s", check=False, timeout=180)
         rows: dict[str, Any] = {m["host"]: m for m in json.loads(
             cluster.run("-o", "json", "etcd", "members", check=False).stdout)["members"]}
         figures.record("entries that a member lags behind when it is told", [rows[host]["lag"]], unit="entries",
@@ -158,8 +153,8 @@ def test_a_member_that_lags_is_named_and_nothing_is_restarted_until_it_keeps_up(
 
 
 def test_a_member_whose_data_is_corrupt_is_named_and_has_its_place_again_as_it_is_told(cluster: Lab) -> None:
-    leader = next(m["host"] for m in cluster.json("etcd", "members")["members"] if m["state"] == "leader")
-    host, other = (h for h in MEMBERS if h != leader)
+    leads = leader(cluster)
+    host, other = (h for h in MEMBERS if h != leads)
     number = etcdctl(cluster, host, "endpoint", "status")[0]["Status"]["header"]["member_id"]
     keys = [f"--{what}={value}" for what, value in zip(("cacert", "cert", "key"), (
         "/etc/kubernetes/pki/etcd/ca.crt", "/etc/kubernetes/pki/etcd/healthcheck-client.crt",
@@ -174,7 +169,7 @@ def test_a_member_whose_data_is_corrupt_is_named_and_has_its_place_again_as_it_i
     assert f"kubewright node replace {host}" in seen.stdout
     cluster.on(host, "sh", "-c", "systemctl stop etcd && mv --backup=numbered -T /var/lib/etcd/member "
                "/var/lib/etcd/member.lost")
-    cluster.on(other, "etcdctl", *_access(), "alarm", "disarm")
+    cluster.on(other, *ETCDCTL, "alarm", "disarm")
     cluster.run("node", "replace", host, "--yes")
     cluster.run("ready", "--timeout", "60")
     assert cluster.json("etcd", "members")["healthy"]

@@ -9,32 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.lab import figures
-from tests.lab.etcd_data import MEMBERS, containers, etcdctl, names, one, serves_anew, wipe, write
+from tests.lab.etcd_data import MEMBERS, containers, names, one, serves_anew, wipe, write
 from tests.lab.machines import Lab, until
 from tests.lab.moments import killed, moment
+from tests.lab.voters import etcdctl, is_settled, leader
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.changes("etcd"), pytest.mark.timeout(900)]
 REPLACED, RECOVERED = 60.0, 240.0       # seconds
 HEARD = 2.0         # seconds in which a follower hears what is committed: etcd's heartbeat is 0.1 s
-
-
-def voters(lab: Lab, host: str) -> list[str]:
-    listed = etcdctl(lab, host, "member", "list")["members"]
-    return sorted(m.get("name", "") for m in listed if not m.get("isLearner"))
-
-
-def hashes(lab: Lab) -> set[int]:
-    """Return the hashes of all members' data at one revision, which every member has."""
-    at = min(etcdctl(lab, h, "endpoint", "status")[0]["Status"]["header"]["revision"] for h in MEMBERS)
-    return {etcdctl(lab, h, "endpoint", "hashkv", f"--rev={at}")[0]["HashKV"]["hash"] for h in MEMBERS}
-
-
-def is_whole(lab: Lab) -> None:
-    """See that all three vote and have the same data, and that `up` has nothing to do."""
-    assert voters(lab, "cp1") == list(MEMBERS)
-    assert len(hashes(lab)) == 1
-    lab.run("ready", "--timeout", "60")
-    assert lab.run("plan", "--detailed-exitcode").stdout.startswith("No changes.")
 
 
 @pytest.mark.parametrize("host", ["cp2"])
@@ -49,7 +31,7 @@ def test_a_member_whose_directory_was_deleted_votes_again_by_one_command_in_the_
     cluster.run("node", "replace", host, "--yes")
     took = time.monotonic() - began
     figures.record(f"data directory of {host} deleted: it votes again", [took], unit="s", limit=REPLACED)
-    is_whole(cluster)
+    is_settled(cluster, MEMBERS)
     assert etcdctl(cluster, host, "endpoint", "status")[0]["Status"]["header"]["cluster_id"] == before
     assert etcdctl(cluster, host, "get", "--keys-only", "--consistency=s",
                    "/registry/configmaps/default/of-before")["count"] == 1
@@ -61,8 +43,8 @@ def lose_two(lab: Lab, prefix: str) -> set[str]:
     write(lab, prefix, 200)
     known = names(lab)
     time.sleep(HEARD)       # nothing tells from outside that a follower has heard what is committed
-    leader = next(str(r["host"]) for r in lab.json("status")["hosts"] if str(r["etcd"]).startswith("leader"))
-    gone = [leader, next(h for h in MEMBERS if h != leader)]
+    leads = leader(lab)
+    gone = [leads, next(h for h in MEMBERS if h != leads)]
     wipe(lab, gone)
     return known
 
@@ -83,7 +65,7 @@ def test_of_three_members_two_are_destroyed_and_what_the_survivor_has_becomes_th
     assert lost == set()
     assert containers(cluster) == running, "Pods ran on"
     serves_anew(cluster, "watched")
-    is_whole(cluster)
+    is_settled(cluster, MEMBERS)
     assert took <= RECOVERED
 
 
@@ -113,7 +95,7 @@ def test_a_recovery_that_is_killed_is_ended_by_the_same_command(cluster: Lab) ->
                    lost=len(lost))
     assert lost == set()
     serves_anew(cluster, "watched")
-    is_whole(cluster)
+    is_settled(cluster, MEMBERS)
     again = cluster.run("etcd", "recover", "--yes", check=False)
     assert again.returncode == 15 and "etcd has a leader: nothing has to be recovered" in again.stderr
 

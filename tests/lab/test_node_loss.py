@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -10,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from provisioner.compile.etcd import ETCDCTL
 from provisioner.lab import faults
 from provisioner.model.ports import LOCAL_API
 from tests.lab.figures import record
 from tests.lab.machines import CONTROL_PLANES, LEADERS, NODES, UNITS, Lab, until
+from tests.lab.voters import etcdctl
 from tests.lab.witness import Api, Attempts, Holders, admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -21,9 +22,6 @@ CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces"
 PODS = "/api/v1/namespaces/default/pods"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
-PKI = "/etc/kubernetes/pki"
-ETCDCTL = ("etcdctl", "--endpoints=https://127.0.0.1:2379", f"--cacert={PKI}/etcd/ca.crt",
-           f"--cert={PKI}/etcd/healthcheck-client.crt", f"--key={PKI}/etcd/healthcheck-client.key")
 API_LIMIT, WRITE_LIMIT, ACT_LIMIT = 3.0, 5.0, 30.0
 
 
@@ -58,7 +56,7 @@ def everything_to(lab: Lab, vip: Api, host: str) -> None:
 
 
 def etcd_status(lab: Lab, host: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(lab.on(host, *ETCDCTL, "endpoint", "status", "-w", "json"))[0]["Status"]
+    found: dict[str, Any] = etcdctl(lab, host, "endpoint", "status")[0]["Status"]
     return found
 
 

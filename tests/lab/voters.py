@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from provisioner.compile.etcd import ETCDCTL
 from provisioner.lab import mounts, state
 from tests.lab.machines import Lab
 
 NEW = {"cp4": "10.77.0.14", "cp5": "10.77.0.15"}
 ROLES = "[etcd, control-plane, load-balancer]"
-ETCDCTL = ("etcdctl", "--cacert=/etc/kubernetes/pki/etcd/ca.crt",
-           "--cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt",
-           "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key", "--write-out=json")
 
 
 @contextmanager
@@ -41,7 +39,7 @@ def removed(lab: Lab, *hosts: str) -> None:
 
 
 def etcdctl(lab: Lab, host: str, *words: str) -> Any:
-    return json.loads(lab.on(host, *ETCDCTL, "--endpoints=https://127.0.0.1:2379", *words))
+    return json.loads(lab.on(host, *ETCDCTL, "--write-out=json", *words))
 
 
 def members(lab: Lab, host: str = "cp1") -> dict[str, bool]:
