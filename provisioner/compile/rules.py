@@ -109,6 +109,7 @@ def _balancers_replaced(change: Change) -> bool:
 
 
 def _balancers(cluster: Cluster) -> set[str]:
+    """Return the hosts that may hold the VIP: none where there is no VIP."""
     return {h.name for h in cluster.load_balancers} if cluster.api.vip is not None else set()
 
 
@@ -303,11 +304,11 @@ def _matches(name: str, pattern: str) -> bool:
 def document(cluster: Cluster) -> dict[str, Any]:
     """Return the inventory as far as it is applied, with the roles that hosts have in effect."""
     values = cluster.model_dump(mode="json", exclude={"version", "ssh", "operators", "lab", "gates", "hosts"})
-    etcd, balancers = ({h.name for h in hosts} for hosts in (cluster.etcd_hosts, cluster.load_balancers))
+    etcd, balancers = {h.name for h in cluster.etcd_hosts}, _balancers(cluster)
     hosts = {}
     for host in cluster.machines:
         roles = set(host.roles) | ({Role.ETCD} if host.name in etcd else set())
-        roles |= {Role.LOAD_BALANCER} if host.name in balancers and cluster.api.vip else set()
+        roles |= {Role.LOAD_BALANCER} if host.name in balancers else set()
         hosts[host.name] = host.spec.model_dump(mode="json", exclude={"ssh"}) | {"roles": sorted(roles)}
     return values | {"hosts": hosts}
 
