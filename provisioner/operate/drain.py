@@ -105,17 +105,18 @@ def is_kept(node: Mapping[str, Any]) -> bool:
     return is_ours(node) and note_of(node).startswith(KEPT)
 
 
-def cordon(kube: Kube, host: str, note: str = "true") -> None:
+def cordon(kube: Kube, host: str, note: str = "true") -> bool:
     """Let no new Pod come to a Node, and note on it that it was us; nothing where it is cordoned already.
 
-    A cordon of ours that was to end with its run becomes one that is kept, where that is asked for now.
+    A cordon of ours that was to end with its run becomes one that is kept, where that is asked for now. Says whether
+    there is such a Node.
     """
     def patch(node: Mapping[str, Any]) -> dict[str, Any]:
         if is_cordoned(node) and not (is_ours(node) and note.startswith(KEPT) and not is_kept(node)):
             return {}
         return {"metadata": {"annotations": {CORDONED: note}}, "spec": {"unschedulable": True}}
 
-    _change(kube, host, patch, "cordoning")
+    return _change(kube, host, patch, "cordoning") is not None
 
 
 def uncordon(kube: Kube, host: str, *, whatever: bool = False) -> bool:

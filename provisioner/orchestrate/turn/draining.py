@@ -85,20 +85,20 @@ def drained(session: Session, hosts: Sequence[str]) -> Iterator[None]:
 def drain_nodes(session: Session, hosts: Sequence[str], why: str, ahead: Sequence[str] = ()) -> None:
     """Cordon all these Nodes, then empty them beside one another; `why` is noted on them as the first words.
 
-    Pods that came since the plan was made are judged as it was. Raises what `operate.drain.empty` does; our cordons
+    Pods that came since the plan was made are forced as it was. Raises what `operate.drain.empty` does; our cordons
     stay then, for the caller to undo.
     """
     kube, run = session.access.kube(), session.run
     run.works_on(f"draining {', '.join(hosts)}", ahead)
     run.still_ours()
-    for host in hosts:
-        drain.cordon(kube, host, note(session, why))
-    drains = {found.host: found for found in look(session, hosts, run.draining.force)}
+    there = [host for host in hosts if drain.cordon(kube, host, note(session, why))]
+    found = look(session, there, run.draining.force) if run.draining.force else ()
+    forced = {of_host.host: of_host.forced for of_host in found}
 
     def one(host: str) -> list[drain.Left]:
-        return drain.empty(kube, host, run.draining.timeout, _stay(session, host), forced=drains[host].forced)
+        return drain.empty(kube, host, run.draining.timeout, _stay(session, host), forced=forced.get(host, ()))
 
-    for host, left in ask_all(one, drains, workers=AT_ONCE, name="drain").items():
+    for host, left in ask_all(one, there, workers=AT_ONCE, name="drain").items():
         telling.of_objects(session, [
             ObjectChange(PHASE, f"Node {host}", "change", f"is drained: {counted(len(left), 'Pod')} left"),
             *(ObjectChange(PHASE, f"Pod {pod.name}", "remove", f"{pod.how} from {host} after {pod.seconds} s")
