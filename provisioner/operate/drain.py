@@ -285,17 +285,3 @@ def give_back(kube: Kube, hosts: Sequence[str], fault: KubewrightError, *, whate
             told = (f"{host} stays cordoned: {second.message}; when the API answers: "
                     f"kubewright node uncordon {host}")
         fault.details = (*fault.details, told)
-
-
-def drain(kube: Kube, host: str, timeout: float, stay: Stay = lambda progress: None, *, note: str = "true",
-          forced: Collection[str] = ()) -> list[Left]:
-    """Cordon a Node and let its Pods leave; return those that did.
-
-    Whatever ends it early, the Node is uncordoned if the cordon is ours, but where another run has the lock.
-    """
-    try:
-        cordon(kube, host, note)
-        return empty(kube, host, timeout, stay, forced=forced)
-    except KubewrightError as fault:
-        give_back(kube, [host], fault)
-        raise
