@@ -131,21 +131,20 @@ def seen(applied: State, hosts: Mapping[str, HostObserved]) -> State:
 
     A unit that has not started with its link yet counts as moved; it is due for a restart, and gets it in that turn.
     """
-    state = dict(applied)
-    for host, observed in hosts.items():
-        for stored in filter(None, (Stored.of_link(item.state) for item in observed.items.values())):
-            place = Place(_COMPONENT_OF.get(stored.name, stored.name), host)
-            if place in state:
-                state[place] = Runs(Version.parse(stored.version), state[place].emulates)
-    return state
+    return _linked(applied, ((host, item.state) for host, seen_on in hosts.items() for item in seen_on.items.values()))
 
 
 def after(state: State, changes: Iterable[Change]) -> State:
     """Return the state when these changes are made: each link of a host leads where it is to lead."""
+    return _linked(state, ((change.host, change.want) for change in changes))
+
+
+def _linked(state: State, links: Iterable[tuple[str, str]]) -> State:
+    """Return the state with what each link, of a host, leads to; what leads to no artifact of ours says nothing."""
     made = dict(state)
-    for change in changes:
-        stored = Stored.of_link(change.want)
-        place = Place(_COMPONENT_OF.get(stored.name, stored.name), change.host) if stored else None
+    for host, link in links:
+        stored = Stored.of_link(link)
+        place = Place(_COMPONENT_OF.get(stored.name, stored.name), host) if stored else None
         if stored and place in made:
             made[place] = Runs(Version.parse(stored.version), made[place].emulates)
     return made
