@@ -136,7 +136,7 @@ def turns(
     Etcd members that join go one at a time, after all that are there. Hosts that serve nobody even together
     (`standing`) take nothing away: nothing is held for them, and what goes down with them has its own turn later.
     """
-    together = joined(plan)
+    together, emptied = joined(plan), drained(plan) if phase == NODE else ()
     made = []
     new = [host for host in plan.joining if phase == "etcd" and host in changes]
     changes = {host: of_host for host, of_host in changes.items() if host not in new}
@@ -144,18 +144,20 @@ def turns(
                          canary=any(moves_version(c) for c in changes.values())):
         stops = not plan.bootstrap and any(interrupts(changes[h]) and h not in standing.down for h in hosts)
         others = [p for (host, p), leader in together.items() if leader == phase and host in hosts] if stops else []
-        guards = _guards(plan, phase, hosts, changes) if stops else ()
+        guards = _guards(plan, hosts, changes, emptied) if stops else ()
         made.append(Turn(hosts, tuple(dict.fromkeys([phase, *others])), guards))
     return (*made, *(Turn((host,), (phase,)) for host in new))
 
 
-def _guards(plan: Plan, phase: PhaseName, hosts: Collection[str], changes: Changes) -> tuple[str, ...]:
-    """Return what is held while these hosts change: for each unit that stops, and for what goes down with it."""
+def _guards(plan: Plan, hosts: Collection[str], changes: Changes, emptied: Collection[str]) -> tuple[str, ...]:
+    """Return what is held while these hosts change: for each unit that stops, for what goes down with it, and where
+    Nodes are `emptied` for it.
+    """
     down: set[str] = set()
     for host in hosts:
         down |= {c.path for c in changes[host] if c.kind == Unit.kind and c.action in TAKES_AWAY}
         down |= {u.path for u in dependents(plan, host, changes[host])}
-    held = [DRAINED] if phase == NODE and set(hosts) & set(drained(plan)) else []
+    held = [DRAINED] if set(hosts) & set(emptied) else []
     return tuple(dict.fromkeys([*held, *(guard for unit, guard in GUARDS.items() if unit in down)]))
 
 
