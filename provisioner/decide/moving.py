@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from provisioner.compile.etcd import UNIT
 from provisioner.decide.membership import Act, Membership, followed
 from provisioner.model.cluster import Cluster, HostSpec
-from provisioner.model.desired import EtcdMember
+from provisioner.model.desired import EtcdMember, Unit
 from provisioner.model.observed import HostObserved
 
-MEMBER = ("unit", "etcd.service")
+MEMBER = (Unit.kind, UNIT)
 
 
 def former(cluster: Cluster, observed: Mapping[str, HostObserved]) -> dict[str, HostSpec]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from provisioner.compile import etcd
 from provisioner.decide import members, moving
 from provisioner.decide.members import MemberData, MemberFault
 from provisioner.decide.membership import Membership
@@ -16,7 +17,7 @@ from provisioner.orchestrate.gates import etcd_members
 from provisioner.orchestrate.plan import owner
 from provisioner.orchestrate.session.session import Session
 
-UNIT = Unit(path="etcd.service", phase="etcd")
+UNIT = Unit(path=etcd.UNIT, phase="etcd")
 COUNTED_ON = (UNIT.path, "kube-apiserver.service")      # by the other hosts, by name
 MOVES = "etcd-moves"    # the change rule after --allow by which members leave hosts that stay
 
