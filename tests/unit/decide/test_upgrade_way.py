@@ -9,11 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from provisioner.cli import upgrade as cli
 from provisioner.compile.versions import Version
 from provisioner.decide.skew import PLANNED, Fault, Place, Runs, State, faults, laid_out, pinned
 from provisioner.decide.upgrade import STAGES, Hop, Way, back, instants, lock_of, moves_of, plan
 from provisioner.errors import RefusedForSafety
 from provisioner.model import releases
+from provisioner.model.phases import PHASES
 from tests.unit.compile.compile_fixture import inventory, lock, lock_beside
 from tests.unit.decide.upgrade_fixture import (
     CONTROL_PLANES,
@@ -254,6 +256,10 @@ def test_between_releases_that_can_be_had_one_run_in_the_order_of_the_stages_is_
     assert stages == sorted(set(stages))
     places = [move.place for move in moves_of(way.hops)]
     assert len(places) == len(set(places))
+
+
+def test_the_verb_can_stop_behind_every_stage_and_each_is_a_phase() -> None:
+    assert tuple(STAGES) == cli.STAGES == tuple(phase for phase in PHASES if phase in STAGES)
 
 
 def test_the_lock_of_a_hop_has_each_file_at_the_version_that_the_hop_gives_it() -> None:
