@@ -186,12 +186,13 @@ def local_ports(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that the kernel gives none of our ports to an outgoing connection: the unit could not start then."""
     if host.inspection is None:
         return
-    taken = sorted({use.port for use in uses(seen.cluster, host.host) if host.told.local_ports.takes(use.port)})
+    given = host.inspection.local_ports
+    taken = sorted({use.port for use in uses(seen.cluster, host.host) if given.takes(use.port)})
     if taken:
         ports = ",".join(str(port) for port in taken)
-        low, high = host.told.local_ports.low, host.inspection.local_ports.high
-        kept = [f"{a}-{b}" if a != b else str(a) for a, b in host.told.local_ports.reserved]
+        kept = [f"{a}-{b}" if a != b else str(a) for a, b in given.reserved]
         file = "/etc/sysctl.d/90-local-ports.conf"
-        yield Found("warning", f"outgoing connections take ports from {low} to {high}, ours among them: {ports}",
+        yield Found("warning", f"outgoing connections take ports from {given.low} to {given.high}, ours among them: "
+                    f"{ports}",
                     f"on {host.name}: echo net.ipv4.ip_local_reserved_ports={','.join([*kept, ports])} > {file} && "
                     f"sysctl -p {file}")
