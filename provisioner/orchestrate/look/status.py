@@ -53,7 +53,7 @@ class Status:
     `findings` are what the lines of `attention` and `warnings` were made from. `built` is whether there is a cluster
     yet; where there is none, nothing else was asked. `vip_holder` names all hosts that have the VIP, `-` where the
     cluster has no VIP. `lock` says which run holds the cluster's lock; a run at work is no fault of the cluster.
-    `snapshots` says how old the newest of etcd is that this machine keeps, and the newest that was proved.
+    `snapshots` says how old the newest of etcd is, kept here or on a host, and the newest that was proved.
     """
 
     cluster: str
