@@ -15,6 +15,7 @@ from provisioner.compile import pki
 from tests.lab import figures
 from tests.lab.hostside import at_once, haproxy, out_of_service
 from tests.lab.machines import ADDRESSES, NODES, Lab, unit_ids
+from tests.lab.voters import leader
 
 pytestmark = [pytest.mark.lab, pytest.mark.changes, pytest.mark.timeout(600)]
 NAME = "api.lab.test"
@@ -61,11 +62,6 @@ def configure(lab: Lab, below: str, text: str) -> None:
     old = lab.file.read_text(encoding="utf-8")
     assert old.count(f"\n{below}:\n") == 1
     lab.file.write_text(old.replace(f"\n{below}:\n", f"\n{below}:\n{text}"), encoding="utf-8")
-
-
-def leader(lab: Lab) -> str:
-    rows = lab.json("status")["hosts"]
-    return next(str(r["host"]) for r in rows if r["etcd"].startswith("leader"))
 
 
 def test_changed_flags_and_a_new_name_are_rolled_over_the_control_planes_and_nobody_notices(cluster: Lab) -> None:
