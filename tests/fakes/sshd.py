@@ -94,3 +94,14 @@ def _listening(directory: Path, lines: list[str], addresses: tuple[str, ...]) ->
         process.kill()
         process.wait()
     raise RuntimeError(f"sshd did not start: {log.read_text()}")
+
+
+def connections(listener: socket.socket) -> int:
+    """How many connections wait at a listener that takes none; whoever made them has ended, so the count stays."""
+    listener.setblocking(False)
+    for count in range(1000):
+        try:
+            listener.accept()[0].close()
+        except BlockingIOError:
+            return count
+    raise AssertionError("more than anybody would make")

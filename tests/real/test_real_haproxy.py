@@ -160,7 +160,8 @@ def test_a_server_that_stops_answers_what_it_has_begun_and_gets_nothing_new(
     balancer.wait("022")
     until = time.monotonic() + LONG
     wait(lambda: time.monotonic() > until, "time goes by", LONG + 1)
-    assert not at["cp1"].ended and time.monotonic() - at["cp1"].answered < 1
+    wait(lambda: at["cp1"].answered > until, "it is answered still")
+    assert not at["cp1"].ended
 
 
 def test_a_drained_server_keeps_its_sessions_while_it_stops_and_loses_them_when_it_hangs(
@@ -209,9 +210,9 @@ def test_who_fills_the_vip_s_port_takes_nothing_from_the_host_s_own_way_and_sile
     for one in silent:
         one.setblocking(False)      # more than HAProxy and the kernel take: the last ones stand in no queue
         one.connect_ex(("127.0.0.1", balancer.api))
-    began = time.monotonic()
     assert clients(stack, balancer.local) and balancer.reached() == 200
-    assert time.monotonic() - began < 4, "it did not wait until they were dropped"
+    with pytest.raises(BlockingIOError):        # it did not wait until they were dropped
+        silent[0].recv(1)
     silent[0].settimeout(LIMIT)
     assert silent[0].recv(1) == b"", "it said nothing for 5 s"
 

@@ -15,8 +15,6 @@ from tests.fakes.apiserver import ApiServer, Client, certificates
 from tests.real.test_real_haproxy import NAMES, Balancer, wait
 from tests.unit.compile.test_compile_intervals import cluster_of, config_of
 
-NOTICED = 3.0       # seconds within which a host notices that a server is gone
-
 
 class Traffic(threading.Thread):
     """A new connection every tenth of a second, each at whatever server it comes to."""
@@ -51,7 +49,7 @@ def test_a_dead_server_is_noticed_by_the_host_s_own_connections_long_before_it_i
         tmp_path: Path, stack: ExitStack, end: str) -> None:
     text = config_of(cluster_of(500), "w1")
     inter = re.search(r"\binter (\d+)s", text)
-    assert inter and int(inter[1]) > 2 * NOTICED
+    assert inter and int(inter[1]) >= 10
     certificates(tmp_path)
     servers = {name: ApiServer(name, tmp_path) for name in NAMES}
     for server in servers.values():
@@ -66,7 +64,8 @@ def test_a_dead_server_is_noticed_by_the_host_s_own_connections_long_before_it_i
     with traffic.connecting:        # what stands already ends later, and is counted as a connection until then
         servers["cp2"].become(end)
     began = time.monotonic()
-    wait(lambda: balancer.states()["cp2"] == "0", "it is noticed", NOTICED)
+    # 0.5 and 1.9 s where nothing else runs; the bound tells it from being asked also on a machine with much to do
+    wait(lambda: balancer.states()["cp2"] == "0", "it is noticed", int(inter[1]) / 2)
     known = time.monotonic()
     print(f"{end}: noticed after {known - began:.2f} s")
     wait(lambda: sum(at > known + 0.5 for at, _ in traffic.served) > 5, "the others serve")

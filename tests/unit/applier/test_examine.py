@@ -106,12 +106,12 @@ def test_tools_that_hang_cost_their_own_parts_and_all_of_them_one_time(
     for name in ("journalctl", "systemctl"):
         program = tmp_path / "bin" / name
         program.unlink()
-        program.write_text("#!/bin/sh\nexec sleep 5\n")
+        program.write_text("#!/bin/sh\nexec sleep 60\n")
         program.chmod(0o755)
     began = time.monotonic()
     seen = ask(box, units=["etcd.service"], kernel="x", directories=["/"], said=[
         {"unit": "etcd.service", "pattern": "x"}] * 4)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert {part: why.rpartition(": ")[2] for part, why in seen.unseen.items()} == dict.fromkeys(
         ("units", "failed"), "no answer in 0.2 s")
     assert len(seen.disks) == 1 and seen.kernel.why.startswith("journalctl ")

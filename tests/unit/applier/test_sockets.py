@@ -107,7 +107,7 @@ def test_an_answer_without_end_is_a_fault(program: Program, monkeypatch: pytest.
     began = time.monotonic()
     with pytest.raises((Fault, TimeoutError)):
         sockets.ask(program.host, "/s", "hang")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9
 
 
 def test_what_a_program_says_is_seen_with_everything_else_that_is_observed(program: Program) -> None:
