@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli.context import Context
+from provisioner.model.characters import visible
 from provisioner.report.columns import in_line
 
 if TYPE_CHECKING:
@@ -75,4 +76,4 @@ def _lines(seen: Status) -> Iterable[str]:
     for heading, lines in (("Attention", seen.attention), ("Warning", seen.warnings)):
         if lines:
             yield heading
-            yield from (f"  {line}" for line in lines)
+            yield from (f"  {visible(line)}" for line in lines)
