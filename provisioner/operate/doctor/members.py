@@ -85,21 +85,20 @@ OLD = 7 * 86400.0       # seconds: what was written since is lost with the data
 
 
 def snapshots(picture: Picture) -> Iterator[Finding]:
-    """Judge whether there is a snapshot to go back to, how old it is, and whether one was proved, by those kept here.
-    """
+    """Judge whether there is a snapshot to go back to, here or on a host, how old it is, and whether it was proved."""
     seen = picture.snapshots
     if seen is None:
         return
     if seen.taken is None:
-        yield Finding("snapshots", "", "warning", "etcd: no snapshot is kept here", "kubewright etcd snapshot")
+        yield Finding("snapshots", "", "warning", "etcd: no snapshot is kept", "kubewright etcd snapshot")
     elif seen.taken > OLD:
         days = f"{seen.taken / 86400:.0f} days"
-        yield Finding("snapshots", "", "warning", f"etcd: the newest snapshot here is {days} old",
+        yield Finding("snapshots", "", "warning", f"etcd: the newest snapshot is {days} old",
                       "kubewright etcd snapshot")
     if seen.taken is not None and seen.proved is None:
-        yield Finding("snapshots", "", "warning", "etcd: no snapshot here was proved by a rehearsal",
+        yield Finding("snapshots", "", "warning", "etcd: no snapshot was proved by a rehearsal",
                       "kubewright etcd restore --rehearse FILE")
     elif seen.proved is not None and seen.proved > OLD and seen.taken is not None and seen.taken <= OLD:
         yield Finding("snapshots", "", "warning",
-                      f"etcd: the newest snapshot here that was proved is {seen.proved / 86400:.0f} days old",
+                      f"etcd: the newest snapshot that was proved is {seen.proved / 86400:.0f} days old",
                       "kubewright etcd restore --rehearse FILE")

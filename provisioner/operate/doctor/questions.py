@@ -24,7 +24,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("etcd-reads", "what a member reads is what a majority agrees on", members.reads),
     Question("etcd-elections", "etcd's leader stays", members.elections),
     Question("etcd-spare", "etcd's file is not mostly empty inside", members.room),
-    Question("snapshots", "a snapshot of etcd of the last 7 days is kept here, and was proved", members.snapshots),
+    Question("snapshots", "a proved snapshot of etcd of the last 7 days is kept, here or on a host", members.snapshots),
     Question("balancers", "every API server is in service in every HAProxy", reach.balancers),
     Question("pod-network", "Pods reach cluster DNS and Services from every node", reach.pods),
     Question("node-pressure", "no Node is short of memory, disk, processes or network", workloads.conditions),

@@ -19,7 +19,7 @@ from provisioner.operate import etcd, haproxy
 from provisioner.operate.doctor import machines, members, questions, reach
 from provisioner.operate.doctor.diagnosis import Diagnosis, diagnose
 from provisioner.operate.doctor.picture import Picture
-from provisioner.operate.snapshots import newest
+from provisioner.operate.snapshots import newest, of_all
 from provisioner.orchestrate.gates.health import Sight
 from provisioner.orchestrate.look import certificates, disk_samples, status
 from provisioner.orchestrate.plan.survey import read_certificates
@@ -123,7 +123,8 @@ def _picture(session: Session, sight: Sight, below: Below) -> Picture:
         clocks={host: seen.clock_off for host, seen in session.observed.items()},
         certificates={key: (seen.not_after - now) / machines.DAY for key, seen in read_certificates(session).items()},
         samples=disk_samples.load(session.target.inventory),
-        snapshots=newest(session.target.inventory.snapshots_dir, now))
+        snapshots=of_all(newest(session.target.inventory.snapshots_dir, now),
+                         status.kept_on_hosts(session, now)))
 
 
 def _api(session: Session) -> tuple[list[dict[str, Any]] | None, str | None]:

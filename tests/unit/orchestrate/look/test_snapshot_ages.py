@@ -15,8 +15,8 @@ from provisioner.errors import RefusedForSafety
 from provisioner.model.cluster import Cluster
 from provisioner.model.snapshot import Manifest
 from provisioner.operate.snapshots import OnHost, line, newest, of_all, of_proofs, on_host
+from provisioner.orchestrate.look import doctor, status
 from provisioner.orchestrate.look import snapshots as look
-from provisioner.orchestrate.look import status
 from tests.fakes.session import World
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
@@ -114,6 +114,18 @@ def test_status_reads_what_hosts_keep_and_is_not_healthy_with_one_that_was_not_p
     seen = status.look(built.session())
     (line,) = [line for line in seen.attention if "etcd-1.db" in line]
     assert line.startswith("cp2: ") and "kubewright logs cp2 kubewright-etcd-snapshot" in line
+
+
+def test_doctor_counts_what_hosts_keep_as_status_does(built: World) -> None:
+    def told() -> list[str]:
+        with built.session() as session:
+            found = doctor.look(session).to_json()["findings"]
+        return [str(one["saw"]) for one in found if "etcd: no snapshot" in one["saw"]]
+
+    asks_for_snapshots(built)
+    assert told() == ["etcd: no snapshot is kept"]
+    built.hosts.hosts["cp1"].edit(SNAPSHOTS_ON_HOST, "file sha256:1 0600 root:root", summary())
+    assert told() == []
 
 
 def test_nobody_is_asked_for_summaries_where_no_timer_is_asked_for(built: World) -> None:
