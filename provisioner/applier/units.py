@@ -146,8 +146,12 @@ def retired(seen: Properties) -> bool:
 
 
 def retire(host: Host, name: str) -> str:
-    """Stop and disable a unit, wait until it has ended, and forget its stamp."""
+    """Stop and disable a unit, wait until it has ended, and forget its stamp.
+
+    One that ended with a fault (an API server whose etcd is gone) systemd would go on listing as failed, without file.
+    """
     host.run(["systemctl", "disable", "--now", "--quiet", "--", name], timeout=STOP_TIMEOUT)
+    host.run(["systemctl", "reset-failed", "--", name], check=False)     # it may be forgotten by now
     files.remove(host.at(f"{stamps.STARTED}/{name}"))
     return "stopped and disabled"
 

@@ -82,11 +82,14 @@ def systemctl(argv: list) -> int:
             return 5
         start(units, names[0])
     elif verb == "reset-failed":
-        units[names[0]] = properties(units, names[0]) | {"NRestarts": "0"}
+        seen = properties(units, names[0])
+        state = "inactive" if seen["ActiveState"] == "failed" else seen["ActiveState"]
+        units[names[0]] = seen | {"NRestarts": "0", "ActiveState": state}
     elif verb == "stop":
         units[names[0]] = properties(units, names[0]) | {"ActiveState": "inactive", "SubState": "dead", "Job": "0"}
     elif verb in ("enable", "disable"):
-        change = {"UnitFileState": verb + "d"} | ({"ActiveState": "inactive"} if "--now" in argv else {})
+        ended = units.get(names[0], {}).get("EndsAs", "inactive")      # of ours: how it ends when it is stopped
+        change = {"UnitFileState": verb + "d"} | ({"ActiveState": ended} if "--now" in argv else {})
         units[names[0]] = properties(units, names[0]) | change
     write("units.json", json.dumps(units))
     return 0

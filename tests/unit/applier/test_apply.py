@@ -364,7 +364,14 @@ def test_a_unit_is_retired_once_and_its_stamp_forgotten(box: FakeHost) -> None:
     assert outcomes(perform(box, change)) == ["done"]
     assert not box.path("/run/kubewright/started/x.service").exists()
     assert outcomes(perform(box, change)) == ["skipped"]
-    assert box.calls() == ["disable x.service"]
+    assert box.calls() == ["disable x.service", "reset-failed x.service"]
+
+
+def test_a_unit_that_ends_with_a_fault_when_it_is_retired_is_not_listed_as_failed_for_ever(box: FakeHost) -> None:
+    box.set_units(x={"ActiveState": "active", "UnitFileState": "enabled", "EndsAs": "failed"})
+    change = {"kind": "unit", "path": "x.service", "action": "remove", "expect": "", "want": "absent"}
+    assert outcomes(perform(box, change)) == ["done"]
+    assert outcomes(perform(box, change)) == ["skipped"]
 
 
 def test_a_unit_systemd_does_not_know_fails_with_its_words(box: FakeHost) -> None:
