@@ -10,13 +10,21 @@ import json
 import mmap
 import os
 import stat
-from typing import Any, BinaryIO, Iterator, Mapping
+from typing import Any, BinaryIO, Iterator, Mapping, Protocol, cast
 
 from . import fence, files
 from .host import Fault, Host
 
 CHUNK = 1 << 20
+REFUSED = "bytes refused, nothing of them kept: "
 STORE = "/opt/kubewright"      # a directory of its own in the plan; those below it come with what is streamed
+
+
+class Incoming(Protocol):
+    """Where an artifact's bytes come from."""
+
+    def readinto(self, part: memoryview) -> int:
+        """Fill all of `part`, less only where the stream ends; return how much."""
 
 
 class Known:
@@ -94,27 +102,28 @@ def store(host: Host, stream: BinaryIO) -> dict[str, Any]:
     wanted = head["artifacts"]
     from . import owned
     owned.note_stored(host, [entry["path"] for entry in wanted], str(head.get("step", "")))
-    stored: dict[str, str] = {}
-    refused: list[str] = []
-    for entry in wanted:
-        path = host.at(entry["path"])
-        files.make_parents(path)
-        _close_parents(host, entry["path"])
-        with _temporary(path) as (temp, fd):
-            _receive(entry, stream, fd)
-            digest = _digest(temp)      # of what is in the file now, not of what was sent
-            if digest != entry["sha256"]:
-                refused.append(f"{entry['path']}: sha256 {digest}, expected {entry['sha256']}")
-                continue
-            files.finish(temp, path)
-        stored[entry["path"]] = digest
-        Known(host).remember({entry["path"]: digest})
+    refused = [why for why in (take(host, entry, cast(Incoming, stream)) for entry in wanted) if why]
     if refused:
-        raise Fault("bytes refused, nothing of them kept: " + "; ".join(refused))
-    return {"stored": list(stored)}
+        raise Fault(REFUSED + "; ".join(refused))
+    return {"stored": [entry["path"] for entry in wanted]}
 
 
-def _receive(entry: Mapping[str, Any], stream: BinaryIO, fd: int) -> None:
+def take(host: Host, entry: Mapping[str, Any], stream: Incoming) -> str:
+    """Take one artifact from a stream and give it its name; return why not where its bytes are others."""
+    path = host.at(entry["path"])
+    files.make_parents(path)
+    _close_parents(host, entry["path"])
+    with _temporary(path) as (temp, fd):
+        _receive(entry, stream, fd)
+        digest = _digest(temp)      # of what is in the file now, not of what was sent
+        if digest != entry["sha256"]:
+            return f"{entry['path']}: sha256 {digest}, expected {entry['sha256']}"
+        files.finish(temp, path)
+    Known(host).remember({entry["path"]: digest})
+    return ""
+
+
+def _receive(entry: Mapping[str, Any], stream: Incoming, fd: int) -> None:
     """Copy one artifact of the stream, whole and synced, ours and with its mode.
 
     Past the kernel's cache where the file system can: the host's memory is not filled with what nobody reads yet, and
@@ -126,7 +135,7 @@ def _receive(entry: Mapping[str, Any], stream: BinaryIO, fd: int) -> None:
     with memoryview(mmap.mmap(-1, CHUNK)) as buffer:        # begins with a page, as such writes must
         while left:
             part = buffer[:min(CHUNK, left)]
-            got = stream.readinto(part)     # type: ignore[attr-defined]
+            got = stream.readinto(part)
             if got < len(part):
                 raise Fault(f"{entry['path']}: the stream ended {left - got} bytes early")
             _write(fd, part)

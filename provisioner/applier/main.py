@@ -45,6 +45,11 @@ def _store(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return store(host, stream)
 
 
+def _share(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .share import share
+    return share(host, stream)
+
+
 def _probe(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .probe import probe
     return probe(host, _request(stream))
@@ -126,8 +131,8 @@ def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
 
 
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
-    "observe": _observe, "apply": _apply, "store": _store, "probe": _probe, "inspect": _inspect, "examine": _examine,
-    "read": _read,
+    "observe": _observe, "apply": _apply, "store": _store, "share": _share, "probe": _probe, "inspect": _inspect,
+    "examine": _examine, "read": _read,
     "sample": _sample, "socket": _socket, "lock": _lock, "fence": _fence, "steps": _steps,
     "note": _note, "notes": _notes, "kept": _kept, "own": _own, "forget": _forget, "journal": _journal,
     "reach": _reach,

@@ -16,13 +16,12 @@ from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, Owner
 from provisioner.parallel import Waiting
 from provisioner.transport.pool import raise_all
+from provisioner.transport.sharing import Progress, Talk
 from provisioner.transport.target import Target
 
 T = TypeVar("T")
 OBSERVE_WAIT = 120              # seconds that a host waits for a step that runs there before it answers
 LOCK_TIMEOUT = 15.0             # seconds for a look at the lock's record; a host without an answer does not vote
-Progress = Callable[[int], None]
-"""Called with the number of bytes just sent."""
 Take = Callable[[dict[str, Any]], object]
 """Called with each line of a long answer as it comes."""
 
@@ -84,6 +83,12 @@ class OneHost(Protocol):
     def store(self, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress | None = None, *,
               epoch: int | None = None) -> list[str]:
         """Stream files from disk into the host's store; the host checks every digest before it names a file."""
+
+    def share(self, talk: Talk, *, epoch: int | None = None) -> None:
+        """Let the host take, fetch and serve artifacts as `talk` says, until it says no more.
+
+        What the host lacks then is known to whoever talks; faults are those of `store`.
+        """
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Hand the host a bundle as Ansible would, and return its answer; the same step is done once, however often.
@@ -171,6 +176,9 @@ class Hosts(Protocol):
 
         The answer comes with the last host's: who needs a majority by a deadline is not `patient` with lost ones.
         """
+
+    def together(self, fn: Callable[[OneHost], T], hosts: Iterable[str]) -> dict[str, T | KubewrightError]:
+        """Like `map`, all at once however many they are: what one host is asked may wait for the others."""
 
     def also_reach(self, targets: Mapping[str, Target]) -> None:
         """Let these hosts be asked as well; one that is reached already keeps its way."""

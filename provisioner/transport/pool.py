@@ -53,7 +53,7 @@ class Pool:
         return self._gateways.setdefault((target.jump, target.key_file, target.known_hosts_file), Gateway(target))
 
     def map(
-        self, fn: Callable[[Connection], T], hosts: Iterable[str], *, patient: bool = True,
+        self, fn: Callable[[Connection], T], hosts: Iterable[str], *, patient: bool = True, workers: int = WORKERS,
     ) -> dict[str, T | KubewrightError]:
         """Call `fn` with every host's connection in parallel; a host's failure is its outcome, never another's.
 
@@ -61,7 +61,7 @@ class Pool:
         """
         names = list(dict.fromkeys(hosts))
         try:
-            return ask_all(lambda name: self._one(fn, name, patient), names, workers=WORKERS, name="host",
+            return ask_all(lambda name: self._one(fn, name, patient), names, workers=workers, name="host",
                            waiting=self.waiting)
         except BaseException:
             self.close()        # an interrupt must not wait for commands that run on the hosts

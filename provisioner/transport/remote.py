@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from provisioner.applier.package import answer_of, argv, build_zipapp, frame
+from provisioner.applier.package import answer_of, argv, frame
 from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.examination import Examination
@@ -20,24 +20,24 @@ from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, OwnedItem, Owner
 from provisioner.parallel import Waiting
+from provisioner.transport import sharing
 from provisioner.transport.answers import clock_off, examination_of, facts_of, inspection_of, items_of
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.hosts import LOCK_TIMEOUT, OBSERVE_WAIT, Hosts, OneHost, Progress, Take
 from provisioner.transport.pool import Pool
 from provisioner.transport.refusals import only_says, refusal
+from provisioner.transport.sharing import STORE_RATE, Talk
 from provisioner.transport.streams import ANSWER, Completed, Lines
 from provisioner.transport.target import Target
 from provisioner.transport.tunnel import Tunnel, require_forwarding
 
-CHUNK = 1 << 20
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
 OWN_WAIT = 960.0                # an apt that outlived its run ends first
 EXAMINE = 30.0                  # its tools have 20 s together, and most hosts answer all in one
 STALE = 16                      # its exit status where a host is not what the plan saw
 FENCED = 14                     # the applier's exit status for a request of an older epoch
 ALIVE = 1.0                     # seconds between two signs of life of ours to a host that samples
-STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken line, not a slow one
 LOG_LINE = b'"__REALTIME_TIMESTAMP"'   # what every line of journald's JSON has, and no answer of ours
 LOG_WAIT = 7 * 86400.0          # seconds after which a log that is followed ends
 ATTACHES = 3                    # times that a command is asked whose connection is lost
@@ -102,16 +102,9 @@ def _busy(host: str, doing: str, step: object, wait: int) -> LockHeld:
 
 def _store_stream(artifacts: Sequence[tuple[Artifact, Path]], progress: Progress, epoch: int | None,
                   ) -> Iterator[bytes]:
-    zipapp = build_zipapp()
-    head = {"artifacts": [
-        {"path": i.path, "sha256": i.sha256, "size": i.size, "mode": i.mode} for i, _ in artifacts],
-            "epoch": epoch}
-    yield b"%d\n" % len(zipapp) + zipapp + json.dumps(head).encode() + b"\n"
+    yield frame({"artifacts": sharing.entries([i for i, _ in artifacts]), "epoch": epoch})
     for _, path in artifacts:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
-                progress(len(chunk))
+        yield from sharing.bytes_of(path, progress)
 
 
 def _alive(head: bytes, stop: threading.Event) -> Iterator[bytes]:
@@ -190,6 +183,21 @@ class SshHost(OneHost):
             argv("store"), _store_stream(artifacts, progress or (lambda n: None), epoch),
             timeout=SLACK + total / STORE_RATE))
         return list(_answer(self._connection, "store", done)["stored"])
+
+    def share(self, talk: Talk, *, epoch: int | None = None) -> None:
+        cut, last = Lines(), b""
+
+        def lines(data: bytes) -> None:
+            nonlocal last
+            for line in cut.cut(data):
+                if (said := answer_of(line)) is not None:       # else a login script's words
+                    last = line
+                    talk.told(said)
+
+        total = sum(item.size for item in talk.items)
+        done = self._connection.stream(argv("share"), sharing.said(talk, epoch), sink=lines,
+                                       timeout=SLACK + total / STORE_RATE)
+        _answer(self._connection, "share", replace(done, stdout=last))
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
         timeout = float(request["timeout"]) + SLACK
@@ -288,6 +296,10 @@ class SshHosts(Hosts):
     def map(self, fn: Callable[[OneHost], T], hosts: Iterable[str], *, patient: bool = True,
             ) -> dict[str, T | KubewrightError]:
         return self._pool.map(lambda connection: fn(SshHost(connection)), hosts, patient=patient)
+
+    def together(self, fn: Callable[[OneHost], T], hosts: Iterable[str]) -> dict[str, T | KubewrightError]:
+        names = list(hosts)
+        return self._pool.map(lambda connection: fn(SshHost(connection)), names, workers=len(names))
 
     def also_reach(self, targets: Mapping[str, Target]) -> None:
         self._pool.targets = {**targets, **self._pool.targets}

@@ -31,14 +31,16 @@ from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.plan import owner, pairs
-from provisioner.parallel import Waiting
+from provisioner.parallel import Waiting, ask_all
 from provisioner.transport.hosts import Hosts, OneHost, Progress, Take
+from provisioner.transport.sharing import Talk
 from provisioner.transport.target import Target
 from tests.fakes.etcd_membership import Joins
 from tests.fakes.haproxy import FakeBalancer
 from tests.fakes.host import FakeHost
 from tests.fakes.network import FakeNetwork
 from tests.fakes.one_host import FakeOne
+from tests.fakes.sharing import Peers
 
 T = TypeVar("T")
 GIB = 1024**3
@@ -74,6 +76,7 @@ class FakeHosts(Hosts):
     examinations: dict[str, Examination] = field(default_factory=dict)      # what is answered instead
     poison: str = ""                                                # no unit stays up that has read this text
     waiting: Waiting | None = None
+    peers: Peers = field(default_factory=Peers)     # while artifacts are spread
     network: FakeNetwork = field(default_factory=FakeNetwork)       # between the hosts
 
     def __post_init__(self) -> None:
@@ -113,6 +116,18 @@ class FakeHosts(Hosts):
             except KubewrightError as fault:
                 outcomes[host] = fault
         return outcomes
+
+    def together(self, fn: Callable[[OneHost], T], hosts: Iterable[str]) -> dict[str, T | KubewrightError]:
+        def outcome(host: str) -> T | KubewrightError:
+            try:
+                return fn(self.on(host))
+            except KubewrightError as fault:
+                return fault
+            except OSError as cut:      # whoever sends gave it up
+                return KubewrightError(f"{host}: {cut}")
+
+        names = list(hosts)
+        return ask_all(outcome, names, workers=len(names), name="fake")
 
     def also_reach(self, targets: Mapping[str, Target]) -> None:
         """Reach them as all others."""
@@ -267,11 +282,20 @@ class FakeHosts(Hosts):
               ) -> list[str]:
         self.log.append(("store", one.name, len(artifacts)))
         for item, _ in artifacts:
-            self.hosts[one.name].states["artifact", item.path] = str(item.want())
-            self.hosts[one.name].own(("artifact", item.path), "")
+            self._stored(one.name, item)
             if progress is not None:
                 progress(item.size)
         return [i.path for i, _ in artifacts]
+
+    def share(self, one: OneHost, talk: Talk) -> None:
+        """Take part in a spreading; what came of it stands in the log as if it had been streamed."""
+        if self.hosts[one.name].down:
+            raise Unreachable(f"{one.name}: connecting: no route")
+        self.log.append(("store", one.name, self.peers.talk(one.name, talk, lambda item: self._stored(one.name, item))))
+
+    def _stored(self, host: str, item: Artifact) -> None:
+        self.hosts[host].states["artifact", item.path] = str(item.want())
+        self.hosts[host].own(("artifact", item.path), "")
 
     def apply(self, inventory: object, directory: Path, hosts: Sequence[str], *, run_dir: Path, emit: object,
               ) -> dict[str, HostResult]:

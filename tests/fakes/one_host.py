@@ -16,6 +16,7 @@ from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, Owner
 from provisioner.transport.hosts import OBSERVE_WAIT, OneHost, Progress, Take, Way
+from provisioner.transport.sharing import Talk
 from provisioner.transport.target import Target
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class FakeOne(OneHost):
     def store(self, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress | None = None, *,
               epoch: int | None = None) -> list[str]:
         return self._hosts.store(self, artifacts, progress)
+
+    def share(self, talk: Talk, *, epoch: int | None = None) -> None:
+        self._hosts.share(self, talk)
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return self._hosts.hand(self, request)

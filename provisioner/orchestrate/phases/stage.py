@@ -1,17 +1,20 @@
-"""Bring every artifact that a host lacks into its store: streamed once, checked on arrival, never sent twice."""
+"""Bring every artifact that a host lacks into its store: sent from here once, checked on arrival, never sent twice."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from provisioner.artifacts.supply import fetch
+from provisioner.decide.spreading import worth
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
-from provisioner.model.events import Event
+from provisioner.model.events import Emit, Event
+from provisioner.orchestrate.phases.spreading import News, Wanted, spread
 from provisioner.orchestrate.session import degraded, telling
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
@@ -31,14 +34,8 @@ def stage(session: Session) -> str:
         return ""
     files = _local_files(session, {i.sha256 for items in missing.values() for i in items})
     sent = _Sent(session, sum(i.size for items in missing.values() for i in items))
-    told = telling.begun(session, PHASE, {h: changes[h] for h in missing})
-
-    def send(one: OneHost) -> None:
-        one.store([(i, files[i.sha256]) for i in missing[one.name]], sent.add,
-                     epoch=session.run.epoch)
-        told(Event("host-done", time.time(), host=one.name, status="ok"))
-
-    outcomes = session.hosts.map(send, missing)
+    sent.tell_of_hosts = telling.begun(session, PHASE, {h: changes[h] for h in missing})
+    outcomes = _bring(session, {h: {i: files[i.sha256] for i in items} for h, items in missing.items()}, sent)
     if sent.stopped is not None:
         raise sent.stopped          # which has cut the streams, and is no fault of a host
     session.run.stay()
@@ -48,7 +45,21 @@ def stage(session: Session) -> str:
     faults = {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
     if faults and not degraded.give_up(session, faults):
         raise_all(outcomes)
-    return f"{counted(len(missing), 'host')}, {sent.bytes / 1e6:.0f} MB"
+    between = f", {sent.between / 1e6:.0f} MB of it from host to host" if sent.between else ""
+    return f"{counted(len(missing), 'host')}, {sent.bytes / 1e6:.0f} MB{between}"
+
+
+def _bring(session: Session, wanted: Wanted, sent: _Sent) -> Mapping[str, KubewrightError | None]:
+    """Bring all hosts what they lack, and return every host's outcome."""
+    if worth({host: list(files) for host, files in wanted.items()}):
+        addresses = {host: str(session.cluster.hosts[host].address) for host in wanted}
+        return spread(session.hosts, wanted, addresses, sent, epoch=session.run.epoch)
+
+    def send(one: OneHost) -> None:
+        one.store(list(wanted[one.name].items()), sent.sent, epoch=session.run.epoch)
+        sent.complete(one.name)
+
+    return session.hosts.map(send, wanted)
 
 
 def _local_files(session: Session, wanted: set[str]) -> dict[str, Path]:
@@ -70,8 +81,8 @@ class _GivenUp(OSError):
     """Nobody waits for these bytes any more."""
 
 
-class _Sent:
-    """Adds up bytes that several threads send, and tells every few seconds how many of all they are.
+class _Sent(News):
+    """Adds up bytes that are sent or go from host to host, and tells every few seconds how many of all they are.
 
     They may be cut anywhere: what has come whole stays, and the next run sends the rest. So whoever watches the run is
     asked as often, and what any of them `stopped` it for ends all streams.
@@ -79,12 +90,25 @@ class _Sent:
 
     def __init__(self, session: Session, total: int) -> None:
         self.bytes = 0
+        self.between = 0        # of these, from host to host
         self.stopped: KubewrightError | None = None
         self._session, self._total = session, total
         self._told = time.monotonic()
         self._lock = threading.Lock()
+        self.tell_of_hosts: Emit = session.run.emit
 
-    def add(self, count: int) -> None:
+    def given(self, host: str, item: Artifact) -> None:
+        with self._lock:
+            self.bytes += item.size
+            self.between += item.size
+
+    def complete(self, host: str) -> None:
+        self.tell_of_hosts(Event("host-done", time.time(), host=host, status="ok"))
+
+    def odd(self, host: str, message: str) -> None:
+        self._session.tell("diagnostic", phase=PHASE, host=host, message=message)
+
+    def sent(self, count: int) -> None:
         if self.stopped is not None or self._session.run.abandoned.is_set():
             raise _GivenUp
         with self._lock:

@@ -1,0 +1,150 @@
+"""`share`: take artifacts from the operator or from other hosts of the run, as told, and give these what has come.
+
+It ends with stdin, or when nobody has said a word for a while; with it ends all that listens and all that is fetched.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import ssl
+import threading
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, Iterator, Mapping, Optional
+
+from . import artifacts, fence, lines, owned, peers
+from .host import Fault, Host
+
+PATIENCE = 15.0     # seconds without a byte on stdin: nobody is there any more
+ENDING = 12.0       # seconds in which fetches that are cut come to their end
+STDOUT = 1
+
+
+class Voice:
+    """The operator's half of the talk; a Fault ends it when nothing comes for `patience` seconds."""
+
+    def __init__(self, stream: BinaryIO, patience: float) -> None:
+        self._stream: Any = stream
+        self._patience = patience
+        signal.signal(signal.SIGALRM, self._silent)
+
+    def _silent(self, number: int, frame: object) -> None:
+        raise Fault(f"nobody has said a word for {self._patience:g} s")
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        signal.setitimer(signal.ITIMER_REAL, self._patience)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def line(self) -> bytes:
+        """Return the next line; empty at the end."""
+        with self._heard():
+            return bytes(self._stream.readline())
+
+    def readinto(self, part: memoryview) -> int:
+        """Fill `part`, less only at the end."""
+        filled = 0
+        while filled < len(part):
+            with self._heard():
+                got = self._stream.readinto1(part[filled:])
+            if not got:
+                break
+            filled += got
+        return filled
+
+
+class Talk:
+    """One call of `share`."""
+
+    def __init__(self, host: Host, request: Mapping[str, Any], voice: Voice) -> None:
+        self._host, self._request, self._voice = host, request, voice
+        self._wanted: list[dict[str, Any]] = list(request["artifacts"])
+        self._telling, self._over = threading.Lock(), threading.Event()
+        self._fetches: list[threading.Thread] = []
+        self._stored: list[str] = []
+        self._refused: list[str] = []
+        self._server: Optional[peers.Server] = None
+        self._client: Optional[ssl.SSLContext] = None
+
+    def run(self) -> dict[str, Any]:
+        """Do what is said until nobody says more; return the last line."""
+        self._tell(self._open())
+        try:
+            while True:
+                line = self._voice.line()
+                if not line:
+                    break
+                fenced = fence.refusal(self._host, self._request)
+                if fenced is not None:
+                    return fenced
+                self._obey(json.loads(line) if line.strip() else {})
+        finally:
+            self._end()
+        if self._refused:
+            raise Fault(artifacts.REFUSED + "; ".join(self._refused))
+        return {"stored": self._stored}
+
+    def _open(self) -> dict[str, Any]:
+        """Listen; where that cannot be, say why: then all comes from the operator."""
+        try:
+            self._client = peers.context(self._request["tls"], server=False)
+            self._server = peers.Server(str(self._request["address"]), self._request["tls"])
+        except OSError as fault:        # an ssl.SSLError is one
+            return {"closed": str(fault.strerror or fault)}
+        return {"port": self._server.port}
+
+    def _obey(self, order: Mapping[str, Any]) -> None:
+        if "take" in order:
+            number = int(order["take"])
+            why = artifacts.take(self._host, self._wanted[number], self._voice)
+            self._refused += [why] if why else []
+            self._became(number, why)
+        elif "fetch" in order:
+            fetching = threading.Thread(target=self._fetch, args=(int(order["fetch"]), order["from"]), daemon=True)
+            fetching.start()
+            self._fetches.append(fetching)
+
+    def _fetch(self, number: int, peer: Mapping[str, Any]) -> None:
+        why, lied = "the fetch ended by a fault of its own", False
+        try:
+            if self._client is None:
+                raise peers.Lost("this host has no way to its peers")
+            peers.fetch(self._host, self._wanted[number], peer, self._client, self._over)
+            why = ""
+        except (peers.Lost, OSError, Fault) as fault:      # of a full disk too: the operator's bytes will tell of it
+            why, lied = str(fault), isinstance(fault, peers.Lied)
+        finally:
+            self._became(number, why, lied)
+
+    def _became(self, number: int, why: str, lied: bool = False) -> None:
+        entry = self._wanted[number]
+        if not why:
+            self._stored.append(entry["path"])
+            if self._server is not None:
+                self._server.add(entry["sha256"], self._host.at(entry["path"]))
+        self._tell({"failed": number, "why": why, "lied": lied} if why else {"stored": number})
+
+    def _tell(self, line: Mapping[str, Any]) -> None:
+        with self._telling, suppress(BrokenPipeError, TimeoutError):     # who reads no more says no more
+            lines.write(STDOUT, line, PATIENCE)
+
+    def _end(self) -> None:
+        self._over.set()
+        if self._server is not None:
+            self._server.close()
+        for fetching in self._fetches:
+            fetching.join(ENDING)
+
+
+def share(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    """Take and give until stdin ends; `docs/reference/applier-protocol.md` has what is said on both sides."""
+    voice = Voice(stream, PATIENCE)
+    request = json.loads(voice.line())
+    fenced = fence.refusal(host, request)
+    if fenced is not None:
+        return fenced
+    owned.note_stored(host, [entry["path"] for entry in request["artifacts"]], str(request.get("step", "")))
+    return Talk(host, request, voice).run()

@@ -1,0 +1,56 @@
+"""What hosts of one run are told so that they give artifacts to one another: docs/reference/applier-protocol.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provisioner.model.desired import Artifact
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where a host of this run serves what it has."""
+
+    name: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Take:
+    """The operator's own bytes of an artifact follow."""
+
+    item: Artifact
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """An artifact is to be had from a peer."""
+
+    item: Artifact
+    peer: Peer
+
+
+@dataclass(frozen=True)
+class Wait:
+    """There is nothing to say now."""
+
+
+@dataclass(frozen=True)
+class End:
+    """There is nothing to say any more."""
+
+
+Order = Take | Fetch | Wait | End
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a host proves itself by to its peers, PEM; in memory only, and the key in no repr."""
+
+    ca: str
+    certificate: str
+    key: str
+
+    def __repr__(self) -> str:
+        return "Identity(***)"

@@ -1,0 +1,77 @@
+"""One host's half of a spreading: what it is told, as bytes, and what it tells, taken line by line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provisioner.applier.package import frame
+from provisioner.model.desired import Artifact
+from provisioner.model.sharing import End, Fetch, Identity, Order, Take
+
+CHUNK = 1 << 20
+ALIVE = 1.0     # seconds between two signs of life of ours: without one the host ends by itself
+STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken line, not a slow one
+Progress = Callable[[int], None]
+"""Called with the number of bytes just sent."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What a host is to have, where it serves it, and whom to ask what it is to do next.
+
+    `next` never waits; `wait` does, until there may be something new or for so many seconds. `told` gets each line
+    that the host tells.
+    """
+
+    address: str
+    identity: Identity
+    files: Mapping[Artifact, Path]
+    next: Callable[[], Order]
+    wait: Callable[[float], object]
+    told: Callable[[Mapping[str, Any]], object]
+    progress: Progress = field(default=lambda count: None)
+
+    @property
+    def items(self) -> list[Artifact]:
+        return list(self.files)
+
+
+def said(talk: Talk, epoch: int | None) -> Iterator[bytes]:
+    """Yield all that the host is told, until there is no more; a sign of life while there is nothing."""
+    numbers = {item: number for number, item in enumerate(talk.items)}
+    yield frame({
+        "artifacts": entries(talk.items), "epoch": epoch, "address": talk.address,
+        "tls": {"ca": talk.identity.ca, "certificate": talk.identity.certificate, "key": talk.identity.key}})
+    while not isinstance(order := talk.next(), End):
+        if isinstance(order, Take):
+            yield _line({"take": numbers[order.item]})
+            yield from bytes_of(talk.files[order.item], talk.progress)
+        elif isinstance(order, Fetch):
+            peer = order.peer
+            yield _line({"fetch": numbers[order.item],
+                         "from": {"name": peer.name, "address": peer.address, "port": peer.port}})
+        else:
+            talk.wait(ALIVE)
+            talk.progress(0)
+            yield b"\n"
+
+
+def entries(items: list[Artifact]) -> list[dict[str, Any]]:
+    """Return how artifacts are announced to a host."""
+    return [{"path": i.path, "sha256": i.sha256, "size": i.size, "mode": i.mode} for i in items]
+
+
+def bytes_of(path: Path, progress: Progress) -> Iterator[bytes]:
+    """Yield a file in large pieces."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+            progress(len(chunk))
+
+
+def _line(order: Mapping[str, Any]) -> bytes:
+    return json.dumps(order).encode() + b"\n"
