@@ -107,12 +107,13 @@ def _find(lab: Lab, host: str, process: str) -> tuple[int, str] | None:
     """Return number (of this machine) and step of such a process on the node."""
     if process == "step":
         return _step(lab, host)
-    wanted = {"store": ("python", b"\0store\0"), "dpkg": ("dpkg", b"--unpack")}[process]
+    wanted = {"store": ("python", (b"\0store\0", b"\0share\0")), "dpkg": ("dpkg", (b"--unpack",))}[process]
     for group in cgroups.groups(lab.instance).get(host, ())[:1]:
         for pid in cgroups.members(group):
             with suppress(OSError):         # it ended meanwhile
                 program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))  # noqa: PTH115, PTH119
-                if program.startswith(wanted[0]) and wanted[1] in Path(f"/proc/{pid}/cmdline").read_bytes():
+                words = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if program.startswith(wanted[0]) and any(word in words for word in wanted[1]):
                     return pid, ""
     return None
 
