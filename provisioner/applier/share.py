@@ -101,31 +101,32 @@ class Talk:
             number = int(order["take"])
             why = artifacts.take(self._host, self._wanted[number], self._voice)
             self._refused += [why] if why else []
-            self._became(number, why)
+            self._became(number, why or None)
         elif "fetch" in order:
             fetching = threading.Thread(target=self._fetch, args=(int(order["fetch"]), order["from"]), daemon=True)
             fetching.start()
             self._fetches.append(fetching)
 
     def _fetch(self, number: int, peer: Mapping[str, Any]) -> None:
-        why, lied = "the fetch ended by a fault of its own", False
+        why: Optional[str] = "the fetch ended by a fault of its own"
+        lied = False
         try:
             if self._client is None:
                 raise peers.Lost("this host has no way to its peers")
             peers.fetch(self._host, self._wanted[number], peer, self._client, self._over)
-            why = ""
+            why = None
         except (peers.Lost, OSError, Fault) as fault:      # of a full disk too: the operator's bytes will tell of it
-            why, lied = str(fault), isinstance(fault, peers.Lied)
+            why, lied = str(fault) or type(fault).__name__, isinstance(fault, peers.Lied)
         finally:
             self._became(number, why, lied)
 
-    def _became(self, number: int, why: str, lied: bool = False) -> None:
+    def _became(self, number: int, why: Optional[str], lied: bool = False) -> None:
         entry = self._wanted[number]
-        if not why:
+        if why is None:
             self._stored.append(entry["path"])
             if self._server is not None:
                 self._server.add(entry["sha256"], self._host.at(entry["path"]))
-        self._tell({"failed": number, "why": why, "lied": lied} if why else {"stored": number})
+        self._tell({"stored": number} if why is None else {"failed": number, "why": why, "lied": lied})
 
     def _tell(self, line: Mapping[str, Any]) -> None:
         with self._telling, suppress(BrokenPipeError, TimeoutError):     # who reads no more says no more

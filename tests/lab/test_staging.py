@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.lab import cgroups
+from provisioner.lab import cgroups
 from tests.lab.figures import record
 from tests.lab.machines import Lab, until
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from provisioner.decide.spreading import SMALL
+from provisioner.decide import spreading
 from provisioner.errors import Interrupted, LockHeld, Unreachable
 from provisioner.model.desired import Artifact
 from provisioner.orchestrate.phases import stage
@@ -15,7 +15,13 @@ from provisioner.transport.sharing import Talk
 from tests.fakes.session import World
 from tests.fakes.session import surveyed_with_secrets as surveyed
 
+SMALL = 900         # bytes: artifacts in memory have some 1,000 each
 HOSTS = ["cp1", "cp2", "cp3", "w1", "w2"]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spreading, "SMALL", SMALL)
 
 
 def wanted(world: World) -> dict[str, list[Artifact]]:

@@ -48,7 +48,7 @@ def test_sending_tells_how_far_it_is_and_which_host_has_all(
     sent = stage._Sent(session, 200_000_000)
     for _ in range(4):
         sleeps.append(stage.TELL * 0.75)
-        sent.add(50_000_000)
+        sent.sent(50_000_000)
     assert [(e.phase, e.message) for e in world.events if e.type == "waiting"] == [
         ("stage", "100 of 200 MB sent"), ("stage", "200 of 200 MB sent")]
     world.forget()
