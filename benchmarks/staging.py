@@ -1,6 +1,6 @@
 """Seconds to stage files on 20 hosts over an uplink of 1 Gbit/s, with and without hosts that serve one another.
 
-    .venv/bin/python benchmarks/staging.py [--hosts 20] [--size 200] [--uplink 1000] [--out benchmarks/results/staging.json]
+    .venv/bin/python benchmarks/staging.py [--hosts 20] [--size 200] [--uplink 1000] [--out FILE]
 
 The receivers are the real applier below directories of their own, each behind an sshd of its own on loopback; all that
 the operator sends goes through one proxy of ours that lets as many bytes pass as the uplink would. Between receivers
@@ -94,7 +94,8 @@ class Count(News):
     """What hosts gave one another, and what was said of what did not work."""
 
     def __init__(self) -> None:
-        self.between, self.odds = 0, []
+        self.between = 0
+        self.odds: list[str] = []
         self._lock = threading.Lock()
 
     def given(self, host: str, item: Artifact) -> None:
@@ -110,7 +111,8 @@ def processor_seconds(sshds: Sequence[Sshd]) -> float:
     mine = resource.getrusage(resource.RUSAGE_SELF)
     total = mine.ru_utime + mine.ru_stime
     ticks = os.sysconf("SC_CLK_TCK")
-    parents, used = {}, {}
+    parents: dict[int, int] = {}
+    used: dict[int, float] = {}
     for place in Path("/proc").iterdir():
         if place.name.isdigit():
             with contextlib.suppress(OSError):
@@ -129,7 +131,7 @@ def stage(files: dict[Artifact, Path], sshds: Sequence[Sshd], place: Path, *, pe
     shutil.rmtree(place / "hosts", ignore_errors=True)
     link, news = Uplink(uplink), Count()
     with contextlib.ExitStack() as stack:
-        targets = {}
+        targets: dict[str, Target] = {}
         for number, sshd in enumerate(sshds):
             port = stack.enter_context(link.to(sshd.port))
             known = place / f"known{number}"
@@ -165,7 +167,7 @@ def below_roots() -> None:
 
 def made(place: Path, size: int) -> dict[Artifact, Path]:
     """Return random files of `size` MB together, of different sizes as those of a release are."""
-    files = {}
+    files: dict[Artifact, Path] = {}
     for number in range(FILES):
         data = os.urandom(int(size * 1e6 * (1 + number) / sum(range(1, FILES + 1))))
         path = place / f"f{number}"

@@ -58,8 +58,8 @@ DEPENDS_ON: dict[str, tuple[str, ...]] = {
     "plan_500_hosts.json": ("provisioner/compile", "provisioner/model", "benchmarks/plan_500_hosts.py"),
     "scale.json": ("provisioner/compile", "provisioner/model", "provisioner/orchestrate/watch", "benchmarks/scale.py"),
     "snapshot.json": ("provisioner/lab", "benchmarks/snapshot.py"),
-    "staging.json": ("provisioner/applier", "provisioner/decide/spreading.py", "provisioner/orchestrate/phases/spreading.py",
-                     "provisioner/transport", "benchmarks/staging.py"),
+    "staging.json": ("provisioner/applier", "provisioner/decide/spreading.py",
+                     "provisioner/orchestrate/phases/spreading.py", "provisioner/transport", "benchmarks/staging.py"),
     "ssh_cuts.json": _RUNS,
     "up.json": (*_RUNS, "inventories/lab", "benchmarks/up.py"),
 }

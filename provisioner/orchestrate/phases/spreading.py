@@ -119,7 +119,8 @@ def spread(hosts: Hosts, wanted: Wanted, addresses: Mapping[str, str], news: New
     identities = run_identities.make(wanted)
 
     def one_host(one: OneHost) -> None:
-        name, fault = one.name, None
+        name = one.name
+        fault: KubewrightError | None = None
         talk = Talk(addresses[name], identities[name], wanted[name], partial(floor.next, name),
                     partial(floor.wait, name), partial(floor.told, name), news.sent)
         try:

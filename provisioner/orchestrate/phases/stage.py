@@ -52,7 +52,7 @@ def stage(session: Session) -> str:
 def _bring(session: Session, wanted: Wanted, sent: _Sent) -> Mapping[str, KubewrightError | None]:
     """Bring all hosts what they lack, and return every host's outcome."""
     if worth({host: list(files) for host, files in wanted.items()}):
-        addresses = {host: str(session.cluster.hosts[host].address) for host in wanted}
+        addresses = {host: session.cluster.machine(host).address for host in wanted}
         return spread(session.hosts, wanted, addresses, sent, epoch=session.run.epoch)
 
     def send(one: OneHost) -> None:

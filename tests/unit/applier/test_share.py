@@ -294,6 +294,6 @@ def test_who_says_no_word_for_a_while_is_gone(tmp_path: Path) -> None:
 def test_no_key_has_a_name_on_the_host(first: Talk) -> None:
     key = HOSTS["cp1"].key.splitlines()[1].encode()
     assert not [p for p in first.root.rglob("*") if p.is_file() and key in p.read_bytes()]
-    open_ = [os.readlink(p) for p in Path(f"/proc/{first.process.pid}/fd").iterdir() if p.is_symlink()]
+    open_ = [str(p.readlink()) for p in Path(f"/proc/{first.process.pid}/fd").iterdir() if p.is_symlink()]
     assert not [name for name in open_ if "share" in name], "the memory that it was read from is given back"
     assert key not in Path(f"/proc/{first.process.pid}/cmdline").read_bytes()
