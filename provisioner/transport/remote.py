@@ -194,9 +194,8 @@ class SshHost(OneHost):
                     last = line
                     talk.told(said)
 
-        total = sum(item.size for item in talk.items)
         done = self._connection.stream(argv("share"), sharing.said(talk, epoch), sink=lines,
-                                       timeout=SLACK + total / STORE_RATE)
+                                       timeout=SLACK + talk.seconds)
         _answer(self._connection, "share", replace(done, stdout=last))
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:

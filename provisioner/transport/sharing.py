@@ -33,6 +33,7 @@ class Talk:
     next: Callable[[], Order]
     wait: Callable[[float], object]
     told: Callable[[Mapping[str, Any]], object]
+    seconds: float = 60.0       # that it may last at most
     progress: Progress = field(default=lambda count: None)
 
     @property

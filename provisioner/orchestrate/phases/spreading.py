@@ -17,7 +17,7 @@ from provisioner.model.desired import Artifact
 from provisioner.model.sharing import Order
 from provisioner.operate import run_identities
 from provisioner.transport.hosts import Hosts, OneHost
-from provisioner.transport.sharing import Talk
+from provisioner.transport.sharing import STORE_RATE, Talk
 
 Wanted = Mapping[str, Mapping[Artifact, Path]]
 
@@ -117,12 +117,14 @@ def spread(hosts: Hosts, wanted: Wanted, addresses: Mapping[str, str], news: New
     """
     floor = Floor(wanted, addresses, news)
     identities = run_identities.make(wanted)
+    each_once = {item.sha256: item.size for files in wanted.values() for item in files}
+    seconds = sum(each_once.values()) / STORE_RATE      # the last talk is over when the slowest host has all
 
     def one_host(one: OneHost) -> None:
         name = one.name
         fault: KubewrightError | None = None
         talk = Talk(addresses[name], identities[name], wanted[name], partial(floor.next, name),
-                    partial(floor.wait, name), partial(floor.told, name), news.sent)
+                    partial(floor.wait, name), partial(floor.told, name), seconds, news.sent)
         try:
             one.share(talk, epoch=epoch)
         except LockHeld:
