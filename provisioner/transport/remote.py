@@ -24,10 +24,10 @@ from provisioner.transport import sharing
 from provisioner.transport.answers import clock_off, examination_of, facts_of, inspection_of, items_of
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import LOST, HostFault
-from provisioner.transport.hosts import LOCK_TIMEOUT, OBSERVE_WAIT, Hosts, OneHost, Progress, Take
+from provisioner.transport.hosts import LOCK_TIMEOUT, OBSERVE_WAIT, Hosts, OneHost, Take
 from provisioner.transport.pool import Pool
 from provisioner.transport.refusals import only_says, refusal
-from provisioner.transport.sharing import STORE_RATE, Talk
+from provisioner.transport.sharing import STORE_RATE, Progress, Talk
 from provisioner.transport.streams import ANSWER, Completed, Lines
 from provisioner.transport.target import Target
 from provisioner.transport.tunnel import Tunnel, require_forwarding

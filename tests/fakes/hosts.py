@@ -32,8 +32,8 @@ from provisioner.operate.etcd import EtcdFault
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.plan import owner, pairs
 from provisioner.parallel import Waiting, ask_all
-from provisioner.transport.hosts import Hosts, OneHost, Progress, Take
-from provisioner.transport.sharing import Talk
+from provisioner.transport.hosts import Hosts, OneHost, Take
+from provisioner.transport.sharing import Progress, Talk
 from provisioner.transport.target import Target
 from tests.fakes.etcd_membership import Joins
 from tests.fakes.haproxy import FakeBalancer

@@ -15,8 +15,8 @@ from provisioner.model.file_system import MIB, FileSystem
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, Owner
-from provisioner.transport.hosts import OBSERVE_WAIT, OneHost, Progress, Take, Way
-from provisioner.transport.sharing import Talk
+from provisioner.transport.hosts import OBSERVE_WAIT, OneHost, Take, Way
+from provisioner.transport.sharing import Progress, Talk
 from provisioner.transport.target import Target
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from provisioner.model.desired import Artifact
 from provisioner.model.events import Emit, Event
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.session.live_run import LiveRun
-from provisioner.transport.hosts import OneHost, Progress
+from provisioner.transport.hosts import OneHost
+from provisioner.transport.sharing import Progress
 from tests.fakes.session import World, instant
 from tests.fakes.session import surveyed_with_secrets as surveyed
 
