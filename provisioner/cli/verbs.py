@@ -40,6 +40,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
         Verb("node", "provisioner.cli.node:node", "Drain hosts, take them out, or replace one."),
         Verb("etcd", "provisioner.cli.etcd:etcd", "Look after etcd's members and their data."),
+        Verb("registry", "provisioner.cli.registry:registry", "Keep the logins of registries."),
         Verb("logs", "provisioner.cli.logs:logs", "Show what a service on a host wrote."),
         Verb("reset", "provisioner.cli.reset:reset", "Take everything of ours off hosts."),
         Verb("probe", "provisioner.cli.probe:probe", "Measure from the hosts whether the cluster serves."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provisioner.compile import versions
+from provisioner.compile import registries, versions
 from provisioner.compile.context import ClusterContext, HostContext, config_faults, vip_interface
 from provisioner.compile.host import compile_host
 from provisioner.compile.objects import objects
@@ -26,6 +26,7 @@ def compile_cluster(
     `nodes` is the version that kubelets and kube-proxies stay at, where it is another than the inventory's.
     """
     _refuse(cluster, facts, lock, nodes)
+    registries.refuse_without_login(cluster, secrets)
     site = ClusterContext(cluster, lock, secrets, public)
     contexts = [HostContext(site, host, facts[host.name]) for host in cluster.machines if host.name in facts]
     with_kubelet = [ctx for ctx in contexts if ctx.is_node]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from provisioner.compile import pki
+from provisioner.compile import pki, registries
 from provisioner.compile.context import HostContext
 from provisioner.compile.control_plane import CIPHER_SUITES
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
@@ -41,7 +41,9 @@ def items(ctx: HostContext) -> Iterator[Item]:
                content=merged(text, ctx.config("kubelet")))
     yield from directories(["/etc/kubewright/kubelet"], "node")
     yield rendered(REGISTRATION, "node", component="kubelet", flags=registration(ctx.host))
-    yield from service("kubelet.service", "node", INPUTS, component="kubelet", registration=REGISTRATION,
+    yield from registries.logins(ctx)
+    inputs = (*INPUTS, registries.PROVIDERS) if registries.with_login(ctx.cluster) else INPUTS
+    yield from service("kubelet.service", "node", inputs, component="kubelet", registration=REGISTRATION,
                        sysctls=SYSCTL_FILE,
                        command=command_line(f"{BIN_DIR}/kubelet", ctx.flags("kubelet", flags(ctx))))
 
@@ -54,6 +56,7 @@ def flags(ctx: HostContext) -> dict[str, Any]:
         "node-ip": ctx.address,
         # Only where it must be: an audit (CIS 4.2.7) takes the flag as a way to pose as another node.
         "hostname-override": ctx.name if ctx.facts.hostname != ctx.name else None,
+        **registries.flags(ctx.cluster),
     }
 
 

@@ -251,7 +251,7 @@ TABLE: tuple[Rule, ...] = (
     Rule("host-moved", ("hosts.*.address",), NEEDS_FLAG,
          "the address must be the same machine's: a machine that is new to the cluster needs a name of its own",
          by="node replace"),
-    Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*",
+    Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*", "registries.*",
               "hosts.*", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"),
          ALLOWED),
 )
@@ -296,7 +296,7 @@ def _is_for(path: Path, named: Collection[str]) -> bool:
 
 def _matches(name: str, pattern: str) -> bool:
     parts, wanted = name.split("."), pattern.split(".")
-    if pattern.startswith(("config.*", "hosts.*.config*", "hosts.*.labels*")) and len(parts) > len(wanted):
+    if pattern.startswith(("config.*", "registries.*", "hosts.*.config*", "hosts.*.labels*")) and len(parts) > len(wanted):
         parts = parts[:len(wanted)]         # any depth below
     return len(parts) == len(wanted) and all(fnmatchcase(p, w) for p, w in zip(parts, wanted, strict=True))
 

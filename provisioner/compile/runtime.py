@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.compile import networks
+from provisioner.compile import networks, registries
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.model.components import BY_NAME
@@ -31,7 +31,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield rendered("/etc/crictl.yaml", "runtime", component="crictl", socket=CONTAINERD_SOCKET)
     yield rendered(
         CONFIG, "runtime", component="containerd", sandbox=ctx.artifact(BY_NAME["containerd"].image).image,
-        cni_bin_dir=pods.bin_dir, cni_config_dir=pods.config_dir, may_lower_oom_score=ctx.facts.cap_sys_resource)
+        cni_bin_dir=pods.bin_dir, cni_config_dir=pods.config_dir, may_lower_oom_score=ctx.facts.cap_sys_resource,
+        registries=registries.DIRECTORY if ctx.cluster.registries else "")
     yield from service("containerd.service", "runtime", [CONFIG, f"{BIN_DIR}/containerd"], component="containerd",
                        write_cni_config=pods.write_cni_config)
     yield from _images(ctx)

@@ -24,6 +24,8 @@ SCHEMA_VERSION = 1
 _HEADER = "# What `kubewright up` last made this cluster from. Written by it after its last proof; do not edit.\n"
 # How one machine logs in, and who may read the secrets, is not what the cluster is made of.
 _NOT_APPLIED = ("ssh", "operators", "lab", "gates")
+# What an inventory need not say, and most do not: not there in the record where it is nothing.
+_OUTSIDE = ("registries",)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -96,7 +98,8 @@ def with_logins(applied: Cluster, current: Cluster, left: Mapping[str, SshOverri
 
 
 def _cluster(cluster: Cluster) -> dict[str, Any]:
-    document = cluster.model_dump(mode="json", exclude={*_NOT_APPLIED, "hosts"})
+    unsaid = {name for name in _OUTSIDE if not getattr(cluster, name)}
+    document = cluster.model_dump(mode="json", exclude={*_NOT_APPLIED, *unsaid, "hosts"})
     hosts = {name: spec.model_dump(mode="json", exclude={"ssh"}) for name, spec in cluster.hosts.items()}
     return document | {"hosts": {name: {k: v for k, v in host.items() if v or k == "roles"}
                                  for name, host in hosts.items()}}

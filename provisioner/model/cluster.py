@@ -6,11 +6,13 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from provisioner.model.addresses import Addresses, IPNetwork
 from provisioner.model.endpoint import Endpoint
+from provisioner.model.outside import Registry
 from provisioner.model.ports import APISERVER
+from provisioner.model.section import Section
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 # A host is called by a label or by a full name, as its Node will be.
@@ -26,12 +28,6 @@ class Role(StrEnum):
     CONTROL_PLANE = "control-plane"
     LOAD_BALANCER = "load-balancer"
     WORKER = "worker"
-
-
-class Section(BaseModel):
-    """A frozen part of the inventory that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
 class Network(Section):
@@ -169,6 +165,8 @@ class Cluster(Section):
         description="SSH public keys (ssh-ed25519, ssh-rsa) that may read the cluster's secrets; a lab makes its own")
     config: dict[str, dict[str, Any]] = Field(
         default={}, description="Overrides per component: fields of its config, `flags` for extra flags")
+    registries: dict[str, Registry] = Field(
+        default={}, description="Registries by HOST[:PORT], docker.io among them: their mirrors, CA and login")
     gates: tuple[Gate, ...] = Field(
         default=(), description="Commands asked after each turn of `upgrade`; where one fails, its hosts go back")
     hosts: dict[HostName, HostSpec] = Field(

@@ -121,6 +121,10 @@ def _with_our_network(value: Any, cluster: Cluster) -> str:
     return _stays_on(value, cluster) if network_is_ours(cluster) else ""
 
 
+def _with_logins(value: Any, cluster: Cluster) -> str:
+    return "cannot be set" if any(one.login for one in cluster.registries.values()) else ""
+
+
 _CERTIFICATES = "certificates, their keys and CAs are made from this inventory, lie where every reader expects them, " \
     "and are renewed there"
 _PORT = "the port stands in HAProxy, in certificates, in health checks and in the checks of the machines"
@@ -222,6 +226,8 @@ TABLE: tuple[Owned, ...] = (
           "set hosts.NAME.address"),
     Owned("kubelet", _flags("node-labels"), "labels belong to the host", "write hosts.NAME.labels"),
     Owned("kubelet", _flags("register-with-taints"), "taints belong to the host", "write hosts.NAME.taints"),
+    Owned("kubelet", _flags("image-credential-provider-*"), "a registry of the inventory has `login: true`, and the "
+          "kubelet takes one such configuration", "take `login` out of registries", fault=_with_logins),
     Owned("kubelet", _flags("lock-file", "exit-on-lock-contention"), "systemd starts one, and again", _TAKE_OUT),
 
     Owned("kube-proxy", ("kind", "apiVersion"), "they say what the file is", _TAKE_OUT),

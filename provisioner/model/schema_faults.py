@@ -19,6 +19,7 @@ _WANTED = {"string_type": "text", "int_type": "a whole number", "bool_type": "tr
            "model_type": "a mapping", "model_attributes_type": "a mapping", "tuple_type": "a list",
            "int_from_float": "a whole number"}
 _NO_PASSWORDS = "keys, and sudo without a password, are the only way in"
+_LOGINS = "a login never stands in this file: write `login: true`, and keep it with kubewright registry login"
 _PASSWORDS = {"password", "pass", "sudo_password", "become_password", "become_pass", "ansible_password",
               "ansible_ssh_pass", "ansible_become_pass", "ansible_become_password"}
 _THEIR_KEYS = {"ip": "address", "access_ip": "address", "privateaddress": "address", "ansible_user": "ssh.user",
@@ -152,6 +153,8 @@ def _not_an_address(value: str, path: Path) -> str:
 def _unknown_key(path: Path) -> str:
     known, key = _known_keys(path[:-1]), str(path[-1])
     on_host, in_ssh = len(path) == 3 and path[0] == "hosts", "ssh" in path[:-1]
+    if path[0] == "registries" and len(path) == 3 and key.lower() in (*_PASSWORDS, "username", "user", "auth"):
+        return f"unknown key; {_LOGINS} {path[1]} --username NAME"
     if key.lower() in _PASSWORDS:
         return f"unknown key; {_NO_PASSWORDS}"
     if in_ssh and key in _SSH_TARGETS:

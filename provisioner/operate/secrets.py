@@ -24,7 +24,8 @@ from provisioner.errors import InventoryRefused, RefusedForSafety
 from provisioner.files import write_whole
 from provisioner.model.operators import user_names
 from provisioner.model.secret import SecretRef
-from provisioner.operate import pki
+from provisioner.operate import pki, registry_logins
+from provisioner.operate.registry_logins import RegistryLogins
 
 # name of a CA -> the common name of its certificate, which people see in browsers and openssl
 CAS = {"cluster": "kubernetes-ca", "etcd": "etcd-ca", "front-proxy": "front-proxy-ca"}
@@ -49,6 +50,7 @@ class SecretStore:
         self._operators = tuple(operators)
         self._identity_files = tuple(identity_files)
         self._opened: dict[str, bytes] = {}
+        self._logins = RegistryLogins(directory)
 
     @property
     def exists(self) -> bool:
@@ -92,11 +94,12 @@ class SecretStore:
 
     def refs(self) -> dict[str, SecretRef]:
         """Return a reference per secret; without a store the references match nothing on any host."""
+        logins = {ref.name: ref for ref in self._logins.refs()}
         if not self.exists:
-            return {name: SecretRef(name) for name in SECRET_NAMES}
+            return {name: SecretRef(name) for name in SECRET_NAMES} | logins
         index = json.loads((self._directory / "index.json").read_text())["secrets"]
-        return {name: SecretRef(name, entry["hmac_key"], entry["digest"], entry.get("stamp", ""))
-                for name, entry in index.items()}
+        return logins | {name: SecretRef(name, entry["hmac_key"], entry["digest"], entry.get("stamp", ""))
+                         for name, entry in index.items()}
 
     def public(self) -> dict[str, str]:
         """Return the public texts by name: CA certificates and the service account key."""
@@ -114,7 +117,7 @@ class SecretStore:
     def resolve(self, name: str) -> bytes:
         """Return the bytes of a secret; InventoryRefused where no key of ours opens it or it was tampered with."""
         if name not in self._opened:
-            value = self._decrypt(self._directory / f"{name}.age")
+            value = self._decrypt(name)
             ref = self.refs()[name]
             if not hmac.compare_digest(_keyed(bytes.fromhex(ref.hmac_key), value), ref.digest):
                 raise InventoryRefused(f"secret {name}: its bytes are not those of index.json",
@@ -126,6 +129,13 @@ class SecretStore:
         """Return a CA with its key."""
         file = next(file for file, ca in PUBLIC_FILES.items() if ca == name)
         return pki.KeyPair((self._directory / file).read_bytes(), self.resolve(_KEY_OF_CA[name]))
+
+    def keep_login(self, registry: str, user: str, password: str) -> None:
+        """Keep the login of a registry in the place of an earlier one; what is kept could be opened again."""
+        self.prove()
+        value = registry_logins.answer(registry, user, password)
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._logins.keep(registry, _index_entry(value), _encrypt(value, self._recipients()))
 
     def operator(self) -> str:
         """Return the user name of the operator whose private key is at hand (operators.py), nothing without one."""
@@ -182,12 +192,13 @@ class SecretStore:
                 raise InventoryRefused(f"operators: {line[:40]}...: {error}", code="bad-operator") from error
         return recipients
 
-    def _decrypt(self, path: Path) -> bytes:
-
-        if not path.is_file():
+    def _decrypt(self, name: str) -> bytes:
+        path = self._directory / f"{name}.age"
+        sealed = self._logins.sealed(name) or (path.read_bytes() if path.is_file() else None)
+        if sealed is None:
             raise RefusedForSafety(f"secret {path.name}: not in {self._directory}", code="secret-missing",
                                    hint="restore the directory from your repository; it holds the cluster's CAs")
-        opened = self._opened_with(path.read_bytes())
+        opened = self._opened_with(sealed)
         if opened is None:
             raise InventoryRefused(f"secret {path.name}: none of your keys opens it", details=self._tried(), hint=_HOW,
                                    code="secret-not-yours")

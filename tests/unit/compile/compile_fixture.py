@@ -14,6 +14,7 @@ from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Desired
 from provisioner.model.facts import Facts, Interface
+from provisioner.model.outside import login_name
 from provisioner.model.releases import minor_of
 from provisioner.model.secret import SecretRef
 
@@ -104,8 +105,10 @@ SECRETS = {name: SecretRef(name, "aa" * 16, hashlib.sha256(text.encode()).hexdig
 def compiled(cluster: Cluster | None = None, facts: Mapping[str, Facts] | None = None) -> Desired:
     """Return the fixture's cluster, or another one with the fixture's lock and secrets, compiled."""
     cluster = cluster or inventory()
+    logins = {login_name(name): SecretRef(login_name(name), "bb" * 16, hashlib.sha256(name.encode()).hexdigest())
+              for name, registry in cluster.registries.items() if registry.login}
     return compile_cluster(cluster, facts if facts is not None else facts_of(cluster), lock_beside(cluster.kubernetes),
-                           SECRETS, PUBLIC)
+                           SECRETS | logins, PUBLIC)
 
 
 def lock_beside(kubernetes: str) -> ArtifactLock:

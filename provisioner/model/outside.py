@@ -1,0 +1,26 @@
+"""What hosts are told of the world outside the cluster: the registries that images come from."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from provisioner.model.section import Section
+
+LOGINS = "registries"       # directory of the secrets, and the first part of a login's name among them
+
+
+class Registry(Section):
+    """One registry, as containerd reaches it."""
+
+    mirrors: tuple[str, ...] = Field(
+        default=(), description="URLs that are asked before the registry, in this order")
+    fallback: bool = Field(default=True, description="False: the registry itself is never asked, its mirrors alone are")
+    login: bool = Field(
+        default=False, description="True: images are pulled with the login that `kubewright registry login` keeps")
+    ca: str | None = Field(
+        default=None, description="Certificates (PEM) by which its servers are known, beside those of the system")
+
+
+def login_name(registry: str) -> str:
+    """Return the name of a registry's login among the secrets."""
+    return f"{LOGINS}/{registry}"

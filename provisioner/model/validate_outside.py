@@ -1,0 +1,89 @@
+"""Rules for what hosts are told of the world outside the cluster: pure functions, each fault a (path, message)."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from provisioner.model.cluster import Cluster
+from provisioner.model.document import Path
+from provisioner.model.outside import Registry
+from provisioner.model.syntax import HOST_PATTERN, matches_with_port
+from provisioner.model.values import escaped
+
+Faults = Iterator[tuple[Path, str]]
+
+_REGISTRY = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>\d{1,5}))?")
+_SERVER = re.compile(rf"{HOST_PATTERN}(:(?P<port>\d{{1,5}}))?")
+# By other names of the same place containerd and the kubelet would not find it.
+_DOCKER = ("index.docker.io", "registry-1.docker.io", "hub.docker.com", "registry.hub.docker.com")
+
+
+def registries(cluster: Cluster) -> Faults:
+    """What is said of registries: their names, their mirrors, who is given a login."""
+    for name, registry in cluster.registries.items():
+        path = ("registries", name)
+        if name in _DOCKER:
+            yield path, "images are called docker.io/NAME wherever they come from: write docker.io"
+        elif not matches_with_port(_REGISTRY, name):
+            yield path, f"`{escaped(name)}` is not HOST or HOST:PORT, as images begin with it: registry.example.org:5000"
+        for index, url in enumerate(registry.mirrors):
+            fault = _mirror_fault(url, registry)
+            if not fault and url in registry.mirrors[:index]:
+                fault = f"{url} is in the list twice"
+            if fault:
+                yield (*path, "mirrors", index), fault
+        yield from ((((*path, key), fault)) for key, fault in _registry_faults(name, registry))
+
+
+def _registry_faults(name: str, registry: Registry) -> Iterator[tuple[str, str]]:
+    if not registry.fallback and not registry.mirrors:
+        yield "fallback", f"false leaves nobody to ask for images of {name}: it has no mirrors"
+    if registry.login and registry.mirrors and registry.fallback:
+        yield "login", "the login is offered to whoever of the registry's servers asks for one, the mirrors and the " \
+            "registry itself: say whom it is for by `fallback: false`, or take the mirrors out"
+    if registry.ca is not None and (fault := pem_fault(registry.ca)):
+        yield "ca", fault
+    if registry == Registry():
+        yield "mirrors", f"nothing is said of {name} that is not so anyway: take it out, or give it mirrors, a ca or a " \
+            "login"
+
+
+def _mirror_fault(url: str, registry: Registry) -> str:
+    fault, parts = url_fault(url)
+    if fault or parts is None:
+        return fault
+    if registry.login and parts.scheme == "http":
+        return f"{url} would be told the login in clear: use https"
+    if parts.path not in ("", "/") and "/v2" not in parts.path:
+        return f"{url}: nothing is added to a path, so it has the registry's own /v2 in it: " \
+            f"{parts.scheme}://{parts.netloc}/v2{parts.path.rstrip('/')}"
+    return ""
+
+
+def url_fault(url: str) -> tuple[str, SplitResult | None]:
+    """Return what is wrong with the URL of a server, or its parts; it stands in files that everybody may read."""
+    said = escaped(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"`{said}` is not a URL", None
+    if "@" in parts.netloc:
+        return "a URL with a login in it would stand in files that everybody may read: take it out, and change that " \
+            "password", None
+    fits = parts.scheme in ("http", "https") and not parts.query and not parts.fragment and url.isprintable() \
+        and not set(url) & set(" \"'\\") and matches_with_port(_SERVER, parts.netloc)
+    return ("", parts) if fits else (f"`{said}` is not a URL of a server, such as https://mirror.example.org:5000", None)
+
+
+def pem_fault(text: str) -> str:
+    """Return what is wrong with certificates in PEM form, or nothing."""
+    if "PRIVATE KEY" in text:
+        return "this is a PRIVATE key: take it out, and out of wherever this file has been; certificates stand here"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):
+        return "not a certificate in PEM form: the lines from BEGIN CERTIFICATE to END CERTIFICATE, below `|`"
+    return ""

@@ -1,0 +1,77 @@
+"""What an inventory says of the world around a cluster, in the files of its hosts: only where it says so.
+
+`UPDATE_GOLDEN=1 pytest tests/unit/compile/test_compile_shapes.py` writes tests/golden/shapes anew.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provisioner.model.applied import Applied, from_text
+from provisioner.model.cluster import Cluster
+from provisioner.model.desired import File
+from provisioner.model.validate import validate
+from tests.unit.compile.compile_fixture import compiled, inventory, lock
+from tests.unit.compile.test_compile_golden import described
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "shapes"
+SHAPES: dict[str, Any] = yaml.safe_load((Path(__file__).resolve().parents[2] / "cases" / "shapes.yaml").read_text())
+HOSTS = ("cp1", "w1")
+RECORD = "/etc/kubewright/cluster.yaml"     # repeats the inventory
+
+
+def of_shape(name: str) -> Cluster:
+    return inventory(**SHAPES[name]["set"])
+
+
+@cache
+def texts(name: str) -> dict[str, str]:
+    """Return what a shape adds and changes: each file's text, and what is new or gone as lines.
+
+    Of the second host without the files that the first has alike.
+    """
+    before, after = compiled(), compiled(of_shape(name))
+    found: dict[str, str] = {}
+    for host in HOSTS:
+        was, now = ({(i.kind, i.path): i for i in one.hosts[host].items} for one in (before, after))
+        lines = [f"{'+' if key in now else '-'} {item.phase:14} {item.kind:12} {item.path}  {described(item)}\n"
+                 for both in (was | now,) for key, item in both.items() if (key in was) is not (key in now)]
+        found[f"{host}.items"] = "".join(lines)
+        made = {path: item.content for (kind, path), item in now.items()
+                if isinstance(item, File) and not item.secret and path != RECORD and item != was.get((kind, path))}
+        found |= {f"{host}{path}": text for path, text in made.items() if text != found.get(f"{HOSTS[0]}{path}")}
+    return found
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_each_file_of_a_shape_is_as_its_golden_copy(name: str) -> None:
+    wanted = texts(name)
+    if os.environ.get("UPDATE_GOLDEN"):
+        for file, text in wanted.items():
+            (GOLDEN / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (GOLDEN / name / file).write_text(text)
+    there = {str(p.relative_to(GOLDEN / name)): p.read_text() for p in (GOLDEN / name).rglob("*") if p.is_file()}
+    assert there == wanted
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_is_valid_and_the_record_of_it_is_read_back(name: str) -> None:
+    cluster = of_shape(name)
+    assert list(validate(cluster)) == []
+    kept = from_text(Applied(cluster, lock()).to_text()).cluster
+    assert kept == cluster.model_copy(update={"ssh": kept.ssh, "lab": False})
+
+
+def test_a_login_s_bytes_are_in_no_file_and_its_file_is_root_s_alone() -> None:
+    host = compiled(of_shape("registries")).hosts["w1"]
+    login = host.find("file", "/etc/kubewright/registries/registry.example.org:5000.json")
+    assert isinstance(login, File) and login.secret is not None
+    assert (login.mode, login.content, login.secret.name) == (0o600, "", "registries/registry.example.org:5000")
+    unit = host.find("file", "/etc/systemd/system/kubelet.service")
+    assert isinstance(unit, File) and "--image-credential-provider-config=" in unit.content
