@@ -56,7 +56,7 @@ def _questions(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[],
         "shut_out": lambda: firewall.shut_out(host, asked("let_in", ()), asked("peers", ())),
         "links": lambda: {path: os.readlink(host.at(path)) for path in asked("own", ())
                           if os.path.islink(host.at(path))},
-        "packages": lambda: sources.look(host, asked("packages", ())),
+        "packages": lambda: sources.look(host, asked("packages", ()), bool(asked("proxied", False))),
         "others": lambda: others.look(host, asked("files", ())),
         "sysctls": lambda: sysctls.lines(host, asked("sysctls", ())),
         **(_of_system(host, request) if asked("system") else {}),

@@ -44,7 +44,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(data_dir("templates")), undefined=StrictUndefined, autoescape=False,  # noqa: S701
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         auto_reload=False)      # else every rendering asks the disk whether its template has changed
-    environment.filters |= {"text": _text, "number": _number, "word": _word, "sh": _sh}
+    environment.filters |= {"text": _text, "number": _number, "word": _word, "sh": _sh, "unit": _unit}
     return environment
 
 
@@ -56,6 +56,11 @@ def _text(value: object) -> str:
 def _sh(value: object) -> str:
     """Return `value` as one word for a shell."""
     return shlex.quote(str(value))
+
+
+def _unit(value: object) -> str:
+    """Return `value` as one word of a systemd unit."""
+    return systemd_word(str(value))
 
 
 def _number(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.compile import networks, registries
+from provisioner.compile import networks, registries, web_proxy
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.model.components import BY_NAME
@@ -34,7 +34,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
         cni_bin_dir=pods.bin_dir, cni_config_dir=pods.config_dir, may_lower_oom_score=ctx.facts.cap_sys_resource,
         registries=registries.DIRECTORY if ctx.cluster.registries else "")
     yield from service("containerd.service", "runtime", [CONFIG, f"{BIN_DIR}/containerd"], component="containerd",
-                       write_cni_config=pods.write_cni_config)
+                       write_cni_config=pods.write_cni_config,
+                       web_proxy=web_proxy.environment(ctx.cluster))
     yield from _images(ctx)
 
 

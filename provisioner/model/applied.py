@@ -25,7 +25,7 @@ _HEADER = "# What `kubewright up` last made this cluster from. Written by it aft
 # How one machine logs in, and who may read the secrets, is not what the cluster is made of.
 _NOT_APPLIED = ("ssh", "operators", "lab", "gates")
 # What an inventory need not say, and most do not: not there in the record where it is nothing.
-_OUTSIDE = ("registries",)
+_OUTSIDE = ("registries", "proxy")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from provisioner.model.addresses import Addresses, IPNetwork
 from provisioner.model.endpoint import Endpoint
-from provisioner.model.outside import Registry
+from provisioner.model.outside import Proxy, Registry
 from provisioner.model.ports import APISERVER
 from provisioner.model.section import Section
 
@@ -167,6 +167,8 @@ class Cluster(Section):
         default={}, description="Overrides per component: fields of its config, `flags` for extra flags")
     registries: dict[str, Registry] = Field(
         default={}, description="Registries by HOST[:PORT], docker.io among them: their mirrors, CA and login")
+    proxy: Proxy | None = Field(
+        default=None, description="Proxy that images and packages are fetched through; nothing of the cluster is")
     gates: tuple[Gate, ...] = Field(
         default=(), description="Commands asked after each turn of `upgrade`; where one fails, its hosts go back")
     hosts: dict[HostName, HostSpec] = Field(

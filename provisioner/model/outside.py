@@ -1,4 +1,4 @@
-"""What hosts are told of the world outside the cluster: the registries that images come from."""
+"""What hosts are told of the world outside the cluster: registries, and the proxy before them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ class Registry(Section):
         default=False, description="True: images are pulled with the login that `kubewright registry login` keeps")
     ca: str | None = Field(
         default=None, description="Certificates (PEM) by which its servers are known, beside those of the system")
+
+
+class Proxy(Section):
+    """The way to the world for hosts that have none of their own."""
+
+    http: str | None = Field(default=None, description="URL of the proxy for http")
+    https: str | None = Field(default=None, description="URL of the proxy for https; often the same, http:// too")
+    no_proxy: tuple[str, ...] = Field(
+        default=(), description="What else is reached without it, beside the cluster's own: names, .domains, ranges")
 
 
 def login_name(registry: str) -> str:

@@ -17,6 +17,7 @@ Faults = Iterator[tuple[Path, str]]
 
 _REGISTRY = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>\d{1,5}))?")
 _SERVER = re.compile(rf"{HOST_PATTERN}(:(?P<port>\d{{1,5}}))?")
+_DIRECT = re.compile(r"[A-Za-z0-9.*:/\[\]-]+")
 # By other names of the same place containerd and the kubelet would not find it.
 _DOCKER = ("index.docker.io", "registry-1.docker.io", "hub.docker.com", "registry.hub.docker.com")
 
@@ -36,6 +37,24 @@ def registries(cluster: Cluster) -> Faults:
             if fault:
                 yield (*path, "mirrors", index), fault
         yield from ((((*path, key), fault)) for key, fault in _registry_faults(name, registry))
+
+
+def proxy(cluster: Cluster) -> Faults:
+    """What is said of the proxy: its URLs, and what is reached without it."""
+    said = cluster.proxy
+    if said is None:
+        return
+    for key, url in (("http", said.http), ("https", said.https)):
+        fault, parts = url_fault(url) if url is not None else ("", None)
+        if not fault and parts is not None and parts.path not in ("", "/"):
+            fault = f"`{escaped(str(url))}` has a path, and a proxy has none"
+        if fault:
+            yield ("proxy", key), fault
+    if said.http is None and said.https is None:
+        yield ("proxy",), "names no proxy: give http, https or both"
+    for index, entry in enumerate(said.no_proxy):
+        if not _DIRECT.fullmatch(entry):
+            yield ("proxy", "no_proxy", index), f"`{escaped(entry)}` is neither a name, a .domain, an address nor a range"
 
 
 def _registry_faults(name: str, registry: Registry) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,7 @@ def question(cluster: Cluster, host: Host, facts: Facts) -> dict[str, object]:
     interface = vip_interface(cluster, facts, host.address)
     return {"own": list(OWN), "let_in": [list(packet) for packet in needed(cluster, host)],
             "peers": [str(network) for network in cluster.network.hosts], "packages": list(packages_of(cluster, host)),
+            "proxied": cluster.proxy is not None,
             "sysctls": list(system.NODE_SYSCTLS) if host.is_node or not host.roles else [],
             "vip": [interface, str(vip)] if vip is not None and interface else None}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from provisioner.compile import leavings
+from provisioner.compile import leavings, web_proxy
 from provisioner.converge import bundle, runner
 from provisioner.decide import turns as decide
 from provisioner.decide.batches import Standing, interrupts
@@ -107,7 +107,8 @@ def prepare(session: Session) -> str:
         return ""
     directory = session.run.directory / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes, {host: archive for host in changes
-                                              if (archive := _packages_for(session, host)) is not None})
+                                              if (archive := _packages_for(session, host)) is not None},
+                         before_apt=web_proxy.before_apt(session.cluster))
     session.run.still_ours()        # apt asks no fence
     _own(session, {host: [c.item for c in of_host if c.item] for host, of_host in changes.items()})
     wish: list[KubewrightError] = []

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioner.compile.web_proxy import before_apt, environment
 from provisioner.model.applied import Applied, from_text
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import File
@@ -75,3 +77,24 @@ def test_a_login_s_bytes_are_in_no_file_and_its_file_is_root_s_alone() -> None:
     assert (login.mode, login.content, login.secret.name) == (0o600, "", "registries/registry.example.org:5000")
     unit = host.find("file", "/etc/systemd/system/kubelet.service")
     assert isinstance(unit, File) and "--image-credential-provider-config=" in unit.content
+
+
+def test_only_containerd_is_told_of_a_proxy_and_never_for_what_is_the_cluster_s() -> None:
+    cluster = of_shape("proxy")
+    for host in compiled(cluster).hosts.values():
+        for item in (i for i in host.items if isinstance(i, File) and i.path.startswith("/etc/systemd/system/")):
+            told = "proxy.example.org" in item.content
+            assert told is (item.path == "/etc/systemd/system/containerd.service"), item.path
+            if "/kubewright-etcd-snapshot.timer" not in item.path:
+                assert re.search(r"^UnsetEnvironment=http_proxy https_proxy no_proxy all_proxy", item.content, re.M)
+    without = set(environment(cluster)["NO_PROXY"].split(","))
+    assert {"10.77.0.0/24", "10.77.0.10", "10.244.0.0/16", "10.96.0.0/16", ".cluster.local", ".svc", "127.0.0.0/8",
+            ".example.org", "192.0.2.0/24"} <= without
+
+
+def test_another_host_changes_no_word_of_what_is_reached_without_the_proxy() -> None:
+    before = of_shape("proxy")
+    more = before.model_copy(update={"hosts": {**before.hosts, "w3": before.hosts["w2"]}})
+    assert environment(more) == environment(before)
+    assert before_apt(before)[:2] == ["env", "http_proxy=http://proxy.example.org:3128"]
+    assert environment(inventory()) == {} and before_apt(inventory()) == []

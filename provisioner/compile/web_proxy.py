@@ -1,0 +1,38 @@
+"""The proxy that hosts reach the world through: who is told of it, and what is never sent there.
+
+Told are containerd, which pulls images, and apt while packages are installed. Nobody else of ours speaks to anything but
+the cluster.
+"""
+
+from __future__ import annotations
+
+from provisioner.model.cluster import Cluster
+
+
+def direct(cluster: Cluster) -> str:
+    """Return what is reached without it, as programs in Go read `NO_PROXY` (golang.org/x/net/http/httpproxy).
+
+    The networks of hosts and no host by its name: a host that comes must not restart containerd on all others.
+    """
+    network = cluster.network
+    external = (cluster.api_endpoint.host,) if cluster.api.external else ()
+    own = ("localhost", "127.0.0.0/8", "::1", *network.hosts, *(cluster.api.vips or ()), *external, *network.pods,
+           *network.services, ".svc", f".{network.domain}", *(cluster.proxy.no_proxy if cluster.proxy else ()))
+    return ",".join(dict.fromkeys(map(str, own)))
+
+
+def environment(cluster: Cluster) -> dict[str, str]:
+    """Return the variables of a service that goes through it; nothing where there is none.
+
+    Both are said though one is not given: what systemd tells all services of a host must not be the other.
+    """
+    proxy = cluster.proxy
+    if proxy is None:
+        return {}
+    return {"HTTP_PROXY": proxy.http or "", "HTTPS_PROXY": proxy.https or "", "NO_PROXY": direct(cluster)}
+
+
+def before_apt(cluster: Cluster) -> list[str]:
+    """Return the words before a call of apt, whose own settings on a host win; nothing where there is no proxy."""
+    said = {name.lower(): value for name, value in environment(cluster).items() if value}
+    return ["env", *(f"{name}={value}" for name, value in said.items())] if said else []
