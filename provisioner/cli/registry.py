@@ -22,10 +22,11 @@ def registry() -> None:
 @click.option("--username", required=True, metavar="NAME", help="Whom the registry knows.")
 @click.pass_obj
 def login(context: Context, name: str, username: str) -> None:
-    """Keep the login of a registry that has `login: true` in cluster.yaml; the password is asked for, or read from stdin.
+    """Keep the login of a registry that has `login: true` in cluster.yaml.
 
-    It rests in the inventory's secrets, encrypted to the operators, and the next `up` brings it to the nodes. Another
-    login of the same registry takes its place. Nobody is asked whether the registry takes it; no host is contacted.
+    The password is asked for, or read from stdin. It rests in the inventory's secrets, encrypted to the operators, and
+    the next `up` brings it to the nodes. Another login of the same registry takes its place. Nobody is asked whether
+    the registry takes it; no host is contacted.
     """
     inventory = context.inventory
     known = inventory.cluster.registries

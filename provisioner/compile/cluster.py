@@ -51,8 +51,8 @@ def _refuse(cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock, no
     if faults:
         raise InventoryRefused("the inventory and artifacts.lock do not go together", details=faults,
                                code="inventory-config", hint="kubewright artifacts build --write-lock")
-    lost = [f"{host.name}: no interface carries {host.address}" for host in cluster.machines
-            if host.name in facts and facts[host.name].interface_of(host.address) is None]
+    lost = [f"{host.name}: no interface carries {address}" for host in cluster.machines for address in host.addresses
+            if host.name in facts and facts[host.name].interface_of(address) is None]
     if lost:
         raise PreflightRefused("a host does not have the address that the inventory gives it",
                                details=lost, code="address-missing")

@@ -89,6 +89,10 @@ class HostContext:
         return self.host.address
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        return self.host.addresses
+
+    @property
     def is_control_plane(self) -> bool:
         return Role.CONTROL_PLANE in self.host.roles
 

@@ -9,7 +9,9 @@ from provisioner.compile.context import HostContext
 from provisioner.compile.control_plane import CIPHER_SUITES, TLS_MIN_VERSION
 from provisioner.compile.parts import BIN_DIR, binary, credential, service
 from provisioner.compile.render import command_line
+from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Item
+from provisioner.model.validate_config import NODE_PREFIX, NODE_PREFIX_IPV6
 
 MANAGER_CONF = "/etc/kubernetes/controller-manager.conf"
 SCHEDULER_CONF = "/etc/kubernetes/scheduler.conf"
@@ -59,7 +61,7 @@ def manager_flags(ctx: HostContext) -> dict[str, object]:
         "cluster-name": ctx.cluster.cluster,
         "allocate-node-cidrs": True,
         "cluster-cidr": network.pods,
-        "node-cidr-mask-size": 24,
+        **_masks(ctx.cluster),
         "service-cluster-ip-range": network.services,
         "cluster-signing-cert-file": pki.CA,
         "cluster-signing-key-file": credential(pki.MANAGER_UNIT, pki.CA_KEY),
@@ -68,3 +70,10 @@ def manager_flags(ctx: HostContext) -> dict[str, object]:
         "use-service-account-credentials": True,
         "terminated-pod-gc-threshold": 1000,
     }
+
+
+def _masks(cluster: Cluster) -> dict[str, object]:
+    """Return how large a part of each Pod range a node is given; with two ranges the one flag for both is refused."""
+    if not cluster.network.is_dual:
+        return {"node-cidr-mask-size": NODE_PREFIX}
+    return {"node-cidr-mask-size-ipv4": NODE_PREFIX, "node-cidr-mask-size-ipv6": NODE_PREFIX_IPV6}

@@ -53,7 +53,7 @@ def flags(ctx: HostContext) -> dict[str, Any]:
     return {
         "config": CONFIG,
         "kubeconfig": KUBECONFIG,
-        "node-ip": ctx.address,
+        "node-ip": ctx.addresses if ctx.cluster.network.is_dual else ctx.address,
         # Only where it must be: an audit (CIS 4.2.7) takes the flag as a way to pose as another node.
         "hostname-override": ctx.name if ctx.facts.hostname != ctx.name else None,
         **registries.flags(ctx.cluster),

@@ -70,7 +70,7 @@ def _coredns(site: ClusterContext, arches: Sequence[str], resolves: bool) -> Ite
     # Told to forward to nobody, CoreDNS does not start.
     values = COREDNS_DEFAULTS | ({} if resolves else {"upstreams": []}) | site.cluster.config.get("coredns", {})
     yield from managed("addons", "coredns.yaml", image=_image(site, "coredns", arches),
-                       domain=site.cluster.network.domain, dns_ip=site.cluster.dns_ip, **values)
+                       domain=site.cluster.network.domain, dns_ips=site.cluster.dns_ips, **values)
 
 
 def _metrics_server(site: ClusterContext, arches: Sequence[str]) -> Iterator[KubeObject]:

@@ -64,7 +64,7 @@ def _no_sans(ctx: HostContext) -> tuple[str, ...]:
 
 
 def _host_sans(ctx: HostContext) -> tuple[str, ...]:
-    return ctx.name, ctx.address
+    return ctx.name, *ctx.addresses
 
 
 def _etcd_sans(ctx: HostContext) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ def _apiserver_sans(ctx: HostContext) -> tuple[str, ...]:
                ctx.cluster.kubernetes_service_name, ctx.cluster.kubernetes_service_ip)
     vip = (str(api.vip),) if api.vip else ()
     external = (ctx.cluster.api_endpoint.host,) if api.external else ()
-    return (*service, ctx.name, "localhost", ctx.address, "127.0.0.1", *vip, *external, *api.extra_sans)
+    return (*service, ctx.name, "localhost", *ctx.addresses, "127.0.0.1", *vip, *external, *api.extra_sans)
 
 
 @dataclass(frozen=True)

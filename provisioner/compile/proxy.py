@@ -8,20 +8,28 @@ from provisioner.compile import pki
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, service
 from provisioner.compile.render import command_line, merged, render
+from provisioner.model.cluster import Cluster
 from provisioner.model.desired import File, Item
 from provisioner.model.ports import KUBE_PROXY_HEALTH, KUBE_PROXY_METRICS
 
 CONFIG = "/etc/kubernetes/kube-proxy.yaml"
 KUBECONFIG = "/etc/kubernetes/kube-proxy.conf"
-# (chain, words of a rule in it): what kube-proxy writes once and looks after no more until an hour has passed.
-RULES = (
-    ("ip kube-proxy nat-prerouting", "jump services"),
-    ("ip kube-proxy nat-output", "jump services"),
-    ("ip kube-proxy nat-postrouting", "jump masquerading"),
-    ("ip kube-proxy services", "@service-ips"),
+# (chain, words of a rule in it), in each family: what kube-proxy writes once and looks after no more until an hour has
+# passed.
+_RULES = (
+    ("kube-proxy nat-prerouting", "jump services"),
+    ("kube-proxy nat-output", "jump services"),
+    ("kube-proxy nat-postrouting", "jump masquerading"),
+    ("kube-proxy services", "@service-ips"),
 )
 UNIT = "kube-proxy.service"
 INPUTS = (CONFIG, KUBECONFIG, pki.CA, pki.KUBE_PROXY.path, f"{BIN_DIR}/kube-proxy")
+
+
+def rules(cluster: Cluster) -> tuple[tuple[str, str], ...]:
+    """Return the (chain, words) that it keeps on every node."""
+    families = ("ip", "ip6") if cluster.network.is_dual else ("ip",)
+    return tuple((f"{family} {chain}", words) for family in families for chain, words in _RULES)
 
 
 def items(ctx: HostContext) -> Iterator[Item]:

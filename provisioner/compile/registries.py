@@ -57,8 +57,8 @@ def _registry(name: str, registry: Registry) -> Iterator[Item]:
         yield File(path=ca, phase="runtime", component="containerd", content=registry.ca)
     mirrors = [_server(url) for url in registry.mirrors]
     own = Server(DOCKER_SERVER if name == DOCKER else f"https://{name}", as_it_is=False)
-    text = render(f"{DIRECTORY}/hosts.toml", registry=name, ca=ca, mirrors=mirrors if registry.fallback else mirrors[:-1],
-                  server=own if registry.fallback else mirrors[-1])
+    *before, last = [*mirrors, own] if registry.fallback else mirrors
+    text = render(f"{DIRECTORY}/hosts.toml", registry=name, ca=ca, mirrors=before, server=last)
     yield File(path=f"{place}/hosts.toml", phase="runtime", component="containerd", content=text)
 
 

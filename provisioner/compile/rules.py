@@ -251,14 +251,17 @@ TABLE: tuple[Rule, ...] = (
     Rule("host-moved", ("hosts.*.address",), NEEDS_FLAG,
          "the address must be the same machine's: a machine that is new to the cluster needs a name of its own",
          by="node replace"),
-    Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*", "registries.*", "proxy",
-              "proxy.*",
+    Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*",
+              "registries", "registries.*", "proxy", "proxy.*",
               "hosts.*", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"),
          ALLOWED),
 )
 # No rule about the inventory: to restart what serves although the cluster is unhealthy (orchestrate/run/may_begin.py).
 CLUSTER_ILL = "cluster-unhealthy"
 FLAGS = frozenset({CLUSTER_ILL, REMOVED_APIS, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)})
+
+
+_DEEP = ("config.*", "registries.*", "hosts.*.config*", "hosts.*.labels*")      # with what is at any depth below
 
 
 def judge(old: Cluster, new: Cluster, verb: str = "up", named: Collection[str] = ()) -> tuple[Verdict, ...]:
@@ -297,8 +300,8 @@ def _is_for(path: Path, named: Collection[str]) -> bool:
 
 def _matches(name: str, pattern: str) -> bool:
     parts, wanted = name.split("."), pattern.split(".")
-    if pattern.startswith(("config.*", "registries.*", "hosts.*.config*", "hosts.*.labels*")) and len(parts) > len(wanted):
-        parts = parts[:len(wanted)]         # any depth below
+    if pattern.startswith(_DEEP) and len(parts) > len(wanted):
+        parts = parts[:len(wanted)]
     return len(parts) == len(wanted) and all(fnmatchcase(p, w) for p, w in zip(parts, wanted, strict=True))
 
 

@@ -9,6 +9,7 @@ from provisioner.compile.context import HostContext
 from provisioner.compile.parts import STAMP, directories, rendered
 from provisioner.compile.render import verbatim
 from provisioner.model.applied import HOST_PATH
+from provisioner.model.cluster import Cluster
 from provisioner.model.components import modules_of, packages_of
 from provisioner.model.desired import Directory, File, Item, KernelModule, Package, SwapOff, Sysctl, User
 
@@ -29,8 +30,15 @@ NODE_SYSCTLS = {
     "fs.inotify.max_user_instances": "8192",
     "fs.inotify.max_user_watches": "524288",
 }
+# What forwards the packets of Pods that have an address of IPv6 too.
+DUAL_SYSCTLS = {"net.ipv6.conf.all.forwarding": "1"}
 # With protectKernelDefaults it does not write them, and does not start where one differs.
 KUBELET_SYSCTLS = tuple(NODE_SYSCTLS)[:6]
+
+
+def node_sysctls(cluster: Cluster) -> dict[str, str]:
+    """Return the kernel settings of a node."""
+    return NODE_SYSCTLS | (DUAL_SYSCTLS if cluster.network.is_dual else {})
 
 
 def items(ctx: HostContext) -> Iterator[Item]:
@@ -56,7 +64,7 @@ def _kernel(ctx: HostContext) -> Iterator[Item]:
     modules = modules_of(ctx.cluster, ctx.host)
     yield SwapOff(path="swap", phase="prepare")
     yield from (KernelModule(path=name, phase="prepare") for name in modules)
-    yield from (Sysctl(path=key, phase="prepare", value=value) for key, value in NODE_SYSCTLS.items())
+    yield from (Sysctl(path=key, phase="prepare", value=value) for key, value in node_sysctls(ctx.cluster).items())
     # What is in force now is prepare's; these two files keep it over a boot.
     yield rendered("/etc/modules-load.d/kubewright.conf", "runtime", modules=modules)
-    yield rendered(SYSCTL_FILE, "runtime", sysctls=NODE_SYSCTLS)
+    yield rendered(SYSCTL_FILE, "runtime", sysctls=node_sysctls(ctx.cluster))

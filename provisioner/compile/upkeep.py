@@ -39,6 +39,6 @@ def rules(cluster: Cluster, host: Host) -> tuple[Rule, ...]:
     """Return the rules that must be there; none for what the inventory has told to work without nftables."""
     found: list[Rule] = []
     if host.is_node and config_of(cluster, host, "kube-proxy").get("mode", "nftables") == "nftables":
-        found += [Rule(proxy.UNIT, *rule) for rule in proxy.RULES]
+        found += [Rule(proxy.UNIT, *rule) for rule in proxy.rules(cluster)]
     pods = networks.of(cluster)
     return (*found, *(Rule(pods.unit, *rule) for rule in pods.rules(cluster, host)))

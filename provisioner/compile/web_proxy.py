@@ -1,7 +1,7 @@
 """The proxy that hosts reach the world through: who is told of it, and what is never sent there.
 
-Told are containerd, which pulls images, and apt while packages are installed. Nobody else of ours speaks to anything but
-the cluster.
+Told are containerd, which pulls images, and apt while packages are installed. Nobody else of ours speaks to anything
+but the cluster.
 """
 
 from __future__ import annotations

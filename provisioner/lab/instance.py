@@ -60,12 +60,17 @@ class LabNetwork:
 
     gateway: str
     prefix: int
+    second_gateway: str = ""        # of IPv6, in dual stack
+    second_prefix: int = 0
 
 
 def lab_network(cluster: Cluster) -> LabNetwork:
-    """Return bridge address and prefix length: the first address of the first hosts network."""
+    """Return bridge address and prefix length: the first address of the first hosts network, of each family."""
     network = cluster.network.hosts[0]
-    return LabNetwork(gateway=str(network[1]), prefix=network.prefixlen)
+    second = next((other for other in cluster.network.hosts if other.version == 6), None)
+    if second is None or not cluster.network.is_dual:
+        return LabNetwork(str(network[1]), network.prefixlen)
+    return LabNetwork(str(network[1]), network.prefixlen, str(second[1]), second.prefixlen)
 
 
 def require_lab(cluster: Cluster, inventory: Path) -> None:
@@ -77,8 +82,9 @@ def require_lab(cluster: Cluster, inventory: Path) -> None:
     outside = [f"{h.name}: {h.address} is outside {cluster.network.hosts[0]}" for h in cluster.machines
                if h.spec.addresses[0] not in cluster.network.hosts[0]]
     bridge = lab_network(cluster).gateway
-    outside += [f"{h.name}: {h.address} is the address of the lab's bridge"
-                for h in cluster.machines if h.address == bridge]
+    bridges = {bridge, lab_network(cluster).second_gateway}
+    outside += [f"{h.name}: {address} is the address of the lab's bridge"
+                for h in cluster.machines for address in h.addresses if address in bridges]
     if outside:
         raise InventoryRefused(
             f"{inventory}: a lab is one network, and its first address is the bridge", details=outside,

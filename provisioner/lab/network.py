@@ -16,6 +16,8 @@ from provisioner.lab.mounts import mounted_below, unmount_below
 from provisioner.lab.processes import run
 
 BRIDGE = "lab0"
+# Beside the unit that gives a node its first address; the image knows nothing of a second.
+SECOND_FILE = "/etc/systemd/system/lab-network.service.d/second-address.conf"
 NAMESPACES = Path("/run/netns")
 
 
@@ -91,10 +93,12 @@ def setup_commands(network: LabNetwork) -> tuple[tuple[str, ...], ...]:
     The nodes get the bridge as their gateway, as a real machine has one, and it answers "unreachable" at once for
     everything beyond: nothing inside waits for a timeout.
     """
+    second = f"{network.second_gateway}/{network.second_prefix}"
     return (
         ("ip", "link", "set", "lo", "up"),
         ("ip", "link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "stp_state", "0"),
         ("ip", "address", "add", f"{network.gateway}/{network.prefix}", "dev", BRIDGE),
+        *((("ip", "address", "add", second, "dev", BRIDGE, "nodad"),) if network.second_gateway else ()),
         ("ip", "link", "set", BRIDGE, "up"),
         ("ip", "route", "add", "unreachable", "default"),
         ("sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0"),
@@ -128,7 +132,9 @@ def is_complete(instance: Instance, network: LabNetwork) -> bool:
         return False
     bridge = next((link for link in links if link["ifname"] == BRIDGE), {})
     addresses = {f"{a['local']}/{a['prefixlen']}" for a in bridge.get("addr_info", ())}
-    return f"{network.gateway}/{network.prefix}" in addresses and "unreachable" in routes
+    second = f"{network.second_gateway}/{network.second_prefix}"
+    return f"{network.gateway}/{network.prefix}" in addresses and "unreachable" in routes and (
+        second in addresses or not network.second_gateway)
 
 
 def link_details(instance: Instance) -> Sequence[Mapping[str, Any]]:
@@ -176,3 +182,12 @@ def remove(instance: Instance) -> bool:
 def address_file(address: str, network: LabNetwork) -> str:
     """Return what the node's boot reads: its address with prefix, and the bridge as its gateway."""
     return f"{address}/{network.prefix} {network.gateway}\n"
+
+
+def second_file(address: str, network: LabNetwork) -> str:
+    """Return what gives a node its address of IPv6 at boot, after the first; nobody else can have it, so none is asked.
+    """
+    return f"""[Service]
+ExecStart=/bin/ip -6 address replace {address}/{network.second_prefix} dev host0 nodad
+ExecStart=/bin/ip -6 route replace default via {network.second_gateway} dev host0
+"""

@@ -38,7 +38,10 @@ Identity = tuple[str, str, int]       # address, user, SSH port
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What a node is created from; `node.json` in its directory repeats it. `layers` are its disk, the newest first."""
+    """What a node is created from; `node.json` in its directory repeats it. `layers` are its disk, the newest first.
+
+    `second` is its address of IPv6, where the inventory gives it one.
+    """
 
     name: str
     address: str
@@ -46,6 +49,7 @@ class NodeSpec:
     port: int
     image: str
     layers: tuple[str, ...] = ()
+    second: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def paths(instance: Instance, name: str) -> NodePaths:
 
 def spec_of(cluster: Cluster, host: Host, image: Image) -> NodeSpec:
     """Return what the inventory says of a node."""
-    return NodeSpec(host.name, *identity_of(cluster, host), image.key)
+    return NodeSpec(host.name, *identity_of(cluster, host), image.key, second="".join(host.addresses[1:]))
 
 
 def identity_of(cluster: Cluster, host: Host) -> Identity:
@@ -154,7 +158,8 @@ def create(instance: Instance, spec: NodeSpec, image: Image, lab_network: LabNet
 
 def identity_files(spec: NodeSpec, lab_network: LabNetwork) -> dict[str, str]:
     """Return the texts that make this node itself, by their path in it."""
-    return {
+    second = {network.SECOND_FILE: network.second_file(spec.second, lab_network)} if spec.second else {}
+    return second | {
         "/etc/hostname": f"{spec.name}\n",
         "/etc/hosts": f"127.0.0.1 localhost\n{spec.address} {spec.name}\n",
         "/etc/machine-id": f"{secrets.token_hex(16)}\n",

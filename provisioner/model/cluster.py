@@ -31,24 +31,31 @@ class Role(StrEnum):
 
 
 class Network(Section):
-    """Address ranges; lists, so that dual stack needs no break later."""
+    """Address ranges: of IPv4, or of IPv4 and IPv6 (dual stack)."""
 
     hosts: tuple[IPNetwork, ...] = Field(min_length=1, description="Networks that the machines' addresses lie in")
     pods: tuple[IPNetwork, ...] = Field(
-        default=(IPv4Network("10.244.0.0/16"),), min_length=1, max_length=2, description="Addresses of Pods")
+        default=(IPv4Network("10.244.0.0/16"),), min_length=1, max_length=2,
+        description="Addresses of Pods; dual stack: one of IPv4, and one of IPv6")
     services: tuple[IPNetwork, ...] = Field(
-        default=(IPv4Network("10.96.0.0/16"),), min_length=1, max_length=2, description="Addresses of Services")
+        default=(IPv4Network("10.96.0.0/16"),), min_length=1, max_length=2,
+        description="Addresses of Services; dual stack likewise")
     plugin: Literal["flannel", "none"] = Field(
         default="flannel", description="Pod network: flannel (vxlan), or none to bring your own")
     domain: HostName = Field(default="cluster.local", description="DNS name below which Services and Pods have theirs")
+
+    @property
+    def is_dual(self) -> bool:
+        """Say whether Pods and Services have addresses of both families; either both have, or neither."""
+        return len(self.services) > 1 or len(self.pods) > 1
 
 
 class Api(Section):
     """How the Kubernetes API is reached: a VIP that keepalived moves, or a load balancer of your own."""
 
     vips: Addresses | None = Field(
-        default=None, alias="vip", description="Virtual address that the load-balancer hosts share, or a list of it; "
-        "a second one, for dual stack, comes later")
+        default=None, alias="vip", description="Virtual address that the load-balancer hosts share, or a list of it: "
+        "one, of IPv4, also in dual stack")
     port: int = Field(default=8443, ge=1, le=65535, description="Port of the API at the VIP")
     external: str | None = Field(default=None, description="HOST:PORT of a load balancer that is not ours")
     extra_sans: tuple[str, ...] = Field(default=(), description="Further names or addresses in the API's certificate")
@@ -105,8 +112,8 @@ class HostSpec(Section):
     """One machine."""
 
     addresses: Addresses = Field(
-        alias="address", description="Address that the cluster uses for this machine, which an interface of it has; or "
-        "a list of it: a second one, for dual stack, comes later")
+        alias="address", description="Address that the cluster uses for this machine, which an interface of it has; "
+        "dual stack: a list of it and of one of IPv6")
     roles: tuple[Role, ...] = Field(description="etcd, control-plane, load-balancer, worker; empty: only prepared")
     labels: dict[str, str] = Field(default={}, description="Labels of the Node; those that others set there stay")
     taints: tuple[Taint, ...] = Field(default=(), description="Taints of the Node; those that others set there stay")
@@ -239,9 +246,14 @@ class Cluster(Section):
         return f"kubernetes.default.svc.{self.network.domain}"
 
     @property
+    def dns_ips(self) -> tuple[str, ...]:
+        """Return the tenth address of each Service range, as kubeadm does for cluster DNS."""
+        return tuple(str(services[10]) for services in self.network.services)
+
+    @property
     def dns_ip(self) -> str:
-        """Return the tenth address of the Service range, as kubeadm does for cluster DNS."""
-        return str(self.network.services[0][10])
+        """Return the address of cluster DNS that Pods are told."""
+        return self.dns_ips[0]
 
     @property
     def api_endpoint(self) -> Endpoint:

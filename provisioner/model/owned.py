@@ -125,6 +125,10 @@ def _with_logins(value: Any, cluster: Cluster) -> str:
     return "cannot be set" if any(one.login for one in cluster.registries.values()) else ""
 
 
+def _with_two_families(value: Any, cluster: Cluster) -> str:
+    return "cannot be set in dual stack" if cluster.network.is_dual else ""
+
+
 _CERTIFICATES = "certificates, their keys and CAs are made from this inventory, lie where every reader expects them, " \
     "and are renewed there"
 _PORT = "the port stands in HAProxy, in certificates, in health checks and in the checks of the machines"
@@ -194,6 +198,8 @@ TABLE: tuple[Owned, ...] = (
     Owned("kube-controller-manager", _flags("cluster-name"), "it is `cluster`", _TAKE_OUT),
     Owned("kube-controller-manager", _flags("cluster-cidr", "service-cluster-ip-range", "node-cidr-mask-size-ipv*"),
           "the ranges stand in the inventory, and flannel, kube-proxy and certificates follow from them", _RANGES),
+    Owned("kube-controller-manager", _flags("node-cidr-mask-size"), "it refuses one size for two families: a node is "
+          "given a /24 and a /64", fault=_with_two_families),
     Owned("kube-controller-manager", _flags("allocate-node-cidrs"), "flannel takes its subnet from the Node",
           "with plugin: none it may be", fault=_with_our_network),
     Owned("kube-scheduler", _flags("config"), "with a file of its own it reads none of the flags that are set here",
@@ -243,7 +249,7 @@ TABLE: tuple[Owned, ...] = (
 
     Owned("flannel", ("Network", "SubnetLen", "SubnetMin", "SubnetMax"), "the Pod range is network.pods, of which "
           "every node is given its part", "set network.pods"),
-    Owned("flannel", ("EnableIPv4", "EnableIPv6", "IPv6*"), "dual stack is not there yet", _TAKE_OUT),
+    Owned("flannel", ("EnableIPv4", "EnableIPv6", "IPv6*"), "families and ranges are those of network.pods", _TAKE_OUT),
     Owned("flannel", ("EnableNFTables",), "nftables is what is installed and looked at", _TAKE_OUT),
     Owned("flannel", _flags("kube-subnet-mgr", "kubeconfig-file", "kube-api-url", "net-config-path", "subnet-file",
                             "etcd-*", "kube-annotation-prefix"), "it takes its subnet from its Node, and what follows "

@@ -94,7 +94,7 @@ def _message(error: ErrorDetails, path: Path, document: Document) -> str:
     if kind in _LIMITS:
         name, text = _LIMITS[kind]
         limit = error.get("ctx", {})[name]
-        later = ": one of IPv4, and one of IPv6 later" if kind == "too_long" else ""
+        later = ": one of IPv4, and one of IPv6" if kind == "too_long" else ""
         return text.format(limit=limit, value=value) + later
     return error["msg"]
 
@@ -105,7 +105,7 @@ def _wrong_type(kind: str, value: Any, path: Path, raw: str | None) -> str:
         return "is empty: a name is needed" if path == ("cluster",) else f"is empty: must be {wanted}"
     ranged = path[:1] == ("network",) and path != _DOMAIN
     if wanted == "text" and (_is_address(path) or ranged):
-        return f"`{raw if raw is not None else seen}` is not an IPv4 address" + (
+        return f"`{raw if raw is not None else seen}` is not an address" + (
             " range such as 10.0.0.0/24" if ranged else "")
     if wanted == "text" and raw:
         return f'must be text, YAML reads it as {seen}: write "{raw}"'
@@ -144,7 +144,7 @@ def _not_an_address(value: str, path: Path) -> str:
         seen = ip_interface(value)
     except ValueError:
         kind = "network such as 10.0.0.0/24" if ranged and "/" in value else "address"
-        return f"`{value}` is not an IPv4 {kind}{lookalike(value)}"
+        return f"`{value}` is not a{'n' if kind == 'address' else ''} {kind}{lookalike(value)}"
     if not ranged:
         return f"`{value}` is an address with the length of its network: write {seen.ip}"
     return f"`{value}` has host bits set: write {seen.network}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from provisioner.model import validate_access, validate_hosts, validate_network, validate_outside
+from provisioner.model import validate_access, validate_hosts, validate_network, validate_outside, validate_ranges
 from provisioner.model.cluster import Cluster
 from provisioner.model.document import Path
 from provisioner.model.releases import RELEASES
@@ -40,8 +40,8 @@ def _gates_once(cluster: Cluster) -> Faults:
 Rule = Callable[[Cluster], Faults]
 _ALWAYS: tuple[Rule, ...] = (
     _supported_version, _gates_once,
-    validate_network.families, validate_network.ranges_apart, validate_network.ranges_usable,
-    validate_network.range_sizes, validate_network.domain, validate_network.addresses, validate_network.vip,
+    validate_ranges.families, validate_ranges.both_or_one, validate_ranges.ranges_apart, validate_ranges.ranges_usable,
+    validate_ranges.range_sizes, validate_network.domain, validate_network.addresses, validate_network.vip,
     validate_hosts.cluster_name, validate_hosts.host_names, validate_hosts.roles_once,
     validate_hosts.labels_and_taints, validate_network.load_balancer_needs_vip, validate_network.api_port_free,
     validate_network.node_ports_free, validate_network.external, validate_network.extra_sans,

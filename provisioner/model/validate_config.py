@@ -25,6 +25,7 @@ from provisioner.model.values import (
 Faults = Iterator[tuple[Path, str]]
 
 NODE_PREFIX = 24        # kube-controller-manager gives every node a /24 of the Pod range, unless it is told otherwise
+NODE_PREFIX_IPV6 = 64   # its own too: what flannel and others expect of IPv6
 _MASK = "node-cidr-mask-size"
 _NODE_PORTS = "service-node-port-range"
 # What must be the same on every control plane, since whichever of them is asked decides.

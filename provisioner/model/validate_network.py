@@ -5,92 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from itertools import combinations
 
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.components import on_host
 from provisioner.model.document import Path
 from provisioner.model.endpoint import Endpoint
 from provisioner.model.syntax import HOST_AND_PORT, domain_fault, matches_with_port, san_fault
-from provisioner.model.validate_config import node_ports, node_prefix
+from provisioner.model.validate_config import node_ports
+from provisioner.model.validate_ranges import FIRST, ranges
 
 Faults = Iterator[tuple[Path, str]]
 
-_WIDEST_PODS, _WIDEST_SERVICES = 8, 12  # the widest ranges kube-controller-manager and kube-apiserver accept
-_WIDEST_MASK = 16       # how much longer than the Pod range kube-controller-manager lets a node's part be
-_UNUSABLE = {IPv4Network("127.0.0.0/8"): "loopback", IPv4Network("169.254.0.0/16"): "link-local",
-             IPv4Network("224.0.0.0/4"): "multicast", IPv4Network("0.0.0.0/8"): "unspecified"}
-_Item = IPv4Address | IPv6Address | IPv4Network | IPv6Network
 _EXTERNAL = re.compile(HOST_AND_PORT)
-
-
-LATER = "dual stack, and IPv6 alone, come later; a cluster speaks IPv4 for now"
-
-
-def families(cluster: Cluster) -> Faults:
-    """What belongs to IPv6, or is one too many for IPv4 alone."""
-    for path, given in _given(cluster):
-        named = path[0] == "network"
-        for index, item in enumerate(given):
-            if item.version == 6:
-                yield (*path, index) if named else path, f"{item} is IPv6: {LATER}"
-        several = [item for item in given if item.version == 4]
-        if len(several) > 1 and path != ("network", "hosts"):
-            what = "ranges" if named else "addresses"
-            yield path, f"{' and '.join(map(str, several))} are two {what} of IPv4; a second one is for IPv6, and " \
-                "that comes later"
-
-
-def _given(cluster: Cluster) -> Iterator[tuple[Path, tuple[_Item, ...]]]:
-    """Return the places of the file that take addresses or ranges, with what stands there."""
-    yield from ((("hosts", name, "address"), spec.addresses) for name, spec in cluster.hosts.items())
-    yield ("api", "vip"), cluster.api.vips or ()
-    network = cluster.network
-    yield from ((("network", name), items) for name, items in (
-        ("hosts", network.hosts), ("pods", network.pods), ("services", network.services)))
-
-
-def _ranges(cluster: Cluster) -> list[tuple[Path, IPv4Network]]:
-    """Return the ranges of IPv4 with their places; what is wrong with another is that it is another."""
-    return [((*path, index), item) for path, items in _given(cluster) if path[0] == "network"
-            for index, item in enumerate(items) if isinstance(item, IPv4Network)]
-
-
-def ranges_apart(cluster: Cluster) -> Faults:
-    """Two ranges that share an address."""
-    for (first_path, first), (path, item) in combinations(_ranges(cluster), 2):
-        if first.overlaps(item):
-            yield path, f"{item} overlaps {first} (network.{first_path[1]}); the ranges of hosts, Pods and Services " \
-                "must be apart"
-
-
-def ranges_usable(cluster: Cluster) -> Faults:
-    """A range with addresses that nothing can be reached at."""
-    for path, item in _ranges(cluster):
-        for reserved, what in _UNUSABLE.items():
-            if item.overlaps(reserved):
-                yield path, f"{item} holds {what} addresses ({reserved}), which cannot be used"
-
-
-def range_sizes(cluster: Cluster) -> Faults:
-    """A range that is too small or too wide, or has no part for every node."""
-    services, pods = cluster.network.services[0], cluster.network.pods[0]
-    if services.version == 6 or pods.version == 6:
-        return
-    if services.prefixlen > 24:
-        yield ("network", "services", 0), f"{services} is too small for Services; /24 is the smallest"
-    if services.prefixlen < _WIDEST_SERVICES:
-        yield ("network", "services", 0), f"{services} is too wide; kube-apiserver accepts up to a /{_WIDEST_SERVICES}"
-    if pods.prefixlen < _WIDEST_PODS:
-        yield ("network", "pods", 0), f"{pods} is too wide; kube-controller-manager accepts up to a /{_WIDEST_PODS}"
-    prefix = node_prefix(cluster)
-    if prefix - pods.prefixlen > _WIDEST_MASK:
-        yield ("network", "pods", 0), f"{pods} in parts of a /{prefix} is more than kube-controller-manager can " \
-            f"count; a part may be at most {_WIDEST_MASK} bits longer than the range"
-    room = 2 ** (prefix - pods.prefixlen) if pods.prefixlen <= prefix else 0
-    if room < len(cluster.nodes):
-        yield ("network", "pods", 0), f"{pods} has room for {room} nodes of a /{prefix} each, " \
-            f"the inventory has {len(cluster.nodes)}"
 
 
 def domain(cluster: Cluster) -> Faults:
@@ -102,7 +28,7 @@ def domain(cluster: Cluster) -> Faults:
 
 def addresses(cluster: Cluster) -> Faults:
     """An address that two hosts have, or that no machine can have here."""
-    taken: dict[_Item, str] = {}
+    taken: dict[IPv4Address | IPv6Address, str] = {}
     for host in cluster.machines:
         for address in host.spec.addresses:
             path = ("hosts", host.name, "address")
@@ -133,16 +59,14 @@ def _network_of(cluster: Cluster, address: IPv4Address | IPv6Address) -> IPv4Net
 
 
 def _outside(cluster: Cluster, address: IPv4Address | IPv6Address) -> str:
-    """Say why `address` cannot be a machine's: outside the hosts' networks, or one that no machine may have.
-
-    What there is to say of one of IPv6 is said already.
-    """
-    if address.version == 6:
-        return ""
+    """Say why `address` cannot be a machine's: outside the hosts' networks, or one that no machine may have."""
     network = _network_of(cluster, address)
     if network is None:
         return f"{address} is outside network.hosts ({', '.join(str(net) for net in cluster.network.hosts)})"
-    if network.prefixlen < 31 and address in (network.network_address, network.broadcast_address):
+    if address == network.network_address and address.version == 6 and network.prefixlen < 127:
+        return f"{address} is the first address of {network}, which every router of that network answers at"
+    if address.version == 4 and network.prefixlen < 31 and address in (
+            network.network_address, network.broadcast_address):
         return f"{address} is the first or last address of {network}, which no machine can have"
     return ""
 
@@ -216,7 +140,7 @@ def external(cluster: Cluster) -> Faults:
 
 
 def _ipv6(host: str) -> str:
-    return f"{host} is IPv6: {LATER}" if ":" in host else ""
+    return f"{host} is IPv6: {FIRST}" if ":" in host else ""
 
 
 def _nobody_there(host: str) -> str:
@@ -242,7 +166,7 @@ def _own(cluster: Cluster, host: str) -> str:
 
 def _within(cluster: Cluster, host: str) -> str:
     """Say why an address within the cluster's own ranges is none that people can reach."""
-    for path, network in _ranges(cluster):
+    for path, network in ranges(cluster):
         if path[1] != "hosts" and host.replace(".", "").isdigit() and IPv4Address(host) in network:
             return f"{host} is in {network} (network.{path[1]}), which exists within the cluster only"
     return ""

@@ -29,7 +29,8 @@ def registries(cluster: Cluster) -> Faults:
         if name in _DOCKER:
             yield path, "images are called docker.io/NAME wherever they come from: write docker.io"
         elif not matches_with_port(_REGISTRY, name):
-            yield path, f"`{escaped(name)}` is not HOST or HOST:PORT, as images begin with it: registry.example.org:5000"
+            yield path, f"`{escaped(name)}` is not HOST or HOST:PORT, as images begin with it: " \
+                "registry.example.org:5000"
         for index, url in enumerate(registry.mirrors):
             fault = _mirror_fault(url, registry)
             if not fault and url in registry.mirrors[:index]:
@@ -54,7 +55,8 @@ def proxy(cluster: Cluster) -> Faults:
         yield ("proxy",), "names no proxy: give http, https or both"
     for index, entry in enumerate(said.no_proxy):
         if not _DIRECT.fullmatch(entry):
-            yield ("proxy", "no_proxy", index), f"`{escaped(entry)}` is neither a name, a .domain, an address nor a range"
+            yield ("proxy", "no_proxy", index), \
+                f"`{escaped(entry)}` is neither a name, a .domain, an address nor a range"
 
 
 def _registry_faults(name: str, registry: Registry) -> Iterator[tuple[str, str]]:
@@ -66,8 +68,8 @@ def _registry_faults(name: str, registry: Registry) -> Iterator[tuple[str, str]]
     if registry.ca is not None and (fault := pem_fault(registry.ca)):
         yield "ca", fault
     if registry == Registry():
-        yield "mirrors", f"nothing is said of {name} that is not so anyway: take it out, or give it mirrors, a ca or a " \
-            "login"
+        yield "mirrors", f"nothing is said of {name} that is not so anyway: take it out, or give it mirrors, a ca or " \
+            "a login"
 
 
 def _mirror_fault(url: str, registry: Registry) -> str:
@@ -94,7 +96,9 @@ def url_fault(url: str) -> tuple[str, SplitResult | None]:
             "password", None
     fits = parts.scheme in ("http", "https") and not parts.query and not parts.fragment and url.isprintable() \
         and not set(url) & set(" \"'\\") and matches_with_port(_SERVER, parts.netloc)
-    return ("", parts) if fits else (f"`{said}` is not a URL of a server, such as https://mirror.example.org:5000", None)
+    if fits:
+        return "", parts
+    return f"`{said}` is not a URL of a server, such as https://mirror.example.org:5000", None
 
 
 def pem_fault(text: str) -> str:

@@ -22,7 +22,8 @@ class RegistryLogins:
         """Yield a reference to each login that is kept."""
         for file in sorted((self._secrets / LOGINS).glob("*.json")):
             kept = json.loads(file.read_text())
-            yield SecretRef(login_name(file.name.removesuffix(".json")), kept["hmac_key"], kept["digest"], kept["stamp"])
+            registry = file.name.removesuffix(".json")
+            yield SecretRef(login_name(registry), kept["hmac_key"], kept["digest"], kept["stamp"])
 
     def sealed(self, name: str) -> bytes | None:
         """Return the encrypted bytes of a secret, None where it is no login, or none that is kept."""

@@ -42,12 +42,12 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield from binary(ctx, "flanneld", "network")
     yield from directories([DIRECTORY], "network")
     given = ctx.flags("flannel", flags(ctx))
-    text = render(NET_CONF, pods=ctx.cluster.network.pods[0])
+    text = render(NET_CONF, pods=ctx.cluster.network.pods)
     yield File(path=NET_CONF, phase="network", component="flannel",
                content=merged(text, ctx.config("flannel"), form="json"))
     # Before containerd starts: it reads a directory in which a node that already has its subnet has its file.
     yield rendered(WRITE_CNI_CONFIG, "runtime", component="flannel", mode=0o755,
-                   subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG)
+                   subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG, dual=ctx.cluster.network.is_dual)
     yield rendered(AWAIT_SUBNET, "network", component="flannel", mode=0o755, node=ctx.name, port=LOCAL_API, ca=pki.CA,
                    certificate=pki.KUBELET_CLIENT.path, key=pki.KUBELET_CLIENT.key_path)
     yield from service(
@@ -66,6 +66,7 @@ def flags(ctx: HostContext) -> dict[str, object]:
         "net-config-path": NET_CONF,
         "subnet-file": SUBNET_ENV,
         "iface": ctx.address,
+        "public-ipv6": ctx.addresses[1] if ctx.cluster.network.is_dual else None,
         "ip-masq": True,
         "healthz-ip": "127.0.0.1",
         "healthz-port": FLANNEL_HEALTH,
@@ -81,8 +82,9 @@ def rules(cluster: Cluster, host: Host) -> tuple[tuple[str, str], ...]:
     """Return what flannel writes when it starts and never again; nothing where it is told to do without nftables."""
     if not host.is_node or not config_of(cluster, host, "flannel").get("EnableNFTables", True):
         return ()
-    return (("ip flannel-ipv4 postrtg", "masquerade"),
-            ("ip flannel-ipv4 forward", f"ip saddr {cluster.network.pods[0]} accept"))
+    families = (("ip", "flannel-ipv4"), ("ip6", "flannel-ipv6"))
+    return tuple(rule for (family, table), pods in zip(families, cluster.network.pods, strict=False) for rule in (
+        (f"{family} {table} postrtg", "masquerade"), (f"{family} {table} forward", f"{family} saddr {pods} accept")))
 
 
 def device(cluster: Cluster, host: Host) -> str:

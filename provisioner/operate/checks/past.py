@@ -38,7 +38,7 @@ def question(cluster: Cluster, host: Host, facts: Facts) -> dict[str, object]:
     return {"own": list(OWN), "let_in": [list(packet) for packet in needed(cluster, host)],
             "peers": [str(network) for network in cluster.network.hosts], "packages": list(packages_of(cluster, host)),
             "proxied": cluster.proxy is not None,
-            "sysctls": list(system.NODE_SYSCTLS) if host.is_node or not host.roles else [],
+            "sysctls": list(system.node_sysctls(cluster)) if host.is_node or not host.roles else [],
             "vip": [interface, str(vip)] if vip is not None and interface else None}
 
 
@@ -77,7 +77,7 @@ def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:
     rows = host.told.sysctls
     last = {key: (file, value) for file, key, value in rows if file != system.SYSCTL_FILE}
     for key, (file, value) in last.items():
-        want = system.NODE_SYSCTLS[key]
+        want = system.node_sysctls(seen.cluster)[key]
         wins = _read_later(file, system.SYSCTL_FILE)
         if value == want or (not wins and file.startswith(_PACKAGED)):
             continue

@@ -67,15 +67,16 @@ def inventory(text: str = LAB, **changes: Any) -> Cluster:
 
 def facts_of(cluster: Cluster, **changes: Any) -> dict[str, Facts]:
     """Return facts for every host: a Debian 12 node of the lab, whose address is on host0."""
-    return {host.name: facts(host.name, host.address, **changes) for host in cluster.machines}
+    return {host.name: facts(host.name, *host.addresses, **changes) for host in cluster.machines}
 
 
-def facts(name: str, address: str, **changes: Any) -> Facts:
+def facts(name: str, address: str, *more: str, **changes: Any) -> Facts:
     values: dict[str, Any] = {
         "hostname": name, "machine_id": name * 2, "boot_id": name * 3, "os_id": "debian", "os_version": "12",
         "arch": "amd64", "kernel": "6.18.0", "python": "3.11.2", "cpus": 2, "memory_mib": 24000,
         "cgroup": "v1", "cap_sys_resource": False, "epoch": 0.0,
-        "interfaces": (Interface("lo", ("127.0.0.1/8",), 65536), Interface("host0", (f"{address}/24",), 1500))}
+        "interfaces": (Interface("lo", ("127.0.0.1/8",), 65536),
+                       Interface("host0", (f"{address}/24", *(f"{other}/64" for other in more)), 1500))}
     return Facts(**(values | changes))
 
 

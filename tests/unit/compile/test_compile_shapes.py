@@ -48,7 +48,9 @@ def texts(name: str) -> dict[str, str]:
         made = {path: item.content for (kind, path), item in now.items()
                 if isinstance(item, File) and not item.secret and path != RECORD and item != was.get((kind, path))}
         found |= {f"{host}{path}": text for path, text in made.items() if text != found.get(f"{HOSTS[0]}{path}")}
-    return found
+    old = {o.identity: dict(o.body) for o in before.objects}
+    bodies = [dict(o.body) for o in after.objects if dict(o.body) != old.get(o.identity)]
+    return found | ({"objects.yaml": yaml.safe_dump_all(bodies, sort_keys=False)} if bodies else {})
 
 
 @pytest.mark.parametrize("name", SHAPES)

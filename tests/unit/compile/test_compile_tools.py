@@ -80,7 +80,8 @@ def test_a_value_in_a_script_is_one_word_of_it_whatever_it_says(tmp_path: Path) 
     for path, values in {
         "/opt/kubewright/bin/import-images": {"archives": [(evil, evil)]},
         "/opt/kubewright/bin/may-hold-vip": {"health_port": 1, "api_port": 1, "peers": [evil], "ca": evil},
-        "/opt/kubewright/bin/write-cni-config": {"subnet_env": evil, "cni_config": evil},
+        "/opt/kubewright/bin/write-cni-config": {"subnet_env": evil, "cni_config": evil, "dual": True},
+        "/opt/kubewright/registries/login": {"login": evil},
         "/opt/kubewright/bin/is-a-host": dict.fromkeys(("name", "list", "ca", "health", "health_key"), evil) | {
             "servers": [evil]},
     }.items():
@@ -96,7 +97,8 @@ def cni(tmp_path: Path) -> tuple[Path, Path, Path]:
     env, conf = tmp_path / "subnet.env", tmp_path / "net.d" / "10.conflist"
     conf.parent.mkdir()
     script = tmp_path / "write-cni-config"
-    script.write_text(render("/opt/kubewright/bin/write-cni-config", subnet_env=env, cni_config=conf))
+    script.write_text(render("/opt/kubewright/bin/write-cni-config", subnet_env=env, cni_config=conf,
+                             dual=False))
     return script, env, conf
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,14 @@ def test_two_verbs_on_one_instance_exclude_each_other(tmp_path: Path) -> None:
         pytest.fail("both hold the instance")
     with locked(instance, 0.3):
         pass
+
+
+def test_nodes_of_a_dual_stack_inventory_have_an_address_of_either_family_and_the_bridge_too() -> None:
+    ranges = {"hosts": ["10.77.0.0/24", "fd77::/64"], "pods": ["10.244.0.0/16", "fd77:244::/56"],
+              "services": ["10.96.0.0/16", "fd77:96::/112"]}
+    place = lab_network(cluster(network=ranges))
+    assert (place.gateway, place.second_gateway, place.second_prefix) == ("10.77.0.1", "fd77::1", 64)
+    assert ("ip", "address", "add", "fd77::1/64", "dev", "lab0", "nodad") in network.setup_commands(place)
+    text = nodes.identity_files(replace(SPEC, second="fd77::11"), place)[network.SECOND_FILE]
+    assert "address replace fd77::11/64 dev host0" in text and "default via fd77::1" in text
+    assert network.SECOND_FILE not in nodes.identity_files(SPEC, PLACE)
