@@ -66,7 +66,7 @@ def flags(ctx: HostContext) -> dict[str, object]:
         "net-config-path": NET_CONF,
         "subnet-file": SUBNET_ENV,
         "iface": ctx.address,
-        "public-ipv6": ctx.addresses[1] if ctx.cluster.network.is_dual else None,
+        **({"public-ipv6": ctx.addresses[1]} if ctx.cluster.network.is_dual else {}),
         "ip-masq": True,
         "healthz-ip": "127.0.0.1",
         "healthz-port": FLANNEL_HEALTH,
