@@ -8,7 +8,7 @@ from pathlib import Path
 from provisioner.artifacts import bundle as bundles
 from provisioner.artifacts.builder import Builder, Wanted
 from provisioner.artifacts.cache import Cache
-from provisioner.artifacts.catalogue import Catalogue, load_catalogue
+from provisioner.artifacts.catalogue import ARCHES, Catalogue, load_catalogue
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.published import Publications, load_publications
 from provisioner.artifacts.sources import RELEASE, Source
@@ -63,6 +63,26 @@ def known_lock(versions: Mapping[str, str], arches: Sequence[str]) -> ArtifactLo
                                code="digest-unknown", hint=" ".join(["kubewright artifacts build --write-lock", *(
                                    f"--arch {arch}" for arch in arches)]))
     return ArtifactLock(found)
+
+
+def is_first(inventory: Inventory) -> bool:
+    """Say whether nothing was pinned here yet, and there is no cluster either whose lock was lost."""
+    return not inventory.artifacts_lock_path.exists() and not inventory.secrets_dir.exists()
+
+
+def first_lock(inventory: Inventory) -> ArtifactLock | None:
+    """Return by what machines can be looked at before anything was pinned: the digests that are known, if all are.
+
+    None where something is pinned, or should be. What upstream publishes has other digests, so its directories under
+    /opt/kubewright get other names.
+    """
+    if not is_first(inventory):
+        return None
+    cluster = inventory.cluster
+    try:
+        return known_lock(default_versions(cluster.kubernetes, lab=cluster.lab), (ARCHES[0],))
+    except RefusedForSafety:
+        return None
 
 
 def build_lock(versions: Mapping[str, str], arches: Sequence[str], *, emit: Emit, cache: Cache | None = None,

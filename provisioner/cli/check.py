@@ -34,11 +34,12 @@ def check(context: Context, skip: tuple[str, ...], probe: bool | None, explain: 
     if explain is not None:
         return _explained(context, explain)
     context.enter_lab()
+    from provisioner.artifacts.supply import first_lock
     from provisioner.orchestrate.plan.preflight import known_checks, look
     from provisioner.orchestrate.session.session import open_session
 
     known_checks(skip)
-    with open_session(context.inventory, context.told, run=False) as session:
+    with open_session(context.inventory, context.told, run=False, lock=first_lock(context.inventory)) as session:
         report = look(session, skip, probe=probe)
     if context.wants_json:
         context.print_json({"cluster": context.inventory.cluster.cluster, **report.to_json()})

@@ -37,16 +37,21 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,44}[a-z0-9])?")
               help="A public SSH key of somebody who may read the secrets; repeatable. Default: your own.")
 @click.option("--kubernetes", default=None, metavar="VERSION",
               help="Default: the newest that upstream's digests are known of.")
+@click.option("--trust", "trusts", is_flag=True, help="Then show the machines' SSH keys, and pin them after a yes.")
 @click.pass_obj
 def init(context: Context, machines: tuple[str, ...], name: str | None, preset: Preset | None, vip: str, external: str,
-         networks: tuple[str, ...], user: str, operators: tuple[Path, ...], kubernetes: str | None) -> None:
+         networks: tuple[str, ...], user: str, operators: tuple[Path, ...], kubernetes: str | None,
+         trusts: bool) -> int:
     """Write a first cluster.yaml for these machines: the first named carry the API, the others the work.
 
-    Without addresses it asks, on a terminal. The directory is that of -i, else inventories/NAME. No host is contacted.
+    Without addresses it asks, on a terminal. The directory is that of -i, else inventories/NAME. No host is contacted,
+    but for their SSH keys where --trust says so.
     """
     from provisioner.model.first_inventory import Draft, login, text_of
     from provisioner.model.load import load_cluster
 
+    if trusts and context.wants_json:
+        raise UsageFault("--trust asks a person, -o json is for programs", hint="kubewright init --help")
     directory = Path(context.directory) if context.directory else Path("inventories") / (name or "mine")
     _refuse_what_is_there(directory)
     machines = machines or _asked_for_machines()
@@ -58,6 +63,15 @@ def init(context: Context, machines: tuple[str, ...], name: str | None, preset: 
     load_cluster(text, str(directory / "cluster.yaml"))
     _write(directory, text)
     _tell(context, directory, draft)
+    return _trust(context) if trusts else 0
+
+
+def _trust(context: Context) -> int:
+    """Go on as `trust` does: what it says of keys, questions and refusals holds here too."""
+    from provisioner.cli.trust import trust
+
+    context.words = ("-i", str(context.directory), "trust")     # what a hint repeats
+    return int(click.get_current_context().invoke(trust, hosts=(), replace=False, yes=False) or 0)
 
 
 def _refuse_what_is_there(directory: Path) -> None:

@@ -41,7 +41,7 @@ def plan(context: Context, diff: bool, file: Path | None, allow: tuple[str, ...]
 def planned(context: Context, intent: Intent, file: Path | None, *, diff: bool) -> Plan:
     """Show what `up` or `upgrade` would change as `intent` says, keep it in `file` where there is one; reads only."""
     from provisioner.orchestrate.plan import saved
-    from provisioner.orchestrate.run.look_ahead import look_ahead, refuse_before
+    from provisioner.orchestrate.run.look_ahead import is_provisional, look_ahead, refuse_before
     from provisioner.orchestrate.session import private
     from provisioner.report.plan_text import plan_json, plan_text
 
@@ -55,6 +55,9 @@ def planned(context: Context, intent: Intent, file: Path | None, *, diff: bool) 
     document = plan_json(found, cluster, intent.allow)
     if file is not None:
         saved.write(file, document)
+    if is_provisional(context.inventory, intent):
+        click.echo(f"note: nothing is pinned yet, so this is by the digests of what can be built here; before "
+                   f"`up`: {context.command('artifacts lock')}", err=True)
     if context.wants_json:
         context.print_json(document)
     else:

@@ -19,7 +19,7 @@ from tests.unit.report.stories import ATTACK, recorded, small
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.timeout(240),
-              pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; scripts/install installs it")]
+              pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; scripts/install --dev installs it")]
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
          "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--allow-file-access-from-files")

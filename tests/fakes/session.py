@@ -22,7 +22,7 @@ from provisioner.compile.kubelet import REGISTRATION
 from provisioner.converge import runner
 from provisioner.converge.results import HostResult
 from provisioner.decide.turns import KUBELET
-from provisioner.model.artifact import Stored
+from provisioner.model.artifact import ArtifactLock, Stored
 from provisioner.model.cluster import Cluster
 from provisioner.model.events import Event
 from provisioner.model.inventory import Inventory
@@ -142,8 +142,9 @@ class World:
         target = ClusterTarget(self.inventory, self.hosts.lock, self.secrets())
         return Session(live, target, FakeAccess(live, target, world=self))
 
-    def opened(self, inventory: Inventory, emit: Callable[[Event], None], *, run: bool) -> Session:
-        """Open a session as open_session does."""
+    def opened(self, inventory: Inventory, emit: Callable[[Event], None], *, run: bool,
+               lock: ArtifactLock | None = None) -> Session:
+        """Open a session as open_session does, by the lock that the hosts in memory know."""
         found = self.session(emit, run=run)
         found.target.inventory = inventory
         return found

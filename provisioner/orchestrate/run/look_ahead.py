@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from provisioner.artifacts.supply import first_lock, is_first
 from provisioner.decide.batches import Limit
+from provisioner.model.artifact import ArtifactLock
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
@@ -25,7 +27,7 @@ def refuse_before(inventory: Inventory, intent: Intent) -> None:
 
 def look_ahead(inventory: Inventory, intent: Intent, emit: Emit) -> Plan:
     """Look at the hosts and return the plan, with what needs a word noted in it and not refused."""
-    with sessions.open_session(inventory, emit, run=False) as session:
+    with sessions.open_session(inventory, emit, run=False, lock=_lock(inventory, intent)) as session:
         session.run.allowed, session.run.max_unavailable = intent.allow, Limit.parse(intent.max_unavailable)
         degraded.leave_out(session, intent.without)
         if intent.alone:
@@ -34,3 +36,12 @@ def look_ahead(inventory: Inventory, intent: Intent, emit: Emit) -> Plan:
         if intent.verb == "upgrade":
             return upgrade.judged(session, intent.narrow(session, found))
         return intent.narrow(session, found) if intent.alone else found
+
+
+def is_provisional(inventory: Inventory, intent: Intent) -> bool:
+    """Say whether a first `up` is looked at before anything was pinned; a plan that is kept is of pinned bytes."""
+    return intent.verb == "up" and intent.plan_file is None and is_first(inventory)
+
+
+def _lock(inventory: Inventory, intent: Intent) -> ArtifactLock | None:
+    return first_lock(inventory) if is_provisional(inventory, intent) else None

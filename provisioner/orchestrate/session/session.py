@@ -157,14 +157,14 @@ class Session:
         return self.run.answering(hosts)
 
 
-def open_session(inventory: Inventory, emit: Emit, *, run: bool) -> Session:
+def open_session(inventory: Inventory, emit: Emit, *, run: bool, lock: ArtifactLock | None = None) -> Session:
     """Open a session; `run` keeps its directory under runs/, reads use a directory that is removed afterwards.
 
-    Secrets that a killed run left are removed first.
+    Secrets that a killed run left are removed first. `lock` is of who plans before there is an artifacts.lock.
 
     Raises InventoryRefused for a missing or wrong artifacts.lock; contacts no host yet.
     """
-    lock = load_lock(inventory.artifacts_lock_path)
+    lock = lock or load_lock(inventory.artifacts_lock_path)
     run_dir, alive = rundir.make(inventory)
     live = LiveRun(run_dir.name, run_dir, SshHosts(Pool(targets_of(inventory))), emit)
     live.closing.callback(alive.close)

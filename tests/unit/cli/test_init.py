@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from provisioner.artifacts.published import load_publications
+from provisioner.artifacts.supply import first_lock
 from provisioner.cli.main import main
 from provisioner.errors import UsageFault
 from provisioner.model.inventory import Inventory
+from provisioner.orchestrate.run.look_ahead import is_provisional
+from provisioner.orchestrate.run.options import Intent
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@example.net"
 FIVE = ("10.1.0.11", "10.1.0.12", "10.1.0.13", "10.1.0.21", "10.1.0.22")
@@ -43,6 +46,23 @@ def test_five_addresses_become_three_control_planes_and_two_workers(capsys: pyte
     assert said[0] == f"inventories/mine/cluster.yaml: cluster mine, Kubernetes {cluster.kubernetes}"
     assert said[-6:] == [f"  kubewright -i inventories/mine {verb}" for verb in (
         "validate", "artifacts lock", "trust", "check", "plan", "up")]
+
+
+def test_a_first_plan_needs_no_lock_but_one_that_is_kept_or_of_a_cluster_that_is_there_does() -> None:
+    assert main(["init", *FIVE, "--vip", "10.1.0.10"]) == 0
+    inventory = made()
+    assert is_provisional(inventory, Intent("up"))
+    assert not is_provisional(inventory, Intent("up", plan_file=Path("kept.json")))
+    assert not is_provisional(inventory, Intent("upgrade"))
+    lock = first_lock(inventory)
+    assert lock and {a.version for a in lock.artifacts if a.component == "kubernetes"} == {inventory.cluster.kubernetes}
+    inventory.secrets_dir.mkdir()
+    assert not is_provisional(inventory, Intent("up")) and first_lock(inventory) is None, "its lock was lost"
+
+
+def test_trust_of_init_asks_and_so_is_not_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-o", "json", "init", *FIVE, "--vip", "10.1.0.10", "--trust"]) == 64
+    assert not Path("inventories").exists(), "nothing was written"
 
 
 def test_the_commands_that_it_names_accept_what_it_wrote(capsys: pytest.CaptureFixture[str]) -> None:
