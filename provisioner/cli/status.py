@@ -10,6 +10,9 @@ import click
 
 from provisioner.cli.context import Context
 from provisioner.model.characters import visible
+
+from provisioner.cli.span import Span
+from provisioner.errors import UsageFault
 from provisioner.report.columns import in_line
 
 if TYPE_CHECKING:
@@ -27,15 +30,25 @@ def _form(ctx: click.Context, param: click.Parameter, value: str | None) -> None
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["text", "json", METRICS]), expose_value=False, is_eager=True,
               callback=_form, help="Form of the result on stdout; openmetrics is for Prometheus. Default: text.")
+@click.option("--watch", "watches", is_flag=True,
+              help="Look again and again, until Ctrl-C, with the run at work; each change where stdout is no terminal.")
+@click.option("--every", type=Span(least=1), default="10s", show_default=True, metavar="TIME",
+              help="With --watch: from one look to the next.")
 @click.pass_obj
-def status(context: Context) -> int:
-    """Show every host's services, certificates and drift; exit 13 when something needs attention."""
-    context.enter_lab()
-    from provisioner.orchestrate.look.status import look
-    from provisioner.orchestrate.session.session import open_session
+def status(context: Context, watches: bool, every: float) -> int:
+    """Show every host's services, certificates and drift; exit 13 when something needs attention.
 
-    with open_session(context.inventory, context.told, run=False) as session:
-        seen = look(session)
+    Of --watch the exit code is that of the last look.
+    """
+    if watches and context.output == METRICS:
+        raise UsageFault(f"--watch shows people and programs what changes; Prometheus asks by itself: -o {METRICS}",
+                         hint="kubewright status --help")
+    context.enter_lab()
+    if watches:
+        from provisioner.cli.watching import watch
+
+        return watch(context, every)
+    seen = seen_now(context)
     if context.output == METRICS:
         from provisioner.orchestrate.look.metrics import gauges
         from provisioner.report.openmetrics import exposition
@@ -44,8 +57,17 @@ def status(context: Context) -> int:
     elif context.wants_json:
         context.print_json(seen.to_json())
     else:
-        click.echo(context.pasted("\n".join(_lines(seen))))
+        click.echo(context.pasted("\n".join(lines(seen))))
     return 0 if seen.healthy else NOT_HEALTHY
+
+
+def seen_now(context: Context, *, quiet: bool = False) -> Status:
+    """Ask every host and the API, and tell whom we wait for unless `quiet`; raises what `look` does."""
+    from provisioner.orchestrate.look.status import look
+    from provisioner.orchestrate.session.session import open_session
+
+    with open_session(context.inventory, (lambda _: None) if quiet else context.told, run=False) as session:
+        return look(session)
 
 
 def _seen(host: HostStatus) -> tuple[str, str]:
@@ -55,7 +77,8 @@ def _seen(host: HostStatus) -> tuple[str, str]:
     return "-" if host.certs_days is None else f"{host.certs_days}d", str(host.drift or "-")
 
 
-def _lines(seen: Status) -> Iterable[str]:
+def lines(seen: Status) -> Iterable[str]:
+    """Yield a look as a person reads it."""
     if not seen.built:
         yield from (f"Cluster {seen.cluster}   {line}" for line in seen.attention[-1:])
         yield from (f"  {line}" for line in seen.attention[:-1])

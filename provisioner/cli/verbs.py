@@ -37,6 +37,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Day 2": (
         Verb("upgrade", "provisioner.cli.upgrade:upgrade", "Bring the cluster to another version of Kubernetes."),
         Verb("doctor", "provisioner.cli.doctor:doctor", "Say what ails the cluster, and what to type."),
+        Verb("serve", "provisioner.cli.serve:serve", "Show all of this on a page, to this machine alone."),
         Verb("certs", "provisioner.cli.certs:certs", "Look after certificates."),
         Verb("node", "provisioner.cli.node:node", "Drain hosts, take them out, or replace one."),
         Verb("etcd", "provisioner.cli.etcd:etcd", "Look after etcd's members and their data."),

@@ -80,7 +80,8 @@ def test_the_wheel_carries_the_applier_which_runs_on_the_hosts(wheel: Path) -> N
 
 def test_the_wheel_carries_the_page_of_a_run(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"provisioner/report/run.html.j2", "provisioner/report/run.css"} <= names
+    assert {"provisioner/report/run.html.j2", "provisioner/report/run.css", "provisioner/report/live.html.j2",
+            "provisioner/report/live.css", "provisioner/report/live.js"} <= names
 
 
 def test_the_wheel_carries_nothing_else(wheel: Path) -> None:
