@@ -23,7 +23,9 @@ function table(place, heads, rows) {
     const line = made("tr");
     for (const cell of row) {
       const field = made("td", cell instanceof Node ? undefined : cell.text ?? cell, cell.style);
+      field.dataset.head = heads[line.children.length];      // where there is no room for columns, each says its own
       if (cell instanceof Node) field.append(cell);
+      if (field.textContent === "-") field.classList.add("none");
       line.append(field);
     }
     body.append(line);

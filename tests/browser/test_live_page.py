@@ -34,7 +34,8 @@ FRAMES = """<!doctype html><body style="margin:0">
 const seen = () => { document.body.dataset.seen = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {
   const page = frame.contentDocument, style = frame.contentWindow.getComputedStyle(page.body);
   return {width: page.documentElement.clientWidth, needs: page.documentElement.scrollWidth, ink: style.color,
-    paper: style.backgroundColor, rows: page.querySelectorAll("#hosts tbody tr").length};
+    paper: style.backgroundColor, cut: [...page.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth)
+      .length, rows: page.querySelectorAll("#hosts tbody tr").length};
 })); setTimeout(seen, 200); };
 onload = seen;</script>"""
 
@@ -156,5 +157,6 @@ def test_it_fits_a_narrow_and_a_wide_window_in_both_schemes(
     assert found
     narrow, wide = json.loads(found[1].replace("&quot;", '"'))
     for seen in (narrow, wide):
-        assert seen["rows"] == 5 and seen["needs"] <= seen["width"], "nothing is cut off or scrolls sideways"
+        assert seen["rows"] == 5 and seen["needs"] <= seen["width"], "nothing scrolls sideways"
+        assert seen["cut"] == 0, "and no table does in its frame"
     assert narrow["paper"] == ("rgb(255, 255, 255)" if scheme == LIGHT else "rgb(20, 23, 27)")

@@ -62,7 +62,8 @@ def ours(site: Path) -> list[Path]:
 
 def place(link: str, source: Path) -> tuple[Path, str]:
     split = urlsplit(link)
-    return (source.parent / unquote(split.path)).resolve() if split.path else source, unquote(split.fragment)
+    target = (source.parent / unquote(split.path)).resolve() if split.path else source
+    return target / "index.html" if target.is_dir() else target, unquote(split.fragment)
 
 
 def test_each_document_is_a_page_with_its_place_in_the_menu(site: Path) -> None:

@@ -1,0 +1,71 @@
+"""`serve` on hosts in memory: what its page is given is all that it shows, a look that fails hides nothing, it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from provisioner.cli.context import Context
+from provisioner.cli.serve import Looker
+from tests.fakes.session import World
+from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world  # noqa: F401 - fixtures
+
+SCRIPT = Path(__file__).resolve().parents[3] / "provisioner" / "report" / "live.js"
+
+
+def looked(world: World) -> Looker:  # noqa: F811 - a fixture's name
+    looker = Looker(Context(directory=str(world.inventory.path)), every=0.0)
+    looker.go_on_for(0.01)
+    return looker
+
+
+def test_the_page_is_given_each_thing_that_its_script_asks_for(built: World) -> None:  # noqa: F811 - a fixture
+    drift(built)
+    state = looked(built).state()
+    text = SCRIPT.read_text(encoding="utf-8")
+    assert set(re.findall(r"\bstate\.(\w+)", text)) <= set(state)
+    assert set(re.findall(r"\bh\.(\w+)", text)) <= set(state["hosts"][0])
+    assert set(re.findall(r"\bc\.(\w+)", text)) <= set(state["certificates"][0])
+    assert set(re.findall(r"\bone\.(\w+)", text)) <= set(state["findings"][0])
+    assert set(re.findall(r"\brun\.(\w+)", text)) <= set(state["runs"][0])
+    assert json.dumps(state), "it can be sent"
+
+
+def test_it_shows_how_the_cluster_is_and_what_differs(built: World) -> None:  # noqa: F811 - a fixture
+    well = looked(built).state()
+    assert (well["healthy"], well["error"], well["differences"], well["findings"]) == (True, "", "", [])
+    assert [h["host"] for h in well["hosts"]] == list(built.hosts.hosts)
+    drift(built)
+    ill = looked(built).state()
+    assert not ill["healthy"] and "podPidsLimit 5 → 4096" in ill["differences"]
+    assert [f["host"] for f in ill["findings"]] == ["w1"]
+
+
+def test_a_look_that_fails_leaves_what_was_seen_and_says_why(built: World) -> None:  # noqa: F811 - a fixture
+    looker = looked(built)
+    for host in built.hosts.hosts.values():
+        host.down = True
+    looker.go_on_for(0.01)
+    state = looker.state()
+    assert state["error"].startswith("error: ") and len(state["hosts"]) == 5
+
+
+def test_it_prints_an_address_of_loopback_with_its_token_and_has_ended_afterwards(
+        built: World, run: Run) -> None:  # noqa: F811 - fixtures
+    ended = run("serve", "--for", "1s")
+    address = urlsplit(ended.out.strip())
+    assert ended.code == 0 and (address.scheme, address.hostname, address.path) == ("http", "127.0.0.1", "/")
+    assert len(address.fragment) >= 40
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(address.port or 0)), timeout=30)
+
+
+def test_a_port_that_is_taken_is_refused(built: World, run: Run) -> None:  # noqa: F811 - fixtures
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = run("serve", "--port", str(taken.getsockname()[1]))
+    assert ended.code == 64 and "Address already in use" in ended.err
