@@ -9,7 +9,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 FORMATS = {"ipv4": "an IPv4 address", "ipv6": "an IPv6 address", "ipv4network": "a range like 10.0.0.0/24",
            "ipv6network": "an IPv6 range"}
-TYPES = {"string": "text", "integer": "a whole number", "boolean": "true or false", "null": "nothing", "number": "a number"}
+TYPES = {"string": "text", "integer": "a whole number", "boolean": "true or false", "number": "a number"}
 
 
 def page(schema: Schema) -> Iterator[str]:

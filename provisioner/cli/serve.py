@@ -87,18 +87,18 @@ class Looker:
         while (left := end - time.monotonic()) > 0:
             if self._asked.wait(min(left, _WATCHED)):
                 self._asked.clear()
-                self._seen = self._look()
+                self.look()
                 time.sleep(max(0.0, min(self._every, end - time.monotonic())))
 
-    def _look(self) -> Mapping[str, Any]:
-        """Return what is to be seen; of a look that fails the last one stays, with the fault beside it."""
+    def look(self) -> None:
+        """Look once; of a look that fails the one before stays, with the fault beside it."""
         from provisioner.cli.failure import failure_text
         from provisioner.errors import KubewrightError
 
         try:
-            return seen(self._context)
+            self._seen = seen(self._context)
         except KubewrightError as fault:
-            return {**self._seen, "error": failure_text(fault, self._context.pasted)}
+            self._seen = {**self._seen, "error": failure_text(fault, self._context.pasted)}
 
 
 def seen(context: Context) -> dict[str, Any]:

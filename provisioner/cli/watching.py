@@ -7,8 +7,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -76,8 +76,8 @@ class _Page:
         except UsageFault:
             raise
         except KubewrightError as fault:
-            document, text, code = (failure_document(fault, self._context.pasted),
-                                    failure_text(fault, self._context.pasted), fault.exit_code)
+            document: Mapping[str, Any] = failure_document(fault, self._context.pasted)
+            text, code = failure_text(fault, self._context.pasted), fault.exit_code
         else:
             document, text, code = seen.to_json(), "\n".join(lines(seen)), 0 if seen.healthy else NOT_HEALTHY
         self._status = self._context.pasted(text).splitlines()
