@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli.context import Context
-from provisioner.model.characters import visible
-
 from provisioner.cli.span import Span
 from provisioner.errors import UsageFault
+from provisioner.model.characters import visible
 from provisioner.report.columns import in_line
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.model.characters import visible
 from provisioner.model.run import DONE, RUNNING
 from provisioner.report.story import OPEN, PhaseTold, Story, Turn
 
@@ -11,7 +12,14 @@ _SIGNS = {"ok": "✓", "failed": "✗", OPEN: "…"}
 
 
 def present_lines(story: Story, now: float) -> Iterator[str]:
-    """Yield the run, its phases with whom each is at, and what the prober saw; of one that ended well a line."""
+    """Yield the run, its phases with whom each is at, and what the prober saw; of one that ended well a line.
+
+    What hosts said is in it, so nothing of it moves a terminal's cursor.
+    """
+    return (visible(line) for line in _lines(story, now))
+
+
+def _lines(story: Story, now: float) -> Iterator[str]:
     who = f" by {story.origin.who} on {story.origin.machine}" if story.origin.who else ""
     goes = story.outcome == RUNNING
     seconds = now - story.began if goes else story.seconds

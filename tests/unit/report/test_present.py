@@ -30,3 +30,8 @@ def test_a_run_that_failed_says_where_and_why() -> None:
     lines = list(present_lines(story, 0.0))
     assert "  ✗ node               3.0s  w1: no" in lines
     assert f"  {story.message}" in lines
+
+
+def test_what_a_host_said_does_not_move_the_cursor() -> None:
+    lines = list(present_lines(story_of("r", small("\x1b[2J\r")), 0.0))
+    assert len(lines) > 3 and not [line for line in lines if not line.isprintable()]
