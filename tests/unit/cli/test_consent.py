@@ -119,7 +119,7 @@ NEVER_ASKS = {
     "lab fault kill", "lab fault cut", "lab fault drop", "lab fault pause", "lab fault undo",
     "lab fault inject", "lab fault list",
     "init", "artifacts list", "artifacts lock", "artifacts build", "artifacts verify", "artifacts bundle",
-    "artifacts bundle verify", "serve",
+    "artifacts bundle verify", "serve", "registry login",
 }
 
 
