@@ -53,7 +53,8 @@ def resume(context: Context, run: str | None, yes: bool, moved: bool, events: bo
     runs.may_go_on(context.inventory, chosen, moved=moved)
     if not events:
         click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)
-    intent = Intent.of(chosen.options, "upgrade" if chosen.origin.verb == "upgrade" else "resume")
+    intent = Intent.of(chosen.options, chosen.origin.verb if chosen.origin.verb in (
+        "upgrade", "upgrade --back") else "resume")
     if runs.is_of(context.inventory, chosen):        # what it was to apply is what this checkout asks for
         intent = replace(intent, allow=(*intent.allow, ELSEWHERE))
     return change(context, intent, yes=yes, events=events)

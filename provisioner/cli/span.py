@@ -1,4 +1,4 @@
-"""A span of time as every verb takes it: 60s, 10m, 1h; a number alone is seconds."""
+"""A span of time as every verb takes it: 60s, 10m, 1h, 1d; a number alone is seconds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import click
 
 from provisioner.errors import UsageFault
 
-_FORM = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_FORM = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Span(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
@@ -26,6 +26,6 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic only in newer 
         seconds = float(found[1]) * _SECONDS[found[2]] if found else -1.0
         if seconds < self.least:
             option = param.opts[0] if param is not None else ""
-            raise UsageFault(f"{option} {value}: not a time like 60s, 10m or 1h", code="span-form",
+            raise UsageFault(f"{option} {value}: not a time like 60s, 10m, 1h or 1d", code="span-form",
                              hint=f"{option} 60s")
         return seconds

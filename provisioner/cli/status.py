@@ -93,6 +93,8 @@ def lines(seen: Status) -> Iterable[str]:
     yield from in_line(table)
     yield f"Quorum   {seen.quorum}"
     yield f"Snapshot {seen.snapshots}"
+    if seen.trial:
+        yield f"Trial    {seen.trial}"
     if seen.lock:
         yield f"Lock     {seen.lock}"
     for heading, lines in (("Attention", seen.attention), ("Warning", seen.warnings)):

@@ -10,6 +10,7 @@ from provisioner.cli import complete, node_drain
 from provisioner.cli.change import change
 from provisioner.cli.context import Context
 from provisioner.cli.plan import planned
+from provisioner.cli.span import Span
 from provisioner.errors import UsageFault
 
 STAGES = ("etcd", "control-plane", "controllers", "node", "addons")
@@ -42,11 +43,18 @@ SHOW = ""       # what `--plan` without a FILE says
                    "goes on. May be repeated.")
 @click.option("--until", metavar="STAGE", type=click.Choice(STAGES),
               help=f"Stop behind this stage: {', '.join(STAGES)}.")
+@click.option("--soak", metavar="TIME", type=Span(least=1), default="1d", show_default=True,
+              help="How long another minor is to be on trial: control planes run it, behave as the one before, and can "
+                   "be taken back. `status` shows the end; until then or later, --finish or --back.")
+@click.option("--no-soak", is_flag=True, help="No trial: go through in one run. API servers do not go back then.")
+@click.option("--finish", is_flag=True, help="End the trial: control planes behave as the new minor, nodes follow.")
+@click.option("--back", is_flag=True, help="Go back to what ran before, while every component may legally return.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
 def upgrade(context: Context, yes: bool, skip: tuple[str, ...], plan_file: str | None, out_file: Path | None,
             diff: bool, allow: tuple[str, ...], max_unavailable: str, timeout: float, slo: tuple[str, ...],
-            without: tuple[str, ...], only: tuple[str, ...], until: str | None, events: bool) -> int:
+            without: tuple[str, ...], only: tuple[str, ...], until: str | None, soak: float, no_soak: bool,
+            finish: bool, back: bool, events: bool) -> int:
     """Bring the cluster to the version of Kubernetes in cluster.yaml while it serves, each turn proved.
 
     A snapshot of etcd is taken and proved first, and everything is on every host before the first restart. Then etcd's
@@ -54,17 +62,31 @@ def upgrade(context: Context, yes: bool, skip: tuple[str, ...], plan_file: str |
     kubelet, containerd, kube-proxy and Pod network, drained where the minor changes: the control planes, one worker,
     the other workers; what runs in the cluster last. What does not come back goes back to what ran before, and the run
     stops. Stopped or killed: the same command again.
+
+    Another minor is on trial first: the run ends when the control planes have it and behave as the one before. Several
+    minors are gone through one after the other.
     """
     from provisioner.orchestrate.run.options import Intent
 
     shows = plan_file == SHOW
+    _fits(back, finish=finish, no_soak=no_soak, narrowed=bool(only or until), saved=bool(plan_file or out_file))
     if (out_file or diff) and not shows:
         raise UsageFault("--out and --diff are for `upgrade --plan`, which shows and changes nothing",
                          hint="kubewright upgrade --plan")
     file = Path(plan_file) if plan_file and not shows else None
-    intent = Intent("upgrade", skip, allow, max_unavailable, slo, without, only=only, until=until or "", plan_file=file,
-                    drain_timeout=timeout)
+    intent = Intent("upgrade --back" if back else "upgrade", skip, allow, max_unavailable, slo, without, only=only,
+                    until=until or "", plan_file=file, drain_timeout=timeout, soak=0.0 if no_soak or back else soak,
+                    finish=finish)
     if shows:
         planned(context, intent, out_file, diff=diff)
         return 0
     return change(context, intent, yes=yes, events=events)
+
+
+def _fits(back: bool, *, finish: bool, no_soak: bool, narrowed: bool, saved: bool) -> None:
+    """Raise UsageFault for words that ask for two things at once."""
+    if back and (finish or no_soak):
+        raise UsageFault("--back goes back, --finish and --no-soak go on", hint="kubewright upgrade --back")
+    if back and (narrowed or saved):
+        raise UsageFault("--back goes back as a whole: not with --only, --until, --out or a saved plan",
+                         hint="kubewright upgrade --back --plan")

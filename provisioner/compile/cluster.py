@@ -14,20 +14,23 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Desired, EtcdMember
 from provisioner.model.facts import Facts
 from provisioner.model.secret import SecretRef
+from provisioner.model.trial import Trial
 
 
 def compile_cluster(
         cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock,
-        secrets: Mapping[str, SecretRef], public: Mapping[str, str], nodes: str = "") -> Desired:
+        secrets: Mapping[str, SecretRef], public: Mapping[str, str], nodes: str = "",
+        trial: Trial | None = None) -> Desired:
     """Return what every host, the etcd membership and the Kubernetes objects should be.
 
     Pure: equal arguments give an equal answer. A host without facts (it did not answer) is left out of `hosts`, but
     stays a member and a peer for all others. `secrets` are references; `public` maps names such as `ca.crt` to PEM.
-    `nodes` is the version that kubelets and kube-proxies stay at, where it is another than the inventory's.
+    `nodes` is the version that kubelets and kube-proxies stay at, where it is another than the inventory's; with a
+    `trial` control planes behave as an older minor than they are of.
     """
     _refuse(cluster, facts, lock, nodes)
     registries.refuse_without_login(cluster, secrets)
-    site = ClusterContext(cluster, lock, secrets, public)
+    site = ClusterContext(cluster, lock, secrets, public, trial)
     contexts = [HostContext(site, host, facts[host.name]) for host in cluster.machines if host.name in facts]
     with_kubelet = [ctx for ctx in contexts if ctx.is_node]
     return Desired(

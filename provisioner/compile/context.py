@@ -16,6 +16,7 @@ from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.components import COMPONENTS
 from provisioner.model.facts import Facts
 from provisioner.model.secret import SecretRef
+from provisioner.model.trial import Trial
 
 # What compile reads of `config:` for each component, any field where it is merged into the component's own file. What
 # the values may be, `validate` has judged.
@@ -32,6 +33,7 @@ class ClusterContext:
     lock: ArtifactLock
     secrets: Mapping[str, SecretRef]
     public: Mapping[str, str]
+    trial: Trial | None = None
 
     @cached_property
     def control_planes(self) -> tuple[Host, ...]:
@@ -61,7 +63,7 @@ class ClusterContext:
     @cached_property
     def applied(self) -> str:
         """Return the document that says what the cluster is made from; the same on every host."""
-        return Applied(self.cluster, self.lock).to_text()
+        return Applied(self.cluster, self.lock, self.trial).to_text()
 
     @cached_property
     def artifacts(self) -> Mapping[tuple[str, str], LockedArtifact]:
@@ -123,6 +125,11 @@ class HostContext:
     def vip_interface(self) -> str:
         """Return the interface that may carry the VIP; compile_cluster has refused load balancers without one."""
         return vip_interface(self.cluster, self.facts, self.address) or ""
+
+    @property
+    def emulates(self) -> str:
+        """Return the minor that control planes behave as although they are of the next; "" without a trial."""
+        return self.site.trial.emulates if self.site.trial else ""
 
     def artifact(self, name: str) -> LockedArtifact:
         """Return the pinned artifact `name` for this host's architecture."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from provisioner.compile import pki
 from provisioner.compile.context import HostContext
@@ -30,6 +30,7 @@ CIPHER_SUITES = (
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 )
 TLS_MIN_VERSION = "VersionTLS13"
+EMULATION = ("emulated-version", "min-compatibility-version")
 
 UNIT = pki.APISERVER_UNIT
 SECRET_FILES = (pki.ENCRYPTION_CONFIG, pki.SA_KEY)
@@ -45,15 +46,15 @@ def items(ctx: HostContext) -> Iterator[Item]:
     """Return the API server of a control plane, and kubectl for its people."""
     if not ctx.is_control_plane:
         return
-    for name in ("kube-apiserver", "kubectl"):
-        yield from binary(ctx, name, "control-plane")
-    for path in CONFIGS:    # no secrets, and read by a user that is not root
-        yield rendered(path, "control-plane", component="kube-apiserver")
     merged = ctx.flags("kube-apiserver", flags(ctx))
-    yield from service(UNIT, "control-plane", INPUTS, component="kube-apiserver",
-                       credentials=(*pki.credentials(UNIT), *SECRET_FILES),
-                       down_with=pki.ETCD_UNIT if ctx.is_etcd else "",
-                       command=command_line(f"{BIN_DIR}/kube-apiserver", merged))
+    unit = service(UNIT, "control-plane", INPUTS, component="kube-apiserver",
+                   credentials=(*pki.credentials(UNIT), *SECRET_FILES),
+                   down_with=pki.ETCD_UNIT if ctx.is_etcd else "",
+                   command=command_line(f"{BIN_DIR}/kube-apiserver", merged))
+    programs = [item for name in ("kube-apiserver", "kubectl") for item in binary(ctx, name, "control-plane")]
+    # no secrets, and read by a user that is not root
+    configs = [rendered(path, "control-plane", component="kube-apiserver") for path in CONFIGS]
+    yield from told_first(ctx, [*programs, *configs], unit)
 
 
 def etcd_servers(ctx: HostContext) -> list[str]:
@@ -74,6 +75,7 @@ def flags(ctx: HostContext) -> dict[str, object]:
         "advertise-address": ctx.address,
         "secure-port": APISERVER,
         "allow-privileged": True,
+        **emulation(ctx),
         **_access(),
         **_audit(),
         **_etcd(ctx),
@@ -97,6 +99,23 @@ def flags(ctx: HostContext) -> dict[str, object]:
         # Long HTTP/2 connections move on by and by, so that a server that comes back gets its share.
         "goaway-chance": "0.001" if many else None,
     }
+
+
+def emulation(ctx: HostContext) -> dict[str, object]:
+    """Return what lets a program behave as the minor before its own, and write nothing that this could not read.
+
+    All three programs of a control plane take it (k8s.io/component-base/compatibility, KEP-4330).
+    """
+    return dict.fromkeys(EMULATION, f"kube={ctx.emulates}") if ctx.emulates else {}
+
+
+def told_first(ctx: HostContext, programs: Sequence[Item], unit: Sequence[Item]) -> list[Item]:
+    """Return a unit and its programs in the order in which they are written; the unit's file is its first item.
+
+    What tells a program to behave as an older one comes before the program, and goes after it: so a host that loses its
+    power in between never starts a new program that was not told.
+    """
+    return [unit[0], *programs, *unit[1:]] if ctx.emulates else [*programs, *unit]
 
 
 def _access() -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provisioner.compile import pki
 from provisioner.compile.context import HostContext
-from provisioner.compile.control_plane import CIPHER_SUITES, TLS_MIN_VERSION
+from provisioner.compile.control_plane import CIPHER_SUITES, TLS_MIN_VERSION, emulation, told_first
 from provisioner.compile.parts import BIN_DIR, binary, credential, service
 from provisioner.compile.render import command_line
 from provisioner.model.cluster import Cluster
@@ -27,18 +27,19 @@ def items(ctx: HostContext) -> Iterator[Item]:
     """Return the controllers of a control plane."""
     if not ctx.is_control_plane:
         return
+    scheduler_flags = _common_flags(ctx, pki.SCHEDULER_UNIT, SCHEDULER_CONF)
     rows = (("kube-controller-manager", manager_flags(ctx), MANAGER_INPUTS, MANAGER_SECRETS),
-            ("kube-scheduler", _common_flags(pki.SCHEDULER_UNIT, SCHEDULER_CONF), SCHEDULER_INPUTS, SCHEDULER_SECRETS))
+            ("kube-scheduler", scheduler_flags, SCHEDULER_INPUTS, SCHEDULER_SECRETS))
     for name, flags, inputs, secrets in rows:
-        yield from binary(ctx, name, "controllers")
         command = command_line(f"{BIN_DIR}/{name}", ctx.flags(name, flags))
-        yield from service(f"{name}.service", "controllers", inputs, component=name, credentials=secrets,
-                           command=command)
+        unit = service(f"{name}.service", "controllers", inputs, component=name, credentials=secrets, command=command)
+        yield from told_first(ctx, binary(ctx, name, "controllers"), unit)
 
 
-def _common_flags(unit: str, kubeconfig: str) -> dict[str, object]:
+def _common_flags(ctx: HostContext, unit: str, kubeconfig: str) -> dict[str, object]:
     kubeconfig = credential(unit, kubeconfig)
     return {
+        **emulation(ctx),
         "kubeconfig": kubeconfig,
         "authentication-kubeconfig": kubeconfig,
         "authorization-kubeconfig": kubeconfig,
@@ -57,7 +58,7 @@ def manager_flags(ctx: HostContext) -> dict[str, object]:
     """Return the controller manager's flags."""
     network = ctx.cluster.network
     return {
-        **_common_flags(pki.MANAGER_UNIT, MANAGER_CONF),
+        **_common_flags(ctx, pki.MANAGER_UNIT, MANAGER_CONF),
         "cluster-name": ctx.cluster.cluster,
         "allocate-node-cidrs": True,
         "cluster-cidr": network.pods,

@@ -185,8 +185,9 @@ TABLE: tuple[Rule, ...] = (
          when=_another),
     Rule("virtual-router-changed", ("api.virtual_router_id",), NEEDS_FLAG,
          "while the load balancers change one after the other, two of them may hold the VIP at once"),
-    Rule("minor-skipped", ("kubernetes",), REFUSED, "a cluster goes from one minor to the next, never over one",
-         when=lambda c: _minor(c) > 1),
+    Rule("minor-skipped", ("kubernetes",), REFUSED,
+         "a cluster goes from one minor to the next, never over one: `upgrade` goes by way of each, `up` does not",
+         when=lambda c: _minor(c) > 1, by="upgrade"),
     Rule("minor-changed", ("kubernetes",), REFUSED,
          "a kubelet may change its minor only on a drained node, and etcd's data is kept before: `upgrade` does that, "
          "`up` does not", when=lambda c: _minor(c) == 1, by="upgrade"),

@@ -2,9 +2,8 @@
 
 The inventory is judged for the release that it names. A way may lead through others, and leave nodes at an older one.
 
-No verb asks this yet. `upgrade` gives each program its new configuration in the turn of its new version, so all that
-counts there is what loading the inventory has judged: asked here, a field that comes with the new release would be
-refused for a kubelet that never reads it. It is for whatever walks a way hop by hop (see decide/upgrade.py).
+Asked of what a pass over the phases ends at (decide/legs.py): within one each program gets its new configuration in the
+turn of its new version.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from provisioner.decide.skew import ETCD
 from provisioner.decide.upgrade import Hop
 from provisioner.model.cluster import Cluster
 from provisioner.model.document import show_path
-from provisioner.model.releases import RELEASES, beside, taken_by
+from provisioner.model.releases import MINORS, RELEASES, beside, taken_by
 from provisioner.model.validate_config import config_faults
 
 
@@ -31,10 +30,11 @@ def not_taken(cluster: Cluster, hops: Iterable[Hop]) -> tuple[str, ...]:
 
 
 def _of_hop(cluster: Cluster, hop: Hop) -> Iterator[tuple[str, str]]:
-    for release in dict.fromkeys((hop.kubernetes, hop.nodes)):
+    tried = MINORS[hop.emulates].releases[-1] if hop.emulates in MINORS else ""     # what it may go back to
+    for release in filter(None, dict.fromkeys((hop.kubernetes, hop.nodes, tried))):
         for path, message in config_faults(cluster.model_copy(update={"kubernetes": release})):
             of_nodes = path[path.index("config") + 1] in NODE_BINARIES
-            if release == (hop.nodes if of_nodes else hop.kubernetes):
+            if release in ((hop.nodes,) if of_nodes else (hop.kubernetes, tried)):
                 yield show_path(path), message
     etcd = str(hop.versions.get(ETCD, ""))
     if etcd and hop.kubernetes in RELEASES and etcd != beside(hop.kubernetes, ETCD):
@@ -42,8 +42,14 @@ def _of_hop(cluster: Cluster, hop: Hop) -> Iterator[tuple[str, str]]:
 
 
 def _of_etcd(cluster: Cluster, version: str) -> Iterator[tuple[str, str]]:
-    """Yield the flags that another etcd does not take than the one that goes with the release."""
-    known = taken_by(ETCD, version)["flags"][ETCD]
+    """Yield the flags that another etcd does not take than the one that goes with the release.
+
+    Of one that a lock alone names nobody may ever have been asked what it takes: then nothing is said.
+    """
+    try:
+        known = taken_by(ETCD, version)["flags"][ETCD]
+    except FileNotFoundError:
+        return
     places: dict[str, Mapping[str, Any]] = {"config": cluster.config}
     places |= {f"hosts.{name}.config": spec.config for name, spec in cluster.hosts.items()}
     for place, config in places.items():

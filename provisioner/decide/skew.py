@@ -6,6 +6,7 @@ state or a move that is not, and its tests ask these same functions of every ins
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from provisioner.compile.versions import KUBERNETES_BINARIES, Version, floor_fau
 from provisioner.model.artifact import ArtifactLock, Stored
 from provisioner.model.cluster import Cluster
 from provisioner.model.components import TABLE
+from provisioner.model.desired import File
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import Change
 from provisioner.model.releases import MINORS, Minor
@@ -27,10 +29,13 @@ _OURS = "provisioner/model/releases.py"
 SERVER, KUBELET, PROXY, KUBECTL, ETCD, RUNTIME = (
     "kube-apiserver", "kubelet", "kube-proxy", "kubectl", "etcd", "containerd")
 CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
+AS_OLD = (SERVER, *CONTROLLERS)     # what can behave as an older minor than its own
 NODE_PARTS = (RUNTIME, KUBELET, PROXY, "flannel")
 ADDONS = ("coredns", "metrics-server")
 PLANNED = (ETCD, SERVER, KUBECTL, *CONTROLLERS, *NODE_PARTS, *ADDONS)
 """The components whose versions are planned, in the order in which they move."""
+UNITS = "/etc/systemd/system/"
+_EMULATES = re.compile(r"--emulated-version=kube=(\d+\.\d+)")
 _COMPONENT_OF = {"flanneld": "flannel"}     # where a program has another name than its component
 # The oldest patch of the minor before that may stand beside a member of this one.
 ETCD_BEFORE: Mapping[tuple[int, int], Version] = {(3, 6): Version(3, 5, 32), (3, 7): Version(3, 6, 11)}
@@ -115,28 +120,48 @@ class Place(NamedTuple):
 State = Mapping[Place, Runs]
 
 
-def laid_out(cluster: Cluster, lock: ArtifactLock) -> State:
-    """Return the state of a cluster that runs what `lock` pins, everywhere: what was applied, or what is asked for."""
+def laid_out(cluster: Cluster, lock: ArtifactLock, emulates: str = "") -> State:
+    """Return the state of a cluster that runs what `lock` pins, everywhere: what was applied, or what is asked for.
+
+    Its control planes behave as the minor `emulates`, if any is given.
+    """
     versions = pinned(lock)
     state: dict[Place, Runs] = {}
     for row in (r for r in TABLE if r.name in versions and r.is_used(cluster)):
         hosts = [""] if row.in_pods else [h.name for h in cluster.machines if row.runs_on(cluster, h)]
-        state |= {Place(row.name, host): Runs(versions[row.name]) for host in hosts}
+        as_old = emulates if row.name in AS_OLD else ""
+        state |= {Place(row.name, host): Runs(versions[row.name], as_old) for host in hosts}
     servers = [place.host for place in state if place.component == SERVER]
     return state | {Place(KUBECTL, host): Runs(versions[KUBECTL]) for host in servers if KUBECTL in versions}
 
 
 def seen(applied: State, hosts: Mapping[str, HostObserved]) -> State:
-    """Return what was applied with what the hosts' links lead to in its place: after a kill the two differ.
+    """Return what was applied with what the hosts' links lead to, and units say, in its place: a kill lets them differ.
 
     A unit that has not started with its link yet counts as moved; it is due for a restart, and gets it in that turn.
     """
-    return _linked(applied, ((host, item.state) for host, seen_on in hosts.items() for item in seen_on.items.values()))
+    links = ((host, item.state) for host, seen_on in hosts.items() for item in seen_on.items.values())
+    return _told(_linked(applied, links), ((host, path, str(item.extra["text"])) for host, seen_on in hosts.items()
+                                           for (_, path), item in seen_on.items.items() if "text" in item.extra))
 
 
 def after(state: State, changes: Iterable[Change]) -> State:
-    """Return the state when these changes are made: each link of a host leads where it is to lead."""
-    return _linked(state, ((change.host, change.want) for change in changes))
+    """Return the state when these changes are made: each link leads where it is to lead, each unit says what it will.
+    """
+    made = list(changes)
+    units = ((c.host, c.path, c.item.content) for c in made if isinstance(c.item, File) and c.item.content is not None)
+    return _told(_linked(state, ((change.host, change.want) for change in made)), units)
+
+
+def _told(state: State, files: Iterable[tuple[str, str, str]]) -> State:
+    """Return the state with what units, of a host, are told to behave as; files that are no unit's say nothing."""
+    made = dict(state)
+    for host, path, text in files:
+        place = Place(path.removeprefix(UNITS).removesuffix(".service"), host)
+        if place.component in AS_OLD and place in made and path.startswith(UNITS):
+            found = _EMULATES.search(text)
+            made[place] = Runs(made[place].version, found[1] if found else "")
+    return made
 
 
 def _linked(state: State, links: Iterable[tuple[str, str]]) -> State:

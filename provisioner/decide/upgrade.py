@@ -12,10 +12,7 @@
 A re-run plans anew from what runs then: there is nothing to resume from. `back` is the same, the other way round.
 Never is a state passed that `skew.faults` names, however far a step has come; that is a property in the tests.
 
-The verb `upgrade` (orchestrate/run/upgrade.py) asks for `refused` alone: it makes the whole way in one run, members
-first, which between the releases that can be had is the way of all hops (a test holds that). What walks hop by hop,
-or keeps a minor on trial, is not there yet: until then only tests call `lock_of` and `back`, and ask a hop for more
-than its moves (docs/explanation/decisions.md, "An upgrade is a plan like any other").
+What of it one pass over the phases makes, and where a run stops by itself, is decided in decide/legs.py.
 """
 
 from __future__ import annotations

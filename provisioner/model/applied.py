@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.cluster import Cluster, SshOverride
+from provisioner.model.trial import Trial
 
 HOST_PATH = "/etc/kubewright/cluster.yaml"
 SCHEMA_VERSION = 1
@@ -36,15 +37,25 @@ class NotApplied(ValueError):
 
 @dataclass(frozen=True)
 class Applied:
-    """An inventory and a lock that a cluster was once made from."""
+    """An inventory and a lock that a cluster was once made from; with a `trial`, what its control planes behave as.
+
+    Its nodes may be of an older Kubernetes than its control planes: the lock says which.
+    """
 
     cluster: Cluster
     lock: ArtifactLock
+    trial: Trial | None = None
+
+    @property
+    def nodes(self) -> str:
+        """Return the version of kubelets and kube-proxies; "" where the lock has none."""
+        return next((a.version for a in self.lock.artifacts if a.name == "kubelet"), "")
 
     def to_text(self) -> str:
         """Return the document; equal inputs give equal bytes."""
         document = {"schema_version": SCHEMA_VERSION, "cluster": _cluster(self.cluster),
                     "artifacts": [{k: v for k, v in asdict(a).items() if v != ""} for a in self.lock.artifacts]}
+        document |= {"trial": self.trial.to_json()} if self.trial else {}
         text = yaml.dump(document, Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=10_000)
         return _HEADER + str(text)
 
@@ -57,7 +68,8 @@ def from_text(text: str) -> Applied:
         if document["schema_version"] != SCHEMA_VERSION:
             raise NotApplied(f"schema_version {document['schema_version']} is not {SCHEMA_VERSION}")
         cluster = Cluster.model_validate_json(json.dumps(document["cluster"]), strict=True)
-        return Applied(cluster, ArtifactLock(tuple(LockedArtifact(**entry) for entry in document["artifacts"])))
+        return Applied(cluster, ArtifactLock(tuple(LockedArtifact(**entry) for entry in document["artifacts"])),
+                       Trial.of(document["trial"]) if "trial" in document else None)
     except (yaml.YAMLError, ValidationError, KeyError, TypeError) as fault:
         raise NotApplied(str(fault).splitlines()[0] if str(fault) else type(fault).__name__) from None
 

@@ -184,6 +184,9 @@ TABLE: tuple[Owned, ...] = (
         "service-account-key-file", "service-account-signing-key-file", "service-account-signing-endpoint"),
         _CERTIFICATES, "names for the certificate go into api.extra_sans"),
 
+    *(Owned(name, _flags("emulated-version", "min-compatibility-version", "*emulation-forward-compatible"),
+            "`upgrade` sets them while a minor is on trial, and counts on their being set no longer", _TAKE_OUT)
+      for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")),
     *(Owned(name, _flags("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig", "master"), _LOCAL_API,
             _TAKE_OUT) for name in ("kube-controller-manager", "kube-scheduler")),
     *(Owned(name, _flags("bind-address", "secure-port", "permit-*"), _PROBED, _TAKE_OUT)

@@ -9,6 +9,7 @@ from typing import Any
 
 from provisioner.model.desired import Artifact, Desired, Item, KubeObject
 from provisioner.model.draining import Drain
+from provisioner.model.legs import LegShown
 from provisioner.model.phases import PhaseName
 
 _SOURCES = {"go": "built from Go modules", "release": "a pinned release", "debian": "from Debian's archive",
@@ -217,6 +218,7 @@ class Plan:
     lock_digest: str = ""
     verdicts: tuple[Verdict, ...] = ()  # what the change rules say about the inventory's changes since the last `up`
     drains: tuple[Drain, ...] = ()      # Nodes that are emptied, and what becomes of their Pods, in their order
+    legs: tuple[LegShown, ...] = ()     # the way of an upgrade; the plan is of the first of them
 
     @property
     def is_empty(self) -> bool:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from provisioner.model.desired import Desired, HostDesired
 from provisioner.model.draining import Drain, Hold, PodFate
 from provisioner.model.guards import WORDS
+from provisioner.model.legs import LegShown
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Act, Change, MemberChange, ObjectChange, Plan, Stage, Turn, Verdict
 from provisioner.model.printed_document import DocumentPart, published
@@ -133,6 +134,19 @@ class DrainDocument(DocumentPart):
                      tuple(Hold(**hold.model_dump()) for hold in self.holds), self.cordon, self.ready)
 
 
+class LegDocument(DocumentPart):
+    """One pass over the phases on the way of an upgrade."""
+
+    says: str = Field(description="What moves")
+    stages: tuple[str, ...] = Field(description="Phases in which it moves, in their order")
+    drains: tuple[str, ...] = Field(default=(), description="Nodes that are emptied, in their order")
+    final: str = Field(default="", description="What cannot go back after it, and why; empty where all can")
+    emulates: str = Field(default="", description="It puts a minor on trial: control planes behave as this one")
+    until: str = Field(default="", description="When the trial is to be decided on, in UTC")
+    seconds: float = Field(default=0.0, description="How long its turns take, as they were measured in a lab, one host "
+                                                    "after the other; what Pods take to leave comes on top")
+
+
 class PlanDocument(DocumentPart):
     """A whole plan."""
 
@@ -160,6 +174,8 @@ class PlanDocument(DocumentPart):
     impact: tuple[str, ...] = Field(description="What it means for whoever uses the cluster, a sentence each")
     verdicts: tuple[VerdictDocument, ...] = Field(default=(), description="What the change rules say")
     allowed: tuple[str, ...] = Field(default=(), description="Rules that `--allow` was given for")
+    legs: tuple[LegDocument, ...] = Field(
+        default=(), description="The way of an upgrade in its parts; the changes are those of the first")
 
 
 def as_plan(document: PlanDocument) -> Plan:
@@ -176,7 +192,8 @@ def as_plan(document: PlanDocument) -> Plan:
         stages=tuple(Stage(s.phase, _turns(s), s.changes, s.objects, tuple(Act(*u) for u in _units(s)))
                     for s in document.stages),
         verdicts=tuple(Verdict(**v.model_dump()) for v in document.verdicts),
-        drains=tuple(d.drain for d in document.drains))
+        drains=tuple(d.drain for d in document.drains),
+        legs=tuple(LegShown(**leg.model_dump()) for leg in document.legs))
 
 
 def _turns(stage: StageDocument) -> tuple[Turn, ...]:

@@ -12,6 +12,7 @@ from provisioner.model.desired import Artifact
 from provisioner.model.plan import NEEDS_FLAG, REMOVED_APIS, Change, ObjectChange, Plan
 from provisioner.report.drain_text import drain_lines
 from provisioner.report.impact import count, impact, impact_lines, names, version_lines
+from provisioner.report.legs import leg_lines
 
 SYMBOLS = {"add": "+", "change": "~", "remove": "-", "start": "+", "restart": "!", "reload": "!", "enable": "~",
            "restore": "~"}
@@ -35,7 +36,7 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
                           f"(checked {plan.checked} items in {seconds:.1f}s).", *_notes(plan)])
     head = f"Cluster  {cluster.cluster}    {count(len(cluster.control_planes), 'control plane')}, " \
         f"{count(len(cluster.workers), 'worker')}, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}"
-    return "\n".join([head, "", *_table(plan, cluster, diff=diff), "", *version_lines(plan),
+    return "\n".join([head, "", *_table(plan, cluster, diff=diff), "", *leg_lines(plan.legs), *version_lines(plan),
                       *impact_lines(plan, cluster), *_notes(plan), _totals(plan)])
 
 
@@ -228,4 +229,5 @@ def plan_json(plan: Plan, cluster: Cluster, allowed: Collection[str] = ()) -> Ma
         "members": [m.to_json() for m in plan.members], "voters": plan.voters,
         "stages": [s.to_json() for s in plan.stages], "impact": [] if plan.bootstrap else list(impact(plan, cluster)),
         "verdicts": [v.to_json() for v in plan.verdicts], "allowed": sorted(allowed),
+        "legs": [leg.to_json() for leg in plan.legs],
     }

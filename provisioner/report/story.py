@@ -163,9 +163,10 @@ class _Reader:
         self._told = [(float(e["t"]) - began, e) for e in told]
 
     def phases(self) -> Iterator[PhaseTold]:
-        ends = {e["phase"]: (at, e) for at, e in self._told if e["type"] == "phase-done"}
-        for at, e in self._of("phase-start"):
-            ended, end = ends.get(e["phase"], (self._last, {"status": OPEN}))
+        ends = [(at, e) for at, e in self._told if e["type"] == "phase-done"]
+        for at, e in self._of("phase-start"):       # an upgrade comes to a phase again on each leg of its way
+            later = ((then, end) for then, end in ends if then >= at and end["phase"] == e["phase"])
+            ended, end = next(later, (self._last, {"status": OPEN}))
             after = (e.get("data") or {}).get("after")
             yield PhaseTold(e["phase"], str(e.get("message", "")), at, ended, str(end["status"]),
                             str(end.get("message", "")), None if after is None else tuple(after))

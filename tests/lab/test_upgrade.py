@@ -69,14 +69,14 @@ def stages(events: list[dict[str, Any]]) -> dict[str, float]:
 def test_a_minor_of_kubernetes_and_etcd_is_changed_and_no_client_notices(served: Lab, repetition: int) -> None:
     credentials = admin(served)
     ask_for(served, TO)
-    plan = served.run("upgrade", "--plan").stdout
+    plan = served.run("upgrade", "--no-soak", "--plan").stdout
     print(plan)
     began = time.time()
     with ExitStack() as stack:
         watches = [stack.enter_context(Watch(served, credentials)) for _ in range(WATCHES)]
         loads = {host: stack.enter_context(Load(served, host, of)) for host, of in series(served).items()}
         loads["w1"].run_until(5.0)
-        done = served.run("upgrade", "--yes", timeout=900)
+        done = served.run("upgrade", "--no-soak", "--yes", timeout=900)
         seconds = time.time() - began
         loads["w1"].run_until(loads["w1"].seconds() + 5.0)
     print(done.stderr)
@@ -109,13 +109,13 @@ def test_pods_that_may_not_leave_stop_it_and_when_they_may_it_goes_on(served: La
     ask_for(served, TO)
     served.kubectl("patch", "poddisruptionbudget", "served", "--type=merge", "--patch", '{"spec": {"minAvailable": 3}}')
     until(lambda: "disruptionsAllowed: 0" in served.kubectl("get", "pdb", "served", "-o", "yaml"), 30, "none may go")
-    stopped = served.run("upgrade", "--yes", "--timeout", "20", check=False)
+    stopped = served.run("upgrade", "--no-soak", "--yes", "--timeout", "20", check=False)
     print(stopped.stderr)
     assert stopped.returncode == 13 and "draining" in stopped.stderr and "default/served" in stopped.stderr
     nodes = json.loads(served.kubectl("get", "nodes", "-o", "json"))["items"]
     assert not any(n["spec"].get("unschedulable") for n in nodes)
     served.kubectl("patch", "poddisruptionbudget", "served", "--type=merge", "--patch", '{"spec": {"minAvailable": 1}}')
-    served.run("upgrade", "--yes", timeout=900)
+    served.run("upgrade", "--no-soak", "--yes", timeout=900)
     nodes = json.loads(served.kubectl("get", "nodes", "-o", "json"))["items"]
     assert {n["status"]["nodeInfo"]["kubeletVersion"] for n in nodes} == {f"v{TO}"}
 
@@ -139,7 +139,7 @@ def test_a_version_that_does_not_start_goes_back_on_its_first_host(served: Lab, 
     began = time.time()
     with Load(served, "w1", [reads(VIP)]) as load:
         load.run_until(3.0)
-        done = served.run("upgrade", "--yes", check=False, timeout=900)
+        done = served.run("upgrade", "--no-soak", "--yes", check=False, timeout=900)
         load.run_until(load.seconds() + 3.0)
     print(done.stderr)
     events = served.events(began)
@@ -154,5 +154,5 @@ def test_a_version_that_does_not_start_goes_back_on_its_first_host(served: Lab, 
     assert not any(n["spec"].get("unschedulable") for n in nodes)
     assert back["t"] - gate["t"] <= 60 and not load.failed(VIP), load.failed(VIP)[:5]
     (served.directory / "artifacts.lock").write_bytes(good)
-    served.run("upgrade", "--yes", timeout=900)
+    served.run("upgrade", "--no-soak", "--yes", timeout=900)
     assert served.json("plan")["changes"] == []

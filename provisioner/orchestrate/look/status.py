@@ -17,6 +17,7 @@ from provisioner.operate import health as judge
 from provisioner.operate.snapshots import OnHost
 from provisioner.orchestrate.gates import health
 from provisioner.orchestrate.lock import cluster_lock
+from provisioner.orchestrate.look import trials
 from provisioner.orchestrate.plan.survey import SUMMARY, read_certificates, survey
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
@@ -53,7 +54,8 @@ class Status:
     `findings` are what the lines of `attention` and `warnings` were made from. `built` is whether there is a cluster
     yet; where there is none, nothing else was asked. `vip_holder` names all hosts that have the VIP, `-` where the
     cluster has no VIP. `lock` says which run holds the cluster's lock; a run at work is no fault of the cluster.
-    `snapshots` says how old the newest of etcd is, kept here or on a host, and the newest that was proved.
+    `snapshots` says how old the newest of etcd is, kept here or on a host, and the newest that was proved. `trial` says
+    which minor of Kubernetes is on trial and until when, "" where none is.
     """
 
     cluster: str
@@ -69,6 +71,7 @@ class Status:
     findings: list[Finding] = field(default_factory=list)
     built: bool = True
     snapshots: str = ""
+    trial: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -108,14 +111,14 @@ def look_closely(session: Session, beside: Callable[[], object] = tuple) -> tupl
     found += sight.findings
     now = time.time()
     here, kept = snapshots.newest(session.target.inventory.snapshots_dir, now), kept_on_hosts(session, now)
-    found += snapshots.of_proofs(kept)
+    found += [*snapshots.of_proofs(kept), *trials.lapsed(session, now)]
     members = [h.name for h in cluster.etcd_hosts]
     status = Status(
         cluster.cluster, cluster.kubernetes, str(cluster.api_endpoint), _holders(session, sight),
         judge.quorum_words(members, sight.members) if built else "-", list(rows.values()),
         lines(f for f in found if f.severity != "warning"), round(time.monotonic() - began, 1),
         cluster_lock.line(session), lines(f for f in found if f.severity == "warning"), found, built,
-        snapshots.line(snapshots.of_all(here, kept)) if built else "")
+        snapshots.line(snapshots.of_all(here, kept)) if built else "", trials.line(session))
     return status, sight
 
 

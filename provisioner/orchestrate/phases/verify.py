@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from provisioner.errors import GateFailed
-from provisioner.model.applied import Applied
 from provisioner.operate import nodes
 from provisioner.orchestrate.gates import health, proofs, workloads
 from provisioner.orchestrate.gates.gate_probes import DNS, SERVICE
@@ -56,4 +55,4 @@ def prove_and_record(session: Session) -> None:
     changes = session.the_plan.of("verify")
     if changes:
         apply_batch(session, "verify.0", changes, over_connections)
-    applied.keep(session.target.inventory, Applied(session.cluster, session.target.artifacts))
+    applied.keep(session.target.inventory, session.target.applied)

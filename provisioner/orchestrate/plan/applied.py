@@ -33,7 +33,7 @@ from provisioner.transport.pool import raise_all
 FLAGS = rules.FLAGS | taking_back.FLAGS | {owner.TAKE, owner.NAMESPACE}
 NEVER = {rule.code: rule.sentence for rule in rules.TABLE if rule.outcome == REFUSED} | taking_back.NEVER
 T = TypeVar("T")
-_ITEM = File(path=HOST_PATH, phase="verify")
+ITEM = File(path=HOST_PATH, phase="verify")
 
 
 def known_flags(allowed: Collection[str]) -> None:
@@ -71,16 +71,16 @@ def on_hosts(session: Session) -> list[Applied]:
     """
     texts: Counter[str] = Counter()
     for name, observed in session.observed.items():
-        if observed.state(_ITEM.kind, HOST_PATH) == ABSENT:
+        if observed.state(ITEM.kind, HOST_PATH) == ABSENT:
             continue
-        text = observed.extra(_ITEM.kind, HOST_PATH).get("text")
+        text = observed.extra(ITEM.kind, HOST_PATH).get("text")
         texts[str(text) if text is not None else _read(session, name)] += 1
     return [applied for text, _ in texts.most_common() if (applied := _parsed(text))]
 
 
 def _is_there(session: Session) -> bool:
     """Say whether any observed host has the record, readable or not."""
-    return any(observed.state(_ITEM.kind, HOST_PATH) != ABSENT for observed in session.observed.values())
+    return any(observed.state(ITEM.kind, HOST_PATH) != ABSENT for observed in session.observed.values())
 
 
 def _read(session: Session, host: str) -> str:
@@ -101,7 +101,7 @@ def ask_hosts(session: Session) -> Applied | None:
     Raises their faults where none answers.
     """
     names = dict.fromkeys(h.name for h in (*session.cluster.control_planes, *session.cluster.etcd_hosts))
-    outcomes = session.hosts.observe_each({name: (_ITEM,) for name in names})
+    outcomes = session.hosts.observe_each({name: (ITEM,) for name in names})
     session.target.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
     if not session.observed:
         raise_all(outcomes)
@@ -129,7 +129,7 @@ def judge_hosts(session: Session, plan: Plan, verb: str, named: Collection[str] 
     this checkout would take back: it would pass for known the next time.
     """
     said = on_hosts(session) if not plan.bootstrap else []
-    seen, asked = here(session.target.inventory), Applied(session.cluster, session.target.artifacts)
+    seen, asked = here(session.target.inventory), session.target.applied
     verdicts = dict.fromkeys(v for applied in said for v in (
         *rules.judge(applied.cluster, session.cluster, verb, named), *taking_back.judge(seen, applied, asked)))
     if not plan.bootstrap and not said and _is_there(session):

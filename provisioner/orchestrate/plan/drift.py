@@ -28,7 +28,7 @@ def open_applied(inventory: Inventory, emit: Emit) -> Iterator[Session]:
             raise UsageFault(
                 "nothing was applied yet that could have drifted: no control plane that answers has a record of it, "
                 "and this machine has none", code="never-applied", hint="kubewright plan")
-        yield session.towards(applied.inventory_of(inventory, base), base.lock)
+        yield session.as_applied(applied.inventory_of(inventory, base), base)
 
 
 def refuse_unreachable(session: Session, inventory: Inventory) -> None:

@@ -14,7 +14,7 @@ from provisioner.compile.context import ClusterContext
 from provisioner.errors import RefusedForSafety, Unreachable
 from provisioner.model.applied import Applied
 from provisioner.model.plan import NOTED, Plan, Verdict
-from provisioner.orchestrate.plan import applied
+from provisioner.orchestrate.plan import applied, running
 from provisioner.orchestrate.session.session import Session
 
 CODE = "not-looked-at"
@@ -34,7 +34,8 @@ def look_at(session: Session, hosts: Collection[str]) -> None:
     if before is None:
         raise RefusedForSafety("no host says what this cluster was last made from: all hosts must be looked at",
                                code="only-unknown", hint="kubewright up")
-    asked = Applied(session.cluster, session.target.artifacts)
+    running.follow(session, before)
+    asked = session.target.applied
     more = [*_more(before, asked, hosts), *_of_their_number(before, asked)]
     if more:
         raise RefusedForSafety(f"{', '.join(hosts)}: done alone: the inventory asks for more since the last `up`",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from provisioner.decide import skew
 from provisioner.errors import RefusedForSafety
 from provisioner.model.applied import Applied
+from provisioner.model.plan import NOTED, Verdict
 from provisioner.orchestrate.plan import applied
 from provisioner.orchestrate.session.session import Session
 
@@ -16,9 +17,51 @@ _UNREADABLE = ("minor-downgraded", "etcd-downgraded")
 
 def state(session: Session) -> skew.State:
     """Return what runs: what was last applied, and in its place what the observed hosts' links lead to."""
+    then = record(session)
+    emulates = then.trial.emulates if then.trial else ""
+    return skew.seen(skew.laid_out(then.cluster, then.lock, emulates), session.observed)
+
+
+def record(session: Session) -> Applied:
+    """Return what the hosts say was last applied; where none does, what is worked towards."""
     said = applied.on_hosts(session)
-    then = said[0] if said else Applied(session.cluster, session.target.artifacts)
-    return skew.seen(skew.laid_out(then.cluster, then.lock), session.observed)
+    return said[0] if said else session.target.applied
+
+
+def follow(session: Session, said: Applied) -> None:
+    """Let the target be what `said` was applied where that is a minor on trial, and nobody came to end it."""
+    target = session.target
+    if target.follows and said.trial and said.cluster.kubernetes == session.cluster.kubernetes:
+        target.follow(said)
+
+
+def on_trial(session: Session) -> tuple[Verdict, ...]:
+    """Return what a plan says where it leaves a minor on trial, or puts one there."""
+    trial = session.target.trial
+    if trial is None:
+        return ()
+    said = (f"{trial.words(session.cluster.kubernetes)}: then `kubewright upgrade --finish`, or `kubewright upgrade "
+            "--back`; artifacts.lock waits for the first")
+    return (Verdict("kubernetes", "on-trial", NOTED, said),)
+
+
+def refuse_half_way(session: Session) -> None:
+    """Raise RefusedForSafety where a run was about to end a trial, or to go back from it: `up` does neither.
+
+    By what was applied it would take all back to the trial, and an API server that has behaved as the new minor may
+    have written what no older one reads.
+    """
+    trial = session.target.trial
+    if trial is None:
+        return
+    said = skew.laid_out(session.cluster, session.target.artifacts, trial.emulates)
+    differs = [f"{place.host}: {place.component} {runs}, on trial it is {said[place]}" for place, runs in
+               state(session).items() if place.component in skew.AS_OLD and runs != said.get(place, runs)]
+    if differs:
+        raise RefusedForSafety(
+            f"{differs[0]}: `up` neither ends a trial of Kubernetes {session.cluster.kubernetes} nor goes back from it",
+            code="trial-half-way", hint="kubewright upgrade --back    # refused by the rule's name where it may not",
+            details=[*differs[1:], "nothing was changed", "to go on: kubewright upgrade --finish"])
 
 
 def refuse_etcd_minor(session: Session) -> None:

@@ -19,7 +19,7 @@ from provisioner.operate import drain, haproxy, nodes, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.tls_secrets import compare_tls_secrets
 from provisioner.orchestrate.gates import lapsed
-from provisioner.orchestrate.plan import members, owner
+from provisioner.orchestrate.plan import applied, members, owner, running
 from provisioner.orchestrate.session import degraded
 from provisioner.orchestrate.session.cluster_access import NO_ACCESS
 from provisioner.orchestrate.session.session import Session
@@ -74,7 +74,9 @@ def observe(
     With `owned`, also at what else there is ours.
     """
     asked = [h for h in session.cluster.machines if h.name not in session.unreachable]
-    session.target.observed = _observe(session, {h.name: () for h in asked}, partial=partial)
+    session.target.observed = _observe(session, {h.name: (applied.ITEM,) for h in asked}, partial=partial)
+    for said in applied.on_hosts(session)[:1]:
+        running.follow(session, said)
     admit()
     desired = _compile(session)
     session.target.observed = _observe(session, {h.name: choose(h) for h in desired.hosts.values()}, partial=partial,
@@ -113,7 +115,9 @@ def create_secrets(session: Session) -> Plan:
 def _compile(session: Session) -> Desired:
     facts = {name: observed.facts for name, observed in session.observed.items()}
     secrets = session.target.secrets
-    return compile_cluster(session.cluster, facts, session.target.artifacts, secrets.refs(), secrets.public())
+    target = session.target
+    return compile_cluster(session.cluster, facts, target.artifacts, secrets.refs(), secrets.public(), target.nodes,
+                           target.trial)
 
 
 def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Plan:
@@ -137,6 +141,7 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
     others = (*_object_changes(session, desired, live=not bootstrap, partial=partial), *marks,
              *nodes.removals(names, _no_nodes(desired, changes, marked)))
     objects, kept = _without_namespaces(session, others)
+    asked = session.target.made_from
     return session.go_by(Plan(
         cluster=session.cluster.cluster, desired=desired, changes=changes, objects=objects,
         bootstrap=bootstrap, checked=sum(len(h.items) for h in desired.hosts.values()) + len(desired.objects),
@@ -144,8 +149,8 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
         cordoned=tuple(name for name, node in names.items() if name in session.cluster.hosts
                        and drain.is_ours(node) and not drain.is_kept(node)),
         lost=lost,
-        members=found.changes, voters=found.voters, verdicts=(*kept, *ours.kept),
-        inventory_digest=digest(session.cluster), lock_digest=digest(session.target.artifacts)))
+        members=found.changes, voters=found.voters, verdicts=(*kept, *ours.kept, *running.on_trial(session)),
+        inventory_digest=digest(asked.cluster), lock_digest=digest(asked.lock)))
 
 
 def _no_nodes(desired: Desired, changes: Sequence[Change], marked: Collection[str]) -> list[str]:

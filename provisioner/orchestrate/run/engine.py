@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -23,21 +23,25 @@ from provisioner.orchestrate.turn import way_back
 _ALONE = nullcontext()
 
 
-def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManager[object] = _ALONE) -> None:
+def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManager[object] = _ALONE,
+        onward: Callable[[], Sequence[Phase]] = tuple) -> None:
     """Run the phases as walk.py orders them; the first failure ends the run, told as an event and raised unchanged.
 
+    When all are proved, `onward` returns the phases of another pass, or none: then the run has come to its end.
     `beside` is entered before the first phase and left after the last: what watches the run. What was done stays done:
     a re-run observes, finds it in place, and goes on from there. The first Ctrl-C (or SIGTERM) stops the run at its
     next safe point, the second at once; both become Interrupted.
     """
     began = time.monotonic()
     session.tell("run-start", message=session.run.id, data=telling.what_begins(session, [p.name for p in phases]))
-    lull, walked = _Lull(), False
-    walk = Walk(session, phases, lambda phase, later: _run_phase(session, walk, lull, phase, later))
+    walked, walk = False, _walk(session, phases)
     try:
         with interrupt.patient(session), beside:
             runs.begin(session, [p.name for p in phases])
             walk.go()
+            while following := onward():
+                walk = _walk(session, following)
+                walk.go()
         walked = True
         degraded.raise_failed(session)
     except (KeyboardInterrupt, Exception) as stop:      # told, whatever it is, and raised again
@@ -57,6 +61,12 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
         raise
     runs.end(session, "ok", time.monotonic() - began, "", ())
     session.tell("run-end", status="ok", seconds=time.monotonic() - began)
+
+
+def _walk(session: Session, phases: Sequence[Phase]) -> Walk:
+    lull = _Lull()
+    walk = Walk(session, phases, lambda phase, later: _run_phase(session, walk, lull, phase, later))
+    return walk
 
 
 @dataclass
@@ -144,7 +154,13 @@ def _interrupted(session: Session, stop: BaseException, later: Sequence[str]) ->
     details += [f"not started: {', '.join(later)}"] if later else []
     said = stop.details if isinstance(stop, Interrupted) else ()
     return Interrupted(message, hint=session.run.go_on,
-                       details=[*said, *details, *session.run.left_behind, "what was done stays done"])
+                       details=[*said, *details, *session.run.left_behind, *_the_way_back(session),
+                                "what was done stays done"])
+
+
+def _the_way_back(session: Session) -> list[str]:
+    command = session.run.go_back()
+    return [f"to go back to what ran before instead: {command}"] if command else []
 
 
 def _name_the_way_on(session: Session, stop: KubewrightError) -> None:
@@ -152,6 +168,7 @@ def _name_the_way_on(session: Session, stop: KubewrightError) -> None:
 
     Where a host went back, whatever says why comes first, and what goes on depends on it.
     """
+    stop.details = (*stop.details, *_the_way_back(session))
     if not stop.hint:
         stop.hint = session.run.go_on
     elif not session.run.as_they_run:

@@ -10,8 +10,9 @@ from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.plan import only
 from provisioner.orchestrate.plan.applied import judge_here, judge_hosts, known_flags
+from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.run import upgrade
+from provisioner.orchestrate.run import upgrade, upgrade_back
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.session import degraded
 from provisioner.orchestrate.session import session as sessions
@@ -22,7 +23,8 @@ def refuse_before(inventory: Inventory, intent: Intent) -> None:
     known_flags(intent.allow)
     Limit.parse(intent.max_unavailable)
     intent.fits(inventory.cluster)
-    judge_here(inventory, intent.verb)
+    if intent.verb != upgrade_back.VERB:
+        judge_here(inventory, intent.verb)
 
 
 def look_ahead(inventory: Inventory, intent: Intent, emit: Emit) -> Plan:
@@ -32,9 +34,13 @@ def look_ahead(inventory: Inventory, intent: Intent, emit: Emit) -> Plan:
         degraded.leave_out(session, intent.without)
         if intent.alone:
             only.look_at(session, intent.only)
-        found = judge_hosts(session, survey(session), intent.verb)
+        if intent.verb == upgrade_back.VERB:
+            return upgrade_back.planned(session)
         if intent.verb == "upgrade":
-            return upgrade.judged(session, intent.narrow(session, found))
+            session.target.follows = False
+            found = upgrade.on_the_way(session, intent, Agreed(), survey(session))
+            return upgrade.judged(session, intent, intent.narrow(session, judge_hosts(session, found, intent.verb)))
+        found = judge_hosts(session, survey(session), intent.verb)
         return intent.narrow(session, found) if intent.alone else found
 
 

@@ -35,11 +35,12 @@ BY_NAME = ("reset", "node drain", "node uncordon")      # verbs whose hosts are 
 class Intent:
     """The verb and the options that decide what is done and what stops it.
 
-    `start` is the phase to begin at, `until` the last one whose changes are made, `only` the hosts whose changes are
-    made (all when empty), `without` the hosts that are left out, `bundle` the file that brings everything. With
-    `alone`, other workers than `only` are not even looked at. `leaving` are taken out, and `lost` says that they answer
-    no more. Pods of a Node that is drained have `drain_timeout` seconds to go, and in the namespaces of `force` they go
-    against their budgets. The machines of `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold
+    `start` is the phase to begin at, `until` the last one whose changes are made, `only` the hosts whose changes
+    are made (all when empty), `without` the hosts that are left out, `bundle` the file that brings everything. With
+    `alone`, other workers than `only` are not even looked at. `leaving` are taken out, and `lost` says that they
+    answer no more. Pods of a Node that is drained have `drain_timeout` seconds to go, and in the namespaces of
+    `force` they go against their budgets. A minor of Kubernetes is on trial for `soak` seconds (0: not at all), and
+    `finish` ends that. The machines of `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold
     for one run only: nobody goes on with it by them.
     """
 
@@ -62,6 +63,8 @@ class Intent:
     force: tuple[str, ...] = ()
     until: str = ""
     bundle: str = ""
+    soak: float = 0.0
+    finish: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values, without what holds for one run only."""

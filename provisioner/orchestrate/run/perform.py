@@ -26,6 +26,7 @@ from provisioner.orchestrate.run.verb import Consent, Verb
 from provisioner.orchestrate.run.verbs import VERBS
 from provisioner.orchestrate.session import degraded, runs
 from provisioner.orchestrate.session import session as sessions
+from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.watch import prober
 
@@ -87,11 +88,18 @@ def perform(inventory: Inventory, intent: Intent, caller: Caller) -> Performed:
             with verb.held(session, intent, locked):
                 epoch, plan = session.run.epoch, verb.begin(session, intent, agreed, plan)
                 engine.run(session, verb.chosen(intent, plan),
-                           prober.during(session, budget) if verb.watched else nullcontext())
+                           prober.during(session, budget) if verb.watched else nullcontext(),
+                           lambda: _next(verb, session, intent, agreed))
         elif verb.proof:
             engine.run(session, verb.proof)
         verb.finish(session, intent, epoch)
     return Performed(session, plan, agreed=True)
+
+
+def _next(verb: Verb, session: Session, intent: Intent, agreed: Agreed) -> tuple[Phase, ...]:
+    """Return the phases of the next pass, none where the run has come to its end."""
+    plan = verb.onward(session, intent, agreed)
+    return verb.chosen(intent, plan) if plan is not None else ()
 
 
 def _agreed_before(verb: Verb, inventory: Inventory, intent: Intent) -> Agreed:

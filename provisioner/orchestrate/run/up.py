@@ -21,12 +21,28 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     where hosts run a later minor, or where the cluster is too unhealthy for restarts; and what opening our own
     secrets does.
     """
-    skip = (*intent.skip, "packages") if session.run.packages else intent.skip     # they come with us
-    found = intent.narrow(session, agreed.hold(session, fit_survey(session, skip)))
+    found = judged(session, intent, agreed, fit(session, intent))
+    if not found.bootstrap:
+        running.refuse_half_way(session)
+        running.refuse_etcd_minor(session)
+    return may_start(session, intent, found)
+
+
+def fit(session: Session, intent: Intent) -> Plan:
+    """Return what differs on hosts that are fit; raises what fit_survey does."""
+    return fit_survey(session, (*intent.skip, "packages") if session.run.packages else intent.skip)  # they come with us
+
+
+def judged(session: Session, intent: Intent, agreed: Agreed, found: Plan) -> Plan:
+    """Return no more of a plan than was asked for, where it is what was agreed to and takes no version back."""
+    found = intent.narrow(session, agreed.hold(session, found))
     if not found.bootstrap:
         running.refuse_older(session)
-        if intent.verb != "upgrade":
-            running.refuse_etcd_minor(session)
+    return found
+
+
+def may_start(session: Session, intent: Intent, found: Plan) -> Plan:
+    """Return the plan where members, our own secrets and the cluster as it is let it begin."""
     members.refuse(session)
     apply.open_secrets(session)
     may_begin.to_begin(session, intent.allow, intent.verb)

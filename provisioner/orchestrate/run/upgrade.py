@@ -7,66 +7,137 @@ minor.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from provisioner.decide import skew, turns
-from provisioner.decide import upgrade as way
+from provisioner.artifacts import supply
+from provisioner.decide import hop_config, legs, skew, turns
+from provisioner.decide.upgrade import Hop, lock_of
 from provisioner.errors import KubewrightError, RefusedForSafety
 from provisioner.model.draining import ENDS, WAITS, Rehearsed
 from provisioner.model.guards import DRAINED
 from provisioner.model.plan import NEEDS_FLAG, NOTED, REMOVED_APIS, Plan, Verdict
+from provisioner.model.trial import Trial, replaced
 from provisioner.operate import deprecated
 from provisioner.operate.snapshots import note_proof
 from provisioner.orchestrate.gates import own
 from provisioner.orchestrate.look import snapshots
+from provisioner.orchestrate.look.trials import stamp
 from provisioner.orchestrate.plan import applied, running
 from provisioner.orchestrate.plan.approval import Agreed
-from provisioner.orchestrate.run import up
+from provisioner.orchestrate.plan.survey import survey
+from provisioner.orchestrate.run import up, upgrade_back
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import draining
 from provisioner.report.drain_text import hold_text
 
+SOAK = 86_400.0     # seconds that a minor is on trial where nobody says how long
 _GONE = ("somebody has asked an API server for it since that started, and the target has it no more: what asks for it "
          "fails when the API servers have changed")
 
 
 def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
-    """Return the plan by which the cluster comes to the inventory's version; reads only.
+    """Return the plan of the first part of the way to the inventory's version; reads only.
 
     Raises what `up` does, and RefusedForSafety where there is no cluster yet, or where somebody uses what the target
     lacks and that was not allowed.
     """
-    session.run.go_on = again(intent)
+    session.run.go_on, session.run.go_back = again(intent), lambda: upgrade_back.command(session)
     own.refuse_unknown(session.target.inventory)
-    found = judged(session, up.plan(session, intent, agreed))
+    session.target.follows = False
+    found = on_the_way(session, intent, agreed, up.fit(session, intent))
+    found = judged(session, intent, up.judged(session, intent, agreed, found))
     applied.need_flags(session.target.inventory, found.verdicts, agreed.allowed, verb="upgrade")
-    return found
+    return up.may_start(session, intent, found)
 
 
-def judged(session: Session, found: Plan) -> Plan:
-    """Return a plan of what differs as one of an upgrade, with all that a person is told of it; reads only.
+def on_the_way(session: Session, intent: Intent, agreed: Agreed, found: Plan) -> Plan:
+    """Turn the session to the first part of the way from what runs, and return its plan; reads only.
 
-    Raises RefusedForSafety where there is no cluster yet, or where no rule of skew lets it come there.
+    `found` is the plan of the whole, and that of the first part where there is but one. Raises RefusedForSafety where
+    there is no cluster yet, or where no rule of skew lets it come there.
     """
     if found.bootstrap:
         raise RefusedForSafety("there is no cluster yet to be upgraded", code="no-cluster", hint="kubewright up",
                                details=["nothing was changed"])
-    _refuse_illegal(session, found)
-    return _noted(session, found)
-
-
-def _refuse_illegal(session: Session, found: Plan) -> None:
-    """Raise RefusedForSafety where the way from what runs breaks a rule, or its end, if only a part was asked for."""
+    until = next((leg.until for leg in agreed.plan.legs if leg.until), "") if agreed.plan else ""
+    soak = bool(until) if agreed.plan else intent.soak > 0
     state = running.state(session)
-    refused = [*way.plan(state, skew.pinned(session.target.artifacts)).refused]
-    if not refused and session.target.narrowed:
-        refused = skew.faults(skew.after(state, found.changes))
-    running.refuse(session, [fault for fault in refused if fault.rule not in session.run.allowed],
+    ahead = legs.ahead(state, skew.pinned(session.target.made_from.lock), soak=soak, finish=intent.finish)
+    running.refuse(session, [fault for fault in ahead.refused if fault.rule not in session.run.allowed],
                    "kubewright upgrade --plan")
+    _refuse_without_trial(session, intent, state)
+    _refuse_not_taken(session, ahead)
+    goal = legs.standing(state, ahead.stands) if ahead.stands else ahead.legs[0].goal if ahead.legs else None
+    if goal is not None and (len(ahead.legs) > 1 or goal.emulates):
+        _turn(session, goal, until or stamp(time.time() + intent.soak))
+        found = survey(session)
+    ends = session.target.trial.until if session.target.trial else until or stamp(time.time() + intent.soak)
+    shown = tuple(leg.shown(ends) for leg in ahead.legs)
+    return session.go_by(replace(found, legs=() if ahead.stands else shown))
+
+
+def _turn(session: Session, goal: Hop, until: str) -> None:
+    """Let the run work towards what is so after a part of the way."""
+    asked = session.target.made_from
+    then = running.record(session)
+    last = goal.kubernetes == asked.cluster.kubernetes and not goal.emulates and goal.nodes == goal.kubernetes
+    lock = asked.lock if last else lock_of(goal, final=asked.lock, applied=then.lock, known=supply.known())
+    trial = then.trial if then.trial and then.trial.emulates == goal.emulates else None
+    if goal.emulates and trial is None:
+        trial = Trial(goal.emulates, until, then.cluster.kubernetes, replaced(then.lock, lock))
+    cluster = asked.cluster.model_copy(update={"kubernetes": goal.kubernetes})
+    session.turn_to(replace(session.target.inventory, cluster=cluster), lock, trial)
+
+
+def _refuse_without_trial(session: Session, intent: Intent, state: skew.State) -> None:
+    """Raise RefusedForSafety where a trial is to be ended and there is none."""
+    if intent.finish and not (legs.on_trial(state) or running.record(session).trial):
+        raise RefusedForSafety("no minor of Kubernetes is on trial that could be finished", code="no-trial",
+                               details=["nothing was changed"], hint="kubewright upgrade --plan")
+
+
+def _refuse_not_taken(session: Session, ahead: legs.Ahead) -> None:
+    """Raise RefusedForSafety where a version on the way does not take what `config:` sets: named before it begins."""
+    asked = session.target.made_from
+    faults = hop_config.not_taken(asked.cluster, [leg.goal for leg in ahead.of_run]) if len(ahead.legs) > 1 else ()
+    if faults:
+        name = os.path.relpath(session.target.inventory.file)
+        raise RefusedForSafety(f"{name}: {faults[0]}", code="config-on-the-way", details=[
+            *faults[1:], "a version on the way runs with it, and would not start", "nothing was changed"],
+            hint="kubewright upgrade --plan    # without it; put it back when the cluster has arrived")
+
+
+def onward(session: Session, intent: Intent, agreed: Agreed) -> Plan | None:
+    """Return the plan of the next part of the way, when one was proved; None where the run has come to its end.
+
+    Reads only. Raises RefusedForSafety as the first part does: what was done stays done.
+    """
+    target = session.target
+    if not session.is_whole or target.trial or target.applied == target.made_from:
+        return None
+    asked = target.made_from
+    session.turn_to(replace(target.inventory, cluster=asked.cluster), asked.lock)
+    found = on_the_way(session, replace(intent, finish=False), agreed, survey(session))
+    session.tell("diagnostic", message=f"The way goes on: {found.legs[0].says if found.legs else 'to its end'}")
+    running.refuse_older(session)
+    return judged(session, intent, found)
+
+
+def judged(session: Session, intent: Intent, found: Plan) -> Plan:
+    """Return a plan of what differs as one of an upgrade, with all that a person is told of it; reads only.
+
+    Raises RefusedForSafety where only a part was asked for, and its end breaks a rule of skew.
+    """
+    if session.target.narrowed:
+        faults = skew.faults(skew.after(running.state(session), found.changes))
+        running.refuse(session, [fault for fault in faults if fault.rule not in session.run.allowed],
+                       "kubewright upgrade --plan")
+    return _noted(session, found)
 
 
 def _noted(session: Session, found: Plan) -> Plan:
@@ -76,7 +147,7 @@ def _noted(session: Session, found: Plan) -> Plan:
         rehearsal = draining.rehearsed(session, roll)
         found = replace(found, drains=tuple(one.drain for one in rehearsal),
                         verdicts=(*found.verdicts, *_held_up(rehearsal)))
-    gone = _removed(session) if moves(found) else []
+    gone = _removed(session, found) if moves(found) else []
     return session.go_by(replace(found, verdicts=(*found.verdicts, *gone)))
 
 
@@ -91,7 +162,9 @@ def _held_up(rehearsal: Sequence[Rehearsed]) -> Iterator[Verdict]:
 
 def again(intent: Intent) -> str:
     """Return the command that goes on with an upgrade, no further than this one was to go and within its budgets."""
-    words = ["kubewright upgrade", *(f"--allow {word}" for word in intent.allow), *(f"--only {h}" for h in intent.only)]
+    words = ["kubewright upgrade"] + (["--finish"] if intent.finish else [])
+    words += [] if intent.soak == SOAK else [f"--soak {intent.soak:.0f}s"] if intent.soak else ["--no-soak"]
+    words += [*(f"--allow {word}" for word in intent.allow), *(f"--only {host}" for host in intent.only)]
     words += [f"--until {intent.until}"] if intent.until else []
     words += [f"--slo {budget}" for budget in intent.slo]
     words += [f"--max-unavailable {intent.max_unavailable}"] if intent.max_unavailable != "1" else []
@@ -130,8 +203,13 @@ def _keep_data(session: Session) -> None:
                  f"proved by a restore here in {seconds:.0f} s", seconds=seconds)
 
 
-def _removed(session: Session) -> list[Verdict]:
-    """Return what somebody uses and the target lacks, and which API servers could not be asked."""
+def _removed(session: Session, found: Plan) -> list[Verdict]:
+    """Return what somebody uses and the run's end lacks, and which API servers could not be asked.
+
+    A minor on trial still has what the one before had.
+    """
+    tried = next((leg.emulates for leg in found.legs if leg.emulates), "")
+    acts_as = f"{tried}.0" if tried else session.target.made_from.cluster.kubernetes
     used: list[deprecated.Requested] = []
     told: list[Verdict] = []
     for host in session.answering(session.cluster.control_planes):
@@ -139,6 +217,6 @@ def _removed(session: Session) -> list[Verdict]:
             used += deprecated.parse(session.access.api_server(host).text("/metrics"))
         except KubewrightError as fault:
             told.append(Verdict(host, REMOVED_APIS, NOTED, f"not looked at which old APIs are in use: {fault.message}"))
-    gone = deprecated.gone_in(used, session.cluster.kubernetes)
+    gone = deprecated.gone_in(used, acts_as)
     return [*told, *(Verdict(str(one), REMOVED_APIS, NEEDS_FLAG, _GONE, "in use",
                              f"gone in {'.'.join(map(str, one.removed or ()))}") for one in gone)]

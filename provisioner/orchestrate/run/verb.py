@@ -35,6 +35,11 @@ def by_all(session: Session, intent: Intent, locked: ClusterLock) -> AbstractCon
     return locked.held()
 
 
+def nowhere(session: Session, intent: Intent, agreed: Agreed) -> Plan | None:
+    """Go no further than the plan; for verbs that are done in one pass."""
+    return None
+
+
 def as_it_is(session: Session, intent: Intent, epoch: int | None) -> None:
     """Leave everything as the run has left it."""
 
@@ -43,11 +48,13 @@ def as_it_is(session: Session, intent: Intent, epoch: int | None) -> None:
 class Verb:
     """A verb that changes something.
 
-    `rules` names the verb that the change rules (compile/rules.py) judge the inventory for, "" where what the inventory
-    says is no matter. `plan` looks at the hosts, refuses what it must, and changes nothing anywhere; `begin` is the
-    first that may, under the cluster's lock, and returns the plan as it is then. `chosen` returns the phases of a plan.
-    `proof` are the phases where there is nothing to change. `held` holds the lock, and `finish` is called when it was
-    given back, with the epoch that it had. `watched` says whether it is measured if the cluster serves meanwhile.
+    `rules` names the verb that the change rules (compile/rules.py) judge the inventory for, "" where what the
+    inventory says is no matter. `plan` looks at the hosts, refuses what it must, and changes nothing anywhere;
+    `begin` is the first that may, under the cluster's lock, and returns the plan as it is then. `chosen` returns
+    the phases of a plan. `proof` are the phases where there is nothing to change. `held` holds the lock, and
+    `finish` is called when it was given back, with the epoch that it had. `watched` says whether it is measured if
+    the cluster serves meanwhile. `onward` returns the plan of the next pass over the phases when one was proved,
+    None where there is no other.
     """
 
     rules: str
@@ -59,3 +66,4 @@ class Verb:
     held: Callable[[Session, Intent, ClusterLock], AbstractContextManager[None]] = by_all
     finish: Callable[[Session, Intent, int | None], None] = as_it_is
     watched: bool = True
+    onward: Callable[[Session, Intent, Agreed], Plan | None] = nowhere

@@ -32,6 +32,7 @@ from provisioner.orchestrate.run import (
     rollback,
     up,
     upgrade,
+    upgrade_back,
 )
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Verb
@@ -98,7 +99,10 @@ VERBS: dict[str, Verb] = {
     "up": _FROM_INVENTORY,
     "resume": _FROM_INVENTORY,
     "retry": _FROM_INVENTORY,
-    "upgrade": Verb("upgrade", upgrade.plan, upgrade.consent, _in_order, upgrade.begin, VERIFY),
+    "upgrade": Verb("upgrade", upgrade.plan, upgrade.consent, _in_order, upgrade.begin, VERIFY,
+                    onward=upgrade.onward),
+    upgrade_back.VERB: Verb("", upgrade_back.plan, upgrade_back.consent,
+                            lambda intent, plan: upgrade_back.through(_arranged(plan)), proof=VERIFY),
     "rollback": Verb("", rollback.plan, rollback.consent, lambda intent, plan: rollback.through(UP, plan)),
     "etcd defrag": Verb("", defrag.plan, defrag.consent, defrag.through),
     "etcd recover": Verb("", recover.plan, restore.consent, recover.through, recover.begin, finish=restore.finish,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from provisioner.model.applied import Applied
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, HostSpec
 from provisioner.model.inventory import Inventory
 from provisioner.model.observed import HostObserved
 from provisioner.model.plan import Plan
 from provisioner.model.snapshot import Restore
+from provisioner.model.trial import Trial
 from provisioner.operate.secrets import SecretStore
 
 
@@ -27,6 +29,9 @@ class ClusterTarget:
     `leaving` are hosts that left the inventory and are taken out, `former` those that stay and are to have no etcd
     member any more, `still_members` those of both whose member still votes.
     `replacing` are hosts whose machine is another one now, `replaced` the etcd members of before that are taken out.
+    Where it is but a part of the way to what the inventory asks for, that is `asked`: nodes may be older than control
+    planes then, and with a `trial` control planes behave as the minor before their own. `follows` says that a trial
+    which was applied stays, unless somebody ends it.
     """
 
     inventory: Inventory
@@ -46,6 +51,28 @@ class ClusterTarget:
     still_members: set[str] = field(default_factory=set)
     replacing: tuple[str, ...] = ()
     replaced: dict[str, int] = field(default_factory=dict)
+    trial: Trial | None = None
+    asked: Applied | None = None
+    follows: bool = True
+
+    @property
+    def applied(self) -> Applied:
+        """Return what the cluster is made from when this target is reached."""
+        return Applied(self.cluster, self.artifacts, self.trial)
+
+    @property
+    def made_from(self) -> Applied:
+        """Return what the inventory and artifacts.lock ask for, wherever this target stands on the way there."""
+        return self.asked or self.applied
+
+    @property
+    def nodes(self) -> str:
+        """Return the version of kubelets where it may be another than the inventory's; else nothing."""
+        return self.applied.nodes if self.asked else ""
+
+    def follow(self, applied: Applied) -> None:
+        """Stay where a minor is on trial: as its record says, whatever artifacts.lock asks for meanwhile."""
+        self.asked, self.artifacts, self.trial = self.made_from, applied.lock, applied.trial
 
     @property
     def reached(self) -> Inventory:

@@ -33,11 +33,12 @@ class LiveRun:
     the run there. `doing` and `ahead` say what is worked on until the next safe point, and which hosts wait for it,
     together for all phases that run beside one another; `in_flight` are (host, id) of the steps that have not
     answered yet, and `left_behind` says what else stays so where the run is stopped at once; `go_on` is the command
-    for a person to go on with after a stop. `draining` says how Nodes are emptied. While the run holds the cluster's
-    lock, `epoch` is its number in every order to a host, and `still_ours` raises LockHeld when it does not hold it
-    any more: to be called right before an act that no host can refuse (on the API, etcd, HAProxy). `written` are
-    the hosts that this run handed changes to, `as_they_run` those whose units are judged by what they read when they
-    started and not by what is desired: they went back, or nothing of theirs was to change.
+    for a person to go on with after a stop, `go_back` returns the one that goes back, where there is one.
+    `draining` says how Nodes are emptied. While the run holds the cluster's lock, `epoch` is its number in every
+    order to a host, and `still_ours` raises LockHeld when it does not hold it any more: to be called right before
+    an act that no host can refuse (on the API, etcd, HAProxy). `written` are the hosts that this run handed changes
+    to, `as_they_run` those whose units are judged by what they read when they started and not by what is desired:
+    they went back, or nothing of theirs was to change.
     Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`, and `not_looked_at`
     are those that need nothing, for they are as last applied. `allowed` are the
     words after `--allow`. `not_kept` says why the run's events are not recorded here any more, where they are not.
@@ -59,6 +60,7 @@ class LiveRun:
     in_flight: set[tuple[str, str]] = field(default_factory=set)
     left_behind: list[str] = field(default_factory=list)
     go_on: str = ""
+    go_back: Callable[[], str] = lambda: ""
     epoch: int | None = None
     still_ours: Callable[[], None] = lambda: None
     unreachable: dict[str, KubewrightError] = field(default_factory=dict)

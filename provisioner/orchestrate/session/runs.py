@@ -96,10 +96,10 @@ def _changes(told: Lines) -> int:
 
 
 def _phases(told: Lines) -> Iterable[PhaseSeen]:
-    ends = {e["phase"]: e for e in told if e["type"] == "phase-done"}
-    for e in told:
+    for number, e in enumerate(told):
         if e["type"] == "phase-start":
-            end = ends.get(e["phase"], {})
+            later = (one for one in told[number:] if one["type"] == "phase-done" and one["phase"] == e["phase"])
+            end = next(later, {})       # the next one: an upgrade comes to a phase again on each leg of its way
             yield PhaseSeen(e["phase"], str(end.get("status", RUNNING)), end.get("seconds"),
                             str(end.get("message", "")))
 

@@ -11,6 +11,7 @@ from typing import Self
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.decide.schedule import stages
 from provisioner.errors import KubewrightError
+from provisioner.model.applied import Applied
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.desired import EtcdMember
@@ -19,6 +20,7 @@ from provisioner.model.inventory import Inventory
 from provisioner.model.observed import ABSENT, HostObserved
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan
+from provisioner.model.trial import Trial
 from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate.session import rundir
 from provisioner.orchestrate.session.cluster_access import ClusterAccess
@@ -81,6 +83,19 @@ class Session:
         self.hosts.also_reach(targets_of(inventory))
         target = ClusterTarget(inventory, artifacts, self.target.secrets)
         return replace(self, target=target, access=self.access.to(target))
+
+    def as_applied(self, inventory: Inventory, applied: Applied) -> Self:
+        """Return a session of this same run on what was applied, `inventory` being that of it."""
+        found = self.towards(inventory, applied.lock)
+        found.target.trial, found.target.asked, found.target.follows = applied.trial, applied, False
+        return found
+
+    def turn_to(self, inventory: Inventory, artifacts: ArtifactLock, trial: Trial | None = None) -> None:
+        """Let this run work towards something else from here on: a part of the way to what is asked for, or back."""
+        self.hosts.also_reach(targets_of(inventory))
+        self.target = ClusterTarget(inventory, artifacts, self.target.secrets, trial=trial,
+                                    asked=self.target.made_from, follows=False)
+        self.access = self.access.to(self.target)
 
     def go_by(self, plan: Plan) -> Plan:
         """Let this be the plan from here on, with its stages as this run takes them, and return it; the one writer.

@@ -17,6 +17,7 @@ from provisioner.model.facts import Facts, Interface
 from provisioner.model.outside import login_name
 from provisioner.model.releases import minor_of
 from provisioner.model.secret import SecretRef
+from provisioner.model.trial import Trial
 
 LAB = """
 version: 1
@@ -103,13 +104,15 @@ SECRETS = {name: SecretRef(name, "aa" * 16, hashlib.sha256(text.encode()).hexdig
            for name, text in SECRET_BYTES.items()}
 
 
-def compiled(cluster: Cluster | None = None, facts: Mapping[str, Facts] | None = None) -> Desired:
+def compiled(
+        cluster: Cluster | None = None, facts: Mapping[str, Facts] | None = None, *, trial: Trial | None = None,
+) -> Desired:
     """Return the fixture's cluster, or another one with the fixture's lock and secrets, compiled."""
     cluster = cluster or inventory()
     logins = {login_name(name): SecretRef(login_name(name), "bb" * 16, hashlib.sha256(name.encode()).hexdigest())
               for name, registry in cluster.registries.items() if registry.login}
     return compile_cluster(cluster, facts if facts is not None else facts_of(cluster), lock_beside(cluster.kubernetes),
-                           SECRETS | logins, PUBLIC)
+                           SECRETS | logins, PUBLIC, trial=trial)
 
 
 def lock_beside(kubernetes: str) -> ArtifactLock:

@@ -147,7 +147,7 @@ def test_pods_that_a_budget_holds_stop_it_before_their_node_is_changed(old: Worl
         up_grade(old, drain_timeout=3.0)
     assert stopped.value.exit_code == 13 and "w1 takes Pods again" in stopped.value.details
     assert cordoned(old) == [] and versions(old, "kubelet")["w1"] == FROM
-    assert stopped.value.hint.endswith("kubewright upgrade")
+    assert stopped.value.hint.endswith("kubewright upgrade --no-soak")
     old.api.held.clear()
     old.forget()
     up_grade(old)
@@ -309,7 +309,7 @@ def test_a_gate_without_its_program_is_refused_before_anything_is_done(old: Worl
     ({"until": "etcd", "without": ("w2",)}, " --until etcd --without w2"),
 ])
 def test_what_goes_on_goes_no_further_than_what_was_asked_for(options: dict[str, Any], words: str) -> None:
-    assert upgrade.again(Intent("upgrade", **options)) == f"kubewright upgrade{words}"
+    assert upgrade.again(Intent("upgrade", **options)) == f"kubewright upgrade --no-soak{words}"
 
 
 @pytest.mark.parametrize("verb", ["up", "upgrade", "node replace", "node remove"])
