@@ -25,6 +25,7 @@ class Context:
     output: str = "text"
     verbose: bool = False
     identity: str | None = None
+    ask_become: bool = False        # sudo asks for a password on the hosts
     words: Sequence[str] = ()       # of the command line, behind the program
     answered: bool = False          # a JSON document was printed: a program gets one, whatever comes after
 
@@ -37,6 +38,10 @@ class Context:
         named = self.identity or os.environ.get("KUBEWRIGHT_IDENTITY")
         opened = Inventory.open(find_inventory(self.directory, os.environ, Path.cwd()))
         begin.loaded()
+        if self.ask_become:
+            from provisioner.cli.password import asker
+
+            opened = replace(opened, ask_become=asker())
         return replace(opened, identity=Path(named).expanduser().absolute()) if named else opened
 
     @property
@@ -56,6 +61,7 @@ class Context:
 
         chosen = f" -i {shlex.quote(self.directory)}" if self.directory else ""
         chosen += f" --identity {shlex.quote(self.identity)}" if self.identity else ""
+        chosen += " --ask-become" if self.ask_become else ""
         return f"{_program()}{chosen} {verb}"
 
     def again(self, *more: str) -> str:

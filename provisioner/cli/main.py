@@ -197,6 +197,9 @@ def _common_options() -> list[click.Option]:
                      shell_complete=_path("file"),
                      help="Private key of an operator, to open secrets with. Default: $KUBEWRIGHT_IDENTITY, else "
                           "ssh.key of the inventory and your usual keys."),
+        click.Option(["--ask-become"], is_flag=True, expose_value=False, callback=_set("ask_become"),
+                     help="Ask for sudo's password on the hosts, once, without showing it; it is kept nowhere. Without "
+                          "a terminal it is the first line of stdin."),
         click.Option(["-o", "--output"], type=click.Choice(["text", "json"]), expose_value=False, is_eager=True,
                      callback=_set("output"), help="Form of the result on stdout. Default: text."),
         click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set("verbose"),

@@ -13,6 +13,7 @@ from provisioner.converge.hosts import ansible_vars
 from provisioner.converge.runner import ENVIRONMENT, LOCALE
 from provisioner.model.paths import data_dir
 from provisioner.model.words import table as words
+from provisioner.transport import elevation
 from provisioner.transport.faults import HostFault, sudo_fault
 from provisioner.transport.refusals import readable
 from provisioner.transport.target import Target
@@ -31,7 +32,7 @@ def prove(target: Target) -> float:
     """
     began = time.monotonic()
     try:
-        done = subprocess.run(command(target), stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT, check=False,
+        done = subprocess.run(command(target), input=_password(target), capture_output=True, timeout=WAIT, check=False,
                               env=_environment())
     except FileNotFoundError:
         raise HostFault(target.name, DOING, "there is no ssh on this machine", code=CODE,
@@ -50,10 +51,16 @@ def command(target: Target) -> list[str]:
     key = [] if target.key_file is None else ["-o", f'IdentityFile="{values["ansible_ssh_private_key_file"]}"']
     remote = ["/bin/sh", "-c", "exec /usr/bin/python3 -I -S -c 0"]
     if target.elevates:
-        remote = ["env", "LC_ALL=C", "sudo", "-H", "-S", "-n", "-u", "root", *remote]     # Ansible's become_flags
+        quiet = ["-p", ""] if _password(target) else ["-n"]
+        remote = ["env", "LC_ALL=C", "sudo", "-H", "-S", *quiet, "-u", "root", *remote]     # Ansible's become_flags
     return ["ssh", *ALONE, *_configured(), *shlex.split(values["ansible_ssh_common_args"]), *key,
             "-o", "KbdInteractiveAuthentication=no", "-o", "PasswordAuthentication=no",
             "-p", str(target.port), "-l", target.user, "--", target.address, shlex.join(remote)]
+
+
+def _password(target: Target) -> bytes:
+    """Return what sudo reads there if it asks, nothing where nobody has said it."""
+    return b"" if target.password is None or not target.elevates else elevation.told(target.password)
 
 
 def _configured() -> list[str]:

@@ -36,6 +36,7 @@ CANCEL_POLL = 0.5       # seconds between two looks at `cancel` and the deadline
 MAX_FORKS = 50
 PREPARE = "prepare.yml"
 JUMP_FORKS = 8          # sshd's default MaxStartups 10:30:100 drops at random from the eleventh stranger on
+BECOME_PROMPT = r"^BECOME password.*:\s*?$"     # of ansible-playbook, at the terminal that ansible-runner makes for it
 Cancel = Callable[[], bool]
 # What ansible-playbook needs of our environment; the rest (and what secrets it may hold) stays here.
 ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "TERM", "TMPDIR", "TZ", "SSH_AUTH_SOCK")
@@ -73,7 +74,7 @@ def _play(
     hosts_inventory = ansible_inventory(targets, bundles=str(bundles_dir.resolve()))
     static.write_text(inventory_text(hosts_inventory), encoding="utf-8")
     watch = _Watch(emit, time.monotonic() + timeout, cancel, private / "leash.pid", tasks=playbook == PREPARE)
-    config = _config(private, playbook, static)
+    config = _config(private, playbook, static, _password(targets))
     config.env["ANSIBLE_FORKS"] = str(forks(targets))
     runner = Runner(config=config, event_handler=watch.event, cancel_callback=watch.poll)
     try:
@@ -96,17 +97,23 @@ def _private_dir(run_dir: Path, name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
 
 
-def _config(private: Path, playbook: str, static: Path) -> RunnerConfig:
+def _password(targets: Mapping[str, Target]) -> str | None:
+    """Return what sudo is told where it asks: the same on all hosts."""
+    return next((t.password for t in targets.values() if t.elevates and t.password is not None), None)
+
+
+def _config(private: Path, playbook: str, static: Path, password: str | None) -> RunnerConfig:
     playbooks = data_dir("playbooks")
     config = RunnerConfig(
         private_data_dir=str(private), ident="run", project_dir=str(playbooks), host_cwd=str(private),
         playbook=str(playbooks / playbook), inventory=str(static),
         suppress_ansible_output=True, suppress_env_files=True, quiet=True, fact_cache_type="",
-        envvars=_settings(private, playbooks))
+        envvars=_settings(private, playbooks), passwords=None if password is None else {BECOME_PROMPT: password})
     config.prepare()
     ansible = str(Path(sys.executable).with_name("ansible-playbook"))
     config.command = leash.leashed(
-        str(private / "leash.pid"), sys.executable, "-P", swift_end.__file__, ansible, *config.command[1:])
+        str(private / "leash.pid"), sys.executable, "-P", swift_end.__file__, ansible, *config.command[1:],
+        *([] if password is None else ["--ask-become-pass"]))
     config.env = _environment(private, playbooks, config.artifact_dir)
     config.suppress_ansible_output = True
     config.pexpect_timeout = CANCEL_POLL

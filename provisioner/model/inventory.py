@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +25,14 @@ class Inventory:
     """A validated cluster.yaml with the paths beside it; opening it contacts no host and creates nothing.
 
     `path` is the directory (absolute), `file` the cluster.yaml in it; `identity` the private key that opens secrets,
-    where it is not one that we log in with.
+    where it is not one that we log in with; `ask_become` gives sudo's password, asking a person for it once.
     """
 
     path: Path
     cluster: Cluster
     file: Path
     identity: Path | None = None
+    ask_become: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path | str) -> Inventory:

@@ -18,7 +18,7 @@ _KINDS = {dict: "a mapping", list: "a list", bool: "true or false", int: "a numb
 _WANTED = {"string_type": "text", "int_type": "a whole number", "bool_type": "true or false", "dict_type": "a mapping",
            "model_type": "a mapping", "model_attributes_type": "a mapping", "tuple_type": "a list",
            "int_from_float": "a whole number"}
-_NO_PASSWORDS = "keys, and sudo without a password, are the only way in"
+_NO_PASSWORDS = "keys let us in, and `--ask-become` asks for sudo's password, which stands nowhere"
 _LOGINS = "a login never stands in this file: write `login: true`, and keep it with kubewright registry login"
 _PASSWORDS = {"password", "pass", "sudo_password", "become_password", "become_pass", "ansible_password",
               "ansible_ssh_pass", "ansible_become_pass", "ansible_become_password"}

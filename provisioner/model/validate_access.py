@@ -45,7 +45,7 @@ def becomes_root(cluster: Cluster) -> Faults:
         path: Path = ("hosts", name, "ssh") if own else ("ssh", "become")
         if ssh.become == "none" and ssh.user != "root" and path not in told:
             told.add(path)
-            yield path, f"become: none is for root itself; {escaped(ssh.user)} needs `become: sudo`, without a password"
+            yield path, f"become: none is for root itself; {escaped(ssh.user)} needs `become: sudo`"
 
 
 def _login(path: Path, ssh: Ssh | SshOverride) -> Faults:

@@ -17,7 +17,7 @@ import fabric
 import paramiko
 from paramiko.transport import Transport
 
-from provisioner.transport import faults
+from provisioner.transport import elevation, faults
 from provisioner.transport.faults import HostFault
 from provisioner.transport.login import CHANNEL_TIMEOUT, FIRST_CHANNEL, Gateway, login
 from provisioner.transport.streams import (
@@ -61,6 +61,9 @@ class Connection:
         self._stood = False
         self._proved: Transport | None = None       # the login that has answered something
         self._open: set[paramiko.Channel] = set()
+        self._elevating = threading.Lock()
+        self._elevates = False                      # sudo has taken the password, or asks for none
+        self._wrong: HostFault | None = None        # it has not, and is not asked again
         self._more: Connection | None = None
         self._fabric: fabric.Connection | None = None
         self._own_gateway = Gateway(target) if target.jump is not None and gateway is None else None
@@ -128,20 +131,40 @@ class Connection:
         With a `sink`, stdout goes there as it comes and is empty in the answer; what it raises ends the command's
         channel and is passed on.
         """
-        elevated = sudo and self.target.elevates
-        words = [*ENGLISH, *(("sudo", "-n", "--") if elevated else ()), *argv]
-        doing = f"running {_short(argv)}"
-        deadline = time.monotonic() + timeout
+        elevated, doing = sudo and self.target.elevates, f"running {_short(argv)}"
+        words, deadline = list(argv), time.monotonic() + timeout
+        if elevated and self.target.password is None:
+            words = [*elevation.QUIET, *argv]
+        elif elevated and self.target.password is not None:
+            self._prove(self.target.password)
+            words, chunks = elevation.with_password(argv, chunks, self.target.password)
         if not self._channels.acquire(timeout=timeout):
             raise self._late(doing, timeout)
         try:
-            done = self._exec(shlex.join(words), chunks, deadline, doing, timeout, sink)
+            done = self._exec(shlex.join([*ENGLISH, *words]), chunks, deadline, doing, timeout, sink)
         finally:
             self._channels.release()
         fault = faults.sudo_fault(self.name, self.target.user, done.stderr) if elevated and done.rc else None
         if fault is not None:
             raise fault
         return done
+
+    def _prove(self, password: str) -> None:
+        """Let sudo judge the password once, before anything else is sent: PAM counts wrong ones, and may lock a user.
+        """
+        with self._elevating:
+            if self._wrong is not None:
+                raise self._wrong
+            if self._elevates:
+                return
+            done = self._exec(shlex.join([*ENGLISH, *elevation.PROOF]), (elevation.told(password),),
+                              time.monotonic() + FIRST_CHANNEL, "becoming root", FIRST_CHANNEL, None)
+            fault = faults.sudo_fault(self.name, self.target.user, done.stderr) if done.rc else None
+            if fault is not None and fault.code == elevation.WRONG:
+                self._wrong = fault
+            if fault is not None:
+                raise fault
+            self._elevates = True       # what else may be wrong, the command itself tells
 
     def _exec(
         self, command: str, chunks: Iterable[bytes], deadline: float, doing: str, timeout: float,

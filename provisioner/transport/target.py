@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,7 @@ class Target:
     key_file: Path | None
     known_hosts_file: Path
     jump: Hop | None = None
+    password: str | None = field(default=None, repr=False, compare=False)       # what sudo is told if it asks
 
     @property
     def hop(self) -> Hop:
@@ -76,7 +77,10 @@ class Target:
 
 
 def targets_of(inventory: Inventory) -> dict[str, Target]:
-    """Return a target for every machine, per-host `ssh` before the cluster's."""
+    """Return a target for every machine, per-host `ssh` before the cluster's.
+
+    Who is to be asked for sudo's password (`--ask-become`) is asked here, if any of them needs it.
+    """
     targets = {}
     for host in inventory.cluster.machines:
         ssh = inventory.cluster.ssh_of(host.name)
@@ -90,4 +94,7 @@ def targets_of(inventory: Inventory) -> dict[str, Target]:
             known_hosts_file=inventory.known_hosts_path,
             jump=Hop.parse(ssh.jump, ssh.user) if ssh.jump else None,
         )
-    return targets
+    if inventory.ask_become is None or not any(target.elevates for target in targets.values()):
+        return targets
+    password = inventory.ask_become()
+    return {name: replace(target, password=password) for name, target in targets.items()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from provisioner.model.words.row import Row
 
-_NOPASSWD = "on {host}: echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/kubewright"
+_NOPASSWD = ("give it with --ask-become, or on {host}: echo '{user} ALL=(ALL) NOPASSWD:ALL' | "
+             "sudo tee /etc/sudoers.d/kubewright")
 _MISSING = "log in as root with `become: none`, or install sudo on {host}"
 _SOURCES = "on {host}, as root: chown root:root /etc/sudoers && chmod 440 /etc/sudoers"
 
@@ -19,6 +20,10 @@ ROWS = (
         "sudo asks for a password",
         ("no rule with NOPASSWD is for this user", "a later rule takes NOPASSWD away: the last one counts"), _NOPASSWD,
         weak=True),
+    Row("sudo-password-wrong", r"incorrect (password|authentication) attempt|Sorry, try again",
+        "sudo does not take the password that was given",
+        ("it is mistyped", "the user has another password on this host"),
+        "give it again; where hosts have different ones: NOPASSWD in their sudoers, or one password for {user}"),
     Row("sudo-tty", r"must have a tty", "sudo insists on a terminal (requiretty)",
         ("`Defaults requiretty` in sudoers",),
         "on {host}: remove `requiretty` from sudoers"),

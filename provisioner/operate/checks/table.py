@@ -19,7 +19,7 @@ def _python(seen: Seen) -> Iterator[tuple[str, Found]]:
 
 CHECKS: tuple[Check, ...] = (
     Check("ssh", "we can log in", identity.answers, needed=True),
-    Check("sudo", "we become root without a password", identity.becomes_root, needed=True),
+    Check("sudo", "we become root", identity.becomes_root, needed=True),
     Check("python", "Python 3.9 or later", _python, needed=True),
     Check("idle", "no step of a run is at work there", identity.is_idle, needed=True),
     Check("ansible", "Ansible's own ssh logs in and becomes root", identity.lets_ansible_in, asked=inspected),

@@ -13,10 +13,11 @@ TEXTS: dict[str, Explained] = {
         "Everything goes through it; nothing secret is sent to a machine whose key is not the pinned one.",
         "Each cause has its own cure beside the finding; a key that is not pinned: kubewright trust"),
     "sudo": Explained(
-        "`env LC_ALL=C sudo -n` in that login; what sudo answers is looked up in a table of its own words (a password, "
-        "requiretty, a user that sudoers does not know).",
+        "`env LC_ALL=C sudo -n` in that login, with `--ask-become` `sudo -S`, which is given the password; what sudo "
+        "answers is looked up in a table of its own words (a password, requiretty, a user that sudoers does not know).",
         "Files and units of the system are root's, and a question for a password would wait for ever.",
-        "on HOST: echo 'USER ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/kubewright"),
+        "kubewright check --ask-become, or on HOST: echo 'USER ALL=(ALL) NOPASSWD: ALL' > "
+        "/etc/sudoers.d/kubewright"),
     "python": Explained(
         "`python3` is started with the applier on its standard input.",
         "All looking and writing on a host is done by one program of ours, in the host's own Python.",
