@@ -28,7 +28,7 @@ class UnknownHostKey(paramiko.SSHException):
     """The place showed a key and none is pinned; raised before anything about us is sent."""
 
     def __init__(self, fingerprint: str, *, authority: bool = False) -> None:
-        beside = " (its @cert-authority is for ssh's certificates, which are not supported)" if authority else ""
+        beside = " (known_hosts names an authority for it, which `trust` asks)" if authority else ""
         super().__init__(f"unknown host key {fingerprint}{beside}")
         self.fingerprint = fingerprint
 
@@ -148,9 +148,9 @@ def is_drop(e: BaseException) -> bool:
     return row_of(e).name in _DROPPED
 
 
-def connect_fault(host: str, hop: Hop, e: BaseException, *, via: bool = False) -> HostFault:
+def connect_fault(host: str, hop: Hop, e: BaseException, *, via: bool = False, key: Path | None = None) -> HostFault:
     """Tell a failed login as `<host>: connecting as user@addr:port: <saw>` with a hint to paste."""
-    means = row_of(e).meaning(e, host=host, login=hop.login, user=hop.user)
+    means = row_of(e).meaning(e, host=host, login=hop.login, user=hop.user, key=key)
     fault = meant(host, f"connecting as {hop}" + (" (jump host)" if via else ""), means)
     if via:     # where hosts with one cause are told in one line, none of them is to blame
         fault.saw = f"jump host {hop}: {fault.saw}"

@@ -16,7 +16,7 @@ import fabric
 import paramiko
 from paramiko.transport import Transport
 
-from provisioner.transport import faults, hostkeys, streams
+from provisioner.transport import agent, faults, hostkeys, streams
 from provisioner.transport.target import Hop, Target
 
 CONNECT_TIMEOUT = 15.0
@@ -115,20 +115,25 @@ def login(target: Target, hop: Hop, gateway: fabric.Connection | None, host: str
     fault = faults.key_fault(host, target.key_file) if target.key_file is not None else None
     if fault is not None:
         raise fault
+    try:
+        held = agent.held(target.key_file) if target.key_file is not None else None
+    except paramiko.PasswordRequiredException as e:
+        raise faults.connect_fault(host, hop, e, via=hop == target.jump, key=target.key_file) from e
     for attempt in range(1, TRIES + 1):
-        connection = _connection(target, hop, gateway)
+        connection = _connection(target, hop, gateway, held)
         try:
             connection.open()
             return connection
         except faults.BROKEN as e:
             connection.client.close()
             if attempt == TRIES or not faults.is_drop(e):
-                raise faults.connect_fault(host, hop, e, via=hop == target.jump) from e
+                raise faults.connect_fault(host, hop, e, via=hop == target.jump, key=target.key_file) from e
         time.sleep(random.uniform(0.1, 0.4) * attempt)  # noqa: S311 - jitter, so that hosts do not retry in step
     raise AssertionError("the last attempt returns or raises")
 
 
-def _connection(target: Target, hop: Hop, gateway: fabric.Connection | None) -> fabric.Connection:
+def _connection(target: Target, hop: Hop, gateway: fabric.Connection | None, held: paramiko.PKey | None,
+                ) -> fabric.Connection:
     pins = hostkeys.Pins(target.known_hosts_file, hop.known_hosts_name)
     config = fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
     key = target.key_file
@@ -136,7 +141,9 @@ def _connection(target: Target, hop: Hop, gateway: fabric.Connection | None) -> 
         "transport_factory": partial(_transport, pins.types),
         "banner_timeout": CONNECT_TIMEOUT, "auth_timeout": CONNECT_TIMEOUT,
         "channel_timeout": CHANNEL_TIMEOUT, "allow_agent": key is None, "look_for_keys": key is None}
-    if key is not None:
+    if held is not None:
+        options["pkey"] = held
+    elif key is not None:
         options["key_filename"] = [str(key)]
     connection = fabric.Connection(
         hop.address, user=hop.user, port=hop.port, config=config, gateway=gateway or False,

@@ -30,7 +30,7 @@ ROWS = (
                                           "it is pinned under another name or port"),
         "kubewright trust {host}", code="host-key-unknown"),
     Row("ssh-key-encrypted", r"Private key file is encrypted|Load key .*: incorrect passphrase",
-        "the private key has a passphrase", (), "ssh-add the key first: the agent's keys are used"),
+        "the private key has a passphrase, and no agent holds it", (), "ssh-add {key}"),
     Row("ssh-key-open", r"UNPROTECTED PRIVATE KEY FILE|Permissions \d+ for .* are too open|bad permissions",
         "ssh does not use the key {key}: others may read it", (), "chmod 600 {key}", code="ansible-login"),
     Row("ssh-key-format", r"Load key .*(error in libcrypto|invalid format)",
