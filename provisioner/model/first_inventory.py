@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Literal
 
 from provisioner.errors import UsageFault
+from provisioner.model.endpoint import SSH_PORT, Endpoint
 
 Preset = Literal["single", "small", "ha"]
 CONTROL_PLANES = {"single": 1, "small": 1, "ha": 3}
@@ -19,13 +22,25 @@ _MEANT = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")      # wo
 _ROLES = {"cp": ("etcd", "control-plane", "load-balancer"), "w": ("worker",)}
 
 
+FORM = "[NAME=][USER@]LOGIN[:PORT][,ADDRESS]"
+_NAMED = re.compile(r"(?:(?P<name>[^=@,:]*)=)?(?:(?P<user>[^@,]*)@)?(?P<place>[^@,]+)(?:,(?P<address>[^@,]*))?")
+_IS_NAME = re.compile(r"(?=.*[a-z])[a-z0-9][a-z0-9.-]*")
+
+
 @dataclass(frozen=True)
 class Login:
-    """One machine as it was named: [USER@]ADDRESS[:PORT]."""
+    """One machine as it was named; what is empty is chosen. `host` is where one logs in, if not at its address."""
 
     address: IPv4Address
     user: str = ""
-    port: int = 22
+    port: int = SSH_PORT
+    host: str = ""
+    name: str = ""
+    roles: tuple[str, ...] | None = None
+    key: str = ""
+    jump: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,10 +56,20 @@ class Draft:
     external: str = ""
     user: str = "root"
     networks: tuple[str, ...] = ()
+    jump: str = ""
+    pods: str = ""
+    services: str = ""
+
+    @property
+    def has_roles(self) -> bool:
+        """Say whether the machines came with their roles: then no preset gives them any."""
+        return any(machine.roles is not None for machine in self.machines)
 
     @property
     def control_planes(self) -> int:
-        """Return how many of the machines carry the API: as the preset says, else as many as fit."""
+        """Return how many of the machines carry the API: as they came, as the preset says, else as many as fit."""
+        if self.has_roles:
+            return sum("control-plane" in (machine.roles or ()) for machine in self.machines)
         preset = self.preset or ("ha" if len(self.machines) >= CONTROL_PLANES["ha"] else "small")
         wanted = CONTROL_PLANES[preset]
         if len(self.machines) < wanted or (preset == "single" and len(self.machines) > 1):
@@ -58,29 +83,38 @@ class Draft:
         """Return name -> machine and roles, in the order in which they were named."""
         count = self.control_planes
         alone = (*_ROLES["cp"][:2], *_ROLES["w"])
-        found = {}
+        found: dict[str, tuple[Login, tuple[str, ...]]] = {}
         for at, machine in enumerate(self.machines):
             is_control_plane = at < count
-            name = f"cp{at + 1}" if is_control_plane else f"w{at + 1 - count}"
+            name = machine.name or (f"cp{at + 1}" if is_control_plane else f"w{at + 1 - count}")
+            if name in found:
+                raise UsageFault(f"two machines are called {name}", hint="kubewright init --help")
             roles = _ROLES["cp" if is_control_plane else "w"] if len(self.machines) > 1 else alone
-            found[name] = (machine, roles if self.vip or not is_control_plane else tuple(
-                role for role in roles if role != "load-balancer"))
+            if machine.roles is not None:
+                carries = self.vip and "control-plane" in machine.roles
+                roles = (*machine.roles, *(("load-balancer",) if carries else ()))
+            found[name] = (machine, tuple(role for role in roles if self.vip or role != "load-balancer"))
         return found
 
 
 def login(text: str) -> Login:
-    """Read [USER@]ADDRESS[:PORT]; UsageFault for what is none."""
-    user, at, rest = text.rpartition("@")
-    address, colon, port = rest.partition(":")
+    """Read a machine as it is named on the command line; UsageFault for what is none."""
+    said = _NAMED.fullmatch(text)
     try:
-        number = int(port) if colon else 22
-        if not 0 < number < 65536 or (at and not user):
+        if said is None or "" in (said["name"], said["user"], said["address"]):
             raise ValueError
-        return Login(IPv4Address(address), user, number)
+        place = Endpoint.parse(said["place"], SSH_PORT)
+        address = said["address"] or place.host
+        host = place.host if place.host != address else ""
+        by_name = place.host if _IS_NAME.fullmatch(place.host) else ""
+        if by_name and not said["address"]:
+            raise UsageFault(f"{text!r}: {by_name} is where one logs in; which address has the machine in the cluster?",
+                             details=["an interface of the machine has it, and the other machines reach it there"],
+                             hint=f"kubewright init {text},ADDRESS")
+        return Login(IPv4Address(address), said["user"] or "", place.port, host, said["name"] or by_name)
     except ValueError:
-        raise UsageFault(f"{text!r} is no [USER@]ADDRESS[:PORT]; an address is like 10.0.0.11",
-                         details=["where one logs in by name, say so afterwards as the host's `ssh.host`"],
-                         hint="kubewright init --help") from None
+        raise UsageFault(f"{text!r} is no {FORM}; an address is like 10.0.0.11", hint="kubewright init --help"
+                         ) from None
 
 
 def networks_of(draft: Draft) -> tuple[IPv4Network, ...]:
@@ -99,9 +133,11 @@ def networks_of(draft: Draft) -> tuple[IPv4Network, ...]:
 def text_of(draft: Draft) -> str:
     """Return the file: what was said, and what had to be chosen with a word on why."""
     networks = networks_of(draft)
-    pods, services = _free(PODS, networks), _free(SERVICES, networks)
-    users = {machine.user or draft.user for machine in draft.machines}
-    user = users.pop() if len(users) == 1 else draft.user
+    pods, services = draft.pods or _free(PODS, networks), draft.services or _free(SERVICES, networks)
+    user = Counter(machine.user or draft.user for machine in draft.machines).most_common(1)[0][0]
+    port = Counter(machine.port for machine in draft.machines).most_common(1)[0][0]
+    key = _shared([machine.key for machine in draft.machines])
+    jump = _shared([machine.jump or draft.jump for machine in draft.machines])
     lines = [
         "# yaml-language-server: $schema=.kubewright/cluster.schema.json",
         "# Every key with its default: kubewright schema. Read it back: kubewright validate",
@@ -117,22 +153,42 @@ def text_of(draft: Draft) -> str:
     api = [f"  vip: {draft.vip}      # free, and nobody else's: keepalived moves it between the load balancers"
            ] if draft.vip else [f"  external: {_quoted(draft.external)}"] if draft.external else []
     lines += ["", "api:", *api] if api else []
-    become = [] if user == "root" else ["  become: sudo      # without a password"]
-    lines += ["", "ssh:", f"  user: {_quoted(user)}", *become]
+    become = [] if user == "root" else ["  become: sudo      # where it asks for a password: --ask-become"]
+    lines += ["", "ssh:", f"  user: {_quoted(user)}", *([f"  port: {port}"] if port != SSH_PORT else ()), *become,
+              *(f"  {name}: {_quoted(value)}" for name, value in (("key", key), ("jump", jump)) if value)]
     lines += ["", "# SSH public keys of those who may read the cluster's secrets.", "operators:",
               *(f"  - {_quoted(key)}" for key in draft.operators)]
     lines += ["", "hosts:"]
     for name, (machine, roles) in draft.hosts.items():
-        own = {key: value for key, value, usual in (
-            ("user", machine.user or draft.user, user), ("port", machine.port, 22)) if value != usual}
-        ssh = f", ssh: {{{', '.join(f'{key}: {_quoted(str(value))}' for key, value in own.items())}}}" if own else ""
-        lines.append(f"  {name}: {{address: {machine.address}, roles: [{', '.join(roles)}]{ssh}}}")
+        own = {key: str(value) for key, value, usual in (
+            ("host", machine.host, ""), ("user", machine.user or draft.user, user), ("port", machine.port, port),
+            ("key", machine.key, key), ("jump", machine.jump or draft.jump, jump)) if value != usual}
+        parts = [f"address: {machine.address}", f"roles: [{', '.join(roles)}]",
+                 *([f"labels: {_mapping(machine.labels)}"] if machine.labels else ()),
+                 *([f"taints: [{', '.join(map(_mapping, machine.taints))}]"] if machine.taints else ()),
+                 *([f"ssh: {_mapping(own, numbers=('port',))}"] if own else ())]
+        lines.append(f"  {_quoted(name)}: {{{', '.join(parts)}}}")
     return "\n".join(lines) + "\n"
+
+
+def _shared(values: Sequence[str]) -> str:
+    """Return what all machines say; a host cannot take back what the cluster's `ssh` says."""
+    return values[0] if len(set(values)) == 1 else ""
 
 
 def _free(ranges: Sequence[str], networks: Sequence[IPv4Network]) -> str:
     free = [r for r in ranges if not any(IPv4Network(r).overlaps(network) for network in networks)]
     return free[0] if free else ranges[0]       # which `validate` then refuses with both
+
+
+def _mapping(values: Mapping[str, str], numbers: Sequence[str] = ()) -> str:
+    """Return a mapping in one line; every value is a text but those of `numbers`."""
+    return "{" + ", ".join(f"{_quoted(key)}: {value if key in numbers else _text(value)}"
+                           for key, value in values.items()) + "}"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if value.isdigit() else _quoted(value)
 
 
 def _quoted(text: str) -> str:

@@ -156,9 +156,9 @@ def test_what_git_ignores_there_is_kept(home: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "said", "code"), [
     ([], "no address given, and nobody is there to ask", 64),
-    (["cp1.example.org"], "'cp1.example.org' is no [USER@]ADDRESS[:PORT]", 64),
-    (["10.1.0.11:0"], "'10.1.0.11:0' is no [USER@]ADDRESS[:PORT]", 64),
-    (["@10.1.0.11"], "'@10.1.0.11' is no [USER@]ADDRESS[:PORT]", 64),
+    (["cp1.example.org"], "cp1.example.org is where one logs in", 64),
+    (["10.1.0.11:0"], "'10.1.0.11:0' is no [NAME=][USER@]LOGIN[:PORT][,ADDRESS]", 64),
+    (["@10.1.0.11"], "'@10.1.0.11' is no [NAME=][USER@]LOGIN[:PORT][,ADDRESS]", 64),
     (FIVE, "3 control planes need an address that moves between them", 64),
     ([*FIVE, "--vip", "10.1.0"], "--vip: ", 64),
     ([*FIVE, "--vip", "10.1.0.10", "--network", "10.1.0.0"], "10.1.0.22 is outside network.hosts", 10),
