@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,23 +23,28 @@ _WORDS = {"pinned": "is pinned already", "new": "not pinned yet", "changed": "NO
 
 @click.command()
 @click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
+@click.option("--known-hosts", "also", default=None, metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
+              help="A known_hosts file that knows the machines: keys that it names, and those with a certificate of "
+                   "its @cert-authority, are pinned without asking; one that differs is refused.")
 @click.option("--replace", is_flag=True, help="Also pin keys that differ from the pinned ones.")
 @click.option("--yes", is_flag=True, help="Pin without asking.")
 @click.pass_obj
-def trust(context: Context, hosts: tuple[str, ...], replace: bool, yes: bool) -> int:
+def trust(context: Context, hosts: tuple[str, ...], also: Path | None, replace: bool, yes: bool) -> int:
     """Show the SSH key of every host (or those named), and pin the new ones after a yes; exit 15 after a no.
 
     Compare the fingerprints with what each machine's own console prints for /etc/ssh/ssh_host_*.pub (ssh-keygen -lf).
     """
+    if also is not None and not also.is_file():
+        raise UsageFault(f"--known-hosts {also}: there is no such file", hint="ls ~/.ssh/known_hosts")
     context.enter_lab()
     from provisioner.orchestrate.look.trust import jump_hosts, machines
     from provisioner.transport.target import targets_of
 
-    targets = _chosen(targets_of(context.inventory), hosts)
+    targets = _chosen(targets_of(replaced(context.inventory, ask_become=None)), hosts)      # nobody becomes root
     file = context.inventory.known_hosts_path
     enrol = _Enrolment(context, file, replace=replace, yes=yes)
-    enrol.take(jump_hosts(targets, context.waiting))
-    enrol.take(machines(targets, context.waiting))
+    enrol.take(jump_hosts(targets, context.waiting, also))
+    enrol.take(machines(targets, context.waiting, also))
     return enrol.end()
 
 
@@ -79,11 +85,18 @@ class _Enrolment:
             self._document()
             raise _key_changed(changed)
         new = [s for s in shown if s.state != "pinned"]
-        if new and self._agreed(new):
-            from provisioner.orchestrate.look.trust import pin
+        vouched = [s for s in new if s.by and s.state == "new"]
+        unknown = [s for s in new if s not in vouched]
+        self._pin(vouched)
+        if unknown and self._agreed(unknown):
+            self._pin(unknown)
 
-            pin(self._file, new)
-            self._pinned += new
+    def _pin(self, keys: Sequence[Shown]) -> None:
+        from provisioner.orchestrate.look.trust import pin
+
+        if keys:
+            pin(self._file, keys)
+            self._pinned += keys
 
     def end(self) -> int:
         """Say what was pinned, and return the exit code: 15 where somebody said no.
@@ -133,7 +146,9 @@ class _Enrolment:
         for s in shown:
             cells = (s.host, s.place, s.key.type)
             left = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-            click.echo(f"{left}  {s.key.fingerprint}  {_WORDS[s.state]}")
+            words = f"vouched for by {s.by}" if s.by and s.state == "new" else _WORDS[s.state]
+            doubt = f" ({s.doubt})" if s.doubt and s.state == "new" else ""
+            click.echo(f"{left}  {s.key.fingerprint}  {words}{doubt}")
 
     def _document(self) -> None:
         if self._context.wants_json:

@@ -82,6 +82,13 @@ class Pins:
         raise UnknownHostKey(key.fingerprint, authority=self._authority)
 
 
+def authorities(file: Path, name: str, host: str) -> list[paramiko.PKey]:
+    """Return the keys of those who may say whose a host's key is (@cert-authority), by its name with or without a port.
+    """
+    return [line.key for line in read(file) if line.marker == AUTHORITY and line.key is not None
+            and (line.is_for(name) or line.is_for(host))]
+
+
 class OnlyPinned(paramiko.MissingHostKeyPolicy):
     """Decides on every key, before authentication: paramiko's own list knows neither patterns nor revoked keys."""
 

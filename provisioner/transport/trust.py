@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,10 @@ from provisioner.transport import faults, hostkeys
 from provisioner.transport.login import CHANNEL_TIMEOUT, CONNECT_TIMEOUT, Gateway, Timely
 from provisioner.transport.target import Hop, Target
 
+CERTIFICATES = tuple(f"{kind}-cert-v01@openssh.com" for kind in (
+    "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512",
+    "rsa-sha2-256"))
+
 
 @dataclass(frozen=True)
 class HostKey:
@@ -23,45 +28,58 @@ class HostKey:
     type: str
     fingerprint: str
     line: str
+    certificate: str = ""                   # that it came with, as TYPE BASE64
+    authorities: tuple[str, ...] = ()       # who may speak for it, likewise
 
 
-def fetch(target: Target) -> HostKey:
+def fetch(target: Target, also: Path | None = None) -> HostKey:
     """Return the key that the machine shows first (Ed25519 where it has one); nothing of ours is sent.
 
-    Behind a jump host the way leads through a login there, whose own key must be pinned already.
+    Behind a jump host the way leads through a login there, whose own key must be pinned already. Where known_hosts or
+    the file `also` names an authority for it, its certificate is asked for, and judged by nobody here.
     """
     if target.jump is None:
-        return _shown(target, target.hop, lambda: _direct(target.hop))
+        return _shown(target, target.hop, lambda: _direct(target.hop), also)
     gateway = Gateway(target)
     try:
         far = gateway.open(target.name)
         return _shown(target, target.hop, lambda: far.transport.open_channel(
-            "direct-tcpip", (target.address, target.port), ("127.0.0.1", 0), timeout=CHANNEL_TIMEOUT))
+            "direct-tcpip", (target.address, target.port), ("127.0.0.1", 0), timeout=CHANNEL_TIMEOUT), also)
     finally:
         gateway.close()
 
 
-def fetch_jump(target: Target) -> HostKey | None:
+def fetch_jump(target: Target, also: Path | None = None) -> HostKey | None:
     """Return the key of the jump host, or None where there is none."""
     jump = target.jump
-    return None if jump is None else _shown(target, jump, lambda: _direct(jump), via=True)
+    return None if jump is None else _shown(target, jump, lambda: _direct(jump), also, via=True)
 
 
-def _shown(target: Target, hop: Hop, connect: Callable[[], Any], *, via: bool = False) -> HostKey:
-    transport = None
+def _shown(target: Target, hop: Hop, connect: Callable[[], Any], also: Path | None, *, via: bool = False) -> HostKey:
+    transport, files = None, [target.known_hosts_file, *([also] if also else [])]
+    pinned = hostkeys.Pins(target.known_hosts_file, hop.known_hosts_name).keys
+    authorities = [key for file in files if not pinned
+                   for key in hostkeys.authorities(file, hop.known_hosts_name, hop.address)]
     try:
         transport = Timely(connect())
         transport.banner_timeout = CONNECT_TIMEOUT
+        if authorities:
+            options = transport.get_security_options()
+            options.key_types = (*CERTIFICATES, *options.key_types)
         transport.start_client(timeout=CONNECT_TIMEOUT)
         key = transport.get_remote_server_key()
-        hostkeys.Pins(target.known_hosts_file, hop.known_hosts_name).refuse_revoked(key)
+        for file in files:
+            hostkeys.Pins(file, hop.known_hosts_name).refuse_revoked(key)
     except faults.BROKEN as e:
         raise faults.connect_fault(target.name, hop, e, via=via) from e
     finally:
         if transport is not None:
             transport.close()
     line = f"{hop.known_hosts_name} {key.get_name()} {key.get_base64()}"
-    return HostKey(hop.known_hosts_name, key.get_name(), key.fingerprint, line)
+    came = key.public_blob
+    certificate = f"{came.key_type} {base64.b64encode(came.key_blob).decode()}" if came is not None else ""
+    return HostKey(hop.known_hosts_name, key.get_name(), key.fingerprint, line, certificate,
+                   tuple(f"{one.get_name()} {one.get_base64()}" for one in authorities))
 
 
 def _direct(hop: Hop) -> socket.socket:
@@ -71,6 +89,11 @@ def _direct(hop: Hop) -> socket.socket:
 def pinned_for(target: Target) -> Sequence[HostKey]:
     """Return the keys that the file pins for this machine."""
     return _pinned(target.known_hosts_file, target.hop.known_hosts_name)
+
+
+def said_in(file: Path, name: str) -> Sequence[HostKey]:
+    """Return the keys that another known_hosts file says a place has."""
+    return _pinned(file, name)
 
 
 def pinned_jump(target: Target) -> Sequence[HostKey]:

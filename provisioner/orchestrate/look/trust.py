@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from provisioner.errors import KubewrightError
+from provisioner.operate import host_certificates
 from provisioner.parallel import Waiting, ask_all
 from provisioner.transport import trust
-from provisioner.transport.target import Target
+from provisioner.transport.target import Hop, Target
 from provisioner.transport.trust import HostKey
 
 WORKERS = 16                    # behind one jump host each costs a login there; sshd's MaxStartups is 10:30:100
@@ -26,11 +27,13 @@ class Shown:
     key: HostKey
     state: State
     before: tuple[HostKey, ...] = ()
+    by: str = ""                    # who vouches for it: a known_hosts file, or an authority
+    doubt: str = ""                 # why no authority does, where one was named
 
     def to_json(self) -> dict[str, object]:
         """Return what a program needs to compare fingerprints itself."""
         return {"host": self.host, "address": self.place, "type": self.key.type, "fingerprint": self.key.fingerprint,
-                "state": self.state, "pinned": [k.fingerprint for k in self.before]}
+                "state": self.state, "pinned": [k.fingerprint for k in self.before], "vouched_by": self.by or None}
 
 
 def judge(shown: HostKey, pinned: Sequence[HostKey]) -> State:
@@ -43,18 +46,23 @@ def judge(shown: HostKey, pinned: Sequence[HostKey]) -> State:
     return "pinned" if any(k.line == shown.line for k in pinned) else "changed"
 
 
-def jump_hosts(targets: Mapping[str, Target], waiting: Waiting | None = None) -> list[Shown | KubewrightError]:
-    """Return the keys of the jump hosts, each once; theirs must be pinned before anything behind them is asked."""
+def jump_hosts(targets: Mapping[str, Target], waiting: Waiting | None = None, also: Path | None = None,
+               ) -> list[Shown | KubewrightError]:
+    """Return the keys of the jump hosts, each once; theirs must be pinned before anything behind them is asked.
+
+    `also` is a known_hosts file of somebody who knows the machines already.
+    """
     first: dict[str, Target] = {}
     for target in targets.values():
         if target.jump is not None:
             first.setdefault(target.jump.known_hosts_name, target)
-    return _all(first.values(), _jump, waiting)
+    return _all(first.values(), lambda target: _jump(target, also), waiting)
 
 
-def machines(targets: Mapping[str, Target], waiting: Waiting | None = None) -> list[Shown | KubewrightError]:
+def machines(targets: Mapping[str, Target], waiting: Waiting | None = None, also: Path | None = None,
+             ) -> list[Shown | KubewrightError]:
     """Ask all machines at once which key they show; nothing of ours is sent. Every machine's outcome is kept."""
-    return _all(targets.values(), _machine, waiting)
+    return _all(targets.values(), lambda target: _machine(target, also), waiting)
 
 
 def pin(file: Path, keys: Iterable[Shown]) -> None:
@@ -62,15 +70,24 @@ def pin(file: Path, keys: Iterable[Shown]) -> None:
     trust.pin(file, [shown.key for shown in keys if shown.state != "pinned"], replace=True)
 
 
-def _machine(target: Target) -> Shown:
-    key, before = trust.fetch(target), tuple(trust.pinned_for(target))
-    return Shown(target.name, str(target.hop.place), key, judge(key, before), before)
+def _machine(target: Target, also: Path | None) -> Shown:
+    return _judged(target.name, target.hop, trust.fetch(target, also), trust.pinned_for(target), also)
 
 
-def _jump(target: Target) -> Shown:
-    key, before = trust.fetch_jump(target), tuple(trust.pinned_jump(target))
+def _jump(target: Target, also: Path | None) -> Shown:
+    key = trust.fetch_jump(target, also)
     assert key is not None and target.jump is not None  # noqa: S101 - only targets with a jump host come here
-    return Shown(f"jump host of {target.name}", str(target.jump.place), key, judge(key, before), before)
+    return _judged(f"jump host of {target.name}", target.jump, key, trust.pinned_jump(target), also)
+
+
+def _judged(host: str, hop: Hop, key: HostKey, before: Sequence[HostKey], also: Path | None) -> Shown:
+    """Judge a key by what is pinned, and where nothing is, by what another file says of the place."""
+    told = trust.said_in(also, hop.known_hosts_name) if also is not None and not before else ()
+    if told and judge(key, told) == "changed":
+        return Shown(host, str(hop.place), key, "changed", tuple(told))
+    doubt = host_certificates.doubt(key.certificate, hop.address, key.authorities) if key.authorities else ""
+    by = str(also) if told else "its certificate" if key.authorities and not doubt else ""
+    return Shown(host, str(hop.place), key, judge(key, before), tuple(before), by, doubt)
 
 
 def _all(targets: Iterable[Target], ask: Callable[[Target], Shown], waiting: Waiting | None,
