@@ -19,7 +19,7 @@ from provisioner.operate import drain, haproxy, nodes, pki
 from provisioner.operate.kube import ApiFault, compare_objects
 from provisioner.operate.tls_secrets import compare_tls_secrets
 from provisioner.orchestrate.gates import lapsed
-from provisioner.orchestrate.plan import applied, members, owner, running
+from provisioner.orchestrate.plan import applied, machines, members, owner, running
 from provisioner.orchestrate.session import degraded
 from provisioner.orchestrate.session.cluster_access import NO_ACCESS
 from provisioner.orchestrate.session.session import Session
@@ -129,6 +129,7 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
     ours = removal.of_hosts(desired, session.observed)
     changes = (*ours.early, *changes, *ours.late)
     live, marked = _nodes(session, partial=partial)
+    session.target.machine_ids = machines.known(live or ())
     names = {str(n["metadata"]["name"]): n for n in live or ()}
     connected = {name for name, node in names.items() if nodes.is_connected(node)}
     if live is not None:
@@ -149,7 +150,8 @@ def _decide(session: Session, desired: Desired, *, partial: bool = False) -> Pla
         cordoned=tuple(name for name, node in names.items() if name in session.cluster.hosts
                        and drain.is_ours(node) and not drain.is_kept(node)),
         lost=lost,
-        members=found.changes, voters=found.voters, verdicts=(*kept, *ours.kept, *running.on_trial(session)),
+        members=found.changes, voters=found.voters,
+        verdicts=(*kept, *ours.kept, *running.on_trial(session), *machines.verdicts(session)),
         inventory_digest=digest(asked.cluster), lock_digest=digest(asked.lock)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provisioner.model.plan import Plan
-from provisioner.orchestrate.plan import members, owner, running
+from provisioner.orchestrate.plan import machines, members, owner, running
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.preflight import fit_survey
 from provisioner.orchestrate.plan.survey import create_secrets
@@ -18,8 +18,8 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """Return what differs on hosts that are fit, after every refusal that needs no change to be found.
 
     Raises what fit_survey, the change rules and a saved plan do; RefusedForSafety where a member has lost its data,
-    where hosts run a later minor, or where the cluster is too unhealthy for restarts; and what opening our own
-    secrets does.
+    where another machine has a host's address, where hosts run a later minor, or where the cluster is too unhealthy for
+    restarts; and what opening our own secrets does.
     """
     found = judged(session, intent, agreed, fit(session, intent))
     if not found.bootstrap:
@@ -44,6 +44,7 @@ def judged(session: Session, intent: Intent, agreed: Agreed, found: Plan) -> Pla
 def may_start(session: Session, intent: Intent, found: Plan) -> Plan:
     """Return the plan where members, our own secrets and the cluster as it is let it begin."""
     members.refuse(session)
+    machines.refuse(session)
     apply.open_secrets(session)
     may_begin.to_begin(session, intent.allow, intent.verb)
     return found

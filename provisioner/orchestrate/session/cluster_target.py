@@ -32,6 +32,7 @@ class ClusterTarget:
     Where it is but a part of the way to what the inventory asks for, that is `asked`: nodes may be older than control
     planes then, and with a `trial` control planes behave as the minor before their own. `follows` says that a trial
     which was applied stays, unless somebody ends it.
+    `machine_ids` is which machine each Node says that it was made by, where the API answered.
     """
 
     inventory: Inventory
@@ -51,6 +52,7 @@ class ClusterTarget:
     still_members: set[str] = field(default_factory=set)
     replacing: tuple[str, ...] = ()
     replaced: dict[str, int] = field(default_factory=dict)
+    machine_ids: dict[str, str] = field(default_factory=dict)
     trial: Trial | None = None
     asked: Applied | None = None
     follows: bool = True
