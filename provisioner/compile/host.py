@@ -16,6 +16,7 @@ from provisioner.compile import (
     registries,
     runtime,
     snapshots,
+    surroundings,
     system,
     upkeep,
 )
@@ -31,6 +32,7 @@ def _pod_network(ctx: HostContext) -> Iterable[Item]:
 PARTS: tuple[Callable[[HostContext], Iterable[Item]], ...] = (
     system.items,
     pki.items,
+    surroundings.items,
     runtime.items,
     registries.items,
     etcd.items,

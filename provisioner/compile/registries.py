@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import directories, rendered
@@ -63,7 +62,7 @@ def _registry(name: str, registry: Registry) -> Iterator[Item]:
 
 
 def _server(url: str) -> Server:
-    return Server(url, as_it_is=urlsplit(url).path not in ("", "/"))
+    return Server(url, as_it_is=bool(url.partition("://")[2].partition("/")[2]))
 
 
 def logins(ctx: HostContext) -> Iterator[Item]:

@@ -254,6 +254,7 @@ TABLE: tuple[Rule, ...] = (
          by="node replace"),
     Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*",
               "registries", "registries.*", "proxy", "proxy.*",
+              "time.*", "trust",
               "hosts.*", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"),
          ALLOWED),
 )

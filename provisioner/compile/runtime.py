@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.compile import networks, registries, web_proxy
+from provisioner.compile import networks, registries, surroundings, web_proxy
 from provisioner.compile.context import HostContext
 from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.model.components import BY_NAME
@@ -33,7 +33,9 @@ def items(ctx: HostContext) -> Iterator[Item]:
         CONFIG, "runtime", component="containerd", sandbox=ctx.artifact(BY_NAME["containerd"].image).image,
         cni_bin_dir=pods.bin_dir, cni_config_dir=pods.config_dir, may_lower_oom_score=ctx.facts.cap_sys_resource,
         registries=registries.DIRECTORY if ctx.cluster.registries else "")
-    yield from service("containerd.service", "runtime", [CONFIG, f"{BIN_DIR}/containerd"], component="containerd",
+    # It reads whom the system believes when it starts, and never again.
+    inputs = [CONFIG, f"{BIN_DIR}/containerd", *surroundings.authorities(ctx.cluster)]
+    yield from service("containerd.service", "runtime", inputs, component="containerd",
                        write_cni_config=pods.write_cni_config,
                        web_proxy=web_proxy.environment(ctx.cluster))
     yield from _images(ctx)

@@ -26,7 +26,7 @@ _HEADER = "# What `kubewright up` last made this cluster from. Written by it aft
 # How one machine logs in, and who may read the secrets, is not what the cluster is made of.
 _NOT_APPLIED = ("ssh", "operators", "lab", "gates")
 # What an inventory need not say, and most do not: not there in the record where it is nothing.
-_OUTSIDE = ("registries", "proxy")
+_OUTSIDE = ("registries", "proxy", "time", "trust")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -110,7 +110,7 @@ def with_logins(applied: Cluster, current: Cluster, left: Mapping[str, SshOverri
 
 
 def _cluster(cluster: Cluster) -> dict[str, Any]:
-    unsaid = {name for name in _OUTSIDE if not getattr(cluster, name)}
+    unsaid = {name for name in _OUTSIDE if getattr(cluster, name) == Cluster.model_fields[name].default}
     document = cluster.model_dump(mode="json", exclude={*_NOT_APPLIED, *unsaid, "hosts"})
     hosts = {name: spec.model_dump(mode="json", exclude={"ssh"}) for name, spec in cluster.hosts.items()}
     return document | {"hosts": {name: {k: v for k, v in host.items() if v or k == "roles"}

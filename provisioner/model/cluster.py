@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from provisioner.model.addresses import Addresses, IPNetwork
 from provisioner.model.endpoint import Endpoint
-from provisioner.model.outside import Proxy, Registry
+from provisioner.model.outside import Proxy, Registry, Time
 from provisioner.model.ports import APISERVER
 from provisioner.model.section import Section
 
@@ -176,6 +176,9 @@ class Cluster(Section):
         default={}, description="Registries by HOST[:PORT], docker.io among them: their mirrors, CA and login")
     proxy: Proxy | None = Field(
         default=None, description="Proxy that images and packages are fetched through; nothing of the cluster is")
+    time: Time = Field(default=Time(), description="Where hosts get their time from; default: as they are set up")
+    trust: tuple[str, ...] = Field(
+        default=(), description="Certificates (PEM) of authorities that hosts believe beside those of their system")
     gates: tuple[Gate, ...] = Field(
         default=(), description="Commands asked after each turn of `upgrade`; where one fails, its hosts go back")
     hosts: dict[HostName, HostSpec] = Field(

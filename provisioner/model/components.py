@@ -138,6 +138,9 @@ CONTROL_PLANES = Place("control planes", lambda cluster, host: Role.CONTROL_PLAN
 NODES = Place("nodes (control planes and workers)", lambda cluster, host: host.is_node, prepares=True)
 EVERYWHERE = Place("every host with a role", _used)
 VIP_HOLDERS = Place("load balancers with a VIP", _balancer)
+TIMED = Place("hosts of a cluster with `time.servers`",
+              lambda cluster, host: bool(cluster.time.servers) and _used(cluster, host))
+TRUSTING = Place("nodes of a cluster with `trust`", lambda cluster, host: bool(cluster.trust) and host.is_node)
 PODS = Place("Pods", lambda cluster, host: False)
 
 # flannel's net-conf.json, of which flanneld reads names in any case; these are those of its documentation.
@@ -179,6 +182,12 @@ TABLE: tuple[Component, ...] = (
     Component(
         "kube-scheduler", CONTROL_PLANES, "controllers", units=("kube-scheduler.service",), source="kubernetes",
         elected=True, interrupts=_ONE_ACTS, ports=(Port(ports.SCHEDULER, _CHECKS),)),
+    Component(
+        "time", TIMED, "load-balancer", units=("kubewright-time.service",),
+        interrupts="nothing: the host's time service reads its servers anew"),
+    Component(
+        "trust", TRUSTING, "runtime", units=("kubewright-trust.service",), packages=("ca-certificates",),
+        interrupts="nothing: programs that run believe whom they believed when they started"),
     Component(
         "containerd", NODES, "runtime", units=("containerd.service", "kubewright-images.service"), fields={},
         interrupts="starting and ending of Pods on that node; those that run go on", image="pause.tar",

@@ -1,4 +1,4 @@
-"""What hosts are told of the world outside the cluster: registries, and the proxy before them."""
+"""What hosts are told of the world outside the cluster: registries, a proxy, time servers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ class Proxy(Section):
     https: str | None = Field(default=None, description="URL of the proxy for https; often the same, http:// too")
     no_proxy: tuple[str, ...] = Field(
         default=(), description="What else is reached without it, beside the cluster's own: names, .domains, ranges")
+
+
+class Time(Section):
+    """Where hosts get their time from."""
+
+    servers: tuple[str, ...] = Field(
+        default=(), description="Names or addresses of NTP servers, for systemd-timesyncd or chrony, whichever runs")
 
 
 def login_name(registry: str) -> str:

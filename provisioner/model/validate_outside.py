@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator
-from urllib.parse import SplitResult, urlsplit
+from typing import NamedTuple
 
 from provisioner.model.cluster import Cluster
 from provisioner.model.document import Path
 from provisioner.model.outside import Registry
-from provisioner.model.syntax import HOST_PATTERN, matches_with_port
+from provisioner.model.syntax import HOST_PATTERN, host_fault, matches_with_port
 from provisioner.model.values import escaped
 
 Faults = Iterator[tuple[Path, str]]
 
 _REGISTRY = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>\d{1,5}))?")
+_URL = re.compile(r"(?P<scheme>https?)://(?P<server>[^/]+)(?P<path>/[A-Za-z0-9._~/%-]*)?")
 _SERVER = re.compile(rf"{HOST_PATTERN}(:(?P<port>\d{{1,5}}))?")
 _DIRECT = re.compile(r"[A-Za-z0-9.*:/\[\]-]+")
 # By other names of the same place containerd and the kubelet would not find it.
@@ -59,6 +60,26 @@ def proxy(cluster: Cluster) -> Faults:
                 f"`{escaped(entry)}` is neither a name, a .domain, an address nor a range"
 
 
+def time(cluster: Cluster) -> Faults:
+    """Time servers that cannot be some, or that stand there twice."""
+    for index, server in enumerate(cluster.time.servers):
+        fault = host_fault(server)
+        if not fault and server in cluster.time.servers[:index]:
+            fault = f"{server} is in the list twice"
+        if fault:
+            yield ("time", "servers", index), fault
+
+
+def trust(cluster: Cluster) -> Faults:
+    """Authorities that are no certificates, or several in one."""
+    for index, text in enumerate(cluster.trust):
+        fault = pem_fault(text)
+        if not fault and text.count("BEGIN CERTIFICATE") > 1:
+            fault = "several certificates in one: each is an entry of its own"
+        if fault:
+            yield ("trust", index), fault
+
+
 def _registry_faults(name: str, registry: Registry) -> Iterator[tuple[str, str]]:
     if not registry.fallback and not registry.mirrors:
         yield "fallback", f"false leaves nobody to ask for images of {name}: it has no mirrors"
@@ -80,25 +101,27 @@ def _mirror_fault(url: str, registry: Registry) -> str:
         return f"{url} would be told the login in clear: use https"
     if parts.path not in ("", "/") and "/v2" not in parts.path:
         return f"{url}: nothing is added to a path, so it has the registry's own /v2 in it: " \
-            f"{parts.scheme}://{parts.netloc}/v2{parts.path.rstrip('/')}"
+            f"{parts.scheme}://{parts.server}/v2{parts.path.rstrip('/')}"
     return ""
 
 
-def url_fault(url: str) -> tuple[str, SplitResult | None]:
+class Url(NamedTuple):
+    """The URL of a server in its parts."""
+
+    scheme: str
+    server: str
+    path: str
+
+
+def url_fault(url: str) -> tuple[str, Url | None]:
     """Return what is wrong with the URL of a server, or its parts; it stands in files that everybody may read."""
-    said = escaped(url)
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return f"`{said}` is not a URL", None
-    if "@" in parts.netloc:
+    if "@" in url.partition("://")[2].partition("/")[0]:
         return "a URL with a login in it would stand in files that everybody may read: take it out, and change that " \
             "password", None
-    fits = parts.scheme in ("http", "https") and not parts.query and not parts.fragment and url.isprintable() \
-        and not set(url) & set(" \"'\\") and matches_with_port(_SERVER, parts.netloc)
-    if fits:
-        return "", parts
-    return f"`{said}` is not a URL of a server, such as https://mirror.example.org:5000", None
+    found = _URL.fullmatch(url)
+    if found and matches_with_port(_SERVER, found["server"]):
+        return "", Url(found["scheme"], found["server"], found["path"] or "")
+    return f"`{escaped(url)}` is not a URL of a server, such as https://mirror.example.org:5000", None
 
 
 def pem_fault(text: str) -> str:

@@ -117,7 +117,7 @@ def test_ansible_accepts_the_syntax(tmp_path: Path) -> None:
 
 def test_every_variable_that_prepare_reads_is_written_by_converge() -> None:
     text = (ROOT / "playbooks" / "prepare.yml").read_text()
-    read = set(re.findall(r"\b(packages|archives|modules|sysctls|users|swap_off)\b", text))
+    read = set(re.findall(r"\b(packages|archives|before_apt|modules|sysctls|users|swap_off)\b", text))
     assert read == set(prepare_vars([]))
 
 

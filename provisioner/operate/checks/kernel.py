@@ -116,6 +116,10 @@ def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
         yield Found("error", f"{unit} is masked: systemd will not start it", f"on {host.name}: systemctl unmask {unit}")
 
 
+# Whose files compile/surroundings.py writes.
+_TOLD_OF_SERVERS = frozenset({"systemd-timesyncd.service", "chrony.service"})
+
+
 def timekeeper(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that some service keeps the clock and has set it; a container has that of the machine below it."""
     if host.told.container:
@@ -124,6 +128,9 @@ def timekeeper(seen: Seen, host: HostSeen) -> Iterator[Found]:
     if told.keepers == ():
         yield Found("warning", "nothing keeps its clock: no time service runs (systemd-timesyncd, chrony, ntp)",
                     f"on {host.name}: apt-get install -y systemd-timesyncd && timedatectl set-ntp true")
+    elif told.keepers and seen.cluster.time.servers and not set(told.keepers) & _TOLD_OF_SERVERS:
+        yield Found("warning", f"{told.keepers[0]} keeps its clock, and reads none of time.servers",
+                    f"on {host.name}: apt-get install -y chrony    # which takes its place; or tell it in its own file")
     elif told.keepers and told.synchronized is False:
         yield Found("warning", f"{told.keepers[0]} runs and has not set the clock: it may reach no time server",
                     f"on {host.name}: journalctl -u {told.keepers[0]} --since -1h", retry=True)
