@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.changes, pytest.mar
 GATEWAY = "10.77.0.1"
 NAME, PASSWORD = "shop/app", "correct-horse-battery"
 NODE = "w2"
+OUTSIDE = ("registries", "proxy", "trust", "time")
 OURS = ("containerd", "kubelet", "kube-proxy", "flanneld", "haproxy")
 
 
@@ -75,7 +76,7 @@ def world(single: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
                 (private, GATEWAY, certificate), (proxied, GATEWAY, None))]
         made = World(single, private, proxied, ports[0])
         document: dict[str, Any] = yaml.safe_load(single.file.read_text(encoding="utf-8"))
-        document |= {"proxy": {"http": f"http://{GATEWAY}:{ports[1]}"}, "registries": {
+        document |= {"trust": [ca], "time": {"servers": [GATEWAY]}, "proxy": {"http": f"http://{GATEWAY}:{ports[1]}"}, "registries": {
             made.registry: {"login": True, "ca": ca}, "docker.io": {"mirrors": ["http://mirror.example.org"]}}}
         write(single, document)
         yield made
@@ -123,6 +124,24 @@ def test_an_image_of_docker_io_comes_from_its_mirror_through_the_proxy(world: Wo
     assert any(path.startswith(f"http://mirror.example.org/v2/{NAME}/manifests/") for path in asked), asked
 
 
+def believed(world: World) -> bool:
+    """Say whether a program of the node that believes whom the system believes takes the registry's certificate."""
+    program = "import socket, ssl, sys; ssl.create_default_context().wrap_socket(socket.create_connection(" \
+        "(sys.argv[1], int(sys.argv[2])), 5), server_hostname=sys.argv[1]).close()"
+    said = world.lab.on(NODE, "sh", "-c", 'python3 -c "$1" "$2" "$3" && echo yes || true', "sh", program,
+                        *world.registry.split(":"))
+    return said.strip() == "yes"
+
+
+def test_the_system_of_a_node_believes_the_inventory_s_authority_and_time_services_are_told_their_servers(
+        world: World) -> None:
+    assert believed(world)
+    for file in ("/etc/systemd/timesyncd.conf.d/50-kubewright.conf", "/etc/chrony/sources.d/kubewright.sources"):
+        assert GATEWAY in world.lab.on(NODE, "cat", file)
+    for unit in ("kubewright-time", "kubewright-trust"):
+        assert world.lab.on(NODE, "systemctl", "is-active", unit).strip() == "active"
+
+
 def test_of_the_host_s_own_proxy_no_service_of_ours_knows_and_containerd_has_the_inventory_s(world: World) -> None:
     cluster = Inventory.open(world.lab.directory).cluster
     for unit in OURS:
@@ -137,9 +156,9 @@ def test_of_the_host_s_own_proxy_no_service_of_ours_knows_and_containerd_has_the
 def test_a_second_up_changes_nothing_and_registries_that_leave_take_all_with_them(world: World) -> None:
     assert "No changes" in world.lab.run("plan").stdout
     document = yaml.safe_load(world.lab.file.read_text(encoding="utf-8"))
-    write(world.lab, {key: value for key, value in document.items() if key not in ("registries", "proxy")})
+    write(world.lab, {key: value for key, value in document.items() if key not in OUTSIDE})
     world.lab.run("up", "--yes")
     left = world.lab.on(NODE, "sh", "-c", "ls -d /etc/containerd/certs.d /etc/kubewright/registries "
                                           "/opt/kubewright/registries /etc/kubernetes/image-logins.yaml || true")
-    assert left == ""
+    assert left == "" and not believed(world)
     assert Path(world.lab.directory / ".kubewright" / "secrets" / "registries").is_dir()      # nobody gave it twice
