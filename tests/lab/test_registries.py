@@ -76,7 +76,8 @@ def world(single: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
                 (private, GATEWAY, certificate), (proxied, GATEWAY, None))]
         made = World(single, private, proxied, ports[0])
         document: dict[str, Any] = yaml.safe_load(single.file.read_text(encoding="utf-8"))
-        document |= {"trust": [ca], "time": {"servers": [GATEWAY]}, "proxy": {"http": f"http://{GATEWAY}:{ports[1]}"}, "registries": {
+        document |= {"trust": [ca], "time": {"servers": [GATEWAY]}, "proxy": {"http": f"http://{GATEWAY}:{ports[1]}"}}
+        document |= {"registries": {
             made.registry: {"login": True, "ca": ca}, "docker.io": {"mirrors": ["http://mirror.example.org"]}}}
         write(single, document)
         yield made
