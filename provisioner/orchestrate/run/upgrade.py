@@ -16,6 +16,7 @@ from provisioner.artifacts import supply
 from provisioner.decide import hop_config, legs, skew, turns
 from provisioner.decide.upgrade import Hop, lock_of
 from provisioner.errors import KubewrightError, RefusedForSafety
+from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.draining import ENDS, WAITS, Rehearsed
 from provisioner.model.guards import DRAINED
 from provisioner.model.plan import NEEDS_FLAG, NOTED, REMOVED_APIS, Plan, Verdict
@@ -86,12 +87,19 @@ def _turn(session: Session, goal: Hop, until: str) -> None:
     asked = session.target.made_from
     then = running.record(session)
     last = goal.kubernetes == asked.cluster.kubernetes and not goal.emulates and goal.nodes == goal.kubernetes
-    lock = asked.lock if last else lock_of(goal, final=asked.lock, applied=then.lock, known=supply.known())
+    lock = asked.lock if last else lock_of(goal, final=asked.lock, applied=then.lock, known=_known(asked.lock))
     trial = then.trial if then.trial and then.trial.emulates == goal.emulates else None
     if goal.emulates and trial is None:
         trial = Trial(goal.emulates, until, then.cluster.kubernetes, replaced(then.lock, lock))
     cluster = asked.cluster.model_copy(update={"kubernetes": goal.kubernetes})
     session.turn_to(replace(session.target.inventory, cluster=cluster), lock, trial)
+
+
+def _known(lock: ArtifactLock) -> list[LockedArtifact]:
+    """Return the files whose digest is known, of the sources that a lock has: bytes of another are not what was meant.
+    """
+    sources = {artifact.source for artifact in lock.artifacts}
+    return [artifact for artifact in supply.known() if artifact.source in sources]
 
 
 def _refuse_without_trial(session: Session, intent: Intent, state: skew.State) -> None:
@@ -104,7 +112,10 @@ def _refuse_without_trial(session: Session, intent: Intent, state: skew.State) -
 def _refuse_not_taken(session: Session, ahead: legs.Ahead) -> None:
     """Raise RefusedForSafety where a version on the way does not take what `config:` sets: named before it begins."""
     asked = session.target.made_from
-    faults = hop_config.not_taken(asked.cluster, [leg.goal for leg in ahead.of_run]) if len(ahead.legs) > 1 else ()
+    arrived = (asked.cluster.kubernetes, asked.cluster.kubernetes, "")      # that one the inventory was judged for
+    goals = [leg.goal for leg in ahead.of_run]
+    between = [goal for goal in goals if (goal.kubernetes, goal.nodes, goal.emulates) != arrived]
+    faults = hop_config.not_taken(asked.cluster, between)
     if faults:
         name = os.path.relpath(session.target.inventory.file)
         raise RefusedForSafety(f"{name}: {faults[0]}", code="config-on-the-way", details=[

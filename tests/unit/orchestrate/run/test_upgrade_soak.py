@@ -174,6 +174,67 @@ def test_a_stop_names_the_way_on_and_the_way_back(old: World) -> None:
     assert "kubewright upgrade" in "\n".join((*stopped.value.details, stopped.value.hint))
 
 
+LAST = "1.38.0"
+
+
+@pytest.fixture
+def behind(built: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A cluster whose inventory names a release that is two minors later, with another minor of etcd."""
+    monkeypatch.setattr(upgrade, "_keep_data", lambda session: None)
+    for release in (TO, LAST):
+        monkeypatch.setitem(MINORS, release.rpartition(".")[0], replace(MINORS["1.36"], releases=(release,)))
+    monkeypatch.setattr(supply, "known", lambda: lock(kubernetes=TO).artifacts)
+    ask_for(built, LAST, etcd="3.7.3", containerd="2.4.3")
+    return built
+
+
+def drained(world: World) -> list[str]:
+    rows = [row for event in world.events if event.type == "changed" for row in (event.data or {}).get("objects", ())]
+    return [row["identity"].removeprefix("Node ") for row in rows if "is drained" in row["reason"]]
+
+
+def links(world: World, name: str) -> set[str]:
+    found = {host.file(f"/usr/local/bin/{name}") for host in world.hosts.hosts.values()}
+    return {link.split("/")[4].partition("-")[0] for link in found if link.startswith("link ")}
+
+
+def test_several_minors_are_one_command_and_one_drain_a_node(behind: World) -> None:
+    seen: list[tuple[set[str], set[str]]] = []
+    with at_each_step(behind, lambda: seen.append((links(behind, "kube-apiserver"), links(behind, "kubelet")))):
+        behind.perform(Intent("upgrade"))
+    assert all(servers in ({FROM}, {FROM, TO}, {TO}, {TO, LAST}, {LAST}) for servers, _ in seen)
+    assert [servers for servers, _ in seen if servers == {TO}] and {v for _, of in seen for v in of} <= {FROM, LAST}
+    assert drained(behind) == [*PLANES, "w1", "w2"]
+    for name, version in (("kube-apiserver", LAST), ("kubelet", LAST), ("etcd", "3.7.3"), ("containerd", "2.4.3")):
+        assert said(behind, name) == {version}
+    behind.forget()
+    assert not behind.perform().plan.has_work
+
+
+def test_a_kill_between_two_minors_is_gone_on_from_and_does_not_go_back(behind: World) -> None:
+    def kill() -> None:
+        if links(behind, "kube-apiserver") == {TO, LAST}:
+            raise Killed
+
+    with at_each_step(behind, kill), pytest.raises(Killed):
+        behind.perform(Intent("upgrade"))
+    with pytest.raises(RefusedForSafety) as refused:
+        behind.perform(BACK)
+    assert refused.value.code == "minor-downgraded"
+    behind.forget()
+    behind.perform(Intent("upgrade"))
+    assert said(behind, "kube-apiserver") == {LAST} == said(behind, "kubelet")
+    assert drained(behind) == [*PLANES, "w1", "w2"]
+
+
+def test_a_digest_that_nobody_knows_is_refused_before_anything_is_done(
+        behind: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supply, "known", tuple)
+    with pytest.raises(RefusedForSafety) as refused:
+        behind.perform(Intent("upgrade"))
+    assert refused.value.code == "digest-unknown" and behind.hosts.log == []
+
+
 def killed_after(world: World, intent: Intent, phase: str, number: int) -> None:
     """Kill the run when it was about to hand the step `number` of a phase to a host."""
     steps = iter(range(10_000))
