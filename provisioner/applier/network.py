@@ -180,7 +180,7 @@ def _networks(value: Any) -> Iterator[Any]:
     elif isinstance(value, list):
         for inner in value:
             yield from _networks(inner)
-    elif isinstance(value, str) and value[:1].isdigit():
+    elif isinstance(value, str) and (value[:1].isdigit() or ":" in value):
         try:
             yield ipaddress.ip_network(value, strict=False)
         except ValueError:

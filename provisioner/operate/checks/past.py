@@ -168,8 +168,16 @@ def _let_in(chain: str, packets: Sequence[Packet], peers: Sequence[str], keeper:
     """Return what lets the hosts' packets in, and where it has to stand so that it does after a boot as well."""
     if keeper == UFW and chain.startswith("ip filter "):
         return " && ".join(f"ufw allow from {network}" for network in peers)
-    rules = [f"nft insert rule {chain} ip saddr {{ {', '.join(peers)} }} {_match(packet)} accept" for packet in packets]
+    rules = [f"nft insert rule {chain} {family} saddr {{ {', '.join(of_family)} }} {_match(packet)} accept"
+             for family, of_family in _by_family(chain.split()[0], peers) for packet in packets
+             if family == "ip" or packet[1]]        # VRRP speaks IPv4
     return f"{' && '.join(rules)}    # {_AT_BOOT}"
+
+
+def _by_family(seen: str, ranges: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return the ranges of each family that a table of family `seen` looks at, with nft's word for it."""
+    families = {"ip": [r for r in ranges if ":" not in r], "ip6": [r for r in ranges if ":" in r]}
+    return [(family, of) for family, of in families.items() if of and seen in (family, "inet")]
 
 
 def _match(packet: Packet) -> str:
@@ -187,6 +195,7 @@ def _opened(chain: str, pods: Sequence[str], keeper: str) -> str:
         return f"let {', '.join(pods)} through there, from and to: nft list chain {family} {table} {name}"
     if keeper == UFW:
         return " && ".join(f"ufw route allow {way} {network}" for network in pods for way in ("from", "to"))
+    pods = [network for network in pods if ":" not in network]      # this table sees IPv4 alone
     if keeper == DOCKER or chain.startswith("iptables"):
         own = "DOCKER-USER" if keeper == DOCKER else "FORWARD"
         rules = " && ".join(f"iptables -I {own} {way} {network} -j ACCEPT" for network in pods for way in ("-s", "-d"))
