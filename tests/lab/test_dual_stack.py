@@ -25,7 +25,7 @@ spec:
   nodeName: w1
   containers:
   - {{name: it, image: {image}, imagePullPolicy: Never,
-     command: [sh, -c, "mkdir /www && echo seen > /www/index.html && exec httpd -f -p '[::]:80' -h /www"]}}
+     command: [sh, -c, "mkdir /www; cd /www; echo seen > index.html; seq 1 30000 > many; exec httpd -f -p '[::]:80'"]}}
 ---
 apiVersion: v1
 kind: Pod
@@ -95,6 +95,8 @@ def test_a_service_of_both_families_is_reached_at_each_from_a_pod_on_another_nod
         said = until(lambda url=f"http://{place}/": two_families.kubectl(
             "exec", "client", "--", "wget", "-qO-", "-T", "3", url, check=False).strip(), 60, f"{place} answers")
         assert said == "seen"
+        size = two_families.kubectl("exec", "client", "--", "sh", "-c", f"wget -qO- -T 10 http://{place}/many | wc -c")
+        assert size.strip() == str(sum(len(str(n)) + 1 for n in range(1, 30001))), "packets of full size"
     both = two_families.kubectl("exec", "client", "--", "nslookup", f"two.{BELOW}")
     assert all(address in both for address in service)
 

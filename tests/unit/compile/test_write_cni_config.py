@@ -23,7 +23,9 @@ def written(directory: Path, subnets: str) -> Any:
     program = directory / "program"
     program.write_text(render(PROGRAM, subnet_env=str(env), cni_config=str(config), dual=True))
     subprocess.run(["sh", str(program)], check=True, timeout=60)
-    return json.loads(config.read_text())["plugins"][0]["ipam"]
+    plugin = json.loads(config.read_text())["plugins"][0]
+    assert plugin["mtu"] == 1410        # both families of a Pod, by the one that is wrapped in more
+    return plugin["ipam"]
 
 
 @settings(max_examples=12, deadline=None)
