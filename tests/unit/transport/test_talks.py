@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 
 from provisioner.applier import package
 from provisioner.errors import LockHeld
+from provisioner.lab.processes import wait_until
 from provisioner.model.desired import Artifact
 from provisioner.model.sharing import End, Fetch, Identity, Order, Peer, Take, Wait
 from provisioner.operate import run_identities
@@ -20,6 +24,7 @@ from provisioner.transport.remote import SshHost
 from provisioner.transport.sharing import Talk
 from tests.unit.transport.conftest import Login
 
+ROOT = Path(__file__).resolve().parents[3]
 DATA = os.urandom(2_500_000)
 LARGE = Artifact(path="/opt/kubewright/a/1/a", phase="stage", sha256=hashlib.sha256(DATA).hexdigest(), size=len(DATA),
                  name="a", version="1")
@@ -73,6 +78,40 @@ def test_a_talk_that_is_given_up_ends_at_once_and_leaves_nothing(login: Login, r
     with pytest.raises(OSError, match="given up"):
         SshHost(login()).share(talk(local(tmp_path), [Wait(), Take(LARGE)], [], progress=give_up))
     assert not (root / LARGE.path.lstrip("/")).exists()
+
+
+def test_a_run_that_is_killed_leaves_nothing_that_serves(login: Login, root: Path) -> None:
+    """What talks is a process of its own, which says nothing but that it lives; the kernel ends its connection."""
+    target = login().target
+    program = f"""
+import sys
+from pathlib import Path
+from provisioner.model.sharing import Wait
+from provisioner.transport import remote
+from provisioner.transport.connection import Connection
+from provisioner.transport.target import Target
+from tests.unit.transport import test_talks
+import threading
+remote.argv = lambda command: [*test_talks.package.argv(command)[:-1], "--root", {str(root)!r}, command]
+talk = test_talks.Talk("127.0.0.1", test_talks.ME, {{}}, Wait, threading.Event().wait,
+                       lambda line: print(line["port"], flush=True))
+remote.SshHost(Connection(Target("cp1", "127.0.0.1", {target.port}, {target.user!r}, "none",
+                                 Path({str(target.key_file)!r}), Path({str(target.known_hosts_file)!r})))).share(talk)
+"""
+    run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
+    with run:
+        try:
+            assert run.stdout
+            port = int(run.stdout.readline())
+            assert listening(port)
+        finally:
+            run.kill()
+    assert wait_until(lambda: not listening(port), 30)
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_no_identity_shows_its_key() -> None:
