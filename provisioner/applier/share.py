@@ -9,6 +9,7 @@ import json
 import signal
 import ssl
 import threading
+import zlib
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Iterator, Mapping, Optional
 
@@ -56,6 +57,37 @@ class Voice:
         return filled
 
 
+class Packed:
+    """What comes from the operator in packed pieces, each with its length before it."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        self._piece = memoryview(b"")
+
+    def readinto(self, part: memoryview) -> int:
+        """Fill `part`, less only at the end."""
+        filled = 0
+        while filled < len(part):
+            if not len(self._piece):
+                size = int.from_bytes(self._exactly(4), "big")
+                self._piece = memoryview(zlib.decompressobj().decompress(self._exactly(size), artifacts.CHUNK))
+                if not size or not len(self._piece):
+                    break
+            count = min(len(part) - filled, len(self._piece))
+            part[filled:filled + count] = self._piece[:count]
+            self._piece = self._piece[count:]
+            filled += count
+        return filled
+
+    def _exactly(self, size: int) -> bytearray:
+        if size > 2 * artifacts.CHUNK:
+            raise Fault(f"a packed piece of {size} bytes")
+        data = bytearray(size)
+        if self._voice.readinto(memoryview(data)) < size:
+            raise Fault("the stream ended early")
+        return data
+
+
 class Talk:
     """One call of `share`."""
 
@@ -99,7 +131,8 @@ class Talk:
     def _obey(self, order: Mapping[str, Any]) -> None:
         if "take" in order:
             number = int(order["take"])
-            why = artifacts.take(self._host, self._wanted[number], self._voice)
+            packed = bool(order.get("packed"))
+            why = artifacts.take(self._host, self._wanted[number], Packed(self._voice) if packed else self._voice)
             self._refused += [why] if why else []
             self._became(number, why or None)
         elif "fetch" in order:

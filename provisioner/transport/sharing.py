@@ -11,8 +11,9 @@ from typing import Any
 from provisioner.applier.package import frame
 from provisioner.model.desired import Artifact
 from provisioner.model.sharing import End, Fetch, Identity, Order, Take
+from provisioner.transport import packing
+from provisioner.transport.packing import CHUNK, Pace
 
-CHUNK = 1 << 20
 ALIVE = 1.0     # seconds between two signs of life of ours: without one the host ends by itself
 STORE_RATE = 2_000_000          # bytes a second: slower than this is a broken line, not a slow one
 Progress = Callable[[int], None]
@@ -35,6 +36,7 @@ class Talk:
     told: Callable[[Mapping[str, Any]], object]
     seconds: float = 60.0       # that it may last at most
     progress: Progress = field(default=lambda count: None)
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def items(self) -> list[Artifact]:
@@ -49,8 +51,11 @@ def said(talk: Talk, epoch: int | None) -> Iterator[bytes]:
         "tls": {"ca": talk.identity.ca, "certificate": talk.identity.certificate, "key": talk.identity.key}})
     while not isinstance(order := talk.next(), End):
         if isinstance(order, Take):
-            yield _line({"take": numbers[order.item]})
-            yield from bytes_of(talk.files[order.item], talk.progress)
+            packed = talk.pace.packs()
+            yield _line({"take": numbers[order.item], "packed": packed})
+            for piece, size in packing.pieces(talk.files[order.item], talk.pace, packed=packed):
+                yield piece
+                talk.progress(size)
         elif isinstance(order, Fetch):
             peer = order.peer
             yield _line({"fetch": numbers[order.item],

@@ -17,6 +17,7 @@ from provisioner.model.desired import Artifact
 from provisioner.model.sharing import Order
 from provisioner.operate import run_identities
 from provisioner.transport.hosts import Hosts, OneHost
+from provisioner.transport.packing import Pace
 from provisioner.transport.sharing import STORE_RATE, Talk
 
 Wanted = Mapping[str, Mapping[Artifact, Path]]
@@ -116,7 +117,7 @@ def spread(hosts: Hosts, wanted: Wanted, addresses: Mapping[str, str], news: New
     `addresses` are those that hosts reach one another at; for as long as this lasts each serves there what it has got.
     """
     floor = Floor(wanted, addresses, news)
-    identities = run_identities.make(wanted)
+    identities, pace = run_identities.make(wanted), Pace()
     each_once = {item.sha256: item.size for files in wanted.values() for item in files}
     seconds = sum(each_once.values()) / STORE_RATE      # the last talk is over when the slowest host has all
 
@@ -124,7 +125,7 @@ def spread(hosts: Hosts, wanted: Wanted, addresses: Mapping[str, str], news: New
         name = one.name
         fault: KubewrightError | None = None
         talk = Talk(addresses[name], identities[name], wanted[name], partial(floor.next, name),
-                    partial(floor.wait, name), partial(floor.told, name), seconds, news.sent)
+                    partial(floor.wait, name), partial(floor.told, name), seconds, news.sent, pace)
         try:
             one.share(talk, epoch=epoch)
         except LockHeld:

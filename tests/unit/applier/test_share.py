@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,25 @@ def test_the_operators_own_bytes_are_refused_like_those_of_a_stream(tmp_path: Pa
         assert second.process.wait(20) == 1
         assert artifacts.REFUSED.encode() in second.process.stderr.read()
         assert second.has(1) is None and not second.leftovers()
+
+
+def packed(data: bytes) -> bytes:
+    parts = [zlib.compress(data[at:at + (1 << 20)], 1) for at in range(0, len(data), 1 << 20)]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def test_packed_bytes_are_unpacked_and_judged_like_any_others(tmp_path: Path) -> None:
+    with talking("cp2", tmp_path) as second:
+        second.tells()
+        assert second.say({"take": 0, "packed": True}, packed(A)) == {"stored": 0}
+        assert second.has(0) == A
+        assert second.say({"take": 1, "packed": True}, packed(bytes(len(B))))["failed"] == 1
+        assert second.say({"take": 1}, B) == {"stored": 1}, "the stream goes on where it should"
+        assert second.process.stdin and second.process.stderr
+        second.process.stdin.write(b'{"take": 0, "packed": true}\n' + (1 << 30).to_bytes(4, "big"))
+        second.process.stdin.close()
+        assert second.process.wait(20) == 1
+        assert b"a packed piece of 1073741824 bytes" in second.process.stderr.read() and not second.leftovers()
 
 
 def test_an_epoch_that_is_over_in_the_middle_gets_nothing_more_done(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from provisioner.applier.package import argv
 from provisioner.errors import KubewrightError, LockHeld, Unreachable
 from provisioner.model.desired import Artifact, File
-from provisioner.transport import remote, sharing
+from provisioner.transport import packing, remote
 from provisioner.transport.answers import clock_off
 from provisioner.transport.connection import Connection
 from provisioner.transport.pool import Pool
@@ -129,7 +129,7 @@ def test_store_sends_head_and_bytes_in_order(login: Login, tmp_path: Path, monke
     sent = (tmp_path / "sent").read_bytes()
     assert sent.endswith(b"a" * 3_000_000 + b"b" * 10)
     assert b'"path": "/opt/a", "sha256": "a", "size": 3000000, "mode": 493}' in sent
-    assert (sum(moved), max(moved)) == (3_000_010, sharing.CHUNK)
+    assert (sum(moved), max(moved)) == (3_000_010, packing.CHUNK)
 
 
 def test_store_of_nothing_asks_nobody(login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
