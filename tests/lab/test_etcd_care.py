@@ -78,19 +78,30 @@ def kept(lab: Lab, host: str) -> list[str]:
     return sorted(name for name in listed.split() if name.endswith(".db"))
 
 
+def often(lab: Lab, host: str) -> None:
+    """Let a host take a snapshot every ten seconds."""
+    lab.on(host, "sh", "-c", f"mkdir -p /run/systemd/system/{TIMER}.d && printf '{SOON}' > "
+           f"/run/systemd/system/{TIMER}.d/soon.conf && systemctl daemon-reload && systemctl restart {TIMER}")
+
+
+def as_asked_for(lab: Lab, host: str) -> None:
+    """Let it take them as the inventory says again."""
+    lab.on(host, "sh", "-c", f"rm -r /run/systemd/system/{TIMER}.d && systemctl daemon-reload && "
+           f"systemctl restart {TIMER}")
+
+
 def test_hosts_take_and_prove_snapshots_by_the_timer_keep_the_newest_and_one_of_them_is_restored(
         cluster: Lab, tmp_path: Path) -> None:
     configure(cluster, "config:\n", f"config:\n  etcd: {{snapshotEvery: 1h, snapshotKeep: {KEEP}}}\n")
     cluster.run("up", "--yes")
     cluster.kubectl("create", "secret", "generic", "timed", "--from-literal=word=xyzzy")
     for host in MEMBERS:
-        cluster.on(host, "sh", "-c", f"mkdir -p /run/systemd/system/{TIMER}.d && printf '{SOON}' > "
-                   f"/run/systemd/system/{TIMER}.d/soon.conf && systemctl daemon-reload && systemctl restart {TIMER}")
+        often(cluster, host)
     first = {host: until(lambda host=host: kept(cluster, host), 120, f"{host} has a snapshot")[0] for host in MEMBERS}
     until(lambda: all(first[h] not in kept(cluster, h) and len(kept(cluster, h)) == KEEP for h in MEMBERS), 180,
           "the oldest goes, as many as are asked for stay")
     for host in MEMBERS:
-        cluster.on(host, "systemctl", "stop", TIMER)
+        as_asked_for(cluster, host)
         until(lambda host=host: "activating" not in cluster.on(host, "systemctl", "is-active", SERVICE, check=False),
               120, "the last one ends")
     proofs = {host: json.loads(cluster.on(host, "cat", f"{PLACE}/{kept(cluster, host)[-1]}.proved.json"))
@@ -122,13 +133,10 @@ def test_hosts_take_and_prove_snapshots_by_the_timer_keep_the_newest_and_one_of_
     ill = cluster.run("doctor", check=False)
     assert named in ill.stdout, ill.stdout
 
-    cluster.on("cp2", "systemctl", "start", TIMER)
+    often(cluster, "cp2")
     until(lambda: Path(newest).name not in kept(cluster, "cp2"), 180, "the spoiled one goes as it gets old")
-    cluster.on("cp2", "systemctl", "stop", TIMER)
+    as_asked_for(cluster, "cp2")
     until(lambda: named not in cluster.run("status", check=False).stdout, 60, "what has gone is told no more")
-    for host in MEMBERS:
-        cluster.on(host, "sh", "-c", f"rm -r /run/systemd/system/{TIMER}.d && systemctl daemon-reload && "
-                   f"systemctl restart {TIMER}")
     cluster.run("ready", "--timeout", "60")
 
 
