@@ -134,17 +134,17 @@ def spread(hosts: Hosts, wanted: Wanted, addresses: Mapping[str, str], news: New
             fault = e
         finally:
             rest = floor.leave(name)
-        _send_rest(one, {item: wanted[name][item] for item in rest}, fault, news, epoch)
+        _send_rest(hosts, name, {item: wanted[name][item] for item in rest}, fault, news, epoch)
 
     return hosts.together(one_host, wanted)
 
 
-def _send_rest(one: OneHost, rest: Mapping[Artifact, Path], fault: KubewrightError | None, news: News,
+def _send_rest(hosts: Hosts, name: str, rest: Mapping[Artifact, Path], fault: KubewrightError | None, news: News,
                epoch: int | None) -> None:
     """Send what a host lacks when its talk is over, in a stream of its own."""
     if not rest:
         return
     if fault is not None:
-        news.odd(one.name, f"{fault.message}; it gets the rest from here")
-    one.store(list(rest.items()), news.sent, epoch=epoch)
-    news.complete(one.name)
+        news.odd(name, f"{fault.message}; it gets the rest from here")
+    hosts.on(name).store(list(rest.items()), news.sent, epoch=epoch)      # a lost connection is waited for
+    news.complete(name)

@@ -66,17 +66,22 @@ def test_a_host_that_cannot_serve_is_named_and_nothing_else_changes(world: World
 
 def test_a_host_whose_talk_is_lost_gets_the_rest_in_a_stream_of_its_own(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    share = world.hosts.share
+    share, on = world.hosts.share, world.hosts.on
+    asked: list[tuple[str, bool]] = []      # since the loss
 
     def lost(one: OneHost, talk: Talk) -> None:
         if one.name == "w1":
+            asked.clear()
             raise Unreachable("w1: running applier share: the connection was lost")
         share(one, talk)
 
     monkeypatch.setattr(world.hosts, "share", lost)
+    monkeypatch.setattr(world.hosts, "on", lambda host, patient=True: (asked.append((host, patient)), on(host))[1])
     count = len(wanted(world)["w1"])
-    stage.stage(surveyed(world))
+    session = surveyed(world)
+    stage.stage(session)
     assert ("store", "w1", count) in world.hosts.log
+    assert [one for one in asked if one[0] == "w1"] == [("w1", True)], "its connection is waited for"
     assert surveyed(world).changes("stage") == {}
     assert odd(world) == [
         ("w1", "w1: running applier share: the connection was lost; it gets the rest from here")]
