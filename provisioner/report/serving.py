@@ -63,7 +63,7 @@ def _refused(status: int, why: str) -> tuple[int, str, str]:
 def serving(site: Site, at: socket.socket) -> Iterator[str]:
     """Serve at a listening socket, and yield the address with the token in its fragment, which browsers send nobody."""
     port = at.getsockname()[1]
-    names = frozenset({f"{ADDRESS}:{port}", f"localhost:{port}"})
+    names = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
 
     class Handler(BaseHTTPRequestHandler):
         """One connection; its own for each server, since handlers are made by the class alone."""
@@ -94,7 +94,7 @@ def serving(site: Site, at: socket.socket) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, name="serve", daemon=True)
     thread.start()
     try:
-        yield f"http://{ADDRESS}:{port}/#{site.token}"
+        yield f"http://127.0.0.1:{port}/#{site.token}"
     finally:
         server.shutdown()
         server.server_close()
