@@ -92,7 +92,8 @@ def test_members_of_an_archive_are_taken_out_of_it(tmp_path: Path, mirror: Publi
 
 
 @pytest.mark.parametrize("packed", [
-    archive({"other": PROGRAM}), archive({}, {"tool": "/bin/sh"}), archive({"tool": PROGRAM})[:40], b"no archive"])
+    archive({"other": PROGRAM}), archive({}, {"tool": "/bin/sh"}), archive({"tool": PROGRAM})[:40], b"no archive"],
+    ids=["another", "a link", "cut off", "no archive"])
 def test_an_archive_without_the_member_is_refused(tmp_path: Path, mirror: Publisher, packed: bytes) -> None:
     digest = mirror.publish("https://dl.example.org/v1.0.0/tool-amd64", packed)
     with pytest.raises(RefusedForSafety) as refusal:
