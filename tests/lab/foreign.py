@@ -11,9 +11,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from provisioner.artifacts.cache import cache_root
@@ -45,6 +46,7 @@ class Foreign:
     lab: Lab
     home: Path
     socket: str
+    took: list[float] = field(default_factory=list)     # seconds of the commands that lead to a cluster
 
     @property
     def directory(self) -> Path:
@@ -62,6 +64,19 @@ class Foreign:
                               capture_output=True, timeout=timeout, check=False, env=environment)
         assert not check or done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def timed(self, *words: str, given: str = "", timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Run a command of the way from addresses to a cluster, and add what it took."""
+        began = time.monotonic()
+        done = self.run(*words, given=given, timeout=timeout)
+        self.took.append(time.monotonic() - began)
+        return done
+
+    def kubectl(self, *words: str) -> str:
+        """Run kubectl with the kubeconfig that the owner has fetched."""
+        argv = [str(self.lab.kubectl_path), "--kubeconfig", str(self.home / "kubeconfig"), *words]
+        return subprocess.run(list(in_network(self.lab.instance, argv)), capture_output=True, text=True, timeout=120,
+                              check=True, cwd=self.home, env={"HOME": str(self.home)}).stdout
 
     def on(self, host: str, script: str) -> str:
         """Run a script as root on a node, by its short name."""

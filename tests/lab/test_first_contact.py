@@ -47,16 +47,16 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
 @pytest.fixture(scope="module")
 def inventory(owner: Foreign) -> Path:
     """The inventory that `init` wrote, with what a lab's nodes need, and every key pinned."""
-    owner.run("init", *machines(), "--vip", VIP, "--jump", f"{VISITOR}@{BASTION_ADDRESS}:{JUMP_PORT}",
-              "--operator", "operator.pub", "--kubernetes", LAB.kubernetes)
+    owner.timed("init", *machines(), "--vip", VIP, "--jump", f"{VISITOR}@{BASTION_ADDRESS}:{JUMP_PORT}",
+                "--operator", "operator.pub", "--kubernetes", LAB.kubernetes)
     file = owner.directory / "cluster.yaml"
     file.write_text(file.read_text(encoding="utf-8") + OF_LAB, encoding="utf-8")
-    owner.run("validate")
-    owner.run("artifacts", "lock", "--source", "go")
+    owner.timed("validate")
+    owner.timed("artifacts", "lock", "--source", "go")
     unknown = owner.run("check", "--ask-become", given=GIVEN, check=False)
     assert unknown.returncode == 12 and "the host key is not pinned" in unknown.stderr, unknown.stderr
     assert "kubewright --ask-become trust" in unknown.stderr, unknown.stderr
-    shown = owner.run("trust", "--yes")
+    shown = owner.timed("trust", "--yes")
     assert "Pinned 6 keys" in shown.stderr + shown.stdout, shown.stdout + shown.stderr
     return file
 
@@ -86,17 +86,15 @@ def test_what_is_wrong_is_told_and_nothing_is_changed_anywhere(
 
 
 def test_from_five_addresses_to_healthy_and_back(owner: Foreign, inventory: Path) -> None:
-    owner.run("check", "--ask-become", given=GIVEN)
+    owner.timed("check", "--ask-become", given=GIVEN)
     before = {host: footprint(owner.lab, host) for host in NODES}      # with sudo's note of who has read its lecture
-    began = time.monotonic()
-    owner.run("up", "--yes", "--ask-become", given=GIVEN, timeout=900)
-    figures.record("`up` of five foreign machines, through a bastion and with sudo's password", [
-        time.monotonic() - began], unit="s")
+    owner.timed("up", "--yes", "--ask-become", given=GIVEN, timeout=900)
+    figures.record("`up` of five foreign machines, by a bastion and with sudo's password", owner.took[-1:], unit="s")
+    figures.record("from five addresses to healthy, six commands", [sum(owner.took)], unit="s")
     assert "No changes." in owner.run("up", "--yes", "--ask-become", given=GIVEN).stderr
     assert "healthy" in owner.run("status", "--ask-become", given=GIVEN).stdout.lower()
     owner.run("kubeconfig", "--ask-become", "--output", "kubeconfig", given=GIVEN)
-    names = owner.on("cp1", "kubectl --kubeconfig=/etc/kubernetes/admin.conf get nodes -o name").split()
-    assert names == [f"node/{host}.{DOMAIN}" for host in NODES]
+    assert owner.kubectl("get", "nodes", "-o", "name").split() == [f"node/{host}.{DOMAIN}" for host in NODES]
     assert _with_password(owner) == []
     began = time.monotonic()
     owner.run("reset", "--yes", "--ask-become", given=GIVEN)
