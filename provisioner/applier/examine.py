@@ -32,11 +32,12 @@ class _Hurried(Host):
         super().__init__(host.root)
         self._until = time.monotonic() + TOGETHER
 
-    def run(self, argv: Sequence[str], *, timeout: float = TIMEOUT, check: bool = True) -> str:
+    def run(self, argv: Sequence[str], *, timeout: float = TIMEOUT, check: bool = True,
+            given: str = "") -> str:
         left = self._until - time.monotonic()
         if left <= 0:
             raise Fault(f"{' '.join(argv[:3])}: no time was left, other tools took {TOGETHER:g} s")
-        return super().run(argv, timeout=min(timeout, TIMEOUT, left), check=check)
+        return super().run(argv, timeout=min(timeout, TIMEOUT, left), check=check, given=given)
 
 
 def examine(host: Host, request: Mapping[str, Any]) -> Answer:

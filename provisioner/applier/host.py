@@ -34,10 +34,13 @@ class Host:
         """Return a path in the applier's own state directory."""
         return self.at(f"{STATE_DIR}/{name}")
 
-    def run(self, argv: Sequence[str], *, timeout: float = 30, check: bool = True) -> str:
-        """Run a command without a shell and return its stdout; a bad exit is a Fault unless `check` is off."""
+    def run(self, argv: Sequence[str], *, timeout: float = 30, check: bool = True, given: str = "") -> str:
+        """Run a command without a shell and return its stdout; a bad exit is a Fault unless `check` is off.
+
+        It reads `given` where it reads anything.
+        """
         try:
-            done = subprocess.run(list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout,
+            done = subprocess.run(list(argv), input=given.encode(), capture_output=True, timeout=timeout,
                                   check=False)
         except FileNotFoundError:
             raise Fault(f"{argv[0]}: not found on this host") from None

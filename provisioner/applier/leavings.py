@@ -11,9 +11,9 @@ import os
 import signal
 import stat
 import time
-from typing import Any, Callable, Collection, Iterator, Mapping
+from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
-from . import files, kernel
+from . import files, kernel, network
 from .host import Fault, Host, check_unit
 from .mounts import mounts
 
@@ -21,6 +21,7 @@ ABSENT, EMPTY, THERE = "absent", "empty", "there"
 RUN_DIR = "/run/kubewright"
 NETNS = "/run/netns"
 LOST = "lost+found"     # the file system's own
+TOOLS = ("iptables", "ip6tables")
 GRACE = 10.0        # seconds that a process has to end by itself, and then to be gone
 
 
@@ -184,6 +185,86 @@ def _remove_nft(host: Host, change: Mapping[str, Any]) -> str:
     return "removed"
 
 
+def chains(host: Host, prefix: str) -> str:
+    """Say whether a chain of iptables or nft has a name that begins so; a host with neither has none of ours."""
+    begin = f":{_word(prefix)}"
+    saved = any(line.startswith(begin) for tool in TOOLS for line in _saved(host, tool))
+    return THERE if saved or _named(_ruleset(host), prefix) else ABSENT
+
+
+def _saved(host: Host, tool: str) -> list[str]:
+    try:
+        return host.run([f"{tool}-save"]).splitlines()
+    except Fault as fault:
+        if "not found" in str(fault):
+            return []
+        raise
+
+
+def _ruleset(host: Host) -> Sequence[Mapping[str, Any]]:
+    try:
+        return network.nft(host, "ruleset")
+    except Fault as fault:
+        if "not found" in str(fault):
+            return ()
+        raise
+
+
+def _named(listed: Sequence[Mapping[str, Any]], prefix: str) -> list[Mapping[str, Any]]:
+    found = [entry["chain"] for entry in listed if "chain" in entry]
+    return [chain for chain in found if chain["name"].startswith(prefix)]
+
+
+def _remove_chains(host: Host, change: Mapping[str, Any]) -> str:
+    """Take chains and the rules that name them out of each table at once; the rules of others stay as they are."""
+    begin = _word(change["path"])
+    for tool in TOOLS:
+        table = ""
+        text: dict[str, list[str]] = {}
+        for line in _saved(host, tool):
+            table = line[1:] if line.startswith("*") else table
+            text.setdefault(table, []).append(line)
+        for table, lines in text.items():
+            gone = {line[1:].split()[0] for line in lines if line.startswith(f":{begin}")}
+            if gone:
+                host.run([f"{tool}-restore", "--noflush", "--wait", "10"],
+                         given="\n".join([f"*{table}", *without_chains(lines, gone), "COMMIT", ""]))
+    listed = _ruleset(host)
+    if _named(listed, begin):
+        host.run(["nft", "-f", "-"], given="\n".join([*without_named(listed, begin), ""]))
+    for family, name in idle(_ruleset(host)):
+        host.run(["nft", "delete", "table", family, name])
+    return "removed"
+
+
+def idle(listed: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return the tables of iptables in which nothing is said: it makes them by itself, and makes them again."""
+    said = {(entry[kind]["family"], entry[kind]["table"]) for entry in listed for kind in ("rule", "set", "map")
+            if kind in entry}
+    said |= {(c["family"], c["table"]) for entry in listed if "chain" in entry for c in [entry["chain"]]
+             if c.get("policy") != "accept"}
+    there = [(t["family"], t["name"]) for entry in listed if "table" in entry for t in [entry["table"]]]
+    return [table for table in there
+            if table[0] in ("ip", "ip6") and table[1] in ("filter", "nat", "mangle") and table not in said]
+
+
+def without_named(listed: Sequence[Mapping[str, Any]], prefix: str) -> list[str]:
+    """Return the acts on `nft -j list ruleset` that take chains away: the rules that call them, then themselves."""
+    rules = [entry["rule"] for entry in listed if "rule" in entry]
+    calls = [rule for rule in rules for part in rule["expr"] for way in ("jump", "goto")
+             if isinstance(part.get(way), dict) and str(part[way].get("target", "")).startswith(prefix)]
+    whole = [network.named(chain) for chain in _named(listed, prefix)]
+    return [*(f"delete rule {r['family']} {r['table']} {r['chain']} handle {r['handle']}" for r in calls),
+            *(f"flush chain {name}" for name in whole), *(f"delete chain {name}" for name in whole)]
+
+
+def without_chains(lines: Sequence[str], gone: Collection[str]) -> list[str]:
+    """Return the acts on one table of `iptables-save` that take chains away: their calls, their rules, themselves."""
+    calls = [f"-D{line[2:]}" for line in lines if line.startswith("-A ") and line.split()[1] not in gone
+             and any(word in gone for word in line.split())]
+    return [*calls, *(f"-F {name}" for name in sorted(gone)), *(f"-X {name}" for name in sorted(gone))]
+
+
 def netns(host: Host, prefix: str) -> str:
     """Say whether a network namespace is kept under a name that begins so."""
     return THERE if next(_namespaces(host, prefix), None) else ABSENT
@@ -234,12 +315,13 @@ def _word(text: str) -> str:
 
 # What an item of these kinds is, and how it goes; packages go together (packages.py).
 KINDS: dict[str, Callable[[Host, str], str]] = {
-    "data": data, "processes": processes, "netdev": netdev, "nft": nft, "netns": netns, "sysctl": kernel.sysctl,
+    "data": data, "processes": processes, "netdev": netdev, "nft": nft, "chains": chains, "netns": netns,
+    "sysctl": kernel.sysctl,
 }
 OWNED = ("user", "sysctl", "swap")
 REMOVE: dict[str, Callable[[Host, Mapping[str, Any]], str]] = {
     "data": _remove_data, "processes": _end_processes, "netdev": _remove_netdev, "nft": _remove_nft,
-    "netns": _remove_netns, "sysctl": _set_sysctl, "swap": _swap_on, "user": _remove_user,
+    "chains": _remove_chains, "netns": _remove_netns, "sysctl": _set_sysctl, "swap": _swap_on, "user": _remove_user,
 }
 
 

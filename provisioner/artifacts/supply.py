@@ -13,6 +13,7 @@ from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.published import Publications, load_publications
 from provisioner.artifacts.sources import RELEASE, Source
 from provisioner.errors import PreflightRefused, RefusedForSafety
+from provisioner.model import families
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.cluster import Cluster
 from provisioner.model.components import packages_of
@@ -22,7 +23,7 @@ from provisioner.model.releases import RELEASES, minor_of
 from provisioner.parallel import ask_all
 
 _HASHERS = 4
-SYSTEM = "debian-12"            # what bundles carry OS packages for: the one that hosts may have
+SYSTEM = families.DEFAULT.key       # what bundles carry OS packages for; hosts of others need sources of their own
 # What the versions beside each Kubernetes come out as; a test holds the lab's committed lock equal to one of them.
 KNOWN = Path(__file__).with_name("digests")
 
@@ -145,7 +146,8 @@ def held(lock: ArtifactLock, *, cache: Cache | None = None) -> dict[str, Path]:
 
 def packages_asked(cluster: Cluster) -> tuple[str, ...]:
     """Return the OS packages that some host of the cluster needs."""
-    return tuple(sorted({name for host in cluster.machines for name in packages_of(cluster, host)}))
+    return tuple(sorted({name for host in cluster.machines
+                         for name in packages_of(cluster, host, families.DEFAULT)}))
 
 
 def opened_bundle(file: Path, inventory: Inventory, cache: Cache | None = None) -> bundles.Bundle:

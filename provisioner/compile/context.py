@@ -10,6 +10,7 @@ from typing import Any
 
 from provisioner.compile.render import overlay
 from provisioner.errors import InventoryRefused
+from provisioner.model import families
 from provisioner.model.applied import Applied
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
 from provisioner.model.cluster import Cluster, Host, Role
@@ -93,6 +94,11 @@ class HostContext:
     @property
     def addresses(self) -> tuple[str, ...]:
         return self.host.addresses
+
+    @property
+    def system(self) -> families.System:
+        """Return the row of the host's system; of one that is in no row, which `check` refuses, the default's."""
+        return families.of_facts(self.facts)
 
     @property
     def is_control_plane(self) -> bool:

@@ -48,7 +48,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
         return
     merged = ctx.flags("kube-apiserver", flags(ctx))
     unit = service(UNIT, "control-plane", INPUTS, component="kube-apiserver",
-                   credentials=(*pki.credentials(UNIT), *SECRET_FILES),
+                   late=ctx.system.late_credentials, credentials=(*pki.credentials(UNIT), *SECRET_FILES),
                    down_with=pki.ETCD_UNIT if ctx.is_etcd else "",
                    command=command_line(f"{BIN_DIR}/kube-apiserver", merged))
     programs = [item for name in ("kube-apiserver", "kubectl") for item in binary(ctx, name, "control-plane")]

@@ -32,7 +32,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
             ("kube-scheduler", scheduler_flags, SCHEDULER_INPUTS, SCHEDULER_SECRETS))
     for name, flags, inputs, secrets in rows:
         command = command_line(f"{BIN_DIR}/{name}", ctx.flags(name, flags))
-        unit = service(f"{name}.service", "controllers", inputs, component=name, credentials=secrets, command=command)
+        unit = service(f"{name}.service", "controllers", inputs, component=name,
+                       late=ctx.system.late_credentials, credentials=secrets, command=command)
         yield from told_first(ctx, binary(ctx, name, "controllers"), unit)
 
 

@@ -51,7 +51,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
                    token=cluster_token(ctx.cluster.cluster, ctx.public("etcd-ca.crt")))
     given = ctx.flags("etcd", flags(ctx))
     yield from service(
-        UNIT, "etcd", INPUTS, component="etcd", credentials=pki.credentials(UNIT), cluster=ctx.cluster.cluster,
+        UNIT, "etcd", INPUTS, component="etcd", credentials=pki.credentials(UNIT), late=ctx.system.late_credentials,
+        cluster=ctx.cluster.cluster,
         initial_env=INITIAL_ENV, bootstrap_env=BOOTSTRAP_ENV, data_dir=DATA_DIR,
         unset=variables_unset("ETCD", [*given, *FLAGS_NOT_GIVEN]), command=command_line(f"{BIN_DIR}/etcd", given))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provisioner.compile import control_plane, etcd, networks, proxy, snapshots, upkeep
+from provisioner.compile import control_plane, etcd, firewall, networks, proxy, snapshots, upkeep
 from provisioner.compile.parts import Leaving
 
 # What a unit of an OS package leaves was not there before the package came.
@@ -17,7 +17,8 @@ TABLE: Mapping[str, tuple[Leaving, ...]] = {
     "containerd.service": (
         Leaving("processes", "containerd.service"),     # the shims outlive it
         Leaving("netns", "cni-"),
-        Leaving("nft", "inet cni_hostport"),            # portmap's
+        Leaving("nft", "inet cni_hostport"),            # portmap's, and by iptables:
+        Leaving("chains", "CNI-"),
         *(Leaving("data", path) for path in (
             "/var/lib/containerd", "/run/containerd", "/opt/containerd", "/var/lib/cni", "/run/cni-ipam-state",
             "/run/nri", "/run/runc")),
@@ -29,10 +30,12 @@ TABLE: Mapping[str, tuple[Leaving, ...]] = {
     ),
     proxy.UNIT: (
         *(Leaving("nft", f"{family} kube-proxy") for family in ("ip", "ip6")),
+        Leaving("chains", "KUBE-"),                     # the kubelet has some too
         *(Leaving("sysctl", f"net.netfilter.nf_conntrack_{name}") for name in (
             "max", "tcp_be_liberal", "tcp_timeout_established", "tcp_timeout_close_wait")),
         Leaving("sysctl", "net.ipv4.conf.all.route_localnet"),
     ),
+    firewall.UNIT: tuple(Leaving("chains", begin) for begin in ("KUBEWRIGHT-", "kubewright-")),
     upkeep.UNIT: (Leaving("data", "/run/kubewright-network-watch"),),
     **{network.unit: network.leaves for network in networks.TABLE.values() if network.leaves},
 }

@@ -78,7 +78,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
         vip_backend=VIP_BACKEND, local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None,
         servers=[Server(host.name, Endpoint(host.address, APISERVER)) for host in ctx.site.control_planes],
         health_port=BALANCER_HEALTH, ca=pki.CA, health=pki.HAPROXY_HEALTH, leave=LEAVE_ILL,
-        downinter=f"{often.downinter}s", observes=often.observes,
+        downinter=f"{often.downinter}s", observes=often.observes, without=ctx.system.without,
         **given)
     yield from distribution_service(
         "haproxy.service", "load-balancer", [HAPROXY_CONFIG, LEAVE_ILL, pki.HAPROXY_HEALTH, pki.CA],

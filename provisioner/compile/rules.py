@@ -255,7 +255,8 @@ TABLE: tuple[Rule, ...] = (
     Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*",
               "registries", "registries.*", "proxy", "proxy.*",
               "time.*", "trust",
-              "hosts.*", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*", "hosts.*.taints", "hosts.*.config*"),
+              "firewall", "hosts.*", "hosts.*.system", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*",
+              "hosts.*.taints", "hosts.*.config*"),
          ALLOWED),
 )
 # No rule about the inventory: to restart what serves although the cluster is unhealthy (orchestrate/run/may_begin.py).

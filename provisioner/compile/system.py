@@ -43,7 +43,8 @@ def node_sysctls(cluster: Cluster) -> dict[str, str]:
 
 def items(ctx: HostContext) -> Iterator[Item]:
     """Return what is installed and set before anything of ours runs."""
-    yield from (Package(path=name, phase="prepare") for name in packages_of(ctx.cluster, ctx.host))
+    yield from (Package(path=name, phase="prepare")
+                for name in packages_of(ctx.cluster, ctx.host, ctx.system))
     if ctx.is_etcd:
         yield User(path="etcd", phase="prepare", component="etcd", home="/var/lib/etcd")
     if ctx.is_control_plane:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from provisioner.compile import networks, proxy
-from provisioner.compile.context import HostContext, config_of
+from provisioner.compile.context import HostContext
 from provisioner.compile.parts import rendered, service
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import Item
+from provisioner.model.families import System
 
 UNIT = "kubewright-network-watch.service"
 PROGRAM = "/opt/kubewright/bin/watch-network"
@@ -26,7 +27,7 @@ class Rule(NamedTuple):
 def items(ctx: HostContext) -> Iterator[Item]:
     """Return what looks after the rules and routes of a node."""
     pods = networks.of(ctx.cluster)
-    found, device = rules(ctx.cluster, ctx.host), pods.device(ctx.cluster, ctx.host)
+    found, device = rules(ctx.cluster, ctx.host, ctx.system), pods.device(ctx.cluster, ctx.host)
     if not found and not device:
         return
     yield rendered(PROGRAM, "network", component="network-watch", mode=0o755, device=device, proxy=proxy.UNIT,
@@ -35,10 +36,9 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield from service(UNIT, "network", [PROGRAM], component="network-watch", program=PROGRAM)
 
 
-def rules(cluster: Cluster, host: Host) -> tuple[Rule, ...]:
-    """Return the rules that must be there; none for what the inventory has told to work without nftables."""
-    found: list[Rule] = []
-    if host.is_node and config_of(cluster, host, "kube-proxy").get("mode", "nftables") == "nftables":
-        found += [Rule(proxy.UNIT, *rule) for rule in proxy.rules(cluster)]
+def rules(cluster: Cluster, host: Host, system: System) -> tuple[Rule, ...]:
+    """Return the rules that must be there; none where the services look after theirs themselves."""
     pods = networks.of(cluster)
-    return (*found, *(Rule(pods.unit, *rule) for rule in pods.rules(cluster, host)))
+    found = proxy.rules(cluster, system) if host.is_node else ()
+    return (*(Rule(proxy.UNIT, *rule) for rule in found),
+            *(Rule(pods.unit, *rule) for rule in pods.rules(cluster, host, system)))

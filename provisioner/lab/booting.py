@@ -18,16 +18,16 @@ SSH_SECONDS = 120.0        # five nodes on two processors answer within 10 s; a 
 
 
 def boot(instance: Instance, inventory: Inventory, specs: Mapping[str, NodeSpec], missing: Collection[str],
-         built: Image) -> None:
-    """Pin every host key, boot what is missing, and wait until all nodes answer."""
+         images: Mapping[str, Image]) -> None:
+    """Pin every host key, boot what is missing, and wait until all nodes answer. `images` are the nodes' own."""
     if name := snapshots.unfinished(instance):
         raise GateFailed(f"lab {instance.name}: booting nodes: `lab restore {name}` was killed and is not done",
                          hint="kubewright lab up    # finishes that", code="lab-restoring")
     keys.pin(inventory.known_hosts_path, [keys.known_hosts_line(place, s.port, nodes.host_key(instance, s.name))
                                           for s in specs.values() for place in login_places(inventory, s.name)])
     state.each(missing, lambda name: nodes.boot(
-        instance, name, _image_of(instance, name, built), boot_order.bind(instance, inventory.cluster, name, missing)),
-        "booting")
+        instance, name, _image_of(instance, name, images[name]),
+        boot_order.bind(instance, inventory.cluster, name, missing)), "booting")
     stopping = Event()
     state.each(specs, lambda name: _wait_for_ssh(instance, inventory, specs[name], stopping), "waiting for SSH",
                stopping)

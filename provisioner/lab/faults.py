@@ -58,7 +58,7 @@ def come_back(inventory: Inventory, host: str) -> None:
         if spec is None or built is None:
             raise GateFailed(f"{host}: giving it power: it has no disk", hint="kubewright lab up", code="lab-not-up")
         state.end_node(instance, host)
-        booting.boot(instance, inventory, {host: spec}, [host], built)
+        booting.boot(instance, inventory, {host: spec}, [host], {host: built})
 
 
 def cut(inventory: Inventory, host: str) -> None:

@@ -19,6 +19,8 @@ from provisioner.errors import GateFailed, PreflightRefused
 from provisioner.lab import sources
 from provisioner.lab.mounts import remove_tree
 from provisioner.lab.processes import run
+from provisioner.model import families
+from provisioner.model.families import System
 
 RECIPE = 2              # raise it when code that makes it changes: files and package lists are in the key by themselves
 BUILD_SECONDS = 1200.0
@@ -34,6 +36,8 @@ REPOSITORY_PACKAGES = (
     "haproxy", "keepalived", "runc", "conntrack", "nftables", "iptables", "ipset", "socat", "ethtool", "kmod",
     "python3-apt",
 )
+# What only some tests need, of systems that few nodes have: the image that every node else has stays as it is.
+FIREWALLS = ("ufw", "firewalld")
 # A node has no devices and no consoles of its own, and nothing in it may wait for a network outside.
 MASKED_UNITS = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "apt-daily.service", "apt-daily-upgrade.service", "e2scrub_all.timer",
@@ -74,11 +78,16 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "kubewright"
 
 
-def recipe_key(architecture: str) -> str:
-    """Return the digest of everything that decides what the image holds."""
+def repository_packages(system: System) -> tuple[str, ...]:
+    """Return what nodes of this system can install from the lab's repository."""
+    return REPOSITORY_PACKAGES if system is families.DEFAULT else (*REPOSITORY_PACKAGES, *FIREWALLS)
+
+
+def recipe_key(architecture: str, system: System = families.DEFAULT) -> str:
+    """Return the digest of everything that decides what the image of a system holds."""
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(FILES.iterdir()) if p.is_file()}
-    recipe = {"recipe": RECIPE, "suite": sources.SUITE, "architecture": architecture, "packages": PACKAGES,
-              "repository": REPOSITORY_PACKAGES, "masked": MASKED_UNITS, "files": files}
+    recipe = {"recipe": RECIPE, "suite": system.suite, "architecture": architecture, "packages": PACKAGES,
+              "repository": repository_packages(system), "masked": MASKED_UNITS, "files": files}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -88,14 +97,14 @@ def find(key: str) -> Image | None:
     return Image(key, directory) if directory.is_dir() else None
 
 
-def current_key() -> str:
-    """Return the key of the image that this version of the tool builds on this machine."""
-    return recipe_key(os.uname().machine)
+def current_key(system: System = families.DEFAULT) -> str:
+    """Return the key of the image of a system that this version of the tool builds on this machine."""
+    return recipe_key(os.uname().machine, system)
 
 
-def ensure(say: Callable[[str], None]) -> tuple[Image, bool]:
+def ensure(say: Callable[[str], None], system: System = families.DEFAULT) -> tuple[Image, bool]:
     """Return the image and whether it had to be built; a second caller waits for the first one's build."""
-    key = current_key()
+    key = current_key(system)
     found = find(key)
     if found:
         return found, False
@@ -103,8 +112,8 @@ def ensure(say: Callable[[str], None]) -> tuple[Image, bool]:
         found = find(key)
         if found:
             return found, False
-        say("building the nodes' image (once; cached afterwards)")
-        return _build(key), True
+        say(f"building the nodes' image of {system.name} (once; cached afterwards)")
+        return _build(key, system), True
 
 
 @contextmanager
@@ -134,12 +143,12 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
-def _build(key: str) -> Image:
+def _build(key: str, system: System) -> Image:
     images = cache_dir() / "images"
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=images))
     try:
         (building / "repository").mkdir()
-        _bootstrap(building)
+        _bootstrap(building, system)
         _finish(building / "root")
         debs.build_index(building / "repository")
         building.chmod(0o755)
@@ -150,19 +159,19 @@ def _build(key: str) -> Image:
     return Image(key, images / key)
 
 
-def bootstrap_command(root: Path, settings: tuple[str, ...], architecture: str) -> list[str]:
+def bootstrap_command(root: Path, settings: tuple[str, ...], architecture: str, suite: str) -> list[str]:
     """Return the mmdebstrap call; its sources come on stdin, or are its own where this machine has none of Debian."""
     options = [f"--aptopt={setting}" for setting in settings]
     return ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=directory",
             f"--architectures={architecture}", f"--include={','.join(PACKAGES)}", *options,
-            f"--customize-hook={FILES / 'image-hook'}", sources.SUITE, str(root)]
+            f"--customize-hook={FILES / 'image-hook'}", suite, str(root)]
 
 
-def _bootstrap(building: Path) -> None:
-    stanzas = sources.debian_stanzas(sources.read_source_files())
+def _bootstrap(building: Path, system: System) -> None:
+    stanzas = sources.debian_stanzas(sources.read_source_files(), system.suite)
     architecture = run(["dpkg", "--print-architecture"], doing="reading the architecture").strip()
-    command = bootstrap_command(building / "root", sources.read_transport_settings(), architecture)
-    environment = os.environ | {"LAB_REPOSITORY_PACKAGES": " ".join(REPOSITORY_PACKAGES),
+    command = bootstrap_command(building / "root", sources.read_transport_settings(), architecture, system.suite)
+    environment = os.environ | {"LAB_REPOSITORY_PACKAGES": " ".join(repository_packages(system)),
                                 "LAB_REPOSITORY": str(building / "repository"), "DEBIAN_FRONTEND": "noninteractive"}
     text = "\n\n".join(stanzas) + "\n" if stanzas else None
     try:

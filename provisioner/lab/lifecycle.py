@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +30,12 @@ from provisioner.lab import (
 from provisioner.lab.image import Image
 from provisioner.lab.instance import Instance, lab_network, locked, require_lab, write_file
 from provisioner.lab.nodes import NodeSpec
+from provisioner.model import families
 from provisioner.model.endpoint import known_hosts_name
 from provisioner.model.inventory import Inventory
 
 Say = Callable[[str], None]
+Images = Mapping[str, Image]        # of each system that a node has
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,17 @@ def instance_of(inventory: Inventory) -> Instance:
 
 
 @contextmanager
-def claimed(inventory: Inventory, say: Say) -> Iterator[tuple[Instance, Image]]:
+def claimed(inventory: Inventory, say: Say) -> Iterator[tuple[Instance, Images]]:
     """Hold the lock of the inventory's instance, claimed for it, with all on this machine that its nodes boot from."""
-    began = time.monotonic()
     instance = instance_of(inventory)
-    requirements.require(image_is_cached=image.find(image.current_key()) is not None)
-    built, was_built = image.ensure(say)
-    if was_built:
-        say(f"image {built.key} built in {time.monotonic() - began:.0f} s")
+    systems = families.in_use(host.spec.system or families.DEFAULT.key for host in inventory.cluster.machines)
+    requirements.require(image_is_cached=all(image.find(image.current_key(row)) is not None for row in systems))
+    built = {}
+    for row in systems:
+        began = time.monotonic()
+        built[row.key], was_built = image.ensure(say, row)
+        if was_built:
+            say(f"image {built[row.key].key} built in {time.monotonic() - began:.0f} s")
     with locked(instance):
         claim(instance, inventory, say)
         yield instance, built
@@ -174,7 +179,7 @@ def claim(instance: Instance, inventory: Inventory, say: Say) -> None:
     write_file(instance.state_dir / "instance.json", json.dumps({"inventory": str(inventory.path)}))
 
 
-def bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, began: float) -> UpResult:
+def bring_up(instance: Instance, inventory: Inventory, built: Images, say: Say, began: float) -> UpResult:
     """Network, repository, then every node that is missing; done when each lets us become root over SSH."""
     place = lab_network(inventory.cluster)
     if not network.is_complete(instance, place):
@@ -186,9 +191,10 @@ def bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, b
     if found:
         say(f"cleaned up after nodes that had ended: {leftovers.describe(found)}")
     network.ensure(instance, place)
-    repository.start(instance, place, built.repository)
+    repository.start(instance, place, {key: one.repository for key, one in built.items()})
     operator = keys.operator_key(inventory.state_dir / "id_ed25519")
-    specs = {h.name: nodes.spec_of(inventory.cluster, h, built) for h in inventory.cluster.machines}
+    images = {h.name: built[h.spec.system or families.DEFAULT.key] for h in inventory.cluster.machines}
+    specs = {h.name: nodes.spec_of(inventory.cluster, h, images[h.name]) for h in inventory.cluster.machines}
     left = tuple(name for name in specs if nodes.is_running(instance, name))
     _refuse_changed(instance, {name: specs[name] for name in left}, operator)
     for fault in faults.in_force(instance, left):
@@ -196,8 +202,8 @@ def bring_up(instance: Instance, inventory: Inventory, built: Image, say: Say, b
     missing = tuple(name for name in specs if name not in left)
     kept = tuple(name for name in missing if _can_boot_again(instance, specs[name], operator))
     created = tuple(name for name in missing if name not in kept)
-    state.each(created, lambda name: nodes.create(instance, specs[name], built, place, operator), "creating")
-    booting.boot(instance, inventory, specs, missing, built)
+    state.each(created, lambda name: nodes.create(instance, specs[name], images[name], place, operator), "creating")
+    booting.boot(instance, inventory, specs, missing, images)
     unlisted = tuple(name for name in instance.node_names() if name not in specs)
     result = UpResult(created, kept, left, unlisted, time.monotonic() - began)
     _tell(result, say)
@@ -220,7 +226,7 @@ def _refuse_changed(instance: Instance, running: dict[str, NodeSpec], operator: 
     for name, spec in running.items():
         made = nodes.read_spec(instance, name)
         if made is None or nodes.identity(made) != nodes.identity(spec):
-            faults.append(f"{name}: address, user or SSH port changed in the inventory since it was created")
+            faults.append(f"{name}: address, user, SSH port or system changed in the inventory since it was created")
         elif nodes.operator_of(instance, made) != operator:
             faults.append(f"{name}: it lets in another key than {Path('.kubewright') / 'id_ed25519'}")
     if faults:

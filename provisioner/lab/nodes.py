@@ -16,6 +16,7 @@ from provisioner.lab import cgroups, disks, keys, mounts, network, processes, re
 from provisioner.lab.image import Image
 from provisioner.lab.instance import Instance, LabNetwork, read_json, write_file
 from provisioner.lab.processes import ProcessRecord, run, start_daemon
+from provisioner.model import families
 from provisioner.model.cluster import Cluster, Host
 
 # Overlay on overlay does not mount, and containers' images are overlays: these two lie on the machine's own disk.
@@ -33,7 +34,7 @@ SYSTEM_CALLS = "@keyring bpf @mount @privileged @raw-io @reboot @swap @clock @de
 REBOOT_CODE = 133         # systemd-nspawn(1), --keep-unit: "the container asks to be started again"
 
 
-Identity = tuple[str, str, int]       # address, user, SSH port
+Identity = tuple[str, str, int, str]       # address, user, SSH port, system
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class NodeSpec:
     image: str
     layers: tuple[str, ...] = ()
     second: str = ""
+    system: str = families.DEFAULT.key
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,16 @@ def paths(instance: Instance, name: str) -> NodePaths:
 
 
 def spec_of(cluster: Cluster, host: Host, image: Image) -> NodeSpec:
-    """Return what the inventory says of a node."""
-    return NodeSpec(host.name, *identity_of(cluster, host), image.key, second="".join(host.addresses[1:]))
+    """Return what the inventory says of a node, and the image of its system."""
+    address, user, port, system = identity_of(cluster, host)
+    return NodeSpec(host.name, address, user, port, image.key, system=system,
+                    second="".join(host.addresses[1:]))
 
 
 def identity_of(cluster: Cluster, host: Host) -> Identity:
     """Return what the inventory says of a node that it cannot change once it was created."""
-    return host.address, host.spec.ssh.user or cluster.ssh.user, host.spec.ssh.port or cluster.ssh.port
+    system = host.spec.system or families.DEFAULT.key
+    return host.address, host.spec.ssh.user or cluster.ssh.user, host.spec.ssh.port or cluster.ssh.port, system
 
 
 def read_spec(instance: Instance, name: str) -> NodeSpec | None:
@@ -103,7 +108,7 @@ def spec_from(value: Mapping[str, Any]) -> NodeSpec:
 
 def identity(spec: NodeSpec) -> Identity:
     """Return of a node what it cannot change; the image is not part of it."""
-    return spec.address, spec.user, spec.port
+    return spec.address, spec.user, spec.port, spec.system
 
 
 def write_spec(instance: Instance, spec: NodeSpec) -> None:
@@ -164,7 +169,7 @@ def identity_files(spec: NodeSpec, lab_network: LabNetwork) -> dict[str, str]:
         "/etc/hosts": f"127.0.0.1 localhost\n{spec.address} {spec.name}\n",
         "/etc/machine-id": f"{secrets.token_hex(16)}\n",
         "/etc/lab-node/address": network.address_file(spec.address, lab_network),
-        "/etc/apt/sources.list": repository.sources_list(lab_network.gateway),
+        "/etc/apt/sources.list": repository.sources_list(lab_network.gateway, spec.system),
         "/etc/ssh/sshd_config.d/port.conf": f"Port {spec.port}\n",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from provisioner.errors import GateFailed
@@ -16,9 +17,9 @@ PROCESS = "_repository"      # a host name cannot start with an underscore
 START_SECONDS = 15.0
 
 
-def sources_list(gateway: str) -> str:
+def sources_list(gateway: str, system: str) -> str:
     """Return a node's only apt source. `trusted` is for this lab alone: it never leaves the machine."""
-    return f"deb [trusted=yes] http://{gateway}/ ./\n"
+    return f"deb [trusted=yes] http://{gateway}/{system} ./\n"
 
 
 def is_running(instance: Instance) -> bool:
@@ -26,8 +27,15 @@ def is_running(instance: Instance) -> bool:
     return processes.is_alive(processes.read_record(instance.state_dir / "repository.json"))
 
 
-def start(instance: Instance, lab_network: LabNetwork, directory: Path) -> bool:
-    """Serve `directory` at the bridge's address, inside the lab's network only; False when it is served already."""
+def start(instance: Instance, lab_network: LabNetwork, packages: Mapping[str, Path]) -> bool:
+    """Serve the packages of each system below its name, at the bridge's address, inside the lab's network only.
+
+    False when they are served already; what is served is links, so that a system may come while nodes run.
+    """
+    directory = instance.state_dir / "repository"
+    directory.mkdir(parents=True, exist_ok=True)
+    for system, place in packages.items():
+        _link(directory / system, place)
     if is_running(instance):
         return False
     cgroups.end(instance, PROCESS)
@@ -42,3 +50,11 @@ def start(instance: Instance, lab_network: LabNetwork, directory: Path) -> bool:
                              f"{Endpoint(lab_network.gateway, PORT)} after {START_SECONDS:.0f} s",
                              hint=f"less {instance.state_dir / 'repository.log'}", code="lab-repository")
     return True
+
+
+def _link(link: Path, target: Path) -> None:
+    """Let `link` lead to `target`; a newer image's packages take the place of an older one's at once."""
+    fresh = link.with_name(f".{link.name}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(link)

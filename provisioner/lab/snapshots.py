@@ -96,7 +96,7 @@ def differences(snapshot: Snapshot, now: Mapping[str, nodes.Identity], operator:
     """Return why nodes of this snapshot would not be the inventory's nodes."""
     found = [f"{host}: not in the snapshot" for host in now if host not in snapshot.nodes]
     found += [f"{host}: not in the inventory any more" for host in snapshot.nodes if host not in now]
-    found += [f"{host}: address, user or SSH port changed in the inventory since"
+    found += [f"{host}: address, user, SSH port or system changed in the inventory since"
               for host, wanted in now.items()
               if host in snapshot.nodes and nodes.identity(snapshot.nodes[host]) != wanted]
     found += [f"{host}: the image under its disk is not in the cache any more"

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+# What the machine itself is, and so what its entries name; other suites of Debian lie beside these.
 SUITE = "bookworm"
 _SUITES = frozenset({SUITE, f"{SUITE}-updates", f"{SUITE}-security"})
 _KEYRING = "debian-archive"
@@ -31,15 +32,22 @@ def _fields(stanza: str) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def debian_stanzas(files: Mapping[str, str]) -> tuple[str, ...]:
-    """Return Debian's own entries of apt's source files (name -> text) as deb822 stanzas, no third party's."""
+def debian_stanzas(files: Mapping[str, str], suite: str = SUITE) -> tuple[str, ...]:
+    """Return Debian's own entries of apt's source files (name -> text) as deb822 stanzas, no third party's.
+
+    For another suite than the machine's they name that one in its place.
+    """
     found: list[str] = []
     for name, text in sorted(files.items()):
         if name.endswith(".sources"):
             found += [s for s in _stanzas(text) if _accepts(_fields(s))]
         else:
             found += filter(None, (_from_line(line.strip()) for line in text.splitlines()))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(_of_suite(stanza, suite) for stanza in found))
+
+
+def _of_suite(stanza: str, suite: str) -> str:
+    return re.sub(r"(?m)^(Suites:.*)$", lambda line: line[0].replace(SUITE, suite), stanza)
 
 
 def _accepts(fields: Mapping[str, str]) -> bool:

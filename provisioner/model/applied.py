@@ -25,8 +25,8 @@ SCHEMA_VERSION = 1
 _HEADER = "# What `kubewright up` last made this cluster from. Written by it after its last proof; do not edit.\n"
 # How one machine logs in, and who may read the secrets, is not what the cluster is made of.
 _NOT_APPLIED = ("ssh", "operators", "lab", "gates")
-# What an inventory need not say, and most do not: not there in the record where it is nothing.
-_OUTSIDE = ("registries", "proxy", "time", "trust")
+# What an inventory need not say, and most do not: not there in the record where it is nothing, or as it always was.
+_OUTSIDE = ("registries", "proxy", "time", "trust", "firewall")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 

@@ -115,6 +115,9 @@ class HostSpec(Section):
         alias="address", description="Address that the cluster uses for this machine, which an interface of it has; "
         "dual stack: a list of it and of one of IPv6")
     roles: tuple[Role, ...] = Field(description="etcd, control-plane, load-balancer, worker; empty: only prepared")
+    system: str | None = Field(
+        default=None, description="System that the machine has, as `debian-12`: a lab boots it, a bundle brings its "
+        "packages, `check` refuses another; default: what the machine says, in a lab and in a bundle debian-12")
     labels: dict[str, str] = Field(default={}, description="Labels of the Node; those that others set there stay")
     taints: tuple[Taint, ...] = Field(default=(), description="Taints of the Node; those that others set there stay")
     ssh: SshOverride = Field(default=SshOverride(), description="What differs from the cluster's ssh")
@@ -179,6 +182,9 @@ class Cluster(Section):
     time: Time = Field(default=Time(), description="Where hosts get their time from; default: as they are set up")
     trust: tuple[str, ...] = Field(
         default=(), description="Certificates (PEM) of authorities that hosts believe beside those of their system")
+    firewall: Literal["leave", "ours"] = Field(
+        default="leave", description="A firewall of a host that drops by default: leave it, and `check` says what it "
+        "has to let in; or ours: `up` tells it, keeps it told, and `reset` takes that back")
     gates: tuple[Gate, ...] = Field(
         default=(), description="Commands asked after each turn of `upgrade`; where one fails, its hosts go back")
     hosts: dict[HostName, HostSpec] = Field(

@@ -12,6 +12,7 @@ from typing import Literal
 
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model.families import System
 from provisioner.model.phases import PhaseName
 from provisioner.model.releases import beside, takes
 
@@ -135,6 +136,8 @@ def _takes_snapshots(cluster: Cluster, host: Host) -> bool:
 SNAPSHOT_HOSTS = Place("etcd hosts whose `config.etcd.snapshotEvery` says how often", _takes_snapshots)
 ETCD_HOSTS = Place("etcd hosts", _etcd)
 CONTROL_PLANES = Place("control planes", lambda cluster, host: Role.CONTROL_PLANE in host.roles)
+CLOSED = Place("every host with a role, with `firewall: ours`",
+               lambda cluster, host: cluster.firewall == "ours" and _used(cluster, host))
 NODES = Place("nodes (control planes and workers)", lambda cluster, host: host.is_node, prepares=True)
 EVERYWHERE = Place("every host with a role", _used)
 VIP_HOLDERS = Place("load balancers with a VIP", _balancer)
@@ -194,6 +197,9 @@ TABLE: tuple[Component, ...] = (
         packages=("runc",),                     # what containerd starts containers with
         modules=("overlay",)),
     Component(
+        "firewall", CLOSED, "runtime", units=("kubewright-firewall.service",),
+        interrupts="a watch over that host's firewall; what it was told stays"),
+    Component(
         "kubelet", NODES, "node", units=("kubelet.service",), source="kubernetes", type="KubeletConfiguration",
         interrupts="starting, ending and probing of Pods on that node; those that run go on",
         ports=(Port(ports.KUBELET, "control planes: logs, exec, metrics", _EVERY),
@@ -252,9 +258,9 @@ def units_on(cluster: Cluster, host: Host) -> tuple[str, ...]:
     return tuple(unit for row in on_host(cluster, host) for unit in row.units)
 
 
-def packages_of(cluster: Cluster, host: Host) -> tuple[str, ...]:
-    """Return the OS packages of a host; one without roles gets those of a node, to become one quickly."""
-    return tuple(name for row in TABLE if row.is_prepared_on(cluster, host) for name in row.packages)
+def packages_of(cluster: Cluster, host: Host, system: System) -> tuple[str, ...]:
+    """Return the OS packages of a host by that system's names; one without roles gets those of a node."""
+    return tuple(system.package(name) for row in TABLE if row.is_prepared_on(cluster, host) for name in row.packages)
 
 
 def modules_of(cluster: Cluster, host: Host) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ _ALWAYS: tuple[Rule, ...] = (
     validate_outside.trust,
     validate_network.sshd_ports, validate_access.operators, config_faults, validate_access.logins,
     validate_access.places, validate_access.becomes_root, validate_network.lab_is_private, validate_hosts.lab_size,
+    validate_hosts.systems,
 )
 _WHOLE: tuple[Rule, ...] = (
     validate_hosts.control_plane_exists, validate_network.one_api_address, validate_hosts.etcd_is_odd,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.model import families
 from provisioner.model.cluster import Cluster, HostSpec, Role
 from provisioner.model.document import Path
 from provisioner.model.syntax import label_fault, taint_fault
@@ -82,6 +83,15 @@ def lab_size(cluster: Cluster) -> Faults:
     """More hosts than one machine should boot."""
     if cluster.lab and len(cluster.hosts) > LAB_HOSTS:
         yield ("hosts",), f"a lab has at most {LAB_HOSTS} hosts on one machine, this one has {len(cluster.hosts)}"
+
+
+def systems(cluster: Cluster) -> Faults:
+    """A system that is in no row of the table, or, in a lab, one that it cannot boot."""
+    known = [row.key for row in families.TABLE if row.suite or not cluster.lab]
+    for name, spec in cluster.hosts.items():
+        if spec.system is not None and spec.system not in known:
+            where = "a lab boots" if cluster.lab else "known are"
+            yield ("hosts", name, "system"), f"{spec.system} is no system of ours; {where} {', '.join(known)}"
 
 
 def control_plane_exists(cluster: Cluster) -> Faults:

@@ -22,10 +22,10 @@ _CAUSES = 4  # causes of a restart shown beside such counts
 _PATHS = ("file", "directory", "symlink", "artifact", "certificate")
 _MANY = {"directory": "directories", "sysctl": "kernel settings", "module": "kernel modules", "swap": "swap devices",
          "data": "places of data", "processes": "groups of processes", "netdev": "network devices",
-         "nft": "tables of nftables", "netns": "groups of network namespaces"}
+         "nft": "tables of nftables", "chains": "groups of iptables chains", "netns": "groups of network namespaces"}
 _ONE = {"sysctl": "kernel setting", "module": "kernel module", "swap": "swap device",
         "data": "place of data", "processes": "group of processes", "netdev": "network device",
-        "nft": "table of nftables", "netns": "group of network namespaces"}
+        "nft": "table of nftables", "chains": "group of iptables chains", "netns": "group of network namespaces"}
 
 
 def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:

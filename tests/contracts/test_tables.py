@@ -100,7 +100,7 @@ def test_another_pod_network_needs_its_value_alone(monkeypatch: pytest.MonkeyPat
         name="other", ours=True, config_dir="/etc/other/net.d", bin_dir="/opt/other/bin", parents=("/etc/other",),
         plugins=("ptp",), unit="other.service", write_cni_config="/opt/other/write",
         items=lambda ctx: [Directory(path="/var/lib/other", phase="network")], device=lambda cluster, host: "other0",
-        rules=lambda cluster, host: (("ip other post", "masquerade"),))
+        rules=lambda cluster, host, system: (("ip other post", "masquerade"),))
     monkeypatch.setattr(networks, "TABLE", {**networks.TABLE, "other": other})
     lab = inventory()
     cluster = lab.model_copy(update={"network": lab.network.model_copy(update={"plugin": "other"})})

@@ -170,7 +170,7 @@ def test_a_snapshot_of_another_state_is_refused_in_words_and_no_node_is_touched(
             keeping.restore(Inventory.open(kept.path), "one", print)
     finally:
         kept.file.write_text(text)
-    assert refused.value.details == ("w1: address, user or SSH port changed in the inventory since",)
+    assert refused.value.details == ("w1: address, user, SSH port or system changed in the inventory since",)
     assert pids(kept) == before and words(kept) == {"after"}
 
 

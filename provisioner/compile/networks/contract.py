@@ -9,6 +9,7 @@ from provisioner.compile.context import ClusterContext, HostContext
 from provisioner.compile.parts import Leaving
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import Item, KubeObject
+from provisioner.model.families import System
 
 
 def no_items(ctx: HostContext) -> tuple[Item, ...]:
@@ -21,7 +22,7 @@ def no_objects(site: ClusterContext) -> tuple[KubeObject, ...]:
     return ()
 
 
-def no_rules(cluster: Cluster, host: Host) -> tuple[tuple[str, str], ...]:
+def no_rules(cluster: Cluster, host: Host, system: System) -> tuple[tuple[str, str], ...]:
     """Return nothing: none that are known."""
     return ()
 
@@ -74,7 +75,7 @@ class PodNetwork:
     announces: str = ""
     items: Callable[[HostContext], Iterable[Item]] = no_items
     objects: Callable[[ClusterContext], Iterable[KubeObject]] = no_objects
-    rules: Callable[[Cluster, Host], tuple[tuple[str, str], ...]] = no_rules
+    rules: Callable[[Cluster, Host, System], tuple[tuple[str, str], ...]] = no_rules
     device: Callable[[Cluster, Host], str] = no_device
     packets: Callable[[Cluster], Mapping[tuple[str, int], str]] = no_packets
     largest: Callable[[Cluster], int] = no_largest

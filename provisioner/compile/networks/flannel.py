@@ -13,6 +13,7 @@ from provisioner.compile.parts import BIN_DIR, Leaving, binary, directories, man
 from provisioner.compile.render import command_line, merged, render, variables_unset
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import File, Item, KubeObject
+from provisioner.model.families import System
 from provisioner.model.ports import FLANNEL_HEALTH, LOCAL_API
 
 DIRECTORY = "/etc/kube-flannel"
@@ -42,12 +43,13 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield from binary(ctx, "flanneld", "network")
     yield from directories([DIRECTORY], "network")
     given = ctx.flags("flannel", flags(ctx))
-    text = render(NET_CONF, pods=ctx.cluster.network.pods)
+    text = render(NET_CONF, pods=ctx.cluster.network.pods, nftables=ctx.system.rules == "nftables")
     yield File(path=NET_CONF, phase="network", component="flannel",
                content=merged(text, ctx.config("flannel"), form="json"))
     # Before containerd starts: it reads a directory in which a node that already has its subnet has its file.
     yield rendered(WRITE_CNI_CONFIG, "runtime", component="flannel", mode=0o755,
-                   subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG, dual=ctx.cluster.network.is_dual)
+                   subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG, dual=ctx.cluster.network.is_dual,
+                   rules=ctx.system.rules)
     yield rendered(AWAIT_SUBNET, "network", component="flannel", mode=0o755, node=ctx.name, port=LOCAL_API, ca=pki.CA,
                    certificate=pki.KUBELET_CLIENT.path, key=pki.KUBELET_CLIENT.key_path)
     yield from service(
@@ -78,9 +80,9 @@ def objects(site: ClusterContext) -> Iterator[KubeObject]:
     return managed("access", "flannel.yaml", group=pki.NODES_GROUP)
 
 
-def rules(cluster: Cluster, host: Host) -> tuple[tuple[str, str], ...]:
-    """Return what flannel writes when it starts and never again; nothing where it is told to do without nftables."""
-    if not host.is_node or not config_of(cluster, host, "flannel").get("EnableNFTables", True):
+def rules(cluster: Cluster, host: Host, system: System) -> tuple[tuple[str, str], ...]:
+    """Return what flannel writes when it starts and never again; rules of iptables it writes anew every 5 s."""
+    if not host.is_node or system.rules != "nftables":
         return ()
     families = (("ip", "flannel-ipv4"), ("ip6", "flannel-ipv6"))
     return tuple(rule for (family, table), pods in zip(families, cluster.network.pods, strict=False) for rule in (
@@ -124,4 +126,5 @@ NETWORK = PodNetwork(
     announces="flannel.alpha.coreos.com/backend-data",
     items=items, objects=objects, rules=rules, device=device, packets=packets, largest=largest,
     leaves=(Leaving("netdev", "flannel*"), Leaving("nft", "ip flannel-ipv4"), Leaving("nft", "ip6 flannel-ipv6"),
+            Leaving("chains", "FLANNEL-"),
             Leaving("data", str(PurePosixPath(SUBNET_ENV).parent)), Leaving("data", CONFIG_DIR)))

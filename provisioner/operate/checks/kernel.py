@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from provisioner.compile.context import config_of
+from provisioner.model import families
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import modules_of
+from provisioner.model.families import NFTABLES_KERNEL, SYSTEMD
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
-NFTABLES_KERNEL = (5, 13)       # kube-proxy 1.36, pkg/util/kernel/constants.go: NFTablesKubeProxyKernelVersion
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids")   # kubelet 1.36 refuses without the first three; we limit pids
-SYSTEMD = 247                   # the first with ProtectProc=, which our units set
 DEVICES = ("/dev/kmsg",)        # the kubelet ends where it cannot read it
 
 
@@ -27,7 +26,8 @@ def kernel(seen: Seen, host: HostSeen) -> Iterator[Found]:
     inspection = host.inspection
     if inspection is None:
         return
-    if host.host.is_node and _mode(seen, host) == "nftables" and _version(host.facts.kernel) < NFTABLES_KERNEL:
+    by_nftables = host.host.is_node and families.of_facts(host.facts).rules == "nftables"
+    if by_nftables and _version(host.facts.kernel) < NFTABLES_KERNEL:
         yield Found("error", f"Linux {host.facts.kernel}; kube-proxy in nftables mode refuses one before 5.13",
                     f"on {host.name}: apt-get install -y linux-image-{host.facts.arch} && systemctl reboot")
     if not inspection.kernel.missing:
@@ -44,10 +44,6 @@ def kernel(seen: Seen, host: HostSeen) -> Iterator[Found]:
     else:
         yield Found("error", f"Linux {inspection.kernel.release} has no {names}, neither built in nor as a module",
                     f"on {host.name}: apt-get install -y linux-image-{host.facts.arch} && systemctl reboot")
-
-
-def _mode(seen: Seen, host: HostSeen) -> str:
-    return str(config_of(seen.cluster, host.host, "kube-proxy").get("mode", "nftables"))
 
 
 def _version(release: str) -> tuple[int, ...]:
@@ -111,7 +107,7 @@ def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
     told = host.told.units
     if 0 < told.systemd < SYSTEMD:
         yield Found("error", f"systemd {told.systemd}; our units need {SYSTEMD}",
-                    f"install Debian 12 on {host.name}, or take another machine")
+                    f"install {families.DEFAULT.name} on {host.name}, or take another machine")
     for unit in told.masked:
         yield Found("error", f"{unit} is masked: systemd will not start it", f"on {host.name}: systemctl unmask {unit}")
 

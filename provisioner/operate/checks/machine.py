@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+from provisioner.model import families
 from provisioner.model.cluster import Role
 from provisioner.model.releases import minor_of
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
 PYTHON = (3, 9)                       # the applier's
-SUPPORTED_OS = {("debian", "12"): "Debian 12"}
 CONTROL_PLANE_CPUS = 2                # kubeadm: ControlPlaneNumCPU
 CONTROL_PLANE_MIB = 1700              # kubeadm: ControlPlaneMem
 WORKER_MIB = 700                      # kubelet, containerd, kube-proxy and flannel take 300; the rest is the system's
@@ -31,10 +31,27 @@ def python(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def system(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask for an operating system whose packages and paths we know."""
-    if (host.facts.os_id, host.facts.os_version) not in SUPPORTED_OS:
-        here = f"{host.facts.os_id} {host.facts.os_version}".strip() or "an unknown system"
-        yield Found("error", f"{here} is not supported; supported is {', '.join(SUPPORTED_OS.values())}",
+    row = families.of(host.facts.os_id, host.facts.os_version)
+    here = f"{host.facts.os_id} {host.facts.os_version}".strip() or "an unknown system"
+    if row is None:
+        yield Found("error", f"{here} is not supported: nobody has said what its packages, units and versions are. "
+                             f"Supported are {_names()}", _new_system(host))
+        return
+    if row.needs:
+        yield Found("error", f"{row.name} is not supported; it would need {row.needs}. Supported are {_names()}",
                     _new_system(host))
+        return
+    said = host.host.spec.system
+    if said not in (None, row.key):
+        yield Found("error", f"it has {row.name}, and the inventory says {said}",
+                    f"in cluster.yaml: hosts.{host.name}.system: {row.key}, or take the line out")
+    if not row.seen:
+        yield Found("warning", f"{row.name} is rendered for and was never run by us: what it does otherwise than its "
+                               "packages say, `up` finds first", _new_system(host))
+
+
+def _names() -> str:
+    return ", ".join(row.name for row in families.TABLE if not row.needs)
 
 
 def init(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -44,7 +61,7 @@ def init(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 
 def _new_system(host: HostSeen) -> str:
-    return f"install {next(iter(SUPPORTED_OS.values()))} on {host.name}, or take another machine"
+    return f"install {families.DEFAULT.name} on {host.name}, or take another machine"
 
 
 def architecture(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from provisioner.model.etcd import quorum
@@ -11,6 +12,7 @@ from provisioner.model.reach import ETCD_PEER, Probed, Tried
 from provisioner.operate.checks import groups
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 from provisioner.operate.checks.groups import Pair
+from provisioner.operate.checks.past import opens
 
 # OpenShift's assisted installer: control planes 100 ms and nothing lost, workers 1000 ms.
 MEMBER_MS, HOST_MS = 100.0, 1000.0
@@ -40,7 +42,7 @@ def reach(seen: Seen) -> Iterator[On]:
 
     A host that sees none of the largest group is one finding, not one for each of its ways.
     """
-    done = seen.probed or Probed()
+    done = _done(seen)
     largest, outside = groups.apart(done.tried, _order(seen))
     for name in outside:
         yield name, _cut_off(seen, done, name, largest)
@@ -56,7 +58,7 @@ def reach(seen: Seen) -> Iterator[On]:
 def majority(seen: Seen) -> Iterator[On]:
     """Ask that a majority of etcd's members see each other: without one there is no cluster at all."""
     members = [h.name for h in seen.cluster.etcd_hosts]
-    together = groups.members_together((seen.probed or Probed()).tried, members)
+    together = groups.members_together(_done(seen).tried, members)
     need = quorum(len(members))
     if len(together) >= need or seen.probed is None:
         return
@@ -81,6 +83,14 @@ def _cut_off(seen: Seen, done: Probed, name: str, largest: Sequence[str]) -> Fou
         saw = f"nothing passes between it and {_named(largest)}"
     return Found("error", f"{saw}: {why} at {', '.join(at)}",
                  f"on {name}: {_let_in(seen, at)}", retry=True)
+
+
+def _done(seen: Seen) -> Probed:
+    """Return what was tried; what failed at a firewall that `up` opens counts as passed: it was still closed."""
+    done = seen.probed or Probed()
+    closed = {name for name, host in seen.hosts.items() if any(opens(seen.cluster, c) for c in host.told.shut_out)}
+    return replace(done, tried=tuple(
+        replace(t, ok=True) if t.ok is False and t.need.target in closed else t for t in done.tried))
 
 
 class Blocked(NamedTuple):

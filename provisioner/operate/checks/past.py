@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from provisioner.compile import firewall as opening
 from provisioner.compile import networks, system
 from provisioner.compile.context import config_of, vip_interface
 from provisioner.compile.etcd import DATA_DIR
-from provisioner.model import ports
-from provisioner.model.cluster import Cluster, Host, Role
+from provisioner.model import families, ports
+from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import packages_of
 from provisioner.model.facts import Facts
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
@@ -35,23 +36,12 @@ def question(cluster: Cluster, host: Host, facts: Facts) -> dict[str, object]:
     """Return what one host is asked for the checks of this module."""
     vip = cluster.api.vip if host.name in {h.name for h in cluster.load_balancers} else None
     interface = vip_interface(cluster, facts, host.address)
-    return {"own": list(OWN), "let_in": [list(packet) for packet in needed(cluster, host)],
-            "peers": [str(network) for network in cluster.network.hosts], "packages": list(packages_of(cluster, host)),
+    return {"own": list(OWN), "let_in": [list(packet) for packet in opening.needed(cluster, host)],
+            "peers": [str(network) for network in cluster.network.hosts],
+            "packages": list(packages_of(cluster, host, families.of_facts(facts))),
             "proxied": cluster.proxy is not None,
             "sysctls": list(system.node_sysctls(cluster)) if host.is_node or not host.roles else [],
             "vip": [interface, str(vip)] if vip is not None and interface else None}
-
-
-def needed(cluster: Cluster, host: Host) -> tuple[Packet, ...]:
-    """Return what the other hosts send to this one, without which a part of the cluster does not work."""
-    others = len(cluster.hosts) > 1
-    etcd, balancers = {h.name for h in cluster.etcd_hosts}, {h.name for h in cluster.load_balancers}
-    vrrp = (("112", 0),) if cluster.api.vip is not None and host.name in balancers and len(balancers) > 1 else ()
-    peer = (("tcp", ports.ETCD_PEER),) if host.name in etcd and len(etcd) > 1 else ()
-    api = (("tcp", ports.APISERVER),) if others and Role.CONTROL_PLANE in host.roles else ()
-    kubelet = (("tcp", ports.KUBELET),) if others and host.is_node else ()
-    pods = networks.of(cluster).packets(cluster) if len(cluster.nodes) > 1 and host.is_node else {}
-    return (*vrrp, *peer, *api, *kubelet, *pods)
 
 
 def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -103,10 +93,11 @@ def _read_later(file: str, than: str) -> bool:
 def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that no chain of others drops what is forwarded for Pods, or what the hosts send each other.
 
-    A chain of ours cannot overrule it; a Pod network that is not ours may tell the firewall itself.
+    A chain of ours cannot overrule it; a Pod network that is not ours may tell the firewall itself. Where the inventory
+    says `firewall: ours`, `up` opens what it may, and nothing is said of that here.
     """
     yield from _shut(seen, host)
-    drops = host.told.forward_drops if host.host.is_node else ()
+    drops = [chain for chain in host.told.forward_drops if host.host.is_node and not opens(seen.cluster, chain)]
     pods = [str(network) for network in seen.cluster.network.pods]
     for chain in drops:
         yield Found("error" if networks.of(seen.cluster).ours else "warning",
@@ -116,8 +107,7 @@ def firewall(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that no rules of another kube-proxy are left: they catch packets for Services before ours see them."""
-    config = config_of(seen.cluster, host.host, "kube-proxy")
-    if not host.host.is_node or config.get("mode", "nftables") != "nftables":
+    if not host.host.is_node or families.of_facts(host.facts).rules != "nftables":
         return
     for chain in host.told.services_of_others:
         table, name = chain.split()
@@ -152,9 +142,16 @@ def _shut(seen: Seen, host: HostSeen) -> Iterator[Found]:
     peers = [str(network) for network in seen.cluster.network.hosts]
     names = {**_NAMES, **networks.of(seen.cluster).packets(seen.cluster)}
     for chain, packets in host.told.shut_out.items():
+        if opens(seen.cluster, chain):
+            continue
         words = ", ".join(names[packet] for packet in packets)
         yield Found("warning", f"the input chain {chain} drops by default, and no rule lets in what the other hosts "
                                f"send: {words}", f"on {host.name}: {_let_in(chain, packets, peers, _keeper(host))}")
+
+
+def opens(cluster: Cluster, chain: str) -> bool:
+    """Say whether `up` opens a chain by itself: where the inventory says so, all but what others may not change."""
+    return cluster.firewall == "ours" and opening.FIREWALLD not in chain.split()[:2]
 
 
 def _keeper(host: HostSeen) -> str:
@@ -166,6 +163,9 @@ def _keeper(host: HostSeen) -> str:
 
 def _let_in(chain: str, packets: Sequence[Packet], peers: Sequence[str], keeper: str) -> str:
     """Return what lets the hosts' packets in, and where it has to stand so that it does after a boot as well."""
+    if opening.FIREWALLD in chain.split()[:2]:
+        return zone([("sources", peers), ("ports", [f"{port}/{protocol}" for protocol, port in packets if port]),
+                     ("protocols", ["vrrp" for _, port in packets if not port])])
     if keeper == UFW and chain.startswith("ip filter "):
         return " && ".join(f"ufw allow from {network}" for network in peers)
     rules = [f"nft insert rule {chain} {family} saddr {{ {', '.join(of_family)} }} {_match(packet)} accept"
@@ -180,6 +180,13 @@ def _by_family(seen: str, ranges: Sequence[str]) -> list[tuple[str, list[str]]]:
     return [(family, of) for family, of in families.items() if of and seen in (family, "inet")]
 
 
+def zone(adds: Sequence[tuple[str, Sequence[str]]], name: str = "kubewright") -> str:
+    """Return what makes a zone of firewalld, which it keeps."""
+    words = " ".join(f"--add-{what.removesuffix('s')}={value}" for what, values in adds for value in values)
+    return (f"firewall-cmd --permanent --new-zone={name}; firewall-cmd --permanent --zone={name} {words} && "
+            "firewall-cmd --reload")
+
+
 def _match(packet: Packet) -> str:
     protocol, port = packet
     return f"{protocol} dport {port}" if port else f"ip protocol {protocol}"
@@ -191,6 +198,9 @@ def _opened(chain: str, pods: Sequence[str], keeper: str) -> str:
     Docker closes the chain only when it is itself who turns forwarding on: from the next boot on our sysctls are first.
     """
     family, table, name = chain.split()[:3] if not chain.startswith("iptables") else ("ip", "filter", "FORWARD")
+    if table == opening.FIREWALLD:
+        return (f"{zone([('sources', pods)], 'kubewright-pods')} && firewall-cmd --permanent --zone=kubewright-pods "
+                "--set-target=ACCEPT && firewall-cmd --reload")
     if (family, table, name) != ("ip", "filter", "FORWARD"):
         return f"let {', '.join(pods)} through there, from and to: nft list chain {family} {table} {name}"
     if keeper == UFW:

@@ -7,6 +7,7 @@ from typing import Any
 
 from provisioner.compile import networks, proxy, upkeep
 from provisioner.compile import pki as table
+from provisioner.model import families
 from provisioner.model.components import BY_NAME, Answer, on_host
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.endpoint import Endpoint
@@ -130,8 +131,9 @@ def _watched(host: str) -> str:
 
 def _rules(session: Session, host: str, unit: str) -> list[Probe]:
     """Return the probe of the packet rules that a unit writes, where it writes any."""
-    rules = [{"chain": r.chain, "has": r.has} for r in upkeep.rules(session.cluster, session.cluster.machine(host))
-             if r.unit == unit]
+    system = families.of_facts(session.observed[host].facts)
+    rules = [{"chain": r.chain, "has": r.has}
+             for r in upkeep.rules(session.cluster, session.cluster.machine(host), system) if r.unit == unit]
     name = f"packet rules of {unit.removesuffix('.service')}"
     return [{"name": name, "kind": "rules", "rules": rules, "shows": _watched(host)}] if rules else []
 

@@ -154,7 +154,7 @@ def test_compile_is_deterministic() -> None:
 def test_every_template_is_used() -> None:
     asked_for = compiled(inventory(
         config={"etcd": {"snapshotEvery": "6h"}}, time={"servers": ["192.0.2.1"]}, trust=["a certificate"],
-        registries={"registry.example.org": {"login": True}})).hosts
+        registries={"registry.example.org": {"login": True}}, firewall="ours")).hosts
     everything = [item.path for host in (*CASES.values(), *asked_for.values()) for item in host.items
                   if isinstance(item, File)]
     shared = {"/etc/kubernetes/kubeconfig", "/fragments/confined", "/fragments/environment",

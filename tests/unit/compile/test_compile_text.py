@@ -93,7 +93,7 @@ def test_a_text_of_config_is_read_back_as_that_text(word: str, reader: Any) -> N
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_text_in_json_and_toml_is_read_back_as_that_text(word: str) -> None:
-    assert json.loads(render("/etc/kube-flannel/net-conf.json", pods=word))["Network"] == word
+    assert json.loads(render("/etc/kube-flannel/net-conf.json", pods=[word], nftables=True))["Network"] == word
     text = render("/etc/containerd/config.toml", sandbox=word, cni_config_dir=word, cni_bin_dir=word,
                   may_lower_oom_score=True)
     toml = tomllib.loads(text)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from provisioner.compile import networks, upkeep
+from provisioner.model import families
 from provisioner.model.desired import File
-from tests.unit.compile.compile_fixture import compiled, inventory
+from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 PROXY = {"nat-prerouting": "jump services", "nat-output": "jump services", "nat-postrouting": "jump masquerading",
          "services": "ip daddr . meta l4proto . th dport vmap @service-ips"}
@@ -147,8 +148,6 @@ def test_what_was_seen_is_kept_over_a_restart_of_the_program(kernel: Kernel) -> 
 
 @pytest.mark.parametrize(("config", "units", "device"), [
     ({}, {"kube-proxy.service", "flanneld.service"}, "flannel.1"),
-    ({"kube-proxy": {"mode": "iptables"}}, {"flanneld.service"}, "flannel.1"),
-    ({"flannel": {"EnableNFTables": False}}, {"kube-proxy.service"}, "flannel.1"),
     ({"flannel": {"Backend": {"Type": "host-gw"}}}, {"kube-proxy.service", "flanneld.service"}, ""),
     ({"flannel": {"Backend": {"DirectRouting": True}}}, {"kube-proxy.service", "flanneld.service"}, ""),
     ({"flannel": {"Backend": {"VNI": 7}}}, {"kube-proxy.service", "flanneld.service"}, "flannel.7"),
@@ -156,13 +155,21 @@ def test_what_was_seen_is_kept_over_a_restart_of_the_program(kernel: Kernel) -> 
 def test_only_what_the_inventory_lets_be_written_is_looked_for(config: dict, units: set[str], device: str) -> None:
     cluster = inventory(config=config)
     host = cluster.machine("w1")
-    assert {rule.unit for rule in upkeep.rules(cluster, host)} == units
+    assert {rule.unit for rule in upkeep.rules(cluster, host, families.DEFAULT)} == units
     assert networks.of(cluster).device(cluster, host) == device
+
+
+def test_where_services_look_after_their_own_rules_only_ways_are_looked_after() -> None:
+    cluster = inventory()
+    assert upkeep.rules(cluster, cluster.machine("w1"), families.BY_KEY["debian-11"]) == ()
+    program = compiled(cluster, facts_of(cluster, os_version="11")).hosts["w1"].find("file", upkeep.PROGRAM)
+    assert isinstance(program, File) and "flannel.1" in program.content and "lost_of_kube_proxy" not in program.content
 
 
 def test_without_flannel_only_services_are_looked_after_and_without_either_nothing() -> None:
     own = {"network": {"hosts": ["10.77.0.0/24"], "plugin": "none"}}
     cluster = inventory(**own)  # type: ignore[arg-type]
-    assert {rule.unit for rule in upkeep.rules(cluster, cluster.machine("w1"))} == {"kube-proxy.service"}
-    bare = compiled(inventory(**own, config={"kube-proxy": {"mode": "iptables"}}))  # type: ignore[arg-type]
+    rules = upkeep.rules(cluster, cluster.machine("w1"), families.DEFAULT)
+    assert {rule.unit for rule in rules} == {"kube-proxy.service"}
+    bare = compiled(cluster, facts_of(cluster, os_version="11"))
     assert bare.hosts["w1"].find("unit", upkeep.UNIT) is None

@@ -14,6 +14,7 @@ from provisioner.artifacts import debs
 from provisioner.artifacts.debs import PackageFile
 from provisioner.errors import GateFailed
 from provisioner.lab import image, keys, requirements, sources
+from provisioner.model.families import System
 
 DEB822 = """Types: deb
 # a remark
@@ -82,7 +83,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_failed_build_leaves_nothing_that_passes_for_an_image(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(building: Path) -> None:
+    def half(building: Path, system: System) -> None:
         (building / "root").mkdir()
         raise GateFailed("the network went away")
 
@@ -96,7 +97,7 @@ def test_a_failed_build_leaves_nothing_that_passes_for_an_image(
 def test_the_rest_of_a_killed_build_is_removed_and_the_next_build_is_whole(
         cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (cache / ".building-dead/root").mkdir(parents=True)
-    monkeypatch.setattr(image, "_bootstrap", lambda building: (building / "root/etc/ssh").mkdir(parents=True))
+    monkeypatch.setattr(image, "_bootstrap", lambda building, system: (building / "root/etc/ssh").mkdir(parents=True))
     built, was_built = image.ensure(lambda text: None)
     assert was_built and not (cache / ".building-dead").exists()
     assert (built.root / "usr/lib/lab-node/prepare").stat().st_mode & 0o111
@@ -104,7 +105,7 @@ def test_the_rest_of_a_killed_build_is_removed_and_the_next_build_is_whole(
 
 
 def test_the_image_has_no_identity_and_no_sources(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bootstrap(building: Path) -> None:
+    def bootstrap(building: Path, system: System) -> None:
         for path, text in {"etc/ssh/ssh_host_rsa_key": "k", "etc/machine-id": "1234", "etc/hostname": "builder",
                            "etc/apt/sources.list.d/0.sources": "x", "etc/apt/apt.conf.d/99mmdebstrap": "p"}.items():
             (building / "root" / path).parent.mkdir(parents=True, exist_ok=True)

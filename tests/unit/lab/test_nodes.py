@@ -57,7 +57,7 @@ def test_a_node_gets_the_inventorys_address_and_the_bridge_as_gateway() -> None:
     files = nodes.identity_files(SPEC, PLACE)
     assert files["/etc/lab-node/address"] == "10.77.0.11/24 10.77.0.1\n"
     assert files["/etc/hostname"] == "cp1\n"
-    assert files["/etc/apt/sources.list"] == "deb [trusted=yes] http://10.77.0.1/ ./\n"
+    assert files["/etc/apt/sources.list"] == "deb [trusted=yes] http://10.77.0.1/debian-12 ./\n"
 
 
 def test_every_node_has_a_machine_id_of_its_own() -> None:

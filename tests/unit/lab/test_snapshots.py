@@ -27,7 +27,7 @@ hosts:
   w1: {address: 10.77.0.21, roles: [worker]}
 """
 HOSTS = {"cp1": "10.77.0.11", "w1": "10.77.0.21"}
-NOW = {host: (address, "admin", 22) for host, address in HOSTS.items()}
+NOW = {host: (address, "admin", 22, "debian-12") for host, address in HOSTS.items()}
 MADE_BY = {"product": "p", "artifacts": "a"}
 
 
@@ -158,7 +158,7 @@ def test_no_node_boots_until_a_killed_restore_is_finished(
     monkeypatch.undo()
     assert snapshots.unfinished(instance) == "healthy"
     with pytest.raises(GateFailed, match="was killed") as refused:
-        booting.boot(instance, inventory, {}, [], Image("image", Path()))
+        booting.boot(instance, inventory, {}, [], {})
     assert "kubewright lab up" in refused.value.hint
     with pytest.raises(RefusedForSafety):
         snapshots.remove(instance, "healthy")
@@ -182,10 +182,10 @@ TAKEN = Snapshot("healthy", "healthy.1", "2026-11-29T12:00:00Z", MADE_BY, "key",
 
 @pytest.mark.parametrize(("now", "operator", "cached", "said"), [
     (NOW, "key", True, []),
-    ({**NOW, "w2": ("10.77.0.22", "admin", 22)}, "key", True, ["w2: not in the snapshot"]),
+    ({**NOW, "w2": ("10.77.0.22", "admin", 22, "debian-12")}, "key", True, ["w2: not in the snapshot"]),
     ({"cp1": NOW["cp1"]}, "key", True, ["w1: not in the inventory any more"]),
-    ({**NOW, "w1": ("10.77.0.29", "admin", 22)}, "key", True,
-     ["w1: address, user or SSH port changed in the inventory since"]),
+    ({**NOW, "w1": ("10.77.0.29", "admin", 22, "debian-12")}, "key", True,
+     ["w1: address, user, SSH port or system changed in the inventory since"]),
     (NOW, "other", True, ["its nodes let in another key than .kubewright/id_ed25519"]),
     (NOW, "key", False, ["cp1: the image under its disk is not in the cache any more",
                          "w1: the image under its disk is not in the cache any more"]),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioner.compile import firewall
 from provisioner.errors import KubewrightError
 from provisioner.model import ports, releases
 from provisioner.model.cluster import Cluster
@@ -18,7 +19,7 @@ from provisioner.model.facts import Interface
 from provisioner.model.file_system import MIB, FileSystem
 from provisioner.model.finding import Finding
 from provisioner.model.inspection import Inspection, Listener, Packages
-from provisioner.operate.checks import occupied, past, table
+from provisioner.operate.checks import occupied, table
 from provisioner.operate.checks.finding import HostSeen, Seen
 from provisioner.report.findings import grouped
 from provisioner.transport.answers import inspection_of as inspection_of_answer
@@ -179,11 +180,11 @@ def test_every_port_of_the_table_is_some_hosts_and_asked_for() -> None:
 
 def test_what_hosts_send_each_other_is_asked_where_it_arrives() -> None:
     cluster = cluster_of({})
-    assert past.needed(cluster, cluster.machine("cp1")) == (
+    assert firewall.needed(cluster, cluster.machine("cp1")) == (
         ("112", 0), ("tcp", 2380), ("tcp", 6443), ("tcp", 10250), ("udp", 8472))
-    assert past.needed(cluster, cluster.machine("w1")) == (("tcp", 10250), ("udp", 8472))
+    assert firewall.needed(cluster, cluster.machine("w1")) == (("tcp", 10250), ("udp", 8472))
     alone = cluster_of({"inventory": {"hosts": {"cp1": yaml.safe_load(LAB)["hosts"]["cp1"]}}})
-    assert past.needed(alone, alone.machine("cp1")) == ()
+    assert firewall.needed(alone, alone.machine("cp1")) == ()
 
 
 def test_a_host_that_is_only_prepared_needs_no_port() -> None:

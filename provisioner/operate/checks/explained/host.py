@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provisioner.model import families
 from provisioner.operate.checks import identity, kernel, leftovers, machine
 from provisioner.operate.checks.explained.entry import Explained
 
@@ -48,7 +49,7 @@ TEXTS: dict[str, Explained] = {
         "ID and VERSION_ID of /etc/os-release.",
         "Names of packages, paths and units are those of systems that we have run on.",
         "Install a supported system; `--skip os` tries it all the same.",
-        f"Supported: {', '.join(machine.SUPPORTED_OS.values())}."),
+        f"Supported: {', '.join(row.name for row in families.TABLE if not row.needs)}."),
     "arch": Explained(
         "uname's machine, against the architectures that artifacts.lock pins.",
         "A binary of another architecture does not start.", "kubewright artifacts build --write-lock --arch ARCH"),
@@ -56,7 +57,7 @@ TEXTS: dict[str, Explained] = {
         "`systemctl --version`, and `systemctl show` of each unit that runs on this host.",
         "An older systemd leaves out the confinement that units ask for; a masked unit does not start, whatever is "
         "written over it.",
-        "on HOST: systemctl unmask UNIT", f"systemd {kernel.SYSTEMD} is the first with ProtectProc=."),
+        "on HOST: systemctl unmask UNIT", f"systemd {families.SYSTEMD} is the first with ProtectProc=."),
     "python-modules": Explained(
         "The host's Python looks for each standard module that the applier and Ansible's modules import.",
         "Minimal Pythons leave some out, and a run would end at the first that is missing.",
@@ -67,7 +68,7 @@ TEXTS: dict[str, Explained] = {
         "containerd mounts overlay, kube-proxy writes nf_tables, flannel's network is vxlan. After an upgrade of the "
         "kernel without a boot, the modules of the one that runs are gone.",
         "on HOST: systemctl reboot, or install a kernel of the distribution",
-        f"Linux {'.'.join(map(str, kernel.NFTABLES_KERNEL))} for kube-proxy in nftables mode: its own limit, "
+        f"Linux {'.'.join(map(str, families.NFTABLES_KERNEL))} for kube-proxy in nftables mode: its own limit, "
         "pkg/util/kernel/constants.go. br_netfilter is not asked for: Pods' packets pass no bridge here."),
     "cgroup": Explained(
         "/sys/fs/cgroup/cgroup.controllers, which only version 2 has.",
