@@ -95,7 +95,7 @@ def test_a_text_of_config_is_read_back_as_that_text(word: str, reader: Any) -> N
 def test_a_text_in_json_and_toml_is_read_back_as_that_text(word: str) -> None:
     assert json.loads(render("/etc/kube-flannel/net-conf.json", pods=[word], nftables=True))["Network"] == word
     text = render("/etc/containerd/config.toml", sandbox=word, cni_config_dir=word, cni_bin_dir=word,
-                  may_lower_oom_score=True)
+                  may_lower_oom_score=True, registries=word)
     toml = tomllib.loads(text)
     assert toml["plugins"]["io.containerd.cri.v1.images"]["pinned_images"]["sandbox"] == word
 
