@@ -139,8 +139,11 @@ def _end(context: Context, session: Session, seconds: float) -> str:
     left += ["Not all of what differs was asked for: see the plan"] if session.target.narrowed else []
     waiting = [f"Nodes wait for a CNI: {', '.join(without_cni)}. Next: kubectl apply -f YOUR-NETWORK.yaml, "
                f"then {context.command('up')}"] if without_cni else []
+    trial = session.target.trial
+    tried = [f"On trial: {trial.words(session.cluster.kubernetes)}. Then {context.command('upgrade --finish')}, or "
+             f"{context.command('upgrade --back')}"] if trial else []
     return "\n".join([
         f"Cluster {cluster.cluster} is ready in {seconds:.1f}s.  {count(session.run.made, 'change')}, "
-        f"{count(len(ready), 'node')} Ready, API {cluster.api_endpoint.url}", *waiting, *left,
+        f"{count(len(ready), 'node')} Ready, API {cluster.api_endpoint.url}", *waiting, *tried, *left,
         f"For kubectl: {context.command('kubeconfig --output FILE')}  (your own kubeconfig is left alone)",
         f"Next: {context.command('plan' if left else 'status')} · {context.command('runs report')}"])
