@@ -146,7 +146,8 @@ class _Enrolment:
         for s in shown:
             cells = (s.host, s.place, s.key.type)
             left = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-            words = f"vouched for by {s.by}" if s.by and s.state == "new" else _WORDS[s.state]
+            words = _WORDS[s.state] if not s.by else (
+                f"vouched for by {s.by}" if s.state == "new" else f"NOT the key that {s.by} names")
             doubt = f" ({s.doubt})" if s.doubt and s.state == "new" else ""
             click.echo(f"{left}  {s.key.fingerprint}  {words}{doubt}")
 
@@ -160,10 +161,12 @@ class _Enrolment:
 
 
 def _key_changed(changed: Sequence[Shown]) -> Unreachable:
+    others = {s.by for s in changed if s.by}
     return Unreachable(
-        f"{', '.join(s.host for s in changed)}: comparing host keys: not the key that is pinned",
-        details=[*(f"{s.host}: pinned {', '.join(k.fingerprint for k in s.before)}, now {s.key.fingerprint}"
-                   for s in changed), "nothing was pinned"],
+        f"{', '.join(s.host for s in changed)}: comparing host keys: not the key that "
+        + (f"{others.pop()} names" if all(s.by for s in changed) else "is pinned"),
+        details=[*(f"{s.host}: {'named' if s.by else 'pinned'} {', '.join(k.fingerprint for k in s.before)}, now "
+                   f"{s.key.fingerprint}" for s in changed), "nothing was pinned"],
         hint=f"reinstalled on purpose? `kubewright trust {' '.join(s.host for s in changed)} --replace`. "
              "Otherwise stop here: someone may be in between.",
         code="host-key-changed")

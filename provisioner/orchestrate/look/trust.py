@@ -27,13 +27,14 @@ class Shown:
     key: HostKey
     state: State
     before: tuple[HostKey, ...] = ()
-    by: str = ""                    # who vouches for it: a known_hosts file, or an authority
+    by: str = ""                    # who says so, or something else: a known_hosts file, or an authority
     doubt: str = ""                 # why no authority does, where one was named
 
     def to_json(self) -> dict[str, object]:
         """Return what a program needs to compare fingerprints itself."""
         return {"host": self.host, "address": self.place, "type": self.key.type, "fingerprint": self.key.fingerprint,
-                "state": self.state, "pinned": [k.fingerprint for k in self.before], "vouched_by": self.by or None}
+                "state": self.state, "pinned": [k.fingerprint for k in self.before],
+                "vouched_by": self.by if self.by and self.state == "new" else None}
 
 
 def judge(shown: HostKey, pinned: Sequence[HostKey]) -> State:
@@ -84,7 +85,7 @@ def _judged(host: str, hop: Hop, key: HostKey, before: Sequence[HostKey], also: 
     """Judge a key by what is pinned, and where nothing is, by what another file says of the place."""
     told = trust.said_in(also, hop.known_hosts_name) if also is not None and not before else ()
     if told and judge(key, told) == "changed":
-        return Shown(host, str(hop.place), key, "changed", tuple(told))
+        return Shown(host, str(hop.place), key, "changed", tuple(told), str(also))
     doubt = host_certificates.doubt(key.certificate, hop.address, key.authorities) if key.authorities else ""
     by = str(also) if told else "its certificate" if key.authorities and not doubt else ""
     return Shown(host, str(hop.place), key, judge(key, before), tuple(before), by, doubt)

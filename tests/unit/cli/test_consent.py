@@ -68,8 +68,8 @@ def locked(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) 
 def unpinned(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
     key = HostKey("w1", "ssh-ed25519", "SHA256:a-key", "w1 ssh-ed25519 AAAA")
     patch.setattr(trusting, "pin", lambda file, new: file.write_text("pinned"))
-    patch.setattr(trusting, "jump_hosts", lambda targets, waiting: [])
-    patch.setattr(trusting, "machines", lambda targets, waiting: [Shown("w1", "10.77.0.21", key, "new")])
+    patch.setattr(trusting, "jump_hosts", lambda targets, waiting, also: [])
+    patch.setattr(trusting, "machines", lambda targets, waiting, also: [Shown("w1", "10.77.0.21", key, "new")])
 
 
 def left(world: World, run: Run, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
