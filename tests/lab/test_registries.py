@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.changes, pytest.mar
 GATEWAY = "10.77.0.1"
 NAME, PASSWORD = "shop/app", "correct-horse-battery"
 NODE = "w2"
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 OUTSIDE = ("registries", "proxy", "trust", "time")
 OURS = ("containerd", "kubelet", "kube-proxy", "flanneld", "haproxy")
 
@@ -148,7 +149,7 @@ def test_of_the_host_s_own_proxy_no_service_of_ours_knows_and_containerd_has_the
     for unit in OURS:
         pid = world.lab.on(NODE, "systemctl", "show", "-p", "MainPID", "--value", unit).strip()
         lines = world.lab.on(NODE, "cat", f"/proc/{pid}/environ").split("\0")
-        proxies = dict(line.split("=", 1) for line in lines if "proxy" in line.lower().partition("=")[0])
+        proxies = dict(line.split("=", 1) for line in lines if line.lower().partition("=")[0] in PROXIES)
         wanted = {"HTTP_PROXY": str(cluster.proxy and cluster.proxy.http), "HTTPS_PROXY": "",
                   "NO_PROXY": direct(cluster)}
         assert proxies == (wanted if unit == "containerd" else {}), unit
