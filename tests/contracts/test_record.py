@@ -45,5 +45,14 @@ def test_the_picture_is_whole_and_holds_every_line_as_text(record: ModuleType) -
     screen.write("$ kubewright up\n<script>alert(1)</script> & so on\n" + "x" * 200 + "\n")
     root = ET.fromstring(record.svg(screen))  # noqa: S314 - made here
     texts = [text.text or "" for text in root.iter(f"{SVG}text")]
-    assert texts == ["$ kubewright up", "<script>alert(1)</script> & so on", "x" * record.COLUMNS]
+    assert texts[:2] == ["$ kubewright up", "<script>alert(1)</script> & so on"]
+    assert texts[2:] == ["x" * record.COLUMNS, "x" * (200 - record.COLUMNS)]
     assert not list(root.iter(f"{SVG}script"))
+
+
+def test_a_full_terminal_scrolls_to_its_last_line(record: ModuleType) -> None:
+    screen = record.Screen()
+    screen.write("".join(f"{number}\n" for number in range(record.ROWS + 5)))
+    picture = record.svg(screen)
+    assert f"translateY(-{5 * record.HIGH}px)" in picture
+    assert ET.fromstring(picture) is not None  # noqa: S314 - made here
