@@ -45,11 +45,12 @@ def joins(access: Access, name: str) -> str:
          "--data", node, f"https://127.0.0.1:{access.address[1]}/api/v1/nodes?dryRun=All"],
         capture_output=True, text=True, timeout=30, check=True)
     answer = json.loads(done.stdout)
-    return str(answer.get("message") or answer["kind"])
+    return f"{answer['reason']}: {answer['message']}" if "message" in answer else str(answer["kind"])
 
 
 def test_a_kubelet_may_make_the_node_of_a_host_and_of_no_other_machine(listed: Access) -> None:
     until(lambda: "Node cp9: no host of this cluster" in joins(listed, "cp9"), 30, "the policy is in force")
+    assert joins(listed, "cp9").startswith("Invalid: "), "what a kubelet logs with its reason"
     for host in ("cp1", "w2"):
         assert joins(listed, host) == "Node"
 
