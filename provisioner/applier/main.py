@@ -130,12 +130,17 @@ def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
     return journal(host, _request(stream))
 
 
+def _os(host: Host, stream: BinaryIO) -> dict[str, Any]:
+    from .os_state import state
+    return state(host, _request(stream))
+
+
 COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
     "observe": _observe, "apply": _apply, "store": _store, "share": _share, "probe": _probe, "inspect": _inspect,
     "examine": _examine, "read": _read,
     "sample": _sample, "socket": _socket, "lock": _lock, "fence": _fence, "steps": _steps,
     "note": _note, "notes": _notes, "kept": _kept, "own": _own, "forget": _forget, "journal": _journal,
-    "reach": _reach,
+    "reach": _reach, "os": _os,
 }
 
 

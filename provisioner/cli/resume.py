@@ -15,6 +15,8 @@ from provisioner.errors import UsageFault
 if TYPE_CHECKING:
     from provisioner.model.run import Run
 
+OWN = ("upgrade", "upgrade --back", "upgrade --os")       # verbs that are gone on with as what they are
+
 
 @click.command()
 @click.argument("run", required=False, shell_complete=complete.runs)
@@ -53,8 +55,7 @@ def resume(context: Context, run: str | None, yes: bool, moved: bool, events: bo
     runs.may_go_on(context.inventory, chosen, moved=moved)
     if not events:
         click.echo("\n".join(done_so_far(_with_steps(context, chosen))), err=True)
-    intent = Intent.of(chosen.options, chosen.origin.verb if chosen.origin.verb in (
-        "upgrade", "upgrade --back") else "resume")
+    intent = Intent.of(chosen.options, chosen.origin.verb if chosen.origin.verb in OWN else "resume")
     if runs.is_of(context.inventory, chosen):        # what it was to apply is what this checkout asks for
         intent = replace(intent, allow=(*intent.allow, ELSEWHERE))
     return change(context, intent, yes=yes, events=events)

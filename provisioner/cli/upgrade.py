@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli import complete, node_drain
+from provisioner.cli import complete, node_drain, upgrade_os
 from provisioner.cli.change import change
 from provisioner.cli.context import Context
 from provisioner.cli.plan import planned
 from provisioner.cli.span import Span
 from provisioner.errors import UsageFault
 
+if TYPE_CHECKING:
+    from provisioner.orchestrate.run.options import Intent
+
 STAGES = ("etcd", "control-plane", "controllers", "node", "addons")
+ROLLS = ("etcd", "control-plane", "node")       # of these --os has stages as well
 SHOW = ""       # what `--plan` without a FILE says
 
 
@@ -49,12 +54,18 @@ SHOW = ""       # what `--plan` without a FILE says
 @click.option("--no-soak", is_flag=True, help="No trial: go through in one run. API servers do not go back then.")
 @click.option("--finish", is_flag=True, help="End the trial: control planes behave as the new minor, nodes follow.")
 @click.option("--back", is_flag=True, help="Go back to what ran before, while every component may legally return.")
+@click.option("--os", "systems", is_flag=True,
+              help="Not Kubernetes: bring newer packages of the hosts' own systems, and reboot where one asks for it; "
+                   "host by host, with the same guards.")
+@click.option("--reboot", is_flag=True, help="With --os: reboot every host once.")
+@click.option("--boot-timeout", type=click.FloatRange(min=1), default=600.0, show_default=True, metavar="SECONDS",
+              help="With --os: how long a host may take to come back from its reboot.")
 @click.option("--events", is_flag=True, help="Write the run's events as JSON lines to stdout.")
 @click.pass_obj
 def upgrade(context: Context, yes: bool, skip: tuple[str, ...], plan_file: str | None, out_file: Path | None,
             diff: bool, allow: tuple[str, ...], max_unavailable: str, timeout: float, slo: tuple[str, ...],
             without: tuple[str, ...], only: tuple[str, ...], until: str | None, soak: float, no_soak: bool,
-            finish: bool, back: bool, events: bool) -> int:
+            finish: bool, back: bool, systems: bool, reboot: bool, boot_timeout: float, events: bool) -> int:
     """Bring the cluster to the version of Kubernetes in cluster.yaml while it serves, each turn proved.
 
     A snapshot of etcd is taken and proved first, and everything is on every host before the first restart. Then etcd's
@@ -73,6 +84,14 @@ def upgrade(context: Context, yes: bool, skip: tuple[str, ...], plan_file: str |
     if (out_file or diff) and not shows:
         raise UsageFault("--out and --diff are for `upgrade --plan`, which shows and changes nothing",
                          hint="kubewright upgrade --plan")
+    upgrade_os.refuse(os=systems, reboot=reboot, others={
+        "--plan FILE": plan_file and not shows, "--out": out_file, "--skip": skip, "--back": back,
+        "--finish": finish, "--no-soak": no_soak,
+        f"--until {until}": until is not None and until not in ROLLS})
+    if systems:
+        return _systems(context, Intent("upgrade --os", (), allow, max_unavailable, slo, without, only=only,
+                                        until=until or "", drain_timeout=timeout, reboot=reboot,
+                                        boot_timeout=boot_timeout), shows=shows, diff=diff, yes=yes, events=events)
     file = Path(plan_file) if plan_file and not shows else None
     intent = Intent("upgrade --back" if back else "upgrade", skip, allow, max_unavailable, slo, without, only=only,
                     until=until or "", plan_file=file, drain_timeout=timeout, soak=0.0 if no_soak or back else soak,
@@ -90,3 +109,11 @@ def _fits(back: bool, *, finish: bool, no_soak: bool, narrowed: bool, saved: boo
     if back and (narrowed or saved):
         raise UsageFault("--back goes back as a whole: not with --only, --until, --out or a saved plan",
                          hint="kubewright upgrade --back --plan")
+
+
+def _systems(context: Context, intent: Intent, *, shows: bool, diff: bool, yes: bool, events: bool) -> int:
+    """Show or do what the hosts' own systems wait for."""
+    if shows:
+        upgrade_os.show(context, intent, diff=diff)
+        return 0
+    return upgrade_os.roll(context, intent, yes=yes, events=events)

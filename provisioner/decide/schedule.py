@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from provisioner.decide import turns
+from provisioner.decide import os_roll, turns
 from provisioner.model.phases import PHASES, PhaseName
 from provisioner.model.plan import Act, Change, Plan, Stage
 
@@ -16,6 +16,8 @@ def stages(plan: Plan, workers: Collection[str] = (), limit: int = 1) -> tuple[S
 
     Who serves nobody, or leads, is asked only when a phase begins, so within a phase the order may still change.
     """
+    if os_roll.is_roll(plan):
+        return os_roll.stages(plan, workers, limit)
     found = (_stage(plan, phase, workers, limit) for phase in turns.arranged(plan, PHASES, str))
     return tuple(stage for stage in found if stage.changes or stage.objects)
 

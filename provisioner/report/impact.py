@@ -9,6 +9,7 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.draining import ENDS
 from provisioner.model.etcd import quorum
 from provisioner.model.guards import DRAINED, WORDS
+from provisioner.model.os_state import OF_OS, REBOOT
 from provisioner.model.plan import Plan, Stage
 
 _NAMED = 5      # hosts named before the rest is counted
@@ -69,8 +70,28 @@ def impact(plan: Plan, cluster: Cluster) -> Iterator[str]:
     """Yield what the plan means for whoever uses the cluster, a sentence each."""
     yield from _members(plan)
     yield from _drains(plan)
+    if any(change.kind in OF_OS for change in plan.changes):
+        yield from _of_roll(plan, cluster)
+        return
     yield from _units(plan, cluster)
     yield from dict.fromkeys(change.impact for change in plan.objects if change.impact)
+
+
+def _of_roll(plan: Plan, cluster: Cluster) -> Iterator[str]:
+    """Yield what a roll of operating systems means: who goes down when, and what stays."""
+    rebooted = list(dict.fromkeys(c.host for c in plan.changes if c.kind == REBOOT))
+    hosts = list(plan.by_host)
+    if rebooted:
+        yield f"{count(len(rebooted), 'host')} rebooted, each drained and out of every HAProxy before, and proved after"
+    if len(hosts) > len(rebooted):
+        yield "the others are rebooted in their turn only where their new packages ask for it"
+    yield from _nodes(plan, ())
+    if {h.name for h in cluster.etcd_hosts} & set(hosts):
+        yield _etcd(len(cluster.etcd_hosts))
+    if {h.name for h in cluster.control_planes} & set(hosts):
+        yield _api({"kube-apiserver.service"}, len(cluster.control_planes))
+    if cluster.api.vip is not None and {h.name for h in cluster.load_balancers} & set(hosts):
+        yield "the VIP moves once, in its host's turn, the last of its kind: connections through it begin anew then"
 
 
 def _members(plan: Plan) -> Iterator[str]:

@@ -22,10 +22,12 @@ _CAUSES = 4  # causes of a restart shown beside such counts
 _PATHS = ("file", "directory", "symlink", "artifact", "certificate")
 _MANY = {"directory": "directories", "sysctl": "kernel settings", "module": "kernel modules", "swap": "swap devices",
          "data": "places of data", "processes": "groups of processes", "netdev": "network devices",
-         "nft": "tables of nftables", "chains": "groups of iptables chains", "netns": "groups of network namespaces"}
+         "nft": "tables of nftables", "chains": "groups of iptables chains", "os-package": "OS packages",
+         "netns": "groups of network namespaces"}
 _ONE = {"sysctl": "kernel setting", "module": "kernel module", "swap": "swap device",
         "data": "place of data", "processes": "group of processes", "netdev": "network device",
-        "nft": "table of nftables", "chains": "group of iptables chains", "netns": "group of network namespaces"}
+        "nft": "table of nftables", "chains": "group of iptables chains", "os-package": "OS package",
+        "netns": "group of network namespaces"}
 
 
 def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:
@@ -33,11 +35,11 @@ def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fals
     if plan.is_empty:
         hosts = len(plan.desired.hosts)
         return "\n".join([f"No changes. {count(hosts, 'host')} {'match' if hosts > 1 else 'matches'} the inventory "
-                          f"(checked {plan.checked} items in {seconds:.1f}s).", *_notes(plan)])
+                          f"(checked {plan.checked} items in {seconds:.1f}s).", *note_lines(plan)])
     head = f"Cluster  {cluster.cluster}    {count(len(cluster.control_planes), 'control plane')}, " \
         f"{count(len(cluster.workers), 'worker')}, API {cluster.api_endpoint}    Kubernetes {cluster.kubernetes}"
     return "\n".join([head, "", *_table(plan, cluster, diff=diff), "", *leg_lines(plan.legs), *version_lines(plan),
-                      *impact_lines(plan, cluster), *_notes(plan), _totals(plan)])
+                      *impact_lines(plan, cluster), *note_lines(plan), _totals(plan)])
 
 
 def back_text(plan: Plan, cluster: Cluster, host: str) -> str:
@@ -59,7 +61,8 @@ def reset_text(plan: Plan, cluster: Cluster, whole: bool, silent: Sequence[str])
         head = f"Cluster  {cluster.cluster}    {'ends' if whole else 'goes on without these hosts'}: {amount}"
         impact = [f"{'' if n else 'Impact':<9}{line}" for n, line in enumerate(_of_reset(plan, cluster, whole))]
         lines = [head, "", *_table(plan, cluster, diff=False), "", *impact]
-    return "\n".join([*lines, *_notes(plan), *(f"Note     {host} does not answer: left as it is" for host in silent)])
+    left = [f"Note     {host} does not answer: left as it is" for host in silent]
+    return "\n".join([*lines, *note_lines(plan), *left])
 
 
 def leaving_text(plan: Plan, cluster: Cluster, hosts: Sequence[str], *, lost: bool) -> str:
@@ -71,7 +74,7 @@ def leaving_text(plan: Plan, cluster: Cluster, hosts: Sequence[str], *, lost: bo
     head = f"Cluster  {cluster.cluster}    {', '.join(hosts)} {'leaves' if len(hosts) == 1 else 'leave'}: {there}"
     leaves = [line for drain in plan.drains for line in drain_lines(drain)]
     return "\n".join([head, *leaves, "", *_table(rest, cluster, diff=False), "", *impact_lines(plan, cluster),
-                      *_notes(plan), _totals(plan)])
+                      *note_lines(plan), _totals(plan)])
 
 
 def _of_reset(plan: Plan, cluster: Cluster, whole: bool) -> list[str]:
@@ -93,10 +96,10 @@ def drift_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = Fal
     if plan.is_empty:
         return "\n".join([f"No drift. {count(hosts, 'host')} {'are' if hosts > 1 else 'is'} what the last `up` made "
                           f"{'them' if hosts > 1 else 'it'} "
-                          f"(checked {plan.checked} items in {seconds:.1f}s).", *_notes(plan)])
+                          f"(checked {plan.checked} items in {seconds:.1f}s).", *note_lines(plan)])
     changed = len({c.host for c in plan.changes})
     return "\n".join([f"Cluster  {cluster.cluster}    Kubernetes {cluster.kubernetes}, as last applied", "",
-                      *_table(plan, cluster, diff=diff), "", *_notes(plan),
+                      *_table(plan, cluster, diff=diff), "", *note_lines(plan),
                       f"Drift: {count(len(plan.changes) + len(plan.objects), 'difference')} on {changed} of {hosts} "
                       "hosts."])
 
@@ -193,7 +196,8 @@ def _diff_lines(change: Change | ObjectChange, shown: bool) -> list[str]:
     return [f"        {line}" for line in change.diff.splitlines()] if shown else []
 
 
-def _notes(plan: Plan) -> list[str]:
+def note_lines(plan: Plan) -> list[str]:
+    """Return what is said beside the changes, a line each."""
     notes = [f"not in the inventory and left alone: {', '.join(plan.strangers)}"] if plan.strangers else []
     notes += [f"{v}" + (f": `{'upgrade' if v.code == REMOVED_APIS else 'up'}` wants --allow {v.code}"
                         if v.outcome == NEEDS_FLAG else "") for v in plan.verdicts]

@@ -14,6 +14,7 @@ from provisioner.model.examination import Examination
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, Owner
+from provisioner.model.os_state import OsState
 from provisioner.parallel import Waiting
 from provisioner.transport.pool import raise_all
 from provisioner.transport.sharing import Progress, Talk
@@ -107,6 +108,12 @@ class OneHost(Protocol):
 
     def examine(self, question: Mapping[str, Any]) -> Examination:
         """Ask how the host lives, in one go: see `examine` in docs/reference/applier-protocol.md for the question."""
+
+    def os_state(self, *, refresh: bool = False) -> OsState:
+        """Ask which boot this is, and what the operating system waits for: newer packages, a reboot.
+
+        With `refresh` apt reads its lists anew first, which changes nothing that is installed.
+        """
 
     def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:
         """Let the host poll until all probes hold; the answer has `ok`, `seconds` and a reason for each probe."""

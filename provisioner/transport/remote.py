@@ -19,6 +19,7 @@ from provisioner.model.examination import Examination
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, OwnedItem, Owner
+from provisioner.model.os_state import OsState
 from provisioner.parallel import Waiting
 from provisioner.transport import sharing
 from provisioner.transport.answers import clock_off, examination_of, facts_of, inspection_of, items_of
@@ -34,6 +35,7 @@ from provisioner.transport.tunnel import Tunnel, require_forwarding
 
 SLACK = 30.0                    # seconds beyond the host's own deadline, for login and start of Python
 OWN_WAIT = 960.0                # an apt that outlived its run ends first
+OS_WAIT = 400.0                 # apt's own patience with its sources, and with another apt
 EXAMINE = 30.0                  # its tools have 20 s together, and most hosts answer all in one
 STALE = 16                      # its exit status where a host is not what the plan saw
 FENCED = 14                     # the applier's exit status for a request of an older epoch
@@ -210,6 +212,9 @@ class SshHost(OneHost):
 
     def examine(self, question: Mapping[str, Any]) -> Examination:
         return examination_of(self._call("examine", question, EXAMINE))
+
+    def os_state(self, *, refresh: bool = False) -> OsState:
+        return OsState.of_answer(self._call("os", {"refresh": refresh}, OS_WAIT))
 
     def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:
         request = {"probes": [dict(p) for p in probes], "deadline": deadline, "interval": interval}

@@ -27,10 +27,12 @@ from provisioner.model.file_system import FileSystem
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, Owner
+from provisioner.model.os_state import OsState
 from provisioner.operate import etcd, haproxy
 from provisioner.operate.etcd import EtcdFault
 from provisioner.orchestrate.phases import stage
 from provisioner.orchestrate.plan import owner, pairs
+from provisioner.orchestrate.turn.reboot import BOOT_ID
 from provisioner.parallel import Waiting, ask_all
 from provisioner.transport.hosts import Hosts, OneHost, Take
 from provisioner.transport.sharing import Progress, Talk
@@ -41,6 +43,7 @@ from tests.fakes.host import FakeHost
 from tests.fakes.network import FakeNetwork
 from tests.fakes.one_host import FakeOne
 from tests.fakes.sharing import Peers
+from tests.fakes.systems import Systems
 
 T = TypeVar("T")
 GIB = 1024**3
@@ -59,6 +62,7 @@ class FakeHosts(Hosts):
     log: list[tuple[Any, ...]] = field(default_factory=list)
     probed: list[tuple[str, list[str]]] = field(default_factory=list)
     results: dict[str, HostResult] = field(default_factory=dict)    # what Ansible says of a host instead
+    systems: Systems = field(default_factory=Systems)
     broken: dict[str, str] = field(default_factory=dict)            # (host: ) name of a probe -> why not
     leader: str = "cp1"
     alarms: list[Alarm] = field(default_factory=list)               # that etcd's members have raised
@@ -254,7 +258,22 @@ class FakeHosts(Hosts):
             take({"__REALTIME_TIMESTAMP": "1", "SYSLOG_IDENTIFIER": process, "MESSAGE": f"{process} line {number}"})
         return {"ended": True}
 
+    def os_state(self, one: OneHost, *, refresh: bool) -> OsState:
+        if self.hosts[one.name].down:
+            raise Unreachable(f"{one.name}: connecting: no answer (timeout)", code="timeout")
+        return self.systems.of(one.name)
+
+    def _ran(self, host: str, changes: Sequence[Mapping[str, Any]]) -> None:
+        """Let systemd-run run what it was asked for; all units are started anew by a boot."""
+        for change in changes:
+            if change["kind"] == "program" and change["path"].endswith("/systemd-run") \
+                    and self.systems.ran(host, change["argv"]):
+                units = self.hosts[host].states
+                units |= {key: "active enabled current" for key in units if key[0] == "unit"}
+
     def content(self, one: OneHost, path: str) -> bytes:
+        if path == BOOT_ID:
+            return self.systems.of(one.name).boot.encode()
         extras = self.hosts[one.name].extras
         for kind in ("file", "certificate"):
             if (kind, path) in extras:
@@ -322,6 +341,7 @@ class FakeHosts(Hosts):
             return HostResult(host, "stale", tuple(rows), "not what the plan saw")
         rows = [{"kind": c["kind"], "path": c["path"], "result": self.hosts[host].change(c, request["step"])}
                 for c in request["changes"]]
+        self._ran(host, request["changes"])
         if any(r["path"] == "etcd.service" for r in rows):
             self.hosts[host].states.setdefault((owner.MEMBER.kind, owner.MEMBER.path), "there")
         self.hosts[host].steps.insert(0, {"step": request["step"], "status": "done", "changes": rows, "seconds": 0.1,

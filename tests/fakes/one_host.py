@@ -15,6 +15,7 @@ from provisioner.model.file_system import MIB, FileSystem
 from provisioner.model.generations import Kept
 from provisioner.model.inspection import Inspection
 from provisioner.model.observed import HostObserved, Owner
+from provisioner.model.os_state import OsState
 from provisioner.transport.hosts import OBSERVE_WAIT, OneHost, Take, Way
 from provisioner.transport.sharing import Progress, Talk
 from provisioner.transport.target import Target
@@ -77,6 +78,9 @@ class FakeOne(OneHost):
 
     def examine(self, question: Mapping[str, Any]) -> Examination:
         return self._hosts.examinations.get(self._name) or self._hosts.examined(self._name, question)
+
+    def os_state(self, *, refresh: bool = False) -> OsState:
+        return self._hosts.os_state(self, refresh=refresh)
 
     def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:
         return self._hosts.probe(self, probes, deadline)

@@ -164,9 +164,12 @@ class World:
             registers, host.registers = host.registers, False       # first: another thread may start it meanwhile
             if registers and path not in self.api.objects:
                 self.api.put(path, registered(name, str(host.extras["file", REGISTRATION]["text"])))
+            if path in self.api.objects:
+                info = self.api.objects[path]["status"].setdefault("nodeInfo", {})
+                info["bootID"] = self.hosts.systems.of(name).boot
             runs = Stored.of_link(host.file(KUBELET))
             if registers and runs:
-                self.api.objects[path]["status"]["nodeInfo"] = {"kubeletVersion": f"v{runs.version}"}
+                self.api.objects[path]["status"]["nodeInfo"]["kubeletVersion"] = f"v{runs.version}"
         return MemoryKube(self.api)
 
     def forget(self) -> None:

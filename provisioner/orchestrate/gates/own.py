@@ -18,7 +18,7 @@ from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session.session import Session
 
-VERB = "upgrade"
+VERBS = ("upgrade", "upgrade --os")
 HOSTS = "KUBEWRIGHT_HOSTS"      # in a gate's environment: the hosts of the turn
 
 
@@ -38,7 +38,7 @@ def _program(directory: Path, gate: Gate) -> str | None:
 
 def hold(session: Session, turn: Turn) -> None:
     """Wait until every gate of the inventory holds; GateFailed has its last words."""
-    if session.run.origin.verb != VERB:
+    if session.run.origin.verb not in VERBS:
         return
     for gate in session.cluster.gates:
         proofs.wait_until(session, turn.phases[0], partial(_why_not, session, gate, turn), gate.timeout,

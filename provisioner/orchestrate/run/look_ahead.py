@@ -12,7 +12,7 @@ from provisioner.orchestrate.plan import only
 from provisioner.orchestrate.plan.applied import judge_here, judge_hosts, known_flags
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.run import upgrade, upgrade_back
+from provisioner.orchestrate.run import os_roll, upgrade, upgrade_back
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.session import degraded
 from provisioner.orchestrate.session import session as sessions
@@ -51,3 +51,12 @@ def is_provisional(inventory: Inventory, intent: Intent) -> bool:
 
 def _lock(inventory: Inventory, intent: Intent) -> ArtifactLock | None:
     return first_lock(inventory) if is_provisional(inventory, intent) else None
+
+
+def look_at_systems(inventory: Inventory, intent: Intent, emit: Emit) -> tuple[Plan, str]:
+    """Look at what the hosts' own systems wait for, and say how it is done; changes nothing but apt's lists."""
+    limit = Limit.parse(intent.max_unavailable)
+    with sessions.open_session(inventory, emit, run=False) as session:
+        session.run.max_unavailable = limit
+        degraded.leave_out(session, intent.without)
+        return os_roll.judged(session, intent), os_roll.again(intent)

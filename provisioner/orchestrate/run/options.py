@@ -40,7 +40,8 @@ class Intent:
     `alone`, other workers than `only` are not even looked at. `leaving` are taken out, and `lost` says that they
     answer no more. Pods of a Node that is drained have `drain_timeout` seconds to go, and in the namespaces of
     `force` they go against their budgets. A minor of Kubernetes is on trial for `soak` seconds (0: not at all), and
-    `finish` ends that. The machines of `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold
+    `finish` ends that. With `reboot` every host is rebooted, and each has `boot_timeout` seconds to come back. The
+    machines of `replacing` are others now. `plan_file`, `back` and `file` (a snapshot) hold
     for one run only: nobody goes on with it by them.
     """
 
@@ -65,6 +66,8 @@ class Intent:
     bundle: str = ""
     soak: float = 0.0
     finish: bool = False
+    reboot: bool = False
+    boot_timeout: float = 600.0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values, without what holds for one run only."""
@@ -82,7 +85,7 @@ class Intent:
         """Raise UsageFault for hosts and phases that do not exist."""
         unknown = [host for host in self.only if host not in cluster.hosts]
         if unknown:
-            option = "--only" if self.alone or self.verb == "upgrade" else "--host"
+            option = "--only" if self.alone or self.verb.startswith("upgrade") else "--host"
             asked = self.verb if self.verb in BY_NAME else option
             raise UsageFault(f"{asked} {', '.join(unknown)}: not in the inventory",
                              details=[f"hosts: {' '.join(cluster.hosts)}"], hint="kubewright status")

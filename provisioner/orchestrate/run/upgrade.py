@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from provisioner.artifacts import supply
@@ -17,8 +16,6 @@ from provisioner.decide import hop_config, legs, skew, turns
 from provisioner.decide.upgrade import Hop, lock_of
 from provisioner.errors import KubewrightError, RefusedForSafety
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
-from provisioner.model.draining import ENDS, WAITS, Rehearsed
-from provisioner.model.guards import DRAINED
 from provisioner.model.plan import NEEDS_FLAG, NOTED, REMOVED_APIS, Plan, Verdict
 from provisioner.model.trial import Trial, replaced
 from provisioner.operate import deprecated
@@ -29,12 +26,10 @@ from provisioner.orchestrate.look.trials import stamp
 from provisioner.orchestrate.plan import applied, running
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.survey import survey
-from provisioner.orchestrate.run import up, upgrade_back
+from provisioner.orchestrate.run import rehearsal, up, upgrade_back
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn import draining
-from provisioner.report.drain_text import hold_text
 
 SOAK = 86_400.0     # seconds that a minor is on trial where nobody says how long
 _GONE = ("somebody has asked an API server for it since that started, and the target has it no more: what asks for it "
@@ -153,22 +148,9 @@ def judged(session: Session, intent: Intent, found: Plan) -> Plan:
 
 def _noted(session: Session, found: Plan) -> Plan:
     """Return the plan with what becomes of Pods, and with what else speaks against it; reads only."""
-    roll = [turn.hosts for stage in found.stages for turn in stage.turns if DRAINED in turn.guards]
-    if roll:
-        rehearsal = draining.rehearsed(session, roll)
-        found = replace(found, drains=tuple(one.drain for one in rehearsal),
-                        verdicts=(*found.verdicts, *_held_up(rehearsal)))
+    found = rehearsal.noted(session, found)
     gone = _removed(session, found) if moves(found) else []
     return session.go_by(replace(found, verdicts=(*found.verdicts, *gone)))
-
-
-def _held_up(rehearsal: Sequence[Rehearsed]) -> Iterator[Verdict]:
-    """Yield what a drain waits for, or takes away for a while, as it looks now."""
-    for one in rehearsal:
-        told = [f"budget {hold_text(hold)}" for hold in one.drain.holds]
-        told += [f"{pod.full_name}: {pod.why}" for pod in one.drain.leaving if pod.fate in (ENDS, WAITS)]
-        told += [f"{name}: its only Pod is away until another is Ready" for name in one.single]
-        yield from (Verdict(f"drain of {one.drain.host}", "drain", NOTED, text) for text in (*told, *one.no_room))
 
 
 def again(intent: Intent) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ class ClusterTarget:
     `restore` is what etcd's data is to be put back to, in a run that does that.
     `leaving` are hosts that left the inventory and are taken out, `former` those that stay and are to have no etcd
     member any more, `still_members` those of both whose member still votes.
+    `boots_before` are the boots in which a roll of operating systems found its hosts that this run goes on with.
     `replacing` are hosts whose machine is another one now, `replaced` the etcd members of before that are taken out.
     Where it is but a part of the way to what the inventory asks for, that is `asked`: nodes may be older than control
     planes then, and with a `trial` control planes behave as the minor before their own. `follows` says that a trial
@@ -56,6 +58,7 @@ class ClusterTarget:
     trial: Trial | None = None
     asked: Applied | None = None
     follows: bool = True
+    boots_before: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def applied(self) -> Applied:

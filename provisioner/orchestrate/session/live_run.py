@@ -40,7 +40,8 @@ class LiveRun:
     to, `as_they_run` those whose units are judged by what they read when they started and not by what is desired:
     they went back, or nothing of theirs was to change.
     Hosts in `unreachable` are not worked on; those that this run gave up itself are in `failed`, and `not_looked_at`
-    are those that need nothing, for they are as last applied. `allowed` are the
+    are those that need nothing, for they are as last applied; those in `resting` were told to reboot and are not back
+    yet. `allowed` are the
     words after `--allow`. `not_kept` says why the run's events are not recorded here any more, where they are not.
     `packages` are archives of OS packages by system, for hosts that are not to ask their own sources.
     `made` counts the changes that were made, and `noting` says that control planes are told of this run (runs.py).
@@ -66,6 +67,7 @@ class LiveRun:
     unreachable: dict[str, KubewrightError] = field(default_factory=dict)
     failed: dict[str, KubewrightError] = field(default_factory=dict)
     not_looked_at: frozenset[str] = frozenset()
+    resting: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
     as_they_run: set[str] = field(default_factory=set)
     not_kept: str = ""

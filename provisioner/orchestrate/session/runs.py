@@ -194,8 +194,14 @@ def on_hosts(session: Session, alive: Collection[str] = ()) -> list[Run]:
 
     `alive` are the runs that hold the cluster's lock.
     """
+    best = notes_on_hosts(session)
+    return [of_notes(run_id, best[run_id], alive=run_id in alive) for run_id in sorted(best, reverse=True)]
+
+
+def notes_on_hosts(session: Session, *, patient: bool = True) -> dict[str, list[dict[str, Any]]]:
+    """Return what each run noted on control planes, by its id; KubewrightError when none of them answers."""
     hosts = [h.name for h in session.cluster.control_planes]
-    outcomes = session.hosts.map(lambda one: one.notes(), hosts)
+    outcomes = session.hosts.map(lambda one: one.notes(), hosts, patient=patient)
     answers = [o for o in outcomes.values() if not isinstance(o, KubewrightError)]
     if not answers:
         raise_all(outcomes)
@@ -203,7 +209,7 @@ def on_hosts(session: Session, alive: Collection[str] = ()) -> list[Run]:
     for answer in answers:
         for run_id, acts in answer.items():
             best[run_id] = max(best.get(run_id, []), acts, key=len)
-    return [of_notes(run_id, best[run_id], alive=run_id in alive) for run_id in sorted(best, reverse=True)]
+    return best
 
 
 def of_notes(run_id: str, acts: Lines, *, alive: bool) -> Run:

@@ -55,8 +55,11 @@ def _of_fault(host: str, fault: KubewrightError) -> HostResult:
                       message=fault.message.removeprefix(f"{host}: "), said="\n".join(fault.details))
 
 
-def apply_batch(session: Session, step: str, changes: Changes, carry: Carry = by_ansible) -> None:
+def apply_batch(session: Session, step: str, changes: Changes, carry: Carry = by_ansible, *,
+                seconds: int = bundle.STEP_TIMEOUT) -> None:
     """Write the bundles, let them be carried, and raise one error that holds every host's fault.
+
+    Each host has `seconds` for its step.
 
     The bundles hold secrets: they are removed as soon as the hosts have answered.
     """
@@ -66,7 +69,7 @@ def apply_batch(session: Session, step: str, changes: Changes, carry: Carry = by
     session.target.proved.clear()
     try:
         bundle.write_bundles(directory, changes, session.target.secrets.resolve, mint(session), lambda host: step_id,
-                             origin=session.run.origin, epoch=session.run.epoch)
+                             timeout=seconds, origin=session.run.origin, epoch=session.run.epoch)
         session.run.in_flight |= {(host, step_id) for host in changes}
         results = carried(session, list(changes), lambda hosts: carry(
             session, directory, hosts, _answers(session, step, {h: changes[h] for h in hosts})))

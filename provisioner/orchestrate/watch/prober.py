@@ -26,6 +26,7 @@ from provisioner.model.cluster import Cluster
 from provisioner.model.components import INTERRUPTING
 from provisioner.model.desired import KubeObject
 from provisioner.model.endpoint import bracketed
+from provisioner.model.os_state import OF_OS
 from provisioner.model.plan import DATA, FORGET, Plan
 from provisioner.model.ports import LOCAL_API
 from provisioner.operate import etcd, kube, ledger
@@ -112,6 +113,7 @@ class Prober:
         self._began = self._began_at = 0.0      # by the monotonic clock, and in seconds since 1970
         self._channels: dict[tuple[str, int], float] = {}
         self._term: int | None = None
+        self._rebooted: set[str] = set()
         self._sampling = Sampling(session.hosts, hosts, self._compose, self._take)
 
     def start(self) -> None:
@@ -160,12 +162,17 @@ class Prober:
                              hint="kubewright status", code="slo-spent")
         front = self._questions.front
         unseen = self._sampling.longest_unseen[front]
-        if self._budget.is_given and unseen > UNSEEN:
+        if self._budget.is_given and unseen > UNSEEN and front not in self._rested():
             why = self._sampling.faults.get(front, f"{front}: no word")
             raise GateFailed(
                 f"a budget is given and cannot be measured: nothing was heard of {front} for {unseen:.0f} s",
                 details=[why, f"{front} asks the API for all; what was seen is within the budget"],
                 hint="kubewright status", code="slo-not-measured")
+
+    def _rested(self) -> frozenset[str]:
+        """Return the hosts that the run itself rebooted: that nothing was heard of them then is no fault."""
+        self._rebooted |= self._session.run.resting
+        return frozenset(self._rebooted)
 
     def stop(self, *, verify: bool = True) -> Availability:
         """End, look for every acknowledged write in the cluster, and remove them; `verify` off leaves this out."""
@@ -220,8 +227,8 @@ def restarts(plan: Plan) -> bool:
 
 def is_needed(plan: Plan) -> bool:
     """Say whether somebody may notice the plan on a cluster that lives: a restart or reload, a member that rewrites its
-    data, or one that comes or goes."""
-    return not plan.bootstrap and (restarts(plan) or any(c.kind == DATA for c in plan.changes)
+    data, one that comes or goes, newer OS packages."""
+    return not plan.bootstrap and (restarts(plan) or any(c.kind in (DATA, *OF_OS) for c in plan.changes)
                                    or any(m.action != FORGET for m in plan.members))
 
 
