@@ -150,14 +150,18 @@ class Host:
 
 
 class Gate(Section):
-    """A question of one's own: a command that ends with 0 where all is well."""
+    """A question of one's own: a command that ends with 0 where all is well, or a Job that completes there."""
 
     name: Name = Field(description="What it is called in messages")
     command: tuple[str, ...] = Field(
-        min_length=1,
+        default=(),
         description="Program and arguments, run on this machine, in the inventory's directory, by no shell")
+    job: str = Field(
+        default="",
+        description="Instead of a command: a manifest of one Job, in the inventory's directory; made anew each time, "
+                    "it has to complete")
     timeout: int = Field(
-        default=60, ge=1, le=3600, description="Seconds in which it has to hold; until then it is asked again")
+        default=60, ge=1, le=3600, description="Seconds in which it has to hold; until then a command is asked again")
 
 
 class Cluster(Section):

@@ -31,6 +31,9 @@ def _supported_version(cluster: Cluster) -> Faults:
 
 
 def _gates_once(cluster: Cluster) -> Faults:
+    for index, gate in enumerate(cluster.gates):
+        if bool(gate.command) == bool(gate.job):
+            yield ("gates", index), f"{gate.name} needs a command or a job, one of them"
     names = [gate.name for gate in cluster.gates]
     for index, name in enumerate(names):
         if name in names[:index]:

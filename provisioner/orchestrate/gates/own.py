@@ -1,4 +1,4 @@
-"""Gates of one's own: commands of the inventory's `gates:`, run on this machine after each turn of an upgrade.
+"""Gates of one's own: commands and Jobs of the inventory's `gates:`, asked after each turn of an upgrade.
 
 They are asked before the turn is over, so where one does not hold its hosts go back, as with a gate of ours.
 """
@@ -15,7 +15,7 @@ from provisioner.errors import UsageFault
 from provisioner.model.cluster import Gate
 from provisioner.model.inventory import Inventory
 from provisioner.model.plan import Turn
-from provisioner.orchestrate.gates import proofs
+from provisioner.orchestrate.gates import own_jobs, proofs
 from provisioner.orchestrate.session.session import Session
 
 VERBS = ("upgrade", "upgrade --os")
@@ -23,8 +23,14 @@ HOSTS = "KUBEWRIGHT_HOSTS"      # in a gate's environment: the hosts of the turn
 
 
 def refuse_unknown(inventory: Inventory) -> None:
-    """Raise UsageFault for a gate whose program is not there: it would stop the run behind its first turn."""
-    missing = [gate for gate in inventory.cluster.gates if _program(inventory.path, gate) is None]
+    """Raise UsageFault for a gate whose program or Job is not there: it would stop the run behind its first turn."""
+    jobs = [f"{gate.name}: {fault}" for gate in inventory.cluster.gates if gate.job
+            and (fault := own_jobs.fault_of(inventory.path, gate))]
+    if jobs:
+        raise UsageFault(f"{inventory.file}: gates: {'; '.join(jobs)}", details=["nothing was changed"],
+                         hint=f"kubectl create --dry-run=client -f {inventory.path}/FILE")
+    missing = [gate for gate in inventory.cluster.gates
+               if gate.command and _program(inventory.path, gate) is None]
     if missing:
         said = "; ".join(f"{gate.name}: {gate.command[0]} is no program here" for gate in missing)
         raise UsageFault(f"{inventory.file}: gates: {said}", details=["nothing was changed"],
@@ -41,6 +47,9 @@ def hold(session: Session, turn: Turn) -> None:
     if session.run.origin.verb not in VERBS:
         return
     for gate in session.cluster.gates:
+        if gate.job:
+            own_jobs.hold(session, gate, turn.hosts, turn.phases[0])
+            continue
         proofs.wait_until(session, turn.phases[0], partial(_why_not, session, gate, turn), gate.timeout,
                           proof=f"{gate.name}, a gate of {session.target.inventory.file.name}")
 
