@@ -57,17 +57,18 @@ def _others_depend_on(session: Session, hosts: Sequence[str]) -> list[str]:
 def _turn(session: Session, step: str, turn: Turn, seconds: float) -> None:
     phase, planned = turn.phases[0], {h: session.changes(turn.phases[0]).get(h, ()) for h in turn.hosts}
     with guards.hold(session, turn):
-        newer = {h: [Newer(c.path, c.expect, c.want) for c in of_host if c.kind == PACKAGE]
-                 for h, of_host in planned.items()}
-        reboot.bring_packages(session, step, phase, {h: of_host for h, of_host in newer.items() if of_host})
-        due = {h: c for h, of_host in planned.items() for c in of_host if c.kind == REBOOT}
-        due |= _asked_by(session, phase, [h for h in turn.hosts if newer[h] and h not in due])
-        boots: dict[str, str] = {}
-        if due:
-            boots = reboot.reboot(session, f"{step}-boot", phase, {h: c.expect for h, c in due.items()}, seconds)
-        for host, change in due.items():
-            telling.of_changes(session, host, [change])
-        _are_back(session, turn, boots)
+        with reboot.resting(session, turn.hosts):
+            newer = {h: [Newer(c.path, c.expect, c.want) for c in of_host if c.kind == PACKAGE]
+                     for h, of_host in planned.items()}
+            reboot.bring_packages(session, step, phase, {h: of_host for h, of_host in newer.items() if of_host})
+            due = {h: c for h, of_host in planned.items() for c in of_host if c.kind == REBOOT}
+            due |= _asked_by(session, phase, [h for h in turn.hosts if newer[h] and h not in due])
+            boots: dict[str, str] = {}
+            if due:
+                boots = reboot.reboot(session, f"{step}-boot", phase, {h: c.expect for h, c in due.items()}, seconds)
+            for host, change in due.items():
+                telling.of_changes(session, host, [change])
+            _are_back(session, turn, boots)
         own.hold(session, turn)
     session.target.done |= {(c.host, c.kind, c.path) for of_host in planned.values() for c in of_host}
 

@@ -6,8 +6,8 @@ Whether it was rebooted is told by the kernel's boot id alone, which no clock an
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from provisioner.decide import os_roll
 from provisioner.errors import GateFailed, KubewrightError
@@ -27,6 +27,9 @@ SYSTEMD_RUN = "/usr/bin/systemd-run"
 KEEPALIVED = "keepalived.service"
 LOCKED = 300            # seconds that apt waits for another that holds dpkg's lock
 PACKAGES = 1800         # seconds for all of a host's packages
+NFT, SLEEP = "/usr/sbin/nft", "/usr/bin/sleep"
+ANSWERED = 0.8          # seconds for what came to the VIP to be answered: a dropped client asks again after 1
+FORGOTTEN = "15s"       # after which the VIP's rule means nobody any more
 LOOK = 1.0              # seconds between two looks for a host that reboots
 # In a unit of its own: apt outlives the step, and has the environment and the umask of a service.
 _APT = ("--wait", "--pipe", "--quiet", "--collect", "--setenv=DEBIAN_FRONTEND=noninteractive",
@@ -63,22 +66,28 @@ def bring_packages(session: Session, step: str, phase: PhaseName, newer: Mapping
 def reboot(session: Session, step: str, phase: PhaseName, boots: Mapping[str, str], seconds: float) -> dict[str, str]:
     """Reboot hosts that are in these boots, and return in which each is then; GateFailed for one that does not answer.
 
-    The VIP leaves a host before: keepalived hands it over in a moment, a host that ends takes its connections along.
+    The VIP leaves a host before, when what came to it has been answered (`_without_vip`).
     """
     runs.note(session, "reboot", boots=dict(boots))
     batch = {host: [*_without_vip(session, host, phase),
                     _program(session, host, phase, f"another boot than {boot}", _REBOOT, 60)]
              for host, boot in boots.items()}
     apply_batch(session, step, batch, over_connections)
-    with session.run.lock:
-        session.run.resting |= set(boots)
-    try:
-        there = _wait(session, phase, boots, seconds)
-    finally:
-        with session.run.lock:
-            session.run.resting -= set(boots)
+    there = _wait(session, phase, boots, seconds)
     runs.note(session, "back", hosts=list(boots))
     return there
+
+
+@contextmanager
+def resting(session: Session, hosts: Sequence[str]) -> Iterator[None]:
+    """Let nothing count during the block that these hosts measure: what they cannot do then is no fault of others."""
+    with session.run.lock:
+        session.run.resting |= set(hosts)
+    try:
+        yield
+    finally:
+        with session.run.lock:
+            session.run.resting -= set(hosts)
 
 
 def wait_for(session: Session, boots: Mapping[str, str], seconds: float) -> None:
@@ -139,15 +148,35 @@ def _what_serves(session: Session, without: Sequence[str]) -> list[str]:
     return [f"still serve: API servers {', '.join(servers) or 'none'}; etcd members {', '.join(members) or 'none'}"]
 
 
-def _program(session: Session, host: str, phase: PhaseName, why: str, argv: Sequence[str], seconds: int) -> Change:
-    item = Program(path=SYSTEMD_RUN, phase=phase, argv=tuple(argv), seconds=seconds)
+def _program(session: Session, host: str, phase: PhaseName, why: str, argv: Sequence[str], seconds: int,
+             path: str = SYSTEMD_RUN) -> Change:
+    item = Program(path=path, phase=phase, argv=tuple(argv), seconds=seconds)
     seen = session.hosts.on(host).observe([item]).state(item.kind, item.path)
     return Change(host, phase, item.kind, item.path, "run", why, seen, "exit 0", item)
 
 
 def _without_vip(session: Session, host: str, phase: PhaseName) -> list[Change]:
-    unit = session.the_plan.desired.hosts[host].find("unit", KEEPALIVED)
-    if unit is None or session.state_of(host, KEEPALIVED) == ABSENT:
+    """Return what lets the VIP leave a host: nobody new is taken for a moment, then keepalived ends.
+
+    A client whose first packet is dropped sends it again after a second, and finds the next holder; what was under way
+    is answered before. The rule forgets the address by itself: where the reboot does not come, the host is as before.
+    """
+    api, unit = session.cluster.api, session.the_plan.desired.hosts[host].find("unit", KEEPALIVED)
+    if api.vip is None or unit is None or session.state_of(host, KEEPALIVED) == ABSENT:
         return []
-    return [Change(host, phase, Unit.kind, KEEPALIVED, "stop", "the host is rebooted", "", "",
-                   Unit(path=KEEPALIVED, phase=unit.phase, listed=True))]
+    rules = _program(session, host, phase, "no new connection to the VIP", [_shut(str(api.vip), api.port)], 10, NFT)
+    shut = [] if rules.expect == ABSENT else [rules, _program(session, host, phase, "what is under way is answered",
+                                                              [f"{ANSWERED:g}"], 10, SLEEP)]
+    return [*shut, Change(host, phase, Unit.kind, KEEPALIVED, "stop", "the host is rebooted", "", "",
+                          Unit(path=KEEPALIVED, phase=unit.phase, listed=True))]
+
+
+def _shut(vip: str, port: int) -> str:
+    """Return the rules by which a host takes no new connection at the VIP, for some seconds; they may be there."""
+    family, of = ("ip6", "ipv6_addr") if ":" in vip else ("ip", "ipv4_addr")
+    table = "inet kubewright-handover"
+    return (f"add table {table}; delete table {table}; add table {table}; "
+            f"add set {table} vip {{ type {of}; flags timeout; }}; "
+            f"add element {table} vip {{ {vip} timeout {FORGOTTEN} }}; "
+            f"add chain {table} input {{ type filter hook input priority -300; policy accept; }}; "
+            f"add rule {table} input {family} daddr @vip tcp dport {port} tcp flags & (syn | ack) == syn drop")

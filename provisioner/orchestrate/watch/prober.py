@@ -114,6 +114,8 @@ class Prober:
         self._channels: dict[tuple[str, int], float] = {}
         self._term: int | None = None
         self._rebooted: set[str] = set()
+        self._left_out: dict[str, int] = {}     # attempts of a host in its own turn
+        self._turned: dict[str, tuple[int, float]] = {}     # until when that was, by the clock of which channel
         self._sampling = Sampling(session.hosts, hosts, self._compose, self._take)
 
     def start(self) -> None:
@@ -178,6 +180,9 @@ class Prober:
         """End, look for every acknowledged write in the cluster, and remove them; `verify` off leaves this out."""
         seconds = round(time.monotonic() - self._began, 1)
         self._sampling.stop()
+        if self._left_out:
+            said = ", ".join(f"{host} ({number})" for host, number in self._left_out.items())
+            self._session.tell("diagnostic", message=f"prober: not counted: what hosts tried in their own turn: {said}")
         lost = self._lost() if verify else None
         term = self._raft_term() if verify else None
         changes = None if term is None or self._term is None else term - self._term
@@ -204,9 +209,24 @@ class Prober:
 
     def _take(self, batch: Batch) -> None:
         with self._lock:
+            batch = self._of_others(batch)
             since = time.monotonic() - self._began - batch.until    # when the channel began, told as its host tells it
             began = self._channels.setdefault((batch.host, batch.channel), round(max(0.0, since), 3))
             self._tally.add(batch, began)
+
+    def _of_others(self, batch: Batch) -> Batch:
+        """Return a batch without what its host tried in its own turn, also where that ended only later."""
+        host, resting = batch.host, batch.host in self._session.run.resting
+        if resting:
+            self._rebooted.add(host)
+            self._turned[host] = batch.channel, batch.until
+        if host not in self._turned:
+            return batch
+        channel, until = self._turned[host]
+        counted = tuple(a for a in batch.attempts if not resting and (batch.channel != channel or a.at > until))
+        if len(counted) < len(batch.attempts):
+            self._left_out[host] = self._left_out.get(host, 0) + len(batch.attempts) - len(counted)
+        return replace(batch, attempts=counted)
 
     def _compose(self, host: str) -> Sequence[Series]:
         with self._lock:
