@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.cluster import Gate
+from provisioner.model.gate_job import Body, manifest
 from provisioner.operate.kube import Kube
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session.session import Session
@@ -23,29 +22,21 @@ from provisioner.orchestrate.session.session import Session
 HOSTS = "KUBEWRIGHT_HOSTS"      # in each container's environment: the hosts of the turn
 TAIL = 10                       # lines of the log that are told
 KEPT = 600                      # seconds after which the cluster removes a Job that nobody did
-Body = dict[str, Any]
 
 
 def fault_of(directory: Path, gate: Gate) -> str:
     """Say what keeps a gate's file from being one Job; "" where nothing does."""
     try:
-        documents = [one for one in yaml.safe_load_all((directory / gate.job).read_text(encoding="utf-8")) if one]
-    except OSError as fault:
-        return f"{gate.job}: {fault.strerror}"
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return f"{gate.job} is no YAML"
-    if len(documents) != 1 or not isinstance(documents[0], dict) or documents[0].get("kind") != "Job":
-        return f"{gate.job} is not one Job"
-    spec = documents[0].get("spec")
-    pod = spec.get("template", {}).get("spec", {}) if isinstance(spec, dict) else {}
-    named = isinstance(documents[0].get("metadata"), dict) and documents[0]["metadata"].get("name")
-    return "" if named and pod.get("containers") else f"{gate.job}: the Job has no name or no containers"
+        manifest(directory / gate.job)
+    except ValueError as fault:
+        return f"{gate.job}: {fault}"
+    return ""
 
 
-def body_of(manifest: Mapping[str, Any], gate: Gate, hosts: Sequence[str], suffix: str) -> Body:
+def body_of(of: Mapping[str, Any], gate: Gate, hosts: Sequence[str], suffix: str) -> Body:
     """Return the Job that is made of a manifest for one asking: it ends with the gate's time, and tells its Pods which
     hosts have changed."""
-    spec, metadata = dict(manifest["spec"]), dict(manifest["metadata"])
+    spec, metadata = dict(of["spec"]), dict(of["metadata"])
     template = dict(spec["template"])
     pod = dict(template["spec"])
     env = [{"name": HOSTS, "value": ",".join(hosts)}]
@@ -60,8 +51,7 @@ def body_of(manifest: Mapping[str, Any], gate: Gate, hosts: Sequence[str], suffi
 
 def hold(session: Session, gate: Gate, hosts: Sequence[str], what: str) -> None:
     """Let the Job run; GateFailed with the last words of its Pods where it does not complete in its time."""
-    manifest = yaml.safe_load((session.target.inventory.path / gate.job).read_text(encoding="utf-8"))
-    body = body_of(manifest, gate, hosts, secrets.token_hex(3))
+    body = body_of(manifest(session.target.inventory.path / gate.job), gate, hosts, secrets.token_hex(3))
     proof = f"{gate.name}, a Job of {gate.job}, completed"
     with _made(session, body) as (kube, path):
         try:
