@@ -26,6 +26,8 @@ class _Sum:
     gap_at: float = 0.0
     slowest: float = 0.0
     good: float | None = None
+    streak: int = 0
+    in_a_row: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, one: Attempt, began: float) -> None:
@@ -35,6 +37,8 @@ class _Sum:
         if not one.line:
             self.attempts += 1
             self.slowest = max(self.slowest, 0.0 if one.why else one.took)
+        self.streak = self.streak + 1 if one.why else 0
+        self.in_a_row = max(self.in_a_row, self.streak)
         if one.why:
             self.failures += 1
             known = one.why in self.reasons or len(self.reasons) < REASONS
@@ -48,7 +52,8 @@ class _Sum:
 
     def result(self, series: str, host: str) -> SeriesResult:
         return SeriesResult(series, host, self.attempts, self.failures, dict(self.reasons), round(self.gap * 1000),
-                            round(self.slowest * 1000), self.cuts, self.reopened, round(self.gap_at, 1))
+                            round(self.slowest * 1000), self.cuts, self.reopened, round(self.gap_at, 1),
+                            self.in_a_row)
 
 
 @dataclass

@@ -63,6 +63,7 @@ class SeriesResult:
     `reasons` counts failures by their words, the first ones first. `gap_ms`: the longest time that a success came later
     than its turn after the success before it (or that failures went on); 0 where every attempt was answered at once.
     `cuts`: requests and streams that broke off before their end. `reopened`: streams that ended and were opened again.
+    `in_a_row`: the most failures that followed one another.
     `gap_at`: when the longest gap began, in seconds since the measurement did.
     """
 
@@ -76,6 +77,7 @@ class SeriesResult:
     cuts: int = 0
     reopened: int = 0
     gap_at: float = 0.0
+    in_a_row: int = 0
 
 
 class Curve(NamedTuple):

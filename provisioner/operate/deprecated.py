@@ -6,10 +6,16 @@ The API server counts them itself: https://kubernetes.io/docs/reference/using-ap
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from provisioner.errors import KubewrightError
+from provisioner.operate.kube import Kube
 
 METRIC = "apiserver_requested_deprecated_apis"
+PAGE = 500      # objects of one answer
+NAMED = 10      # objects named before the rest is counted
 _LINE = re.compile(rf"{METRIC}\{{(?P<labels>[^}}]*)\}} (?P<value>[0-9.e+]+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -41,6 +47,37 @@ def gone_in(requested: Iterable[Requested], kubernetes: str) -> tuple[Requested,
     """Return those that the target release has no more, each once."""
     target = tuple(map(int, kubernetes.split(".")[:2]))
     return tuple(sorted({r for r in requested if r.removed is not None and r.removed <= target}))
+
+
+def stored(kube: Kube, one: Requested) -> str:
+    """Say which objects somebody writes in that version, with who does, by the server's own notes on their fields.
+
+    What is stored itself needs nothing: the server gives it in every version that it has. Why nothing could be seen is
+    said as well.
+    """
+    path, more, found = f"/apis/{one.api}" if "/" in one.api else f"/api/{one.api}", "", list[str]()
+    resource = one.resource.partition("/")[0]
+    try:
+        while True:
+            answer = kube.get(f"{path}/{resource}?limit={PAGE}" + (f"&continue={quote(more)}" if more else ""))
+            found += [line for item in answer.get("items", ()) if (line := _written(item["metadata"], one.api))]
+            more = str((answer.get("metadata") or {}).get("continue") or "")
+            if not more:
+                break
+    except KubewrightError as fault:
+        return f"which objects are written in it was not looked at: {fault.message}"
+    if not found:
+        return "no object that is there was written in it"
+    hidden = len(found) - NAMED
+    return f"written in it: {'; '.join(found[:NAMED])}" + (f" and {hidden} more" if hidden > 0 else "")
+
+
+def _written(metadata: Mapping[str, Any], api: str) -> str:
+    """Return an object's namespace and name and who writes it in this version; "" where nobody does."""
+    by = sorted({str(entry.get("manager")) for entry in metadata.get("managedFields") or ()
+                 if entry.get("apiVersion") == api})
+    name = "/".join(part for part in (metadata.get("namespace", ""), metadata["name"]) if part)
+    return f"{name} by {', '.join(by)}" if by else ""
 
 
 def _release(text: str) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from provisioner.model.run import INTERRUPTED
+from provisioner.report.card import drains, sides
 from provisioner.report.critical import by_phase
 from provisioner.report.graph import graph_of, ticks
 from provisioner.report.story import OBJECTS, Made, PhaseTold, Proof, Story, Turn
@@ -58,7 +59,7 @@ def report_html(story: Story, pasted: Callable[[str], str] = str) -> str:
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
         when=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(story.began)), rows=_rows(story),
         ticks=ticks(story.seconds), table=_table(story), proofs=_proofs(story), made=_made(story),
-        waited=by_phase(story),
+        waited=by_phase(story), sides=sides(story.availability), drains=list(drains(story)),
         graph=graph_of(story.availability, story.began, story.seconds), tone=_tone(story))
 
 

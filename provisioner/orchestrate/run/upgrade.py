@@ -211,5 +211,6 @@ def _removed(session: Session, found: Plan) -> list[Verdict]:
         except KubewrightError as fault:
             told.append(Verdict(host, REMOVED_APIS, NOTED, f"not looked at which old APIs are in use: {fault.message}"))
     gone = deprecated.gone_in(used, acts_as)
-    return [*told, *(Verdict(str(one), REMOVED_APIS, NEEDS_FLAG, _GONE, "in use",
+    return [*told, *(Verdict(str(one), REMOVED_APIS, NEEDS_FLAG, f"{_GONE}; "
+                             f"{deprecated.stored(session.access.kube(), one)}", "in use",
                              f"gone in {'.'.join(map(str, one.removed or ()))}") for one in gone)]

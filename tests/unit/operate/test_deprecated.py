@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from provisioner.operate.deprecated import Requested, gone_in, parse
+from typing import Any
+
+from provisioner.operate.deprecated import Requested, gone_in, parse, stored
+from tests.fakes.api import MemoryApi, MemoryKube
 
 LINE = ('apiserver_requested_deprecated_apis{{group="{}",removed_release="{}",resource="{}",subresource="{}",'
         'version="{}"}} {}')
@@ -26,3 +29,22 @@ def test_a_release_lacks_what_went_with_it_or_before_it() -> None:
     used = [*parse(METRICS), *parse(METRICS)]
     assert [str(one) for one in gone_in(used, "1.37.2")] == ["as/status of a.k8s.io/v1beta1"]
     assert len(gone_in(used, "1.38.0")) == 2 and gone_in(used, "1.36.9") == ()
+
+
+def managed(name: str, api: str, by: str, namespace: str = "shop") -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": namespace,
+                         "managedFields": [{"manager": by, "apiVersion": api}]}}
+
+
+def test_objects_that_are_written_in_it_are_named_with_who_does_and_others_are_not() -> None:
+    api, one = MemoryApi(), Requested("policy/v1beta1", "poddisruptionbudgets/status", (1, 37))
+    path = "/apis/policy/v1beta1/poddisruptionbudgets"
+    api.objects |= {f"{path}/a": managed("a", "policy/v1beta1", "helm"),
+                    f"{path}/b": managed("b", "policy/v1", "kubectl")}
+    assert stored(MemoryKube(api), one) == "written in it: shop/a by helm"
+    api.objects |= {f"{path}/c{n}": managed(f"c{n}", "policy/v1beta1", "helm") for n in range(12)}
+    assert stored(MemoryKube(api), one).endswith("and 3 more")
+    api.objects.clear()
+    assert stored(MemoryKube(api), one) == "no object that is there was written in it"
+    api.refuse = 503
+    assert "was not looked at" in stored(MemoryKube(api), one)
