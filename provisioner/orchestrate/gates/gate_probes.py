@@ -7,7 +7,6 @@ from typing import Any
 
 from provisioner.compile import networks, proxy, upkeep
 from provisioner.compile import pki as table
-from provisioner.model import families
 from provisioner.model.components import BY_NAME, Answer, on_host
 from provisioner.model.desired import HostDesired, Unit
 from provisioner.model.endpoint import Endpoint
@@ -131,7 +130,7 @@ def _watched(host: str) -> str:
 
 def _rules(session: Session, host: str, unit: str) -> list[Probe]:
     """Return the probe of the packet rules that a unit writes, where it writes any."""
-    system = families.of_facts(session.observed[host].facts)
+    system = session.system_of(host)
     rules = [{"chain": r.chain, "has": r.has}
              for r in upkeep.rules(session.cluster, session.cluster.machine(host), system) if r.unit == unit]
     name = f"packet rules of {unit.removesuffix('.service')}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from provisioner.errors import KubewrightError
-from provisioner.model import families
 from provisioner.operate import health, pods
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session.session import Session
@@ -50,7 +49,7 @@ def in_the_way(session: Session) -> list[str]:
             continue
         for chain in answer.forward_drops:
             found.setdefault(f"what is forwarded for Pods is dropped by {chain}", []).append(host)
-        own = families.of_facts(session.observed[host].facts).rules == "iptables"
+        own = session.system_of(host).rules == "iptables"
         for chain in () if own else answer.services_of_others:
             what = f"rules of another kube-proxy in iptables' {chain} catch what is for Services"
             found.setdefault(what, []).append(host)

@@ -11,6 +11,7 @@ from typing import Self
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.decide.schedule import stages
 from provisioner.errors import KubewrightError
+from provisioner.model import families
 from provisioner.model.applied import Applied
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
@@ -59,6 +60,10 @@ class Session:
     @property
     def observed(self) -> dict[str, HostObserved]:
         return self.target.observed
+
+    def system_of(self, host: str) -> families.System:
+        """Return the row of a host's system; the default's where the host was not observed."""
+        return families.of_facts(self.observed[host].facts) if host in self.observed else families.DEFAULT
 
     @property
     def unreachable(self) -> dict[str, KubewrightError]:
