@@ -24,7 +24,7 @@ PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.m
          *sorted((ROOT / "docs").rglob("*.md"))]
 WRITTEN = [page for page in PAGES if page.name not in GENERATED]
 # What the reader makes, and what a run makes: named in the documents, not in the repository.
-NOT_COMMITTED = ("inventories/mine", ".kubewright", ".venv")
+NOT_COMMITTED = ("inventories/mine", "build/site", ".kubewright", ".venv")
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
