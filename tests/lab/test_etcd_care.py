@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from provisioner.compile.etcd import ETCDCTL
+from provisioner.compile.snapshots import SETTINGS
 from tests.lab import figures
 from tests.lab.etcd_data import MEMBERS, names, write
 from tests.lab.machines import Lab, until
@@ -125,7 +126,7 @@ def test_hosts_take_and_prove_snapshots_by_the_timer_keep_the_newest_and_one_of_
 
     spoil = f"printf x | dd of={newest} bs=1 seek=20000 conv=notrunc"
     cluster.on("cp2", "sh", "-c", spoil)
-    said = cluster.on("cp2", "sh", "-c", f"/opt/kubewright/bin/etcd-prove {Path(newest).name} 2>&1; true")
+    said = cluster.on("cp2", "sh", "-c", f"/opt/kubewright/bin/etcd-prove {SETTINGS} {Path(newest).name} 2>&1; true")
     print(said)
     told = cluster.run("status", check=False)
     named = "cp2: a snapshot that it took is not proved to be restorable"
