@@ -161,6 +161,7 @@ def test_a_second_up_changes_nothing_and_registries_that_leave_take_all_with_the
     write(world.lab, {key: value for key, value in document.items() if key not in OUTSIDE})
     world.lab.run("up", "--yes")
     left = world.lab.on(NODE, "sh", "-c", "ls -d /etc/containerd/certs.d /etc/kubewright/registries "
-                                          "/opt/kubewright/registries /etc/kubernetes/image-logins.yaml || true")
+                                          "/opt/kubewright/registries /etc/kubernetes/image-logins.yaml; "
+                                          "find /etc/ssl/certs -xtype l || true")
     assert left == "" and not believed(world)
     assert Path(world.lab.directory / ".kubewright" / "secrets" / "registries").is_dir()      # nobody gave it twice
