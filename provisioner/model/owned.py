@@ -135,6 +135,7 @@ _PORT = "the port stands in HAProxy, in certificates, in health checks and in th
 _LOCAL_API = "it reaches the API through the HAProxy of its own host"
 _PROBED = "gates and `status` ask it at its loopback port"
 _LEASE = "one of the control planes' is active at a time, and `up` waits for the change of the lease"
+_ON_TRIAL = "`upgrade` sets them while a minor is on trial, and counts on their being set no longer"
 _TAKE_OUT = "take it out"
 _DATA = "its unit may write to /var/lib/etcd alone, and a member that has lost its data is known by that directory"
 _WHO = "a member's name, addresses and first membership are made from the inventory"
@@ -184,8 +185,8 @@ TABLE: tuple[Owned, ...] = (
         "service-account-key-file", "service-account-signing-key-file", "service-account-signing-endpoint"),
         _CERTIFICATES, "names for the certificate go into api.extra_sans"),
 
-    *(Owned(name, _flags("emulated-version", "min-compatibility-version", "*emulation-forward-compatible"),
-            "`upgrade` sets them while a minor is on trial, and counts on their being set no longer", _TAKE_OUT)
+    Owned("kube-apiserver", _flags("*emulation-forward-compatible"), _ON_TRIAL, _TAKE_OUT),
+    *(Owned(name, _flags("emulated-version", "min-compatibility-version"), _ON_TRIAL, _TAKE_OUT)
       for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")),
     *(Owned(name, _flags("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig", "master"), _LOCAL_API,
             _TAKE_OUT) for name in ("kube-controller-manager", "kube-scheduler")),
