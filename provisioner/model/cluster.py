@@ -116,8 +116,8 @@ class HostSpec(Section):
         "dual stack: a list of it and of one of IPv6")
     roles: tuple[Role, ...] = Field(description="etcd, control-plane, load-balancer, worker; empty: only prepared")
     system: str | None = Field(
-        default=None, description="System that the machine has, as `debian-12`: a lab boots it, a bundle brings its "
-        "packages, `check` refuses another; default: what the machine says, in a lab and in a bundle debian-12")
+        default=None, description="System that the machine has, as `debian-12`: a lab boots it, `check` refuses "
+        "another; default: what the machine says, in a lab debian-12")
     labels: dict[str, str] = Field(default={}, description="Labels of the Node; those that others set there stay")
     taints: tuple[Taint, ...] = Field(default=(), description="Taints of the Node; those that others set there stay")
     ssh: SshOverride = Field(default=SshOverride(), description="What differs from the cluster's ssh")

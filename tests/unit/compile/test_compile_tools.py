@@ -80,7 +80,8 @@ def test_a_value_in_a_script_is_one_word_of_it_whatever_it_says(tmp_path: Path) 
     for path, values in {
         "/opt/kubewright/bin/import-images": {"archives": [(evil, evil)]},
         "/opt/kubewright/bin/may-hold-vip": {"health_port": 1, "api_port": 1, "peers": [evil], "ca": evil},
-        "/opt/kubewright/bin/write-cni-config": {"subnet_env": evil, "cni_config": evil, "dual": True},
+        "/opt/kubewright/bin/write-cni-config": {"subnet_env": evil, "cni_config": evil, "dual": True,
+                                                 "rules": "nftables"},
         "/opt/kubewright/registries/login": {"login": evil},
         "/opt/kubewright/bin/is-a-host": dict.fromkeys(("name", "list", "ca", "health", "health_key"), evil) | {
             "servers": [evil]},
@@ -98,7 +99,7 @@ def cni(tmp_path: Path) -> tuple[Path, Path, Path]:
     conf.parent.mkdir()
     script = tmp_path / "write-cni-config"
     script.write_text(render("/opt/kubewright/bin/write-cni-config", subnet_env=env, cni_config=conf,
-                             dual=False))
+                             dual=False, rules="nftables"))
     return script, env, conf
 
 

@@ -21,7 +21,7 @@ def written(directory: Path, subnets: str) -> Any:
     env, config = directory / "subnet.env", directory / "10-kubewright.conflist"
     env.write_text(f"{subnets}FLANNEL_MTU=1430\nFLANNEL_IPMASQ=true\n")
     program = directory / "program"
-    program.write_text(render(PROGRAM, subnet_env=str(env), cni_config=str(config), dual=True))
+    program.write_text(render(PROGRAM, subnet_env=str(env), cni_config=str(config), dual=True, rules="nftables"))
     subprocess.run(["sh", str(program)], check=True, timeout=60)
     plugin = json.loads(config.read_text())["plugins"][0]
     assert plugin["mtu"] == 1410        # both families of a Pod, by the one that is wrapped in more
