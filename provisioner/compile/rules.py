@@ -252,6 +252,9 @@ TABLE: tuple[Rule, ...] = (
     Rule("host-moved", ("hosts.*.address",), NEEDS_FLAG,
          "the address must be the same machine's: a machine that is new to the cluster needs a name of its own",
          by="node replace"),
+    Rule("firewall-closed", ("firewall",), NEEDS_FLAG,
+         "what was opened is closed on all hosts at once: where their firewalls do not let in by themselves what "
+         "docs/reference/ports.md names, etcd loses its majority", when=lambda c: c.before == "ours"),
     Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*",
               "registries", "registries.*", "proxy", "proxy.*",
               "time.*", "trust",

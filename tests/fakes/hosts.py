@@ -334,6 +334,9 @@ class FakeHosts(Hosts):
         epoch = request["epoch"]
         if epoch is not None and epoch < self.hosts[host].epoch:
             return HostResult(host, "fenced", message=f"epoch {epoch} is over")
+        for known in self.hosts[host].steps:        # a step takes effect once: it is answered with what it did then
+            if known["step"] == request["step"]:
+                return HostResult(host, "done", tuple(known["changes"]))
         stale = [self.hosts[host].is_stale(c) for c in request["changes"]]
         if any(stale):
             rows = [{"kind": c["kind"], "path": c["path"], "result": "stale" if is_stale else "untouched"}

@@ -61,8 +61,8 @@ def test_kubectl_refuses_a_name_that_is_not_quoted(binaries: Path, tmp_path: Pat
 @pytest.mark.parametrize("name", NAMES)
 def test_kube_proxy_reads_a_host_of_any_name_as_that_name(name: str, binaries: Path, tmp_path: Path) -> None:
     given, taken = tmp_path / "given.yaml", tmp_path / "taken.yaml"
-    given.write_text(render("/etc/kubernetes/kube-proxy.yaml", name=name, pods=["10.244.0.0/16"], kubeconfig="/k",
-                            metrics_port=10249, health_port=10256))
+    given.write_text(render("/etc/kubernetes/kube-proxy.yaml", name=name, mode="nftables", pods=["10.244.0.0/16"],
+                            kubeconfig="/k", metrics_port=10249, health_port=10256))
     done = run(binaries / "kube-proxy", "--config", given, "--write-config-to", taken)
     assert done.returncode == 0, done.stderr
     assert f'hostnameOverride: "{name}"\n' in taken.read_text() or f"hostnameOverride: {name}\n" in taken.read_text()

@@ -40,6 +40,7 @@ def run(session: Session, phases: Sequence[Phase], beside: AbstractContextManage
             runs.begin(session, [p.name for p in phases])
             walk.go()
             while following := onward():
+                session.run.passes += 1
                 walk = _walk(session, following)
                 walk.go()
         walked = True

@@ -17,7 +17,7 @@ from provisioner.model.observed import HostObserved
 from provisioner.model.plan import Change, Plan
 from provisioner.operate import nodes
 from provisioner.orchestrate.phases import membership, removing
-from provisioner.orchestrate.plan import applied, members, owner, survey
+from provisioner.orchestrate.plan import applied, members, owner, running, survey
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.preflight import fit_survey
 from provisioner.orchestrate.run import interrupt, may_begin, reset, up
@@ -43,6 +43,9 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     session.run.go_on = " ".join(["kubewright node remove", *intent.leaving, *(["--lost"] if intent.lost else [])])
     _let_go(session, intent)
     found = agreed.hold(session, fit_survey(session, intent.skip))
+    if not found.bootstrap:
+        running.refuse_half_way(session)
+        running.refuse_older(session)
     members.refuse(session)
     found = session.go_by(_with_removals(session, found, intent))
     apply.open_secrets(session)

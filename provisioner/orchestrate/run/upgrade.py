@@ -31,6 +31,7 @@ from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.session import Session
 
+_FIRST = ("etcd", "control-plane")     # stages that write what no older one may read
 SOAK = 86_400.0     # seconds that a minor is on trial where nobody says how long
 _GONE = ("somebody has asked an API server for it since that started, and the target has it no more: what asks for it "
          "fails when the API servers have changed")
@@ -165,8 +166,12 @@ def again(intent: Intent) -> str:
 
 
 def moves(found: Plan) -> bool:
-    """Say whether the plan gives the members or the API servers another version: then the data is to be kept first."""
-    return turns.moves_version(c for c in found.changes if c.phase in ("etcd", "control-plane"))
+    """Say whether members or API servers will be, or behave as, another version: then the data is to be kept first.
+
+    The end of a trial moves no link, and is what cannot go back.
+    """
+    return any(stage in _FIRST for leg in found.legs for stage in leg.stages) or turns.moves_version(
+        c for c in found.changes if c.phase in _FIRST)
 
 
 def consent(intent: Intent, found: Plan) -> Consent:

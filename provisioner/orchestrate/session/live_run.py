@@ -44,6 +44,7 @@ class LiveRun:
     yet. `allowed` are the
     words after `--allow`. `not_kept` says why the run's events are not recorded here any more, where they are not.
     `packages` are archives of OS packages by system, for hosts that are not to ask their own sources.
+    `passes` counts the walks over the phases, this one too: an upgrade over several parts of a way takes one for each.
     `made` counts the changes that were made, and `noting` says that control planes are told of this run (runs.py).
     `closing` closes what was opened on top of the connections.
     """
@@ -72,6 +73,7 @@ class LiveRun:
     as_they_run: set[str] = field(default_factory=set)
     not_kept: str = ""
     packages: Mapping[str, Path] = field(default_factory=dict)
+    passes: int = 1
     made: int = 0
     noting: bool = False
     abandoned: threading.Event = field(default_factory=threading.Event)

@@ -63,6 +63,7 @@ def apply_batch(session: Session, step: str, changes: Changes, carry: Carry = by
 
     The bundles hold secrets: they are removed as soon as the hosts have answered.
     """
+    step = _of_this_pass(session, step)
     directory = session.run.directory / rundir.BUNDLES / step
     step_id = f"{session.run.id}.{step}"
     session.run.written |= set(changes)
@@ -80,6 +81,12 @@ def apply_batch(session: Session, step: str, changes: Changes, carry: Carry = by
         raise_faults(session, results)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _of_this_pass(session: Session, step: str) -> str:
+    """Return a step's name in a run that goes over its phases once more: hosts do one of the same name only once."""
+    phase, _, rest = step.partition(".")
+    return step if session.run.passes < 2 else f"{phase}.{session.run.passes}.{rest}"
 
 
 def _note_applied(session: Session, changes: Changes, results: Mapping[str, HostResult]) -> None:

@@ -15,6 +15,7 @@ from provisioner.compile.cluster import compile_cluster
 from provisioner.errors import InventoryRefused
 from provisioner.model.inventory import Inventory
 from provisioner.model.secret import SecretRef
+from provisioner.operate.registry_logins import answer
 from provisioner.operate.secrets import SecretStore
 from tests.fakes.session import operator_key
 from tests.unit.compile.compile_fixture import LAB, PUBLIC, SECRETS, facts_of, inventory, lock
@@ -78,6 +79,11 @@ def test_another_login_takes_its_place_and_a_plan_sees_that(directory: Path, log
     login(password="another")
     after = store(directory).refs()[NAME]
     assert before != after and b"another" in store(directory).resolve(NAME)
+
+
+def test_the_digest_of_a_login_tells_nobody_which_password_it_is_of() -> None:
+    once, again = (answer("registry.example.org", "u", "hunter2") for _ in range(2))
+    assert once != again and json.loads(once) == json.loads(again), "what is compared has chance in it"
 
 
 def test_bytes_that_are_not_those_of_the_login_are_refused(directory: Path, login: Login) -> None:

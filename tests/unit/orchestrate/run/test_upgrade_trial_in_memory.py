@@ -130,6 +130,14 @@ def test_it_goes_back_to_what_ran_and_then_forward_again_to_its_end(tried: World
     assert over.value.code == "nothing-to-go-back"
 
 
+def test_before_a_trial_ends_the_data_is_kept_as_before_it_began(
+        tried: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[str] = []
+    monkeypatch.setattr(upgrade, "_keep_data", lambda session: kept.append(session.run.id))
+    tried.perform(FINISH)
+    assert len(kept) == 1
+
+
 def test_there_is_nothing_to_finish_without_a_trial(old: World) -> None:
     with pytest.raises(RefusedForSafety, match="on trial") as refused:
         old.perform(FINISH)
