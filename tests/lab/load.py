@@ -23,7 +23,7 @@ from tests.lab.conftest import ROOT, Lab, until
 VIP = "https://10.77.0.10:8443"
 LOOPBACK = f"https://127.0.0.1:{LOCAL_API}"
 WRITES_PER_SECOND = 20
-LONGEST = 600.0      # seconds after which a forgotten load ends by itself
+LONGEST = 1800.0     # seconds after which a forgotten load ends by itself
 LEDGER = "ledger"    # namespace of the writes
 
 
