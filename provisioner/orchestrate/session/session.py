@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from provisioner.artifacts.lockfile import load_lock
+from provisioner.compile.parts import INPUTS_DIR
 from provisioner.decide.schedule import stages
 from provisioner.errors import KubewrightError
 from provisioner.model import families
@@ -143,9 +144,13 @@ class Session:
         return tuple(h.name for h in self.cluster.control_planes if self.has_begun(h.name, "kube-apiserver.service"))
 
     def has_begun(self, host: str, unit: str) -> bool:
-        """Say whether a unit may run by now: it was not seen to be absent, or was started by this run since."""
-        item = self.observed[host].items.get(("unit", unit)) if host in self.observed else None
-        return item is None or item.state != ABSENT or (host, "unit", unit) in self.target.done
+        """Say whether a unit may run by now as we want it: it was not seen to be absent, or was started by this run.
+
+        A package brings a unit that is none of ours yet; what it starts with is listed on its host before we start it.
+        """
+        seen = self.observed[host].items if host in self.observed else {}
+        items = [seen.get(key) for key in (("unit", unit), ("file", f"{INPUTS_DIR}/{unit}"))]
+        return (host, "unit", unit) in self.target.done or all(item is None or item.state != ABSENT for item in items)
 
     @property
     def at_once(self) -> int:

@@ -9,6 +9,7 @@ from provisioner.compile.etcd import BOOTSTRAP_ENV, JOINING
 from provisioner.errors import GateFailed, RefusedForSafety
 from provisioner.model.observed import ABSENT
 from provisioner.operate import etcd_membership
+from provisioner.orchestrate.plan.survey import survey
 from provisioner.report.plan_text import plan_text
 from tests.fakes.haproxy import FakeBalancer
 from tests.fakes.host import FakeHost
@@ -119,6 +120,18 @@ def test_a_learner_that_died_after_it_was_in_sync_is_started_before_it_votes(gro
     steps = [step for kind, step, *_ in grown.hosts.log if kind == "apply"]
     assert "etcd.learner-cp4" in steps
     assert grown.hosts.hosts["cp4"].states["unit", "etcd.service"].startswith("active")
+    is_settled(grown)
+
+
+def test_a_balancer_that_only_its_package_brought_keeps_no_other_from_being_changed(grown: World) -> None:
+    """As where a run was killed behind the packages of hosts that join."""
+    for host in NEW:
+        grown.hosts.hosts[host].states["unit", "haproxy.service"] = "inactive disabled stale"
+    with grown.session() as session:
+        survey(session)
+        assert session.has_begun("cp1", "haproxy.service")
+        assert not any(session.has_begun(host, "haproxy.service") for host in NEW)
+    grown.perform()
     is_settled(grown)
 
 
