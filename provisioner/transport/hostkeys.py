@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -55,7 +55,7 @@ class Pins:
         ours = [line for line in lines if line.key is not None and line.is_for(name)]
         self.keys = [line.key for line in ours if not line.marker and line.key is not None]
         self._revoked = [line.key for line in ours if line.marker == REVOKED]
-        self._authority = any(line.marker == AUTHORITY for line in ours)
+        self._authority = any(line.marker == AUTHORITY and line.key not in self._revoked for line in ours)
         self._damaged = [f"{file}:{line.number}" for line in lines if line.key is None]
 
     @property
@@ -82,11 +82,14 @@ class Pins:
         raise UnknownHostKey(key.fingerprint, authority=self._authority)
 
 
-def authorities(file: Path, name: str, host: str) -> list[paramiko.PKey]:
+def authorities(files: Iterable[Path], name: str, host: str) -> list[paramiko.PKey]:
     """Return the keys of those who may say whose a host's key is (@cert-authority), by its name with or without a port.
+
+    One that any of the files revokes for the host may not, as with ssh (hostfile.c, check_key_not_revoked).
     """
-    return [line.key for line in read(file) if line.marker == AUTHORITY and line.key is not None
-            and (line.is_for(name) or line.is_for(host))]
+    ours = [(line.marker, line.key) for file in files for line in read(file)
+            if line.key is not None and (line.is_for(name) or line.is_for(host))]
+    return [key for marker, key in ours if marker == AUTHORITY and (REVOKED, key) not in ours]
 
 
 class OnlyPinned(paramiko.MissingHostKeyPolicy):

@@ -58,8 +58,7 @@ def fetch_jump(target: Target, also: Path | None = None) -> HostKey | None:
 def _shown(target: Target, hop: Hop, connect: Callable[[], Any], also: Path | None, *, via: bool = False) -> HostKey:
     transport, files = None, [target.known_hosts_file, *([also] if also else [])]
     pinned = hostkeys.Pins(target.known_hosts_file, hop.known_hosts_name).keys
-    authorities = [key for file in files if not pinned
-                   for key in hostkeys.authorities(file, hop.known_hosts_name, hop.address)]
+    authorities = [] if pinned else hostkeys.authorities(files, hop.known_hosts_name, hop.address)
     try:
         transport = Timely(connect())
         transport.banner_timeout = CONNECT_TIMEOUT

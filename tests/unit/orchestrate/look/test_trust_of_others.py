@@ -28,6 +28,13 @@ def certified(tmp_path: Path) -> Iterator[tuple[HostCa, Sshd]]:
         yield ca, sshd
 
 
+def reached(site: Path, there: Sshd) -> None:
+    """Let the inventory's hosts be those of this sshd."""
+    document = yaml.safe_load((site / "cluster.yaml").read_text())
+    document["ssh"]["port"] = there.port
+    (site / "cluster.yaml").write_text(yaml.safe_dump(document))
+
+
 def test_a_key_that_another_file_names_is_pinned_and_one_that_differs_is_refused(
         site: Path, sshd: Sshd, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = site / "theirs"
@@ -53,9 +60,7 @@ def test_a_file_that_is_not_there_is_told(site: Path, capsys: pytest.CaptureFixt
 def test_a_key_whose_certificate_an_authority_has_signed_is_pinned_as_a_plain_key(
         site: Path, certified: tuple[HostCa, Sshd], capsys: pytest.CaptureFixture[str]) -> None:
     ca, there = certified
-    document = yaml.safe_load((site / "cluster.yaml").read_text())
-    document["ssh"]["port"] = there.port
-    (site / "cluster.yaml").write_text(yaml.safe_dump(document))
+    reached(site, there)
     theirs = site / "theirs"
     theirs.write_text(HostCa(site / "other").line("*"))
     assert run(site, "trust", "--known-hosts", str(theirs)) == 15
@@ -64,3 +69,20 @@ def test_a_key_whose_certificate_an_authority_has_signed_is_pinned_as_a_plain_ke
     assert run(site, "trust", "--known-hosts", str(theirs)) == 0
     assert "vouched for by its certificate" in capsys.readouterr().out
     assert (site / "known_hosts").read_text() == there.known_hosts
+
+
+@pytest.mark.parametrize("patterns", ["*", "127.0.0.1"])
+@pytest.mark.parametrize("where", ["theirs", "known_hosts"])
+def test_an_authority_that_is_revoked_speaks_for_nobody(
+        site: Path, certified: tuple[HostCa, Sshd], capsys: pytest.CaptureFixture[str], where: str, patterns: str,
+        ) -> None:
+    ca, there = certified
+    reached(site, there)
+    (site / "theirs").write_text(ca.line("127.0.0.*"))
+    with (site / where).open("a") as file:
+        file.write(f"@revoked {patterns} {ca.public}\n")
+    assert run(site, "trust", "--known-hosts", str(site / "theirs")) == 15, "somebody is asked"
+    assert "vouched for" not in capsys.readouterr().out
+    with (site / where).open("w") as file:
+        file.write(f"@revoked elsewhere {ca.public}\n{ca.line('*')}")
+    assert run(site, "trust", "--known-hosts", str(site / "theirs")) == 0, "revoked for another host"
