@@ -68,7 +68,7 @@ def known_lock(versions: Mapping[str, str], arches: Sequence[str]) -> ArtifactLo
 
 def is_first(inventory: Inventory) -> bool:
     """Say whether nothing was pinned here yet, and there is no cluster either whose lock was lost."""
-    return not inventory.artifacts_lock_path.exists() and not inventory.secrets_dir.exists()
+    return not inventory.artifacts_lock_path.exists() and not inventory.has_secrets
 
 
 def first_lock(inventory: Inventory) -> ArtifactLock | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioner.errors import InventoryRefused, UsageFault
+from provisioner.model.secret import INDEX
 
 if TYPE_CHECKING:
     from provisioner.model.cluster import Cluster
@@ -77,6 +78,11 @@ class Inventory:
     def secrets_dir(self) -> Path:
         """Return where the encrypted secrets rest; a lab's are thrown away with it, so they are not committed."""
         return self._kept / "secrets"
+
+    @property
+    def has_secrets(self) -> bool:
+        """Say whether the CAs were made: their index is written last. A registry's login lies there before that too."""
+        return (self.secrets_dir / INDEX).is_file()
 
     @property
     def known_hosts_path(self) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+INDEX = "index.json"        # of the secrets that a cluster is made with, beside them
+
 
 @dataclass(frozen=True)
 class SecretRef:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from provisioner.errors import InventoryRefused, RefusedForSafety
 from provisioner.files import write_whole
 from provisioner.model.operators import user_names
-from provisioner.model.secret import SecretRef
+from provisioner.model.secret import INDEX, SecretRef
 from provisioner.operate import pki, registry_logins
 from provisioner.operate.registry_logins import RegistryLogins
 
@@ -55,7 +55,7 @@ class SecretStore:
     @property
     def exists(self) -> bool:
         """Say whether this inventory has its CAs: the index is written last."""
-        return (self._directory / "index.json").is_file()
+        return (self._directory / INDEX).is_file()
 
     def create(self, cluster: str) -> None:
         """Make every CA and secret once; a second call changes nothing.
@@ -79,7 +79,7 @@ class SecretStore:
             write_whole(self._directory / f"{name}.age", _encrypt(value, recipients))
             index[name] = _index_entry(value)
         known = json.dumps({"version": 1, "secrets": index}, indent=1)
-        write_whole(self._directory / "index.json", known, 0o644)
+        write_whole(self._directory / INDEX, known, 0o644)
 
     def prove(self) -> None:
         """See that a key of ours opens what will be encrypted to the operators; writes nothing.
@@ -97,7 +97,7 @@ class SecretStore:
         logins = {ref.name: ref for ref in self._logins.refs()}
         if not self.exists:
             return {name: SecretRef(name) for name in SECRET_NAMES} | logins
-        index = json.loads((self._directory / "index.json").read_text())["secrets"]
+        index = json.loads((self._directory / INDEX).read_text())["secrets"]
         return logins | {name: SecretRef(name, entry["hmac_key"], entry["digest"], entry.get("stamp", ""))
                          for name, entry in index.items()}
 

@@ -56,7 +56,10 @@ def test_a_first_plan_needs_no_lock_but_one_that_is_kept_or_of_a_cluster_that_is
     assert not is_provisional(inventory, Intent("upgrade"))
     lock = first_lock(inventory)
     assert lock and {a.version for a in lock.artifacts if a.component == "kubernetes"} == {inventory.cluster.kubernetes}
-    inventory.secrets_dir.mkdir()
+    (inventory.secrets_dir / "registries").mkdir(parents=True)
+    (inventory.secrets_dir / "registries" / "docker.io.json").write_text("{}")
+    assert is_provisional(inventory, Intent("up")) and first_lock(inventory), "a login is kept already"
+    (inventory.secrets_dir / "index.json").write_text("{}")
     assert not is_provisional(inventory, Intent("up")) and first_lock(inventory) is None, "its lock was lost"
 
 
