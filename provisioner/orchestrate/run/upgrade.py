@@ -82,8 +82,7 @@ def _turn(session: Session, goal: Hop, until: str) -> None:
     """Let the run work towards what is so after a part of the way."""
     asked = session.target.made_from
     then = running.record(session)
-    last = goal.kubernetes == asked.cluster.kubernetes and not goal.emulates and goal.nodes == goal.kubernetes
-    lock = asked.lock if last else lock_of(goal, final=asked.lock, applied=then.lock, known=_known(asked.lock))
+    lock = lock_of(goal, final=asked.lock, applied=then.lock, known=_known(asked.lock))
     trial = then.trial if then.trial and then.trial.emulates == goal.emulates else None
     if goal.emulates and trial is None:
         trial = Trial(goal.emulates, until, then.cluster.kubernetes, replaced(then.lock, lock))

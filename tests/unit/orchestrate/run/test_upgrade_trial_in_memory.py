@@ -130,6 +130,17 @@ def test_it_goes_back_to_what_ran_and_then_forward_again_to_its_end(tried: World
     assert over.value.code == "nothing-to-go-back"
 
 
+def test_a_minor_of_etcd_that_is_asked_for_meanwhile_moves_when_the_trial_has_ended(old: World) -> None:
+    ask_for(old, TO, containerd="2.4.3")
+    old.perform(TRY)
+    ask_for(old, TO, etcd="3.7.3", containerd="2.4.3")
+    seen: list[tuple[set[str], set[str]]] = []
+    with at_each_step(old, lambda: seen.append((links(old, "etcd"), links(old, "kubelet")))):
+        old.perform(FINISH)
+    assert [nodes for members, nodes in seen if members != {"3.6.16"}] == [{TO}, {TO}], "as the legs say"
+    assert said(old, "etcd") == {"3.7.3"} and said(old, "kube-apiserver") == {TO} == said(old, "kubelet")
+
+
 def test_before_a_trial_ends_the_data_is_kept_as_before_it_began(
         tried: World, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[str] = []
