@@ -72,7 +72,12 @@ class FakeHost:
         key = (item.kind, item.path)
         if isinstance(item, Unit):
             return self._unit(item)
-        return ObservedItem(item.kind, item.path, self.states.get(key, ABSENT), self.extras.get(key, {}))
+        state = self._of_program(item.path) if item.kind == "program" else self.states.get(key, ABSENT)
+        return ObservedItem(item.kind, item.path, state, self.extras.get(key, {}))
+
+    def _of_program(self, path: str) -> str:
+        """Return the state of a program: that of the file in the store that it is."""
+        return self.states.get(("artifact", path), ABSENT)
 
     def _unit(self, unit: Unit) -> ObservedItem:
         state = self.states.get(("unit", unit.path), ABSENT)
@@ -135,8 +140,8 @@ class FakeHost:
 
     def is_stale(self, change: Mapping[str, Any]) -> bool:
         """Say whether a change finds neither what the plan saw nor what it makes; a unit's is decided at its turn."""
-        kind = "artifact" if change["kind"] == "program" else change["kind"]
-        state = self.states.get((kind, change["path"]), ABSENT)
+        key = (change["kind"], change["path"])
+        state = self._of_program(key[1]) if key[0] == "program" else self.states.get(key, ABSENT)
         return change["kind"] not in ("unit", "tree") and state not in (change["want"], change["expect"])
 
     def change(self, change: Mapping[str, Any], step: str = "") -> str:
@@ -149,7 +154,11 @@ class FakeHost:
             if change["action"] == "remove":
                 self.owned.pop(key, None)
             return done
+        if kind == "program" and self.is_stale(change):
+            return "stale"              # an earlier one of the step has replaced it
         if kind == "program" and key[1].endswith("/systemd-run"):
+            if change["argv"][-1].startswith("systemd="):
+                self.states["artifact", key[1]] = f"sha256:of-{change['argv'][-1]} 0755 root:root"
             return "done"               # what it runs is of the host as a whole: FakeHosts
         if kind in ("tree", "program"):
             return trees.change(self.states, change)

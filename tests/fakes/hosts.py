@@ -263,13 +263,12 @@ class FakeHosts(Hosts):
             raise Unreachable(f"{one.name}: connecting: no answer (timeout)", code="timeout")
         return self.systems.of(one.name)
 
-    def _ran(self, host: str, changes: Sequence[Mapping[str, Any]]) -> None:
+    def _ran(self, host: str, change: Mapping[str, Any]) -> None:
         """Let systemd-run run what it was asked for; all units are started anew by a boot."""
-        for change in changes:
-            if change["kind"] == "program" and change["path"].endswith("/systemd-run") \
-                    and self.systems.ran(host, change["argv"]):
-                units = self.hosts[host].states
-                units |= {key: "active enabled current" for key in units if key[0] == "unit"}
+        states = self.hosts[host].states
+        runs = change["kind"] == "program" and change["path"].endswith("/systemd-run")
+        if runs and self.systems.ran(host, change["argv"]):
+            states |= {key: "active enabled current" for key in states if key[0] == "unit"}
 
     def content(self, one: OneHost, path: str) -> bytes:
         if path == BOOT_ID:
@@ -342,9 +341,12 @@ class FakeHosts(Hosts):
             rows = [{"kind": c["kind"], "path": c["path"], "result": "stale" if is_stale else "untouched"}
                     for c, is_stale in zip(request["changes"], stale, strict=True)]
             return HostResult(host, "stale", tuple(rows), "not what the plan saw")
-        rows = [{"kind": c["kind"], "path": c["path"], "result": self.hosts[host].change(c, request["step"])}
-                for c in request["changes"]]
-        self._ran(host, request["changes"])
+        rows = []
+        for c in request["changes"]:
+            rows.append({"kind": c["kind"], "path": c["path"], "result": self.hosts[host].change(c, request["step"])})
+            if rows[-1]["result"] == "stale":
+                return HostResult(host, "stale", tuple(rows), "not what the plan saw")
+            self._ran(host, c)
         if any(r["path"] == "etcd.service" for r in rows):
             self.hosts[host].states.setdefault((owner.MEMBER.kind, owner.MEMBER.path), "there")
         self.hosts[host].steps.insert(0, {"step": request["step"], "status": "done", "changes": rows, "seconds": 0.1,

@@ -10,7 +10,8 @@ from provisioner.model.os_state import OsState
 
 @dataclass
 class Systems:
-    """What each host waits for; `log` has (`packages`, host, what apt was asked for) and (`reboot`, host)."""
+    """What each host waits for; `log` has (`packages`, host, what apt was asked for), (`marks`, host, what of apt-mark)
+    and (`reboot`, host)."""
 
     states: dict[str, OsState] = field(default_factory=dict)
     log: list[tuple[str, ...]] = field(default_factory=list)
@@ -34,4 +35,6 @@ class Systems:
             names = list(argv[list(argv).index("install") + 1:])
             self.log.append(("packages", host, *names))
             self.states[host] = replace(now, newer=(), required=host in self.asks)
+        if "apt-mark" in argv:
+            self.log.append(("marks", host, *list(argv)[list(argv).index("apt-mark") + 1:]))
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from provisioner.decide import os_roll
 from provisioner.errors import GateFailed, KubewrightError
@@ -24,6 +25,7 @@ from provisioner.transport.hosts import OneHost
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
+SYSTEMD = "systemd"     # the package that it is of
 KEEPALIVED = "keepalived.service"
 LOCKED = 300            # seconds that apt waits for another that holds dpkg's lock
 PACKAGES = 1800         # seconds for all of a host's packages
@@ -41,6 +43,13 @@ _INSTALL = ("apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCKED}", "-o", 
 _REBOOT = ("--quiet", "--collect", "--on-active=2", "--timer-property=AccuracySec=100ms", "systemctl", "reboot")
 
 
+class _Call(NamedTuple):
+    """What apt or dpkg is asked for, and why."""
+
+    why: str
+    argv: tuple[str, ...]
+
+
 def look(session: Session, hosts: Sequence[str], *, refresh: bool = False) -> dict[str, OsState]:
     """Return what these hosts wait for; one error holds every host that does not answer."""
     return session.hosts.each(lambda one: one.os_state(refresh=refresh), hosts)
@@ -48,19 +57,24 @@ def look(session: Session, hosts: Sequence[str], *, refresh: bool = False) -> di
 
 def bring_packages(session: Session, step: str, phase: PhaseName, newer: Mapping[str, Sequence[Newer]]) -> None:
     """Let hosts install exactly these versions, once whoever holds the package lock is done; what apt brought by itself
-    before is still its own to take away."""
-    if not newer:
-        return
-    states, batch = look(session, list(newer)), {}
+    before is still its own to take away.
+
+    All of it is one step, which outlives us; but a step runs only the program that was seen before it, so what comes
+    behind another systemd is a step of its own.
+    """
+    states = look(session, list(newer)) if newer else {}
+    calls, behind = dict[str, list[_Call]](), dict[str, list[_Call]]()
     for host, of_host in newer.items():
-        install = os_roll.install(of_host)
         own = [one.name for one in of_host if one.name in states[host].automatic]
-        calls: list[tuple[str, tuple[str, ...]]]
-        calls = [("finish what was cut short", ("dpkg", "--configure", "-a"))] if states[host].half else []
-        calls += [(f"{len(of_host)} packages", (*_INSTALL, *install))]
-        calls += [("they go with what needs them, as before", ("apt-mark", "auto", *own))] if own else []
-        batch[host] = [_program(session, host, phase, why, (*_APT, *argv), PACKAGES) for why, argv in calls]
-    apply_batch(session, step, batch, over_connections, seconds=PACKAGES)
+        marks = [_Call("they go with what needs them, as before", ("apt-mark", "auto", *own))] if own else []
+        calls[host] = [_Call("finish what was cut short", ("dpkg", "--configure", "-a"))] if states[host].half else []
+        calls[host] += [_Call(f"{len(of_host)} packages", (*_INSTALL, *os_roll.install(of_host)))]
+        (behind if any(one.name == SYSTEMD for one in of_host) else calls).setdefault(host, []).extend(marks)
+    for name, of_step in ((step, calls), (f"{step}-marks", behind)):
+        batch = {host: [_program(session, host, phase, one.why, (*_APT, *one.argv), PACKAGES) for one in of_host]
+                 for host, of_host in of_step.items() if of_host}
+        if batch:
+            apply_batch(session, name, batch, over_connections, seconds=PACKAGES)
 
 
 def reboot(session: Session, step: str, phase: PhaseName, boots: Mapping[str, str], seconds: float) -> dict[str, str]:

@@ -58,10 +58,18 @@ def test_only_what_is_due_is_done_and_the_second_run_has_nothing(built: World) -
     built.hosts.systems.asks = {"w2"}
     done = roll(built)
     assert built.hosts.systems.log == [("reboot", "cp1"), ("packages", "w1", "tool=2"), ("packages", "w2", "tool=2"),
-                                       ("reboot", "w2")], "what comes anew comes as others need it"
+                                       ("marks", "w2", "auto", "tool"), ("reboot", "w2")], (
+        "what comes anew comes as others need it")
     assert {(c.host, c.path) for c in done.plan.changes} == {
         ("w1", "tool"), ("cp1", "host"), ("w2", "tool"), ("w2", "lib")}
     assert not roll(built).plan.has_work
+
+
+def test_a_newer_systemd_does_not_keep_apt_from_being_told_what_is_its_own(built: World) -> None:
+    newer = (TOOL, Newer("systemd", "252", "253"))
+    built.hosts.systems.states = {"w1": OsState("boot-1-of-w1", newer, automatic=frozenset({"tool"}))}
+    roll(built)
+    assert built.hosts.systems.log == [("packages", "w1", "tool=2", "systemd=253"), ("marks", "w1", "auto", "tool")]
 
 
 def test_the_plan_says_by_host_what_would_change_and_touches_nothing(built: World) -> None:
@@ -155,6 +163,15 @@ def test_another_cordon_stays(built: World) -> None:
     built.api.objects["/api/v1/nodes/w2"]["spec"]["unschedulable"] = True
     roll(built, reboot=True, only=("w2",))
     assert rebooted(built) == ["w2"] and cordoned(built) == ["w2"]
+
+
+@pytest.mark.parametrize("waits", [OsState("boot-1-of-w1", (TOOL,)), OsState("boot-1-of-w1", required=True)])
+def test_nothing_is_begun_while_etcd_is_out_of_space(built: World, waits: OsState) -> None:
+    built.hosts.systems.states = {"w1": waits}
+    built.hosts.alarms = [Alarm(2, "NOSPACE")]
+    with pytest.raises(RefusedForSafety, match="restarting nothing: cp2: etcd is out of space"):
+        roll(built)
+    assert built.hosts.systems.log == [] and cordoned(built) == []
 
 
 def test_nothing_is_begun_where_a_member_does_not_serve(built: World) -> None:
