@@ -241,14 +241,16 @@ class Prober:
 
 
 def restarts(plan: Plan) -> bool:
-    """Say whether the plan takes away something that serves now: a restart or reload on a cluster that lives."""
-    return not plan.bootstrap and any(interrupts([c]) for c in plan.changes if c.phase in INTERRUPTING)
+    """Say whether the plan takes away something that serves now: a restart or reload on a cluster that lives, or newer
+    OS packages, whose hosts are out of service meanwhile."""
+    return not plan.bootstrap and any(c.kind in OF_OS or (c.phase in INTERRUPTING and interrupts([c]))
+                                      for c in plan.changes)
 
 
 def is_needed(plan: Plan) -> bool:
-    """Say whether somebody may notice the plan on a cluster that lives: a restart or reload, a member that rewrites its
-    data, one that comes or goes, newer OS packages."""
-    return not plan.bootstrap and (restarts(plan) or any(c.kind in (DATA, *OF_OS) for c in plan.changes)
+    """Say whether somebody may notice the plan on a cluster that lives: what restarts, a member that rewrites its data,
+    one that comes or goes."""
+    return not plan.bootstrap and (restarts(plan) or any(c.kind == DATA for c in plan.changes)
                                    or any(m.action != FORGET for m in plan.members))
 
 

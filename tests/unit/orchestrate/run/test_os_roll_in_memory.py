@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.errors import GateFailed, Unreachable
+from provisioner.errors import GateFailed, RefusedForSafety, Unreachable
+from provisioner.model.etcd import Alarm
 from provisioner.model.os_state import Newer, OsState
 from provisioner.operate import drain
 from provisioner.orchestrate.run.look_ahead import look_at_systems
