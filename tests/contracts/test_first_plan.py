@@ -59,10 +59,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(program: Path, directory: Path, script: str, addresses: tuple[str, ...] = ADDRESSES) -> str:
-    """Run a script in a network of its own and return what stood on the terminal; see `main`."""
+    """Run a script in a network of its own and return what stood on the terminal; see `main`.
+
+    Its processes are of a namespace of their own too: it ends with the one that is killed when a test takes too long.
+    """
     (directory / "home" / ".ssh").mkdir(parents=True)
     order = json.dumps({"program": str(program), "directory": str(directory), "script": script, "addresses": addresses})
-    return run(["unshare", "--net", sys.executable, __file__, order], ROOT, PYTHONPATH=str(ROOT)).stdout
+    alone = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return run([*alone, sys.executable, __file__, order], ROOT, PYTHONPATH=str(ROOT)).stdout
 
 
 def assert_planned(directory: Path, screen: str) -> None:
