@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -229,21 +229,28 @@ class Attempts:
         return max(later - earlier for earlier, later in itertools.pairwise(moments))
 
 
-def admin(lab: Lab) -> ssl.SSLContext:
-    """Return what connections of an administrator are made with: its certificate, and the cluster's CA alone."""
+@contextmanager
+def admin_files(lab: Lab) -> Iterator[dict[str, Path]]:
+    """Give an administrator's certificate (`cert`) and `key`, and the cluster's `ca`: files, gone after the block."""
     config = lab.directory / "kubeconfig"
     lab.run("kubeconfig", "--output", str(config))
     kubeconfig = yaml.safe_load(config.read_text(encoding="utf-8"))
-    user, server = kubeconfig["users"][0]["user"], kubeconfig["clusters"][0]["cluster"]
-    context = ssl.create_default_context(cadata=base64.b64decode(server["certificate-authority-data"]).decode())
-    files = {name: lab.directory / f"admin.{name}" for name in ("crt", "key")}
+    said = {**kubeconfig["users"][0]["user"], **kubeconfig["clusters"][0]["cluster"]}
+    fields = {"ca": "certificate-authority-data", "cert": "client-certificate-data", "key": "client-key-data"}
+    files = {name: lab.directory / f"admin.{name}" for name in fields}
     try:
-        for name, field in (("crt", "client-certificate-data"), ("key", "client-key-data")):
+        for name, field in fields.items():
             files[name].touch(mode=0o600)
-            files[name].write_bytes(base64.b64decode(user[field]))
-        context.load_cert_chain(files["crt"], files["key"])
+            files[name].write_bytes(base64.b64decode(said[field]))
+        yield files
     finally:
         for path in files.values():
-            with suppress(FileNotFoundError):
-                path.unlink()
+            path.unlink(missing_ok=True)
+
+
+def admin(lab: Lab) -> ssl.SSLContext:
+    """Return what connections of an administrator are made with: its certificate, and the cluster's CA alone."""
+    with admin_files(lab) as files:
+        context = ssl.create_default_context(cafile=files["ca"])
+        context.load_cert_chain(files["cert"], files["key"])
     return context
