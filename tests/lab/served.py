@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from string import Template
 
+from tests.lab.load import LEDGER
+from tests.lab.machines import Lab
+
 # Serves on until everybody has heard that it goes: the endpoints' change needs a moment to reach every node.
 _OBJECTS = Template("""
 apiVersion: apps/v1
@@ -41,3 +44,12 @@ def objects(name: str, budget: str, *, goes_on: int, grace: int) -> str:
     end goes on serving, of those that it has.
     """
     return _OBJECTS.substitute(name=name, budget=budget, goes_on=goes_on, grace=grace)
+
+
+def serves(lab: Lab, name: str) -> str:
+    """Let three replicas serve, each 5 s on when it is to end, make room for a ledger, and return their documents."""
+    documents = objects(name, "minAvailable: 1", goes_on=5, grace=10)
+    lab.kubectl("create", "namespace", LEDGER)
+    lab.kubectl("apply", "-f", "-", stdin=documents)
+    lab.kubectl("rollout", "status", f"deployment/{name}", "--timeout=120s")
+    return documents

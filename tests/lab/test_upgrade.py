@@ -17,36 +17,20 @@ from provisioner.model.artifact import ArtifactLock
 from tests.lab import figures
 from tests.lab.conftest import NODES, Lab, until
 from tests.lab.informer import Watch
-from tests.lab.load import LEDGER, LOOPBACK, VIP, Load, lost_writes, reads, writes
-from tests.lab.served import objects
+from tests.lab.load import LOOPBACK, VIP, Load, lost_writes, reads, writes
+from tests.lab.newer import FROM, TO, ask_for, older
 from tests.lab.witness import admin
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(1200)]
 
-FROM, TO = "1.36.3", "1.37.2"
 WATCHES = 5
-SERVED = objects("served", "minAvailable: 1", goes_on=5, grace=10)
-
-
-def ask_for(lab: Lab, version: str) -> None:
-    """Name a version in the inventory, and pin what goes with it."""
-    text = lab.file.read_text(encoding="utf-8")
-    assert f'kubernetes: "{FROM}"' in text
-    lab.file.write_text(text.replace(f'kubernetes: "{FROM}"', f'kubernetes: "{version}"'), encoding="utf-8")
-    lab.run("artifacts", "build", "--write-lock")
 
 
 @pytest.fixture
 def served(cluster: Lab) -> Iterator[Lab]:
     """A cluster of the older version with a Deployment of three behind a Service, and room for a ledger."""
-    lock = cluster.directory / "artifacts.lock"
-    before = lock.read_bytes()
-    cluster.kubectl("create", "namespace", LEDGER)
-    cluster.kubectl("apply", "-f", "-", stdin=SERVED)
-    cluster.kubectl("rollout", "status", "deployment/served", "--timeout=120s")
-    yield cluster
-    lock.write_bytes(before)
-    (cluster.directory / "kubectl").unlink(missing_ok=True)
+    with older(cluster):
+        yield cluster
 
 
 def series(lab: Lab) -> dict[str, list[Mapping[str, Any]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,11 +14,10 @@ from tests.lab import figures, moments, outside
 from tests.lab.conftest import NODES, Lab, until
 from tests.lab.load import LEDGER, VIP, longest_gap, lost_writes
 from tests.lab.machines import CONTROL_PLANES
-from tests.lab.served import objects
+from tests.lab.served import serves
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.changes("os"), pytest.mark.timeout(1800)]
 
-SERVED = objects("rolled", "minAvailable: 1", goes_on=5, grace=10)
 BOOT = "/proc/sys/kernel/random/boot_id"
 ROOM = "/srv/newer"     # on a node: a source of packages of its own
 PACKAGE = "kubewright-test-tool"
@@ -27,16 +26,14 @@ PACKAGE = "kubewright-test-tool"
 @pytest.fixture
 def rolled(cluster: Lab) -> Iterator[Lab]:
     """A cluster with a Deployment of three and room for a ledger."""
-    cluster.kubectl("create", "namespace", LEDGER)
-    cluster.kubectl("apply", "-f", "-", stdin=SERVED)
-    cluster.kubectl("rollout", "status", "deployment/rolled", "--timeout=120s")
+    documents = serves(cluster, "rolled")
     yield cluster
-    cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=SERVED)
+    cluster.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=documents)
     cluster.kubectl("delete", "namespace", LEDGER, timeout=300)
 
 
-def boots(lab: Lab) -> dict[str, str]:
-    return {host: lab.on(host, "cat", BOOT).strip() for host in NODES}
+def boots(lab: Lab, hosts: Sequence[str] = NODES) -> dict[str, str]:
+    return {host: lab.on(host, "cat", BOOT).strip() for host in hosts}
 
 
 def cordoned(lab: Lab) -> list[str]:
@@ -167,13 +164,9 @@ def test_a_host_that_is_not_back_in_time_stops_the_run_by_name_and_the_next_goes
     assert stopped.returncode == 13 and "w1: rebooting: not back after 1 s" in stopped.stderr
     assert "still serve: API servers cp1, cp2, cp3" in stopped.stderr
     assert "upgrade --os --reboot --only w1" in stopped.stderr
-    assert boots_of_one(rolled, "w2") == before["w2"], "none goes on behind it"
+    assert boots(rolled, ["w2"])["w2"] == before["w2"], "none goes on behind it"
     done = rolled.run(*words, timeout=900)
     print(done.stderr)
     now = boots(rolled)
     assert {host for host in NODES if now[host] != before[host]} == {"w1", "w2"}
     assert not cordoned(rolled) and rolled.json("status")["healthy"]
-
-
-def boots_of_one(lab: Lab, host: str) -> str:
-    return lab.on(host, "cat", BOOT).strip()

@@ -10,30 +10,18 @@ import pytest
 
 from tests.lab import figures
 from tests.lab.conftest import NODES, Lab, until
-from tests.lab.load import LEDGER, VIP, Load, lost_writes, reads, writes
-from tests.lab.served import objects
+from tests.lab.load import VIP, Load, lost_writes, reads, writes
+from tests.lab.newer import FROM, TO, ask_for, older
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(1500)]
-
-FROM, TO = "1.36.3", "1.37.2"
-SERVED = objects("served", "minAvailable: 1", goes_on=5, grace=10)
 
 
 @pytest.fixture
 def asked(cluster: Lab) -> Iterator[Lab]:
     """A cluster of the older version that serves, its inventory and lock naming the newer."""
-    lock = cluster.directory / "artifacts.lock"
-    before = lock.read_bytes()
-    cluster.kubectl("create", "namespace", LEDGER)
-    cluster.kubectl("apply", "-f", "-", stdin=SERVED)
-    cluster.kubectl("rollout", "status", "deployment/served", "--timeout=120s")
-    text = cluster.file.read_text(encoding="utf-8")
-    assert f'kubernetes: "{FROM}"' in text
-    cluster.file.write_text(text.replace(f'kubernetes: "{FROM}"', f'kubernetes: "{TO}"'), encoding="utf-8")
-    cluster.run("artifacts", "build", "--write-lock")
-    yield cluster
-    lock.write_bytes(before)
-    (cluster.directory / "kubectl").unlink(missing_ok=True)
+    with older(cluster):
+        ask_for(cluster, TO)
+        yield cluster
 
 
 def versions(lab: Lab) -> tuple[str, str, set[str]]:

@@ -1,0 +1,31 @@
+"""The lab's Kubernetes and a newer one: a cluster of the older that serves, an inventory that asks for the newer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.lab.machines import Lab
+from tests.lab.served import serves
+
+FROM, TO = "1.36.3", "1.37.2"
+SERVED = "served"
+
+
+def ask_for(lab: Lab, version: str) -> None:
+    """Name a version in the inventory, and pin what goes with it."""
+    text = lab.file.read_text(encoding="utf-8")
+    assert f'kubernetes: "{FROM}"' in text
+    lab.file.write_text(text.replace(f'kubernetes: "{FROM}"', f'kubernetes: "{version}"'), encoding="utf-8")
+    lab.run("artifacts", "build", "--write-lock")
+
+
+@contextmanager
+def older(lab: Lab) -> Iterator[Lab]:
+    """Let a Deployment `served` stand on the older version; the lock and the kubectl that go with that are put back."""
+    lock = lab.directory / "artifacts.lock"
+    before = lock.read_bytes()
+    serves(lab, SERVED)
+    yield lab
+    lock.write_bytes(before)
+    (lab.directory / "kubectl").unlink(missing_ok=True)
