@@ -15,12 +15,17 @@ Told = Callable[[Mapping[str, Any]], bool]
 
 
 def killed(lab: Lab, what: str, told: Told, *verb: str, seconds: float = 300) -> None:
-    """Start a verb and kill its whole process group as soon as it tells such an event; it must still run then."""
+    """Start a verb and kill it as soon as it tells such an event."""
     began = time.time()
+    killed_when(lab, what, lambda: any(told(event) for event in lab.events(began)), *verb, seconds=seconds)
+
+
+def killed_when(lab: Lab, what: str, comes: Callable[[], bool], *verb: str, seconds: float = 300,
+                interval: float = 0.05) -> None:
+    """Start a verb and kill its whole process group as soon as something is so; it must still run then."""
     process = lab.start(*verb)
     try:
-        until(lambda: process.poll() is not None or any(told(event) for event in lab.events(began)), seconds,
-              what, interval=0.05)
+        until(lambda: process.poll() is not None or comes(), seconds, what, interval=interval)
         assert process.poll() is None, f"ended before {what}: {process.communicate()[0]}"
     finally:
         with suppress(ProcessLookupError):      # it has ended before

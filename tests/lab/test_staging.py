@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from contextlib import suppress
 
@@ -12,6 +10,7 @@ import pytest
 from provisioner.lab import cgroups
 from tests.lab.figures import record
 from tests.lab.machines import Lab, until
+from tests.lab.moments import killed_when
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 WORKERS = ("w1", "w2")
@@ -75,14 +74,7 @@ def test_what_two_nodes_lack_goes_from_node_to_node_and_past_a_firewall_from_her
 @pytest.mark.full
 def test_nothing_that_serves_outlives_a_run_that_is_killed(cluster: Lab) -> None:
     paths = lose(cluster)
-    process = cluster.start("up", "--yes")
-    try:
-        until(lambda: len(serving(cluster)) >= 2 or process.poll() is not None, 120, "nodes serve", interval=0.02)
-        assert process.poll() is None, process.communicate()[0]
-    finally:
-        with suppress(ProcessLookupError):      # it has ended before
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+    killed_when(cluster, "nodes serve", lambda: len(serving(cluster)) >= 2, "up", "--yes", seconds=120, interval=0.02)
     killed = time.monotonic()
     until(lambda: not serving(cluster), 30, "what served has ended")
     record("seconds that a host serves on after its run was killed", [time.monotonic() - killed], unit="s", limit=30)
