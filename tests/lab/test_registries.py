@@ -9,10 +9,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.supply import held
@@ -20,6 +18,7 @@ from provisioner.compile.web_proxy import direct
 from provisioner.lab.network import inside
 from provisioner.model.inventory import Inventory
 from tests.fakes.registry import Registry, self_signed, serving
+from tests.lab import shapes
 from tests.lab.conftest import Lab, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.changes, pytest.mark.timeout(900)]
@@ -27,7 +26,6 @@ GATEWAY = "10.77.0.1"
 NAME, PASSWORD = "shop/app", "correct-horse-battery"
 NODE = "w2"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
-OUTSIDE = ("registries", "proxy", "trust", "time")
 OURS = ("containerd", "kubelet", "kube-proxy", "flanneld", "haproxy")
 
 
@@ -37,6 +35,7 @@ class World:
     def __init__(self, lab: Lab, private: Registry, proxied: Registry, private_port: int) -> None:
         self.lab, self.private, self.proxied = lab, private, proxied
         self.registry = f"{GATEWAY}:{private_port}"
+        self.before = lab.file.read_text(encoding="utf-8")
 
     def login(self, password: str) -> None:
         done = subprocess.run(self.lab.argv("registry", "login", self.registry, "--username", "puller"),
@@ -51,12 +50,6 @@ class World:
     def waits(self, pod: str) -> str:
         waiting = "jsonpath={.status.containerStatuses[*].state.waiting.message}"
         return self.lab.kubectl("get", "pod", pod, "-o", waiting)
-
-
-def write(lab: Lab, document: dict[str, Any]) -> None:
-    """Write the inventory anew, its name in a line of its own, as the lab reads it."""
-    text = yaml.safe_dump({key: value for key, value in document.items() if key != "cluster"})
-    lab.file.write_text(f"cluster: {lab.instance.name}\n{text}", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +69,10 @@ def world(single: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
             ports = [stack.enter_context(serving(*what)) for what in (
                 (private, GATEWAY, certificate), (proxied, GATEWAY, None))]
         made = World(single, private, proxied, ports[0])
-        document: dict[str, Any] = yaml.safe_load(single.file.read_text(encoding="utf-8"))
-        document |= {"trust": [ca], "time": {"servers": [GATEWAY]}, "proxy": {"http": f"http://{GATEWAY}:{ports[1]}"}}
-        document |= {"registries": {
-            made.registry: {"login": True, "ca": ca}, "docker.io": {"mirrors": ["http://mirror.example.org"]}}}
-        write(single, document)
+        shapes.write(single, {
+            "trust": [ca], "time": {"servers": [GATEWAY]}, "proxy": {"http": f"http://{GATEWAY}:{ports[1]}"},
+            "registries": {made.registry: {"login": True, "ca": ca},
+                           "docker.io": {"mirrors": ["http://mirror.example.org"]}}})
         yield made
 
 
@@ -157,8 +149,7 @@ def test_of_the_host_s_own_proxy_no_service_of_ours_knows_and_containerd_has_the
 
 def test_a_second_up_changes_nothing_and_registries_that_leave_take_all_with_them(world: World) -> None:
     assert "No changes" in world.lab.run("plan").stdout
-    document = yaml.safe_load(world.lab.file.read_text(encoding="utf-8"))
-    write(world.lab, {key: value for key, value in document.items() if key not in OUTSIDE})
+    world.lab.file.write_text(world.before, encoding="utf-8")
     world.lab.run("up", "--yes")
     left = world.lab.on(NODE, "sh", "-c", "ls -d /etc/containerd/certs.d /etc/kubewright/registries "
                                           "/opt/kubewright/registries /etc/kubernetes/image-logins.yaml; "
