@@ -114,8 +114,8 @@ def seen(context: Context) -> dict[str, Any]:
         status = checkup.status
         differs = bool(session.the_plan.changes) and status.built
         differences = plan_text(session.the_plan, session.cluster, seconds=0, diff=True) if differs else ""
-    with open_session(inventory, lambda _: None, run=False) as session:
-        rows = certificates.look(session, kubeconfigs).to_json()["certificates"]
+        again = session.towards(inventory, session.target.artifacts)    # what it observes is not what was observed here
+        rows = certificates.look(again, kubeconfigs).to_json()["certificates"]
     told, shown = checkup.to_json(), status.to_json()
     return {"looked": time.time(), "error": "", "healthy": checkup.healthy, "seconds": checkup.seconds,
             **{key: shown[key] for key in ("kubernetes", "api", "vip_holder", "quorum", "snapshots", "lock", "hosts")},
