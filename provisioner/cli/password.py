@@ -1,4 +1,4 @@
-"""sudo's password for the hosts: asked for once a call, without showing it, and kept in this process alone."""
+"""Passwords: typed without being shown, or read from stdin. sudo's is asked for once a call and kept in its process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ def asker() -> Callable[[], str]:
     return cache(_ask)
 
 
-def _ask() -> str:
+def typed(prompt: str, longest: int = -1) -> str:
+    """Return what is typed at a terminal and not shown, else the first line of stdin; "" where there is nothing."""
     if sys.stdin.isatty():
-        given = str(click.prompt("sudo's password on the hosts", hide_input=True, err=True, default="",
-                                 show_default=False))
-    else:
-        given = sys.stdin.readline(_LONGEST + 1).rstrip("\r\n")
+        return str(click.prompt(prompt, hide_input=True, err=True, default="", show_default=False))
+    return sys.stdin.readline(longest).rstrip("\r\n")
+
+
+def _ask() -> str:
+    given = typed("sudo's password on the hosts", _LONGEST + 1)
     if not given or len(given) > _LONGEST:
         raise UsageFault("--ask-become: no password was given" if not given else
                          f"--ask-become: more than {_LONGEST} characters, which is no password",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from provisioner.cli.consent import can_ask
 from provisioner.cli.context import Context
 from provisioner.cli.group import Group
+from provisioner.cli.password import typed
 from provisioner.errors import UsageFault
 
 
@@ -43,11 +41,7 @@ def login(context: Context, name: str, username: str) -> None:
 
 
 def _password(name: str) -> str:
-    """Return the password: asked for at a terminal and not shown, else the first line of stdin; never an argument."""
-    if can_ask():
-        said = str(click.prompt(f"Password for {name}", hide_input=True, err=True))
-    else:
-        said = sys.stdin.readline().rstrip("\r\n")
+    said = typed(f"Password for {name}")
     if not said:
         raise UsageFault("no password: stdin has none; nothing was kept",
                          hint=f"kubewright registry login {name} --username NAME < FILE")
