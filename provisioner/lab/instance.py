@@ -63,6 +63,12 @@ class LabNetwork:
     second_gateway: str = ""        # of IPv6, in dual stack
     second_prefix: int = 0
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return what the bridge has, each with its prefix; the one of IPv6 second."""
+        second = (f"{self.second_gateway}/{self.second_prefix}",) if self.second_gateway else ()
+        return (f"{self.gateway}/{self.prefix}", *second)
+
 
 def lab_network(cluster: Cluster) -> LabNetwork:
     """Return bridge address and prefix length: the first address of the first hosts network, of each family."""
@@ -81,8 +87,8 @@ def require_lab(cluster: Cluster, inventory: Path) -> None:
             hint="kubewright -i inventories/lab lab up", code="not-a-lab")
     outside = [f"{h.name}: {h.address} is outside {cluster.network.hosts[0]}" for h in cluster.machines
                if h.spec.addresses[0] not in cluster.network.hosts[0]]
-    bridge = lab_network(cluster).gateway
-    bridges = {bridge, lab_network(cluster).second_gateway}
+    place = lab_network(cluster)
+    bridges = {place.gateway, place.second_gateway}
     outside += [f"{h.name}: {address} is the address of the lab's bridge"
                 for h in cluster.machines for address in h.addresses if address in bridges]
     if outside:

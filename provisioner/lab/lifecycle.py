@@ -72,7 +72,7 @@ def instance_of(inventory: Inventory) -> Instance:
 def claimed(inventory: Inventory, say: Say) -> Iterator[tuple[Instance, Images]]:
     """Hold the lock of the inventory's instance, claimed for it, with all on this machine that its nodes boot from."""
     instance = instance_of(inventory)
-    systems = families.in_use(host.spec.system or families.DEFAULT.key for host in inventory.cluster.machines)
+    systems = families.in_use(nodes.system_of(host) for host in inventory.cluster.machines)
     requirements.require(image_is_cached=all(image.find(image.current_key(row)) is not None for row in systems))
     built = {}
     for row in systems:
@@ -193,7 +193,7 @@ def bring_up(instance: Instance, inventory: Inventory, built: Images, say: Say, 
     network.ensure(instance, place)
     repository.start(instance, place, {key: one.repository for key, one in built.items()})
     operator = keys.operator_key(inventory.state_dir / "id_ed25519")
-    images = {h.name: built[h.spec.system or families.DEFAULT.key] for h in inventory.cluster.machines}
+    images = {h.name: built[nodes.system_of(h)] for h in inventory.cluster.machines}
     specs = {h.name: nodes.spec_of(inventory.cluster, h, images[h.name]) for h in inventory.cluster.machines}
     left = tuple(name for name in specs if nodes.is_running(instance, name))
     _refuse_changed(instance, {name: specs[name] for name in left}, operator)

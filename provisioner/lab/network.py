@@ -93,12 +93,12 @@ def setup_commands(network: LabNetwork) -> tuple[tuple[str, ...], ...]:
     The nodes get the bridge as their gateway, as a real machine has one, and it answers "unreachable" at once for
     everything beyond: nothing inside waits for a timeout.
     """
-    second = f"{network.second_gateway}/{network.second_prefix}"
+    first, *second = network.addresses
     return (
         ("ip", "link", "set", "lo", "up"),
         ("ip", "link", "add", BRIDGE, "type", "bridge", "forward_delay", "0", "stp_state", "0"),
-        ("ip", "address", "add", f"{network.gateway}/{network.prefix}", "dev", BRIDGE),
-        *((("ip", "address", "add", second, "dev", BRIDGE, "nodad"),) if network.second_gateway else ()),
+        ("ip", "address", "add", first, "dev", BRIDGE),
+        *(("ip", "address", "add", address, "dev", BRIDGE, "nodad") for address in second),
         ("ip", "link", "set", BRIDGE, "up"),
         ("ip", "route", "add", "unreachable", "default"),
         ("sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0"),
@@ -132,9 +132,7 @@ def is_complete(instance: Instance, network: LabNetwork) -> bool:
         return False
     bridge = next((link for link in links if link["ifname"] == BRIDGE), {})
     addresses = {f"{a['local']}/{a['prefixlen']}" for a in bridge.get("addr_info", ())}
-    second = f"{network.second_gateway}/{network.second_prefix}"
-    return f"{network.gateway}/{network.prefix}" in addresses and "unreachable" in routes and (
-        second in addresses or not network.second_gateway)
+    return addresses.issuperset(network.addresses) and "unreachable" in routes
 
 
 def link_details(instance: Instance) -> Sequence[Mapping[str, Any]]:

@@ -86,10 +86,15 @@ def spec_of(cluster: Cluster, host: Host, image: Image) -> NodeSpec:
                     second="".join(host.addresses[1:]))
 
 
+def system_of(host: Host) -> str:
+    """Return the system that a node boots: the inventory's, else the default one."""
+    return host.spec.system or families.DEFAULT.key
+
+
 def identity_of(cluster: Cluster, host: Host) -> Identity:
     """Return what the inventory says of a node that it cannot change once it was created."""
-    system = host.spec.system or families.DEFAULT.key
-    return host.address, host.spec.ssh.user or cluster.ssh.user, host.spec.ssh.port or cluster.ssh.port, system
+    ssh = cluster.ssh_of(host.name)
+    return host.address, ssh.user, ssh.port, system_of(host)
 
 
 def read_spec(instance: Instance, name: str) -> NodeSpec | None:
