@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -77,7 +77,11 @@ def _seen(host: HostStatus) -> tuple[str, str]:
 
 
 def lines(seen: Status) -> Iterable[str]:
-    """Yield a look as a person reads it."""
+    """Yield a look as a person reads it. What hosts said is in it, so nothing of it moves a terminal's cursor."""
+    return (visible(line) for line in _lines(seen))
+
+
+def _lines(seen: Status) -> Iterator[str]:
     if not seen.built:
         yield from (f"Cluster {seen.cluster}   {line}" for line in seen.attention[-1:])
         yield from (f"  {line}" for line in seen.attention[:-1])
@@ -97,7 +101,7 @@ def lines(seen: Status) -> Iterable[str]:
         yield f"Trial    {seen.trial}"
     if seen.lock:
         yield f"Lock     {seen.lock}"
-    for heading, lines in (("Attention", seen.attention), ("Warning", seen.warnings)):
-        if lines:
+    for heading, told in (("Attention", seen.attention), ("Warning", seen.warnings)):
+        if told:
             yield heading
-            yield from (f"  {visible(line)}" for line in lines)
+            yield from (f"  {line}" for line in told)

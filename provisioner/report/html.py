@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 
 from provisioner.model.run import INTERRUPTED
 from provisioner.report.card import drains, sides
 from provisioner.report.critical import by_phase
 from provisioner.report.graph import graph_of, ticks
+from provisioner.report.pages import digest, templates
 from provisioner.report.story import OBJECTS, Made, PhaseTold, Proof, Story, Turn
 
 T = TypeVar("T")
-_HERE = Path(__file__).parent
 _TOUCH = 0.5    # percent of a run by which bars in one row may overlap: an end and a beginning are told one by one
 _HUES = 6       # phases take turns with so many colours, so neighbours differ
 _SYMBOLS = {"add": "+", "start": "+", "change": "~", "enable": "~", "remove": "-", "stop": "-", "restart": "!",
@@ -53,10 +50,10 @@ def report_html(story: Story, pasted: Callable[[str], str] = str) -> str:
 
     `pasted` makes the commands of details and hint such that they can be pasted where the page was asked for.
     """
-    template, digest = _template()
+    template, style = _template()
     return template.render(
         story=story, pasted=pasted,
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; style-src '{style}'; base-uri 'none'; form-action 'none'",
         when=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(story.began)), rows=_rows(story),
         ticks=ticks(story.seconds), table=_table(story), proofs=_proofs(story), made=_made(story),
         waited=by_phase(story), sides=sides(story.availability), drains=list(drains(story)),
@@ -66,11 +63,9 @@ def report_html(story: Story, pasted: Callable[[str], str] = str) -> str:
 @cache
 def _template() -> tuple[Template, str]:
     """Return the page's template and the digest of its style; to compile them takes longer than to fill them."""
-    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"seconds": seconds_text, "symbol": lambda action: _SYMBOLS.get(action, "·")}
-    digest = hashlib.sha256(environment.get_template("run.css").render().encode()).digest()
-    return environment.get_template("run.html.j2"), base64.b64encode(digest).decode()
+    ours = templates()
+    ours.filters |= {"seconds": seconds_text, "symbol": lambda action: _SYMBOLS.get(action, "·")}
+    return ours.get_template("run.html.j2"), digest(ours.get_template("run.css").render())
 
 
 def seconds_text(seconds: float) -> str:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from functools import cache
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-_HERE = Path(__file__).parent
+from provisioner.report.pages import digest, templates
 
 
 @cache
@@ -18,13 +13,8 @@ def live_page() -> tuple[str, str]:
 
     A run's report is shown inside of it, under the same policy: its one style is among these.
     """
-    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    run, own, script = (_digest(environment.get_template(n).render()) for n in ("run.css", "live.css", "live.js"))
+    ours = templates()
+    run, own, script = (digest(ours.get_template(name).render()) for name in ("run.css", "live.css", "live.js"))
     policy = (f"default-src 'none'; script-src '{script}'; style-src '{run}' '{own}'; connect-src 'self'; "
               "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-    return environment.get_template("live.html.j2").render(), policy
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    return ours.get_template("live.html.j2").render(), policy
