@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from provisioner.errors import KubewrightError
 from provisioner.operate.kube import Kube
 
 METRIC = "apiserver_requested_deprecated_apis"
-PAGE = 500      # objects of one answer
 NAMED = 10      # objects named before the rest is counted
 _LINE = re.compile(rf"{METRIC}\{{(?P<labels>[^}}]*)\}} (?P<value>[0-9.e+]+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -55,15 +53,10 @@ def stored(kube: Kube, one: Requested) -> str:
     What is stored itself needs nothing: the server gives it in every version that it has. Why nothing could be seen is
     said as well.
     """
-    path, more, found = f"/apis/{one.api}" if "/" in one.api else f"/api/{one.api}", "", list[str]()
+    path = f"/apis/{one.api}" if "/" in one.api else f"/api/{one.api}"
     resource = one.resource.partition("/")[0]
     try:
-        while True:
-            answer = kube.get(f"{path}/{resource}?limit={PAGE}" + (f"&continue={quote(more)}" if more else ""))
-            found += [line for item in answer.get("items", ()) if (line := _written(item["metadata"], one.api))]
-            more = str((answer.get("metadata") or {}).get("continue") or "")
-            if not more:
-                break
+        found = [line for item in kube.every(f"{path}/{resource}") if (line := _written(item["metadata"], one.api))]
     except KubewrightError as fault:
         return f"which objects are written in it was not looked at: {fault.message}"
     if not found:

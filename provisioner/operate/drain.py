@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from provisioner.errors import GateFailed, KubewrightError, LockHeld
 from provisioner.model.draining import Placed, must_leave
@@ -20,7 +19,6 @@ from provisioner.parallel import ask_all
 INTERVAL = 0.5      # seconds between two looks at what is still there
 AGAIN = 1.0         # seconds until a Pod that a budget holds is asked again: kubectl takes 5
 AT_ONCE = 8         # Pods that are asked to leave at the same time
-PAGE = 500          # objects of one answer, as kubectl asks for them
 CORDONED = "kubewright.io/cordoned"     # on a Node that we cordoned: for what, by whom, since when
 KEPT = "node drain"                     # what it begins with where somebody asked that the Node stays empty
 ATTEMPTS = 5                            # at a Node that its kubelet and its controllers write to as well
@@ -47,15 +45,15 @@ class Progress:
 
 def placed(kube: Kube) -> Placed:
     """Read which Pods are on which Nodes, their budgets, and which volumes are bound where."""
-    return Placed(
-        nodes=_all(kube, "/api/v1/nodes"), pods=_all(kube, "/api/v1/pods"),
-        budgets=_all(kube, "/apis/policy/v1/poddisruptionbudgets"),
-        claims=_all(kube, "/api/v1/persistentvolumeclaims"), volumes=_all(kube, "/api/v1/persistentvolumes"))
+    nodes, pods, budgets, claims, volumes = (list(kube.every(path)) for path in (
+        "/api/v1/nodes", "/api/v1/pods", "/apis/policy/v1/poddisruptionbudgets", "/api/v1/persistentvolumeclaims",
+        "/api/v1/persistentvolumes"))
+    return Placed(nodes=nodes, pods=pods, budgets=budgets, claims=claims, volumes=volumes)
 
 
 def pods_of(kube: Kube, namespaces: Collection[str]) -> Placed:
     """Read the Pods of these namespaces alone: asked often while others are waited for."""
-    return Placed(pods=[pod for name in namespaces for pod in _all(kube, f"/api/v1/namespaces/{name}/pods")])
+    return Placed(pods=[pod for name in namespaces for pod in kube.every(f"/api/v1/namespaces/{name}/pods")])
 
 
 def wanted_by(kube: Kube, owner: Mapping[str, Any], namespace: str) -> int:
@@ -64,18 +62,6 @@ def wanted_by(kube: Kube, owner: Mapping[str, Any], namespace: str) -> int:
     group = f"/apis/{version}" if "/" in version else f"/api/{version}"
     there = kube.find(f"{group}/namespaces/{namespace}/{str(owner['kind']).lower()}s/{owner['name']}")
     return int(there["spec"].get("replicas", 1)) if there and there["metadata"]["uid"] == owner["uid"] else 0
-
-
-def _all(kube: Kube, path: str) -> list[dict[str, Any]]:
-    """Read a collection page by page."""
-    found: list[dict[str, Any]] = []
-    more = ""
-    while True:
-        answer = kube.get(f"{path}?limit={PAGE}" + (f"&continue={quote(more)}" if more else ""))
-        found += answer.get("items", ())
-        more = str((answer.get("metadata") or {}).get("continue") or "")
-        if not more:
-            return found
 
 
 def is_cordoned(node: Mapping[str, Any]) -> bool:

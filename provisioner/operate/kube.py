@@ -10,6 +10,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from provisioner.compile import fields
 from provisioner.compile.objects import is_record, recorded_as
@@ -26,6 +27,7 @@ from provisioner.parallel import ask_all
 
 FIELD_MANAGER = "kubewright"
 TIMEOUT = 10.0
+PAGE = 500          # objects of one answer, as kubectl asks for them
 AT_ONCE = 4         # objects that are compared at the same time: each waits for two answers
 
 # (apiVersion, kind) -> (plural, namespaced): every kind that templates/manifests uses; an unknown one is our bug
@@ -138,6 +140,17 @@ class Kube:
     def get(self, path: str, *, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Read one object or collection."""
         return self.request("GET", path, timeout=timeout)
+
+    def every(self, path: str) -> Iterator[dict[str, Any]]:
+        """Read a collection page by page, and yield its objects."""
+        pages = f"{path}{'&' if '?' in path else '?'}limit={PAGE}"
+        more = ""
+        while True:
+            answer = self.get(pages + (f"&continue={quote(more)}" if more else ""))
+            yield from answer.get("items", ())
+            more = str((answer.get("metadata") or {}).get("continue") or "")
+            if not more:
+                return
 
     def find(self, path: str) -> dict[str, Any] | None:
         """Read one object; None where it does not exist."""

@@ -7,12 +7,11 @@ import json
 from typing import Any
 
 from provisioner.compile.objects import PROBER, PROBER_NAMESPACE
-from provisioner.operate.kube import ApiFault, Kube
+from provisioner.operate.kube import PAGE, ApiFault, Kube
 
 RUN = "kubewright.io/prober-run"    # the label of a run's keys; they carry none of ours that is pruned by
 BEAT = "beat"                       # the one object that is changed again and again, for readers and watchers
 KEYS = f"/api/v1/namespaces/{PROBER_NAMESPACE}/configmaps"
-PAGE = 500
 OLD = dt.timedelta(hours=24)        # no run lasts so long: what is older was left by one that was killed
 CLEANING = 60.0                     # seconds: the server deletes a collection one by one
 
@@ -44,18 +43,10 @@ def key(run: str, number: str) -> str:
 
 def stored(kube: Kube, run: str) -> frozenset[int]:
     """Return the numbers of the keys of `run` that are in the cluster under their name with their value."""
-    found: set[int] = set()
-    more = ""
-    while True:
-        page = kube.get(f"{KEYS}?labelSelector={RUN}%3D{run}&limit={PAGE}{more}")
-        for item in page.get("items", ()):
-            number = str(item.get("data", {}).get("number", ""))
-            if number.isdigit() and item["metadata"]["name"] == f"{run}-{number}":
-                found.add(int(number))
-        token_of_next = page.get("metadata", {}).get("continue", "")
-        if not token_of_next:
-            return frozenset(found)
-        more = f"&continue={token_of_next}"
+    numbers = {item["metadata"]["name"]: str(item.get("data", {}).get("number", ""))
+               for item in kube.every(f"{KEYS}?labelSelector={RUN}%3D{run}")}
+    return frozenset(int(number) for name, number in numbers.items()
+                     if number.isdigit() and name == f"{run}-{number}")
 
 
 def remove(kube: Kube, run: str) -> None:
