@@ -18,6 +18,10 @@ class Fault(Exception):
     """The applier cannot answer; the text goes to stderr and the exit status is 1."""
 
 
+class NoProgram(Fault):
+    """A program is not on this host, so nobody has made anything with it; one that fails is another Fault."""
+
+
 class Host:
     """A host, seen below `root`: "/" in earnest, a temporary directory in tests."""
 
@@ -43,7 +47,7 @@ class Host:
             done = subprocess.run(list(argv), input=given.encode(), capture_output=True, timeout=timeout,
                                   check=False)
         except FileNotFoundError:
-            raise Fault(f"{argv[0]}: not found on this host") from None
+            raise NoProgram(f"{argv[0]}: not found on this host") from None
         except subprocess.TimeoutExpired:
             raise Fault(f"{' '.join(argv[:3])}: no answer in {timeout:g} s") from None
         if check and done.returncode:

@@ -14,14 +14,13 @@ import time
 from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
 from . import files, kernel, network
-from .host import Fault, Host, check_unit
+from .host import Fault, Host, NoProgram, check_unit
 from .mounts import mounts
 
 ABSENT, EMPTY, THERE = "absent", "empty", "there"
 RUN_DIR = "/run/kubewright"
 NETNS = "/run/netns"
 LOST = "lost+found"     # the file system's own
-TOOLS = ("iptables", "ip6tables")
 GRACE = 10.0        # seconds that a process has to end by itself, and then to be gone
 
 
@@ -172,10 +171,8 @@ def nft(host: Host, table: str) -> str:
     """Say whether a table (`ip kube-proxy`) is there; a host without nft has none of ours."""
     try:
         said = host.run(["nft", "list", "tables"])
-    except Fault as fault:
-        if "not found" in str(fault):
-            return ABSENT
-        raise
+    except NoProgram:
+        return ABSENT
     return THERE if f"table {table}" in said.splitlines() else ABSENT
 
 
@@ -188,26 +185,15 @@ def _remove_nft(host: Host, change: Mapping[str, Any]) -> str:
 def chains(host: Host, prefix: str) -> str:
     """Say whether a chain of iptables or nft has a name that begins so; a host with neither has none of ours."""
     begin = f":{_word(prefix)}"
-    saved = any(line.startswith(begin) for tool in TOOLS for line in _saved(host, tool))
+    saved = any(line.startswith(begin) for lines in network.saved(host).values() for line in lines)
     return THERE if saved or _named(_ruleset(host), prefix) else ABSENT
-
-
-def _saved(host: Host, tool: str) -> list[str]:
-    try:
-        return host.run([f"{tool}-save"]).splitlines()
-    except Fault as fault:
-        if "not found" in str(fault):
-            return []
-        raise
 
 
 def _ruleset(host: Host) -> Sequence[Mapping[str, Any]]:
     try:
         return network.nft(host, "ruleset")
-    except Fault as fault:
-        if "not found" in str(fault):
-            return ()
-        raise
+    except NoProgram:
+        return ()
 
 
 def _named(listed: Sequence[Mapping[str, Any]], prefix: str) -> list[Mapping[str, Any]]:
@@ -218,17 +204,11 @@ def _named(listed: Sequence[Mapping[str, Any]], prefix: str) -> list[Mapping[str
 def _remove_chains(host: Host, change: Mapping[str, Any]) -> str:
     """Take chains and the rules that name them out of each table at once; the rules of others stay as they are."""
     begin = _word(change["path"])
-    for tool in TOOLS:
-        table = ""
-        text: dict[str, list[str]] = {}
-        for line in _saved(host, tool):
-            table = line[1:] if line.startswith("*") else table
-            text.setdefault(table, []).append(line)
-        for table, lines in text.items():
-            gone = {line[1:].split()[0] for line in lines if line.startswith(f":{begin}")}
-            if gone:
-                host.run([f"{tool}-restore", "--noflush", "--wait", "10"],
-                         given="\n".join([f"*{table}", *without_chains(lines, gone), "COMMIT", ""]))
+    for (tool, table), lines in network.saved(host).items():
+        gone = {line[1:].split()[0] for line in lines if line.startswith(f":{begin}")}
+        if gone:
+            host.run([f"{tool}-restore", "--noflush", "--wait", "10"],
+                     given="\n".join([f"*{table}", *without_chains(lines, gone), "COMMIT", ""]))
     listed = _ruleset(host)
     if _named(listed, begin):
         host.run(["nft", "-f", "-"], given="\n".join([*without_named(listed, begin), ""]))

@@ -7,11 +7,12 @@ import ipaddress
 import json
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from .host import Fault, Host
+from .host import Fault, Host, NoProgram
 
 # Tables of the cluster's own: what they drop, they drop with reason.
 OURS = ("kube-proxy", "flannel-ipv4", "flannel-ipv6", "cni_hostport")
 END = ("drop", "reject")
+TOOLS = {"iptables": "ip", "ip6tables": "ip6"}      # and whose packets they see
 
 
 def rules(host: Host, one: Mapping[str, Any], timeout: float) -> Optional[str]:
@@ -99,28 +100,29 @@ def chains(host: Host) -> list[str]:
     """Return every chain as `ip nat NAME`, by nft or iptables; where neither is there, nobody has made any."""
     try:
         listed = nft(host, "chains")
-    except Fault as fault:
-        if "not found" not in str(fault):
-            raise
+    except NoProgram:
         return _iptables_chains(host)
     return [named(entry["chain"]) for entry in listed if "chain" in entry]
 
 
 def _iptables_chains(host: Host) -> list[str]:
-    """Read `*TABLE` and `:CHAIN POLICY [0:0]` of iptables-save, and of its twin for IPv6."""
-    found = []
-    for family, tool in (("ip", "iptables-save"), ("ip6", "ip6tables-save")):
+    return [f"{TOOLS[tool]} {table} {line[1:].split()[0]}" for (tool, table), lines in saved(host).items()
+            for line in lines if line.startswith(":")]
+
+
+def saved(host: Host) -> dict[tuple[str, str], list[str]]:
+    """Return the lines of iptables-save and of its twin for IPv6 by tool and table: `*TABLE`, `:CHAIN POLICY [0:0]`,
+    rules; nothing of a tool that is not there."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for tool in TOOLS:
         try:
-            text = host.run([tool])
-        except Fault as fault:
-            if "not found" not in str(fault):
-                raise
+            text = host.run([f"{tool}-save"])
+        except NoProgram:
             continue
         table = ""
         for line in text.splitlines():
             table = line[1:] if line.startswith("*") else table
-            if line.startswith(":"):
-                found.append(f"{family} {table} {line[1:].split()[0]}")
+            found.setdefault((tool, table), []).append(line)
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.applier import leavings
-from provisioner.applier.host import Fault, Host
+from provisioner.applier.host import Host, NoProgram
 from provisioner.compile import firewall
 from provisioner.model.desired import File
 from tests.unit.compile.compile_fixture import compiled, inventory
@@ -145,7 +145,7 @@ def test_what_is_taken_back_leaves_the_firewall_as_it_was(box: Firewalled) -> No
 
         def run(self, argv, **options):  # type: ignore[no-untyped-def]
             if shutil.which(argv[0]) is None:
-                raise Fault(f"{argv[0]}: not found on this host")
+                raise NoProgram(f"{argv[0]}: not found on this host")
             return super().run(["ip", "netns", "exec", box.host, *argv], **options)
 
     box.load(POLICY)

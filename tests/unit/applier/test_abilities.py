@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.applier import abilities, admission, inspect, kernel, network, others, places, surroundings
-from provisioner.applier.host import Fault, Host
+from provisioner.applier.host import Fault, Host, NoProgram
 from provisioner.transport.answers import inspection_of
 from tests.unit.applier.support import FakeHost
 
@@ -251,7 +251,7 @@ def answers(box: FakeHost, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
     """Let commands answer as given; others are not there."""
     def run(argv: list[str]) -> str:
         if argv[0] not in told:
-            raise Fault(f"{argv[0]}: not found on this host")
+            raise NoProgram(f"{argv[0]}: not found on this host")
         if told[argv[0]].startswith("exit"):
             raise Fault(told[argv[0]])
         return told[argv[0]]
@@ -273,7 +273,8 @@ def test_chains_are_all_that_nft_or_iptables_lists(box: FakeHost, monkeypatch: p
 
 
 @pytest.mark.parametrize("told", [
-    {"nft": "exit 1: Operation not permitted"}, {"iptables-save": "exit 4: not permitted"}])
+    {"nft": "exit 1: Operation not permitted"}, {"iptables-save": "exit 4: not permitted"},
+    {"nft": "exit 127: libnftables.so.1 was not found, its use is not permitted"}])
 def test_chains_that_cannot_be_listed_are_not_none(
         box: FakeHost, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
     answers(box, monkeypatch, told)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from provisioner.applier import leavings
+from provisioner.applier.host import Fault, Host
+from tests.unit.applier.support import FakeHost
+from tests.unit.applier.test_abilities import answers
 
 # iptables-save of a node of Debian 11 with ufw, shortened.
 SAVED = """*filter
@@ -57,3 +64,22 @@ def test_only_tables_of_iptables_in_which_nothing_is_said_are_idle() -> None:
               rule("OUTPUT", 3, {"accept": None}, table="mangle", family="ip")]
     assert leavings.idle(listed) == [("ip", "nat")]
     assert leavings.idle([*listed, chain("DOCKER", "nat", "ip")]) == [], "a chain of somebody's, if without a rule"
+
+
+@pytest.mark.parametrize(("told", "is_there"), [
+    ({}, False), ({"ip6tables-save": "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-LOST - [0:0]\nCOMMIT"}, True),
+    ({"nft": '{"nftables": [{"chain": {"family": "ip", "table": "nat", "name": "KUBE-SVC"}}]}'}, True)])
+def test_each_tool_that_is_there_is_asked(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], is_there: bool) -> None:
+    answers(box, monkeypatch, told)
+    assert leavings.chains(box.host, "KUBE-") == (leavings.THERE if is_there else leavings.ABSENT)
+
+
+@pytest.mark.parametrize(("tool", "look"), [
+    *((tool, lambda host: leavings.chains(host, "KUBE-")) for tool in ("iptables-save", "ip6tables-save", "nft")),
+    ("nft", lambda host: leavings.nft(host, "ip kube-proxy"))])
+def test_a_tool_that_fails_over_something_that_it_has_not_found_is_no_tool_that_is_not_there(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch, tool: str, look: Callable[[Host], str]) -> None:
+    answers(box, monkeypatch, {tool: "exit 127: libxtables.so.12: not found"})
+    with pytest.raises(Fault, match="not found"):
+        look(box.host)
