@@ -99,7 +99,7 @@ def _private_dir(run_dir: Path, name: str) -> Path:
 
 def _password(targets: Mapping[str, Target]) -> str | None:
     """Return what sudo is told where it asks: the same on all hosts."""
-    return next((t.password for t in targets.values() if t.elevates and t.password is not None), None)
+    return next((t.password for t in targets.values() if t.password is not None), None)
 
 
 def _config(private: Path, playbook: str, static: Path, password: str | None) -> RunnerConfig:

@@ -133,11 +133,12 @@ class Connection:
         """
         elevated, doing = sudo and self.target.elevates, f"running {_short(argv)}"
         words, deadline = list(argv), time.monotonic() + timeout
-        if elevated and self.target.password is None:
+        password = self.target.password
+        if elevated and password is not None:
+            self._prove(password)
+            words, chunks = elevation.with_password(argv, chunks, password)
+        elif elevated:
             words = [*elevation.QUIET, *argv]
-        elif elevated and self.target.password is not None:
-            self._prove(self.target.password)
-            words, chunks = elevation.with_password(argv, chunks, self.target.password)
         if not self._channels.acquire(timeout=timeout):
             raise self._late(doing, timeout)
         try:

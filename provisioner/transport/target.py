@@ -63,7 +63,7 @@ class Target:
     key_file: Path | None
     known_hosts_file: Path
     jump: Hop | None = None
-    password: str | None = field(default=None, repr=False, compare=False)       # what sudo is told if it asks
+    password: str | None = field(default=None, repr=False, compare=False)       # what sudo is told where it may ask
 
     @property
     def hop(self) -> Hop:
@@ -97,4 +97,5 @@ def targets_of(inventory: Inventory) -> dict[str, Target]:
     if inventory.ask_become is None or not any(target.elevates for target in targets.values()):
         return targets
     password = inventory.ask_become()
-    return {name: replace(target, password=password) for name, target in targets.items()}
+    return {name: replace(target, password=password) if target.elevates else target
+            for name, target in targets.items()}

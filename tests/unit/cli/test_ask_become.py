@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from provisioner.cli.context import Context
 from provisioner.cli.main import main
@@ -57,6 +58,17 @@ def test_it_is_the_first_line_of_stdin_asked_for_once(
         assert {t.password for t in targets_of(opened).values()} == {"of cp1"}
     assert sys.stdin.readline() == "yes\n"
     assert "of cp1" not in repr(opened)
+
+
+def test_a_host_where_we_are_root_already_gets_none(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = yaml.safe_load((directory / "cluster.yaml").read_text())
+    document["hosts"]["cp1"]["ssh"] = {"user": "root"}
+    (directory / "cluster.yaml").write_text(yaml.safe_dump(document))
+    opened = inventory_with(directory, ["--ask-become", "plan"], monkeypatch)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("of the others\n"))
+    passwords = {name: t.password for name, t in targets_of(opened).items()}
+    assert len(passwords) > 1 and passwords.pop("cp1") is None
+    assert set(passwords.values()) == {"of the others"}
 
 
 def test_at_a_terminal_it_is_asked_for_unseen(
