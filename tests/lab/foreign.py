@@ -1,18 +1,16 @@
 """Nodes of the lab made to look as other people's machines do, and the command line as somebody has it who owns them.
 
 The lab's own inventory boots the nodes and is never `up`ed; what the product gets is an inventory that `init` writes.
-What else machines may be (another system, a firewall) is a function of the lab and a host, given to `make_foreign`.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from provisioner.artifacts.cache import cache_root
 from provisioner.lab.network import in_network
 from tests.fakes.ssh_agent import agent_with, locked_key
 from tests.fakes.sshd import keygen
+from tests.lab.apart import apart
 from tests.lab.machines import LAB, NODES, ROOT, Lab
 
 BASTION, BASTION_ADDRESS = "bastion", "10.77.0.31"
@@ -36,7 +35,6 @@ config:
   kube-proxy: {conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}
   coredns: {upstreams: []}
 """
-Mix = Callable[[Lab, str], None]
 
 
 @dataclass(frozen=True)
@@ -94,15 +92,12 @@ def machines() -> list[str]:
 
 
 @contextmanager
-def foreign(directory: Path, name: str, home: Path, mix: Mix = lambda lab, host: None) -> Iterator[Foreign]:
+def foreign(home: Path) -> Iterator[Foreign]:
     """Boot six nodes, the sixth a bastion, make the five foreign, and take them down in the end."""
-    lab = Lab(directory, name)
-    text = lab.file.read_text(encoding="utf-8")
-    lab.file.write_text(f"{text}  {BASTION}: {{address: {BASTION_ADDRESS}, roles: []}}\n", encoding="utf-8")
-    lab.run("lab", "down")
-    shutil.rmtree(directory / ".kubewright", ignore_errors=True)
-    lab.run("lab", "up")
-    try:
+    with apart("foreign") as lab:
+        text = lab.file.read_text(encoding="utf-8")
+        lab.file.write_text(f"{text}  {BASTION}: {{address: {BASTION_ADDRESS}, roles: []}}\n", encoding="utf-8")
+        lab.run("lab", "up")
         (home / ".ssh").mkdir(parents=True)
         key = home / ".ssh" / "id_ed25519"
         public = locked_key(key)
@@ -110,12 +105,8 @@ def foreign(directory: Path, name: str, home: Path, mix: Mix = lambda lab, host:
         _make_bastion(lab, public)
         for host in NODES:
             _make_foreign(lab, host, public)
-            mix(lab, host)
         with agent_with(home, key) as socket:
             yield Foreign(lab, home, socket)
-    finally:
-        if "KUBEWRIGHT_TEST_KEEP" not in os.environ:
-            lab.run("lab", "down")
 
 
 def _make_bastion(lab: Lab, public: str) -> None:

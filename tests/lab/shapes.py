@@ -6,8 +6,6 @@ One instance for all shapes, one after the other: this machine bears one cluster
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,8 +15,9 @@ import yaml
 
 from provisioner.lab import nodes
 from provisioner.lab.network import in_network
+from tests.lab.apart import apart
 from tests.lab.footprint import Footprint, differences, footprint
-from tests.lab.machines import ROOT, SHIPPED, Lab, until
+from tests.lab.machines import ROOT, Lab, until
 from tests.topologies import Topology
 
 BALANCER = ROOT / "docs" / "how-to" / "balancer" / "haproxy.cfg"
@@ -42,17 +41,10 @@ def configure(lab: Lab, **config: dict[str, Any]) -> None:
 @contextmanager
 def standing(topology: Topology) -> Iterator[Lab]:
     """Give empty nodes of this shape, and take them down."""
-    name = f"{os.environ.get('KUBEWRIGHT_TEST_LAB', 'test')}-shape"
-    lab = Lab(ROOT / ".kubewright" / f"{name}-lab", name)
-    lab.run("lab", "down")
-    shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-    lab.forget_credentials()
-    shipped = yaml.safe_load((SHIPPED / "cluster.yaml").read_text(encoding="utf-8"))
-    lab.file.write_text(yaml.safe_dump(shipped | {"cluster": name} | topology.changes, sort_keys=False),
-                        encoding="utf-8")
-    configure(lab, kubelet={"evictionHard": ROOM})
     with ExitStack() as stack:
-        stack.callback(lab.run, "lab", "down", check=False)
+        lab = stack.enter_context(apart("shape"))
+        write(lab, topology.changes)
+        configure(lab, kubelet={"evictionHard": ROOM})
         lab.run("lab", "up")
         connect(lab, topology)
         if topology.api.get("external"):

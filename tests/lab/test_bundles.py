@@ -20,7 +20,8 @@ from provisioner.artifacts.supply import build_lock, default_versions, held
 from provisioner.lab import nodes, processes
 from provisioner.model.artifact import ArtifactLock
 from tests.fakes.publishers import Publisher, publisher
-from tests.lab.machines import LAB, ROOT, SHIPPED, Lab
+from tests.lab.apart import apart
+from tests.lab.machines import LAB, SHIPPED, Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
 HOSTS = ("cp1", "w1")
@@ -41,20 +42,17 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def two(caches: tuple[Path, Path]) -> Iterator[Lab]:
     """Two empty nodes without a source of packages, and a lock whose files came from stand-ins for the publishers."""
-    lab = Lab(ROOT / ".kubewright" / "bundle-lab", "bundle", HOSTS)
-    lab.run("lab", "down")
-    shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-    write_lock(lab.directory / "artifacts.lock", released(caches[0]))
-    lab.run("lab", "up")
-    record = processes.read_record(lab.instance.state_dir / "repository.json")
-    assert record is not None
-    processes.kill_record(record)
-    for host in HOSTS:
-        root = nodes.paths(lab.instance, host).root
-        (root / "etc/apt/sources.list").write_text("")
-        shutil.rmtree(root / "var/lib/apt/lists", ignore_errors=True)
-    yield lab
-    lab.run("lab", "down")
+    with apart("bundle", HOSTS) as lab:
+        write_lock(lab.directory / "artifacts.lock", released(caches[0]))
+        lab.run("lab", "up")
+        record = processes.read_record(lab.instance.state_dir / "repository.json")
+        assert record is not None
+        processes.kill_record(record)
+        for host in HOSTS:
+            root = nodes.paths(lab.instance, host).root
+            (root / "etc/apt/sources.list").write_text("")
+            shutil.rmtree(root / "var/lib/apt/lists", ignore_errors=True)
+        yield lab
 
 
 def released(cache: Path) -> ArtifactLock:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.conftest import ROOT, Lab, until
+from tests.lab.apart import apart
+from tests.lab.conftest import Lab, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
 HOSTS = ("cp1", "w1", "w2")
@@ -58,15 +58,11 @@ def of_node(host: str) -> str:
 @pytest.fixture(scope="module")
 def two_families() -> Iterator[Lab]:
     """Three empty nodes in an instance of their own, which `up` has made a cluster of two families."""
-    lab = Lab(ROOT / ".kubewright" / "dual-lab", "dual", HOSTS)
-    lab.file.write_text(dual(lab.file.read_text(encoding="utf-8")), encoding="utf-8")
-    lab.run("lab", "down")
-    shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-    lab.forget_credentials()
-    lab.run("lab", "up")
-    lab.run("up", "--yes")
-    yield lab
-    lab.run("lab", "down")
+    with apart("dual", HOSTS) as lab:
+        lab.file.write_text(dual(lab.file.read_text(encoding="utf-8")), encoding="utf-8")
+        lab.run("lab", "up")
+        lab.run("up", "--yes")
+        yield lab
 
 
 def asked(lab: Lab, address: str, file: str) -> str:

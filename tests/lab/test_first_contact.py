@@ -6,7 +6,6 @@ pinned, FQDNs, and addresses in the cluster apart from those where one logs in.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +38,7 @@ GIVEN = f"{PASSWORD}\n"
 
 @pytest.fixture(scope="module")
 def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
-    name = os.environ.get("KUBEWRIGHT_TEST_LAB", "foreign")
-    with foreign(ROOT / ".kubewright" / f"{name}-lab", name, tmp_path_factory.mktemp("home")) as made:
+    with foreign(tmp_path_factory.mktemp("home")) as made:
         yield made
 
 

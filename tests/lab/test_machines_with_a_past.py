@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 
@@ -11,7 +10,8 @@ import pytest
 from provisioner.lab.network import BRIDGE, in_network
 from provisioner.lab.processes import run
 from tests.lab import figures
-from tests.lab.conftest import NODES, ROOT, Lab
+from tests.lab.apart import apart
+from tests.lab.conftest import NODES, Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
 PROXY = "http://192.0.2.1:3128"
@@ -20,16 +20,12 @@ PROXY = "http://192.0.2.1:3128"
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Lab]:
     """Five empty nodes in an instance of their own, whose CoreDNS asks whoever the hosts ask."""
-    lab = Lab(ROOT / ".kubewright" / "past-lab", "past")
-    text = lab.file.read_text(encoding="utf-8")
-    lab.file.write_text("".join(line for line in text.splitlines(keepends=True) if "upstreams: []" not in line),
-                        encoding="utf-8")
-    lab.run("lab", "down")
-    shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-    (lab.directory / "kubeconfig").unlink(missing_ok=True)
-    lab.run("lab", "up")
-    yield lab
-    lab.run("lab", "down")
+    with apart("past") as lab:
+        text = lab.file.read_text(encoding="utf-8")
+        lab.file.write_text("".join(line for line in text.splitlines(keepends=True) if "upstreams: []" not in line),
+                            encoding="utf-8")
+        lab.run("lab", "up")
+        yield lab
 
 
 def sh(lab: Lab, host: str, script: str) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from provisioner.lab.network import in_network
+from tests.lab.apart import apart
 from tests.lab.conftest import ROOT, Lab
+from tests.lab.voters import removed
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(1200)]
 FRONTEND = """
@@ -30,18 +32,12 @@ PACKAGES = {
 @pytest.fixture(scope="module")
 def three() -> Iterator[Lab]:
     """Three empty nodes in an instance of their own, of which the cluster A has two."""
-    lab = Lab(ROOT / ".kubewright" / "others-lab", "others")
-    lines = lab.file.read_text(encoding="utf-8").splitlines(keepends=True)
-    lab.file.write_text("".join(x for x in lines if not x.startswith(("  cp2:", "  cp3:"))), encoding="utf-8")
-    lab.run("lab", "down")
-    shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-    lab.run("lab", "up")
-    text = lab.file.read_text(encoding="utf-8")
-    lab.file.write_text("".join(x for x in text.splitlines(keepends=True) if not x.startswith("  w2:")),
-                        encoding="utf-8")
-    yield lab
-    lab.file.write_text(text, encoding="utf-8")
-    lab.run("lab", "down")
+    with apart("others", ("cp1", "w1", "w2")) as lab:
+        lab.run("lab", "up")
+        text = lab.file.read_text(encoding="utf-8")
+        removed(lab, "w2")
+        yield lab
+        lab.file.write_text(text, encoding="utf-8")
 
 
 def put(lab: Lab, host: str, path: str, text: str) -> None:
@@ -91,7 +87,7 @@ def b(three: Lab, tmp_path: Path) -> Iterator[Path]:
     """Another cluster's inventory: w2 as its only control plane, and by mistake A's worker."""
     key = three.directory / ".kubewright" / "id_ed25519"
     text = three.file.read_text(encoding="utf-8")
-    head = text[:text.index("\nhosts:\n")].replace("cluster: others\n", "cluster: b\n")
+    head = text[:text.index("\nhosts:\n")].replace(f"cluster: {three.instance.name}\n", "cluster: b\n")
     head = head.replace("lab: true", "lab: false", 1)
     head = head.replace("user: admin", f"key: {key}\n  user: admin", 1).replace("vip: 10.77.0.10", "vip: 10.77.0.9", 1)
     operator = key.with_suffix(".pub").read_text(encoding="utf-8").strip()
@@ -106,12 +102,12 @@ def b(three: Lab, tmp_path: Path) -> Iterator[Path]:
 
 def test_a_first_up_of_another_cluster_takes_no_host_of_this_one(three: Lab, b: Path) -> None:
     before = three.on("w1", "find", "/etc/kubernetes", "/var/lib/kubewright/cluster.json", "-printf", "%p %i %T@\\n")
-    assert '"others"' in three.on("w1", "cat", "/var/lib/kubewright/cluster.json")
+    assert f'"{three.instance.name}"' in three.on("w1", "cat", "/var/lib/kubewright/cluster.json")
     for words, code in ((("check",), 11), (("plan",), 15), (("up", "--yes"), 15)):
         call = in_network(three.instance, (sys.executable, "-m", "provisioner.cli.main", "-i", str(b), *words))
         done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == code, done.stdout + done.stderr
-        assert "w1: " in done.stderr and "belongs to cluster others" in done.stderr
+        assert "w1: " in done.stderr and f"belongs to cluster {three.instance.name}" in done.stderr
     assert not (b / "secrets").exists()
     assert before == three.on("w1", "find", "/etc/kubernetes", "/var/lib/kubewright/cluster.json", "-printf",
                               "%p %i %T@\\n")

@@ -14,7 +14,8 @@ import pytest
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.artifacts.supply import held
 from provisioner.lab import nodes
-from tests.lab.conftest import ROOT, Lab
+from tests.lab.apart import apart
+from tests.lab.conftest import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(900)]
 HOSTS = ("cp1", "w1")
@@ -26,17 +27,13 @@ ADDRESS = {"cp1": "10.77.0.11", "w1": "10.77.0.21"}
 @pytest.fixture(scope="module")
 def two() -> Iterator[Lab]:
     """Two empty nodes in an instance of their own, with `plugin: none` and CoreDNS's own choice of whom to ask."""
-    lab = Lab(ROOT / ".kubewright" / "ownnet-lab", "ownnet")
-    lines = lab.file.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith(("  cp2:", "  cp3:", "  w2:", "  coredns:"))]
-    text = "".join(kept).replace("plugin: flannel", f"plugin: none\n  domain: {DOMAIN}")
-    lab.file.write_text(text, encoding="utf-8")
-    lab.run("lab", "down")
-    shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-    (lab.directory / "kubeconfig").unlink(missing_ok=True)
-    lab.run("lab", "up")
-    yield lab
-    lab.run("lab", "down")
+    with apart("ownnet", HOSTS) as lab:
+        lines = lab.file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith("  coredns:")]
+        text = "".join(kept).replace("plugin: flannel", f"plugin: none\n  domain: {DOMAIN}")
+        lab.file.write_text(text, encoding="utf-8")
+        lab.run("lab", "up")
+        yield lab
 
 
 def bring_a_network(lab: Lab) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.lab import figures
-from tests.lab.conftest import ROOT, Lab, managed_mtimes, until
+from tests.lab.apart import apart
+from tests.lab.conftest import Lab, managed_mtimes, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 HOSTS = ("cp1", "w1")
@@ -18,15 +18,9 @@ HOSTS = ("cp1", "w1")
 @pytest.fixture(scope="module")
 def two() -> Iterator[Lab]:
     """Two empty nodes in an instance of their own; empty machines are what preflight is about."""
-    lab = Lab(ROOT / ".kubewright" / "preflight-lab", "preflight")
-    lines = lab.file.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith(("  cp2:", "  cp3:", "  w2:"))]
-    lab.file.write_text("".join(kept), encoding="utf-8")
-    lab.run("lab", "down")
-    shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-    lab.run("lab", "up")
-    yield lab
-    lab.run("lab", "down")
+    with apart("preflight", HOSTS) as lab:
+        lab.run("lab", "up")
+        yield lab
 
 
 def state(lab: Lab) -> dict[str, str]:

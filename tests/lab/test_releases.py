@@ -10,7 +10,8 @@ import pytest
 
 from provisioner.artifacts.supply import KNOWN
 from provisioner.model.releases import RELEASES, minor_of
-from tests.lab.machines import LAB, ROOT, Lab
+from tests.lab.apart import apart
+from tests.lab.machines import LAB, Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.timeout(2400)]      # it may have to build a Kubernetes
 HOSTS = ("cp1", "w1")
@@ -20,16 +21,12 @@ HOSTS = ("cp1", "w1")
 def empty(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, str]]:
     """Two empty nodes in an instance of their own, whose inventory names a release, and that release."""
     release = str(request.param)
-    lab = Lab(ROOT / ".kubewright" / "release-lab", "release", HOSTS)
-    lab.file.write_text(lab.file.read_text(encoding="utf-8").replace(LAB.kubernetes, release), encoding="utf-8")
-    shutil.copy(KNOWN / f"{release}.lock", lab.directory / "artifacts.lock")
-    lab.run("lab", "down")
-    shutil.rmtree(lab.directory / ".kubewright", ignore_errors=True)
-    (lab.directory / "kubeconfig").unlink(missing_ok=True)
-    lab.run("artifacts", "build", timeout=2000)
-    lab.run("lab", "up")
-    yield lab, release
-    lab.run("lab", "down")
+    with apart("release", HOSTS) as lab:
+        lab.file.write_text(lab.file.read_text(encoding="utf-8").replace(LAB.kubernetes, release), encoding="utf-8")
+        shutil.copy(KNOWN / f"{release}.lock", lab.directory / "artifacts.lock")
+        lab.run("artifacts", "build", timeout=2000)
+        lab.run("lab", "up")
+        yield lab, release
 
 
 def test_a_release_comes_up_on_empty_nodes_and_a_second_up_changes_nothing(empty: tuple[Lab, str]) -> None:
