@@ -26,10 +26,17 @@ BRIDGE, SECOND = "lab1", "host1"
 ROOM = {"memory.available": "100Mi", "nodefs.available": "3%", "imagefs.available": "3%", "nodefs.inodesFree": "3%"}
 
 
+class Plain(yaml.SafeDumper):
+    """Writes the same list out wherever it stands: an inventory takes no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def write(lab: Lab, changes: dict[str, Any]) -> None:
     """Write the lab's inventory with other top-level fields, as a person does; `config` stays what it was."""
     now = yaml.safe_load(lab.file.read_text(encoding="utf-8"))
-    lab.file.write_text(yaml.safe_dump(now | changes, sort_keys=False), encoding="utf-8")
+    lab.file.write_text(yaml.dump(now | changes, Dumper=Plain, sort_keys=False), encoding="utf-8")
 
 
 def configure(lab: Lab, **config: dict[str, Any]) -> None:
