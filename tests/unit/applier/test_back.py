@@ -195,7 +195,7 @@ def test_as_a_step_of_its_own_it_survives_its_caller_and_writes_its_result(chang
     assert changed.path("/var/lib/kubewright/steps/run1.undo/result.json").exists()
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.full), 11])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(600)]), 11])
 def test_a_killed_undo_leaves_nothing_half_and_the_same_step_again_ends_it(
         box: FakeHost, tmp_path: Path, pairs: Any, stride: int) -> None:
     died = 0

@@ -158,6 +158,7 @@ def test_a_killed_step_leaves_nothing_half_and_a_rerun_converges_with_one_restar
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 @AGAIN
 def test_a_step_killed_at_every_single_touch_converges_too(
         box: FakeHost, tmp_path: Path, pairs: tuple, again: str) -> None:

@@ -127,7 +127,7 @@ def test_the_step_s_result_holds_what_the_program_said_and_the_same_id_runs_it_n
     assert [p.name for p in box.path("/var/lib/kubewright/steps/s1").iterdir()] == ["result.json"]
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.full), 3])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(600)]), 3])
 def test_a_step_killed_at_any_touch_runs_a_program_that_had_ended_no_second_time(
         box: FakeHost, tmp_path: Path, stride: int) -> None:
     died = 0

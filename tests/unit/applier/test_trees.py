@@ -178,7 +178,7 @@ def restored(box: FakeHost) -> list[dict[str, Any]]:
             removal(box, "/var/lib/etcd.last-year"), unit_change("etcd.service", [], "start")]
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.full), 3])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(600)]), 3])
 def test_a_step_killed_at_any_touch_leaves_each_tree_whole_and_the_same_step_again_ends_it(
         box: FakeHost, tmp_path: Path, stride: int) -> None:
     died = 0
