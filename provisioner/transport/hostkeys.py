@@ -44,6 +44,11 @@ def _fits(pattern: str, name: str) -> bool:
             return hmac.compare_digest(made, base64.b64decode(digest))
         except ValueError:
             return False
+    return matches(pattern, name)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Say whether a name is one of a pattern's, in which ssh knows `*` and `?` alone."""
     return fnmatchcase(name.lower(), pattern.lower().replace("[", "[[]"))
 
 

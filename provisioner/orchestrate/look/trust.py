@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from provisioner.errors import KubewrightError
-from provisioner.operate import host_certificates
 from provisioner.parallel import Waiting, ask_all
-from provisioner.transport import trust
+from provisioner.transport import host_certificates, trust
 from provisioner.transport.target import Hop, Target
 from provisioner.transport.trust import HostKey
 

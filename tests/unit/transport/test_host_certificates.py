@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.operate import host_certificates
+from provisioner.transport import host_certificates
 from tests.fakes.host_ca import HostCa
 from tests.fakes.sshd import keygen
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from fnmatch import fnmatchcase
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
@@ -18,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificateType,
     load_ssh_public_identity,
 )
+
+from provisioner.transport.hostkeys import matches
 
 
 def doubt(certificate: str, host: str, authorities: Collection[str], now: float | None = None) -> str:
@@ -44,6 +45,6 @@ def doubt(certificate: str, host: str, authorities: Collection[str], now: float 
     if not found.valid_after <= (time.time() if now is None else now) < found.valid_before:
         return "its certificate is not valid now"
     names = [name.decode(errors="replace") for name in found.valid_principals]
-    if names and not any(fnmatchcase(host.lower(), name.lower().replace("[", "[[]")) for name in names):
+    if names and not any(matches(name, host) for name in names):
         return f"its certificate is for {', '.join(names)}"
     return "its certificate has options that nobody here knows" if found.critical_options else ""
