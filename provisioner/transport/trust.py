@@ -87,20 +87,16 @@ def _direct(hop: Hop) -> socket.socket:
 
 def pinned_for(target: Target) -> Sequence[HostKey]:
     """Return the keys that the file pins for this machine."""
-    return _pinned(target.known_hosts_file, target.hop.known_hosts_name)
-
-
-def said_in(file: Path, name: str) -> Sequence[HostKey]:
-    """Return the keys that another known_hosts file says a place has."""
-    return _pinned(file, name)
+    return said_in(target.known_hosts_file, target.hop.known_hosts_name)
 
 
 def pinned_jump(target: Target) -> Sequence[HostKey]:
     """Return the keys that the file pins for the jump host, none where there is no such host."""
-    return [] if target.jump is None else _pinned(target.known_hosts_file, target.jump.known_hosts_name)
+    return [] if target.jump is None else said_in(target.known_hosts_file, target.jump.known_hosts_name)
 
 
-def _pinned(file: Path, name: str) -> list[HostKey]:
+def said_in(file: Path, name: str) -> Sequence[HostKey]:
+    """Return the keys that a known_hosts file says a place has."""
     return [HostKey(name, e.key.get_name(), e.key.fingerprint, f"{name} {e.key.get_name()} {e.key.get_base64()}")
             for e in hostkeys.pinned(file) if e.is_for(name) and e.key is not None]
 
