@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from provisioner.applier.firewall import VRRP
 from provisioner.applier.network import OURS
 from provisioner.compile import networks
 from provisioner.compile.context import HostContext
@@ -15,8 +16,7 @@ from provisioner.model.desired import Item
 UNIT = "kubewright-firewall.service"
 PROGRAM = "/opt/kubewright/bin/open-firewall"
 FIREWALLD = "firewalld"         # its tables are its own: what it lets in, it must be told by its own program
-VRRP = "112"
-Packet = tuple[str, int]        # a protocol, and a port where it has one
+Packet = tuple[str, int]        # a protocol, and a port, 0 where it has none
 
 
 def items(ctx: HostContext) -> Iterator[Item]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from provisioner.applier.firewall import VRRP
 from provisioner.compile import firewall as opening
 from provisioner.compile import networks, system
 from provisioner.compile.context import config_of, vip_interface
 from provisioner.compile.etcd import DATA_DIR
+from provisioner.compile.firewall import Packet
 from provisioner.model import families, ports
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import packages_of
@@ -19,10 +21,8 @@ OWN = (DATA_DIR, *networks.DIRECTORIES, "/etc/containerd", "/etc/haproxy",
        "/etc/keepalived",
        "/etc/kubernetes", "/etc/kubernetes/pki", "/etc/kubernetes/pki/etcd", "/etc/kubewright",
        "/opt/kubewright", "/opt/kubewright/bin", "/var/lib/kubelet", "/var/lib/kubewright")
-Packet = tuple[str, int]
-"""A protocol and a port, 0 where it has none."""
 _NAMES: Mapping[Packet, str] = {
-    ("112", 0): "VRRP (protocol 112)", ("tcp", ports.ETCD_PEER): f"etcd (tcp {ports.ETCD_PEER})",
+    (VRRP, 0): "VRRP (protocol 112)", ("tcp", ports.ETCD_PEER): f"etcd (tcp {ports.ETCD_PEER})",
     ("tcp", ports.APISERVER): f"the API (tcp {ports.APISERVER})",
     ("tcp", ports.KUBELET): f"the kubelet (tcp {ports.KUBELET})"}
 _PACKAGED = ("/usr/lib/", "/lib/")      # defaults of packages are there to be overruled
@@ -176,8 +176,8 @@ def _let_in(chain: str, packets: Sequence[Packet], peers: Sequence[str], keeper:
 
 def _by_family(seen: str, ranges: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return the ranges of each family that a table of family `seen` looks at, with nft's word for it."""
-    families = {"ip": [r for r in ranges if ":" not in r], "ip6": [r for r in ranges if ":" in r]}
-    return [(family, of) for family, of in families.items() if of and seen in (family, "inet")]
+    split = {"ip": [r for r in ranges if ":" not in r], "ip6": [r for r in ranges if ":" in r]}
+    return [(family, of) for family, of in split.items() if of and seen in (family, "inet")]
 
 
 def zone(adds: Sequence[tuple[str, Sequence[str]]], name: str = "kubewright") -> str:
