@@ -18,7 +18,6 @@ from typing import Any, Iterator, Mapping
 from . import artifacts
 from .host import Host
 
-CHUNK = 1 << 20
 CALLERS = 64        # connections at a time; who comes on top of these is sent away
 CONNECT = 5.0       # seconds: packets that a firewall drops are not waited for longer
 STALL = 10.0        # seconds without a byte
@@ -96,7 +95,7 @@ class Server:
         if place is None:
             stream.sendall(b"none\n")
             return
-        with open(place, "rb", buffering=0) as file, memoryview(mmap.mmap(-1, CHUNK)) as buffer:
+        with open(place, "rb", buffering=0) as file, memoryview(mmap.mmap(-1, artifacts.CHUNK)) as buffer:
             stream.sendall(b"%d\n" % os.fstat(file.fileno()).st_size)
             while self._served:
                 got = file.readinto(buffer)
