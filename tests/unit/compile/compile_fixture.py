@@ -82,15 +82,15 @@ def facts(name: str, address: str, *more: str, **changes: Any) -> Facts:
 
 
 def lock(arch: str = "amd64", **versions: str) -> ArtifactLock:
-    """Return a lock with every artifact, digests made from their names."""
-    rows = []
+    """Return a lock with every artifact, digests made from their names and from what is not amd64."""
+    rows, beside = [], "" if arch == "amd64" else arch
     for component, (version, names) in COMPONENTS.items():
         for name in names:
             image = f"kubewright.local/{component}:{version}" if name.endswith(".tar") else ""
             rows.append(LockedArtifact(
                 name=name, component=component, version=versions.get(component, version), arch=arch,
                 kind="image" if image else "binary", source="go", image=image, size=1000 + len(name),
-                sha256=hashlib.sha256(name.encode()).hexdigest()))
+                sha256=hashlib.sha256(f"{name}{beside}".encode()).hexdigest()))
     return ArtifactLock(tuple(rows))
 
 
