@@ -64,12 +64,12 @@ def _refuse(cluster: Cluster, facts: Mapping[str, Facts], lock: ArtifactLock, no
 
 def _refuse_vip(cluster: Cluster, facts: Mapping[str, Facts]) -> None:
     """Refuse load balancers that cannot carry the VIP: nobody in its network would find it there."""
-    vip = cluster.api.vip
-    away = [host.name for host in cluster.load_balancers if vip is not None and host.name in facts
-            and vip_interface(cluster, facts[host.name], host.address) is None]
+    away = [host.name for host in cluster.vip_holders
+            if host.name in facts and vip_interface(cluster, facts[host.name], host.address) is None]
     if away:
         raise PreflightRefused(
-            f"{', '.join(away)}: no interface is in the network of the VIP {vip}", code="vip-without-interface",
+            f"{', '.join(away)}: no interface is in the network of the VIP {cluster.api.vip}",
+            code="vip-without-interface",
             details=["a load balancer carries the VIP at the interface that has an address of the VIP's network",
                      *(f"{name} has {', '.join(sorted(facts[name].addresses))}" for name in away)],
             hint="kubewright validate    # with a VIP of their network, or the role load-balancer on other hosts")

@@ -33,8 +33,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
 def needed(cluster: Cluster, host: Host) -> tuple[Packet, ...]:
     """Return what the other hosts send to this one, without which a part of the cluster does not work."""
     others = len(cluster.hosts) > 1
-    etcd, balancers = {h.name for h in cluster.etcd_hosts}, {h.name for h in cluster.load_balancers}
-    vrrp = ((VRRP, 0),) if cluster.api.vip is not None and host.name in balancers and len(balancers) > 1 else ()
+    etcd, balancers = {h.name for h in cluster.etcd_hosts}, {h.name for h in cluster.vip_holders}
+    vrrp = ((VRRP, 0),) if host.name in balancers and len(balancers) > 1 else ()
     peer = (("tcp", ports.ETCD_PEER),) if host.name in etcd and len(etcd) > 1 else ()
     api = (("tcp", ports.APISERVER),) if others and Role.CONTROL_PLANE in host.roles else ()
     kubelet = (("tcp", ports.KUBELET),) if others and host.is_node else ()
@@ -45,8 +45,7 @@ def needed(cluster: Cluster, host: Host) -> tuple[Packet, ...]:
 def opened(cluster: Cluster, host: Host) -> tuple[Packet, ...]:
     """Return what a host's firewall is told to let in: what is needed, and what hosts and Pods may use besides."""
     client = (("tcp", ports.ETCD_CLIENT),) if host.name in {h.name for h in cluster.etcd_hosts} else ()
-    balancer = cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}
-    vip = (("tcp", cluster.api.port),) if balancer else ()
+    vip = (("tcp", cluster.api.port),) if host.name in {h.name for h in cluster.vip_holders} else ()
     api = (("tcp", ports.APISERVER),) if Role.CONTROL_PLANE in host.roles else ()
     kubelet = (("tcp", ports.KUBELET),) if host.is_node else ()
     return tuple(dict.fromkeys((*needed(cluster, host), *client, *vip, *api, *kubelet)))

@@ -109,8 +109,7 @@ def _balancers_replaced(change: Change) -> bool:
 
 
 def _balancers(cluster: Cluster) -> set[str]:
-    """Return the hosts that may hold the VIP: none where there is no VIP."""
-    return {h.name for h in cluster.load_balancers} if cluster.api.vip is not None else set()
+    return {h.name for h in cluster.vip_holders}
 
 
 def _another(change: Change) -> bool:
@@ -256,17 +255,14 @@ TABLE: tuple[Rule, ...] = (
          "what was opened is closed on all hosts at once: where their firewalls do not let in by themselves what "
          "docs/reference/ports.md names, etcd loses its majority", when=lambda c: c.before == "ours"),
     Rule("", ("kubernetes", "network.hosts", "api.vip", "api.external", "api.extra_sans", "config", "config.*",
-              "registries", "registries.*", "proxy", "proxy.*",
-              "time.*", "trust",
-              "firewall", "hosts.*", "hosts.*.system", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*",
-              "hosts.*.taints", "hosts.*.config*"),
+              "registries", "registries.*", "proxy", "proxy.*", "time.*", "trust", "firewall", "hosts.*",
+              "hosts.*.system", "hosts.*.roles", "hosts.*.address", "hosts.*.labels*", "hosts.*.taints",
+              "hosts.*.config*"),
          ALLOWED),
 )
 # No rule about the inventory: to restart what serves although the cluster is unhealthy (orchestrate/run/may_begin.py).
 CLUSTER_ILL = "cluster-unhealthy"
 FLAGS = frozenset({CLUSTER_ILL, REMOVED_APIS, *(rule.code for rule in TABLE if rule.outcome == NEEDS_FLAG)})
-
-
 _DEEP = ("config.*", "registries.*", "hosts.*.config*", "hosts.*.labels*")      # with what is at any depth below
 
 

@@ -249,6 +249,11 @@ class Cluster(Section):
         return self.with_role(Role.LOAD_BALANCER) or self.control_planes
 
     @property
+    def vip_holders(self) -> tuple[Host, ...]:
+        """Return the load balancers that may hold the VIP: none where there is no VIP."""
+        return self.load_balancers if self.api.vip is not None else ()
+
+    @property
     def kubernetes_service_ip(self) -> str:
         """Return the first address of the Service range: the `kubernetes` Service."""
         return str(self.network.services[0][1])

@@ -125,7 +125,7 @@ def _used(cluster: Cluster, host: Host) -> bool:
 
 
 def _balancer(cluster: Cluster, host: Host) -> bool:
-    return cluster.api.vip is not None and host.name in {h.name for h in cluster.load_balancers}
+    return host.name in {h.name for h in cluster.vip_holders}
 
 
 def _takes_snapshots(cluster: Cluster, host: Host) -> bool:

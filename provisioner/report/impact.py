@@ -90,7 +90,7 @@ def _of_roll(plan: Plan, cluster: Cluster) -> Iterator[str]:
         yield _etcd(len(cluster.etcd_hosts))
     if {h.name for h in cluster.control_planes} & set(hosts):
         yield _api({"kube-apiserver.service"}, len(cluster.control_planes))
-    if cluster.api.vip is not None and {h.name for h in cluster.load_balancers} & set(hosts):
+    if {h.name for h in cluster.vip_holders} & set(hosts):
         yield "the VIP moves once, in its host's turn, the last of its kind: connections through it begin anew then"
 
 

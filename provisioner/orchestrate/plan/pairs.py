@@ -112,7 +112,7 @@ class _Meeting:
     def _asked(self) -> dict[str, dict[str, Any]]:
         """Return what each host is asked: where to listen, and what it finds out by itself."""
         on = listens(self._wanted)
-        balancers = {h.name for h in self._cluster.load_balancers} if self._cluster.api.vip is not None else set()
+        balancers = {h.name for h in self._cluster.vip_holders}
         members = {h.name for h in self._cluster.etcd_hosts}
         return {name: self._request(name, on.get(name, ()), balances=name in balancers, is_member=name in members)
                 for name in self._hosts}

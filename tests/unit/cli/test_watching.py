@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from provisioner.cli import watching
+from provisioner.cli.status import lines
+from provisioner.orchestrate.look.status import Status
 from tests.fakes.session import World
 from tests.unit.cli.test_cluster_verbs import Run, built, drift, run, world  # noqa: F401 - fixtures
 
@@ -104,3 +106,13 @@ def test_on_a_terminal_the_page_is_painted_over_and_fits_it(
 
 def test_metrics_are_not_watched(built: World, run: Run) -> None:  # noqa: F811 - fixtures
     assert run("status", "-o", "openmetrics", "--watch").code == 64
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_that_hosts_said_moves_the_terminal(there: bool) -> None:
+    moves = "\x1b[2J\x07"
+    seen = Status("lab", "1.36.3", "ok", "-", moves, [], [moves, moves], 1.0, lock=moves, warnings=[moves], built=there,
+                  snapshots=moves, trial=moves)
+    told = list(lines(seen))
+    assert all(line.isprintable() for line in told)
+    assert sum("\\x1b[2J" in line for line in told) == (7 if there else 3)
