@@ -8,6 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    SSHCertificateBuilder,
+    SSHCertificateType,
+)
 
 from provisioner.transport import host_certificates
 from tests.fakes.host_ca import HostCa
@@ -60,3 +67,24 @@ def test_a_certificate_that_was_written_into_is_not_believed(tmp_path: Path) -> 
     file.write_text(f"{kind} {base64.b64encode(forged).decode()}\n")
     assert host_certificates.doubt(shown(file), "cp2", [authority(ca)], time.time()) == (
         "the signature of its certificate is wrong")
+
+
+def test_a_certificate_with_an_option_that_must_be_understood_is_not_believed(tmp_path: Path) -> None:
+    ca = Ed25519PrivateKey.generate()
+    public = ca.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    plain = (SSHCertificateBuilder().public_key(Ed25519PrivateKey.generate().public_key()).serial(1)
+             .type(SSHCertificateType.HOST).key_id(b"test").valid_principals([b"cp1"])
+             .valid_after(0).valid_before(2**64 - 1))
+    signed = [one.sign(ca).public_bytes().decode()
+              for one in (plain, plain.add_critical_option(b"only-on-mondays", b""))]
+    assert [host_certificates.doubt(one, "cp1", [public]) for one in signed] == [
+        "", "its certificate has options that nobody here knows"]
+
+
+@pytest.mark.parametrize(("name", "host"), [("CP1.Example.org", "cp1.example.org"), ("cp?", "cp1"), ("[ab]1", "[ab]1")])
+def test_names_are_matched_as_ssh_does(tmp_path: Path, name: str, host: str) -> None:
+    ca = HostCa(tmp_path)
+    keygen(tmp_path / "host")
+    key = shown(ca.sign(tmp_path / "host.pub", names=name))
+    assert host_certificates.doubt(key, host, [authority(ca)]) == ""
+    assert host_certificates.doubt(key, "a1", [authority(ca)]) == f"its certificate is for {name}"
