@@ -67,6 +67,16 @@ def test_a_line_with_an_authority_does_not_lose_the_file(login: Login, sshd: Ssh
     assert login(known_hosts=bad + sshd.known_hosts).run(["true"]).rc == 0
 
 
+def test_an_authority_is_named_that_may_speak_for_a_key_that_is_not_pinned(
+        login: Login, sshd: Sshd, tmp_path: Path) -> None:
+    authority = " ".join(keygen(tmp_path / "ca").split()[:2])
+    for more, named in (("", True), (f"@revoked elsewhere {authority}\n", True), (f"@revoked * {authority}\n", False)):
+        with pytest.raises(Unreachable) as caught:
+            login(known_hosts=f"@cert-authority * {authority}\n{more}").open()
+        assert caught.value.code == "host-key-unknown"
+        assert ("names an authority" in caught.value.message) == named
+
+
 def test_a_key_that_is_pinned_and_revoked_is_believed_by_nobody(login: Login, sshd: Sshd) -> None:
     for names in (f"[127.0.0.1]:{sshd.port}", "*", f"!other,[127.*]:{sshd.port}"):
         with pytest.raises(Unreachable, match="is revoked in known_hosts") as caught:
