@@ -78,7 +78,6 @@ class Spreading:
         """A host did not get what it was to get; return which peer failed it, None where that was here."""
         giver = self._arrived(host, item)
         if giver is None:
-            self._drop(host, item)      # the host itself tells it in the end: it is not sent once more
             return None
         self._hosts[host].failed_by.add(giver)
         if giver in self._hosts:

@@ -89,7 +89,7 @@ class Floor:
     def _failed(self, host: str, item: Artifact, line: Mapping[str, Any]) -> tuple[Callable[[], None], ...]:
         giver = self._spreading.failed(host, item, lied=bool(line.get("lied")))
         if giver is None:       # our own bytes are not what they should be: told by a stream of its own
-            self._rest[host] = [item, *self._spreading.gone(host)]
+            self._rest[host] = self._spreading.gone(host)
             return ()
         if (host, giver) in self._odd:
             return ()

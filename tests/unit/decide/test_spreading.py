@@ -151,6 +151,15 @@ def test_who_lied_once_is_asked_by_nobody_any_more() -> None:
         assert isinstance(floor.next(h), Take)
 
 
+def test_what_a_host_refused_of_us_is_among_what_it_lacks_when_it_is_gone() -> None:
+    floor = Spreading({h: LARGE[:2] for h in "ab"})
+    floor.listens("a", "10.0.0.1", 1)
+    order = floor.next("a")
+    assert isinstance(order, Take)
+    assert floor.failed("a", order.item) is None
+    assert floor.gone("a") == LARGE[:2]
+
+
 def test_what_was_on_its_way_to_a_host_that_is_gone_is_sent_to_another_and_nobody_waits_for_it() -> None:
     floor = Spreading({"a": LARGE[:1], "b": LARGE[:1]})
     for h in "ab":
