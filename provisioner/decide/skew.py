@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from provisioner.compile.parts import UNIT_DIR
 from provisioner.compile.versions import KUBERNETES_BINARIES, Version, floor_fault, skew_faults
 from provisioner.model.artifact import ArtifactLock, Stored
 from provisioner.model.cluster import Cluster
@@ -34,7 +35,6 @@ NODE_PARTS = (RUNTIME, KUBELET, PROXY, "flannel")
 ADDONS = ("coredns", "metrics-server")
 PLANNED = (ETCD, SERVER, KUBECTL, *CONTROLLERS, *NODE_PARTS, *ADDONS)
 """The components whose versions are planned, in the order in which they move."""
-UNITS = "/etc/systemd/system/"
 _EMULATES = re.compile(r"--emulated-version=kube=(\d+\.\d+)")
 _COMPONENT_OF = {"flanneld": "flannel"}     # where a program has another name than its component
 # The oldest patch of the minor before that may stand beside a member of this one.
@@ -156,9 +156,10 @@ def after(state: State, changes: Iterable[Change]) -> State:
 def _told(state: State, files: Iterable[tuple[str, str, str]]) -> State:
     """Return the state with what units, of a host, are told to behave as; files that are no unit's say nothing."""
     made = dict(state)
+    units = {f"{UNIT_DIR}/{name}.service": name for name in AS_OLD}
     for host, path, text in files:
-        place = Place(path.removeprefix(UNITS).removesuffix(".service"), host)
-        if place.component in AS_OLD and place in made and path.startswith(UNITS):
+        place = Place(units.get(path, ""), host)
+        if place in made:
             found = _EMULATES.search(text)
             made[place] = Runs(made[place].version, found[1] if found else "")
     return made
@@ -242,7 +243,7 @@ def move_faults(place: Place, before: Runs, after: Runs, state: State, *, draine
     """Return what breaks a rule in this one move out of `state`, going back included; none for a legal one."""
     found = []
     name, was, will = place.component, before.version, after.version
-    if name in (SERVER, *CONTROLLERS) and will.minor > before.acts_as.minor + 1:
+    if name in AS_OLD and will.minor > before.acts_as.minor + 1:
         found.append(Fault("minor-skipped", f"{name} {before} to {after}"))
     if name == ETCD and (will.major, will.minor) > (was.major, was.minor + 1):
         found.append(Fault("etcd-minor-skipped", f"etcd {was} to {will}"))

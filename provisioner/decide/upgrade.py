@@ -24,6 +24,7 @@ from typing import Literal
 from provisioner.compile.versions import KUBERNETES_BINARIES, NODE_BINARIES, Version
 from provisioner.decide.skew import (
     ADDONS,
+    AS_OLD,
     CONTROLLERS,
     ETCD,
     ETCD_BEFORE,
@@ -172,7 +173,7 @@ def back(
     stages = tuple(reversed(_stages(state, goal, leader)))
     if not stages:
         return Way()
-    hop = Hop({**_newest(state), **before}, stages)
+    hop = Hop({**newest_of(state), **before}, stages)
     broken = [fault for _, found in instants(state, hop, minors) for fault in found]
     return Way(refused=tuple(dict.fromkeys(broken))) if broken else Way((hop,))
 
@@ -235,11 +236,10 @@ def _missing(state: State, target: Versions) -> Iterator[Fault]:
 
 def _at(state: State, versions: Versions, emulates: str = "") -> State:
     """Return the state in which every component has its one version; control planes emulate a given minor."""
-    as_old = (SERVER, *CONTROLLERS)
-    return {place: Runs(versions[place.component], emulates if place.component in as_old else "") for place in state}
+    return {place: Runs(versions[place.component], emulates if place.component in AS_OLD else "") for place in state}
 
 
-def _newest(state: State) -> dict[str, Version]:
+def newest_of(state: State) -> dict[str, Version]:
     """Return component -> the newest version that runs of it."""
     return {name: max(runs.version for runs in of(state, name)) for name in {place.component for place in state}}
 
@@ -251,7 +251,7 @@ def _minors(state: State) -> set[tuple[int, ...]]:
 
 def _next(state: State, target: Versions, soak: bool, minors: Mapping[str, Minor]) -> _Goal | Fault:
     """Return what is so after the next hop, or why there is none."""
-    now = _newest(state)
+    now = newest_of(state)
     kubernetes = _next_kubernetes(state, target, minors)
     if isinstance(kubernetes, Fault):
         return kubernetes
@@ -284,7 +284,7 @@ def _oldest(state: State) -> Version:
 
 def _may_try(state: State, kubernetes: Version) -> bool:
     """Say whether control planes can still get this version on trial: not all have it, and none acts as the new yet."""
-    programs = [place for place in state if place.component in (SERVER, *CONTROLLERS)]
+    programs = [place for place in state if place.component in AS_OLD]
     return any(state[place].version != kubernetes for place in programs) and \
         all(state[place].acts_as.minor < kubernetes.minor for place in programs)
 
