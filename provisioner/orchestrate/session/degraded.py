@@ -29,11 +29,13 @@ def leave_out(session: Session, hosts: Sequence[str]) -> None:
 def without(session: Session, hosts: Sequence[str]) -> str:
     """Return the command that goes on without these hosts, "" where one of them cannot be missed."""
     missable = set(hosts) <= set(session.workers)
-    return f"kubewright {_verb(session)} {' '.join(f'--without {host}' for host in hosts)}" if missable else ""
+    command = session.run.go_on if _is_upgrade(session) else "kubewright up"
+    return " ".join([command, *(f"--without {host}" for host in hosts)]) if missable else ""
 
 
-def _verb(session: Session) -> str:
-    return "upgrade" if session.run.origin.verb == "upgrade" else "up"
+def _is_upgrade(session: Session) -> bool:
+    """Say whether the run is any kind of upgrade, which only its own command goes on with; all else `up` does."""
+    return session.run.origin.verb.startswith("upgrade")
 
 
 def give_up(session: Session, faults: Mapping[str, KubewrightError], *, proof: bool = False) -> bool:
@@ -70,5 +72,5 @@ def raise_failed(session: Session) -> None:
     cure = [f"try: {fault.hint}"] if fault.hint else []
     fault.details = (*fault.details, *cure, f"the run went on without: the other {others} hosts are done")
     retries = "; ".join(f"kubewright retry --host {host}" for host in session.run.failed)
-    fault.hint = session.run.go_on if _verb(session) == "upgrade" else retries
+    fault.hint = session.run.go_on if _is_upgrade(session) else retries
     raise fault

@@ -142,6 +142,18 @@ def test_a_worker_that_does_not_answer_is_refused_with_the_way_to_go_on(built: W
     assert not any("--without" in line for line in fault.value.details)
 
 
+@pytest.mark.parametrize(("intent", "command"), [
+    (Intent("upgrade", soak=0.0), "kubewright upgrade --no-soak"),
+    (Intent("upgrade --os", reboot=True), "kubewright upgrade --os --reboot"),
+    (Intent("upgrade --back"), "kubewright upgrade --back"),
+])
+def test_an_upgrade_is_gone_on_with_by_its_own_command(built: World, intent: Intent, command: str) -> None:
+    built.hosts.hosts["w2"].down = True
+    with pytest.raises(Unreachable) as fault:
+        built.perform(intent)
+    assert f"to go on without: {command} --without w2" in fault.value.details
+
+
 def test_retry_makes_only_that_hosts_changes_and_records_nothing(built: World) -> None:
     edited(built, "w1", "w2")
     before = built.inventory.applied_path.stat().st_mtime_ns
