@@ -19,7 +19,6 @@ from provisioner.orchestrate.gates import own_jobs, proofs
 from provisioner.orchestrate.session.session import Session
 
 VERBS = ("upgrade", "upgrade --os")
-HOSTS = "KUBEWRIGHT_HOSTS"      # in a gate's environment: the hosts of the turn
 
 
 def refuse_unknown(inventory: Inventory) -> None:
@@ -59,7 +58,8 @@ def _why_not(session: Session, gate: Gate, turn: Turn) -> str:
     try:
         done = subprocess.run(
             gate.command, cwd=session.target.inventory.path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace", timeout=gate.timeout, check=False, env={**os.environ, HOSTS: ",".join(turn.hosts)})
+            errors="replace", timeout=gate.timeout, check=False,
+            env={**os.environ, own_jobs.HOSTS: ",".join(turn.hosts)})
     except subprocess.TimeoutExpired:
         return f"{gate.name}: no end after {gate.timeout} s"
     except OSError as fault:

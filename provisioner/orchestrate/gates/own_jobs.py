@@ -19,7 +19,7 @@ from provisioner.operate.kube import Kube
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session.session import Session
 
-HOSTS = "KUBEWRIGHT_HOSTS"      # in each container's environment: the hosts of the turn
+HOSTS = "KUBEWRIGHT_HOSTS"      # in the environment of each container, and of a command: the hosts of the turn
 TAIL = 10                       # lines of the log that are told
 KEPT = 600                      # seconds after which the cluster removes a Job that nobody did
 
