@@ -81,6 +81,14 @@ class Intent:
                                  for name, value in document.items() if name in cls.__dataclass_fields__}
         return replace(cls(**known), verb=verb)
 
+    def bounds(self) -> list[str]:
+        """Return the options of an upgrade that say how far it goes, with whom, and what stops it, as they are typed.
+        """
+        return [*(f"--only {host}" for host in self.only), *([f"--until {self.until}"] if self.until else ()),
+                *(f"--slo {budget}" for budget in self.slo),
+                *([f"--max-unavailable {self.max_unavailable}"] if self.max_unavailable != "1" else ()),
+                *(f"--without {host}" for host in self.without)]
+
     def fits(self, cluster: Cluster) -> None:
         """Raise UsageFault for hosts and phases that do not exist."""
         unknown = [host for host in self.only if host not in cluster.hosts]

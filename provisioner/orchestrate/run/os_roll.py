@@ -54,7 +54,7 @@ def judged(session: Session, intent: Intent) -> Plan:
     states, before = reboot.look(session, asked, refresh=True), decide.boots_before(
         notes, intent.to_json()) if intent.reboot else {}
     found = replace(now, changes=decide.changes(session.cluster, states, reboot=intent.reboot, before=before),
-                    objects=(), members=(), strangers=(), lost=now.lost,
+                    objects=(), members=(), strangers=(),
                     verdicts=decide.noted(states, before, reboot=intent.reboot))
     session.run.as_they_run |= set(now.desired.hosts)       # what units read now counts, whatever is asked for
     session.target.boots_before = before
@@ -75,11 +75,8 @@ def _until(found: Plan, intent: Intent) -> Plan:
 
 def again(intent: Intent) -> str:
     """Return the command that goes on with a roll."""
-    words = [*(["--reboot"] if intent.reboot else []), *(f"--only {host}" for host in intent.only)]
-    words += [f"--until {intent.until}"] if intent.until else []
-    words += [f"--slo {budget}" for budget in intent.slo]
-    words += [f"--max-unavailable {intent.max_unavailable}"] if intent.max_unavailable != "1" else []
-    return " ".join(["kubewright upgrade --os", *words, *(f"--without {host}" for host in intent.without)])
+    words = ["--reboot"] if intent.reboot else []
+    return " ".join([f"kubewright {decide.VERB}", *words, *intent.bounds()])
 
 
 def consent(intent: Intent, found: Plan) -> Consent:

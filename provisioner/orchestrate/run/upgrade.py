@@ -61,8 +61,9 @@ def on_the_way(session: Session, intent: Intent, agreed: Agreed, found: Plan) ->
     if found.bootstrap:
         raise RefusedForSafety("there is no cluster yet to be upgraded", code="no-cluster", hint="kubewright up",
                                details=["nothing was changed"])
-    until = next((leg.until for leg in agreed.plan.legs if leg.until), "") if agreed.plan else ""
-    soak = bool(until) if agreed.plan else intent.soak > 0
+    agreed_until = next((leg.until for leg in agreed.plan.legs if leg.until), "") if agreed.plan else ""
+    soak = bool(agreed_until) if agreed.plan else intent.soak > 0
+    until = agreed_until or stamp(time.time() + intent.soak)
     state = running.state(session)
     ahead = legs.ahead(state, skew.pinned(session.target.made_from.lock), soak=soak, finish=intent.finish)
     running.refuse(session, [fault for fault in ahead.refused if fault.rule not in session.run.allowed],
@@ -71,9 +72,9 @@ def on_the_way(session: Session, intent: Intent, agreed: Agreed, found: Plan) ->
     _refuse_not_taken(session, ahead)
     goal = legs.standing(state, ahead.stands) if ahead.stands else ahead.legs[0].goal if ahead.legs else None
     if goal is not None and (len(ahead.legs) > 1 or goal.emulates):
-        _turn(session, goal, until or stamp(time.time() + intent.soak))
+        _turn(session, goal, until)
         found = survey(session)
-    ends = session.target.trial.until if session.target.trial else until or stamp(time.time() + intent.soak)
+    ends = session.target.trial.until if session.target.trial else until
     shown = tuple(leg.shown(ends) for leg in ahead.legs)
     return session.go_by(replace(found, legs=() if ahead.stands else shown))
 
@@ -157,11 +158,7 @@ def again(intent: Intent) -> str:
     """Return the command that goes on with an upgrade, no further than this one was to go and within its budgets."""
     words = ["kubewright upgrade"] + (["--finish"] if intent.finish else [])
     words += [] if intent.soak == SOAK else [f"--soak {intent.soak:.0f}s"] if intent.soak else ["--no-soak"]
-    words += [*(f"--allow {word}" for word in intent.allow), *(f"--only {host}" for host in intent.only)]
-    words += [f"--until {intent.until}"] if intent.until else []
-    words += [f"--slo {budget}" for budget in intent.slo]
-    words += [f"--max-unavailable {intent.max_unavailable}"] if intent.max_unavailable != "1" else []
-    return " ".join([*words, *(f"--without {host}" for host in intent.without)])
+    return " ".join([*words, *(f"--allow {word}" for word in intent.allow), *intent.bounds()])
 
 
 def moves(found: Plan) -> bool:
