@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from provisioner.applier import leavings
 from provisioner.applier.host import Host, NoProgram
 from provisioner.compile import firewall
 from provisioner.model.desired import File
+from tests.real.cable import connected, inside
 from tests.unit.compile.compile_fixture import compiled, inventory
 
 pytestmark = pytest.mark.skipif(
@@ -53,57 +53,46 @@ table ip other {
 class Firewalled:
     """Two namespaces with a cable: `host` has the firewall, `peer` is another host of the cluster."""
 
-    def __init__(self, directory: Path) -> None:
-        self.host, self.peer = (f"kw-fw-{os.getpid()}-{side}" for side in "ab")
+    def __init__(self, host: str, peer: str, directory: Path) -> None:
+        self.host, self.peer = host, peer
         item = compiled(inventory(firewall="ours")).hosts["cp1"].find("file", firewall.PROGRAM)
         assert isinstance(item, File)
         self.program = directory / "open-firewall"
         self.program.write_text(item.content)
 
-    def run(self, name: str, *argv: str, given: str = "") -> str:
-        done = subprocess.run(["ip", "netns", "exec", name, *argv], input=given, capture_output=True, text=True,
-                              timeout=30, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     def load(self, rules: str) -> None:
-        self.run(self.host, "nft", "-f", "-", given=rules)
+        inside(self.host, "nft", "-f", "-", given=rules)
 
     def ruleset(self) -> str:
-        return self.run(self.host, "nft", "list", "ruleset")
+        return inside(self.host, "nft", "list", "ruleset")
 
     def open(self) -> str:
-        return self.run(self.host, sys.executable, "-IS", str(self.program), "once")
+        return inside(self.host, sys.executable, "-IS", str(self.program), "once")
 
-    def reaches(self, port: int) -> bool:
+    def reaches(self, port: int, seconds: float = 20.0) -> bool:
         """Say whether the peer gets an answer at a port where nobody listens: a refusal of the kernel is one."""
-        ask = (f"import socket,sys\ns = socket.socket()\ns.settimeout(0.5)\n"
+        ask = (f"import socket,sys\ns = socket.socket()\ns.settimeout({seconds})\n"
                f"sys.exit({{0: 0, 111: 0}}.get(s.connect_ex(('{ADDRESS}', {port})), 1))")
         done = subprocess.run(["ip", "netns", "exec", self.peer, sys.executable, "-c", ask], timeout=30, check=False)
         return done.returncode == 0
 
+    def is_shut(self, port: int) -> bool:
+        """Say whether the peer gets no answer at a port for as long as a good cable needs many times over."""
+        return not self.reaches(port, 0.5)
+
 
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Firewalled]:
-    box = Firewalled(tmp_path)
-    with contextlib.ExitStack() as stack:
-        for name in (box.host, box.peer):
-            subprocess.run(["ip", "netns", "add", name], check=True, timeout=20)
-            stack.callback(subprocess.run, ["ip", "netns", "del", name], check=False, timeout=20)
-        subprocess.run(["ip", "link", "add", "eth0", "netns", box.host, "type", "veth", "peer", "name", "eth0", "netns",
-                        box.peer], check=True, timeout=20)
-        for name, address in ((box.host, ADDRESS), (box.peer, PEER)):
-            box.run(name, "ip", "address", "add", f"{address}/24", "dev", "eth0")
-            box.run(name, "ip", "link", "set", "eth0", "up")
-        yield box
+    with connected("fw", ADDRESS, PEER) as names:
+        yield Firewalled(*names, tmp_path)
 
 
 def test_what_drops_by_default_lets_in_what_the_cluster_sends_and_nothing_else(box: Firewalled) -> None:
     box.load(POLICY)
-    assert not box.reaches(PEER_PORT)
+    assert box.is_shut(PEER_PORT)
     said = box.open()
     assert "inet filter input lets in" in said and "inet filter forward lets in" in said and "output" not in said
-    assert box.reaches(PEER_PORT) and not box.reaches(9999)
+    assert box.reaches(PEER_PORT) and box.is_shut(9999)
     assert "ip daddr 10.244.0.0/16 accept" in box.ruleset()
 
 
@@ -118,7 +107,7 @@ def test_a_firewall_that_was_loaded_anew_is_told_again(box: Firewalled) -> None:
     box.load(POLICY)
     box.open()
     box.load(POLICY)
-    assert not box.reaches(PEER_PORT)
+    assert box.is_shut(PEER_PORT)
     box.open()
     assert box.reaches(PEER_PORT)
 
@@ -135,7 +124,7 @@ def test_other_rules_of_ours_take_the_place_of_older_ones(box: Firewalled) -> No
     box.open()
     box.program.write_text(box.program.read_text().replace(f'["tcp", {PEER_PORT}]', '["tcp", 2390]'))
     box.open()
-    assert box.reaches(2390) and not box.reaches(PEER_PORT)
+    assert box.reaches(2390) and box.is_shut(PEER_PORT)
     assert box.ruleset().count("jump kubewright-in") == 1
 
 

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from provisioner.applier import package, tries
+from tests.real.cable import connected, inside
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not all(map(shutil.which, ("ip", "nft", "tc"))), reason="namespaces are root's")
@@ -22,37 +24,23 @@ LISTEN = (("tcp", 2380), ("tcp", 6443), ("udp", 8472), ("vrrp", 0))
 TOKEN = "5a" * tries.TOKEN
 
 
+@dataclass(frozen=True)
 class Cable:
     """Two namespaces and the cable between them: `a` tries, `b` listens."""
 
-    def __init__(self) -> None:
-        self.a, self.b = (f"kw-reach-{os.getpid()}-{side}" for side in "ab")
-
-    def on(self, name: str, *argv: str) -> None:
-        done = subprocess.run(["ip", "netns", "exec", name, *argv], capture_output=True, text=True, timeout=20,
-                              check=False)
-        assert done.returncode == 0, done.stderr
+    a: str
+    b: str
 
     def rule(self, text: str) -> None:
         """Give `b` a firewall that lets in what it is not told to keep out."""
-        self.on(self.b, "nft", "add table inet fw; add chain inet fw in { type filter hook input priority 0; }; "
-                f"add rule inet fw in {text}")
+        inside(self.b, "nft", "add table inet fw; add chain inet fw in { type filter hook input priority 0; }; "
+               f"add rule inet fw in {text}")
 
 
 @pytest.fixture
 def cable() -> Iterator[Cable]:
-    made = Cable()
-    with contextlib.ExitStack() as after:
-        for name in (made.a, made.b):
-            subprocess.run(["ip", "netns", "add", name], check=True, timeout=20)
-            after.callback(subprocess.run, ["ip", "netns", "del", name], check=True, timeout=20)
-        subprocess.run(["ip", "link", "add", "eth0", "netns", made.a, "type", "veth", "peer", "name", "eth0", "netns",
-                        made.b], check=True, timeout=20)
-        for name, address in ((made.a, A), (made.b, B)):
-            made.on(name, "ip", "address", "add", f"{address}/24", "dev", "eth0")
-            made.on(name, "ip", "link", "set", "eth0", "up")
-            made.on(name, "ip", "link", "set", "lo", "up")
-        yield made
+    with connected("reach", A, B) as names:
+        yield Cable(*names)
 
 
 @contextlib.contextmanager
@@ -129,7 +117,7 @@ def test_advertisements_that_are_dropped_are_not_heard(cable: Cable) -> None:
 
 
 def test_a_stateful_firewall_lets_the_answers_of_what_it_lets_in_out(cable: Cable) -> None:
-    cable.on(cable.b, "nft", "add table inet fw; add chain inet fw in { type filter hook input priority 0; policy "
+    inside(cable.b, "nft", "add table inet fw; add chain inet fw in { type filter hook input priority 0; policy "
              "drop; }; add rule inet fw in ct state established accept; add rule inet fw in tcp dport 2380 accept")
     found = tried(cable, "etcd", "api", "overlay")
     assert (found["etcd"]["ok"], found["api"]["why"], found["overlay"]["why"]) == (True, "timed out", "timed out")
@@ -145,18 +133,18 @@ def test_a_path_that_takes_less_is_measured_to_the_byte(cable: Cable) -> None:
 
 def test_a_path_is_measured_also_where_the_port_is_closed(cable: Cable) -> None:
     cable.rule("meta length > 1400 drop")
-    cable.on(cable.b, "nft", "add rule inet fw in udp dport 8472 drop")
+    inside(cable.b, "nft", "add rule inet fw in udp dport 8472 drop")
     assert tried(cable, "overlay")["overlay"] == {"ok": False, "why": "timed out", "passes": 1400}
 
 
 def test_an_interface_that_takes_less_is_seen_from_its_own_side(cable: Cable) -> None:
-    cable.on(cable.a, "ip", "link", "set", "eth0", "mtu", "1300")
+    inside(cable.a, "ip", "link", "set", "eth0", "mtu", "1300")
     assert tried(cable, "overlay")["overlay"] == {"ok": True, "passes": 1300}
 
 
 def test_latency_is_the_network_s_own(cable: Cable) -> None:
     """A line of 4 kbit/s takes more than 100 ms for the 74 bytes of an answer."""
-    cable.on(cable.b, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "4kbit", "burst", "100",
+    inside(cable.b, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "4kbit", "burst", "100",
              "limit", "9000")
     found = tried(cable, "etcd")["etcd"]
     assert found["ok"] and sorted(found["ms"])[len(found["ms"]) // 2] > 100, found
@@ -178,10 +166,10 @@ def test_a_cable_that_is_cut_is_told_as_silence(cable: Cable) -> None:
 def test_a_port_that_the_kernel_has_for_vxlan_is_theirs_and_the_overlay_answers_through_it(cable: Cable) -> None:
     """What a cluster that runs looks like: a device of flannel's kind on both sides."""
     for name, far, own in ((cable.a, B, "10.98.7.1"), (cable.b, A, "10.98.7.2")):
-        cable.on(name, "ip", "link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "8472", "remote", far,
+        inside(name, "ip", "link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "8472", "remote", far,
                  "dev", "eth0")
-        cable.on(name, "ip", "address", "add", f"{own}/24", "dev", "flannel.1")
-        cable.on(name, "ip", "link", "set", "flannel.1", "up")
+        inside(name, "ip", "address", "add", f"{own}/24", "dev", "flannel.1")
+        inside(name, "ip", "link", "set", "flannel.1", "up")
     with host(cable, cable.b, B, "theirs", listen=[{"protocol": "udp", "port": 8472}]):
         assert tried(cable, "through", ports=())["through"] == {"ok": True}
         cable.rule("udp dport 8472 drop")
