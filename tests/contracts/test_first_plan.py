@@ -51,13 +51,6 @@ def run(argv: list[str], cwd: Path, **more: str) -> subprocess.CompletedProcess[
     return done
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)], ROOT)
-    return next(out.glob("*.whl"))
-
-
 def told(program: Path, directory: Path, script: str, addresses: tuple[str, ...] = ADDRESSES) -> str:
     """Run a script in a network of its own and return what stood on the terminal; see `main`.
 
