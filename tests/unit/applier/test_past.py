@@ -87,6 +87,14 @@ def test_who_goes_through_a_proxy_needs_no_way_of_its_own(box: FakeHost, apt: Pa
     assert sources.look(box.host, ["runc"])["sites"] == {ill: ""}
 
 
+def test_nor_does_who_is_told_of_a_proxy_with_the_packages_themselves(box: FakeHost, apt: Path) -> None:
+    ill = site()
+    (apt / "install.says").write_text(RUNC.format(ill))
+    seen = [box.call("inspect", {"packages": ["runc"], **more})["packages"]["sites"][ill]
+            for more in ({}, {"proxied": False}, {"proxied": True})]
+    assert seen[0] and seen[1] and not seen[2]
+
+
 def test_a_directory_of_packages_is_looked_for(box: FakeHost, apt: Path) -> None:
     box.path("/srv/debs").mkdir(parents=True)
     (apt / "install.says").write_text("'file:/srv/debs/' x 0\n'file:///srv/none/x.deb' y 0\n")
