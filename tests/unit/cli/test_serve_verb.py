@@ -6,10 +6,12 @@ import json
 import re
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 
+from provisioner.cli import serve
 from provisioner.cli.context import Context
 from provisioner.cli.serve import Looker
 from tests.fakes.session import World
@@ -32,11 +34,10 @@ def test_the_page_is_given_each_thing_that_its_script_asks_for(built: World) -> 
     (place / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in small()), encoding="utf-8")
     state = looked(built).state()
     text = SCRIPT.read_text(encoding="utf-8")
-    assert set(re.findall(r"\bstate\.(\w+)", text)) <= set(state)
-    assert set(re.findall(r"\bh\.(\w+)", text)) <= set(state["hosts"][0])
-    assert set(re.findall(r"\bc\.(\w+)", text)) <= set(state["certificates"][0])
-    assert set(re.findall(r"\bone\.(?!append)(\w+)", text)) <= set(state["findings"][0])
-    assert set(re.findall(r"\brun\.(\w+)", text)) <= set(state["runs"][0])
+    for name, given in {r"state\.": state, r"h\.": state["hosts"][0], r"c\.": state["certificates"][0],
+                        r"one\.(?!append)": state["findings"][0], r"run\.": state["runs"][0]}.items():
+        asked = set(re.findall(rf"\b{name}(\w+)", text))
+        assert asked and asked <= set(given), name
     assert json.dumps(state), "it can be sent"
 
 
@@ -79,12 +80,18 @@ def test_a_port_that_is_taken_is_refused(built: World, run: Run) -> None:  # noq
     assert ended.code == 64 and "Address already in use" in ended.err
 
 
-def test_hosts_are_only_looked_at_while_somebody_asks(built: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    monkeypatch.undo()                      # a clock that goes
+def test_hosts_are_only_looked_at_while_somebody_asks(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811 - a fixture
     looker, looks = Looker(Context(directory=str(built.inventory.path)), every=0.0), []
     monkeypatch.setattr(looker, "look", lambda: looks.append(1))
-    looker.go_on_for(0.2)
+
+    def goes_on() -> None:
+        clock = iter([0.0, 0.0, 0.0, 0.1, 0.2])     # it begins, sees that it was asked, has looked, is asked no more
+        monkeypatch.setattr(serve, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+        looker.go_on_for(0.2)
+
+    goes_on()
     assert len(looks) == 1, "at the beginning, and never again by itself"
     looker.state()
-    looker.go_on_for(0.2)
+    goes_on()
     assert len(looks) == 2, "what was asked meanwhile is one look"
