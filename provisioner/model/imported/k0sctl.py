@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner.model.endpoint import bracketed
 from provisioner.model.first_inventory import Login
-from provisioner.model.imported.values import Imported, LeftOut, address_of, mapping, port_of, refuse, sequence
+from provisioner.model.imported.values import Imported, LeftOut, address_of, jump_of, mapping, port_of, refuse, sequence
 
 GROUP = "k0sctl.k0sproject.io/"
 _ROLES = {"controller": ("etcd", "control-plane"), "controller+worker": ("etcd", "control-plane", "worker"),
@@ -81,5 +81,4 @@ def _jump(file: str, where: str, bastion: Mapping[str, Any], left: LeftOut) -> s
         return ""
     _leave(left, "ssh.bastion", bastion, {"address", "user", "port"})
     port = port_of(file, f"{where}: bastion", bastion.get("port"))
-    place = bracketed(str(bastion.get("address") or ""))
-    return f"{bastion.get('user') or 'root'}@{place}" + (f":{port}" if port != 22 else "")
+    return jump_of(bastion.get("user") or "root", str(bastion.get("address") or ""), port)

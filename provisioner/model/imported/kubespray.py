@@ -11,7 +11,7 @@ from typing import Any
 
 from provisioner.model.endpoint import bracketed
 from provisioner.model.first_inventory import Login
-from provisioner.model.imported.values import Imported, LeftOut, address_of, mapping, port_of, refuse, sequence
+from provisioner.model.imported.values import Imported, LeftOut, address_of, jump_of, mapping, port_of, refuse, sequence
 
 _ROLES = {"etcd": ("etcd",), "control-plane": ("kube_control_plane", "kube-master"), "worker": ("kube_node",
           "kube-node")}
@@ -107,9 +107,9 @@ def _jump(file: str, bastions: Sequence[str], variables: Mapping[str, Any], left
     for other in bastions[1:]:
         left.add(f"the bastion {other}", "one jump host is for all, or ssh.jump of each host")
     of_it = mapping(file, bastions[0], variables.get(bastions[0]))
-    place = bracketed(str(_first(of_it, "ansible_host", "ansible_ssh_host") or bastions[0]))
+    place = str(_first(of_it, "ansible_host", "ansible_ssh_host") or bastions[0])
     user, port = _first(of_it, "ansible_user", "ansible_ssh_user"), port_of(
         file, bastions[0], _first(of_it, "ansible_port", "ansible_ssh_port"))
     for name in [n for n in of_it if n not in _USED | _SILENT]:
         left.add(name, _WHY.get(name, ""), bastions[0])
-    return (f"{user}@" if user else "") + place + (f":{port}" if port != 22 else "")
+    return jump_of(user, place, port)

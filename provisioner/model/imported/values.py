@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from typing import Any, NoReturn
 
 from provisioner.errors import UsageFault
+from provisioner.model.endpoint import SSH_PORT, bracketed
 from provisioner.model.first_inventory import Login
 
 
@@ -60,7 +61,7 @@ def address_of(file: str, host: str, *candidates: object) -> IPv4Address:
     refuse(file, f"{host}: no IPv4 address that the cluster could use; it says {said}")
 
 
-def port_of(file: str, host: str, value: object, usual: int = 22) -> int:
+def port_of(file: str, host: str, value: object, usual: int = SSH_PORT) -> int:
     """Return a port, the usual one where nothing is said."""
     if value in (None, ""):
         return usual
@@ -71,6 +72,11 @@ def port_of(file: str, host: str, value: object, usual: int = 22) -> int:
     if not 0 < number < 65536:
         refuse(file, f"{host}: {value!r} is no port")
     return number
+
+
+def jump_of(user: object, place: str, port: int) -> str:
+    """Return a jump host as `ssh.jump` has it: [USER@]HOST[:PORT]."""
+    return (f"{user}@" if user else "") + bracketed(place) + (f":{port}" if port != SSH_PORT else "")
 
 
 def mapping(file: str, where: str, value: object) -> Mapping[str, Any]:
