@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,7 +80,7 @@ def load_lock(path: Path) -> ArtifactLock:
 def write_lock(path: Path, lock: ArtifactLock) -> None:
     """Write artifacts.lock, sorted by component and name, so that a change is a small diff."""
     order = sorted(lock.artifacts, key=lambda a: (ARCHES.index(a.arch), a.component, a.name))
-    entries = [{k: v for k, v in asdict(a).items() if v != ""} for a in order]
+    entries = [artifact.to_json() for artifact in order]
     text = yaml.safe_dump({"version": 1, "artifacts": entries}, sort_keys=False, width=120)
     write_whole(path, _HEADER + text, 0o644)
 

@@ -54,7 +54,7 @@ class Applied:
     def to_text(self) -> str:
         """Return the document; equal inputs give equal bytes."""
         document = {"schema_version": SCHEMA_VERSION, "cluster": _cluster(self.cluster),
-                    "artifacts": [{k: v for k, v in asdict(a).items() if v != ""} for a in self.lock.artifacts]}
+                    "artifacts": [artifact.to_json() for artifact in self.lock.artifacts]}
         document |= {"trial": self.trial.to_json()} if self.trial else {}
         text = yaml.dump(document, Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=10_000)
         return _HEADER + str(text)

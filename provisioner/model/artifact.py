@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 _LINK = re.compile(r"link /opt/kubewright/([^/]+)/(\d+\.\d+\.\d+)-[^/]+/([^/ ]+)(?: but |$)")
 
@@ -36,6 +36,10 @@ class LockedArtifact:
     def host_path(self) -> str:
         """Where the file lives on a host: versions stand side by side, so going back is a symlink."""
         return f"/opt/kubewright/{self.component}/{self.version}-{self.sha256[:8]}/{self.name}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values, as files have it: without what is empty."""
+        return {key: value for key, value in asdict(self).items() if value != ""}
 
 
 class Stored(NamedTuple):

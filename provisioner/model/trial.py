@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from provisioner.model.artifact import ArtifactLock, LockedArtifact
@@ -25,7 +25,7 @@ class Trial:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {"emulates": self.emulates, "until": self.until, "release": self.release,
-                "before": [{k: v for k, v in asdict(a).items() if v != ""} for a in self.before]}
+                "before": [artifact.to_json() for artifact in self.before]}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Trial:
