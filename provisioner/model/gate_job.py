@@ -21,8 +21,10 @@ def manifest(file: Path) -> Body:
     if len(documents) != 1 or not isinstance(documents[0], dict) or documents[0].get("kind") != "Job":
         raise ValueError("is not one Job")
     body: Body = documents[0]
-    spec, metadata = body.get("spec"), body.get("metadata")
-    pod = spec.get("template", {}).get("spec", {}) if isinstance(spec, dict) else {}
-    if not (isinstance(metadata, dict) and metadata.get("name") and pod.get("containers")):
+    try:
+        name, containers = body["metadata"]["name"], body["spec"]["template"]["spec"]["containers"]
+    except (KeyError, TypeError):       # not there, or a text where a mapping is to be
+        name, containers = "", ()
+    if not (name and containers and isinstance(containers, list) and all(isinstance(one, dict) for one in containers)):
         raise ValueError("the Job has no name or no containers")
     return body

@@ -40,7 +40,7 @@ def body_of(of: Mapping[str, Any], gate: Gate, hosts: Sequence[str], suffix: str
     template = dict(spec["template"])
     pod = dict(template["spec"])
     env = [{"name": HOSTS, "value": ",".join(hosts)}]
-    pod["containers"] = [{**one, "env": [*one.get("env", ()), *env]} for one in pod["containers"]]
+    pod["containers"] = [{**one, "env": [*(one.get("env") or ()), *env]} for one in pod["containers"]]
     pod.setdefault("restartPolicy", "Never")
     name = f"{str(metadata['name'])[:50]}-{suffix}"
     return {"apiVersion": "batch/v1", "kind": "Job",

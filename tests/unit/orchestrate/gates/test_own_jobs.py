@@ -80,6 +80,9 @@ def test_one_that_fails_or_does_not_end_stops_it_with_its_last_words_and_is_gone
     (None, "No such file"), ("a: [", "is no YAML"), (MANIFEST + "---\n" + MANIFEST, "is not one Job"),
     (MANIFEST.replace("kind: Job", "kind: Pod"), "is not one Job"),
     (MANIFEST.replace("containers", "boxes"), "no containers"), (MANIFEST.replace("name: shop-works, ", ""), "no name"),
+    ("kind: Job\nmetadata: {name: a}\nspec: {template: }\n", "no containers"),
+    ("kind: Job\nmetadata: {name: a}\nspec: {template: {spec: text}}\n", "no containers"),
+    ("kind: Job\nmetadata: {name: a}\nspec: {template: {spec: {containers: [busybox]}}}\n", "no containers"),
 ])
 def test_a_file_that_is_no_job_is_refused_before_anything_is_done(
         tmp_path: Path, text: str | None, words: str) -> None:
