@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from provisioner.model.facts import Facts
+from provisioner.model.releases import numbers
 
 Rules = Literal["nftables", "iptables"]
 # What kube-proxy asks for in nftables mode, and flannel and portmap by the same library: kube-proxy 1.36,
@@ -56,7 +57,7 @@ class System:
     @property
     def rules(self) -> Rules:
         """Return how Services are made there: by nftables wherever its kernel and its nft are new enough."""
-        new = _numbers(self.kernel) >= NFTABLES_KERNEL and _numbers(self.nft) >= NFTABLES_NFT
+        new = numbers(self.kernel) >= NFTABLES_KERNEL and numbers(self.nft) >= NFTABLES_NFT
         return "nftables" if new else "iptables"
 
     @property
@@ -72,10 +73,6 @@ class System:
     def package(self, name: str) -> str:
         """Return what a package of Debian's name is called there."""
         return self.packages.get(name, name)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 # RHEL's names for what Debian calls otherwise.
