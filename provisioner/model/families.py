@@ -101,6 +101,7 @@ TABLE: tuple[System, ...] = (
 )
 BY_KEY: Mapping[str, System] = {row.key: row for row in TABLE}
 DEFAULT = BY_KEY["debian-12"]
+SUPPORTED = ", ".join(row.name for row in TABLE if not row.needs)       # as messages name them
 
 
 def of(os_id: str, version: str) -> System | None:

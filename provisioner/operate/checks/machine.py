@@ -35,11 +35,11 @@ def system(seen: Seen, host: HostSeen) -> Iterator[Found]:
     here = f"{host.facts.os_id} {host.facts.os_version}".strip() or "an unknown system"
     if row is None:
         yield Found("error", f"{here} is not supported: nobody has said what its packages, units and versions are. "
-                             f"Supported are {_names()}", _new_system(host))
+                             f"Supported are {families.SUPPORTED}", _new_system(host))
         return
     if row.needs:
-        yield Found("error", f"{row.name} is not supported; it would need {row.needs}. Supported are {_names()}",
-                    _new_system(host))
+        yield Found("error", f"{row.name} is not supported; it would need {row.needs}. "
+                             f"Supported are {families.SUPPORTED}", _new_system(host))
         return
     said = host.host.spec.system
     if said not in (None, row.key):
@@ -48,10 +48,6 @@ def system(seen: Seen, host: HostSeen) -> Iterator[Found]:
     if not row.seen:
         yield Found("warning", f"{row.name} is rendered for and was never run by us: what it does otherwise than its "
                                "packages say, `up` finds first", _new_system(host))
-
-
-def _names() -> str:
-    return ", ".join(row.name for row in families.TABLE if not row.needs)
 
 
 def init(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -49,7 +49,7 @@ TEXTS: dict[str, Explained] = {
         "ID and VERSION_ID of /etc/os-release.",
         "Names of packages, paths and units are those of systems that we have run on.",
         "Install a supported system; `--skip os` tries it all the same.",
-        f"Supported: {', '.join(row.name for row in families.TABLE if not row.needs)}."),
+        f"Supported: {families.SUPPORTED}."),
     "arch": Explained(
         "uname's machine, against the architectures that artifacts.lock pins.",
         "A binary of another architecture does not start.", "kubewright artifacts build --write-lock --arch ARCH"),
