@@ -27,7 +27,7 @@ class System:
 
     `packages` renames what is called otherwise there; `without` are settings of HAProxy that its version does not know.
     `also` are systems that are made of the same packages, `suite` is what the lab boots it from. `seen`: a cluster was
-    brought up, changed and reset on nodes of it. `needs` is what is not there yet for it: while there is any, `check`
+    brought up and reset on nodes of it. `needs` is what is not there yet for it: while there is any, `check`
     refuses its hosts.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -20,18 +21,20 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(
 
 
 class Page(HTMLParser):
-    """What a page has: its anchors, where it links to, and what a browser fetches to show it."""
+    """What a page has: its anchors and tables, where it links to, and what a browser fetches to show it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.fetched: list[str] = []
+        self.tables = 0
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attrs}
         self.ids |= {found[name] for name in ("id", "name") if name in found}
+        self.tables += tag == "table"
         if tag == "a" and "href" in found:
             self.links.append(found["href"])
         elif tag == "link" and found.get("rel") != "canonical":
@@ -86,6 +89,15 @@ def test_each_link_leads_to_a_page_and_an_anchor_that_are_there(site: Path) -> N
                 broken.append(f"{source.relative_to(site)}: {link}")
     assert broken == []
     assert sum(len(page(source).links) for source in ours(site)) > 2000, "the links were looked at"
+
+
+def test_each_table_of_a_document_is_one_on_its_page(site: Path) -> None:
+    """Other than on the pages of the repository, one that follows a line of text is text."""
+    documents = [*(ROOT / "docs").rglob("*.md")]
+    meant = {d.relative_to(ROOT): len(re.findall(r"^\|(?:-+\|)+$", d.read_text(encoding="utf-8"), re.MULTILINE))
+             for d in documents if d.name != "README.md"}
+    shown = {d: page((site / d).with_suffix(".html")).tables for d in meant}
+    assert shown == meant and sum(meant.values()) > 80
 
 
 def test_a_browser_asks_nobody_but_the_site(site: Path) -> None:
