@@ -26,7 +26,8 @@ HOMES = {
     "ansible_runner": {"converge"},
     "jinja2": {"compile", "report"},
     "etcd3": {"operate"}, "grpc": {"operate"}, "kubernetes": {"operate"}, "urllib3": {"operate"},
-    "cryptography": {"operate"}, "pyrage": {"operate"}, "nacl": {"operate"}, "google": {"operate"},
+    # `transport` judges the certificates of hosts, which paramiko does not know.
+    "cryptography": {"operate", "transport"}, "pyrage": {"operate"}, "nacl": {"operate"}, "google": {"operate"},
     "prometheus_client": {"report"},
     "click": {"cli"},
     # What reads and writes documents stands where the documents are.
