@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provisioner.compile import control_plane, etcd, firewall, networks, proxy, snapshots, upkeep
+from provisioner.compile import control_plane, etcd, firewall, load_balancer, networks, proxy, snapshots, upkeep
 from provisioner.compile.parts import Leaving
 
 # What a unit of an OS package leaves was not there before the package came.
@@ -14,6 +14,7 @@ TABLE: Mapping[str, tuple[Leaving, ...]] = {
     "kube-apiserver.service": (Leaving("data", control_plane.AUDIT_DIR),),
     "haproxy.service": tuple(Leaving("data", path) for path in (
         "/run/haproxy", "/run/haproxy.pid", "/run/haproxy-master.sock", "/var/lib/haproxy")),
+    "keepalived.service": (Leaving("nft", load_balancer.HANDOVER),),     # of a turn that did not come to its end
     "containerd.service": (
         Leaving("processes", "containerd.service"),     # the shims outlive it
         Leaving("netns", "cni-"),

@@ -19,6 +19,7 @@ HAPROXY_SOCKET = "/run/haproxy/admin.sock"
 BACKEND = "apiservers"
 VIP_BACKEND = "apiservers-vip"      # on the load balancers: follows the other in all but its count of connections
 HOSTS = "kubewright-hosts"          # the ConfigMap that names the cluster's hosts, in kube-system
+HANDOVER = "inet kubewright-handover"      # the table by which a host takes nobody new at the VIP
 KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
 VIP_CHECK = "/opt/kubewright/bin/may-hold-vip"
 IS_A_HOST = "/opt/kubewright/bin/is-a-host"

@@ -16,7 +16,7 @@ from typing import TypeVar
 from provisioner.decide.batches import NOTHING_KNOWN, TAKES_AWAY, Standing, batches, interrupts
 from provisioner.model.artifact import Stored
 from provisioner.model.desired import Unit
-from provisioner.model.guards import DRAINED, LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE
+from provisioner.model.guards import DRAINED, LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE, VIP_LEAVES
 from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PHASES, PhaseName
 from provisioner.model.plan import Change, Plan, Turn
@@ -28,6 +28,8 @@ GUARDS: Mapping[str, str] = {
     "haproxy.service": OTHERS_BALANCE,
     "keepalived.service": OTHERS_BALANCE,
 }
+# And while one goes for good.
+FAREWELLS: Mapping[str, str] = {"keepalived.service": VIP_LEAVES}
 
 NODE: PhaseName = "node"
 BESIDE_NODE: tuple[PhaseName, ...] = ("runtime", "network")     # what Pods run on too, in phases of its own
@@ -157,8 +159,10 @@ def _guards(plan: Plan, hosts: Collection[str], changes: Changes, emptied: Colle
     for host in hosts:
         down |= {c.path for c in changes[host] if c.kind == Unit.kind and c.action in TAKES_AWAY}
         down |= {u.path for u in dependents(plan, host, changes[host])}
+    gone = {c.path for host in hosts for c in changes[host] if c.kind == Unit.kind and c.action == "remove"}
     held = [DRAINED] if set(hosts) & set(emptied) else []
-    return tuple(dict.fromkeys([*held, *(guard for unit, guard in GUARDS.items() if unit in down)]))
+    return tuple(dict.fromkeys([*held, *(guard for unit, guard in GUARDS.items() if unit in down),
+                                *(guard for unit, guard in FAREWELLS.items() if unit in gone)]))
 
 
 def in_order(plan: Plan, turn: Turn, host: str, own: Sequence[Change], state_of: StateOf) -> tuple[Change, ...]:

@@ -80,11 +80,12 @@ def node_changes(cluster: Cluster, nodes: Sequence[Mapping[str, Any]] | None, ou
     return tuple(changes)
 
 
-def removals(live: Collection[str], hosts: Iterable[str]) -> tuple[ObjectChange, ...]:
-    """Return the Nodes to delete: those of hosts whose kubelet is taken away."""
+def removals(live: Collection[str], hosts: Iterable[str], drained: Collection[str] = ()) -> tuple[ObjectChange, ...]:
+    """Return the Nodes to delete: those of hosts whose kubelet is taken away, some of them `drained` before."""
     return tuple(ObjectChange(
         removal.PHASE, f"{KIND}{host}", "remove", "its host is no node any more",
-        impact=f"Pods on {host} end when its kubelet goes: drain it before if they should move first")
+        impact="" if host in drained else
+        f"Pods on {host} end when its kubelet goes: drain it before if they should move first")
         for host in hosts if host in live)
 
 

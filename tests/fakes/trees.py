@@ -10,7 +10,9 @@ _INODES = count(1000)
 
 
 def change(states: MutableMapping[tuple[str, str], str], change: Mapping[str, Any]) -> str:
-    """Move or remove a tree, or run etcdutl, which makes one, as the applier would."""
+    """Move or remove a tree, or run a program, of which etcdutl makes one, as the applier would."""
+    if change["kind"] == "program" and not change["path"].endswith("/etcdutl"):
+        return "done"
     if change["kind"] == "program":
         made = next(word.partition("=")[2] for word in change["argv"] if word.startswith("--data-dir="))
         assert ("tree", made) not in states, "etcdutl refuses a directory that is there"

@@ -48,9 +48,10 @@ def proved(proof: str) -> Told:
     return lambda event: event["type"] == "gate" and any(proof in said for said in event["data"].get("proved", ()))
 
 
-def tells(words: str) -> Told:
-    """Return what tells an event whose message has these words."""
-    return lambda event: words in (event.get("message") or "")
+def changed(identity: str, reason: str) -> Told:
+    """Return what tells an event of a Kubernetes object that was changed for this reason."""
+    return lambda event: any(o["identity"] == identity and reason in o["reason"]
+                             for o in (event.get("data") or {}).get("objects", ()))
 
 
 def moment(named: str) -> Told:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab import figures
 from tests.lab.machines import CONTROL_PLANES, Lab
-from tests.lab.moments import begins, killed, proved, tells
+from tests.lab.moments import begins, changed, killed, proved
 from tests.lab.voters import NEW, ROLES, is_empty, is_settled, removed, with_more
 
 pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.dirties, pytest.mark.timeout(1800)]
@@ -21,7 +21,7 @@ ADDING = {
     "all vote and the API servers are to start": begins("control-plane"),
 }
 REMOVING = {
-    "a host is drained": tells("cp4 is drained"),
+    "a host is drained": changed("Node cp4", "is drained"),
     "the others have forgotten the hosts": begins("remove"),
     "a member was taken out and its host is not empty": proved("cp4 is no member any more"),
     "the last member was taken out": proved("cp5 is no member any more"),

@@ -20,7 +20,7 @@ from provisioner.orchestrate.phases import together
 from provisioner.orchestrate.session import rundir, telling
 from provisioner.orchestrate.session.phase import Act, counted, named
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn import apply, guards, way_back
+from provisioner.orchestrate.turn import apply, guards, handover, way_back
 from provisioner.orchestrate.turn.apply import Changes
 from provisioner.orchestrate.turn.reattach import carried
 
@@ -75,7 +75,8 @@ def apply_changes(session: Session, name: PhaseName, changes: Changes, prove: Pr
         if turn is first:
             proofs.others_serve(session, name, changes)
         step = way_back.step(session, f"{name}.{number}", turn.hosts)
-        of_hosts = {h: decide.in_order(session.the_plan, turn, h, changes[h], session.state_of) for h in turn.hosts}
+        of_hosts = {h: handover.with_it(session, h, turn, decide.in_order(
+            session.the_plan, turn, h, changes[h], session.state_of)) for h in turn.hosts}
         with guards.hold(session, turn):
             if live or number < len(turns) - 1:
                 way_back.apply_and_prove(session, step, of_hosts, partial(_prove, session, turn, prove))

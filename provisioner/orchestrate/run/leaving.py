@@ -107,7 +107,7 @@ def _with_removals(session: Session, found: Plan, intent: Intent) -> Plan:
     ours = removal.of_hosts(replace(desired, hosts={h: hosts[h] for h in here}), session.observed, REASON)
     drains = draining.look(session, [host for host in here if host in found.strangers], intent.force)
     return replace(found, desired=desired, drains=drains, changes=(*ours.early, *found.changes, *ours.late),
-                   objects=(*found.objects, *nodes.removals(found.strangers, intent.leaving)),
+                   objects=(*found.objects, *nodes.removals(found.strangers, intent.leaving, [d.host for d in drains])),
                    strangers=tuple(s for s in found.strangers if s not in intent.leaving),
                    verdicts=(*found.verdicts, *ours.kept))
 

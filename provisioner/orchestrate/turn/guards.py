@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from provisioner.decide.etcd import successor_of
 from provisioner.model.etcd import EtcdStatus
-from provisioner.model.guards import DRAINED, LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE
+from provisioner.model.guards import DRAINED, LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE, VIP_LEAVES
 from provisioner.model.plan import Turn
 from provisioner.operate import etcd
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
@@ -101,4 +101,5 @@ GUARDS = {
     OUT_OF_SERVICE: Guard(_nothing, _out_of_service),
     LEADS_ELSEWHERE: Guard(etcd_members.other_members_serve, _leads_elsewhere),
     OTHERS_BALANCE: Guard(_others_balance, _asked_before),
+    VIP_LEAVES: Guard(_nothing, _asked_before),     # done in the step itself (handover.py)
 }

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from provisioner.decide import os_roll
 from provisioner.errors import GateFailed, KubewrightError
-from provisioner.model.desired import Program, Unit
+from provisioner.model.desired import Unit
 from provisioner.model.observed import ABSENT
 from provisioner.model.os_state import Newer, OsState
 from provisioner.model.phases import PhaseName
@@ -20,18 +20,15 @@ from provisioner.model.plan import Change
 from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
 from provisioner.orchestrate.session import runs, telling
 from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn import handover
 from provisioner.orchestrate.turn.apply import apply_batch, over_connections
 from provisioner.transport.hosts import OneHost
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
 SYSTEMD = "systemd"     # the package that it is of
-KEEPALIVED = "keepalived.service"
 LOCKED = 300            # seconds that apt waits for another that holds dpkg's lock
 PACKAGES = 1800         # seconds for all of a host's packages
-NFT, SLEEP = "/usr/sbin/nft", "/usr/bin/sleep"
-ANSWERED = 0.8          # seconds for what came to the VIP to be answered: a dropped client asks again after 1
-FORGOTTEN = "15s"       # after which the VIP's rule means nobody any more
 LOOK = 1.0              # seconds between two looks for a host that reboots
 # In a unit of its own: apt outlives the step, and has the environment and the umask of a service.
 _APT = ("--wait", "--pipe", "--quiet", "--collect", "--setenv=DEBIAN_FRONTEND=noninteractive",
@@ -71,7 +68,8 @@ def bring_packages(session: Session, step: str, phase: PhaseName, newer: Mapping
         calls[host] += [_Call(f"{len(of_host)} packages", (*_INSTALL, *os_roll.install(of_host)))]
         (behind if any(one.name == SYSTEMD for one in of_host) else calls).setdefault(host, []).extend(marks)
     for name, of_step in ((step, calls), (f"{step}-marks", behind)):
-        batch = {host: [_program(session, host, phase, one.why, (*_APT, *one.argv), PACKAGES) for one in of_host]
+        batch = {host: [handover.run(session, host, phase, one.why, (*_APT, *one.argv), PACKAGES, SYSTEMD_RUN)
+                        for one in of_host]
                  for host, of_host in of_step.items() if of_host}
         if batch:
             apply_batch(session, name, batch, over_connections, seconds=PACKAGES)
@@ -84,7 +82,7 @@ def reboot(session: Session, step: str, phase: PhaseName, boots: Mapping[str, st
     """
     runs.note(session, "reboot", boots=dict(boots))
     batch = {host: [*_without_vip(session, host, phase),
-                    _program(session, host, phase, f"another boot than {boot}", _REBOOT, 60)]
+                    handover.run(session, host, phase, f"another boot than {boot}", _REBOOT, 60, SYSTEMD_RUN)]
              for host, boot in boots.items()}
     apply_batch(session, step, batch, over_connections)
     there = _wait(session, phase, boots, seconds)
@@ -162,35 +160,11 @@ def _what_serves(session: Session, without: Sequence[str]) -> list[str]:
     return [f"still serve: API servers {', '.join(servers) or 'none'}; etcd members {', '.join(members) or 'none'}"]
 
 
-def _program(session: Session, host: str, phase: PhaseName, why: str, argv: Sequence[str], seconds: int,
-             path: str = SYSTEMD_RUN) -> Change:
-    item = Program(path=path, phase=phase, argv=tuple(argv), seconds=seconds)
-    seen = session.hosts.on(host).observe([item]).state(item.kind, item.path)
-    return Change(host, phase, item.kind, item.path, "run", why, seen, "exit 0", item)
-
-
 def _without_vip(session: Session, host: str, phase: PhaseName) -> list[Change]:
-    """Return what lets the VIP leave a host: nobody new is taken for a moment, then keepalived ends.
-
-    A client whose first packet is dropped sends it again after a second, and finds the next holder; what was under way
-    is answered before. The rule forgets the address by itself: where the reboot does not come, the host is as before.
-    """
-    api, unit = session.cluster.api, session.the_plan.desired.hosts[host].find("unit", KEEPALIVED)
-    if api.vip is None or unit is None or session.state_of(host, KEEPALIVED) == ABSENT:
+    """Return what lets the VIP leave a host: nobody new is taken for a moment, then keepalived ends."""
+    unit = session.the_plan.desired.hosts[host].find("unit", handover.KEEPALIVED)
+    if session.cluster.api.vip is None or unit is None or session.state_of(host, handover.KEEPALIVED) == ABSENT:
         return []
-    rules = _program(session, host, phase, "no new connection to the VIP", [_shut(str(api.vip), api.port)], 10, NFT)
-    shut = [] if rules.expect == ABSENT else [rules, _program(session, host, phase, "what is under way is answered",
-                                                              [f"{ANSWERED:g}"], 10, SLEEP)]
-    return [*shut, Change(host, phase, Unit.kind, KEEPALIVED, "stop", "the host is rebooted", "", "",
-                          Unit(path=KEEPALIVED, phase=unit.phase, listed=True))]
-
-
-def _shut(vip: str, port: int) -> str:
-    """Return the rules by which a host takes no new connection at the VIP, for some seconds; they may be there."""
-    family, of = ("ip6", "ipv6_addr") if ":" in vip else ("ip", "ipv4_addr")
-    table = "inet kubewright-handover"
-    return (f"add table {table}; delete table {table}; add table {table}; "
-            f"add set {table} vip {{ type {of}; flags timeout; }}; "
-            f"add element {table} vip {{ {vip} timeout {FORGOTTEN} }}; "
-            f"add chain {table} input {{ type filter hook input priority -300; policy accept; }}; "
-            f"add rule {table} input {family} daddr @vip tcp dport {port} tcp flags & (syn | ack) == syn drop")
+    return [*handover.no_new_connections(session, host, phase),
+            Change(host, phase, Unit.kind, handover.KEEPALIVED, "stop", "the host is rebooted", "", "",
+                   Unit(path=handover.KEEPALIVED, phase=unit.phase, listed=True))]

@@ -72,7 +72,7 @@ def test_members_that_serve_nobody_even_together_start_together_and_their_api_se
 
 
 def test_every_guard_that_a_turn_may_have_is_done_and_has_words() -> None:
-    assert {DRAINED, *turns.GUARDS.values()} == set(WORDS) == set(guards.GUARDS)
+    assert {DRAINED, *turns.GUARDS.values(), *turns.FAREWELLS.values()} == set(WORDS) == set(guards.GUARDS)
 
 
 class Counted(tuple[Change, ...]):
