@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +12,6 @@ from provisioner.cli.context import Context
 from provisioner.cli.plan import planned
 from provisioner.cli.span import Span
 from provisioner.errors import UsageFault
-
-if TYPE_CHECKING:
-    from provisioner.orchestrate.run.options import Intent
 
 STAGES = ("etcd", "control-plane", "controllers", "node", "addons")
 ROLLS = ("etcd", "control-plane", "node")       # of these --os has stages as well
@@ -85,14 +81,16 @@ def upgrade(context: Context, yes: bool, skip: tuple[str, ...], plan_file: str |
         raise UsageFault("--out and --diff are for `upgrade --plan`, which shows and changes nothing",
                          hint="kubewright upgrade --plan")
     upgrade_os.refuse(os=systems, reboot=reboot, others={
-        "--plan FILE": plan_file and not shows, "--out": out_file, "--skip": skip, "--back": back,
-        "--finish": finish, "--no-soak": no_soak,
+        "--skip": skip, "--back": back, "--finish": finish, "--no-soak": no_soak,
         f"--until {until}": until is not None and until not in ROLLS})
-    if systems:
-        return _systems(context, Intent("upgrade --os", (), allow, max_unavailable, slo, without, only=only,
-                                        until=until or "", drain_timeout=timeout, reboot=reboot,
-                                        boot_timeout=boot_timeout), shows=shows, diff=diff, yes=yes, events=events)
     file = Path(plan_file) if plan_file and not shows else None
+    if systems:
+        intent = Intent("upgrade --os", (), allow, max_unavailable, slo, without, only=only, until=until or "",
+                        plan_file=file, drain_timeout=timeout, reboot=reboot, boot_timeout=boot_timeout)
+        if shows:
+            upgrade_os.show(context, intent, out_file, diff=diff)
+            return 0
+        return upgrade_os.roll(context, intent, yes=yes, events=events)
     intent = Intent("upgrade --back" if back else "upgrade", skip, allow, max_unavailable, slo, without, only=only,
                     until=until or "", plan_file=file, drain_timeout=timeout, soak=0.0 if no_soak or back else soak,
                     finish=finish)
@@ -109,11 +107,3 @@ def _fits(back: bool, *, finish: bool, no_soak: bool, narrowed: bool, saved: boo
     if back and (narrowed or saved):
         raise UsageFault("--back goes back as a whole: not with --only, --until, --out or a saved plan",
                          hint="kubewright upgrade --back --plan")
-
-
-def _systems(context: Context, intent: Intent, *, shows: bool, diff: bool, yes: bool, events: bool) -> int:
-    """Show or do what the hosts' own systems wait for."""
-    if shows:
-        upgrade_os.show(context, intent, diff=diff)
-        return 0
-    return upgrade_os.roll(context, intent, yes=yes, events=events)

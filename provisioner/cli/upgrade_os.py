@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -31,22 +32,32 @@ def refuse(*, os: bool, reboot: bool, others: dict[str, object]) -> None:
                          hint="kubewright upgrade --os --plan")
 
 
-def show(context: Context, intent: Intent, *, diff: bool) -> None:
-    """Show which packages would change and who would be rebooted; changes nothing but apt's own lists."""
+def show(context: Context, intent: Intent, file: Path | None, *, diff: bool) -> None:
+    """Show which packages would change and who would be rebooted, and keep it in `file` where there is one.
+
+    It changes nothing but apt's own lists.
+    """
+    from provisioner.orchestrate.plan import saved
     from provisioner.orchestrate.run.look_ahead import look_at_systems
+    from provisioner.orchestrate.session import private
     from provisioner.report.os_text import roll_text
     from provisioner.report.plan_text import plan_json
 
     intent.fits(context.inventory.cluster)
+    if file is not None:
+        private.check(file, "the plan")
     context.enter_lab()
     began = time.monotonic()
     (found, command), cluster = look_at_systems(context.inventory, intent, context.told), context.inventory.cluster
+    document = plan_json(found, cluster, intent.allow)
+    if file is not None:
+        saved.write(file, document)
     if context.wants_json:
-        context.print_json(plan_json(found, cluster))
+        context.print_json(document)
         return
     click.echo(roll_text(found, cluster, seconds=time.monotonic() - began, diff=diff or context.verbose))
     if found.has_work:
-        click.echo(f"To do this: {command}")
+        click.echo(f"To do this: {command}" if file is None else f"Saved. To do exactly this: {command} --plan {file}")
 
 
 def roll(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
@@ -54,6 +65,7 @@ def roll(context: Context, intent: Intent, *, yes: bool, events: bool) -> int:
     from provisioner.report.os_text import roll_text
 
     began, cluster = time.monotonic(), context.inventory.cluster
+    yes = yes or intent.plan_file is not None       # it was shown already
 
     def ask(plan: Plan, consent: Consent) -> bool:
         if not events:

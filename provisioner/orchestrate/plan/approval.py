@@ -36,17 +36,26 @@ class Agreed:
         inventory that a live cluster cannot be given, or not without `--allow`.
         """
         applied.known_flags(allow)
-        if file is None:
-            agreed = cls(verb, tuple(allow), named=named)
-        elif allow:
-            raise UsageFault("--allow and --plan: what was allowed is in the plan already",
-                             hint=f"kubewright plan {' '.join(f'--allow {a}' for a in allow)} --out {file}")
-        else:
-            plan = saved.read(file, inventory)
-            agreed = cls(verb, plan.allowed, file, plan, named)
+        agreed = cls.to(inventory, verb, file, allow, named)
         applied.need_flags(inventory, applied.judge_here(inventory, verb, named), agreed.allowed,
                            verb=_command(verb))
         return agreed
+
+    @classmethod
+    def to(cls, inventory: Inventory, verb: str, file: Path | None, allow: Sequence[str], named: tuple[str, ...] = (),
+           ) -> Agreed:
+        """Read what was agreed to, and judge nothing: for a verb whose words are its own.
+
+        Raises UsageFault, and PlanStale for a plan that was made from something else.
+        """
+        if file is None:
+            return cls(verb, tuple(allow), named=named)
+        shows = saved.shows(verb)
+        if allow:
+            raise UsageFault("--allow and --plan: what was allowed is in the plan already",
+                             hint=f"{shows} {' '.join(f'--allow {a}' for a in allow)} --out {file}")
+        plan = saved.read(file, inventory, shows)
+        return cls(verb, plan.allowed, file, plan, named)
 
     def hold(self, session: Session, plan: Plan) -> Plan:
         """Return the plan if it is what was agreed to, else raise RefusedForSafety or PlanStale; nothing is changed.
@@ -57,15 +66,16 @@ class Agreed:
         applied.need_flags(session.target.inventory, plan.verdicts, self.allowed, verb=_command(self.verb))
         for verdict in plan.verdicts:
             session.tell("diagnostic", message=str(verdict), data=verdict.to_json())
-        return self._same(plan)
+        return self.same(plan)
 
     def hold_generated(self, plan: Plan) -> Plan:
         """Return the plan that was made anew with the first CAs if it has the same changes for the same reasons."""
-        return self._same(plan, generated=True)
+        return self.same(plan, generated=True)
 
-    def _same(self, plan: Plan, *, generated: bool = False) -> Plan:
+    def same(self, plan: Plan, *, generated: bool = False) -> Plan:
+        """Return the plan if none was saved or it is that one, else raise PlanStale; nothing is changed."""
         if self.plan is not None and self.file is not None:
-            saved.refuse_moved(self.file, self.plan, plan, generated=generated)
+            saved.refuse_moved(self.file, self.plan, plan, saved.shows(self.verb), generated=generated)
         return plan
 
 

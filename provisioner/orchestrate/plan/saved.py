@@ -28,28 +28,33 @@ def write(file: Path, document: Mapping[str, Any]) -> None:
     private.write(file, f"{text}\n", "the plan")
 
 
-def read(file: Path, inventory: Inventory) -> PlanDocument:
-    """Return the saved plan of this inventory; contacts no host.
+def shows(verb: str) -> str:
+    """Return the command that makes such a plan anew, for a hint."""
+    return f"kubewright {verb} --plan" if verb.startswith("upgrade") else "kubewright plan"
+
+
+def read(file: Path, inventory: Inventory, again: str = "kubewright plan") -> PlanDocument:
+    """Return the saved plan of this inventory; contacts no host. `again` is the command that makes one anew.
 
     Raises UsageFault where the file is no plan or another cluster's, PlanStale where cluster.yaml or artifacts.lock has
     changed since.
     """
-    saved = look_at(file, inventory)
+    saved = look_at(file, inventory, again)
     changed = changed_since(saved, inventory)
     if changed:
-        raise _stale(file, changed)
+        raise _stale(file, changed, again)
     return saved
 
 
-def look_at(file: Path, inventory: Inventory) -> PlanDocument:
+def look_at(file: Path, inventory: Inventory, again: str = "kubewright plan") -> PlanDocument:
     """Return the saved plan of this cluster, however old; UsageFault where the file is none."""
     try:
         saved = read_plan(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as fault:
         raise UsageFault(f"{file}: reading the plan: {getattr(fault, 'strerror', None) or fault}",
-                         hint=f"kubewright plan --out {shlex.quote(str(file))}") from None
+                         hint=f"{again} --out {shlex.quote(str(file))}") from None
     except ValueError as fault:
-        raise UsageFault(f"{file}: not a plan of ours: {fault}", hint="kubewright plan --out FILE") from None
+        raise UsageFault(f"{file}: not a plan of ours: {fault}", hint=f"{again} --out FILE") from None
     if saved.cluster != inventory.cluster.cluster:
         raise UsageFault(f"{file}: a plan for the cluster {saved.cluster}, not for {inventory.cluster.cluster}")
     return saved
@@ -62,7 +67,9 @@ def changed_since(saved: PlanDocument, inventory: Inventory) -> list[str]:
     return [f"{os.path.relpath(path)}: changed since the plan was made" for path, then, now in made_from if then != now]
 
 
-def refuse_moved(file: Path, saved: PlanDocument, plan: Plan, *, generated: bool = False) -> None:
+def refuse_moved(
+    file: Path, saved: PlanDocument, plan: Plan, again: str = "kubewright plan", *, generated: bool = False,
+) -> None:
     """Raise PlanStale naming every change that came, went, or differs from the saved plan in what it saw or wants.
 
     `generated` holds only path, kind and reason against each other: the first CAs have just been made, and what is
@@ -70,7 +77,7 @@ def refuse_moved(file: Path, saved: PlanDocument, plan: Plan, *, generated: bool
     """
     found = list(moved(saved, plan, generated=generated))
     if found:
-        raise _stale(file, found)
+        raise _stale(file, found, again)
 
 
 def moved(saved: PlanDocument, plan: Plan, *, generated: bool = False) -> Iterator[str]:
@@ -122,7 +129,7 @@ def _lasting(reason: str) -> str:
     return _TIME_LEFT.sub("", reason)
 
 
-def _stale(file: Path, found: Collection[str]) -> PlanStale:
+def _stale(file: Path, found: Collection[str], again: str) -> PlanStale:
     count = "1 thing has" if len(found) == 1 else f"{len(found)} things have"
     return PlanStale(f"{file}: {count} moved since this plan was made; nothing was changed", details=list(found),
-                     hint=f"kubewright plan --out {shlex.quote(str(file))}")
+                     hint=f"{again} --out {shlex.quote(str(file))}")

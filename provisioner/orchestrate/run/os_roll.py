@@ -30,12 +30,13 @@ from provisioner.orchestrate.turn import reboot
 def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     """Return whose packages change and who is rebooted; changes nothing but apt's own lists.
 
-    A host that an ended run told to reboot is waited for. Raises Unreachable for one that does not answer, and
-    RefusedForSafety where there is no cluster or it is too unhealthy for a host less.
+    A host that an ended run told to reboot is waited for. Raises Unreachable for one that does not answer,
+    RefusedForSafety where there is no cluster or it is too unhealthy for a host less, and PlanStale where it is not
+    the plan that was saved.
     """
     session.run.go_on = again(intent)
     own.refuse_unknown(session.target.inventory)
-    found = judged(session, intent)
+    found = agreed.same(judged(session, intent))
     owner.refuse_foreign(session, bootstrap=False)
     may_begin.to_begin(session, intent.allow, decide.VERB)
     return found

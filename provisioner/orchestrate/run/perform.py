@@ -105,5 +105,5 @@ def _next(verb: Verb, session: Session, intent: Intent, agreed: Agreed) -> tuple
 def _agreed_before(verb: Verb, inventory: Inventory, intent: Intent) -> Agreed:
     """Return what was agreed to before this call; refuses by what this machine alone knows."""
     if not verb.rules:      # its words are its own, and it judges them itself
-        return Agreed(allowed=intent.allow)
+        return Agreed.to(inventory, intent.verb, intent.plan_file, intent.allow)
     return Agreed.before(inventory, verb.rules, intent.plan_file, intent.allow, (*intent.leaving, *intent.replacing))

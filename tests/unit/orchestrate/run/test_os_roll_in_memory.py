@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from provisioner.errors import GateFailed, RefusedForSafety, Unreachable
+from provisioner.artifacts.lockfile import write_lock
+from provisioner.errors import GateFailed, PlanStale, RefusedForSafety, Unreachable
 from provisioner.model.etcd import Alarm
 from provisioner.model.os_state import Newer, OsState
 from provisioner.operate import drain
+from provisioner.orchestrate.plan import saved
 from provisioner.orchestrate.run.look_ahead import look_at_systems
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Performed
 from provisioner.orchestrate.turn import reboot
 from provisioner.report.os_text import roll_text
+from provisioner.report.plan_text import plan_json
 from tests.fakes.session import World
 
 ALL = ("cp1", "cp2", "cp3", "w1", "w2")
@@ -86,6 +91,39 @@ def test_the_plan_says_by_host_what_would_change_and_touches_nothing(built: Worl
     built.hosts.systems.states = {}
     found, _ = look_at_systems(built.inventory, Intent("upgrade --os"), built.events.append)
     assert roll_text(found, built.inventory.cluster, seconds=1).startswith("Nothing is due")
+
+
+def kept(world: World, directory: Path, **options: object) -> Path:
+    """Keep a plan of a roll, as `upgrade --os --plan --out FILE` does."""
+    found, _ = look_at_systems(world.inventory, Intent("upgrade --os", **options),  # type: ignore[arg-type]
+                               world.events.append)
+    world.inventory.artifacts_lock_path.parent.mkdir(parents=True, exist_ok=True)
+    write_lock(world.inventory.artifacts_lock_path, world.hosts.lock)
+    saved.write(directory / "roll.json", plan_json(found, world.inventory.cluster))
+    return directory / "roll.json"
+
+
+def test_a_kept_roll_is_done_exactly_so_or_not_at_all(built: World, tmp_path: Path) -> None:
+    built.hosts.systems.states = {"w1": OsState("boot-1-of-w1", (TOOL,))}
+    file = kept(built, tmp_path)
+    built.hosts.systems.states["w1"] = OsState("boot-1-of-w1", (Newer("tool", "1", "3"),))
+    with pytest.raises(PlanStale, match="nothing was changed") as moved:
+        roll(built, plan_file=file)
+    assert moved.value.details == ("w1: os-package tool: the plan says change, 1 → 2; now it is change, 1 → 3",)
+    assert moved.value.hint == f"kubewright upgrade --os --plan --out {file}"
+    assert built.hosts.systems.log == []
+    built.hosts.systems.states["w1"] = OsState("boot-1-of-w1", (TOOL,))
+    roll(built, plan_file=file)
+    assert built.hosts.systems.log == [("packages", "w1", "tool=2")]
+
+
+def test_a_kept_roll_with_reboots_is_refused_where_a_host_has_rebooted_since(built: World, tmp_path: Path) -> None:
+    file = kept(built, tmp_path, reboot=True, only=("w1",))
+    built.hosts.systems.states["w1"] = OsState("boot-2-of-w1")
+    with pytest.raises(PlanStale) as moved:
+        roll(built, plan_file=file, reboot=True, only=("w1",))
+    assert moved.value.details == ("w1: reboot host: the plan saw 'boot-1-of-w1', found 'boot-2-of-w1'",)
+    assert built.hosts.systems.log == []
 
 
 def test_a_host_that_is_not_back_is_named_stops_the_run_and_stays_cordoned_where_it_is_not_ready(built: World) -> None:
