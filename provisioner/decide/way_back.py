@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from provisioner.compile.control_plane import EMULATION
 from provisioner.compile.diff import stamp_line
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
 from provisioner.compile.parts import INPUTS_DIR, UNIT_DIR
+from provisioner.compile.pki import APISERVER_UNIT
 from provisioner.compile.versions import Version
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.artifact import Stored
@@ -73,12 +75,16 @@ def of_batch(
 
 
 def of_rows(kept: Sequence[Kept], desired: HostDesired, observed: HostObserved) -> Back:
-    """Return what takes a host back in these paths, with every unit that reads one of them; none of them may be new."""
+    """Return what takes a host back in these paths, with every unit that reads one of them; none of them may be new.
+
+    Nor is an API server told again to behave as the minor before: no host alone goes back to a trial that has ended.
+    """
     paths = {row.path for row in kept if row.was != row.now}
     units = [i for i in desired.items if isinstance(i, Unit) and paths & set(_reads(i))]
     acts = [_act(desired, unit, unit.on_change, observed.state(unit.kind, unit.path)) for unit in units]
     new = [unit.path for unit in units if _is_new(unit.path, kept)]
-    return Back(why_not=_were_not(new)) if new else _back(desired, kept, acts)
+    why_not = _were_not(new) if new else _is_tried_again(kept)
+    return Back(why_not=why_not) if why_not else _back(desired, kept, acts)
 
 
 def of_component(component: str, kept: Iterable[Kept], desired: HostDesired) -> list[Kept]:
@@ -200,6 +206,17 @@ def _older_minor(rows: Iterable[Kept], others: Collection[str]) -> str:
 
 def _minor(version: str) -> tuple[int, ...]:
     return Version.parse(version)[:2]
+
+
+def _is_tried_again(rows: Iterable[Kept]) -> str:
+    """Say why the API server's unit may not go back: it would put a minor on trial that has been finished; or nothing.
+
+    What API servers have written since may be what only their own minor reads.
+    """
+    unit, told = f"{UNIT_DIR}/{APISERVER_UNIT}", f"--{EMULATION[0]}="
+    if any(row.path == unit and told in (row.was_text or "") and told not in (row.now_text or "") for row in rows):
+        return f"{APISERVER_UNIT} behaves as its own minor since the trial has ended, and does not return to that"
+    return ""
 
 
 def of_run(row: Kept, run: str) -> bool:

@@ -28,6 +28,7 @@ class Back:
     step: str = ""
 
 
+SOAK = 86_400.0     # seconds that a minor is on trial where nobody says how long
 BY_NAME = ("reset", "node drain", "node uncordon")      # verbs whose hosts are arguments, not an option
 
 
@@ -76,7 +77,11 @@ class Intent:
 
     @classmethod
     def of(cls, document: Mapping[str, Any], verb: str) -> Intent:
-        """Read what `to_json` wrote, for a run by another verb."""
+        """Read what `to_json` wrote, for a run by another verb.
+
+        An upgrade that was noted before there were trials goes on with one, as it would be begun now.
+        """
+        document = {**({"soak": SOAK} if verb == "upgrade" else {}), **document}
         known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
                                  for name, value in document.items() if name in cls.__dataclass_fields__}
         return replace(cls(**known), verb=verb)

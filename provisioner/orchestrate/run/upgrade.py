@@ -27,12 +27,11 @@ from provisioner.orchestrate.plan import applied, running
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import rehearsal, up, upgrade_back
-from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.run.options import SOAK, Intent
 from provisioner.orchestrate.run.verb import Consent
 from provisioner.orchestrate.session.session import Session
 
 _FIRST = ("etcd", "control-plane")     # stages that write what no older one may read
-SOAK = 86_400.0     # seconds that a minor is on trial where nobody says how long
 _GONE = ("somebody has asked an API server for it since that started, and the target has it no more: what asks for it "
          "fails when the API servers have changed")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from provisioner.compile.etcd import BOOTSTRAPPED
@@ -80,6 +82,20 @@ def test_a_file_that_a_unit_has_only_since_this_run_goes_with_the_list_that_name
 def test_by_hand_no_unit_is_taken_away() -> None:
     assert way_back.of_rows([row(CONF), row(UNIT, was="absent")], HOST, observed()).why_not == (
         "there was no x.service before")
+
+
+@pytest.mark.parametrize(("was", "now", "goes"), [
+    ("--emulated-version=kube=1.36", "--v=2", False), ("--v=2", "--emulated-version=kube=1.36", True),
+    ("--emulated-version=kube=1.36 --v=1", "--emulated-version=kube=1.36 --v=2", True), ("--v=1", "--v=2", True)])
+def test_by_hand_no_api_server_goes_back_to_a_trial_that_has_ended(was: str, now: str, goes: bool) -> None:
+    place = "/etc/systemd/system/kube-apiserver.service"
+    host = HostDesired("h", (File(path=place, phase="control-plane"), Unit(
+        path="kube-apiserver.service", phase="control-plane", component="kube-apiserver", inputs=(place,))))
+    rows = [replace(row(place, "run2.control-plane.0"), was_text=was, now_text=now)]
+    back = way_back.of_rows(rows, host, observed())
+    assert bool(back.changes) is goes
+    assert goes or back.why_not == (
+        "kube-apiserver.service behaves as its own minor since the trial has ended, and does not return to that")
 
 
 def test_what_did_not_run_before_is_not_put_back_to_what_did_not_run() -> None:

@@ -11,7 +11,7 @@ from provisioner.converge.results import HostResult
 from provisioner.errors import GateFailed, KubewrightError, RefusedForSafety, Unreachable, UsageFault
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import engine
-from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.run.options import SOAK, Intent
 from provisioner.orchestrate.session.phase import Phase
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import reattach
@@ -191,6 +191,8 @@ def test_what_was_asked_for_comes_back_as_it_was_but_for_a_saved_plan() -> None:
     asked = Intent("up", ("clock",), ("r",), "25%", ("gap=1s",), ("w1",), "node", ("w2",))
     assert Intent.of(asked.to_json(), "up") == asked
     assert Intent.of({"of-a-later-version": 1}, "resume") == Intent("resume")
+    assert Intent.of({"only": ["w1"]}, "upgrade") == Intent("upgrade", only=("w1",), soak=SOAK), "of an earlier one"
+    assert Intent.of(Intent("upgrade").to_json(), "upgrade").soak == 0.0, "--no-soak"
 
 
 def test_a_step_whose_connection_was_lost_is_carried_again_with_the_same_id(built: World,
