@@ -37,6 +37,12 @@ _ETCD = {"3.6": "3.6.14", "3.7": "3.7.1"}
 _CONTAINERD = {"2": "2.0.0"}
 
 MINORS: Mapping[str, Minor] = {
+    "1.35": Minor(
+        releases=("1.35.4",),
+        beside={"etcd": "3.6.16", "containerd": "2.4.2", "cni-plugins": "1.9.1", "crictl": "1.37.0",
+                "flannel": "0.28.10", "coredns": "1.15.0", "metrics-server": "0.9.0", "pause": "3"},
+        floors={"etcd": _ETCD, "containerd": _CONTAINERD},
+        refuses_cgroup_v1=True),
     "1.36": Minor(
         releases=("1.36.3",),
         beside={"etcd": "3.6.16", "containerd": "2.4.2", "cni-plugins": "1.9.1", "crictl": "1.37.0",
