@@ -6,15 +6,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from provisioner.artifacts.cache import Cache
-from provisioner.artifacts.lockfile import load_lock, write_lock
-from provisioner.model.artifact import ArtifactLock
 from tests.lab import figures
+from tests.lab.bad_programs import EXITS, pin
 from tests.lab.conftest import NODES, Lab, until
 from tests.lab.informer import Watch
 from tests.lab.load import LOOPBACK, VIP, Load, lost_writes, reads, writes
@@ -104,22 +101,11 @@ def test_pods_that_may_not_leave_stop_it_and_when_they_may_it_goes_on(served: La
     assert {n["status"]["nodeInfo"]["kubeletVersion"] for n in nodes} == {f"v{TO}"}
 
 
-def exits(lab: Lab, name: str) -> None:
-    """Pin bytes for a program that end at once, and nothing else."""
-    program = lab.directory / name
-    program.write_text("#!/bin/sh\n# A program of a version that does not work.\nexit 1\n", encoding="utf-8")
-    stored = Cache().put(program, lambda copy: None)
-    path = lab.directory / "artifacts.lock"
-    lock = load_lock(path)
-    write_lock(path, ArtifactLock(tuple(replace(a, sha256=stored.sha256, size=stored.size) if a.name == name else a
-                                        for a in lock.artifacts)))
-
-
 @pytest.mark.parametrize(("name", "first"), [("kube-apiserver", "control-plane"), ("kubelet", "node")])
 def test_a_version_that_does_not_start_goes_back_on_its_first_host(served: Lab, name: str, first: str) -> None:
     ask_for(served, TO)
     good = (served.directory / "artifacts.lock").read_bytes()
-    exits(served, name)
+    pin(served, name, EXITS)
     began = time.time()
     with Load(served, "w1", [reads(VIP)]) as load:
         load.run_until(3.0)

@@ -37,18 +37,22 @@ class Blow:
 
 
 class Up:
-    """One `up`, every event of which is seen within some hundredths of a second."""
+    """One `up`, or another verb, every event of which is seen within some hundredths of a second."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *verb: str) -> None:
         self._lab, self._began = lab, time.time()
-        self.process = lab.start("up", "--yes")
+        self.process = lab.start(*(verb or ("up", "--yes")))
 
     def wait_for(self, kind: str, phase: str, seconds: float = 300.0) -> None:
         """Wait until the run tells an event of this kind (`phase-start`, `phase-done`) of this phase."""
+        if not self.comes(kind, phase, seconds):
+            raise AssertionError(f"`up` ended before {kind} of {phase}: {self.process.communicate()[0]}")
+
+    def comes(self, kind: str, phase: str, seconds: float = 300.0) -> bool:
+        """Wait until the run tells such an event, or ends: then say whether it had told it."""
         until(lambda: self._has_told(kind, phase) or self.process.poll() is not None, seconds, f"{kind} of {phase}",
               interval=0.01)
-        if not self._has_told(kind, phase):
-            raise AssertionError(f"`up` ended before {kind} of {phase}: {self.process.communicate()[0]}")
+        return self._has_told(kind, phase)
 
     def _has_told(self, kind: str, phase: str) -> bool:
         return any(e["type"] == kind and e.get("phase") == phase for e in self._lab.events(self._began))
