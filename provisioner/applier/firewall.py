@@ -6,7 +6,7 @@ import ipaddress
 import json
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
-from .host import Fault, Host
+from .host import Fault, Host, NoProgram
 from .network import END, OURS, named, nft
 
 VRRP = "112"
@@ -35,6 +35,31 @@ def shut_out(host: Host, packets: Sequence[Sequence[Any]], peers: Sequence[str])
     return found
 
 
+def input_drops(host: Host) -> list[str]:
+    """Return others' chains that drop of what comes in whatever no rule lets in, as `ip filter INPUT`; a rule may."""
+    try:
+        listed = nft(host, "chains")
+    except NoProgram:
+        return _iptables_drops(host)
+    found = []
+    for chain in input_chains(listed):
+        table = nft(host, "table", chain["family"], chain["table"])
+        if _by_default(chain, [entry["rule"] for entry in table if "rule" in entry]):
+            found.append(named(chain))
+    return found
+
+
+def _iptables_drops(host: Host) -> list[str]:
+    """Ask iptables, on a host that has no nft: a program for the kernel's rules may be there without the other."""
+    try:
+        lines = host.run(["iptables", "-S", "INPUT"]).splitlines()
+    except NoProgram:
+        return []
+    last = lines[-1].split() if lines else []
+    ends = last[:3] == ["-A", "INPUT", "-j"] and last[3] in ("DROP", "REJECT")
+    return ["ip filter INPUT"] if "-P INPUT DROP" in lines or ends else []
+
+
 def input_chains(listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return others' base chains that see what comes in, of what `nft -j list chains` says."""
     chains = [entry["chain"] for entry in listed if "chain" in entry]
@@ -49,12 +74,15 @@ def drops(chain: Mapping[str, Any], table: Sequence[Mapping[str, Any]], packet: 
     A rule that accepts, or that does what we cannot read, counts as one that lets in unless its own words exclude it.
     """
     rules = [entry["rule"] for entry in table if "rule" in entry]
+    return _by_default(chain, rules) and all(
+        _excludes(rule["expr"], packet, peers) for rule in rules if _may_accept(rule["expr"]))
+
+
+def _by_default(chain: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> bool:
     own = [rule["expr"] for rule in rules if rule["chain"] == chain["name"]]
     ends = bool(own) and any(end in part for part in own[-1] for end in END) and all(
         part.keys() <= {"counter", "log", *END} for part in own[-1])
-    if chain.get("policy") != "drop" and not ends:
-        return False
-    return all(_excludes(rule["expr"], packet, peers) for rule in rules if _may_accept(rule["expr"]))
+    return chain.get("policy") == "drop" or ends
 
 
 def _may_accept(expression: Sequence[Mapping[str, Any]]) -> bool:

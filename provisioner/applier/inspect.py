@@ -54,6 +54,7 @@ def _questions(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[],
         "forward_drops": lambda: network.forward_drops(host, asked("pods", ())),
         "services_of_others": lambda: network.services_of_others(host),
         "shut_out": lambda: firewall.shut_out(host, asked("let_in", ()), asked("peers", ())),
+        "input_drops": lambda: firewall.input_drops(host),
         "links": lambda: {path: os.readlink(host.at(path)) for path in asked("own", ())
                           if os.path.islink(host.at(path))},
         "packages": lambda: sources.look(host, asked("packages", ()), bool(asked("proxied", False))),

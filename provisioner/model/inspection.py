@@ -108,6 +108,7 @@ class Inspection:
     holders: tuple[str, ...] | None = None                      # who says that the VIP is theirs; None: not asked
     # Others' input chains -> what no rule of theirs can let in: a protocol, and a port where it has one.
     shut_out: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    input_drops: tuple[str, ...] = ()   # others' input chains that drop what no rule lets in, whatever rules there are
     kernel: Kernel = field(default_factory=Kernel)
     container: str = ""                                         # what kind of container; empty on a machine
     capabilities_lost: tuple[str, ...] = ()

@@ -52,7 +52,7 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "listeners": lambda rows: tuple(Listener(x["port"], x["address"], x["process"], x["pid"], x["unit"]) for x in rows),
     "there": frozenset,
     "disks": _file_systems_of,
-    "forward_drops": tuple, "services_of_others": tuple, "packages": _packages_of,
+    "forward_drops": tuple, "input_drops": tuple, "services_of_others": tuple, "packages": _packages_of,
     "shut_out": lambda chains: {chain: tuple((str(p), int(n)) for p, n in packets)
                                 for chain, packets in chains.items()},
     "sysctls": lambda rows: tuple((file, key, value) for file, key, value in rows),

@@ -88,7 +88,8 @@ def _cut_off(seen: Seen, done: Probed, name: str, largest: Sequence[str]) -> Fou
 def _done(seen: Seen) -> Probed:
     """Return what was tried; what failed at a firewall that `up` opens counts as passed: it was still closed."""
     done = seen.probed or Probed()
-    closed = {name for name, host in seen.hosts.items() if any(opens(seen.cluster, c) for c in host.told.shut_out)}
+    closed = {name for name, host in seen.hosts.items()
+              if any(opens(seen.cluster, chain) for chain in (*host.told.shut_out, *host.told.input_drops))}
     return replace(done, tried=tuple(
         replace(t, ok=True) if t.ok is False and t.need.target in closed else t for t in done.tried))
 
