@@ -1,17 +1,18 @@
-"""`share`: take artifacts from the operator or from other hosts of the run, as told, and give these what has come.
+"""`share`: take artifacts from the operator, other hosts of the run or a mirror, as told, and give what has come.
 
 It ends with stdin, or when nobody has said a word for a while; with it ends all that listens and all that is fetched.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import ssl
 import threading
 import zlib
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, Iterator, Mapping, Optional
+from typing import Any, BinaryIO, Callable, Iterator, Mapping, Optional
 
 from . import artifacts, fence, lines, owned, peers
 from .host import Fault, Host
@@ -120,7 +121,9 @@ class Talk:
         return {"stored": self._stored}
 
     def _open(self) -> dict[str, Any]:
-        """Listen; where that cannot be, say why: then all comes from the operator."""
+        """Listen, where it is told what to prove itself by; where that cannot be, say why."""
+        if "tls" not in self._request:
+            return {"closed": ""}
         try:
             self._client = peers.context(self._request["tls"], server=False)
             self._server = peers.Server(str(self._request["address"]), self._request["tls"])
@@ -136,17 +139,29 @@ class Talk:
             self._refused += [why] if why else []
             self._became(number, why or None)
         elif "fetch" in order:
-            fetching = threading.Thread(target=self._fetch, args=(int(order["fetch"]), order["from"]), daemon=True)
-            fetching.start()
-            self._fetches.append(fetching)
+            self._begin(int(order["fetch"]), functools.partial(self._from_peer, order["from"]))
+        elif "get" in order:
+            self._begin(int(order["get"]), self._from_mirror)
 
-    def _fetch(self, number: int, peer: Mapping[str, Any]) -> None:
+    def _begin(self, number: int, bring: Callable[[dict[str, Any]], None]) -> None:
+        fetching = threading.Thread(target=self._fetch, args=(number, bring), daemon=True)
+        fetching.start()
+        self._fetches.append(fetching)
+
+    def _from_peer(self, peer: Mapping[str, Any], entry: dict[str, Any]) -> None:
+        if self._client is None:
+            raise peers.Lost("this host has no way to its peers")
+        peers.fetch(self._host, entry, peer, self._client, self._over)
+
+    def _from_mirror(self, entry: dict[str, Any]) -> None:
+        from . import mirror
+        mirror.fetch(self._host, entry, self._request["mirror"], self._over)
+
+    def _fetch(self, number: int, bring: Callable[[dict[str, Any]], None]) -> None:
         why: Optional[str] = "the fetch ended by a fault of its own"
         lied = False
         try:
-            if self._client is None:
-                raise peers.Lost("this host has no way to its peers")
-            peers.fetch(self._host, self._wanted[number], peer, self._client, self._over)
+            bring(self._wanted[number])
             why = None
         except (peers.Lost, OSError, Fault) as fault:      # of a full disk too: the operator's bytes will tell of it
             why, lied = str(fault) or type(fault).__name__, isinstance(fault, peers.Lied)

@@ -1,12 +1,17 @@
 """The proxy that hosts reach the world through: who is told of it, and what is never sent there.
 
-Told are containerd, which pulls images, and apt while packages are installed. Nobody else of ours speaks to anything
-but the cluster.
+Told are containerd, which pulls images, apt while packages are installed, and what fetches from the mirror. Nobody else
+of ours speaks to anything but the cluster.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from urllib.parse import urlsplit
+
 from provisioner.model.cluster import Cluster
+from provisioner.model.sharing import Mirror
 
 
 def direct(cluster: Cluster) -> str:
@@ -36,3 +41,26 @@ def before_apt(cluster: Cluster) -> list[str]:
     """Return the words before a call of apt, whose own settings on a host win; nothing where there is no proxy."""
     said = {name.lower(): value for name, value in environment(cluster).items() if value}
     return ["env", *(f"{name}={value}" for name, value in said.items())] if said else []
+
+
+def mirror_of(cluster: Cluster) -> Mirror | None:
+    """Return how hosts reach the inventory's mirror; None where it has none."""
+    url = cluster.artifacts.mirror
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    proxy = getattr(cluster.proxy, parts.scheme, None) or ""
+    return Mirror(url, "" if is_direct(parts.hostname or "", direct(cluster)) else proxy, cluster.trust)
+
+
+def is_direct(server: str, without: str) -> bool:
+    """Say whether a list as `direct` has it names a server: by its name, a domain above it, its address or a range."""
+    for entry in without.split(","):
+        name = entry.removeprefix("*")
+        if entry == "*" or server == entry or (name.startswith(".") and server.endswith(name)) \
+                or server.endswith(f".{entry}"):
+            return True
+        with suppress(ValueError):      # one of them is a name
+            if ip_address(server) in ip_network(entry, strict=False):
+                return True
+    return False

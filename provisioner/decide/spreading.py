@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from provisioner.model.desired import Artifact
-from provisioner.model.sharing import End, Fetch, Order, Peer, Take, Wait
+from provisioner.model.sharing import End, Fetch, Peer, Spread, Take, Wait
 
 SMALL = 1 << 20     # bytes: of less, a connection costs more than it saves
 FIRST = 4           # first copies on their way at a time: the sooner one is whole, the sooner it goes on
@@ -105,7 +105,7 @@ class Spreading:
         idle = (name for name, one in self._hosts.items() if one.idle and name != host)
         return [*((host,) if host in self._hosts else ()), *islice(idle, UPLOADS + 1)]
 
-    def next(self, host: str) -> Order:
+    def next(self, host: str) -> Spread:
         """Say what a host is to do now, beside what it does already."""
         if not any(self._lack.values()) or host not in self._hosts:
             return End()

@@ -23,8 +23,8 @@ from provisioner.model.trial import Trial
 HOST_PATH = "/etc/kubewright/cluster.yaml"
 SCHEMA_VERSION = 1
 _HEADER = "# What `kubewright up` last made this cluster from. Written by it after its last proof; do not edit.\n"
-# How one machine logs in, and who may read the secrets, is not what the cluster is made of.
-_NOT_APPLIED = ("ssh", "operators", "lab", "gates")
+# How one machine logs in, who may read the secrets and which way bytes take, is not what the cluster is made of.
+_NOT_APPLIED = ("ssh", "operators", "lab", "gates", "artifacts")
 # What an inventory need not say, and most do not: not there in the record where it is nothing, or as it always was.
 _OUTSIDE = ("registries", "proxy", "time", "trust", "firewall")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from provisioner.model.addresses import Addresses, IPNetwork
 from provisioner.model.endpoint import Endpoint
-from provisioner.model.outside import Proxy, Registry, Time
+from provisioner.model.outside import Artifacts, Proxy, Registry, Time
 from provisioner.model.ports import APISERVER
 from provisioner.model.section import Section
 
@@ -181,6 +181,7 @@ class Cluster(Section):
         default={}, description="Overrides per component: fields of its config, `flags` for extra flags")
     registries: dict[str, Registry] = Field(
         default={}, description="Registries by HOST[:PORT], docker.io among them: their mirrors, CA and login")
+    artifacts: Artifacts = Field(default=Artifacts(), description="Where hosts get what artifacts.lock pins")
     proxy: Proxy | None = Field(
         default=None, description="Proxy that images and packages are fetched through; nothing of the cluster is")
     time: Time = Field(default=Time(), description="Where hosts get their time from; default: as they are set up")

@@ -1,4 +1,4 @@
-"""What hosts are told of the world outside the cluster: registries, a proxy, time servers."""
+"""What hosts are told of the world outside the cluster: registries, a mirror, a proxy, time servers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ class Proxy(Section):
     https: str | None = Field(default=None, description="URL of the proxy for https; often the same, http:// too")
     no_proxy: tuple[str, ...] = Field(
         default=(), description="What else is reached without it, beside the cluster's own: names, .domains, ranges")
+
+
+class Artifacts(Section):
+    """Where hosts get the files that artifacts.lock pins."""
+
+    mirror: str | None = Field(
+        default=None, alias="from", description="URL below which hosts fetch them for themselves, as files/SHA256 (a "
+        "bundle that is a directory, served); what it does not give comes from here; default: all does")
 
 
 class Time(Section):

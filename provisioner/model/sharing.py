@@ -1,4 +1,4 @@
-"""What hosts of one run are told so that they give artifacts to one another: docs/reference/applier-protocol.md."""
+"""What hosts of a run are told so that they get artifacts from a mirror and each other: applier-protocol.md."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ class Fetch:
 
 
 @dataclass(frozen=True)
+class Get:
+    """An artifact is to be had from the mirror."""
+
+    item: Artifact
+
+
+@dataclass(frozen=True)
 class Wait:
     """There is nothing to say now."""
 
@@ -41,7 +48,8 @@ class End:
     """There is nothing to say any more."""
 
 
-Order = Take | Fetch | Wait | End
+Spread = Take | Fetch | Wait | End
+Order = Spread | Get
 
 
 @dataclass(frozen=True)
@@ -54,3 +62,15 @@ class Identity:
 
     def __repr__(self) -> str:
         return "Identity(***)"
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A web server that has artifacts by their digest, and how a host reaches it; nothing that it gives is believed.
+
+    `trust` are certificates of authorities beside those of the host's system.
+    """
+
+    url: str
+    proxy: str = ""
+    trust: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ _ALWAYS: tuple[Rule, ...] = (
     validate_hosts.cluster_name, validate_hosts.host_names, validate_hosts.roles_once,
     validate_hosts.labels_and_taints, validate_network.load_balancer_needs_vip, validate_network.api_port_free,
     validate_network.node_ports_free, validate_network.external, validate_network.extra_sans,
-    validate_outside.registries, validate_outside.proxy, validate_outside.time,
+    validate_outside.registries, validate_outside.artifacts, validate_outside.proxy, validate_outside.time,
     validate_outside.trust,
     validate_network.sshd_ports, validate_access.operators, config_faults, validate_access.logins,
     validate_access.places, validate_access.becomes_root, validate_network.lab_is_private, validate_hosts.lab_size,

@@ -41,6 +41,14 @@ def registries(cluster: Cluster) -> Faults:
         yield from ((((*path, key), fault)) for key, fault in _registry_faults(name, registry))
 
 
+def artifacts(cluster: Cluster) -> Faults:
+    """A mirror that cannot be one."""
+    mirror = cluster.artifacts.mirror
+    fault = url_fault(mirror)[0] if mirror is not None else ""
+    if fault:
+        yield ("artifacts", "from"), fault
+
+
 def proxy(cluster: Cluster) -> Faults:
     """What is said of the proxy: its URLs, and what is reached without it."""
     said = cluster.proxy

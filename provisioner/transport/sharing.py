@@ -10,7 +10,7 @@ from typing import Any
 
 from provisioner.applier.package import frame
 from provisioner.model.desired import Artifact
-from provisioner.model.sharing import End, Fetch, Identity, Order, Take
+from provisioner.model.sharing import End, Fetch, Get, Identity, Mirror, Order, Take
 from provisioner.transport import packing
 from provisioner.transport.packing import CHUNK, Pace
 
@@ -24,19 +24,20 @@ Progress = Callable[[int], None]
 class Talk:
     """What a host is to have, where it serves it, and whom to ask what it is to do next.
 
-    `next` never waits; `wait` does, until there may be something new or for so many seconds. `told` gets each line
-    that the host tells.
+    Without an identity it serves nothing, and a file that is None is not here. `next` never waits; `wait` does, until
+    there may be something new or for so many seconds. `told` gets each line that the host tells.
     """
 
     address: str
-    identity: Identity
-    files: Mapping[Artifact, Path]
+    identity: Identity | None
+    files: Mapping[Artifact, Path | None]
     next: Callable[[], Order]
     wait: Callable[[float], object]
     told: Callable[[Mapping[str, Any]], object]
     seconds: float = 60.0       # that it may last at most
     progress: Progress = field(default=lambda count: None)
     pace: Pace = field(default_factory=Pace)
+    mirror: Mirror | None = None
 
     @property
     def items(self) -> list[Artifact]:
@@ -46,24 +47,36 @@ class Talk:
 def said(talk: Talk, epoch: int | None) -> Iterator[bytes]:
     """Yield all that the host is told, until there is no more; a sign of life while there is nothing."""
     numbers = {item: number for number, item in enumerate(talk.items)}
-    yield frame({
-        "artifacts": entries(talk.items), "epoch": epoch, "address": talk.address,
-        "tls": {"ca": talk.identity.ca, "certificate": talk.identity.certificate, "key": talk.identity.key}})
+    yield frame({"artifacts": entries(talk.items), "epoch": epoch, **_ways(talk)})
     while not isinstance(order := talk.next(), End):
-        if isinstance(order, Take):
+        if isinstance(order, Take) and (path := talk.files[order.item]) is not None:
             packed = talk.pace.packs()
             yield _line({"take": numbers[order.item], "packed": packed})
-            for piece, size in packing.pieces(talk.files[order.item], talk.pace, packed=packed):
+            for piece, size in packing.pieces(path, talk.pace, packed=packed):
                 yield piece
                 talk.progress(size)
         elif isinstance(order, Fetch):
             peer = order.peer
             yield _line({"fetch": numbers[order.item],
                          "from": {"name": peer.name, "address": peer.address, "port": peer.port}})
+        elif isinstance(order, Get):
+            yield _line({"get": numbers[order.item]})
         else:
             talk.wait(ALIVE)
             talk.progress(0)
             yield b"\n"
+
+
+def _ways(talk: Talk) -> dict[str, Any]:
+    """Return how the host reaches others, and they it."""
+    ways: dict[str, Any] = {}
+    if talk.identity is not None:
+        its = talk.identity
+        ways |= {"address": talk.address, "tls": {"ca": its.ca, "certificate": its.certificate, "key": its.key}}
+    if talk.mirror is not None:
+        of = talk.mirror
+        ways["mirror"] = {"url": of.url, "proxy": of.proxy, "trust": "".join(of.trust)}
+    return ways
 
 
 def entries(items: list[Artifact]) -> list[dict[str, Any]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from provisioner.artifacts.published import Publications
@@ -29,11 +31,12 @@ class Publisher:
     asked: list[tuple[str, str]] = field(default_factory=list)       # path, Range
     told_to: list[str] = field(default_factory=list)                 # Authorization of each request
     port: int = 0
+    scheme: str = "http"
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def publish(self, url: str, data: bytes) -> str:
         """Have `data` where a mirror has what is published at `url`; returns its digest."""
@@ -71,9 +74,9 @@ class Publisher:
 
 
 @contextmanager
-def publisher() -> Iterator[Publisher]:
-    """Serve on loopback until the block ends."""
-    made = Publisher()
+def publisher(certificate: Path | None = None) -> Iterator[Publisher]:
+    """Serve on loopback until the block ends, over TLS where there is a file with certificate and key."""
+    made = Publisher(scheme="https" if certificate else "http")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -86,6 +89,10 @@ def publisher() -> Iterator[Publisher]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        if certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         made.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
@@ -122,6 +129,8 @@ def _answer(made: Publisher, request: BaseHTTPRequestHandler) -> None:
         _whole(request, executable(183))
     elif fault == "elsewhere":
         _status(request, 302, {"Location": f"{made.url}/elsewhere{path}"})
+    elif fault == "plain":
+        _status(request, 302, {"Location": f"http://127.0.0.1:{made.port}{path}"})
     elif fault == "round":
         _status(request, 302, {"Location": f"{made.url}{path}"})
     else:

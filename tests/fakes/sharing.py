@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from provisioner.model.desired import Artifact
-from provisioner.model.sharing import End, Fetch, Peer, Take
+from provisioner.model.sharing import End, Fetch, Get, Peer, Take
 from provisioner.transport.sharing import Talk
 
 
@@ -17,20 +17,24 @@ class Peers:
     closed: dict[str, str] = field(default_factory=dict)        # host -> why it does not listen
     fails: dict[tuple[str, str], str] = field(default_factory=dict)     # (who fetches, from whom) -> what comes of it
     has: dict[str, set[str]] = field(default_factory=dict)      # digests by host, while it serves them
+    mirrors: dict[str, str] = field(default_factory=dict)       # host -> why the mirror gives it nothing
     fetched: list[tuple[str, str, str]] = field(default_factory=list)   # (who, from whom, what)
 
     def talk(self, host: str, talk: Talk, take: Callable[[Artifact], None]) -> int:
         """Do what is said until no more is said; `take` makes an artifact the host's own. Return how many it got."""
         self.has[host] = set()
         port = len(self.has)
-        talk.told({"closed": self.closed[host]} if host in self.closed else {"port": port})
+        closed = self.closed.get(host, "" if talk.identity is None else None)
+        talk.told({"port": port} if closed is None else {"closed": closed})
         got = 0
         while not isinstance(order := talk.next(), End):
-            if not isinstance(order, Take | Fetch):
+            if not isinstance(order, Take | Fetch | Get):
                 talk.wait(0.05)
                 talk.progress(0)
                 continue
             why = self._why_not(host, order.peer, order.item) if isinstance(order, Fetch) else ""
+            if isinstance(order, Get):
+                why = self.mirrors.get(host, "")
             if isinstance(order, Take):
                 talk.progress(order.item.size)
             number = talk.items.index(order.item)

@@ -32,6 +32,9 @@ class News:
     def given(self, host: str, item: Artifact) -> None:
         """A host has an artifact from another host."""
 
+    def mirrored(self, host: str, item: Artifact) -> None:
+        """A host has an artifact from the mirror."""
+
     def complete(self, host: str) -> None:
         """A host has all that it is to have."""
 

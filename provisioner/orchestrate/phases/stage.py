@@ -1,4 +1,4 @@
-"""Bring every artifact that a host lacks into its store: sent from here once, checked on arrival, never sent twice."""
+"""Bring every artifact that a host lacks into its store, from a mirror or from here; each is checked on arrival."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from provisioner.artifacts.supply import fetch
+from provisioner.compile import web_proxy
 from provisioner.decide.spreading import worth
 from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
 from provisioner.model.events import Emit, Event
+from provisioner.orchestrate.phases.mirrored import from_mirror
 from provisioner.orchestrate.phases.spreading import News, Wanted, spread
 from provisioner.orchestrate.session import degraded, telling
 from provisioner.orchestrate.session.phase import counted
@@ -32,10 +34,12 @@ def stage(session: Session) -> str:
     missing = {host: items for host, items in missing.items() if items}
     if not missing:
         return ""
-    files = _local_files(session, {i.sha256 for items in missing.values() for i in items})
     sent = _Sent(session, sum(i.size for items in missing.values() for i in items))
     sent.tell_of_hosts = telling.begun(session, PHASE, {h: changes[h] for h in missing})
-    outcomes = _bring(session, {h: {i: files[i.sha256] for i in items} for h, items in missing.items()}, sent)
+    lacking = _for_themselves(session, missing, sent)
+    files = _local_files(session, {i.sha256 for items in lacking.values() for i in items})
+    outcomes = dict.fromkeys(missing) | dict(
+        _bring(session, {h: {i: files[i.sha256] for i in items} for h, items in lacking.items()}, sent))
     if sent.stopped is not None:
         raise sent.stopped          # which has cut the streams, and is no fault of a host
     session.run.stay()
@@ -45,8 +49,26 @@ def stage(session: Session) -> str:
     faults = {host: o for host, o in outcomes.items() if isinstance(o, KubewrightError)}
     if faults and not degraded.give_up(session, faults):
         raise_all(outcomes)
-    between = f", {sent.between / 1e6:.0f} MB of it from host to host" if sent.between else ""
-    return f"{counted(len(missing), 'host')}, {sent.bytes / 1e6:.0f} MB{between}"
+    ways = "".join(f", {count / 1e6:.0f} MB of it {way}" for way, count in (
+        ("from host to host", sent.between), ("from the mirror", sent.from_mirror)) if count)
+    return f"{counted(len(missing), 'host')}, {sent.bytes / 1e6:.0f} MB{ways}"
+
+
+def _for_themselves(session: Session, missing: Mapping[str, list[Artifact]], sent: _Sent,
+                    ) -> Mapping[str, list[Artifact]]:
+    """Let hosts fetch from the inventory's mirror, where it has one, and return what they lack after that."""
+    mirror = web_proxy.mirror_of(session.cluster)
+    if mirror is None:
+        return missing
+    lacking, faults = from_mirror(session.hosts, missing, mirror, sent, epoch=session.run.epoch)
+    if sent.stopped is not None:
+        raise sent.stopped
+    session.run.stay()
+    for host, fault in faults.items():
+        sent.odd(host, f"{fault.message}; it gets the rest from here")
+    for host in missing.keys() - lacking.keys():
+        sent.complete(host)
+    return lacking
 
 
 def _bring(session: Session, wanted: Wanted, sent: _Sent) -> Mapping[str, KubewrightError | None]:
@@ -91,6 +113,7 @@ class _Sent(News):
     def __init__(self, session: Session, total: int) -> None:
         self.bytes = 0
         self.between = 0        # of these, from host to host
+        self.from_mirror = 0    # of these, from the mirror
         self.stopped: KubewrightError | None = None
         self._session, self._total = session, total
         self._told = time.monotonic()
@@ -101,6 +124,11 @@ class _Sent(News):
         with self._lock:
             self.bytes += item.size
             self.between += item.size
+
+    def mirrored(self, host: str, item: Artifact) -> None:
+        with self._lock:
+            self.bytes += item.size
+            self.from_mirror += item.size
 
     def complete(self, host: str) -> None:
         self.tell_of_hosts(Event("host-done", time.time(), host=host, status="ok"))
