@@ -64,7 +64,7 @@ CHECKS: tuple[Check, ...] = (
     Check("route", "a route that Services are reached by", each(surroundings.default_route), of=("routes",)),
     Check("ranges", "nobody has the ranges of Pods and Services", each(surroundings.ranges), of=("routes",)),
     Check("firewall", "no firewall drops what Pods and hosts send", each(past.firewall),
-          of=("forward_drops", "shut_out")),
+          of=("forward_drops", "shut_out", "input_drops")),
     Check("rules", "no rules of another kube-proxy", each(past.services), of=("services_of_others",)),
     Check("resolver", "a DNS server that Pods reach", each(past.resolver)),
     Check("nameservers", "Pods get the host's resolver as a whole", each(surroundings.nameservers), of=("resolv",)),
