@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.applier import firewall
+from provisioner.applier import firewall, network
 from tests.unit.applier.support import FakeHost
 
 CASES = yaml.safe_load((Path(__file__).parents[2] / "cases" / "input_drops.yaml").read_text())
@@ -29,7 +29,7 @@ def test_only_what_no_rule_can_let_in_is_told(
     monkeypatch.setenv("PATH", f"{nft.parent}:{os.environ['PATH']}")
     assert firewall.shut_out(box.host, PACKETS, ["10.77.0.0/24"]) == case["shut"]
 
-    dropping = [firewall.named(entry["chain"]) for entry in case["table"] if "chain" in entry]
+    dropping = [network.named(entry["chain"]) for entry in case["table"] if "chain" in entry]
     assert firewall.input_drops(box.host) == case.get("drops", dropping)
 
 

@@ -18,7 +18,8 @@ from tests.fakes.registry import self_signed
 
 DATA = os.urandom(1_500_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
-ENTRY = {"path": "/opt/kubewright/a/1/a", "sha256": DIGEST, "size": len(DATA), "mode": 0o755}
+PATH = "/opt/kubewright/a/1/a"
+ENTRY = {"path": PATH, "sha256": DIGEST, "size": len(DATA), "mode": 0o755}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def host(tmp_path: Path) -> Host:
 
 def fetched(host: Host, url: str, over: threading.Event | None = None, **more: Any) -> bytes | None:
     """Fetch, and return what is there under its name then; nothing may lie beside it."""
-    place = Path(host.at(ENTRY["path"]))
+    place = Path(host.at(PATH))
     try:
         mirror.fetch(host, ENTRY, {"url": url, **more}, over or threading.Event())
     finally:
@@ -54,7 +55,7 @@ def fetched(host: Host, url: str, over: threading.Event | None = None, **more: A
 def test_what_a_mirror_gives_in_the_end_is_stored(host: Host, server: Publisher, faults: list[str]) -> None:
     server.faults = list(faults)
     assert fetched(host, f"{server.url}/kw/") == DATA
-    assert Path(host.at(ENTRY["path"])).stat().st_mode & 0o777 == 0o755
+    assert Path(host.at(PATH)).stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize(("fault", "why", "requests"), [
@@ -75,7 +76,7 @@ def test_what_a_mirror_does_not_give_is_said_and_leaves_nothing(
         fetched(host, f"{server.url}/kw")
     assert why in str(raised.value)
     assert requests in (None, len(server.asked))
-    assert not Path(host.at(ENTRY["path"])).exists()
+    assert not Path(host.at(PATH)).exists()
 
 
 def test_silence_and_slowness_come_to_an_end(host: Host, server: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
