@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
-from urllib.parse import urlsplit
 
 from provisioner.model.cluster import Cluster
 from provisioner.model.sharing import Mirror
+from provisioner.model.validate_outside import url_fault
 
 
 def direct(cluster: Cluster) -> str:
@@ -46,11 +46,12 @@ def before_apt(cluster: Cluster) -> list[str]:
 def mirror_of(cluster: Cluster) -> Mirror | None:
     """Return how hosts reach the inventory's mirror; None where it has none."""
     url = cluster.artifacts.mirror
-    if url is None:
+    parts = url_fault(url)[1] if url is not None else None
+    if url is None or parts is None:        # validated: the second is with the first
         return None
-    parts = urlsplit(url)
+    server = parts.server.rpartition("]")[0].removeprefix("[") or parts.server.partition(":")[0]
     proxy = getattr(cluster.proxy, parts.scheme, None) or ""
-    return Mirror(url, "" if is_direct(parts.hostname or "", direct(cluster)) else proxy, cluster.trust)
+    return Mirror(url, "" if is_direct(server, direct(cluster)) else proxy, cluster.trust)
 
 
 def is_direct(server: str, without: str) -> bool:

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.compile.web_proxy import before_apt, environment
+from provisioner.compile.web_proxy import before_apt, environment, mirror_of
 from provisioner.model.applied import Applied, from_text
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import File
+from provisioner.model.sharing import Mirror
 from provisioner.model.validate import validate
 from tests.unit.compile.compile_fixture import compiled, inventory, lock
 from tests.unit.compile.test_compile_golden import described
@@ -100,3 +101,24 @@ def test_another_host_changes_no_word_of_what_is_reached_without_the_proxy() -> 
     assert environment(more) == environment(before)
     assert before_apt(before)[:2] == ["env", "http_proxy=http://proxy.example.org:3128"]
     assert environment(inventory()) == {} and before_apt(inventory()) == []
+
+
+@pytest.mark.parametrize(("url", "proxied"), [
+    ("http://mirror.elsewhere.org/kw", True),
+    ("http://mirror.elsewhere.org:8080/kw", True),
+    ("http://mirror.example.org/kw", False),            # a domain that is excepted
+    ("http://192.0.2.7:8080/kw", False),                # a range that is
+    ("http://10.77.0.1/kw", False),                     # a network of hosts
+    ("http://203.0.113.7/kw", True),
+    ("http://[fd77::1]:8080/kw", True),
+    ("https://mirror.elsewhere.org/kw", False),         # there is none for https
+])
+def test_hosts_reach_a_mirror_by_the_proxy_unless_that_is_not_for_it(url: str, proxied: bool) -> None:
+    of = inventory(**SHAPES["proxy"]["set"], artifacts={"from": url})
+    assert mirror_of(of) == Mirror(url, "http://proxy.example.org:3128" if proxied else "")
+
+
+def test_a_mirror_changes_nothing_on_any_host() -> None:
+    assert mirror_of(inventory()) is None
+    made = compiled(inventory(artifacts={"from": "https://mirror.example.org/kw"}))
+    assert {h: one.items for h, one in made.hosts.items()} == {h: one.items for h, one in compiled().hosts.items()}
