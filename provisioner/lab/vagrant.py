@@ -1,7 +1,6 @@
 """Vagrant's machines as hosts: their host keys pinned through Vagrant itself, their private keys found.
 
-Never run against a hypervisor by our tests, for there is none where they run: what Vagrant prints is taken from its
-documentation, and the tests use a stand-in for its command.
+The unit tests use a stand-in for its command; `tests/lab/test_virtual_machine.py` has a real machine of libvirt's.
 """
 
 from __future__ import annotations

@@ -54,6 +54,8 @@ NOT_GIVEN: tuple[Elsewhere, ...] = (
               "two machines with one MAC, in whatever case; one is a copy of the other"),
     Elsewhere("the inventory's address is not there", "address", "it is the way in",
               "an address of the inventory that no interface carries"),
+    Elsewhere("one address for two machines", "own-address", "who had a copy of it would not find the other any more",
+              "the address that a NAT gives to every machine"),
     Elsewhere("packets take long", "latency", "no netem in the kernel that this was made on", "a member far away"),
     Elsewhere("no majority of etcd's members", "majority", "it takes several hosts at once: `lab fault drop`",
               "two networks, and etcd finds no majority in the larger one"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
 
 from provisioner.errors import KubewrightError
 from provisioner.model.cluster import Cluster, Host
@@ -100,6 +101,28 @@ def _where_it_is(cluster: Cluster, host: Host, lost: str, there: Sequence[str]) 
     if ssh.host == lost and own:        # an address that a router or a cloud leads here
         return f"in cluster.yaml: hosts.{host.name}.address: {own}, and hosts.{host.name}.ssh.host: {lost}"
     return f"in cluster.yaml: hosts.{host.name}.address, or give {host.name} that address"
+
+
+def own_address(seen: Seen) -> Iterator[tuple[str, Found]]:
+    """Ask that no host's address is on another host too: VirtualBox's NAT gives 10.0.2.15 to every machine."""
+    on = {name: frozenset(a.partition("/")[0] for i in host.facts.interfaces for a in i.addresses)
+          for name, host in seen.hosts.items()}
+    for name, host in seen.hosts.items():
+        others = [addresses for other, addresses in on.items() if other != name]
+        for shared in host.host.addresses:
+            holders = [other for other, addresses in on.items() if other != name and shared in addresses]
+            if holders:
+                yield name, Found("error", f"{shared} is on {' and '.join(holders)} too: it leads nobody to {name}",
+                                  _address_of_its_own(seen.cluster, host, others))
+
+
+def _address_of_its_own(cluster: Cluster, host: HostSeen, others: Sequence[frozenset[str]]) -> str:
+    """Return what to write: an address that no other machine has, one of the hosts' networks before any."""
+    there = [a.partition("/")[0] for i in host.facts.interfaces if i.name != "lo" for a in i.addresses]
+    alone = [a for a in there if ":" not in a and not any(a in other for other in others)]
+    alone.sort(key=lambda a: not any(ip_address(a) in network for network in cluster.network.hosts))
+    return (f"in cluster.yaml: hosts.{host.name}.address: {alone[0]}" if alone else
+            f"give {host.name} an address that no other machine has, and write it as hosts.{host.name}.address")
 
 
 def hostname(seen: Seen) -> Iterator[tuple[str, Found]]:

@@ -38,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
     Check("devices", "the device files that the kubelet opens", each(kernel.devices), of=("devices_lost",)),
     Check("confinement", "no SELinux or AppArmor in the way", each(kernel.confinement), of=("confinement",)),
     Check("address", "an interface carries the inventory's address", each(identity.address), needed=True),
+    Check("own-address", "no other host has the address too", identity.own_address, needed=True),
     Check("hostname", "no two hosts of one name", identity.hostname),
     Check("machine-id", "no two hosts from one cloned root", identity.machine_id),
     Check("product", "no two hosts of one firmware UUID", identity.product, of=("product",)),

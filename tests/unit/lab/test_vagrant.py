@@ -86,9 +86,55 @@ def test_the_vagrantfile_is_ruby() -> None:
     subprocess.run(["ruby", "-c", str(ROOT / "Vagrantfile")], check=True, capture_output=True)
 
 
-@pytest.mark.skipif(shutil.which("vagrant") is None, reason="vagrant is not installed")
-def test_vagrant_accepts_the_vagrantfile_for_both_providers() -> None:
-    for provider in (["--ignore-provider"], []):
-        done = subprocess.run(["vagrant", "validate", *provider], cwd=ROOT, capture_output=True, text=True, check=False,
-                              env={**os.environ, "KUBEWRIGHT_INVENTORY": "inventories/vagrant"})
-        assert done.returncode == 0, done.stdout + done.stderr
+has_vagrant = pytest.mark.skipif(shutil.which("vagrant") is None, reason="vagrant is not installed")
+PROVIDERS = ("libvirt", "virtualbox", "vmware_desktop", "hyperv")
+
+
+def ask_vagrant(home: Path, *arguments: str, inventory: str | Path = "inventories/vagrant",
+                **environ: str) -> subprocess.CompletedProcess[str]:
+    """Call Vagrant in a home of its own, in a network of its own: this machine's interfaces are nobody's business."""
+    alone = ["unshare", "--net"] if os.geteuid() == 0 else []
+    return subprocess.run([*alone, "vagrant", *arguments], cwd=ROOT, capture_output=True, text=True, check=False,
+                          timeout=110, env={
+                              **os.environ, "KUBEWRIGHT_INVENTORY": str(inventory), "VAGRANT_HOME": str(home / "home"),
+                              "VAGRANT_DOTFILE_PATH": str(home / "dot"), **environ})
+
+
+@has_vagrant
+@pytest.mark.parametrize("inventory", ["inventories/vagrant", "inventories/vagrant-one"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_vagrant_accepts_the_vagrantfile_for_each_provider(provider: str, inventory: str, tmp_path: Path) -> None:
+    """Providers that are not here are left out of the asking, what the file says of those that Vagrant knows is not."""
+    ignore = [] if provider == "libvirt" else ["--ignore-provider"]
+    done = ask_vagrant(tmp_path, "validate", *ignore, inventory=inventory, VAGRANT_DEFAULT_PROVIDER=provider)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@has_vagrant
+def test_vagrant_knows_the_machines_of_the_inventory_and_no_others(tmp_path: Path) -> None:
+    done = ask_vagrant(tmp_path, "status", "--machine-readable", VAGRANT_DEFAULT_PROVIDER="virtualbox")
+    told = {line.split(",")[1] for line in done.stdout.splitlines() if line.split(",")[2:3] == ["metadata"]}
+    assert told == {"cp1", "cp2", "cp3", "w1", "w2"}, done.stdout + done.stderr
+
+
+@has_vagrant
+@pytest.mark.parametrize(("said", "instead", "error", "hint"), [
+    ("192.168.56.12,", "192.168.56.11,", "192.168.56.11 is used 2 times", "validate"),
+    ("192.168.56.12,", "192.168.57.12,", "192.168.57.12 is outside 192.168.56.0/24", "validate"),
+    ("cluster: vagrant", "cluster: vagrant\nlab: true", "its machines are lab nodes", "lab up"),
+])
+def test_what_cannot_become_machines_is_refused_with_what_helps(
+        tmp_path: Path, said: str, instead: str, error: str, hint: str) -> None:
+    text = (ROOT / "inventories/vagrant/cluster.yaml").read_text(encoding="utf-8")
+    assert said in text
+    (tmp_path / "cluster.yaml").write_text(text.replace(said, instead), encoding="utf-8")
+    done = ask_vagrant(tmp_path, "validate", inventory=tmp_path, VAGRANT_DEFAULT_PROVIDER="libvirt")
+    assert done.returncode == 1 and f"error: {tmp_path}/cluster.yaml: {error}" in done.stderr
+    assert f"hint: kubewright -i {tmp_path} {hint}" in done.stderr
+    assert ask_vagrant(tmp_path, "status", inventory=tmp_path, VAGRANT_DEFAULT_PROVIDER="virtualbox").returncode == 0
+
+
+@has_vagrant
+def test_a_failed_up_names_no_next_command(tmp_path: Path) -> None:
+    done = ask_vagrant(tmp_path, "up", "no-such-machine", VAGRANT_DEFAULT_PROVIDER="virtualbox")
+    assert done.returncode != 0 and "Next:" not in done.stdout

@@ -95,6 +95,11 @@ TEXTS: dict[str, Explained] = {
         "`ip -json address show`, against the addresses of cluster.yaml.",
         "etcd, the kubelet and certificates are bound to the address; it is also how a wrong machine behind an SSH "
         "address is told.", "In cluster.yaml: hosts.HOST.address or hosts.HOST.ssh.host, whichever is wrong."),
+    "own-address": Explained(
+        "`ip -json address show` of every host, against the addresses of cluster.yaml.",
+        "VirtualBox's NAT gives 10.0.2.15 to each of its machines: they have it, as the check before asks, and whoever "
+        "calls it reaches itself.",
+        "In cluster.yaml: hosts.HOST.address: the one of the network that the machines share."),
     "hostname": Explained(
         "The name that the kernel has, compared over all hosts without regard to case.",
         "Machines of one name are copies of one image more often than not, and logs do not tell them apart.",
