@@ -40,8 +40,8 @@ def test_the_dashboard_has_no_rights_and_who_looks_has_those_of_the_token(cluste
     assert times == 1, "the image is no more where it was on the page"
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
     try:
-        told = cluster.kubectl("-n", "headlamp", "rollout", "status", "deployment/headlamp", "--timeout=200s", check=False,
-                               timeout=230)
+        told = cluster.kubectl("-n", "headlamp", "rollout", "status", "deployment/headlamp", "--timeout=200s",
+                               check=False, timeout=230)
         assert "successfully rolled out" in told, cluster.kubectl("-n", "headlamp", "describe", "replicasets,pods")
         assert cluster.kubectl("get", "--raw", "/api/v1/namespaces/headlamp/services/headlamp:80/proxy/") == "a page\n"
         *_, theirs = (cluster.kubectl(*words).strip() for words in calls("Let somebody look")[:5])
