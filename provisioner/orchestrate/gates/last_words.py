@@ -11,6 +11,7 @@ from provisioner.operate import logs
 from provisioner.transport.hosts import OneHost
 
 READ = 40       # lines of the journal in which the cause is looked for: etcd says some ten after what made it end
+_FAILED = "Failed with result"      # systemd's words for a unit that was not asked to end
 SHOWN = 8       # of them are shown
 
 
@@ -40,9 +41,12 @@ def headed(host: str, unit: str) -> str:
 def _since_it_failed(lines: Sequence[logs.Line]) -> Sequence[logs.Line]:
     """Return what a unit said since the start before its last, which may not have come to a word yet.
 
-    What stopped for the change said its last words before that.
+    What stopped for the change said its last words before that. A program that refuses its flags tells all that there
+    are, so that the start before may be further up than anybody reads: then all of it counts.
     """
     starts = [n for n, line in enumerate(lines) if line.process == "systemd" and line.message.startswith("Starting ")]
+    if len(starts) == 1 and any(line.process == "systemd" and _FAILED in line.message for line in lines[:starts[0]]):
+        return lines
     return lines[starts[max(0, len(starts) - 2)]:] if starts else lines
 
 

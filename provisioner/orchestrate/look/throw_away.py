@@ -152,7 +152,9 @@ def _await(access: Access, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.05)
     said = " ".join(log.read_text(errors="replace").split())[-300:]
     raise RefusedForSafety(f"this machine: a member started from the snapshot does not serve: {said or 'no word'}",
-                           code=DAMAGED, details=["nothing was changed"], hint="use another copy of it")
+                           code=DAMAGED, hint="use another copy of it", details=[
+                               "it was started with the etcd that artifacts.lock pins; that may be what does not work",
+                               "nothing was changed"])
 
 
 def _free_ports(count: int) -> list[int]:

@@ -23,7 +23,8 @@ def journal_of(monkeypatch: pytest.MonkeyPatch, built: World, *lines: str) -> li
     def journal(one: OneHost, request: Mapping[str, Any], take: Take) -> dict[str, Any]:
         asked.append(request)
         for line in lines:
-            take({"__REALTIME_TIMESTAMP": "1", "SYSLOG_IDENTIFIER": "etcd", "MESSAGE": line})
+            who, _, words = line.partition(": ") if line.startswith("systemd: ") else ("etcd", "", line)
+            take({"__REALTIME_TIMESTAMP": "1", "SYSLOG_IDENTIFIER": who, "MESSAGE": words})
         return {"ended": True}
 
     monkeypatch.setattr(built.hosts, "journal", journal)
@@ -51,6 +52,22 @@ def test_a_line_further_up_that_was_understood_is_shown_too(built: World, monkey
     words = list(words_of(built))
     assert words[4:6] == [f"    {TAKEN}", "    closing 12"]
     assert words[-1] == "    closing 19"
+
+
+def test_where_the_start_before_is_further_up_than_anybody_reads_all_words_count(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal_of(monkeypatch, built, *(f"      --flag-{n}" for n in range(30)), "Error: unknown flag: --gone",
+               "systemd: etcd.service: Failed with result 'exit-code'.", "systemd: Starting etcd.service - etcd...")
+    assert "    Error: unknown flag: --gone" in list(words_of(built))
+
+
+@pytest.mark.parametrize("again", [(), ("systemd: etcd.service: Failed.", "systemd: Starting etcd.service - etcd...")])
+def test_what_was_said_before_it_stopped_for_the_change_does_not_count(
+        built: World, monkeypatch: pytest.MonkeyPatch, again: tuple[str, ...]) -> None:
+    journal_of(monkeypatch, built, "of the old one", "systemd: Stopping etcd.service - etcd...", "its last",
+               "systemd: Starting etcd.service - etcd...", "of the new one", *again)
+    words = list(words_of(built))
+    assert "    of the new one" in words and not {"    of the old one", "    its last"} & set(words)
 
 
 def test_unknown_words_are_shown_whole(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
