@@ -63,6 +63,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     over: threading.Event
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of an API server that did not wait for its answer: the create's own end tells that."""
+
 
 class _Thinks(BaseHTTPRequestHandler):
     """Allows whatever it is asked, after a while."""
