@@ -36,6 +36,14 @@ def test_no_identity_is_in_the_box() -> None:
     assert box.FILES["etc/machine-id"] == "" and "ssh-keygen -A" in str(box.FILES)
 
 
+THEIRS = sorted(Path("/usr/share/rubygems-integration").glob("all/gems/vagrant-*/keys/vagrant.pub"))
+
+
+@pytest.mark.skipif(not THEIRS, reason="vagrant is not installed")
+def test_the_key_that_opens_the_box_is_the_one_that_vagrant_has() -> None:
+    assert box.VAGRANT_KEY.split()[:2] == THEIRS[-1].read_text(encoding="utf-8").split()[:2]
+
+
 def test_the_file_is_what_vagrant_reads_as_a_box_of_libvirt(tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(b"a disk")
     box._pack(tmp_path / "disk", tmp_path / "some.box")
