@@ -11,8 +11,9 @@ from pathlib import Path
 from tests.lab import figures
 
 # Seconds for all tests of ./scripts/test; the rest of its 30 minutes on a warm machine is for everything before.
-# A machine of two cores took 1,305 s for 102 tests.
-CEILING = 1380.0
+# A machine of two cores took 1,305 s for 102 tests; the upgrade of etcd that came since is 68 s of work, what is asked
+# around it, and a cluster that is put back.
+CEILING = 1440.0
 FILE = "lab-durations.json"
 _PARTS: defaultdict[str, dict[str, float]] = defaultdict(dict)
 _LINES: list[str] = []
