@@ -309,7 +309,8 @@ def _matches(name: str, pattern: str) -> bool:
 
 def document(cluster: Cluster) -> dict[str, Any]:
     """Return the inventory as far as it is applied, with the roles that hosts have in effect."""
-    values = cluster.model_dump(mode="json", exclude={"version", "ssh", "operators", "lab", "gates", "hosts"})
+    values = cluster.model_dump(mode="json", exclude={
+        "version", "ssh", "operators", "lab", "gates", "artifacts", "hosts"})
     etcd, balancers = {h.name for h in cluster.etcd_hosts}, _balancers(cluster)
     hosts = {}
     for host in cluster.machines:
