@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from .host import Fault, Host
 
 PORTS = {"http": 80, "https": 443, "ftp": 21}
+FILES = ("file", "copy")
 CONNECT_SECONDS = 3.0
 APT_SECONDS = 30.0
 INSTALL = ("apt-get", "-y", "--no-install-recommends", "--print-uris", "install")
@@ -81,8 +82,12 @@ def _judge(host: Host, places: Sequence[str], proxied: bool) -> dict[str, str]:
 
 
 def site_of(place: str) -> str:
-    """Return the part of an address that decides whether anybody answers."""
+    """Return the part of an address that decides whether anybody answers: of a file its directory, for a list that is
+    optional (of translations, or packed in another way) may not be in it.
+    """
     parts = _split(place)
+    if parts.scheme in FILES:
+        return f"{parts.scheme}:{_directory(parts)}"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else f"{parts.scheme}:"
 
 
@@ -93,11 +98,15 @@ def _split(place: str) -> SplitResult:
         return SplitResult(place.partition(":")[0], "", "", "", "")
 
 
+def _directory(parts: SplitResult) -> str:
+    return os.path.normpath(os.path.dirname(unquote(parts.path)))
+
+
 def _fault(host: Host, parts: SplitResult) -> str:
     if parts.scheme == "cdrom":
         return "a medium that somebody would have to put in"
-    if parts.scheme in ("file", "copy"):
-        return "" if os.path.exists(host.at(os.path.normpath(unquote(parts.path)))) else f"{parts.path} is not there"
+    if parts.scheme in FILES:
+        return "" if os.path.isdir(host.at(_directory(parts))) else "no such directory"
     if parts.scheme not in PORTS or not parts.hostname:
         return ""
     try:

@@ -98,7 +98,13 @@ def test_nor_does_who_is_told_of_a_proxy_with_the_packages_themselves(box: FakeH
 def test_a_directory_of_packages_is_looked_for(box: FakeHost, apt: Path) -> None:
     box.path("/srv/debs").mkdir(parents=True)
     (apt / "install.says").write_text("'file:/srv/debs/' x 0\n'file:///srv/none/x.deb' y 0\n")
-    assert set(sources.look(box.host, ["runc"])["sites"].values()) == {"/srv/none/x.deb is not there"}
+    assert sources.look(box.host, ["runc"])["sites"] == {"file:/srv/debs": "", "file:/srv/none": "no such directory"}
+
+
+def test_a_list_that_a_directory_of_packages_need_not_have_is_not_missed(box: FakeHost, apt: Path) -> None:
+    box.path("/srv/debs").mkdir(parents=True)
+    (apt / "update.says").write_text("'file:/srv/debs/./Packages.xz' x 0\n'file:/srv/debs/./en.xz' x 0\n")
+    assert sources.look(box.host, ["runc"])["sites"] == {"file:/srv/debs": ""}
 
 
 def test_files_are_read_in_the_order_of_their_names_and_one_hides_its_namesake(box: FakeHost) -> None:
