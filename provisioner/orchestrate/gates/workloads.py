@@ -9,6 +9,9 @@ from provisioner.operate import health, pods
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.session.session import Session
 
+# Seconds for a cluster's very first Pods: on an emulated processor (`vagrant up` without KVM) they took over 130.
+FIRST_PODS = 300.0
+
 
 def deployment_is_available(session: Session, namespace: str, name: str) -> None:
     """Prove that all replicas of a Deployment's present generation are available; GateFailed tells what holds them up.
@@ -23,7 +26,8 @@ def deployment_is_available(session: Session, namespace: str, name: str) -> None
         selector.update(body["spec"].get("selector", {}).get("matchLabels", {}))
         return health.of_deployment(body, missing=missing)
 
-    proofs.wait_until(session, "addons", look, proof=f"all replicas of {namespace}/{name} are available",
+    proofs.wait_until(session, "addons", look, FIRST_PODS if session.the_plan.bootstrap else proofs.DEADLINE,
+                     proof=f"all replicas of {namespace}/{name} are available",
                      blame=lambda: _blame(session, namespace, selector))
 
 

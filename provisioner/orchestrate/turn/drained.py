@@ -11,16 +11,20 @@ from contextlib import contextmanager
 
 from provisioner.decide import placing
 from provisioner.operate import drain
-from provisioner.orchestrate.gates import node_states
+from provisioner.orchestrate.gates import leaders, node_states
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import draining
 
 
 def others_are_ready(session: Session, hosts: Sequence[str]) -> None:
-    """Prove that every other Node is Ready: what leaves these has to go somewhere, and none is to be the second out."""
+    """Prove that every other Node is Ready: what leaves these has to go somewhere, and none is to be the second out.
+
+    And that somebody leads, who places what leaves, and takes it out of Services.
+    """
     others = [h for h in session.answering(session.cluster.nodes) if h not in hosts]
     if others:
         node_states.nodes_are_ready(session, others, when="before")
+        leaders.lead(session)
 
 
 @contextmanager
