@@ -15,6 +15,7 @@ import pytest
 from provisioner.decide.draining import judge
 from provisioner.errors import GateFailed, Interrupted, KubewrightError
 from provisioner.operate import drain
+from provisioner.operate import kube as kube_client
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 
@@ -202,7 +203,7 @@ def test_a_wish_to_stop_says_what_is_left(kube: Kube) -> None:
 
 
 def test_a_collection_is_read_to_its_last_page(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drain, "PAGE", 2)
+    monkeypatch.setattr(kube_client, "PAGE", 2)
     for number in range(5):
         pod(kube, f"a{number}")
     assert len(drain.placed(kube).pods) == 5
