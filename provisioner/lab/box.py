@@ -94,19 +94,13 @@ def build(target: Path, say: Callable[[str], None], *, packages_inside: bool) ->
 
 def bootstrap_command(root: Path, settings: Sequence[str]) -> list[str]:
     """Return the mmdebstrap call; its sources come on stdin, as this machine's own."""
-    return ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=directory", "--architectures=amd64",
-            f"--include={','.join(PACKAGES)}", *(f"--aptopt={setting}" for setting in settings), families.DEFAULT.suite,
-            str(root)]
+    return image.bootstrap_command(root, settings, "amd64", families.DEFAULT.suite, PACKAGES)
 
 
 def _bootstrap(root: Path) -> None:
-    stanzas = sources.debian_stanzas(sources.read_source_files())
     command = bootstrap_command(root, sources.read_transport_settings())
-    text = "\n\n".join(stanzas) + "\n" if stanzas else None
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     try:
-        done = subprocess.run([*command, "-"] if text else command, input=text, capture_output=True, text=True,
-                              env=environment, timeout=BUILD_SECONDS, check=False)
+        done = image.mmdebstrap(command, families.DEFAULT.suite, BUILD_SECONDS, {})
     except subprocess.TimeoutExpired:
         raise GateFailed(f"this machine: building a box: mmdebstrap not done after {BUILD_SECONDS:.0f} s",
                          code="box-build") from None

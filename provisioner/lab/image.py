@@ -9,7 +9,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,24 +159,32 @@ def _build(key: str, system: System) -> Image:
     return Image(key, images / key)
 
 
-def bootstrap_command(root: Path, settings: tuple[str, ...], architecture: str, suite: str) -> list[str]:
+def bootstrap_command(root: Path, settings: Sequence[str], architecture: str, suite: str, packages: Sequence[str],
+                      *options: str) -> list[str]:
     """Return the mmdebstrap call; its sources come on stdin, or are its own where this machine has none of Debian."""
-    options = [f"--aptopt={setting}" for setting in settings]
     return ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=directory",
-            f"--architectures={architecture}", f"--include={','.join(PACKAGES)}", *options,
-            f"--customize-hook={FILES / 'image-hook'}", suite, str(root)]
+            f"--architectures={architecture}", f"--include={','.join(packages)}",
+            *(f"--aptopt={setting}" for setting in settings), *options, suite, str(root)]
+
+
+def mmdebstrap(command: Sequence[str], suite: str, seconds: float, environment: Mapping[str, str],
+               ) -> subprocess.CompletedProcess[str]:
+    """Run an mmdebstrap call by this machine's own sources, whatever its end; raises what subprocess does."""
+    stanzas = sources.debian_stanzas(sources.read_source_files(), suite)
+    text = "\n\n".join(stanzas) + "\n" if stanzas else None
+    return subprocess.run([*command, "-"] if text else command, input=text, capture_output=True, text=True,
+                          env=os.environ | environment | {"DEBIAN_FRONTEND": "noninteractive"}, timeout=seconds,
+                          check=False)
 
 
 def _bootstrap(building: Path, system: System) -> None:
-    stanzas = sources.debian_stanzas(sources.read_source_files(), system.suite)
     architecture = run(["dpkg", "--print-architecture"], doing="reading the architecture").strip()
-    command = bootstrap_command(building / "root", sources.read_transport_settings(), architecture, system.suite)
-    environment = os.environ | {"LAB_REPOSITORY_PACKAGES": " ".join(repository_packages(system)),
-                                "LAB_REPOSITORY": str(building / "repository"), "DEBIAN_FRONTEND": "noninteractive"}
-    text = "\n\n".join(stanzas) + "\n" if stanzas else None
+    command = bootstrap_command(building / "root", sources.read_transport_settings(), architecture, system.suite,
+                                PACKAGES, f"--customize-hook={FILES / 'image-hook'}")
+    environment = {"LAB_REPOSITORY_PACKAGES": " ".join(repository_packages(system)),
+                   "LAB_REPOSITORY": str(building / "repository")}
     try:
-        done = subprocess.run([*command, "-"] if text else command, input=text, capture_output=True, text=True,
-                              env=environment, timeout=BUILD_SECONDS, check=False)
+        done = mmdebstrap(command, system.suite, BUILD_SECONDS, environment)
     except FileNotFoundError:
         raise PreflightRefused("this machine: building the nodes' image: mmdebstrap is not installed",
                                hint="apt-get install mmdebstrap", code="lab-tools") from None
