@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import Interrupted, LockHeld, Unreachable
+from provisioner.errors import Interrupted, Unreachable
 from provisioner.model.desired import Artifact
 from provisioner.orchestrate.phases import mirrored, stage
 from provisioner.transport.hosts import OneHost
 from provisioner.transport.sharing import Talk
 from tests.fakes.session import World
 from tests.fakes.session import surveyed_with_secrets as surveyed
+from tests.unit.orchestrate.phases.test_spreading_phase import ends_by_a_lost_lock
 
 HOSTS = ["cp1", "cp2", "cp3", "w1", "w2"]
 URL = "https://mirror.example.org/kw"
@@ -72,13 +73,7 @@ def test_a_host_whose_talk_is_lost_gets_the_rest_from_here(world: World, monkeyp
 
 
 def test_a_run_whose_lock_is_lost_brings_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fenced(one: OneHost, talk: Talk) -> None:
-        raise LockHeld(f"{one.name}: applier share: epoch 4 is over", code="lock-lost")
-
-    monkeypatch.setattr(world.hosts, "share", fenced)
-    with pytest.raises(LockHeld):
-        stage.stage(surveyed(world))
-    assert world.hosts.log == []
+    ends_by_a_lost_lock(world, monkeypatch)
 
 
 def test_a_run_that_is_to_end_ends_all_talks_and_says_nothing_of_hosts(world: World) -> None:

@@ -88,7 +88,8 @@ def test_a_host_whose_talk_is_lost_gets_the_rest_in_a_stream_of_its_own(
     assert sorted(e.host for e in world.events if e.type == "host-done") == HOSTS
 
 
-def test_a_run_whose_lock_is_lost_sends_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def ends_by_a_lost_lock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See that a run whose hosts say that it is over ends, and that nothing is sent after that."""
     def fenced(one: OneHost, talk: Talk) -> None:
         raise LockHeld(f"{one.name}: applier share: epoch 4 is over", code="lock-lost")
 
@@ -96,6 +97,10 @@ def test_a_run_whose_lock_is_lost_sends_nothing_more(world: World, monkeypatch: 
     with pytest.raises(LockHeld):
         stage.stage(surveyed(world))
     assert world.hosts.log == []
+
+
+def test_a_run_whose_lock_is_lost_sends_nothing_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_by_a_lost_lock(world, monkeypatch)
 
 
 def test_a_run_that_is_to_end_ends_all_talks_and_no_host_is_told_to_have_failed(world: World) -> None:
