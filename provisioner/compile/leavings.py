@@ -14,7 +14,7 @@ TABLE: Mapping[str, tuple[Leaving, ...]] = {
     "kube-apiserver.service": (Leaving("data", control_plane.AUDIT_DIR),),
     "haproxy.service": tuple(Leaving("data", path) for path in (
         "/run/haproxy", "/run/haproxy.pid", "/run/haproxy-master.sock", "/var/lib/haproxy")),
-    "keepalived.service": (Leaving("nft", load_balancer.HANDOVER),),     # of a turn that did not come to its end
+    load_balancer.KEEPALIVED: (Leaving("nft", load_balancer.HANDOVER),),     # of a turn that did not come to its end
     "containerd.service": (
         Leaving("processes", "containerd.service"),     # the shims outlive it
         Leaving("netns", "cni-"),

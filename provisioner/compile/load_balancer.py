@@ -20,6 +20,7 @@ BACKEND = "apiservers"
 VIP_BACKEND = "apiservers-vip"      # on the load balancers: follows the other in all but its count of connections
 HOSTS = "kubewright-hosts"          # the ConfigMap that names the cluster's hosts, in kube-system
 HANDOVER = "inet kubewright-handover"      # the table by which a host takes nobody new at the VIP
+KEEPALIVED = "keepalived.service"
 KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
 VIP_CHECK = "/opt/kubewright/bin/may-hold-vip"
 IS_A_HOST = "/opt/kubewright/bin/is-a-host"
@@ -116,7 +117,7 @@ def _keepalived(ctx: HostContext) -> Iterator[Item]:
         priority=priority(names.index(ctx.name), len(names)),
         peers=peers, check=VIP_CHECK, is_a_host=IS_A_HOST)
     yield from distribution_service(
-        "keepalived.service", "load-balancer", [KEEPALIVED_CONFIG], component="keepalived",
+        KEEPALIVED, "load-balancer", [KEEPALIVED_CONFIG], component="keepalived",
         vip=ctx.cluster.api.vip, interface=ctx.vip_interface)
 
 

@@ -245,16 +245,21 @@ def _asked(ask: Callable[[Session, Kube], Iterable[Finding]]) -> Callable[[Sessi
     return asked
 
 
+def renewals(client: Kube) -> judge.Renewals:
+    """Return when the leases in kube-system were renewed that somebody holds."""
+    return judge.renewals(client.get(LEASES).get("items", ()))
+
+
 def _leases(session: Session, client: Kube) -> Iterator[Finding]:
     """See that leases are renewed: the cluster's own writes, every few seconds, so none of ours is needed."""
-    first = last = judge.renewals(client.get(LEASES).get("items", ()))
+    first = last = renewals(client)
     end = time.monotonic() + RENEWED
     while True:
         renewed = judge.alive(first, last, time.time())
         if set(ELECTED) <= renewed or time.monotonic() >= end:
             return judge.of_leases(renewed)
         time.sleep(AGAIN)
-        last = judge.renewals(client.get(LEASES).get("items", ()))
+        last = renewals(client)
 
 
 def _addons(session: Session, client: Kube) -> Iterator[Finding]:

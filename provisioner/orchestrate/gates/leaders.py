@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from provisioner.model.components import ELECTED
 from provisioner.operate import health
-from provisioner.orchestrate.gates.health import LEASES
+from provisioner.orchestrate.gates.health import renewals
 from provisioner.orchestrate.gates.proofs import wait_until
 from provisioner.orchestrate.session.session import Session
 
 
-def lead(session: Session, *, when: str = "before") -> None:
+def lead(session: Session) -> None:
     """Prove that both are renewing their leases, each seen twice; GateFailed where one is not in time.
 
     The lease of one that has ended holds on for seconds (15 by default) in which nobody leads. A Pod that is evicted
@@ -19,10 +19,10 @@ def lead(session: Session, *, when: str = "before") -> None:
     first: dict[str, health.Renewal | None] = {}
 
     def look() -> str:
-        seen = health.renewals(session.access.kube().get(LEASES).get("items", ()))
+        seen = renewals(session.access.kube())
         for name in ELECTED:
             first.setdefault(name, seen.get(name))
         still = [name for name in ELECTED if name not in seen or seen[name] == first[name]]
         return f"{', '.join(still)}: not seen to lead" if still else ""
 
-    wait_until(session, "controllers", look, when=when, proof=f"{' and '.join(ELECTED)} lead")
+    wait_until(session, "controllers", look, when="before", proof=f"{' and '.join(ELECTED)} lead")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from provisioner.compile.load_balancer import KEEPALIVED
 from provisioner.decide.batches import Standing, interrupts
 from provisioner.model.plan import Change, Turn
 from provisioner.orchestrate.gates import api_servers, proofs
@@ -13,7 +14,6 @@ from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import apply, rotation
 
 NAME: Final = "load-balancer"
-KEEPALIVED = "keepalived.service"
 
 
 def change_balancers(session: Session) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from provisioner.converge import bundle, runner
 from provisioner.converge.results import HostResult, of_answer
 from provisioner.errors import KubewrightError, Unreachable
-from provisioner.model.desired import Certificate, File, Unit
+from provisioner.model.desired import Certificate, File, Program, Unit
 from provisioner.model.events import Emit, Event
+from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change
 from provisioner.operate import pki
 from provisioner.orchestrate.gates import last_words
@@ -81,6 +82,14 @@ def apply_batch(session: Session, step: str, changes: Changes, carry: Carry = by
         raise_faults(session, results)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def program(session: Session, host: str, phase: PhaseName, why: str, argv: Sequence[str], seconds: int, path: str,
+            ) -> Change:
+    """Return the change that runs a program of the host itself, as it is there now; absent there: `expect` says so."""
+    item = Program(path=path, phase=phase, argv=tuple(argv), seconds=seconds)
+    seen = session.hosts.on(host).observe([item]).state(item.kind, item.path)
+    return Change(host, phase, item.kind, item.path, "run", why, seen, "exit 0", item)
 
 
 def _of_this_pass(session: Session, step: str) -> str:

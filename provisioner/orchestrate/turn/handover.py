@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provisioner.compile.load_balancer import HANDOVER
-from provisioner.model.desired import Program
 from provisioner.model.guards import VIP_LEAVES
 from provisioner.model.observed import ABSENT
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Turn
 from provisioner.orchestrate.session.session import Session
+from provisioner.orchestrate.turn.apply import program
 
-KEEPALIVED = "keepalived.service"
 NFT, SLEEP = "/usr/sbin/nft", "/usr/bin/sleep"
 ANSWERED = 0.8          # seconds for what came to the VIP to be answered: a dropped client asks again after 1
 FORGOTTEN = "15s"       # after which the VIP's rule means nobody any more
@@ -30,7 +29,7 @@ def with_it(session: Session, host: str, turn: Turn, changes: Sequence[Change]) 
     before = no_new_connections(session, host, turn.phases[0]) if VIP_LEAVES in turn.guards else []
     if not before:
         return changes
-    after = run(session, host, turn.phases[0], "the VIP has left", [f"delete table {HANDOVER}"], 10, NFT)
+    after = program(session, host, turn.phases[0], "the VIP has left", [f"delete table {HANDOVER}"], 10, NFT)
     return [*before, *changes, after]
 
 
@@ -41,18 +40,10 @@ def no_new_connections(session: Session, host: str, phase: PhaseName) -> list[Ch
     api = session.cluster.api
     if api.vip is None:
         return []
-    rules = run(session, host, phase, "no new connection to the VIP", [shut(str(api.vip), api.port)], 10, NFT)
+    rules = program(session, host, phase, "no new connection to the VIP", [shut(str(api.vip), api.port)], 10, NFT)
     if rules.expect == ABSENT:
         return []
-    return [rules, run(session, host, phase, "what is under way is answered", [f"{ANSWERED:g}"], 10, SLEEP)]
-
-
-def run(session: Session, host: str, phase: PhaseName, why: str, argv: Sequence[str], seconds: int, path: str,
-        ) -> Change:
-    """Return the change that runs a program of the host itself, as it is there now."""
-    item = Program(path=path, phase=phase, argv=tuple(argv), seconds=seconds)
-    seen = session.hosts.on(host).observe([item]).state(item.kind, item.path)
-    return Change(host, phase, item.kind, item.path, "run", why, seen, "exit 0", item)
+    return [rules, program(session, host, phase, "what is under way is answered", [f"{ANSWERED:g}"], 10, SLEEP)]
 
 
 def shut(vip: str, port: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from provisioner.compile.load_balancer import KEEPALIVED
 from provisioner.decide import os_roll
 from provisioner.errors import GateFailed, KubewrightError
 from provisioner.model.desired import Unit
@@ -21,7 +22,7 @@ from provisioner.orchestrate.gates import api_servers, etcd_members, proofs
 from provisioner.orchestrate.session import runs, telling
 from provisioner.orchestrate.session.session import Session
 from provisioner.orchestrate.turn import handover
-from provisioner.orchestrate.turn.apply import apply_batch, over_connections
+from provisioner.orchestrate.turn.apply import apply_batch, over_connections, program
 from provisioner.transport.hosts import OneHost
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -68,7 +69,7 @@ def bring_packages(session: Session, step: str, phase: PhaseName, newer: Mapping
         calls[host] += [_Call(f"{len(of_host)} packages", (*_INSTALL, *os_roll.install(of_host)))]
         (behind if any(one.name == SYSTEMD for one in of_host) else calls).setdefault(host, []).extend(marks)
     for name, of_step in ((step, calls), (f"{step}-marks", behind)):
-        batch = {host: [handover.run(session, host, phase, one.why, (*_APT, *one.argv), PACKAGES, SYSTEMD_RUN)
+        batch = {host: [program(session, host, phase, one.why, (*_APT, *one.argv), PACKAGES, SYSTEMD_RUN)
                         for one in of_host]
                  for host, of_host in of_step.items() if of_host}
         if batch:
@@ -82,7 +83,7 @@ def reboot(session: Session, step: str, phase: PhaseName, boots: Mapping[str, st
     """
     runs.note(session, "reboot", boots=dict(boots))
     batch = {host: [*_without_vip(session, host, phase),
-                    handover.run(session, host, phase, f"another boot than {boot}", _REBOOT, 60, SYSTEMD_RUN)]
+                    program(session, host, phase, f"another boot than {boot}", _REBOOT, 60, SYSTEMD_RUN)]
              for host, boot in boots.items()}
     apply_batch(session, step, batch, over_connections)
     there = _wait(session, phase, boots, seconds)
@@ -162,9 +163,9 @@ def _what_serves(session: Session, without: Sequence[str]) -> list[str]:
 
 def _without_vip(session: Session, host: str, phase: PhaseName) -> list[Change]:
     """Return what lets the VIP leave a host: nobody new is taken for a moment, then keepalived ends."""
-    unit = session.the_plan.desired.hosts[host].find("unit", handover.KEEPALIVED)
-    if session.cluster.api.vip is None or unit is None or session.state_of(host, handover.KEEPALIVED) == ABSENT:
+    unit = session.the_plan.desired.hosts[host].find("unit", KEEPALIVED)
+    if session.cluster.api.vip is None or unit is None or session.state_of(host, KEEPALIVED) == ABSENT:
         return []
     return [*handover.no_new_connections(session, host, phase),
-            Change(host, phase, Unit.kind, handover.KEEPALIVED, "stop", "the host is rebooted", "", "",
-                   Unit(path=handover.KEEPALIVED, phase=unit.phase, listed=True))]
+            Change(host, phase, Unit.kind, KEEPALIVED, "stop", "the host is rebooted", "", "",
+                   Unit(path=KEEPALIVED, phase=unit.phase, listed=True))]

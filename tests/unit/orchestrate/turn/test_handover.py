@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from provisioner.compile.load_balancer import KEEPALIVED
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.verb import Consent
@@ -39,7 +40,7 @@ def acts(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(host, "change", see)
     world.perform(Intent("up", allow=("role-removed",)))
-    step = next(step for step, what in done if what == f"remove {handover.KEEPALIVED}")
+    step = next(step for step, what in done if what == f"remove {KEEPALIVED}")
     return [what for of_step, what in done if of_step == step]
 
 
@@ -49,7 +50,7 @@ def test_what_came_to_the_vip_is_answered_before_keepalived_goes_and_no_rule_sta
         leaving.hosts.hosts["cp1"].states[key] = "sha256:of-it 0755 root:root"
     made = acts(leaving, monkeypatch)
     assert "10.77.0.10 timeout" in made[0] and "tcp dport 8443 tcp flags & (syn | ack) == syn drop" in made[0]
-    assert made[1] == "0.8" and made.index(f"remove {handover.KEEPALIVED}") > 1
+    assert made[1] == "0.8" and made.index(f"remove {KEEPALIVED}") > 1
     assert made[-1] == "delete table inet kubewright-handover"
 
 
