@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -40,22 +42,25 @@ for line in sys.stdin:
 
 
 def test_a_connection_from_before_is_answered_and_a_new_one_has_to_ask_again_until_the_table_goes() -> None:
-    with connected("vip", VIP, PEER) as (host, peer):
-        server, client = (subprocess.Popen(["ip", "netns", "exec", name, sys.executable, "-c", text], text=True,
-                                           stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-                          for name, text in ((host, SERVER), (peer, CLIENT)))
-        with server, client:
-            try:
-                assert server.stdout and server.stdout.readline() == "listens\n"
-                assert ask(client) == "still there taken"
-                for _ in range(2):          # it may be there already
-                    inside(host, "nft", handover.shut(VIP, PORT))
-                    assert ask(client) == "still there not taken"
-                inside(host, "nft", f"delete table {HANDOVER}")
-                assert ask(client) == "still there taken"
-            finally:
-                server.kill()
-                client.kill()
+    with connected("vip", VIP, PEER) as (host, peer), started(host, SERVER) as server:
+        assert server.stdout and server.stdout.readline() == "listens\n"
+        with started(peer, CLIENT) as client:
+            assert ask(client) == "still there taken"
+            for _ in range(2):          # it may be there already
+                inside(host, "nft", handover.shut(VIP, PORT))
+                assert ask(client) == "still there not taken"
+            inside(host, "nft", f"delete table {HANDOVER}")
+            assert ask(client) == "still there taken"
+
+
+@contextmanager
+def started(namespace: str, text: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(["ip", "netns", "exec", namespace, sys.executable, "-c", text], text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def ask(client: subprocess.Popen[str]) -> str:
