@@ -10,7 +10,9 @@ from provisioner.model.words.table import ON_HOSTS, meaning
 from provisioner.operate import logs
 from provisioner.transport.hosts import OneHost
 
-READ = 40       # lines of the journal in which the cause is looked for: etcd says some ten after what made it end
+# Lines of the journal in which the cause is looked for: a program that refuses its flags tells all some 200 that there
+# are, at each start, and journald may write them down after what systemd says of its end and of the next start.
+READ = 600
 _FAILED = "Failed with result"      # systemd's words for a unit that was not asked to end
 SHOWN = 8       # of them are shown
 
@@ -39,15 +41,21 @@ def headed(host: str, unit: str) -> str:
 
 
 def _since_it_failed(lines: Sequence[logs.Line]) -> Sequence[logs.Line]:
-    """Return what a unit said since the start before its last, which may not have come to a word yet.
+    """Return what a unit said since the first start after it was stopped for a change: before, another one spoke.
 
-    What stopped for the change said its last words before that. A program that refuses its flags tells all that there
-    are, so that the start before may be further up than anybody reads: then all of it counts.
+    Where it was not stopped, since the start before its last, which may not have come to a word yet; where that is
+    further up than anybody reads, all of it counts.
     """
-    starts = [n for n, line in enumerate(lines) if line.process == "systemd" and line.message.startswith("Starting ")]
-    if len(starts) == 1 and any(line.process == "systemd" and _FAILED in line.message for line in lines[:starts[0]]):
+    by_systemd = [(n, line.message) for n, line in enumerate(lines) if line.process == "systemd"]
+    stopped = max((n for n, said in by_systemd if said.startswith("Stopping ")), default=-1)
+    starts = [n for n, said in by_systemd if said.startswith("Starting ") and n > stopped]
+    if not starts:
         return lines
-    return lines[starts[max(0, len(starts) - 2)]:] if starts else lines
+    if stopped >= 0:
+        return lines[starts[0]:]
+    if len(starts) == 1 and any(_FAILED in said for n, said in by_systemd if n < starts[0]):
+        return lines
+    return lines[starts[max(0, len(starts) - 2)]:]
 
 
 def _shown(said: list[str], means: Meaning | None) -> list[str]:

@@ -114,6 +114,12 @@ def line(process: str, message: str) -> logs.Line:
     ([line("x", "bye"), line("systemd", "Starting x"), line("x", "bad")], ["Starting x", "bad"]),
     ([line("x", "bye"), line("systemd", "Starting x"), line("systemd", "x: Main process exited, status=1")],
      ["Starting x", "x: Main process exited, status=1"]),
+    # journald wrote what the program said down after what systemd said of its end
+    ([line("x", "bye"), line("systemd", "Stopping x"), line("systemd", "Starting x"), line("systemd", "x: Failed"),
+      line("x", "bad"), line("systemd", "Starting x"), line("systemd", "Starting x")],
+     ["Starting x", "x: Failed", "bad", "Starting x", "Starting x"]),
+    ([line("systemd", "Starting x"), line("x", "hello"), line("systemd", "Stopping x"), line("x", "bye"),
+      line("systemd", "Starting x"), line("x", "bad")], ["Starting x", "bad"]),
 ])
 def test_what_a_unit_said_is_from_its_last_starts_and_never_the_farewell_of_what_ran_before(
         said: list[logs.Line], shown: list[str]) -> None:
