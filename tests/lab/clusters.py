@@ -1,8 +1,8 @@
 """One cluster a topology for the whole session: built once, and put back from its snapshot where a test left another.
 
 A test says what it leaves: nothing (the cluster is what it was), `changes` (healthy, with other settings, which the
-tests of its file, or of the group that the mark names, do not mind), or `dirties` (anything). The snapshot is taken
-before the first that leaves something.
+tests of its file, or of the group that the mark names, do not mind), or `dirties` (anything). One that `bears_changes`
+takes any healthy cluster. The snapshot is taken before the first that leaves something, where a later test needs it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
 
 from tests.lab.machines import NODES, ROOT, Lab, until
-from tests.lab.selection import LEAVES
+from tests.lab.selection import LEAVES, Manners, is_put_back, needs_snapshot
 
 GOLDEN = "golden"
 TOPOLOGIES = {"stacked": NODES, "single": (NODES[0], NODES[-1])}
@@ -30,15 +31,22 @@ def topology_of(item: pytest.Item) -> str | None:
                 None)
 
 
-def leaves(item: pytest.Item) -> str:
-    """Return what the test says that it leaves: nothing, `changes` or `dirties`."""
-    return next((mark for mark in reversed(LEAVES) if mark and item.get_closest_marker(mark)), "")
-
-
-def group_of(item: pytest.Item) -> str:
-    """Return which tests share the settings that this one changes: those of its file, or as its mark says."""
+def manners(item: pytest.Item) -> Manners:
+    """Return what the test says of itself: `changes` or `dirties`, for whom, and whether it `bears_changes`."""
+    leaves = next((mark for mark in reversed(LEAVES) if mark and item.get_closest_marker(mark)), "")
     mark = item.get_closest_marker("changes")
-    return "" if mark is None else str(mark.args[0] if mark.args else item.path)
+    group = "" if mark is None else str(mark.args[0] if mark.args else item.path)
+    return Manners(leaves, group, item.get_closest_marker("bears_changes") is not None)
+
+
+def expect(items: Iterable[pytest.Item]) -> None:
+    """Find out, of the tests of this session in their order, which topologies have to be put back once."""
+    asked: dict[str, list[Manners]] = {}
+    for item in items:
+        if topology := topology_of(item):
+            asked.setdefault(topology, []).append(manners(item))
+    PUT_BACK.clear()
+    PUT_BACK.update(topology for topology, tests in asked.items() if needs_snapshot(tests))
 
 
 @dataclass
@@ -64,10 +72,10 @@ class Ground:
             self.is_up = True
         return self.lab
 
-    def give(self, group: str) -> Lab:
+    def give(self, test: Manners) -> Lab:
         """Return a healthy cluster: the golden one, or, to tests of one group, what the test before it changed."""
         self.boot()
-        if self.is_dirty or self.changed_by not in ("", group):
+        if is_put_back(test, self.changed_by, is_dirty=self.is_dirty):
             self.restore()
         elif not self.is_built:
             self.lab.run("up", "--yes")
@@ -76,6 +84,7 @@ class Ground:
 
     def restore(self) -> None:
         """Put back nodes and inventory, and wait until the cluster has found together."""
+        assert self.golden, "no test of this session was to need a snapshot"
         self.lab.file.write_text(self.golden, encoding="utf-8")
         self.lab.forget_credentials()
         self.lab.run("lab", "restore", GOLDEN)
@@ -115,6 +124,7 @@ def _ground(topology: str) -> Ground:
 
 
 GROUNDS: dict[str, Ground] = {}
+PUT_BACK: set[str] = set()          # the topologies of which this session needs a snapshot
 
 
 def ground(topology: str) -> Ground:
@@ -136,8 +146,8 @@ def prepare(item: pytest.Item) -> None:
     if mine.failure:
         pytest.fail(f"there is no cluster: {mine.failure}", pytrace=False)
     try:
-        mine.give(group_of(item))
-        if leaves(item):
+        mine.give(manners(item))
+        if manners(item).leaves and topology in PUT_BACK:
             mine.keep()
     except (AssertionError, subprocess.TimeoutExpired) as fault:
         mine.failure = str(fault)
@@ -150,10 +160,11 @@ def leave(item: pytest.Item, *, failed: bool) -> None:
     if topology is None or topology not in GROUNDS:
         return
     mine = GROUNDS[topology]
-    if leaves(item) == "dirties" or (failed and mine.golden):
+    test = manners(item)
+    if test.leaves == "dirties" or (failed and mine.golden):
         mine.is_dirty = True
-    elif leaves(item) == "changes":
-        mine.changed_by = group_of(item)
+    elif test.leaves == "changes":
+        mine.changed_by = test.group
 
 
 def end() -> None:

@@ -59,7 +59,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for item in ours if item.nodeid in gone])
     kept = [item for item in items if item.nodeid not in gone]
     items[:] = sorted(kept, key=lambda item: selection.rank(
-        clusters.topology_of(item), clusters.leaves(item), clusters.group_of(item), tuple(clusters.TOPOLOGIES)))
+        clusters.topology_of(item), clusters.manners(item), tuple(clusters.TOPOLOGIES)))
+    clusters.expect(items)
 
 
 @pytest.hookimpl(tryfirst=True)

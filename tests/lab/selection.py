@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab import figures
@@ -13,13 +14,41 @@ from tests.lab import figures
 LEAVES = ("", "changes", "dirties")
 
 
-def rank(needs: str | None, leaves: str, group: str, topologies: Sequence[str]) -> tuple[int, int, str]:
+@dataclass(frozen=True)
+class Manners:
+    """How a test gets on with others: what it leaves, to which group, and whether it bears what any group changed."""
+
+    leaves: str = ""
+    group: str = ""
+    bears: bool = False
+
+
+def rank(needs: str | None, test: Manners, topologies: Sequence[str]) -> tuple[int, int, bool, str]:
     """Return the place of a test: first those with nodes of their own or empty ones, then one topology after the other.
 
     In each, those that leave the cluster as it was come first, so they share it as it was built; those of a group,
-    which do not mind each other's changes, stand together.
+    which do not mind each other's changes, stand together. Who bears any change comes after those who make them, and
+    before the other tests that leave anything.
     """
-    return (topologies.index(needs) + 1 if needs else 0), LEAVES.index(leaves), group
+    place = LEAVES.index(test.leaves)
+    late = test.bears if test.leaves == "changes" else not test.bears
+    return (topologies.index(needs) + 1 if needs else 0), place, late, test.group
+
+
+def is_put_back(test: Manners, changed_by: str, *, is_dirty: bool) -> bool:
+    """Say whether a test needs another cluster than what the tests before it have left."""
+    return is_dirty or (not test.bears and changed_by not in ("", test.group))
+
+
+def needs_snapshot(tests: Iterable[Manners]) -> bool:
+    """Say whether one of a topology's tests, in their order, needs the cluster as it was before another."""
+    changed_by, is_dirty = "", False
+    for test in tests:
+        if is_put_back(test, changed_by, is_dirty=is_dirty):
+            return True
+        is_dirty = test.leaves == "dirties"
+        changed_by = test.group if test.leaves == "changes" else changed_by
+    return False
 
 
 def shard_files(files: Collection[str], shard: str) -> set[str]:

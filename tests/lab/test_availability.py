@@ -71,6 +71,7 @@ def test_a_healthy_cluster_answers_every_attempt_and_keeps_every_write(cluster: 
     assert sorted(keys) == ["configmap/beat", "configmap/kube-root-ca.crt"], "its keys are gone"
 
 
+@pytest.mark.full        # counted in each run by test_crashes.py
 def test_what_fails_when_an_api_server_is_killed_has_a_reason_and_nothing_is_lost(cluster: Lab) -> None:
     with probing(cluster, 10) as seen:
         cluster.on("cp2", "systemctl", "kill", "-s", "KILL", "kube-apiserver.service")
@@ -92,6 +93,7 @@ def test_a_blocked_port_is_a_failure_of_what_goes_through_it_and_of_nothing_else
     assert set(seen["not_seen"]) == set()
 
 
+@pytest.mark.full        # on a real sshd: tests/unit/transport/test_sampling.py
 def test_a_killed_ssh_connection_is_not_seen_and_no_failure(cluster: Lab) -> None:
     with probing(cluster, 15) as seen:
         until(lambda: has_told(cluster, "w2"), 20, "w2 samples too")

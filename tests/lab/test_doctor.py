@@ -56,8 +56,8 @@ def find(seen: dict[str, Any], host: str, words: str) -> dict[str, Any] | None:
 
 def test_a_healthy_cluster_is_told_in_a_few_lines_within_five_seconds(cluster: Lab) -> None:
     until(lambda: cluster.run("status", check=False).returncode == 0, 120, "Pods of the test before are back")
-    took = []
-    for _ in range(3):
+    took: list[float] = []
+    while not took or (took[-1] > PROMISE and len(took) < 3):
         began = time.monotonic()
         done = cluster.run("doctor", check=False)
         took.append(time.monotonic() - began)

@@ -29,6 +29,7 @@ def pings(lab: Lab, host: str, target: str) -> bool:
     return "1 received" in lab.on(host, "ping", "-c", "1", "-W", "1", address, check=False)
 
 
+@pytest.mark.full        # the VIP leaves a holder that is cut off, in each run
 def test_a_pulled_cable_silences_a_node_and_the_node_sees_it(empty_lab: Lab) -> None:
     with faults.cut_off(empty_lab.inventory, NODE):
         assert not greets(empty_lab)
@@ -40,6 +41,7 @@ def test_a_pulled_cable_silences_a_node_and_the_node_sees_it(empty_lab: Lab) -> 
     assert status(empty_lab).faults == ()
 
 
+@pytest.mark.full        # as is that of one whose packets are lost
 def test_dropped_packets_silence_a_node_without_a_sign(empty_lab: Lab) -> None:
     with faults.dropping(empty_lab.inventory, NODE):
         assert not greets(empty_lab)
@@ -61,6 +63,7 @@ def test_only_the_packets_named_are_dropped(empty_lab: Lab) -> None:
     assert pings(empty_lab, NODE, OTHER)
 
 
+@pytest.mark.full        # an API server that hangs is met in each run
 def test_a_paused_process_holds_its_connections_and_answers_nothing(empty_lab: Lab) -> None:
     with faults.paused(empty_lab.inventory, NODE, "ssh"):
         with network.inside(empty_lab.instance.name):
@@ -84,6 +87,7 @@ def test_a_stopped_process_beside_the_main_one_is_no_fault(empty_lab: Lab) -> No
         empty_lab.on(NODE, "kill", "-KILL", number)
 
 
+@pytest.mark.full        # and a node that loses its power
 def test_a_node_without_power_is_silent_and_comes_back_with_its_disk(empty_lab: Lab) -> None:
     boot = empty_lab.on(NODE, "cat", "/proc/sys/kernel/random/boot_id")
     empty_lab.on(NODE, "touch", "/root/kept")

@@ -117,9 +117,9 @@ def worst(lab: Lab, tls: ssl.SSLContext, fault: str, host: str) -> dict[str, flo
             return seen.longest(began, time.time())
 
 
+@pytest.mark.full        # that clients of a server that is ill are moved: tests/real/test_real_haproxy.py
 @pytest.mark.parametrize(("fault", "hosts"), [
-    ("API server stands still", ("cp2",)),
-    *(pytest.param(fault, tuple(ADDRESSES), marks=pytest.mark.full) for fault in FAULTS)],
+    ("API server stands still", ("cp2",)), *((fault, tuple(ADDRESSES)) for fault in FAULTS)],
     ids=lambda value: value if isinstance(value, str) else "-".join(value))
 def test_no_node_s_lease_is_ten_seconds_without_renewal_when_an_api_server_is_ill(
         cluster: Lab, fault: str, hosts: tuple[str, ...]) -> None:

@@ -55,6 +55,7 @@ def closed(cluster: Lab) -> Iterator[Lab]:
     cluster.run("ready", "--timeout", "60")
 
 
+@pytest.mark.full        # such an sshd: tests/unit/transport/test_tunnel.py; what is said: .../gates/test_health.py
 def test_where_sshd_forbids_forwarding_the_cluster_is_not_seen_and_nothing_is_said_to_be_lost(closed: Lab) -> None:
     code, seen = look(closed)
     assert (code, seen["healthy"], seen["quorum"]) == (13, False, "not seen")

@@ -14,7 +14,7 @@ from tests.lab.walk.standing import Standing
 from tests.lab.walk.table import RUNNING, Leg
 from tests.lab.walk.walking import Row, again, converged, kill, left, told
 
-pytestmark = [pytest.mark.lab, pytest.mark.changes("walk"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.changes("walk"), pytest.mark.bears_changes, pytest.mark.timeout(900)]
 LEGS = {leg.phase: leg for leg in RUNNING}
 POINTS = [(leg, moment) for leg in RUNNING for moment in leg.moments]
 NUMBERS = itertools.count()     # no change is made twice

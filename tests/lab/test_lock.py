@@ -76,7 +76,8 @@ def race(lab: Lab, number: int) -> tuple[float, list[str]]:
     return took, wrong
 
 
-@pytest.mark.parametrize("times", [1, *(pytest.param(10, id=f"ten-{n}", marks=pytest.mark.full) for n in range(1, 6))])
+@pytest.mark.full        # every order of two runs' requests: tests/unit/orchestrate/lock/test_cluster_lock.py
+@pytest.mark.parametrize("times", [1, *(pytest.param(10, id=f"ten-{n}") for n in range(1, 6))])
 def test_exactly_one_of_two_goes_on_and_the_other_ends_at_once_and_says_who_has_it(
         mended: Lab, times: int) -> None:
     raced = [race(mended, 5000 + n) for n in range(times)]
@@ -102,6 +103,7 @@ def started(lab: Lab) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.full        # the kill walk of each run goes on after three such
 def test_the_lock_of_a_run_that_was_killed_here_is_taken_over_at_once(mended: Lab) -> None:
     edit(mended, 41)
     process = started(mended)

@@ -92,6 +92,7 @@ def test_what_was_done_by_hand_is_what_plan_shows_and_exactly_that_is_what_up_di
     assert unit_ids(lab, ("cp1", "cp2", "w2")) == others
 
 
+@pytest.mark.full        # in memory: tests/unit/cli/test_plan_verbs.py
 def test_a_saved_plan_is_refused_when_something_moved_and_applied_exactly_when_nothing_did(
         mended: Lab, tmp_path: Path) -> None:
     lab, file = mended, tmp_path / "plan.json"
@@ -116,6 +117,7 @@ def test_a_saved_plan_is_refused_when_something_moved_and_applied_exactly_when_n
     assert lab.json("plan")["changes"] == []
 
 
+@pytest.mark.full        # in memory: tests/unit/cli/test_plan_verbs.py
 def test_a_fresh_checkout_knows_from_the_hosts_what_the_cluster_cannot_be_given(mended: Lab) -> None:
     lab, text = mended, mended.file.read_text(encoding="utf-8")
     assert "10.244.0.0/16" in text
@@ -133,6 +135,7 @@ def test_a_fresh_checkout_knows_from_the_hosts_what_the_cluster_cannot_be_given(
     assert lab.run("drift", "--detailed-exitcode").stdout.startswith("No drift.")
 
 
+@pytest.mark.full        # in memory: tests/unit/cli/test_plan_verbs.py
 def test_a_host_that_was_taken_out_of_the_inventory_is_still_reached_and_its_drift_seen(mended: Lab) -> None:
     lab, text = mended, mended.file.read_text(encoding="utf-8")
     left = "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("w2:"))

@@ -46,21 +46,22 @@ def inventory(cluster: Lab) -> Iterator[str]:
     cluster.file.write_text(text, encoding="utf-8")
 
 
-@pytest.mark.dirties
-def test_a_worker_that_was_reset_is_as_a_fresh_machine_and_joins_again(single: Lab) -> None:
-    single.on("w2", "sh", "-c", f"echo '# by hand' >> {EDITED}")
+@pytest.mark.changes
+@pytest.mark.bears_changes
+def test_a_worker_that_was_reset_is_as_a_fresh_machine_and_joins_again(cluster: Lab) -> None:
+    cluster.on("w2", "sh", "-c", f"echo '# by hand' >> {EDITED}")
     began = time.monotonic()
-    done = single.run("reset", "w2", "--yes")
+    done = cluster.run("reset", "w2", "--yes")
     record("reset of one worker", [time.monotonic() - began], unit="s")
     assert f"w2:{EDITED}" in done.stderr and "somebody else has changed it" in done.stderr
-    assert "# by hand" in single.on("w2", "cat", EDITED)
-    assert "w2" not in single.kubectl("get", "nodes", "-o", "name")
-    single.on("w2", "rm", EDITED)
-    assert "Nothing of ours is on w2" in single.run("reset", "w2", "--yes").stderr
-    same_as_fresh(single, footprints(single, "w2"))
-    single.run("up", "--yes")
-    assert "No changes." in single.run("plan").stdout
-    assert "w2" in single.kubectl("get", "nodes", "-o", "name")
+    assert "# by hand" in cluster.on("w2", "cat", EDITED)
+    assert "w2" not in cluster.kubectl("get", "nodes", "-o", "name")
+    cluster.on("w2", "rm", EDITED)
+    assert "Nothing of ours is on w2" in cluster.run("reset", "w2", "--yes").stderr
+    same_as_fresh(cluster, footprints(cluster, "w2"))
+    cluster.run("up", "--yes")
+    assert "No changes." in cluster.run("plan").stdout
+    assert "w2" in cluster.kubectl("get", "nodes", "-o", "name")
 
 
 @pytest.mark.dirties

@@ -79,6 +79,7 @@ def mended(cluster: Lab) -> Iterator[Lab]:
     cluster.run("up", "--yes")
 
 
+@pytest.mark.full        # in memory: tests/unit/orchestrate/run/test_walk.py, tests/unit/cli/test_runs_verbs.py
 def test_ctrl_c_stops_after_the_present_host_and_resume_does_the_rest(mended: Lab) -> None:
     before = schedulers(mended)
     process, host, since = rolling(mended, 1)

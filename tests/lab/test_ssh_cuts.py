@@ -16,7 +16,7 @@ from tests.lab.walk.record import Walk
 from tests.lab.walk.table import RUNNING, Leg, on_disk
 from tests.lab.walk.walking import Row, again, converged
 
-pytestmark = [pytest.mark.lab, pytest.mark.changes("walk"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.changes("walk"), pytest.mark.bears_changes, pytest.mark.timeout(900)]
 LEGS = {leg.phase: leg for leg in RUNNING}
 LONG = ("etcd", "control-plane", "node")
 CUTS = [(leg, 5.0) for leg in RUNNING] + [(LEGS[phase], 60.0) for phase in LONG]

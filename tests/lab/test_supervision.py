@@ -95,7 +95,8 @@ KILL_WHENEVER_UP = ('end=$(($(date +%s) + $2)); n=0; while [ "$(date +%s)" -lt "
                     '&& n=$((n + 1)); sleep 0.3; done; echo $n')
 
 
-@pytest.mark.parametrize("seconds", [10, pytest.param(60, marks=pytest.mark.full)])
+@pytest.mark.full        # that systemd gives up none of its own: tests/unit/compile/test_compile_hosts.py
+@pytest.mark.parametrize("seconds", [10, 60])
 def test_no_unit_is_given_up_that_is_killed_whenever_it_is_up(cluster: Lab, seconds: int) -> None:
     def keep_killing(unit: str) -> int:
         return int(cluster.on(UNITS[unit], "sh", "-c", KILL_WHENEVER_UP, "sh", f"{unit}.service", str(seconds)))

@@ -21,7 +21,8 @@ from tests.lab.machines import CONTROL_PLANES, Lab
 from tests.lab.newer import BUILDING, FROM, TO
 from tests.lab.voters import etcdctl, is_settled
 
-pytestmark = [pytest.mark.lab, pytest.mark.dirties, pytest.mark.timeout(BUILDING + 600)]
+pytestmark = [pytest.mark.lab, pytest.mark.dirties, pytest.mark.bears_changes,
+              pytest.mark.timeout(BUILDING + 600)]
 
 OLD, NEW = "3.6.16", "3.7.3"
 

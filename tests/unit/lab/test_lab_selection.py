@@ -7,17 +7,32 @@ from pathlib import Path
 import pytest
 
 from tests.lab import durations, selection
+from tests.lab.selection import Manners
 
 TOPOLOGIES = ("stacked", "single")
 
 
+CALM, DIRTY = Manners(), Manners("dirties")
+ONE, TWO, BEARS = Manners("changes", "a"), Manners("changes", "b"), Manners("changes", "0", bears=True)
+
+
 def test_tests_are_sorted_by_topology_and_by_what_they_leave_and_not_by_their_names() -> None:
-    asked = [("dirty", "stacked", "dirties", ""), ("single", "single", "", ""), ("calm", "stacked", "", ""),
-             ("own", None, "", ""), ("change", "stacked", "changes", "a"), ("other", "stacked", "changes", "b"),
-             ("change too", "stacked", "changes", "a"), ("calm too", "stacked", "", "")]
-    ordered = sorted(asked, key=lambda row: selection.rank(row[1], row[2], row[3], TOPOLOGIES))
+    asked = [("dirty", "stacked", DIRTY), ("single", "single", CALM), ("calm", "stacked", CALM),
+             ("last", "stacked", Manners("dirties", bears=True)), ("bears", "stacked", BEARS), ("own", None, CALM),
+             ("change", "stacked", ONE), ("other", "stacked", TWO), ("change too", "stacked", ONE),
+             ("calm too", "stacked", CALM)]
+    ordered = sorted(asked, key=lambda row: selection.rank(row[1], row[2], TOPOLOGIES))
     assert [name for name, *_ in ordered] == [
-        "own", "calm", "calm too", "change", "change too", "other", "dirty", "single"]
+        "own", "calm", "calm too", "change", "change too", "other", "bears", "last", "dirty", "single"]
+
+
+@pytest.mark.parametrize(("tests", "expected"), [
+    ([CALM, CALM, ONE, ONE], False), ([CALM, ONE, BEARS, Manners("dirties", bears=True)], False), ([DIRTY], False),
+    ([ONE, TWO], True), ([BEARS, TWO], True), ([ONE, CALM], True), ([ONE, DIRTY], True),
+    ([DIRTY, Manners("dirties", bears=True)], True), ([DIRTY, BEARS], True)])
+def test_a_snapshot_is_made_only_where_a_test_may_not_have_what_another_left(
+        tests: list[Manners], expected: bool) -> None:
+    assert selection.needs_snapshot(tests) is expected
 
 
 def test_every_file_is_in_exactly_one_shard() -> None:
