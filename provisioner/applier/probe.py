@@ -60,16 +60,27 @@ def _round(host: Host, probes: list[Probe], reasons: list[str | None], deadline:
 
 
 def _try(host: Host, probes: list[Probe], reasons: list[str | None], which: list[int], deadline: float) -> None:
-    look = _Units(host, [probes[i]["unit"] for i in which if probes[i]["kind"] == "unit"])
+    look = _Units(host, [probes[i]["unit"] for i in which if "unit" in probes[i]])
     for index in which:
         timeout = max(0.05, min(ATTEMPT, deadline - time.monotonic()))
         try:
-            reasons[index] = KINDS[probes[index]["kind"]](look, probes[index], timeout)
+            reasons[index] = _attempt(look, probes[index], timeout)
         except Hopeless as end:
             reasons[index] = str(end)
             raise
-        except (OSError, Fault, http.client.HTTPException) as saw:
-            reasons[index] = f"{type(saw).__name__}: {saw}" if isinstance(saw, http.client.HTTPException) else str(saw)
+
+
+def _attempt(look: _Units, one: Probe, timeout: float) -> str | None:
+    """Return why the probe does not hold now; Hopeless where it would not by waiting longer."""
+    try:
+        reason = KINDS[one["kind"]](look, one, timeout)
+    except (OSError, Fault, http.client.HTTPException) as saw:
+        reason = f"{type(saw).__name__}: {saw}" if isinstance(saw, http.client.HTTPException) else str(saw)
+    if reason and "patience" in one:
+        lived = look.age(one["unit"])
+        if lived > float(one["patience"]):
+            raise Hopeless(f"{reason}, {lived:.0f} s after the start of {one['unit']}")
+    return reason
 
 
 class _Units:
@@ -85,6 +96,13 @@ class _Units:
         if not self._seen:
             self._seen = units.show(self.host, self._names)
         return self._seen[name]
+
+    def age(self, name: str) -> float:
+        """Return for how long the unit's process has run; 0 where nobody can say."""
+        try:
+            return units.age(self.get(name))
+        except (OSError, Fault):
+            return 0.0
 
 
 def _unit(look: _Units, one: Probe, timeout: float) -> str | None:

@@ -9,7 +9,8 @@ from . import files, stamps
 from .host import Fault, Host, check_unit
 
 PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "InvocationID", "Job",
-              "NeedDaemonReload", "ActiveEnterTimestampMonotonic", "StateChangeTimestampMonotonic")
+              "NeedDaemonReload", "ActiveEnterTimestampMonotonic", "StateChangeTimestampMonotonic",
+              "ExecMainStartTimestampMonotonic")
 STOP_TIMEOUT = 180  # seconds; above the 120 that the slowest of our units is given to end by itself
 Properties = dict[str, str]
 
@@ -66,6 +67,15 @@ def number(seen: Properties, name: str) -> int:
     """Return a numeric property, 0 where the unit has none."""
     value = seen.get(name, "")
     return int(value) if value.isdigit() else 0
+
+
+def age(seen: Properties) -> float:
+    """Return for how many seconds the unit's process has run; 0 where it is about to end or to be started again."""
+    starts = (seen.get("ActiveState"), seen.get("SubState")) == ("activating", "start")
+    if not starts and (seen.get("ActiveState") != "active" or has_job(seen)):
+        return 0.0
+    began = number(seen, "ExecMainStartTimestampMonotonic")
+    return time.monotonic() - began / 1e6 if began else 0.0
 
 
 def _since(seen: Properties) -> int:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from provisioner.compile.pki import APISERVER_UNIT
 from provisioner.model.ports import LOCAL_API
-from provisioner.orchestrate.gates.gate_probes import control_plane_probe, host_probes, https, vip_probes
+from provisioner.orchestrate.gates.gate_probes import (
+    API_IS_READY,
+    Probe,
+    control_plane_probe,
+    host_probes,
+    https,
+    vip_probes,
+)
 from provisioner.orchestrate.gates.proofs import DEADLINE, STOP, hosts_hold, that_serve
 from provisioner.orchestrate.session.session import Session
+
+START = 60.0        # seconds from its start in which an API server of a running cluster has to be ready
 
 
 def api_servers_that_serve(session: Session, hosts: Sequence[str]) -> list[str]:
@@ -28,7 +38,17 @@ def api_server_is_back(session: Session, host: str, *, with_its_inputs: bool) ->
     """
     units = [p for p in host_probes(session, host, "control-plane") if p["kind"] == "unit"]
     probes = units if with_its_inputs else [{k: p[k] for k in p.keys() - {"current"}} for p in units]
-    hosts_hold(session, {host: [*probes, control_plane_probe(session, host)]}, "control-plane", STOP + DEADLINE)
+    changed_are_ready(session, {host: [*probes, control_plane_probe(session, host)]})
+
+
+def changed_are_ready(session: Session, probes: Mapping[str, Sequence[Probe]]) -> None:
+    """Prove API servers that others can do without; each may take its time to stop, and has START for its start.
+
+    Whoever goes back has nothing to go back to, so it is waited for to the end.
+    """
+    bounded = {h: [p if p["name"] != API_IS_READY or h in session.run.as_they_run else
+                   {**p, "unit": APISERVER_UNIT, "patience": START} for p in of_host] for h, of_host in probes.items()}
+    hosts_hold(session, bounded, "control-plane", STOP + DEADLINE)
 
 
 def balancers_answer(session: Session) -> None:

@@ -129,12 +129,17 @@ def _polled(
     began = time.monotonic()
     while True:
         left = began + deadline - time.monotonic()
-        answer = one.probe(probes, min(TELL, left))
+        answer = one.probe(_for_now(probes, deadline - left), min(TELL, left))
         seconds = time.monotonic() - began
         if answer["ok"] or answer["hopeless"] or seconds + INTERVAL >= deadline:
             return {**answer, "seconds": seconds}
         session.run.stay()
         session.tell("waiting", phase=what, host=one.name, message=_unmet(answer))
+
+
+def _for_now(probes: Sequence[Probe], waited: float) -> list[Probe]:
+    """Return probes as they are to be asked by a gate of this age: what has run for long may be late for a moment."""
+    return [p if waited >= p.get("patience", 0.0) else {k: p[k] for k in p.keys() - {"patience"}} for p in probes]
 
 
 def _unmet(answer: Mapping[str, Any]) -> str:

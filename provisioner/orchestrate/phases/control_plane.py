@@ -8,6 +8,7 @@ from typing import Final
 from provisioner.decide.batches import Standing
 from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, proofs
+from provisioner.orchestrate.gates.gate_probes import host_probes
 from provisioner.orchestrate.phases import converge
 from provisioner.orchestrate.session.session import Session
 
@@ -16,9 +17,11 @@ NAME: Final = "control-plane"
 
 def _are_ready(session: Session, turn: Turn) -> None:
     """Prove API servers; one that was stopped for this may take as long as its unit gives it to stop."""
-    proofs.phase_holds(session, NAME, turn.hosts, (proofs.STOP if turn.guards else 0.0) + proofs.DEADLINE)
-    if turn.guards:
-        api_servers.vip_answers(session)
+    if not turn.guards:
+        proofs.phase_holds(session, NAME, turn.hosts)
+        return
+    api_servers.changed_are_ready(session, {h: host_probes(session, h, NAME) for h in turn.hosts})
+    api_servers.vip_answers(session)
 
 
 def _repair_first(session: Session, hosts: Sequence[str]) -> Standing:

@@ -82,6 +82,25 @@ def test_a_unit_that_keeps_exiting_ends_the_waiting_at_once(box: FakeHost) -> No
     assert "exited" not in reason(box, {"kind": "unit", "unit": "x.service", "since_restarts": 3})
 
 
+@pytest.mark.parametrize(("unit", "hopeless"), [
+    ({"ActiveState": "active"}, True),
+    ({"ActiveState": "activating", "SubState": "start"}, True),
+    ({"ActiveState": "active", "Job": "12"}, False),                    # it stops, and another comes
+    ({"ActiveState": "deactivating", "SubState": "stop-sigterm"}, False),
+    ({"ActiveState": "activating", "SubState": "auto-restart"}, False),
+    ({"ActiveState": "active", "ExecMainStartTimestampMonotonic": "0"}, False)])
+def test_what_is_not_there_a_while_after_the_start_of_its_unit_is_waited_for_no_longer(
+        box: FakeHost, unit: dict, hopeless: bool) -> None:
+    began = str(int((time.monotonic() - 90) * 1e6))
+    box.set_units(x={"ExecMainStartTimestampMonotonic": began, **unit})
+    one = {"kind": "file", "path": "/run/ready", "unit": "x.service"}
+    answer = ask(box, {**one, "patience": 60})
+    assert answer["hopeless"] is hopeless
+    assert ("not there, 90 s after the start of x.service" in answer["results"][0]["reason"]) is hopeless
+    assert not ask(box, {**one, "patience": 1000})["hopeless"]
+    assert not ask(box, one)["hopeless"]
+
+
 def test_many_units_cost_one_call_a_round(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     box.set_units(**{f"u{n}": {"ActiveState": "active"} for n in range(10)})
     calls = []

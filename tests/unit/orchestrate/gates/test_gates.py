@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -202,6 +203,26 @@ def test_what_cannot_come_to_hold_is_not_waited_for(built: World, monkeypatch: p
     with pytest.raises(GateFailed):
         proofs.phase_holds(session, "node", ["w1"])
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("goes_back", "waited"), [(False, api_servers.START), (True, proofs.STOP + proofs.DEADLINE)])
+def test_a_changed_api_server_is_given_a_minute_from_its_start_and_the_old_one_more(
+        built: World, monkeypatch: pytest.MonkeyPatch, goes_back: bool, waited: float) -> None:
+    session, sleeps, asked = surveyed(built), instant(monkeypatch), []
+    session.run.as_they_run = {"cp2"} if goes_back else set()
+
+    def probe(one: OneHost, probes: Any, deadline: float) -> dict[str, Any]:
+        asked.append(deadline)
+        sleeps.append(deadline)
+        given_up = [p["unit"] for p in probes if "patience" in p]       # by the host: it has run for so long
+        result = {"name": "kube-apiserver is ready", "ok": False, "reason": f"refused {given_up}"}
+        return {"ok": False, "hopeless": bool(given_up), "seconds": deadline, "results": [result]}
+
+    monkeypatch.setattr(built.hosts, "probe", probe)
+    said = "['kube-apiserver.service']" if not goes_back else "[]"
+    with pytest.raises(GateFailed, match=re.escape(f"refused {said}")):
+        api_servers.api_server_is_back(session, "cp2", with_its_inputs=True)
+    assert sum(asked) == pytest.approx(waited, abs=proofs.TELL + 0.5)
 
 
 def test_waiting_for_the_cluster_tells_what_it_proved(world: World) -> None:
