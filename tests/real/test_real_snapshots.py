@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ from provisioner.operate import etcd, snapshots
 from provisioner.operate.access import Access
 from provisioner.operate.secrets import SecretStore
 from provisioner.orchestrate.look import snapshots as look
+from provisioner.orchestrate.look import throw_away
 from provisioner.orchestrate.session.session import Session
 from tests.fakes.session import FakeAccess, World
 from tests.real.binaries import LOCK, binary, until
@@ -171,6 +173,34 @@ def test_damage_that_no_sum_tells_is_found_when_the_snapshot_is_read(
         with pytest.raises(RefusedForSafety) as refused:
             look.rehearsed(session, look.opened(session, plain, (snapshots.NO_MANIFEST,)))
     assert refused.value.code == "snapshot-damaged"
+
+
+EMPTY = "#!/bin/sh\nexit 3\n"
+WITHOUT_DATA = ('#!/bin/sh\nfor word in "$@"; do case $word in --data-dir=*/data) echo torn page; exit 3;; esac; done\n'
+                'exec {} "$@"\n')
+
+
+@pytest.mark.parametrize(("name", "text", "code", "said"), [
+    ("etcdutl", "no program", "etcd-unfit", "the etcdutl that artifacts.lock pins cannot be run: Exec format error"),
+    ("etcdutl", EMPTY, "etcd-unfit", "the etcdutl that artifacts.lock pins does not work: no word"),
+    ("etcd", "no program", "etcd-unfit", "the etcd that artifacts.lock pins does not serve, without any data either"),
+    ("etcd", EMPTY, "etcd-unfit", "the etcd that artifacts.lock pins does not serve, without any data either"),
+    ("etcd", WITHOUT_DATA, "snapshot-damaged", "a member started from the snapshot does not serve: torn page")],
+    ids=["etcdutl no program", "etcdutl fails", "etcd no program", "etcd fails", "etcd fails on this data alone"])
+def test_whether_the_snapshot_or_the_pinned_program_is_bad_is_told(
+        filled: World, snapshot: Path, tmp_path: Path, name: str, text: str, code: str, said: str) -> None:
+    with session_of(filled) as session:
+        plain = plain_of(session, snapshot, tmp_path / "plain.db")
+    programs = throw_away.programs(load_lock(LOCK), tmp_path)
+    bad = tmp_path / f"bad-{name}"
+    bad.write_text(text.format(programs.etcd), encoding="utf-8")
+    bad.chmod(0o700)
+    (tmp_path / "rehearsal").mkdir()
+    with pytest.raises(RefusedForSafety) as refused, throw_away.member(
+            dataclasses.replace(programs, **{name: bad}), plain, tmp_path / "rehearsal"):
+        raise AssertionError("it serves")
+    assert refused.value.code == code
+    assert said in refused.value.message and "nothing was changed" in refused.value.details
 
 
 def test_a_copy_without_etcds_sum_or_without_a_manifest_has_to_be_named(

@@ -32,6 +32,7 @@ BEGUN = 60.0            # seconds for a member of one to serve: it has nobody to
 RESTORED = 600.0        # seconds for etcdutl to write a data directory anew
 KILLED = 10.0           # seconds for a killed process to be gone
 DAMAGED = "snapshot-damaged"
+_Tls = tuple[list[str], tuple[Path, Path, Path]]      # etcd's flags, and the files of its only client
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,53 @@ def member(programs: Programs, db: Path, directory: Path, *, hashed: bool = True
     words = [str(programs.etcdutl), "snapshot", "restore", str(db), "--name=rehearsal", f"--data-dir={data}"]
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        client, peer = _free_ports(2)
-        url = f"https://127.0.0.1:{peer}"
+        peer, client = _free_ports(2)
+        url = _peer_url(peer)
         _ran([*words, f"--initial-cluster=rehearsal={url}", f"--initial-advertise-peer-urls={url}",
               *([] if hashed else ["--skip-hash-check"])], db)
-        server, own = _certificates(directory)
-        log = stack.enter_context((directory / "etcd.log").open("wb"))
-        process = stack.enter_context(_Leashed([
-            str(programs.etcd), "--name=rehearsal", f"--data-dir={data}", "--log-level=error", "--unsafe-no-fsync",
-            f"--listen-client-urls=https://127.0.0.1:{client}", f"--advertise-client-urls=https://127.0.0.1:{client}",
-            f"--listen-peer-urls={url}", f"--initial-advertise-peer-urls={url}", f"--initial-cluster=rehearsal={url}",
-            "--client-cert-auth", "--peer-client-cert-auth", *server], directory, log))
-        access = Access(("127.0.0.1", client), *own)
-        _await(access, process, directory / "etcd.log")
+        tls = _certificates(directory)
+        try:
+            access = stack.enter_context(_serving(programs.etcd, data, (peer, client), tls))
+        except _Silent as silent:
+            raise _to_blame(programs.etcd, directory / "empty", tls, str(silent)) from None
         yield access
+
+
+class _Silent(Exception):
+    """A member that does not serve, with its last words."""
+
+
+@contextmanager
+def _serving(program: Path, data: Path, ports: Sequence[int], tls: _Tls) -> Iterator[Access]:
+    """Run a member of one with this data directory while the block lasts; _Silent where it does not come to serve."""
+    (server, own), directory, (peer, client) = tls, data.parent, ports
+    url, ours, log = _peer_url(peer), f"https://127.0.0.1:{client}", directory / f"{data.name}.log"
+    with log.open("wb") as sink, _Leashed([
+            str(program), "--name=rehearsal", f"--data-dir={data}", "--log-level=error", "--unsafe-no-fsync",
+            f"--listen-client-urls={ours}", f"--advertise-client-urls={ours}", f"--listen-peer-urls={url}",
+            f"--initial-advertise-peer-urls={url}", f"--initial-cluster=rehearsal={url}",
+            "--client-cert-auth", "--peer-client-cert-auth", *server], directory, sink) as process:
+        access = Access(("127.0.0.1", client), *own)
+        _await(access, process, log)
+        yield access
+
+
+def _to_blame(program: Path, data: Path, tls: _Tls, said: str) -> RefusedForSafety:
+    """Say which it was that did not come to serve, by a member without any data: the snapshot, or etcd itself."""
+    try:
+        with _serving(program, data, _free_ports(2), tls):
+            return RefusedForSafety(
+                f"this machine: a member started from the snapshot does not serve: {said or 'no word'}", code=DAMAGED,
+                details=["a member without any data, of the same etcd, does", "nothing was changed"],
+                hint="use another copy of it")
+    except _Silent as alone:
+        return _unfit("etcd", f"does not serve, without any data either: {alone or 'no word'}")
+
+
+def _unfit(name: str, what: str) -> RefusedForSafety:
+    return RefusedForSafety(f"this machine: the {name} that artifacts.lock pins {what}", code="etcd-unfit",
+                            details=["nothing is said of the snapshot by that", "nothing was changed"],
+                            hint="kubewright artifacts build --component etcd --write-lock")
 
 
 class _Leashed:
@@ -113,22 +147,32 @@ class _Leashed:
             self.process.wait(KILLED)
 
 
-def _ran(words: Sequence[str], db: Path) -> str:
-    """Run one of etcd's programs; what it refuses is told as a snapshot that is damaged."""
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run etcdutl; RefusedForSafety where this machine cannot."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=RESTORED,
+        return subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, timeout=RESTORED,
                               stdin=subprocess.DEVNULL, env={"PATH": os.environ.get("PATH", "")})
+    except OSError as fault:
+        raise _unfit("etcdutl", f"cannot be run: {fault.strerror}") from None
+
+
+def _ran(words: Sequence[str], db: Path) -> str:
+    """Run etcdutl on a snapshot; what it refuses is a snapshot that is damaged, if it can say its own version."""
+    try:
+        done = _run(*words)
     except subprocess.TimeoutExpired:
         raise KubewrightError(f"this machine: {words[1]} {words[2]} {db.name}: not ended after {RESTORED:g} s",
                               hint="df -h .") from None
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())[-300:]
+        if (version := _run(words[0], "version")).returncode or "etcdutl version" not in version.stdout:
+            raise _unfit("etcdutl", f"does not work: {said or 'no word'}")
         raise RefusedForSafety(f"{db.name}: etcdutl {words[2]}: {said}", code=DAMAGED,
                                details=["nothing was changed"], hint="use another copy of it")
     return done.stdout
 
 
-def _certificates(directory: Path) -> tuple[list[str], tuple[Path, Path, Path]]:
+def _certificates(directory: Path) -> _Tls:
     """Make a CA for this one member; return etcd's flags for it, and the files of its only client."""
     ca = pki.new_ca("etcd rehearsal")
     leaf = Certificate(path="", key_path="", phase="pki", ca="etcd", common_name="rehearsal", dns_names=("localhost",),
@@ -150,11 +194,11 @@ def _await(access: Access, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except KubewrightError:
             time.sleep(0.05)
-    said = " ".join(log.read_text(errors="replace").split())[-300:]
-    raise RefusedForSafety(f"this machine: a member started from the snapshot does not serve: {said or 'no word'}",
-                           code=DAMAGED, hint="use another copy of it", details=[
-                               "it was started with the etcd that artifacts.lock pins; that may be what does not work",
-                               "nothing was changed"])
+    raise _Silent(" ".join(log.read_text(errors="replace").split())[-300:])
+
+
+def _peer_url(port: int) -> str:
+    return f"https://127.0.0.1:{port}"
 
 
 def _free_ports(count: int) -> list[int]:
