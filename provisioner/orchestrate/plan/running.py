@@ -89,12 +89,14 @@ def refuse_older(session: Session) -> None:
     refuse(session, newer, "kubewright upgrade, with the later version in it again; or kubewright rollback HOST")
 
 
-def refuse(session: Session, faults: Sequence[skew.Fault], hint: str) -> None:
-    """Raise RefusedForSafety with all that breaks a rule of skew, and who says so; nothing where nothing does."""
+def refuse(session: Session, faults: Sequence[skew.Fault], hint: str, *, what: str = "") -> None:
+    """Raise RefusedForSafety with all that breaks a rule of skew, and who says so; nothing where nothing does.
+
+    `what` would break it; by default what the inventory asks for.
+    """
     if not faults:
         return
-    name = os.path.relpath(session.target.inventory.file)
     raise RefusedForSafety(
-        f"{name}: {faults[0]}", code=faults[0].rule, hint=hint,
+        f"{what or os.path.relpath(session.target.inventory.file)}: {faults[0]}", code=faults[0].rule, hint=hint,
         details=[*map(str, faults[1:]), *dict.fromkeys(f"{skew.RULES[f.rule].says}: {f.source}" for f in faults),
                  "nothing was changed"])

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from provisioner.decide import way_back
+from provisioner.decide import skew, way_back
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.desired import HostDesired
 from provisioner.model.generations import Kept
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.phases import load_balancer, nodes
+from provisioner.orchestrate.plan import running
 from provisioner.orchestrate.plan.approval import Agreed
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run.options import Back, Intent
@@ -44,6 +45,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
     if not back.changes:
         raise RefusedForSafety(f"{host}: going back from {_names(rows)}: {back.why_not}", code="no-way-back",
                                details=["nothing was changed"], hint=f"kubewright runs show {rows[0].run}")
+    _refuse_skew(session, back)
     session.run.as_they_run |= set(now.desired.hosts)
     session.run.go_on = _again(host, wish, rows)
     return session.go_by(replace(now, changes=way_back.in_phases(back), objects=(), verdicts=(), strangers=()))
@@ -60,6 +62,17 @@ def through(phases: Sequence[Phase], found: Plan) -> tuple[Phase, ...]:
     wanted = {change.phase for change in found.changes} | ({load_balancer.NAME} if found.drained_servers else set())
     wanted |= {nodes.NAME} if found.cordoned else set()
     return tuple(Phase(p.name, p.doc, p.act) for p in phases if p.name in wanted)
+
+
+def _refuse_skew(session: Session, back: way_back.Back) -> None:
+    """Raise RefusedForSafety, by the rule's name, where what ran before may not stand beside what others run by now.
+
+    A rule that is broken already, as on the way of an upgrade that was killed, keeps nobody from going back.
+    """
+    now = running.state(session)
+    already = set(map(str, skew.faults(now)))
+    new = [fault for fault in skew.faults(skew.after(now, way_back.in_phases(back))) if str(fault) not in already]
+    running.refuse(session, new, "kubewright upgrade --plan    # where one is under way: on, or --back", what="going back")
 
 
 def _chosen(host: str, kept: list[Kept], desired: HostDesired, wish: Back) -> list[Kept]:

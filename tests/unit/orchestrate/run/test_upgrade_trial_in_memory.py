@@ -20,7 +20,7 @@ from provisioner.orchestrate.plan import running
 from provisioner.orchestrate.plan.survey import survey
 from provisioner.orchestrate.run import upgrade, upgrade_back
 from provisioner.orchestrate.run.look_ahead import look_ahead
-from provisioner.orchestrate.run.options import Intent
+from provisioner.orchestrate.run.options import Back, Intent
 from provisioner.report.plan_text import plan_text
 from tests.fakes.session import World, at_each_step
 from tests.unit.compile.compile_fixture import compiled, inventory, lock
@@ -165,6 +165,18 @@ def test_what_has_behaved_as_the_new_minor_does_not_go_back_and_up_does_not_take
     assert half.value.code == "trial-half-way"
     tried.perform(TRY)       # its end has begun: plain `upgrade` goes on to it
     assert said(tried, "kube-apiserver") == {TO} == said(tried, "kubelet")
+
+
+def test_after_a_trial_has_ended_no_server_goes_back_to_older_programs_than_kubelets_have(tried: World) -> None:
+    kept = [row for row in tried.session(run=False).hosts.on("cp2").kept() if row.path.endswith("/kube-apiserver")]
+    tried.perform(FINISH)
+    tried.forget()
+    with pytest.raises(RefusedForSafety) as refused:
+        tried.perform(Intent("rollback", only=("cp2",), back=Back(component="kube-apiserver", run=kept[0].run)))
+    assert refused.value.code == "controller-skew", refused.value
+    assert "going back: " in refused.value.message
+    assert any("kubelet-skew" in line for line in refused.value.details)
+    assert said(tried, "kube-apiserver") == {TO}
 
 
 def test_the_whole_way_is_shown_with_what_cannot_go_back(old: World) -> None:
