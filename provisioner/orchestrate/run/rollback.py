@@ -72,7 +72,8 @@ def _refuse_skew(session: Session, back: way_back.Back) -> None:
     now = running.state(session)
     already = set(map(str, skew.faults(now)))
     new = [fault for fault in skew.faults(skew.after(now, way_back.in_phases(back))) if str(fault) not in already]
-    running.refuse(session, new, "kubewright upgrade --plan    # where one is under way: on, or --back", what="going back")
+    running.refuse(session, new, "kubewright upgrade --plan    # where one is under way: go on, or --back",
+                   what="going back")
 
 
 def _chosen(host: str, kept: list[Kept], desired: HostDesired, wish: Back) -> list[Kept]:
