@@ -13,7 +13,7 @@ class ActionModule(ActionBase):
     """`kubewright_run: {argv: [PROGRAM, ...], outlives: false}`; skipped in check mode. No shell reads the words.
 
     What writes to a connection that is gone dies of it. With `outlives` it does not: a shell on the host takes what it
-    says, all as stdout, and passes it on at its end; the lines in which dpkg and apt name errors are the message.
+    says, all as stdout, and passes it on at its end; the lines in which dpkg, apt and dnf name errors are the message.
     """
 
     _supports_check_mode = True
@@ -43,5 +43,6 @@ def command(argv: Sequence[object], environment: str = "", *, outlives: bool = F
 
 
 def _why(lines: list[str]) -> str:
-    """Return the lines in which dpkg and apt name errors, else the last of all."""
-    return "; ".join([line for line in lines if line.startswith(("dpkg: error", "E: "))] or lines[-1:]) or "no words"
+    """Return the lines in which dpkg, apt and dnf name errors, else the last of all."""
+    named = [line.strip() for line in lines if line.startswith(("dpkg: error", "E: ", "Error: ", " Problem", "  - "))]
+    return "; ".join([line for line in named if line != "Error:"] or lines[-1:]) or "no words"

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import struct
 from typing import Any
 
+from . import managers
 from .host import Fault, Host
 
-LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
-STATUS = "/var/lib/dpkg/status"
-HALF = ("half-installed", "half-configured", "unpacked", "triggers-awaited")
 LIMITS = ("maxsessions", "maxstartups")
-_FLOCK = "hhqqi4x"        # fcntl(2)'s struct flock on 64-bit machines: type, whence, start, length, process
 
 
 def sshd_limits(host: Host) -> dict[str, str]:
@@ -28,30 +23,8 @@ def sshd_limits(host: Host) -> dict[str, str]:
 
 def dpkg(host: Host) -> dict[str, Any]:
     """Answer who holds a lock of the package manager, and which packages an ended run has left half done."""
-    holders = [row for row in (_holder(host, path) for path in LOCKS) if row]
-    return {"held": holders[0] if holders else None, "half": half_done(host.text(STATUS) or "")}
-
-
-def _holder(host: Host, path: str) -> list[Any]:
-    """Return [file, pid, program] of who holds the lock; to ask takes none."""
-    try:
-        with open(host.at(path), "rb") as stream:
-            asked = struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0)
-            kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(stream, fcntl.F_GETLK, asked))
-    except FileNotFoundError:
-        return []
-    return [] if kind == fcntl.F_UNLCK else [path, pid, (host.text(f"/proc/{pid}/comm") or "").strip()]
-
-
-def half_done(status: str) -> list[str]:
-    """Return the packages of dpkg's status file that are neither installed nor gone."""
-    found, name = [], ""
-    for line in status.splitlines():
-        if line.startswith("Package: "):
-            name = line[9:]
-        elif line.startswith("Status: ") and line.split()[-1] in HALF:
-            found.append(name)
-    return found
+    manager = managers.of(host)
+    return {"held": manager.holder(host), "half": manager.half(host)}
 
 
 def routes(host: Host) -> list[list[str]]:

@@ -43,17 +43,15 @@ class Host:
 
         It reads `given` where it reads anything.
         """
-        try:
-            done = subprocess.run(list(argv), input=given.encode(), capture_output=True, timeout=timeout,
-                                  check=False)
-        except FileNotFoundError:
-            raise NoProgram(f"{argv[0]}: not found on this host") from None
-        except subprocess.TimeoutExpired:
-            raise Fault(f"{' '.join(argv[:3])}: no answer in {timeout:g} s") from None
+        done = _run(argv, timeout, given, subprocess.PIPE)
         if check and done.returncode:
             text = done.stderr.decode(errors="replace").strip()
             raise Fault(f"{' '.join(argv[:3])}: exit {done.returncode}: {text[-400:]}")
         return done.stdout.decode(errors="replace")
+
+    def said(self, argv: Sequence[str], *, timeout: float) -> str:
+        """Return all that a command says, errors among it, however it ends."""
+        return _run(argv, timeout, "", subprocess.STDOUT).stdout.decode(errors="replace")
 
     def text(self, path: str) -> Optional[str]:
         """Return the text of a small file, or None where it is not there or not readable."""
@@ -62,6 +60,16 @@ class Host:
                 return stream.read().decode(errors="replace")
         except OSError:
             return None
+
+
+def _run(argv: Sequence[str], timeout: float, given: str, errors: int) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(list(argv), input=given.encode(), stdout=subprocess.PIPE, stderr=errors, timeout=timeout,
+                              check=False)
+    except FileNotFoundError:
+        raise NoProgram(f"{argv[0]}: not found on this host") from None
+    except subprocess.TimeoutExpired:
+        raise Fault(f"{' '.join(argv[:3])}: no answer in {timeout:g} s") from None
 
 
 def check_id(step: object) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import Mapping, Sequence
 
-from . import files, generations
+from . import files, generations, managers
 from .host import Host
 
 NOT_OURS = "somebody put it there"
@@ -15,10 +15,10 @@ NOT_OURS = "somebody put it there"
 def look(host: Host, paths: Sequence[str]) -> dict[str, str]:
     """Return the paths where something is that neither we nor a package left so, each with whose it is.
 
-    What we ever changed has a generation; what a package brought is what dpkg remembers of it.
+    What we ever changed has a generation; what a package brought, the package manager remembers.
     """
     there = [path for path in paths if os.path.lexists(host.at(path)) and not generations.has(host, path)]
-    known = _conffiles(host) if there else {}
+    known = managers.of(host).brought(host, there) if there else {}
     told = {path: _whose(host, path, known) for path in there}
     return {path: whose for path, whose in told.items() if whose}
 
@@ -32,26 +32,12 @@ def files_in(host: Host, directories: Sequence[str]) -> list[str]:
     return found
 
 
-def _whose(host: Host, path: str, known: Mapping[str, Sequence[str]]) -> str:
-    package, digest = known.get(path, ("", ""))
-    if not package:
+def _whose(host: Host, path: str, known: Mapping[str, managers.Brought]) -> str:
+    brought = known.get(path)
+    if brought is None:
         return NOT_OURS
     try:
-        now = hashlib.md5(files.read(host.at(path))[0]).hexdigest()  # noqa: S324 - dpkg's own digest
+        now = hashlib.new(brought.algorithm, files.read(host.at(path))[0]).hexdigest()
     except OSError:
         now = ""
-    return "" if now == digest else f"somebody has changed what package {package} put there"
-
-
-def _conffiles(host: Host) -> dict[str, list[str]]:
-    """Return the package and the digest of every configuration file as its package brought it."""
-    form = "--showformat=${Package}\n${Conffiles}\n"
-    found: dict[str, list[str]] = {}
-    package = ""
-    for line in host.run(["dpkg-query", "--show", form], check=False).splitlines():
-        if line.startswith(" "):
-            words = line.split()
-            found[words[0]] = [package, words[1]]
-        elif line:
-            package = line
-    return found
+    return "" if now == brought.digest else f"somebody has changed what package {brought.package} put there"

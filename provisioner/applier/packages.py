@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import time
 from typing import Any, Collection
 
-from .host import Fault, Host
+from . import managers
+from .host import Host
 
-PATIENCE = 900      # seconds for apt, which may wait for another's lock for most of them
-LOCK = "/var/lib/dpkg/lock-frontend"
-_APT = ["apt-get", "-o", "DPkg::Lock::Timeout=600"]
+PATIENCE = 900      # seconds for the package manager, which may wait for another's lock for most of them
 Book = dict[str, Any]
 
 
@@ -26,46 +21,28 @@ def begin(host: Host, book: Book, names: Collection[str], step: str) -> bool:
 
 
 def settle(host: Host, book: Book, wait: bool = False) -> bool:
-    """Make records of the packages that have come since: those asked for, and what apt brought for them by itself.
+    """Make records of the packages that have come since: those asked for, and what came by itself for them.
 
-    What a person installed meanwhile by name is theirs. With `wait`, an apt that outlived its run ends first.
+    What a person installed meanwhile by name is theirs. With `wait`, one that outlived its run ends first.
     """
     from . import owned
     pending = book.pop("packages", None)
     if pending is None:
         return False
+    manager = managers.of(host)
     if wait:
-        _wait_for_apt(host)
+        manager.wait(host, PATIENCE)
     new = installed(host) - set(pending["before"])
-    automatic = set(host.run(["apt-mark", "showauto"]).split()) if new else set()
+    automatic = manager.automatic(host) if new else set()
     for name in sorted(new & {*automatic, *pending["asked"]}):
         owned.add(book, {"kind": "package", "path": name, "asked": name in pending["asked"]}, "absent", "installed",
                   pending["step"])
     return True
 
 
-def _wait_for_apt(host: Host) -> None:
-    """Wait until nobody holds dpkg's lock; a Fault after apt's own patience."""
-    deadline = time.monotonic() + PATIENCE
-    with contextlib.suppress(FileNotFoundError), open(host.at(LOCK), "r+b") as lock:
-        while True:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError as held:
-                if held.errno not in (errno.EACCES, errno.EAGAIN) or time.monotonic() > deadline:
-                    raise Fault(f"{LOCK}: {held.strerror} for {PATIENCE} s") from None
-            time.sleep(0.2)
-
-
 def installed(host: Host) -> set[str]:
-    """Return the names of the packages that dpkg has something of, but for left-over settings."""
-    try:
-        text = host.run(["dpkg-query", "--show", "--showformat=${db:Status-Status}\t${Package}\n"])
-    except Fault:
-        return set()        # not a Debian: nothing of ours can have come as a package
-    pairs = (line.partition("\t") for line in text.splitlines())
-    return {name for status, _, name in pairs if status not in ("not-installed", "config-files")}
+    """Return the names of the packages of which anything is there, but for left-over settings."""
+    return managers.of(host).installed(host)
 
 
 def purge(host: Host, names: Collection[str]) -> str:
@@ -76,7 +53,8 @@ def purge(host: Host, names: Collection[str]) -> str:
     """
     from . import owned
     came = {r["path"] for r in owned.load(host)["items"].values() if r["kind"] == "package" and not r.get("asked")}
-    mine = came & set(host.run(["apt-mark", "showauto"]).split()) if came else came
+    manager = managers.of(host)
+    mine = came & manager.automatic(host) if came else came
     there = installed(host)
     wanted = {name for name in {*names, *mine} if name in there}
     going = wanted if not others_of(host, wanted, wanted) else {
@@ -84,7 +62,7 @@ def purge(host: Host, names: Collection[str]) -> str:
     if going != wanted and others_of(host, going, wanted):      # needed as one of two: each alone could go
         going = set()
     if going:
-        host.run([*_APT, "--yes", "purge", *sorted(going)], timeout=PATIENCE)
+        manager.remove(host, going, PATIENCE)
     kept = sorted(set(names) & wanted - going)
     return "purged" + (f"; kept, as other packages need them: {', '.join(kept)}" if kept else "")
 
@@ -93,12 +71,4 @@ def others_of(host: Host, names: Collection[str], ours: Collection[str]) -> set[
     """Return the packages that would go with `names` and are not `ours`."""
     if not names:
         return set()
-    return removals(host.run([*_APT, "--simulate", "purge", *sorted(names)], timeout=PATIENCE)) - set(ours)
-
-
-def removals(said: str) -> set[str]:
-    """Read what `apt-get --simulate purge` would remove."""
-    words = (line.split() for line in said.splitlines())
-    return {w[1].partition(":")[0] for w in words if len(w) > 1 and w[0] in ("Remv", "Purg")}
-
-
+    return managers.of(host).going(host, names, PATIENCE) - set(ours)

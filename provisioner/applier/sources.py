@@ -1,72 +1,44 @@
-"""Can the packages that a host lacks be had there? Asked of apt's own lists and of the sites behind them; no change."""
+"""Can the packages that a host lacks be had there? Asked of its own lists and of the sites behind them; no change."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from typing import Any, Optional, Sequence
+from typing import Any, Sequence
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from .host import Fault, Host
+from . import managers
+from .host import Host
 
 PORTS = {"http": 80, "https": 443, "ftp": 21}
 FILES = ("file", "copy")
 CONNECT_SECONDS = 3.0
-APT_SECONDS = 30.0
-INSTALL = ("apt-get", "-y", "--no-install-recommends", "--print-uris", "install")
-SIMULATE = ("apt-get", "-s", "-q", "-y", "-o", "Debug::NoLocking=1", "--no-install-recommends", "install")
-UPDATE = ("apt-get", "--print-uris", "update")
+ENVIRONMENT = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 
 def look(host: Host, names: Sequence[str], proxied: bool = False) -> dict[str, Any]:
-    """Answer which packages are missing, whether apt's lists know all of them, and what is wrong with their sites.
+    """Answer which packages are missing, whether the lists know all of them, and what is wrong with their sites.
 
-    `removes` are the packages that would go for them. `proxied`: apt will be told of a proxy that it does not know yet.
+    `removes` are the packages that would go for them. `proxied`: a proxy will be told that is not known there yet.
     Where the lists do not know them, the sites are those that the lists come from.
     """
-    missing = _missing(host, names)
+    manager = managers.of(host)
+    there = manager.states(host, names)
+    missing = [name for name in names if there.get(name, ("", ""))[0] != "installed"]
     if not missing:
         return {"missing": [], "listed": True, "sites": {}, "removes": []}
-    needed = _uris(host, [*INSTALL, *missing])
-    places = needed if needed is not None else _uris(host, UPDATE) or []
-    return {"missing": missing, "listed": needed is not None, "sites": _judge(host, places, proxied),
-            "removes": _removes(host, missing) if needed is not None else []}
-
-
-def _removes(host: Host, names: Sequence[str]) -> list[str]:
-    """Return what apt would remove to install these, by its own simulation."""
-    text = host.run([*SIMULATE, *names], timeout=APT_SECONDS, check=False)
-    return sorted({line.split()[1] for line in text.splitlines() if line.startswith(("Remv ", "Purg "))})
-
-
-def _missing(host: Host, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    form = "--showformat=${Package} ${db:Status-Status}\n"
-    text = host.run(["dpkg-query", "--show", form, "--", *names], check=False)
-    installed = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
-    return [name for name in names if name not in installed]
-
-
-def _uris(host: Host, argv: Sequence[str]) -> Optional[list[str]]:
-    """Return what apt would fetch, None where it says that it cannot."""
-    try:
-        text = host.run(argv, timeout=APT_SECONDS)
-    except Fault:
-        return None
-    return uris(text)
-
-
-def uris(text: str) -> list[str]:
-    """Return the addresses of what `apt-get --print-uris` printed: each line begins with one, in quotes."""
-    return [line.split("'")[1] for line in text.splitlines() if line.startswith("'") and line.count("'") > 1]
+    needed = manager.fetches(host, missing)
+    places = needed if needed is not None else manager.sources(host)
+    return {"missing": missing, "listed": needed is not None,
+            "sites": _judge(host, places, proxied or manager.proxied(host)),
+            "removes": manager.removed_for(host, missing) if needed is not None else []}
 
 
 def _judge(host: Host, places: Sequence[str], proxied: bool) -> dict[str, str]:
     """Return for each site what is wrong with it, empty where nothing is or we cannot tell."""
     sites = {site_of(place): _split(place) for place in places}
-    if proxied or _proxied(host):
+    if proxied or any(os.environ.get(name) for name in ENVIRONMENT):
         return {site: "" for site in sites}         # whoever goes through a proxy needs no way of its own
     found: dict[str, str] = {site: f"no answer in {CONNECT_SECONDS:g} s" for site in sites}
 
@@ -116,15 +88,3 @@ def _fault(host: Host, parts: SplitResult) -> str:
     except OSError as error:
         return (os.strerror(error.errno) if error.errno else f"no answer in {CONNECT_SECONDS:g} s").lower()
     return ""
-
-
-def _proxied(host: Host) -> bool:
-    """Say whether apt goes through a proxy, by its configuration or its environment."""
-    try:
-        settings = host.run(["apt-config", "dump"], timeout=APT_SECONDS)
-    except Fault:
-        return False
-    lines = [line.rstrip(";").replace('"', "") for line in settings.splitlines()]
-    own = any("::proxy" in name.lower() and value.strip() not in ("", "DIRECT")
-              for name, _, value in (line.partition(" ") for line in lines))
-    return own or any(os.environ.get(name) for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"))

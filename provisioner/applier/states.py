@@ -190,19 +190,12 @@ def _package(look: Look, spec: Spec) -> Seen:
 
 
 def _packages(host: Host, names: list[str]) -> dict[str, Seen]:
-    """Ask dpkg once for all packages; those it does not know make it exit 1 and are simply not in the answer."""
+    """Ask once for all packages; those of which nothing is there are simply not in the answer."""
     if not names:
         return {}
-    form = "--showformat=${Package}\t${db:Status-Status}\t${Version}\n"
-    text = host.run(["dpkg-query", "--show", form, "--", *names], check=False)
-    found: dict[str, Seen] = {}
-    for line in text.splitlines():
-        name, status, version = line.split("\t")
-        if status in ("not-installed", "config-files"):
-            continue
-        if found.get(name, ("", {}))[0] != "installed":  # the same name may be there for a second architecture
-            found[name] = (status, {"version": version})
-    return found
+    from . import managers  # only who asks for packages pays
+    found = managers.of(host).states(host, names)
+    return {name: (status, {"version": version}) for name, (status, version) in found.items()}
 
 
 def _user(look: Look, spec: Spec) -> Seen:

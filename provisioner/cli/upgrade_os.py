@@ -35,7 +35,7 @@ def refuse(*, os: bool, reboot: bool, others: dict[str, object]) -> None:
 def show(context: Context, intent: Intent, file: Path | None, *, diff: bool) -> None:
     """Show which packages would change and who would be rebooted, and keep it in `file` where there is one.
 
-    It changes nothing but apt's own lists.
+    It changes nothing but the lists of packages.
     """
     from provisioner.orchestrate.plan import saved
     from provisioner.orchestrate.run.look_ahead import look_at_systems

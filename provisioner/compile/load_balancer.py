@@ -84,7 +84,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
         **given)
     yield from distribution_service(
         "haproxy.service", "load-balancer", [HAPROXY_CONFIG, LEAVE_ILL, pki.HAPROXY_HEALTH, pki.CA],
-        component="haproxy")
+        component="haproxy", packaged_runtime=ctx.system.places.runtime)
     if ctx.holds_vip:
         yield from _keepalived(ctx)
 

@@ -34,9 +34,11 @@ def _time(ctx: HostContext) -> Iterator[Item]:
     yield from directories(["/etc/systemd/timesyncd.conf.d", "/etc/chrony", "/etc/chrony/sources.d"], "load-balancer")
     for path in (TIMESYNCD, CHRONY):
         yield rendered(path, "load-balancer", component="time", servers=servers)
-    yield rendered(READ_TIME_SERVERS, "load-balancer", component="time", mode=0o755)
+    places = ctx.system.places
+    yield rendered(READ_TIME_SERVERS, "load-balancer", component="time", mode=0o755, chrony=places.chrony, ours=CHRONY,
+                   sources=places.sources)
     yield from service("kubewright-time.service", "load-balancer", [TIMESYNCD, CHRONY, READ_TIME_SERVERS],
-                       component="time", program=READ_TIME_SERVERS)
+                       component="time", program=READ_TIME_SERVERS, chrony=places.chrony, copied=bool(places.sources))
 
 
 def authorities(cluster: Cluster) -> tuple[str, ...]:
@@ -49,5 +51,7 @@ def _trust(ctx: HostContext) -> Iterator[Item]:
     paths = authorities(ctx.cluster)
     for path, text in zip(paths, ctx.cluster.trust, strict=True):
         yield File(path=path, phase="runtime", component="trust", content=text)
-    yield rendered(TRUST, "runtime", component="trust", mode=0o755, directory=TRUST_DIR)
+    places = ctx.system.places
+    yield rendered(TRUST, "runtime", component="trust", mode=0o755, directory=TRUST_DIR, anchors=places.anchors,
+                   believe=places.believe, forget=places.forget)
     yield from service(TRUST_UNIT, "runtime", [*paths, TRUST], component="trust", program=TRUST)

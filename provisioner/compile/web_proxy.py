@@ -1,7 +1,7 @@
 """The proxy that hosts reach the world through: who is told of it, and what is never sent there.
 
-Told are containerd, which pulls images, apt while packages are installed, and what fetches from the mirror. Nobody else
-of ours speaks to anything but the cluster.
+Told are containerd, which pulls images, apt or dnf while packages are installed, and what fetches from the mirror.
+Nobody else of ours speaks to anything but the cluster.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def environment(cluster: Cluster) -> dict[str, str]:
     return {"HTTP_PROXY": proxy.http or "", "HTTPS_PROXY": proxy.https or "", "NO_PROXY": direct(cluster)}
 
 
-def before_apt(cluster: Cluster) -> list[str]:
-    """Return the words before a call of apt, whose own settings on a host win; nothing where there is no proxy."""
+def before_packages(cluster: Cluster) -> list[str]:
+    """Return the words before a call of apt or dnf, whose own settings on a host win; nothing without a proxy."""
     said = {name.lower(): value for name, value in environment(cluster).items() if value}
     return ["env", *(f"{name}={value}" for name, value in said.items())] if said else []
 

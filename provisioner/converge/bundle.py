@@ -101,27 +101,30 @@ def _text(data: bytes) -> str:
 
 
 def write_prepare(directory: Path, changes_by_host: Mapping[str, Sequence[Change]],
-                  archives: Mapping[str, Path] | None = None, before_apt: Sequence[str] = ()) -> None:
+                  archives: Mapping[str, Path] | None = None, before_packages: Sequence[str] = (),
+                  managers: Mapping[str, str] | None = None) -> None:
     """Write `HOST.prepare.json` for every host: the lists that playbooks/prepare.yml works through.
 
-    A host with an archive gets its packages out of that, and none of its own sources is asked. `before_apt` are words
-    before each call of apt.
+    A host with an archive gets its packages out of that, and none of its own sources is asked. `before_packages` are
+    words before each call of the package manager, which is apt where `managers` does not say otherwise.
     """
     _private(directory)
     for host, changes in changes_by_host.items():
-        wanted = prepare_vars(changes, (archives or {}).get(host), before_apt)
+        wanted = prepare_vars(changes, (archives or {}).get(host), before_packages, (managers or {}).get(host, "apt"))
         write_whole(directory / f"{host}.prepare.json", json.dumps(wanted))
 
 
 def prepare_vars(
-        changes: Iterable[Change], archive: Path | None = None, before_apt: Sequence[str] = ()) -> dict[str, Any]:
+        changes: Iterable[Change], archive: Path | None = None, before_packages: Sequence[str] = (),
+        manager: str = "apt") -> dict[str, Any]:
     """Return a host's packages, users, settings and modules as the playbook's variables."""
     changes = list(changes)
     paths = {kind: [c.path for c in changes if c.kind == kind] for kind in ("package", "module", "swap")}
     return {
+        "manager": manager,
         "packages": paths["package"],
         "archives": [str(archive)] if archive else [],
-        "before_apt": list(before_apt),
+        "before_packages": list(before_packages),
         "modules": paths["module"],
         "swap_off": bool(paths["swap"]),
         "users": [{"name": c.path, "home": c.item.home, "new": c.action == "add"} for c in changes

@@ -12,7 +12,7 @@ from typing import Any
 from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.desired import HostDesired
 from provisioner.model.guards import DRAINED, LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE
-from provisioner.model.os_state import HOST, OF_OS, PACKAGE, REBOOT, Newer, OsState
+from provisioner.model.os_state import HOST, OF_OS, PACKAGE, REBOOT, OsState
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import NOTED, Act, Change, Plan, Stage, Turn, Verdict
 
@@ -72,7 +72,7 @@ def noted(states: Mapping[str, OsState], before: Mapping[str, str], *, reboot: b
         held = ", ".join(state.held)
         found += [(host, f"held, and left as they are: {held}")] if held else []
         found += [(host, f"not looked at: {part}: {why}") for part, why in state.unseen.items()]
-        found += [(host, "left half done by an apt that was cut short: finished first: " + ", ".join(state.half)),
+        found += [(host, "left half done by one that was cut short: finished first: " + ", ".join(state.half)),
                   ] if state.half and state.newer else []
         found += [(host, "rebooted already by the roll that goes on here")] if reboot and before.get(
             host, state.boot) != state.boot else []
@@ -145,8 +145,3 @@ def _newest(notes: Notes) -> Sequence[Mapping[str, Any]]:
     rolls = [run for run, acts in notes.items()
              if any(a["act"] == "begin" and (a.get("origin") or {}).get("verb") == VERB for a in acts)]
     return notes[max(rolls)] if rolls else ()
-
-
-def install(newer: Sequence[Newer]) -> tuple[str, ...]:
-    """Return what apt is asked to install: exactly the versions of the plan; what comes anew comes as they need it."""
-    return tuple(f"{one.name}={one.will}" for one in newer if one.was)

@@ -22,6 +22,38 @@ SYSTEMD = 247                   # the first with ProtectProc= and LoadCredential
 
 
 @dataclass(frozen=True)
+class Places:
+    """What lies elsewhere, or is called otherwise, from one family of systems to the next.
+
+    `chrony` is its unit, `sources` the directory that it reads where it reads none below /etc, `keeper` how a host
+    gets a keeper of its clock. A system believes the authorities whose certificates lie in `anchors` once it was told
+    `believe`, and no more what is gone from there by `forget`; `ssh` is sshd's unit. `runtime`: HAProxy's package
+    brings its directory below /run. `selinux`: we have rules for its policy.
+    """
+
+    chrony: str
+    sources: str
+    keeper: str
+    anchors: str
+    believe: str
+    forget: str
+    ssh: str
+    runtime: bool
+    selinux: bool
+
+
+DEBIAN = Places(
+    chrony="chrony.service", sources="", keeper="apt-get install -y systemd-timesyncd && timedatectl set-ntp true",
+    anchors="/usr/local/share/ca-certificates", believe="update-ca-certificates",
+    forget="update-ca-certificates --fresh", ssh="ssh", runtime=True, selinux=False)
+# Its chrony.conf names one directory of sources, that of DHCP's; /run is empty at each boot.
+REDHAT = Places(
+    chrony="chronyd.service", sources="/run/chrony-dhcp", keeper="dnf install -y chrony && timedatectl set-ntp true",
+    anchors="/etc/pki/ca-trust/source/anchors", believe="update-ca-trust extract", forget="update-ca-trust extract",
+    ssh="sshd", runtime=False, selinux=True)
+
+
+@dataclass(frozen=True)
 class System:
     """One row.
 
@@ -42,6 +74,7 @@ class System:
     keepalived: str
     nft: str
     packages: Mapping[str, str] = field(default_factory=dict)
+    places: Places = DEBIAN
     without: frozenset[str] = frozenset()
     also: tuple[str, ...] = ()
     suite: str = ""
@@ -76,7 +109,7 @@ class System:
 
 
 # RHEL's names for what Debian calls otherwise.
-_DNF = {"conntrack": "conntrack-tools", "iptables": "iptables-nft"}
+_DNF = {"conntrack": "conntrack-tools", "iptables": "iptables-nft", "iproute2": "iproute"}
 _REBUILT = ("rocky", "almalinux", "centos", "ol")
 
 TABLE: tuple[System, ...] = (
@@ -93,10 +126,10 @@ TABLE: tuple[System, ...] = (
     System("ubuntu", "24.04", "Ubuntu 24.04", "apt", kernel="6.8", systemd=255, python="3.12", haproxy="2.8",
            keepalived="2.2.8", nft="1.0.9"),
     System("rhel", "9", "RHEL 9", "dnf", kernel="5.14", systemd=252, python="3.9", haproxy="2.4", keepalived="2.2.8",
-           nft="1.0.4", packages=_DNF, without=frozenset({"L7OKC"}), also=_REBUILT,
+           nft="1.0.4", packages=_DNF, places=REDHAT, without=frozenset({"L7OKC"}), also=_REBUILT,
            needs="packages by dnf, and contexts of SELinux for what we install"),
     System("rhel", "10", "RHEL 10", "dnf", kernel="6.12", systemd=257, python="3.12", haproxy="3.0", keepalived="2.2.8",
-           nft="1.1.1", packages=_DNF, also=_REBUILT,
+           nft="1.1.1", packages=_DNF, places=REDHAT, also=_REBUILT,
            needs="packages by dnf, contexts of SELinux for what we install, and runc, which its sources have no more"),
 )
 BY_KEY: Mapping[str, System] = {row.key: row for row in TABLE}

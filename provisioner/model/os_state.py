@@ -1,4 +1,4 @@
-"""What an operating system waits for: newer packages as apt itself would bring them, and a reboot."""
+"""What an operating system waits for: newer packages as its own package manager would bring them, and a reboot."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Newer(NamedTuple):
 
 @dataclass(frozen=True)
 class OsState:
-    """One host: its boot, what apt would upgrade, what is held, and whether a reboot is asked for (and by whom).
+    """One host: its boot, what would be upgraded, what is held, and whether a reboot is asked for (and by whom).
 
-    `half` are packages that an apt which was killed left half done. `unseen` says why what could not be asked.
+    `half` are packages that one which was killed left half done. `unseen` says why what could not be asked.
     """
 
     boot: str = ""
@@ -40,8 +40,12 @@ class OsState:
 
     @classmethod
     def of_answer(cls, answer: Mapping[str, Any]) -> OsState:
-        """Make it of the applier's answer; what it could not look at stays empty, and is named as unseen."""
-        return cls(str(answer.get("boot", "")), newer_of(str(answer.get("would", ""))), tuple(answer.get("held", ())),
+        """Make it of the applier's answer; what it could not look at stays empty, and is named as unseen.
+
+        Of apt it has the words, of dnf rows of name and versions.
+        """
+        newer = newer_of(str(answer.get("would", ""))) + tuple(Newer(*row) for row in answer.get("newer", ()))
+        return cls(str(answer.get("boot", "")), newer, tuple(answer.get("held", ())),
                    frozenset(answer.get("automatic", ())), bool(answer.get("required")), tuple(answer.get("by", ())),
                    tuple(answer.get("half", ())), dict(answer.get("unseen", {})))
 

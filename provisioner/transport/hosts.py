@@ -112,7 +112,7 @@ class OneHost(Protocol):
     def os_state(self, *, refresh: bool = False) -> OsState:
         """Ask which boot this is, and what the operating system waits for: newer packages, a reboot.
 
-        With `refresh` apt reads its lists anew first, which changes nothing that is installed.
+        With `refresh` the lists of packages are read anew first, which changes nothing that is installed.
         """
 
     def probe(self, probes: Sequence[Mapping[str, Any]], deadline: float, *, interval: float = 0.2) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 
 from provisioner.errors import KubewrightError
+from provisioner.model import families, managers
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.finding import Severity
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
@@ -82,7 +83,7 @@ def address(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that an interface carries the inventory's address: etcd and the kubelet bind to it."""
     if not host.facts.interfaces:
         yield Found("error", "it does not tell its addresses: there is no `ip` command",
-                    f"on {host.name}: apt-get install -y iproute2")
+                    f"on {host.name}: {managers.install(host.facts, 'iproute2')}")
         return
     lost = [address for address in host.host.addresses if host.facts.interface_of(address) is None]
     if lost:
@@ -158,7 +159,8 @@ def mac(seen: Seen) -> Iterator[tuple[str, Found]]:
 def host_key(seen: Seen) -> Iterator[tuple[str, Found]]:
     """Ask that no two hosts have one SSH host key: whoever has the one can pose as the other."""
     return _copies(seen, "SSH host key", lambda h: h.told.host_key, "warning",
-                   lambda h: f"on {h.name}: rm /etc/ssh/ssh_host_* && ssh-keygen -A && systemctl restart ssh    # then "
+                   lambda h: f"on {h.name}: rm /etc/ssh/ssh_host_* && ssh-keygen -A && systemctl restart "
+                             f"{families.of_facts(h.facts).places.ssh}    # then "
                              f"here: kubewright trust {h.name} --replace")
 
 

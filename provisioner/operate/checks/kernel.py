@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from provisioner.model import families
+from provisioner.model import families, managers
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import modules_of
 from provisioner.model.families import NFTABLES_KERNEL, SYSTEMD
@@ -29,7 +29,7 @@ def kernel(seen: Seen, host: HostSeen) -> Iterator[Found]:
     by_nftables = host.host.is_node and families.of_facts(host.facts).rules == "nftables"
     if by_nftables and _version(host.facts.kernel) < NFTABLES_KERNEL:
         yield Found("error", f"Linux {host.facts.kernel}; kube-proxy in nftables mode refuses one before 5.13",
-                    f"on {host.name}: apt-get install -y linux-image-{host.facts.arch} && systemctl reboot")
+                    f"on {host.name}: {_newer_kernel(host)} && systemctl reboot")
     if not inspection.kernel.missing:
         return
     names = ", ".join(inspection.kernel.missing)
@@ -43,7 +43,11 @@ def kernel(seen: Seen, host: HostSeen) -> Iterator[Found]:
                     f"on the machine that {host.name} runs on: modprobe -a {names.replace(',', '')}")
     else:
         yield Found("error", f"Linux {inspection.kernel.release} has no {names}, neither built in nor as a module",
-                    f"on {host.name}: apt-get install -y linux-image-{host.facts.arch} && systemctl reboot")
+                    f"on {host.name}: {_newer_kernel(host)} && systemctl reboot")
+
+
+def _newer_kernel(host: HostSeen) -> str:
+    return managers.install(host.facts, managers.of_facts(host.facts).kernel.format(arch=host.facts.arch))
 
 
 def _version(release: str) -> tuple[int, ...]:
@@ -91,7 +95,7 @@ def confinement(seen: Seen, host: HostSeen) -> Iterator[Found]:
     # In a container containerd leaves AppArmor alone.
     if states.get("apparmor") == "no parser" and host.host.is_node and not host.told.container:
         yield Found("warning", "AppArmor is on and apparmor_parser is missing: containers run without its default "
-                               "profile", f"on {host.name}: apt-get install -y apparmor")
+                               "profile", f"on {host.name}: {managers.install(host.facts, 'apparmor')}")
 
 
 def python_modules(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -99,7 +103,7 @@ def python_modules(seen: Seen, host: HostSeen) -> Iterator[Found]:
     lost = host.told.python_lacks
     if lost:
         yield Found("error", f"its Python {host.facts.python} lacks {', '.join(lost)} of the standard library",
-                    f"on {host.name}: apt-get install -y python3")
+                    f"on {host.name}: {managers.install(host.facts, 'python3')}")
 
 
 def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -113,7 +117,7 @@ def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
 
 
 # Whose files compile/surroundings.py writes.
-_TOLD_OF_SERVERS = frozenset({"systemd-timesyncd.service", "chrony.service"})
+_TOLD_OF_SERVERS = frozenset({"systemd-timesyncd.service", families.DEBIAN.chrony, families.REDHAT.chrony})
 
 
 def timekeeper(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -123,10 +127,11 @@ def timekeeper(seen: Seen, host: HostSeen) -> Iterator[Found]:
     told = host.told.units
     if told.keepers == ():
         yield Found("warning", "nothing keeps its clock: no time service runs (systemd-timesyncd, chrony, ntp)",
-                    f"on {host.name}: apt-get install -y systemd-timesyncd && timedatectl set-ntp true")
+                    f"on {host.name}: {families.of_facts(host.facts).places.keeper}")
     elif told.keepers and seen.cluster.time.servers and not set(told.keepers) & _TOLD_OF_SERVERS:
         yield Found("warning", f"{told.keepers[0]} keeps its clock, and reads none of time.servers",
-                    f"on {host.name}: apt-get install -y chrony    # which takes its place; or tell it in its own file")
+                    f"on {host.name}: {managers.install(host.facts, 'chrony')}    # which takes its place; or tell it "
+                    "in its own file")
     elif told.keepers and told.synchronized is False:
         yield Found("warning", f"{told.keepers[0]} runs and has not set the clock: it may reach no time server",
                     f"on {host.name}: journalctl -u {told.keepers[0]} --since -1h", retry=True)

@@ -1,10 +1,11 @@
-"""What another cluster, an interrupted apt or a hardened sshd left in the way."""
+"""What another cluster, an interrupted package manager or a hardened sshd left in the way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from provisioner.compile import networks
+from provisioner.model import families, managers
 from provisioner.model.cluster import Cluster
 from provisioner.operate.checks.finding import Found, HostSeen, Seen
 
@@ -91,8 +92,10 @@ def package_manager(seen: Seen, host: HostSeen) -> Iterator[Found]:
         yield Found("warning", f"the package manager is at work: {who} holds {file}; `up` waits for it",
                     f"on {host.name}: ps -fp {pid}" if pid else f"on {host.name}: fuser -v {file}", retry=True)
     if told.half:
-        yield Found("warning", f"packages are left half installed: {', '.join(told.half)}; `up` ends that first",
-                    f"on {host.name}: dpkg --configure -a && apt-get -f install -y")
+        manager = managers.of_facts(host.facts)
+        ends = "; `up` ends that first" if manager.mended else ", and `up` leaves it so"
+        yield Found("warning", f"packages are left half installed: {', '.join(told.half)}{ends}",
+                    f"on {host.name}: {manager.mend}")
 
 
 def sshd(seen: Seen, host: HostSeen) -> Iterator[Found]:
@@ -110,4 +113,4 @@ def sshd(seen: Seen, host: HostSeen) -> Iterator[Found]:
 def _unset(host: HostSeen, name: str) -> str:
     """Return what gives sshd its own default back: of some settings the first line counts, of MaxStartups the last."""
     return (f"on {host.name}: sed -i '/^[[:space:]]*{name}/Id' $(grep -rli '^[[:space:]]*{name}' /etc/ssh) && "
-            "systemctl reload ssh")
+            f"systemctl reload {families.of_facts(host.facts).places.ssh}")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from provisioner.compile import pki
 from provisioner.compile.etcd import DATA_DIR
+from provisioner.model import managers
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import BY_NAME, VIP_HOLDERS, all_units, on_host, unit_packaged
 from provisioner.model.inspection import Listener
@@ -107,8 +108,8 @@ def services(seen: Seen, host: HostSeen) -> Iterator[Found]:
     for unit, path in found.items():
         yield Found("warning" if host.told.prepared else "error",
                     f"a package has a {unit} of its own ({path}); ours takes its place",
-                    f"on {host.name}: dpkg -S {path}    # remove that package if nobody needs it, or take another "
-                    "machine")
+                    f"on {host.name}: {managers.of_facts(host.facts).owner} {path}    # remove that package if nobody "
+                    "needs it, or take another machine")
     for path, name in RUNTIMES.items() if host.host.is_node else ():
         if path in there:
             yield Found("warning", f"{name} is there ({path}); it stays, and its containers are none of the cluster's",

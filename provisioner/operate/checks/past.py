@@ -10,7 +10,7 @@ from provisioner.compile import networks, system
 from provisioner.compile.context import config_of, vip_interface
 from provisioner.compile.etcd import DATA_DIR
 from provisioner.compile.firewall import Packet
-from provisioner.model import families, ports
+from provisioner.model import families, managers, ports
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import packages_of
 from provisioner.model.facts import Facts
@@ -29,7 +29,6 @@ _PACKAGED = ("/usr/lib/", "/lib/")      # defaults of packages are there to be o
 UFW, DOCKER = "ufw", "Docker"
 _KEEPERS = {UFW: "ufw-", DOCKER: "DOCKER-USER"}     # by the beginning of their chains' names
 _AT_BOOT = "and for every boot in what loads it: /etc/nftables.conf, /etc/iptables/rules.v4 or a script"
-DEBIAN = "deb http://deb.debian.org/debian bookworm main"
 
 
 def question(cluster: Cluster, host: Host, facts: Facts) -> dict[str, object]:
@@ -47,19 +46,19 @@ def question(cluster: Cluster, host: Host, facts: Facts) -> dict[str, object]:
 def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Ask that the packages which are missing can be had; sources that do not matter for them may be broken."""
     asked = host.told.packages
-    names = " ".join(asked.missing)
+    names, manager = " ".join(asked.missing), managers.of_facts(host.facts)
     bad = {site: why for site, why in asked.sites.items() if why}
     if asked.missing and not asked.listed and not asked.sites:
         yield Found("error", f"there is no package source; missing: {names}",
-                    f"on {host.name}: echo '{DEBIAN}' >> /etc/apt/sources.list && apt-get update")
+                    f"on {host.name}: {manager.source}")
     elif asked.missing and bad and (asked.listed or len(bad) == len(asked.sites)):
         why = ", ".join(f"{site} {reason}" for site, reason in sorted(bad.items()))
         yield Found("error", f"missing packages cannot be had ({names}): {why}",
-                    f"on {host.name}: apt-get update && apt-get install -y {names}", retry=True)
+                    f"on {host.name}: {managers.install(host.facts, *asked.missing, fresh=True)}", retry=True)
     if asked.removes:
         gone = " ".join(asked.removes)
         yield Found("error", f"installing {names} would remove {gone}; nothing of others is ever removed",
-                    f"take another machine, or on {host.name}, if nobody needs them any more: apt-get purge {gone}")
+                    f"take another machine, or on {host.name}, if nobody needs them any more: {manager.purge} {gone}")
 
 
 def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:

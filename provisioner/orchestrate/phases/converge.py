@@ -109,8 +109,9 @@ def prepare(session: Session) -> str:
     directory = session.run.directory / rundir.BUNDLES / "prepare"
     bundle.write_prepare(directory, changes, {host: archive for host in changes
                                               if (archive := _packages_for(session, host)) is not None},
-                         before_apt=web_proxy.before_apt(session.cluster))
-    session.run.still_ours()        # apt asks no fence
+                         before_packages=web_proxy.before_packages(session.cluster),
+                         managers={host: session.system_of(host).manager for host in changes})
+    session.run.still_ours()        # neither apt nor dnf asks a fence
     _own(session, {host: [c.item for c in of_host if c.item] for host, of_host in changes.items()})
     wish: list[KubewrightError] = []
     results = carried(session, list(changes), lambda hosts: runner.prepare(
@@ -146,7 +147,7 @@ def _own(session: Session, items: Mapping[str, Sequence[Item]]) -> None:
 
 
 def _asked_to_stop(session: Session, wish: list[KubewrightError]) -> bool:
-    """Say whether the run is to end: packages may take minutes, and may be cut anywhere, since apt outlives us.
+    """Say whether the run is to end: packages may take minutes, and may be cut anywhere, since apt and dnf outlive us.
 
     Why is put into `wish`: not everybody says it twice.
     """

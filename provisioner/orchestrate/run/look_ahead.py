@@ -54,7 +54,7 @@ def _lock(inventory: Inventory, intent: Intent) -> ArtifactLock | None:
 
 
 def look_at_systems(inventory: Inventory, intent: Intent, emit: Emit) -> tuple[Plan, str]:
-    """Look at what the hosts' own systems wait for, and say how it is done; changes nothing but apt's lists."""
+    """Look at what the hosts' own systems wait for, and say how it is done; only the lists of packages change."""
     limit = Limit.parse(intent.max_unavailable)
     with sessions.open_session(inventory, emit, run=False) as session:
         session.run.max_unavailable = limit

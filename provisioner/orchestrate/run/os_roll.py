@@ -28,7 +28,7 @@ from provisioner.orchestrate.turn import reboot
 
 
 def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
-    """Return whose packages change and who is rebooted; changes nothing but apt's own lists.
+    """Return whose packages change and who is rebooted; changes nothing but the lists of packages.
 
     A host that an ended run told to reboot is waited for. Raises Unreachable for one that does not answer,
     RefusedForSafety where there is no cluster or it is too unhealthy for a host less, and PlanStale where it is not

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from provisioner.compile.load_balancer import KEEPALIVED
-from provisioner.decide import os_roll
 from provisioner.errors import GateFailed, KubewrightError
+from provisioner.model import managers
 from provisioner.model.desired import Unit
 from provisioner.model.observed import ABSENT
 from provisioner.model.os_state import Newer, OsState
@@ -28,21 +28,18 @@ from provisioner.transport.hosts import OneHost
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SYSTEMD_RUN = "/usr/bin/systemd-run"
 SYSTEMD = "systemd"     # the package that it is of
-LOCKED = 300            # seconds that apt waits for another that holds dpkg's lock
 PACKAGES = 1800         # seconds for all of a host's packages
 LOOK = 1.0              # seconds between two looks for a host that reboots
-# In a unit of its own: apt outlives the step, and has the environment and the umask of a service.
-_APT = ("--wait", "--pipe", "--quiet", "--collect", "--setenv=DEBIAN_FRONTEND=noninteractive",
+# In a unit of its own: it outlives the step, and has the environment and the umask of a service.
+_UNIT = ("--wait", "--pipe", "--quiet", "--collect", "--setenv=DEBIAN_FRONTEND=noninteractive",
         "--setenv=LC_ALL=C.UTF-8", "--setenv=NEEDRESTART_MODE=l", "--setenv=NEEDRESTART_SUSPEND=1",
         "--unit=kubewright-os-packages", "--")
-_INSTALL = ("apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCKED}", "-o", "Dpkg::Options::=--force-confdef",
-            "-o", "Dpkg::Options::=--force-confold", "--no-install-recommends", "--no-remove", "install")
 # Behind the answer of the step, which is on disk by then: asked once more, it is not done once more.
 _REBOOT = ("--quiet", "--collect", "--on-active=2", "--timer-property=AccuracySec=100ms", "systemctl", "reboot")
 
 
 class _Call(NamedTuple):
-    """What apt or dpkg is asked for, and why."""
+    """What the package manager is asked for, and why."""
 
     why: str
     argv: tuple[str, ...]
@@ -54,8 +51,8 @@ def look(session: Session, hosts: Sequence[str], *, refresh: bool = False) -> di
 
 
 def bring_packages(session: Session, step: str, phase: PhaseName, newer: Mapping[str, Sequence[Newer]]) -> None:
-    """Let hosts install exactly these versions, once whoever holds the package lock is done; what apt brought by itself
-    before is still its own to take away.
+    """Let hosts install exactly these versions, once whoever holds the package lock is done; what came by itself before
+    still goes with what needs it.
 
     All of it is one step, which outlives us; but a step runs only the program that was seen before it, so what comes
     behind another systemd is a step of its own.
@@ -63,13 +60,14 @@ def bring_packages(session: Session, step: str, phase: PhaseName, newer: Mapping
     states = look(session, list(newer)) if newer else {}
     calls, behind = dict[str, list[_Call]](), dict[str, list[_Call]]()
     for host, of_host in newer.items():
-        own = [one.name for one in of_host if one.name in states[host].automatic]
-        marks = [_Call("they go with what needs them, as before", ("apt-mark", "auto", *own))] if own else []
-        calls[host] = [_Call("finish what was cut short", ("dpkg", "--configure", "-a"))] if states[host].half else []
-        calls[host] += [_Call(f"{len(of_host)} packages", (*_INSTALL, *os_roll.install(of_host)))]
+        manager = managers.BY_NAME[session.system_of(host).manager]
+        own = [one.name for one in of_host if one.name in states[host].automatic] if manager.automatic else []
+        marks = [_Call("they go with what needs them, as before", (*manager.automatic, *own))] if own else []
+        calls[host] = [_Call("finish what was cut short", manager.finish)] if states[host].half else []
+        calls[host] += [_Call(f"{len(of_host)} packages", (*manager.upgrade, *manager.versions(of_host)))]
         (behind if any(one.name == SYSTEMD for one in of_host) else calls).setdefault(host, []).extend(marks)
     for name, of_step in ((step, calls), (f"{step}-marks", behind)):
-        batch = {host: [program(session, host, phase, one.why, (*_APT, *one.argv), PACKAGES, SYSTEMD_RUN)
+        batch = {host: [program(session, host, phase, one.why, (*_UNIT, *one.argv), PACKAGES, SYSTEMD_RUN)
                         for one in of_host]
                  for host, of_host in of_step.items() if of_host}
         if batch:

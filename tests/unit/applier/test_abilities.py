@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.applier import abilities, admission, inspect, kernel, network, others, places, surroundings
+from provisioner.applier import abilities, admission, apt, inspect, kernel, network, others, places, surroundings
 from provisioner.applier.host import Fault, Host, NoProgram
 from provisioner.transport.answers import inspection_of
 from tests.unit.applier.support import FakeHost
@@ -220,7 +220,7 @@ def test_who_holds_a_lock_of_the_package_manager_is_found_without_taking_it(box:
 def test_packages_that_an_ended_run_left_half_done() -> None:
     text = ("Package: a\nStatus: install ok installed\n\nPackage: b\nStatus: install ok half-configured\n\n"
             "Package: c\nStatus: deinstall ok config-files\n\nPackage: d\nStatus: install reinstreq unpacked\n")
-    assert admission.half_done(text) == ["b", "d"]
+    assert apt.half_done(text) == ["b", "d"]
 
 
 def test_sshds_limits_are_as_it_reads_them_itself(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.applier import os_state
+from provisioner.applier import apt as of_apt
 from tests.unit.applier.support import FakeHost
 from tests.unit.applier.test_network import program
 
@@ -55,12 +55,12 @@ def test_lists_are_read_anew_before_anything_else_is_asked(box: FakeHost, apt: P
 def test_another_that_reads_the_lists_is_waited_for(
         box: FakeHost, apt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(os_state, "time", SimpleNamespace(monotonic=time.monotonic, sleep=waited.append))
+    monkeypatch.setattr(of_apt, "time", SimpleNamespace(monotonic=time.monotonic, sleep=waited.append))
     program(tmp_path, "apt-get", f"case \" $* \" in *' update '*) echo x >> {apt}; "
             f"[ $(wc -l < {apt}) -gt 2 ] || {{ echo '{LOCKED}' >&2; exit 100; }} ;; esac")
     answer = asked(box, refresh=True)
     assert (answer["lists"], answer["unseen"], len(waited)) == (True, {}, 2)
-    monkeypatch.setattr(os_state, "PATIENCE", -1.0)
+    monkeypatch.setattr(of_apt, "PATIENCE", -1.0)
     apt.unlink()
     assert "lists/lock" in asked(box, refresh=True)["unseen"]["lists"], "not for ever"
 

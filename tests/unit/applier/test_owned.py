@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from provisioner.applier import apt as of_apt
 from provisioner.applier import generations, leavings, packages
 from provisioner.applier.apply import Run
 from tests.unit.applier.support import ME, US, FakeHost, file_change, state_of, unit_change
@@ -448,7 +449,7 @@ def test_a_link_in_data_is_removed_and_not_what_it_leads_to(box: FakeHost) -> No
     ("Reading package lists...\nNOTE: simulation\n", set()),
 ])
 def test_what_apt_would_remove_is_read_of_its_simulation(said: str, names: set[str]) -> None:
-    assert packages.removals(said) == names
+    assert of_apt.removals(said) == names
 
 
 def test_the_original_is_kept_beside_two_generations(box: FakeHost) -> None:

@@ -32,7 +32,7 @@ case "$*" in *install*) word=install;; *update*) word=update;; *) word={name};; 
 cat "{programs}/$word.says" 2>/dev/null || exit 100
 """)
         (programs / name).chmod(0o755)
-    (programs / "dpkg-query.says").write_text("haproxy installed\ncurl config-files\n")
+    (programs / "dpkg-query.says").write_text("haproxy\tinstalled\t1\ncurl\tconfig-files\t1\n")
     (programs / "apt-config.says").write_text('Acquire::http::Timeout "10";\n')
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -208,8 +208,8 @@ def test_what_prepare_hands_to_apt_makes_it_refuse_to_remove(real_apt: Path) -> 
     assert subprocess.run(install, capture_output=True, timeout=60, check=False).returncode == 0, "it would go ahead"
     done = subprocess.run([*install, "--no-remove"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0 and "remove is disabled" in done.stderr
-    (book,) = yaml.safe_load((ROOT / "playbooks/prepare.yml").read_text())
-    (task,) = (t for task in book["tasks"] for t in task.get("block", ()) if t["name"] == "Install packages")
+    tasks = yaml.safe_load((ROOT / "playbooks/tasks/apt.yml").read_text())
+    (task,) = (task for task in tasks if task["name"] == "Install packages")
     assert "'--no-remove'" in task["kubewright_run"]["argv"]
 
 

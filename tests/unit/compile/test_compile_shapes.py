@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from provisioner.compile.web_proxy import before_apt, environment, mirror_of
+from provisioner.compile.web_proxy import before_packages, environment, mirror_of
 from provisioner.model.applied import Applied, from_text
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import File
@@ -99,8 +99,8 @@ def test_another_host_changes_no_word_of_what_is_reached_without_the_proxy() -> 
     before = of_shape("proxy")
     more = before.model_copy(update={"hosts": {**before.hosts, "w3": before.hosts["w2"]}})
     assert environment(more) == environment(before)
-    assert before_apt(before)[:2] == ["env", "http_proxy=http://proxy.example.org:3128"]
-    assert environment(inventory()) == {} and before_apt(inventory()) == []
+    assert before_packages(before)[:2] == ["env", "http_proxy=http://proxy.example.org:3128"]
+    assert environment(inventory()) == {} and before_packages(inventory()) == []
 
 
 @pytest.mark.parametrize(("url", "proxied"), [

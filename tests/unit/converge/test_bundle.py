@@ -114,8 +114,8 @@ def test_prepare_gets_lists_that_need_no_decision() -> None:
         Package(path="haproxy", phase="pki"), Package(path="runc", phase="pki"), User(path="etcd", phase="pki"),
         Sysctl(path="net.ipv4.ip_local_port_range", value="32768 60999", phase="pki"),
         SwapOff(path="swap", phase="pki")]
-    assert prepare_vars([change(i) for i in items], before_apt=["env", "http_proxy=x"]) == {
-        "before_apt": ["env", "http_proxy=x"],
+    assert prepare_vars([change(i) for i in items], before_packages=["env", "http_proxy=x"]) == {
+        "manager": "apt", "before_packages": ["env", "http_proxy=x"],
         "packages": ["haproxy", "runc"], "archives": [], "modules": [], "swap_off": True,
         "users": [{"name": "etcd", "home": "/nonexistent", "new": True}],
         "sysctls": ["net.ipv4.ip_local_port_range=32768 60999"]}

@@ -11,6 +11,7 @@ from provisioner.decide import os_roll
 from provisioner.model.cluster import Cluster
 from provisioner.model.desired import Desired, HostDesired, Item, Unit
 from provisioner.model.guards import DRAINED, LEADS_ELSEWHERE, OTHERS_BALANCE, OUT_OF_SERVICE
+from provisioner.model.managers import APT
 from provisioner.model.os_state import Newer, OsState
 from provisioner.model.plan import Plan
 from tests.topologies import TOPOLOGIES, Topology
@@ -70,7 +71,7 @@ def test_a_package_that_asks_for_a_reboot_is_named() -> None:
                                                                           before={host: "older"})]
     assert said == [("os-package", "tool", "change", "1 → 2"), ("os-package", "lib", "add", "7, which others need"),
                     ("reboot", "host", "restart", "linux-image asks for it")]
-    assert os_roll.install(state.newer) == ("tool=2",)
+    assert APT.versions(state.newer) == ("tool=2",)
 
 
 def test_the_newest_roll_alone_says_who_was_rebooted_since_it_began() -> None:

@@ -1,0 +1,78 @@
+"""The package managers: one row each, with what is told to them from here and what a person is told to type.
+
+What a host itself asks of its own is in provisioner/applier/managers.py; how packages come there first, in
+playbooks/tasks, one file each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from provisioner.model import families
+from provisioner.model.facts import Facts
+from provisioner.model.os_state import Newer
+
+LOCKED = 300            # seconds that apt waits for another that holds dpkg's lock
+
+
+@dataclass(frozen=True)
+class Manager:
+    """One row.
+
+    For people: `fresh`, `install` and `purge` stand before names, `owner` before a path, `mend` is a line of its own;
+    `kernel` is the package of the kernel for an architecture, `source` what makes the system's own sources known.
+    `mended`: `up` does that itself. For `upgrade --os`: `finish` ends what was cut short, `upgrade` stands before
+    packages with their exact versions, as `exact` writes them, and `automatic` before those that are to go with what
+    needs them, empty where they stay so by themselves.
+    """
+
+    name: str
+    fresh: str
+    install: str
+    purge: str
+    owner: str
+    mend: str
+    mended: bool
+    kernel: str
+    source: str
+    finish: tuple[str, ...]
+    upgrade: tuple[str, ...]
+    exact: str
+    automatic: tuple[str, ...]
+
+    def versions(self, newer: Sequence[Newer]) -> tuple[str, ...]:
+        """Return what is asked for: exactly the versions of the plan; what comes anew comes as they need it."""
+        return tuple(self.exact.format(name=one.name, version=one.will) for one in newer if one.was)
+
+
+APT = Manager(
+    "apt", "apt-get update && ", "apt-get install -y", "apt-get purge", "dpkg -S",
+    "dpkg --configure -a && apt-get -f install -y", True, "linux-image-{arch}",
+    "echo 'deb http://deb.debian.org/debian bookworm main' >> /etc/apt/sources.list && apt-get update",
+    finish=("dpkg", "--configure", "-a"),
+    upgrade=("apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCKED}", "-o", "Dpkg::Options::=--force-confdef",
+             "-o", "Dpkg::Options::=--force-confold", "--no-install-recommends", "--no-remove", "install"),
+    exact="{name}={version}", automatic=("apt-mark", "auto"))
+# dnf waits for who holds its lock, as long as the step has time. `remove --duplicates` is all that it offers for an
+# upgrade that was cut: it ends what is there twice.
+DNF = Manager(
+    "dnf", "", "dnf install -y", "dnf remove", "rpm -qf", "dnf remove --duplicates", False, "kernel",
+    "dnf repolist --all    # and dnf config-manager --set-enabled NAME; on RHEL itself: subscription-manager register",
+    finish=("dnf", "-q", "-y", "remove", "--duplicates"),
+    upgrade=("dnf", "-q", "-y", "--setopt=install_weak_deps=False", "install"),
+    exact="{name}-{version}", automatic=())
+BY_NAME: Mapping[str, Manager] = {row.name: row for row in (APT, DNF)}
+
+
+def install(facts: Facts, *names: str, fresh: bool = False) -> str:
+    """Return the line that a person types on a host to have packages of Debian's names; `fresh`: of lists read anew.
+    """
+    row = families.of_facts(facts)
+    manager = BY_NAME[row.manager]
+    return f"{manager.fresh if fresh else ''}{manager.install} {' '.join(map(row.package, names))}"
+
+
+def of_facts(facts: Facts) -> Manager:
+    """Return the package manager of a host by its system."""
+    return BY_NAME[families.of_facts(facts).manager]
