@@ -8,6 +8,7 @@ import os
 from typing import Any, Optional, Sequence
 
 from . import kernel
+from . import selinux as of_selinux
 from . import units as systemd
 from .host import Fault, Host
 
@@ -75,12 +76,13 @@ def devices_lost(host: Host, paths: Sequence[str]) -> list[str]:
 
 
 def confinement(host: Host) -> dict[str, str]:
-    """Answer what SELinux does, and whether AppArmor is on without the program that loads its profiles."""
+    """Answer what SELinux does and which of its programs are missing, and whether AppArmor is on without its parser."""
     enforces = (host.text("/sys/fs/selinux/enforce") or "").strip()
     selinux = {"1": "enforcing", "0": "permissive"}.get(enforces, "")
     on = (host.text("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y"
     parser = any(os.path.exists(host.at(f"{place}/apparmor_parser")) for place in ("/sbin", "/usr/sbin"))
-    return {"selinux": selinux, "apparmor": "" if not on else "on" if parser else "no parser"}
+    lacks = " ".join(of_selinux.lacks(host)) if selinux else ""
+    return {"selinux": selinux, "lacks": lacks, "apparmor": "" if not on else "on" if parser else "no parser"}
 
 
 def python_lacks() -> list[str]:

@@ -12,7 +12,7 @@ import os
 import stat
 from typing import Any, BinaryIO, Iterator, Mapping, Protocol, cast
 
-from . import fence, files
+from . import fence, files, selinux
 from .host import Fault, Host
 
 CHUNK = 1 << 20
@@ -119,6 +119,7 @@ def take(host: Host, entry: Mapping[str, Any], stream: Incoming) -> str:
         if digest != entry["sha256"]:
             return f"{entry['path']}: sha256 {digest}, expected {entry['sha256']}"
         files.finish(temp, path)
+    selinux.label(host, [entry["path"]])
     Known(host).remember({entry["path"]: digest})
     return ""
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 from typing import Any, Container, Mapping, Sequence
 
-from . import artifacts, files, generations, leavings, programs, states, trees
+from . import artifacts, files, generations, leavings, programs, selinux, states, trees
 from .host import Fault, Host, check_unit
 
 Change = Mapping[str, Any]
@@ -135,6 +135,7 @@ def make(host: Host, step: str, change: Change, state: str) -> str:
         files.write(place, _bytes(change, "content"), _mode(change), uid, gid)
     else:
         _certificate(host, change, uid, gid)
+    selinux.label(host, [change[key] for key in ("path", "key_path") if key in change])
     return "written"
 
 

@@ -13,7 +13,7 @@ import stat
 import time
 from typing import Any, Callable, Collection, Iterator, Mapping, Sequence
 
-from . import files, kernel, network
+from . import files, kernel, network, selinux
 from .host import Fault, Host, NoProgram, check_unit
 from .mounts import mounts
 
@@ -296,12 +296,13 @@ def _word(text: str) -> str:
 # What an item of these kinds is, and how it goes; packages go together (packages.py).
 KINDS: dict[str, Callable[[Host, str], str]] = {
     "data": data, "processes": processes, "netdev": netdev, "nft": nft, "chains": chains, "netns": netns,
-    "sysctl": kernel.sysctl,
+    "sysctl": kernel.sysctl, "selinux-module": lambda host, name: selinux.module(host, _word(name)),
 }
 OWNED = ("user", "sysctl", "swap")
 REMOVE: dict[str, Callable[[Host, Mapping[str, Any]], str]] = {
     "data": _remove_data, "processes": _end_processes, "netdev": _remove_netdev, "nft": _remove_nft,
     "chains": _remove_chains, "netns": _remove_netns, "sysctl": _set_sysctl, "swap": _swap_on, "user": _remove_user,
+    "selinux-module": lambda host, change: selinux.forget(host, _word(change["path"])),
 }
 
 

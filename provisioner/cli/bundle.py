@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from provisioner.artifacts.bundle import Manifest, Packages
     from provisioner.artifacts.cache import Cache
     from provisioner.model.artifact import ArtifactLock
+    from provisioner.model.cluster import Cluster
 
 
 @click.group("bundle", cls=Group, invoke_without_command=True)
@@ -77,8 +78,22 @@ def _write(obj: Any, out: Path, since: Path | None, sources: tuple[str, ...] | N
     size = sum(f.size for f in manifest.here.values())
     left = f", {len(manifest.elsewhere)} more are in {since}" if since else ""
     click.echo(f"{out}: {len(manifest.here)} files, {size / 1e6:.0f} MB, signed{left}.")
+    if packages:
+        _tell_who_gets_none(obj.inventory.cluster)
     click.echo(f"Next, where the hosts are reached: {obj.command(f'artifacts bundle verify {out}')}, then "
                f"{obj.command(f'up --bundle {out}')}")
+
+
+def _tell_who_gets_none(cluster: Cluster) -> None:
+    """Name the hosts whose system the inventory says, and for which no packages come along."""
+    from provisioner.artifacts.supply import SYSTEM
+    from provisioner.model.families import BY_KEY
+
+    for host in cluster.machines:
+        row = BY_KEY.get(host.spec.system or "")
+        if row is not None and row.key != SYSTEM:
+            click.echo(f"{host.name} has {row.name}: it gets no OS packages from here, {row.manager} takes them from "
+                       "its own sources.")
 
 
 def _manifest(lock: ArtifactLock, packages: list[Packages], before: Manifest | None) -> Manifest:

@@ -16,6 +16,7 @@ from provisioner.compile import (
     proxy,
     registries,
     runtime,
+    selinux,
     snapshots,
     surroundings,
     system,
@@ -33,6 +34,7 @@ def _pod_network(ctx: HostContext) -> Iterable[Item]:
 PARTS: tuple[Callable[[HostContext], Iterable[Item]], ...] = (
     system.items,
     pki.items,
+    selinux.items,
     surroundings.items,
     runtime.items,
     registries.items,

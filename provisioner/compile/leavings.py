@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provisioner.compile import control_plane, etcd, firewall, load_balancer, networks, proxy, snapshots, upkeep
+from provisioner.compile import (
+    control_plane,
+    etcd,
+    firewall,
+    load_balancer,
+    networks,
+    proxy,
+    selinux,
+    snapshots,
+    upkeep,
+)
 from provisioner.compile.parts import Leaving
 
 # What a unit of an OS package leaves was not there before the package came.
@@ -38,6 +48,7 @@ TABLE: Mapping[str, tuple[Leaving, ...]] = {
     ),
     firewall.UNIT: tuple(Leaving("chains", begin) for begin in ("KUBEWRIGHT-", "kubewright-")),
     upkeep.UNIT: (Leaving("data", "/run/kubewright-network-watch"),),
+    selinux.UNIT: (Leaving("selinux-module", selinux.MODULE),),
     **{network.unit: network.leaves for network in networks.TABLE.values() if network.leaves},
 }
 

@@ -68,7 +68,7 @@ def credential(unit: str, path: str) -> str:
 
 def service(
         name: str, phase: PhaseName, inputs: Sequence[str], *, component: str = "", credentials: Sequence[str] = (),
-        down_with: str = "", **values: Any) -> list[Item]:
+        down_with: str = "", on_change: str = "restart", **values: Any) -> list[Item]:
     """Return a unit of ours: its file, the list of its inputs, and the unit running with exactly these.
 
     The unit file is closed to others, as CIS 1.1 and 4.1.1 want it. `credentials` are root's files of which the unit
@@ -78,7 +78,7 @@ def service(
         values["credentials"] = [(PurePosixPath(path).name, path) for path in credentials]
     path = f"{UNIT_DIR}/{name}"
     file = rendered(path, phase, component=component, mode=0o600, unit=name, stamp=STAMP, **values)
-    return [file, *_running(name, phase, [path, *inputs], component, "restart", down_with)]
+    return [file, *_running(name, phase, [path, *inputs], component, on_change, down_with)]
 
 
 def distribution_service(

@@ -16,8 +16,8 @@ KEPT = "changed-by-others"
 # What must be gone before its peers change: while it runs, it answers with what they say no more (the phase of each).
 EARLY: Mapping[str, PhaseName] = {"keepalived.service": "load-balancer"}
 # Units end before what they use goes; what cannot be put back goes last.
-_ORDER = ("unit", "processes", "netdev", "nft", "chains", "netns", "file", "symlink", "certificate", "artifact", "data",
-          "directory", "sysctl", "swap", "user", "package")
+_ORDER = ("unit", "processes", "netdev", "nft", "chains", "netns", "selinux-module", "file", "symlink", "certificate",
+          "artifact", "data", "directory", "sysctl", "swap", "user", "package")
 REVERSIBLE = ("unit", "file", "symlink", "certificate")
 _WRITTEN = ("file", "symlink", "certificate")
 _PATHS = (*_WRITTEN, "directory", "artifact")

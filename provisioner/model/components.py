@@ -12,7 +12,7 @@ from typing import Literal
 
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
-from provisioner.model.families import System
+from provisioner.model.families import BY_KEY, System
 from provisioner.model.phases import PhaseName
 from provisioner.model.releases import beside, takes
 
@@ -128,6 +128,11 @@ def _balancer(cluster: Cluster, host: Host) -> bool:
     return host.name in {h.name for h in cluster.vip_holders}
 
 
+def _has_selinux(host: Host) -> bool:
+    row = BY_KEY.get(host.spec.system or "")
+    return row is not None and row.places.selinux
+
+
 def _takes_snapshots(cluster: Cluster, host: Host) -> bool:
     said = {**cluster.config.get("etcd", {}), **host.spec.config.get("etcd", {})}
     return _etcd(cluster, host) and bool(said.get("snapshotEvery"))
@@ -144,6 +149,9 @@ VIP_HOLDERS = Place("load balancers with a VIP", _balancer)
 TIMED = Place("hosts of a cluster with `time.servers`",
               lambda cluster, host: bool(cluster.time.servers) and _used(cluster, host))
 TRUSTING = Place("nodes of a cluster with `trust`", lambda cluster, host: bool(cluster.trust) and host.is_node)
+# By what the inventory says of a host; where it says nothing, the host's own word decides, which is not known here.
+CONFINED = Place("hosts with a role whose `system:` is one with SELinux",
+                 lambda cluster, host: _has_selinux(host) and _used(cluster, host))
 PODS = Place("Pods", lambda cluster, host: False)
 
 # flannel's net-conf.json, of which flanneld reads names in any case; these are those of its documentation.
@@ -191,6 +199,9 @@ TABLE: tuple[Component, ...] = (
     Component(
         "trust", TRUSTING, "runtime", units=("kubewright-trust.service",), packages=("ca-certificates",),
         interrupts="nothing: programs that run believe whom they believed when they started"),
+    Component(
+        "selinux", CONFINED, "runtime", units=("kubewright-selinux.service",),
+        interrupts="nothing: rules that are there stay while others are added"),
     Component(
         "containerd", NODES, "runtime", units=("containerd.service", "kubewright-images.service"), fields={},
         interrupts="starting and ending of Pods on that node; those that run go on", image="pause.tar",

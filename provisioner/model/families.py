@@ -127,10 +127,11 @@ TABLE: tuple[System, ...] = (
            keepalived="2.2.8", nft="1.0.9"),
     System("rhel", "9", "RHEL 9", "dnf", kernel="5.14", systemd=252, python="3.9", haproxy="2.4", keepalived="2.2.8",
            nft="1.0.4", packages=_DNF, places=REDHAT, without=frozenset({"L7OKC"}), also=_REBUILT,
-           needs="packages by dnf, and contexts of SELinux for what we install"),
+           remark="with SELinux `up` adds a module to the policy, `kubewright`, that no kernel has enforced yet"),
     System("rhel", "10", "RHEL 10", "dnf", kernel="6.12", systemd=257, python="3.12", haproxy="3.0", keepalived="2.2.8",
            nft="1.1.1", packages=_DNF, places=REDHAT, also=_REBUILT,
-           needs="packages by dnf, contexts of SELinux for what we install, and runc, which its sources have no more"),
+           needs="runc, which its sources have no more: containers are started there by crun, and we do not tell "
+                 "containerd so"),
 )
 BY_KEY: Mapping[str, System] = {row.key: row for row in TABLE}
 DEFAULT = BY_KEY["debian-12"]

@@ -23,11 +23,11 @@ _PATHS = ("file", "directory", "symlink", "artifact", "certificate")
 _MANY = {"directory": "directories", "sysctl": "kernel settings", "module": "kernel modules", "swap": "swap devices",
          "data": "places of data", "processes": "groups of processes", "netdev": "network devices",
          "nft": "tables of nftables", "chains": "groups of iptables chains", "os-package": "OS packages",
-         "netns": "groups of network namespaces"}
+         "netns": "groups of network namespaces", "selinux-module": "SELinux modules"}
 _ONE = {"sysctl": "kernel setting", "module": "kernel module", "swap": "swap device",
         "data": "place of data", "processes": "group of processes", "netdev": "network device",
         "nft": "table of nftables", "chains": "group of iptables chains", "os-package": "OS package",
-        "netns": "group of network namespaces"}
+        "netns": "group of network namespaces", "selinux-module": "SELinux module"}
 
 
 def plan_text(plan: Plan, cluster: Cluster, *, seconds: float, diff: bool = False) -> str:

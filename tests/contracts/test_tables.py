@@ -17,7 +17,7 @@ from provisioner.model.cluster import Network
 from provisioner.model.components import BY_NAME, INTERRUPTING, TABLE, all_units, network_is_ours, on_host
 from provisioner.model.desired import Directory, Package, Unit
 from provisioner.model.phases import PHASES
-from tests.unit.compile.compile_fixture import compiled, inventory
+from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT = {"network": {"hosts": ["10.77.0.0/24"], "plugin": "none"}}
@@ -44,7 +44,9 @@ def test_every_component_that_runs_on_a_host_has_its_part_there_and_says_whose_i
 def test_every_unit_of_a_row_is_made_and_no_unit_is_in_two_rows() -> None:
     asked = inventory(config={"etcd": {"snapshotEvery": "6h"}}, time={"servers": ["192.0.2.1"]}, trust=["x"],
                       firewall="ours")
-    made = {item.path for host in compiled(asked).hosts.values() for item in host.items if isinstance(item, Unit)}
+    clusters = (compiled(asked), compiled(asked, facts_of(asked, os_id="rhel", os_version="9.4")))
+    made = {item.path for cluster in clusters for host in cluster.hosts.values() for item in host.items
+            if isinstance(item, Unit)}
     assert Counter(unit for _, unit in all_units()) == dict.fromkeys(made, 1)
 
 

@@ -39,6 +39,8 @@ NOT_GIVEN: tuple[Elsewhere, ...] = (
     Elsewhere("root lacks capabilities", "capabilities", _BOX, "a container whose root may not do what a node does"),
     Elsewhere("no /dev/kmsg", "devices", _BOX, "a container without /dev/kmsg"),
     Elsewhere("SELinux enforces", "confinement", _KERNEL, "SELinux that enforces, and one that only tells"),
+    Elsewhere("SELinux of a system that comes with it enforces", "selinux", _KERNEL,
+              "SELinux of a system that comes with it, whose policy can be told of us"),
     Elsewhere("AppArmor without its parser", "confinement", _KERNEL,
               "AppArmor without its parser, on a machine and in a container"),
     Elsewhere("no systemd", "init", _BOX, "another init than systemd, as in a container"),

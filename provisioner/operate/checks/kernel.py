@@ -87,7 +87,7 @@ def devices(seen: Seen, host: HostSeen) -> Iterator[Found]:
 def confinement(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say where SELinux enforces rules that know nothing of us, and where AppArmor's profiles cannot be loaded."""
     states = host.told.confinement
-    if states.get("selinux") == "enforcing":
+    if states.get("selinux") == "enforcing" and not families.of_facts(host.facts).places.selinux:
         yield Found("warning", "SELinux is enforcing, and no policy here knows what we install: it may be kept from "
                                "running",
                     f"on {host.name}: setenforce 0 && sed -i 's/^SELINUX=enforcing/SELINUX=permissive/' "
@@ -96,6 +96,22 @@ def confinement(seen: Seen, host: HostSeen) -> Iterator[Found]:
     if states.get("apparmor") == "no parser" and host.host.is_node and not host.told.container:
         yield Found("warning", "AppArmor is on and apparmor_parser is missing: containers run without its default "
                                "profile", f"on {host.name}: {managers.install(host.facts, 'apparmor')}")
+
+
+def selinux(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that SELinux's policy can be told of what we install, and say that it will be, where a system comes with it.
+    """
+    states, places = host.told.confinement, families.of_facts(host.facts).places
+    state, lacks = states.get("selinux", ""), states.get("lacks", "").split()
+    if not state or not places.selinux:
+        return
+    if lacks:
+        yield Found("error", f"SELinux is {state}, and there is no {' and no '.join(lacks)}: its policy cannot be told "
+                             "of what we install", f"on {host.name}: {managers.install(host.facts, 'policycoreutils')}")
+    elif state == "enforcing":
+        yield Found("warning", "SELinux is enforcing; `up` adds rules of ours to its policy, which were compiled and "
+                               "never run: what it forbids all the same keeps a program from working",
+                    f"on {host.name}: ausearch -m avc -ts recent    # and, while something fails: setenforce 0")
 
 
 def python_modules(seen: Seen, host: HostSeen) -> Iterator[Found]:

@@ -37,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     Check("capabilities", "root may do what a node does", each(kernel.capabilities), of=("capabilities_lost",)),
     Check("devices", "the device files that the kubelet opens", each(kernel.devices), of=("devices_lost",)),
     Check("confinement", "no SELinux or AppArmor in the way", each(kernel.confinement), of=("confinement",)),
+    Check("selinux", "SELinux can be told of what we install", each(kernel.selinux), of=("confinement",)),
     Check("address", "an interface carries the inventory's address", each(identity.address), needed=True),
     Check("own-address", "no other host has the address too", identity.own_address, needed=True),
     Check("hostname", "no two hosts of one name", identity.hostname),

@@ -78,13 +78,16 @@ def test_controllers_of_both_versions(box: FakeHost) -> None:
 
 
 def test_selinux_and_apparmor_by_the_kernels_own_word(box: FakeHost) -> None:
-    assert abilities.confinement(box.host) == {"selinux": "", "apparmor": ""}
+    assert abilities.confinement(box.host) == {"selinux": "", "lacks": "", "apparmor": ""}
     box.put("/sys/fs/selinux/enforce", "1")
     box.put("/sys/module/apparmor/parameters/enabled", "Y\n")
-    assert abilities.confinement(box.host) == {"selinux": "enforcing", "apparmor": "no parser"}
+    assert abilities.confinement(box.host) == {
+        "selinux": "enforcing", "lacks": "semodule restorecon", "apparmor": "no parser"}
     box.put("/sbin/apparmor_parser", "")
     box.put("/sys/fs/selinux/enforce", "0")
-    assert abilities.confinement(box.host) == {"selinux": "permissive", "apparmor": "on"}
+    box.put("/usr/sbin/restorecon", "")
+    assert abilities.confinement(box.host) == {
+        "selinux": "permissive", "lacks": "semodule", "apparmor": "on"}
 
 
 def test_a_module_that_python_has_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,11 @@ def test_packages_are_brought_for_hosts_of_their_system(
         return Fetched(target, {name: "1" for name in names} | {"libc6": "2.36"})
 
     monkeypatch.setattr(debs, "fetch", fetch)
+    text = (place / "mine/cluster.yaml").read_text()
+    (place / "mine/cluster.yaml").write_text(text.replace("address: 10.1.0.11", "address: 10.1.0.11, system: rhel-9"))
     assert main([*HERE, "artifacts", "bundle", "--out", "b.tar"]) == 0
+    said = capsys.readouterr().out
+    assert "has RHEL 9: it gets no OS packages from here, dnf takes them from its own sources." in said
     emptied(monkeypatch, place)
     inventory = Inventory.open("mine")
     [(system, archive)] = bundled.packages_in("b.tar", inventory).items()

@@ -55,6 +55,20 @@ def test_every_golden_file_is_one_of_a_row() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {f"{row.key}.diff" for row in ROWS}
 
 
+def test_time_servers_and_authorities_go_where_the_system_looks_for_them() -> None:
+    asked = inventory(time={"servers": ["192.0.2.1"]}, trust=["x"])
+    debian, rhel = (texts(compiled(asked, facts_of(asked, os_id=name, os_version=version)).hosts[HOST])
+                    for name, version in (("debian", "12"), ("almalinux", "9.5")))
+    time, trust = "/opt/kubewright/bin/read-time-servers", "/opt/kubewright/bin/trust-authorities"
+    assert "cp /etc/chrony/sources.d/kubewright.sources /run/chrony-dhcp/kubewright.sources" in rhel[time]
+    assert "--quiet chronyd.service" in rhel[time] and "--quiet chrony.service" in debian[time]
+    assert "/run/chrony-dhcp" not in debian[time]
+    unit = "/etc/systemd/system/kubewright-time.service"
+    assert f"ExecStop={time} remove" in rhel[unit] and "ExecStop" not in debian[unit]
+    assert "place=/etc/pki/ca-trust/source/anchors\n" in rhel[trust]
+    assert rhel[trust].count("update-ca-trust extract") == 2 and "update-ca-certificates" not in rhel[trust]
+
+
 def test_another_architecture_takes_other_files_of_the_lock_and_is_otherwise_the_same() -> None:
     cluster = inventory()
     there = texts(compiled(cluster).hosts[HOST])

@@ -88,9 +88,14 @@ TEXTS: dict[str, Explained] = {
         "them; containers are often not given the file.", "Bind it into the container: --bind=/dev/kmsg"),
     "confinement": Explained(
         "/sys/fs/selinux/enforce, /sys/module/apparmor/parameters/enabled, and whether apparmor_parser is there.",
-        "SELinux may keep programs from running that no policy knows. Without its parser, AppArmor's default profile "
-        "for containers is not loaded.",
+        "SELinux may keep programs from running that no policy knows, but for systems that the check `selinux` is "
+        "about. Without its parser, AppArmor's default profile for containers is not loaded.",
         "on HOST: setenforce 0 (and in /etc/selinux/config), or apt-get install -y apparmor"),
+    "selinux": Explained(
+        "/sys/fs/selinux/enforce, and whether semodule and restorecon are there.",
+        "On RHEL and its kin `up` adds a module of rules to the policy, `kubewright`: labels of what lies in "
+        "/opt/kubewright, the ports of HAProxy, the scripts of keepalived. reset takes it away.",
+        "on HOST: dnf install -y policycoreutils; while something fails: ausearch -m avc -ts recent"),
     "address": Explained(
         "`ip -json address show`, against the addresses of cluster.yaml.",
         "etcd, the kubelet and certificates are bound to the address; it is also how a wrong machine behind an SSH "

@@ -45,14 +45,16 @@ TEXTS: dict[str, Explained] = {
         "The kernel may give a port of ours to an outgoing connection, and the unit does not start until it ends.",
         "on HOST: sysctl -w net.ipv4.ip_local_reserved_ports=PORTS, and in /etc/sysctl.d"),
     "packages": Explained(
-        "dpkg's list; for what is missing apt's own lists, a simulated installation, and a connection to each site.",
+        "dpkg's or rpm's list; for what is missing the lists of apt or dnf as they are, a simulated installation, and "
+        "a connection to each site.",
         "A source that is down is better known before than in the middle; and nothing of others is ever removed.",
-        "on HOST: apt-get update && apt-get install -y PACKAGES"),
+        "on HOST: apt-get update && apt-get install -y PACKAGES, or dnf install -y PACKAGES"),
     "dpkg": Explained(
-        "Who holds a lock of dpkg or apt (fcntl F_GETLK, which takes none), and the states in /var/lib/dpkg/status.",
+        "Who holds a lock of dpkg or apt (fcntl F_GETLK, which takes none), and the states in /var/lib/dpkg/status; of "
+        "dnf the process in its lock's file, and what rpm's list has twice.",
         "An upgrade that runs by itself holds up a run; one that was ended leaves packages half installed.",
-        "on HOST: dpkg --configure -a && apt-get -f install -y",
-        up="waits for the lock, and ends what was left before it installs anything"),
+        "on HOST: dpkg --configure -a && apt-get -f install -y, or dnf remove --duplicates",
+        up="waits for the lock, and ends what dpkg was left with before it installs anything"),
     "locale": Explained(
         "LANG and LC_ALL of /etc/environment and /etc/default/locale, tried by setlocale(3).",
         "Perl, and so apt and debconf, complain with each command; the words are lost in that.",
