@@ -11,7 +11,7 @@ import yaml
 from provisioner.model.words.row import NAMES, Row
 from provisioner.model.words.table import SUBJECTS
 
-HEADINGS = {"ssh": "SSH and logins", "sudo": "sudo", "packages": "apt, dpkg and Ansible's apt module",
+HEADINGS = {"ssh": "SSH and logins", "sudo": "sudo", "packages": "apt, dpkg and Ansible's apt module", "dnf": "dnf",
             "systemd": "systemd and programs that cannot run", "etcd": "etcd", "api": "The Kubernetes API and TLS",
             "node": "containerd and the kubelet", "python": "Python on the hosts"}
 LONGEST = 240       # characters of an example's line on the page; the cases hold them whole

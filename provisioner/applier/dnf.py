@@ -28,8 +28,9 @@ UPDATE_SECONDS = 240
 _DNF = ("env", "LC_ALL=C", "dnf")
 _OFFLINE = (*_DNF, "--cacheonly")
 _HERE = (*_OFFLINE, "--disablerepo=*")
-_UPDATE = (*_DNF, "-q", "--refresh", "--setopt=timeout=15", "--setopt=retries=1", "makecache")
-INSTALL = (*_OFFLINE, "--assumeno", "--setopt=install_weak_deps=False", "install")
+_UPDATE = (*_DNF, "--refresh", "--setopt=timeout=15", "--setopt=retries=1", "makecache")
+_PASSING = (*_OFFLINE, "--setopt=*.skip_if_unavailable=True")     # over sources of which there is no list
+INSTALL = (*_PASSING, "--assumeno", "--setopt=install_weak_deps=False", "install")
 UPGRADE = (*_OFFLINE, "--assumeno", "upgrade")
 # Without --noautoremove what nobody else needs would go too, ours or not.
 REMOVE = (*_HERE, "--noautoremove", "remove")
@@ -106,7 +107,7 @@ class Dnf(Manager):
     def fetches(self, host: Host, names: Sequence[str]) -> Optional[list[str]]:
         """Return where the lists come from: the packages lie beside them."""
         try:
-            text = host.run([*_OFFLINE, "-q", "repoquery", "--queryformat=%{name}", *names], timeout=SECONDS)
+            text = host.run([*_PASSING, "-q", "repoquery", "--queryformat=%{name}", *names], timeout=SECONDS)
         except Fault:       # there are no lists yet
             return None
         return self.sources(host) if set(names) <= set(text.split()) else None

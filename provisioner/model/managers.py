@@ -60,7 +60,7 @@ DNF = Manager(
     "dnf", "", "dnf install -y", "dnf remove", "rpm -qf", "dnf remove --duplicates", False, "kernel",
     "dnf repolist --all    # and dnf config-manager --set-enabled NAME; on RHEL itself: subscription-manager register",
     finish=("dnf", "-q", "-y", "remove", "--duplicates"),
-    upgrade=("dnf", "-q", "-y", "--setopt=install_weak_deps=False", "install"),
+    upgrade=("dnf", "-q", "-y", "--setopt=*.skip_if_unavailable=True", "--setopt=install_weak_deps=False", "install"),
     exact="{name}-{version}", automatic=())
 BY_NAME: Mapping[str, Manager] = {row.name: row for row in (APT, DNF)}
 

@@ -42,7 +42,7 @@ echo "version {version}" > %{{buildroot}}/etc/{name}.cfg
 %config(noreplace) /etc/{name}.cfg
 """
 # As on RHEL: best is asked for, what nobody needs goes with a removal unless that is said otherwise.
-SETTINGS = "[main]\ngpgcheck=0\nbest=True\nclean_requirements_on_remove=True\ninstallonly_limit=3\n"
+SETTINGS = "[main]\ngpgcheck=0\nbest=True\nclean_requirements_on_remove=True\nskip_if_unavailable=False\n"
 
 
 class Rhel(FakeHost):
@@ -136,6 +136,19 @@ def test_a_package_that_is_not_to_be_had_and_one_that_excludes_another_are_named
     assert excluded.returncode == 2 and "conflicts with fat" in excluded.stdout
     assert rhel.there() == {"slim"}
     assert managers.of(rhel.host).states(rhel.host, ["fat"]) == {"fat": ("installed", "1.0-1")}, "slim is one"
+
+
+@pytest.mark.full
+def test_a_broken_source_stops_nothing_that_does_not_come_from_it_and_is_named_with_what_does(rhel: Rhel) -> None:
+    rhel.put("/etc/yum.repos.d/a.repo", f"[a]\nname=a\nbaseurl=file://{rhel.place}/gone\nskip_if_unavailable=0\n")
+    done = prepare(rhel, "balancer")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rhel.there() == {"balancer", "balancer-lib"}
+    missing = prepare(rhel, "none")
+    assert missing.returncode == 2 and "Unable to find a match: none (Errors during downloading" in missing.stdout
+    assert f"{rhel.place}/gone/repodata/repomd.xml" in missing.stdout
+    assert sources.look(rhel.host, ["balancer-doc"])["listed"] is True
+    assert "lists" in os_state.state(rhel.host, {"refresh": True})["unseen"]
 
 
 @pytest.mark.full

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from provisioner.model.words import api, etcd, node, packages, python, ssh, sudo, units
+from provisioner.model.words import api, dnf, etcd, node, packages, python, ssh, sudo, units
 from provisioner.model.words.row import Meaning, Row
 
 LOOKED_AT = 8000    # characters of a line: a line of a journal may have 48 kB, and no message begins behind so many
 SUBJECTS: dict[str, tuple[Row, ...]] = {
-    "ssh": ssh.ROWS, "sudo": sudo.ROWS, "packages": packages.ROWS, "systemd": units.ROWS, "etcd": etcd.ROWS,
+    "ssh": ssh.ROWS, "sudo": sudo.ROWS, "packages": packages.ROWS, "dnf": dnf.ROWS,
+    "systemd": units.ROWS, "etcd": etcd.ROWS,
     "api": api.ROWS, "node": node.ROWS, "python": python.ROWS}
 """By who says them."""
-ON_HOSTS = ("packages", "etcd", "node", "systemd", "api", "sudo", "python")
+ON_HOSTS = ("packages", "dnf", "etcd", "node", "systemd", "api", "sudo", "python")
 """Whose words stand in a unit's journal, or in what Ansible's modules answer."""
 
 
