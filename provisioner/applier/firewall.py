@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from .host import Fault, Host, NoProgram
@@ -11,6 +12,8 @@ from .network import END, OURS, named, nft
 
 VRRP = "112"
 # A protocol by its number and the names that nft gives it.
+_CONNTRACK = {"xt": {"type": "match", "name": "conntrack"}}
+_STATES = re.compile(r"^[^\n]*\bct state ([a-z,]+) [^\n]*# handle (\d+)$", re.MULTILINE)
 NAMES = {"tcp": {"tcp", "6"}, "udp": {"udp", "17"}, VRRP: {"vrrp", VRRP}}
 
 
@@ -26,13 +29,32 @@ def shut_out(host: Host, packets: Sequence[Sequence[Any]], peers: Sequence[str])
     found = {}
     for chain in input_chains(listed):
         try:
-            table = nft(host, "table", chain["family"], chain["table"])
+            table = with_states(host, chain, nft(host, "table", chain["family"], chain["table"]))
         except (Fault, ValueError):
             continue
         kept_out = [list(packet) for packet in packets if drops(chain, table, packet, peers)]
         if kept_out:
             found[named(chain)] = kept_out
     return found
+
+
+def with_states(host: Host, chain: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return a table whose rules say which states of a connection they are for, where iptables wrote that.
+
+    As JSON nft names the module alone (`xt`, `conntrack`), in its text the states.
+    """
+    if not any(_CONNTRACK in entry["rule"]["expr"] for entry in table if "rule" in entry):
+        return list(table)
+    text = host.run(["nft", "-a", "list", "table", chain["family"], chain["table"]])
+    states = {int(found[2]): found[1].split(",") for found in _STATES.finditer(text)}
+    return [_with_state(entry, states.get(entry["rule"].get("handle"), [])) if "rule" in entry else entry
+            for entry in table]
+
+
+def _with_state(entry: Mapping[str, Any], states: Sequence[str]) -> Mapping[str, Any]:
+    said = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": list(states)}}
+    parts = [said if part == _CONNTRACK and states else part for part in entry["rule"]["expr"]]
+    return {"rule": {**entry["rule"], "expr": parts}}
 
 
 def input_drops(host: Host) -> list[str]:
@@ -69,13 +91,26 @@ def input_chains(listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 
 def drops(chain: Mapping[str, Any], table: Sequence[Mapping[str, Any]], packet: Sequence[Any], peers: Sequence[str],
           ) -> bool:
-    """Say whether this chain drops by default, and no rule of its table can let the packet in.
+    """Say whether this chain drops by default, and no rule that it leads to can let the packet in.
 
     A rule that accepts, or that does what we cannot read, counts as one that lets in unless its own words exclude it.
     """
     rules = [entry["rule"] for entry in table if "rule" in entry]
-    return _by_default(chain, rules) and all(
-        _excludes(rule["expr"], packet, peers) for rule in rules if _may_accept(rule["expr"]))
+    return _by_default(chain, rules) and not any(
+        _may_accept(rule["expr"]) for rule in _met(chain["name"], rules, packet, peers))
+
+
+def _met(chain: str, rules: Sequence[Mapping[str, Any]], packet: Sequence[Any], peers: Sequence[str],
+         ) -> Iterator[Mapping[str, Any]]:
+    """Yield the rules that may fit the packet, of a chain and of those that it leads to; others never see it."""
+    names, done = [chain], set()
+    while names:
+        name = names.pop()
+        if name not in done:
+            done.add(name)
+            for rule in (r for r in rules if r["chain"] == name and not _excludes(r["expr"], packet, peers)):
+                yield rule
+                names += [part[way]["target"] for part in rule["expr"] for way in ("jump", "goto") if way in part]
 
 
 def _by_default(chain: Mapping[str, Any], rules: Sequence[Mapping[str, Any]]) -> bool:
