@@ -115,6 +115,7 @@ CONNECT_FAULTS = (
     Row("known-hosts-damaged", _is(DamagedLine)),
     Row("host-key-unknown", _is(UnknownHostKey)),
     Row("ssh-key-encrypted", _is(paramiko.PasswordRequiredException)),
+    Row("ssh-silent", lambda e: isinstance(e, paramiko.AuthenticationException) and "timeout" in str(e)),
     Row("ssh-auth", _is(paramiko.AuthenticationException)),
     Row("ssh-no-key", _says("No authentication methods available")),
     Row("ssh-key-missing", _is(FileNotFoundError)),

@@ -34,6 +34,11 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 class Timely(Transport):
     """A transport whose handshake ends in time or in NeverGreeted; paramiko's own goes on then and fails elsewhere."""
 
+    def __init__(self, sock: Any, **kwargs: Any) -> None:
+        super().__init__(sock, **kwargs)
+        # Its own end of a handshake looks like an sshd that hangs up, which is tried again: ours has to come first.
+        self.handshake_timeout = 2 * CONNECT_TIMEOUT
+
     def start_client(self, event: threading.Event | None = None, timeout: float | None = None) -> None:
         """Negotiate; where the wait for sshd's greeting ends first, paramiko says the same as when sshd hangs up."""
         try:

@@ -33,6 +33,7 @@ from provisioner.transport.hosts import OneHost
 from provisioner.transport.pool import raise_all
 
 MIB = 1 << 20
+MEET = 2                        # seconds in which a step that runs there may end: else that is what is found
 T = TypeVar("T")
 UNASKED = "-"                   # the word for a question that nobody was asked: it is not ok
 
@@ -205,7 +206,7 @@ def _beside(session: Session, asks: Callable[[], T], new: Collection[str], skip:
 
 def _meet(session: Session) -> dict[str, KubewrightError]:
     """Observe every host, set `session.observed` to those that answered, and return why the others did not."""
-    outcomes = session.hosts.observe_each({h.name: () for h in session.cluster.machines})
+    outcomes = session.hosts.observe_each({h.name: () for h in session.cluster.machines}, wait=MEET)
     session.target.observed = {n: o for n, o in outcomes.items() if not isinstance(o, KubewrightError)}
     return {n: o for n, o in outcomes.items() if isinstance(o, KubewrightError)}
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from provisioner.errors import InventoryRefused, Unreachable
@@ -24,6 +25,7 @@ from provisioner.transport import connection as connection_module
 from provisioner.transport import login as login_module
 from provisioner.transport import trust
 from provisioner.transport.connection import Connection
+from provisioner.transport.faults import connect_fault
 from provisioner.transport.target import Hop, Target
 from tests.fakes.sshd import Sshd, connections, free_port, keygen, run_sshd
 
@@ -166,6 +168,34 @@ def test_what_takes_a_connection_and_says_nothing_is_told_as_that(
             ask(target(port=silent.getsockname()[1]))
         assert connections(silent) == 1, "one wait, not one for each try"
     assert caught.value.code == "timeout" and "key" not in caught.value.hint
+
+
+def test_what_greets_and_then_says_nothing_is_waited_for_once(
+        target: Callable[..., Target], monkeypatch: pytest.MonkeyPatch) -> None:
+    """paramiko ends a handshake by itself, as if sshd had hung up, which is tried six times: ours comes before it."""
+    monkeypatch.setattr(login_module, "CONNECT_TIMEOUT", 1.0)
+    taken: list[socket.socket] = []
+
+    def greet() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(silent.accept()[0])
+                taken[-1].sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        threading.Thread(target=greet, daemon=True).start()
+        with pytest.raises(Unreachable, match="takes the connection and then says nothing") as caught:
+            Connection(target(port=silent.getsockname()[1])).open()
+        assert len(taken) == 1
+        made = login_module.Timely(taken[0])
+    assert made.handshake_timeout > login_module.CONNECT_TIMEOUT
+    assert caught.value.code == "timeout"
+
+
+def test_a_login_that_is_not_decided_in_time_is_no_refused_key() -> None:
+    fault = connect_fault("cp1", Hop("nobody", "127.0.0.1", 22), paramiko.AuthenticationException(
+        "Authentication timeout."))
+    assert fault.code == "timeout" and "says nothing" in fault.message
 
 
 @pytest.mark.parametrize("option", ["KexAlgorithms sntrup761x25519-sha512@openssh.com",
