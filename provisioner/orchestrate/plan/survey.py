@@ -95,14 +95,14 @@ def _observe(session: Session, items: Mapping[str, Sequence[Item]], *, partial: 
 
 
 def _all(session: Session, outcomes: Mapping[str, HostObserved | KubewrightError]) -> dict[str, HostObserved]:
-    """Return what was seen where every host answered; say how to go on where only workers did not."""
+    """Return what was seen where every host answered; say what it cost, and how to go on where only workers did not."""
     silent = [host for host, o in outcomes.items() if isinstance(o, KubewrightError)]
     try:
         return raise_all(outcomes)
     except Unreachable as fault:
         without = degraded.without(session, silent)
-        if without:
-            fault.details = (*fault.details, f"to go on without: {without}")
+        fault.details = (*fault.details, *(() if session.run.written else ("nothing was changed on any host",)),
+                         *((f"to go on without: {without}",) if without else ()))
         raise
 
 
