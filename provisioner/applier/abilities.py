@@ -20,6 +20,7 @@ PYTHON = ("json", "ctypes", "fcntl", "grp", "hashlib", "http.client", "locale", 
           "selectors", "shlex", "socket", "ssl", "subprocess", "syslog", "tempfile", "urllib.request", "zipfile",
           "zlib")
 TIMEX, TIME_ERROR = 512, 5      # more bytes than struct timex has on any machine; <sys/timex.h>
+AGENTS = ("nm-cloud-setup.timer", "nm-cloud-setup.service")      # they make rules of routes as a cloud tells them
 KEEPERS = ("systemd-timesyncd", "chrony", "chronyd", "ntp", "ntpd", "ntpsec", "openntpd")
 
 
@@ -98,11 +99,13 @@ def _found(name: str) -> bool:
 
 
 def units(host: Host, ours: Sequence[str]) -> dict[str, Any]:
-    """Answer which units of ours are masked, which service keeps the clock, and which systemd it is."""
+    """Answer which units of ours are masked, what keeps the clock or makes routes of its own, and which systemd it is.
+    """
     keepers = [f"{name}.service" for name in KEEPERS]
-    states = systemd.show(host, [*keepers, *ours], ("LoadState", "ActiveState"))
+    states = systemd.show(host, [*keepers, *AGENTS, *ours], ("LoadState", "ActiveState"))
     return {"masked": [unit for unit in ours if states[unit].get("LoadState") == "masked"],
             "keepers": [unit for unit in keepers if states[unit].get("ActiveState") == "active"],
+            "agents": [unit for unit in AGENTS if states[unit].get("ActiveState") == "active"],
             "systemd": systemd_version(host.run(["systemctl", "--version"])), "synchronized": synchronized()}
 
 

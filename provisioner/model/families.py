@@ -28,7 +28,7 @@ class Places:
     `chrony` is its unit, `sources` the directory that it reads where it reads none below /etc, `keeper` how a host
     gets a keeper of its clock. A system believes the authorities whose certificates lie in `anchors` once it was told
     `believe`, and no more what is gone from there by `forget`; `ssh` is sshd's unit. `runtime`: HAProxy's package
-    brings its directory below /run. `selinux`: we have rules for its policy.
+    brings its directory below /run. `selinux`: we have rules for its policy. `manager`: it has NetworkManager.
     """
 
     chrony: str
@@ -40,17 +40,18 @@ class Places:
     ssh: str
     runtime: bool
     selinux: bool
+    manager: bool
 
 
 DEBIAN = Places(
     chrony="chrony.service", sources="", keeper="apt-get install -y systemd-timesyncd && timedatectl set-ntp true",
     anchors="/usr/local/share/ca-certificates", believe="update-ca-certificates",
-    forget="update-ca-certificates --fresh", ssh="ssh", runtime=True, selinux=False)
+    forget="update-ca-certificates --fresh", ssh="ssh", runtime=True, selinux=False, manager=False)
 # Its chrony.conf names one directory of sources, that of DHCP's; /run is empty at each boot.
 REDHAT = Places(
     chrony="chronyd.service", sources="/run/chrony-dhcp", keeper="dnf install -y chrony && timedatectl set-ntp true",
     anchors="/etc/pki/ca-trust/source/anchors", believe="update-ca-trust extract", forget="update-ca-trust extract",
-    ssh="sshd", runtime=False, selinux=True)
+    ssh="sshd", runtime=False, selinux=True, manager=True)
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,9 @@ TABLE: tuple[System, ...] = (
            remark="with SELinux `up` adds a module to the policy, `kubewright`, that no kernel has enforced yet"),
     System("rhel", "10", "RHEL 10", "dnf", kernel="6.12", systemd=257, python="3.12", haproxy="3.0", keepalived="2.2.8",
            nft="1.1.1", packages=_DNF, places=REDHAT, also=_REBUILT,
-           needs="runc, which its sources have no more: containers are started there by crun, and we do not tell "
-                 "containerd so"),
+           needs="runc, which its sources have no more (containers are started there by crun, and we do not tell "
+                 "containerd so), and the kernel's modules for iptables, which its images leave out "
+                 "(kernel-modules-extra)"),
 )
 BY_KEY: Mapping[str, System] = {row.key: row for row in TABLE}
 DEFAULT = BY_KEY["debian-12"]

@@ -60,12 +60,13 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Units:
-    """What systemd says: its version, units of ours that are masked, services that keep the clock."""
+    """What systemd says: its version, units of ours that are masked, services that keep the clock or make routes."""
 
     masked: tuple[str, ...] = ()
     keepers: tuple[str, ...] | None = None      # None: not asked
     systemd: int = 252
     synchronized: bool | None = None            # has one of them set the clock? None: the kernel does not say
+    agents: tuple[str, ...] = ()                # those at work that make rules of routes as a cloud tells them
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "capabilities_lost": tuple, "controllers": tuple, "devices_lost": tuple, "python_lacks": tuple, "mounted": tuple,
     "cni": tuple, "chains": tuple, "swap_by": tuple, "netdevs": tuple,
     "units": lambda seen: Units(tuple(seen["masked"]), tuple(seen["keepers"]), int(seen["systemd"]),
-                                seen.get("synchronized")),
+                                seen.get("synchronized"), tuple(seen.get("agents", ()))),
     "hosts_file": lambda rows: tuple((address, tuple(names)) for address, names in rows),
     "resolv": lambda seen: {key: tuple(words) for key, words in seen.items()},
     "environment": lambda rows: tuple((file, name, value) for file, name, value in rows),

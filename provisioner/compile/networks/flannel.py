@@ -25,6 +25,7 @@ KUBECONFIG = "/etc/kubernetes/flannel.conf"
 # Directories of our own: in the standard ones a file of somebody else's that sorts first decides about the Pods.
 CONFIG_DIR, BINARIES_DIR = "/etc/kubewright/cni", "/opt/kubewright/cni"
 CNI_CONFIG = f"{CONFIG_DIR}/10-kubewright.conflist"
+MANAGER = "/etc/NetworkManager/conf.d/50-kubewright.conf"
 WRITE_CNI_CONFIG = "/opt/kubewright/bin/write-cni-config"
 AWAIT_SUBNET = "/opt/kubewright/bin/await-subnet"
 # Where earlier versions wrote it; a containerd of somebody else's would take it there.
@@ -42,6 +43,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield pki.kubeconfig(KUBECONFIG, pki.KUBELET_CLIENT, ctx)
     yield from binary(ctx, "flanneld", "network")
     yield from directories([DIRECTORY], "network")
+    if ctx.system.places.manager:       # at its start it takes what it finds for its own, and the ways to Pods are lost
+        yield rendered(MANAGER, "network", component="flannel", devices=["flannel*", "veth*"])
     given = ctx.flags("flannel", flags(ctx))
     text = render(NET_CONF, pods=ctx.cluster.network.pods, nftables=ctx.system.rules == "nftables")
     yield File(path=NET_CONF, phase="network", component="flannel",

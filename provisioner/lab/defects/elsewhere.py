@@ -41,6 +41,8 @@ NOT_GIVEN: tuple[Elsewhere, ...] = (
     Elsewhere("SELinux enforces", "confinement", _KERNEL, "SELinux that enforces, and one that only tells"),
     Elsewhere("SELinux of a system that comes with it enforces", "selinux", _KERNEL,
               "SELinux of a system that comes with it, whose policy can be told of us"),
+    Elsewhere("an agent of a cloud makes rules of routes", "cloud-routes", "nodes are Debian, which has none",
+              "an agent of a cloud that makes rules of routes, on a node"),
     Elsewhere("AppArmor without its parser", "confinement", _KERNEL,
               "AppArmor without its parser, on a machine and in a container"),
     Elsewhere("no systemd", "init", _BOX, "another init than systemd, as in a container"),

@@ -132,6 +132,15 @@ def systemd(seen: Seen, host: HostSeen) -> Iterator[Found]:
         yield Found("error", f"{unit} is masked: systemd will not start it", f"on {host.name}: systemctl unmask {unit}")
 
 
+def cloud_routes(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that no agent of a cloud makes rules of routes: they send away what is for Pods of other nodes."""
+    agents = host.told.units.agents if host.host.is_node else ()
+    if agents:
+        yield Found("warning", f"{' and '.join(agents)}: makes rules of routes as its cloud tells it, which may lead "
+                               "what is for Pods astray",
+                    f"on {host.name}: systemctl disable --now {' '.join(agents)} && systemctl reboot")
+
+
 # Whose files compile/surroundings.py writes.
 _TOLD_OF_SERVERS = frozenset({"systemd-timesyncd.service", families.DEBIAN.chrony, families.REDHAT.chrony})
 

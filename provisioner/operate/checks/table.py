@@ -47,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     Check("host-key", "no two hosts of one SSH host key", identity.host_key, of=("host_key",)),
     Check("clock", "the clocks agree", machine.clock),
     Check("timekeeper", "a service keeps the clock", each(kernel.timekeeper), of=("units", "container")),
+    Check("cloud-routes", "no agent of a cloud makes rules of routes", each(kernel.cloud_routes), of=("units",)),
     Check("cpus", "enough CPUs for the roles", each(machine.cpus)),
     Check("memory", "enough memory for the roles", each(machine.memory)),
     Check("disk", "room for artifacts, images and data", each(machine.disk), of=("disks",)),

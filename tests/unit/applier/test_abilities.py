@@ -96,7 +96,7 @@ def test_a_module_that_python_has_not_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_systemd_tells_masked_units_and_who_keeps_the_clock(box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [*(f"{name}.service" for name in abilities.KEEPERS), "etcd.service", "kubelet.service"]
+    names = [*(f"{name}.service" for name in abilities.KEEPERS), *abilities.AGENTS, "etcd.service", "kubelet.service"]
     states = {"chrony.service": ("loaded", "active"), "kubelet.service": ("masked", "inactive")}
 
     def run(argv: list[str]) -> str:
@@ -109,7 +109,7 @@ def test_systemd_tells_masked_units_and_who_keeps_the_clock(box: FakeHost, monke
     monkeypatch.setattr(box.host, "run", run)
     monkeypatch.setattr(abilities, "synchronized", lambda: True)
     assert abilities.units(box.host, ["etcd.service", "kubelet.service"]) == {
-        "masked": ["kubelet.service"], "keepers": ["chrony.service"], "systemd": 252,
+        "masked": ["kubelet.service"], "keepers": ["chrony.service"], "agents": [], "systemd": 252,
         "synchronized": True}
     assert abilities.systemd_version("busybox init") == 0
 

@@ -155,7 +155,9 @@ def test_every_template_is_used() -> None:
     asked_for = compiled(inventory(
         config={"etcd": {"snapshotEvery": "6h"}}, time={"servers": ["192.0.2.1"]}, trust=["a certificate"],
         registries={"registry.example.org": {"login": True}}, firewall="ours")).hosts
-    everything = [item.path for host in (*CASES.values(), *asked_for.values()) for item in host.items
+    of_rhel = compiled(inventory(), facts_of(inventory(), os_id="rhel", os_version="9.4")).hosts
+    hosts = (*CASES.values(), *asked_for.values(), *of_rhel.values())
+    everything = [item.path for host in hosts for item in host.items
                   if isinstance(item, File)]
     shared = {"/etc/kubernetes/kubeconfig", "/fragments/confined", "/fragments/environment",
               "/etc/containerd/certs.d/hosts.toml", "/opt/kubewright/registries/login"}     # one a registry

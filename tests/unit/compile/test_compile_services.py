@@ -168,9 +168,11 @@ def test_no_unit_or_drop_in_hands_on_what_the_host_says_to_all_its_services() ->
     proxies = {f"{which}_proxy" for which in ("http", "https", "no", "all")}
     strangers = proxies | {name.upper() for name in proxies} | {
         "GODEBUG", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_PRELOAD", "LD_LIBRARY_PATH", "KUBECONFIG"}
-    everything = compiled(inventory(config={"etcd": {"snapshotEvery": "6h"}}, time={"servers": ["192.0.2.1"]},
-                                    trust=["a certificate"], firewall="ours"))
-    found = {path: unset(body) for host in everything.hosts.values() for path, body in units_of(host).items()}
+    asked = inventory(config={"etcd": {"snapshotEvery": "6h"}}, time={"servers": ["192.0.2.1"]},
+                      trust=["a certificate"], firewall="ours")
+    everything = [*compiled(asked).hosts.values(),
+                  *compiled(asked, facts_of(asked, os_id="rhel", os_version="9.4")).hosts.values()]
+    found = {path: unset(body) for host in everything for path, body in units_of(host).items()}
     templates = data_dir("templates") / "etc" / "systemd" / "system"
     assert set(found) == {f"/etc/systemd/system/{path.relative_to(templates).with_suffix('')}"
                           for path in templates.rglob("*.j2")}

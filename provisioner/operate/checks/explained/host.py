@@ -137,6 +137,11 @@ TEXTS: dict[str, Explained] = {
         "clock for set? Not in a container, which has the clock of the machine below.",
         "A clock that is right today and that nobody keeps is wrong in a month.",
         "on HOST: apt-get install -y systemd-timesyncd && timedatectl set-ntp true"),
+    "cloud-routes": Explained(
+        "`systemctl show` of nm-cloud-setup's timer and service.",
+        "RHEL's images for clouds have it on. Its rules come before the main table, in which the ways to Pods of other "
+        "nodes are.",
+        "on HOST: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service && systemctl reboot"),
     "cpus": Explained(
         "The CPUs that a process may use.", "With one, a control plane runs, and its elections are late.",
         "Give the machine more CPUs.", f"{machine.CONTROL_PLANE_CPUS} for a control plane, as kubeadm asks for."),
