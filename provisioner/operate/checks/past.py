@@ -145,7 +145,7 @@ def _shut(seen: Seen, host: HostSeen) -> Iterator[Found]:
             continue
         words = ", ".join(names[packet] for packet in packets)
         yield Found("warning", f"the input chain {chain} drops by default, and no rule lets in what the other hosts "
-                               f"send: {words}", f"on {host.name}: {_let_in(chain, packets, peers, _keeper(host))}")
+                               f"send: {words}", f"on {host.name}: {_let_in(host, chain, packets, peers)}")
 
 
 def opens(cluster: Cluster, chain: str) -> bool:
@@ -160,12 +160,11 @@ def _keeper(host: HostSeen) -> str:
     return next((who for who, begin in _KEEPERS.items() if any(name.startswith(begin) for name in names)), "")
 
 
-def _let_in(chain: str, packets: Sequence[Packet], peers: Sequence[str], keeper: str) -> str:
+def _let_in(host: HostSeen, chain: str, packets: Sequence[Packet], peers: Sequence[str]) -> str:
     """Return what lets the hosts' packets in, and where it has to stand so that it does after a boot as well."""
     if opening.FIREWALLD in chain.split()[:2]:
-        return zone([("sources", peers), ("ports", [f"{port}/{protocol}" for protocol, port in packets if port]),
-                     ("protocols", ["vrrp" for _, port in packets if not port])])
-    if keeper == UFW and chain.startswith("ip filter "):
+        return _in_its_zone(host.facts.interface_of(host.host.address) or "", packets, peers)
+    if _keeper(host) == UFW and chain.startswith("ip filter "):
         return " && ".join(f"ufw allow from {network}" for network in peers)
     rules = [f"nft insert rule {chain} {family} saddr {{ {', '.join(of_family)} }} {_match(packet)} accept"
              for family, of_family in _by_family(chain.split()[0], peers) for packet in packets
@@ -179,11 +178,18 @@ def _by_family(seen: str, ranges: Sequence[str]) -> list[tuple[str, list[str]]]:
     return [(family, of) for family, of in split.items() if of and seen in (family, "inet")]
 
 
-def zone(adds: Sequence[tuple[str, Sequence[str]]], name: str = "kubewright") -> str:
-    """Return what makes a zone of firewalld, which it keeps."""
-    words = " ".join(f"--add-{what.removesuffix('s')}={value}" for what, values in adds for value in values)
-    return (f"firewall-cmd --permanent --new-zone={name}; firewall-cmd --permanent --zone={name} {words} && "
-            "firewall-cmd --reload")
+def _in_its_zone(interface: str, packets: Sequence[Packet], peers: Sequence[str]) -> str:
+    """Return what lets packets in where firewalld has the host's interface, and keeps it.
+
+    A zone by their sources would take all else that comes from there out of that one: SSH first of all.
+    """
+    rules = [f"rule family={'ipv6' if family == 'ip6' else 'ipv4'} source address={one} "
+             f"{f'port port={port} protocol={protocol}' if port else 'protocol value=vrrp'} accept"
+             for family, of_family in _by_family("inet", peers) for one in of_family for protocol, port in packets
+             if family == "ip" or port]
+    words = " ".join(f"--add-rich-rule='{rule}'" for rule in rules)
+    zone = f"$(firewall-cmd --get-zone-of-interface={interface} || firewall-cmd --get-default-zone)"
+    return f"firewall-cmd --permanent --zone={zone} {words} && firewall-cmd --reload"
 
 
 def _match(packet: Packet) -> str:
@@ -198,8 +204,10 @@ def _opened(chain: str, pods: Sequence[str], keeper: str) -> str:
     """
     family, table, name = chain.split()[:3] if not chain.startswith("iptables") else ("ip", "filter", "FORWARD")
     if table == opening.FIREWALLD:
-        return (f"{zone([('sources', pods)], 'kubewright-pods')} && firewall-cmd --permanent --zone=kubewright-pods "
-                "--set-target=ACCEPT && firewall-cmd --reload")
+        words = " ".join(f"--add-source={network}" for network in pods)
+        zone = "firewall-cmd --permanent --zone=kubewright-pods"
+        return (f"firewall-cmd --permanent --new-zone=kubewright-pods; {zone} {words} && {zone} --set-target=ACCEPT && "
+                "firewall-cmd --reload")
     if (family, table, name) != ("ip", "filter", "FORWARD"):
         return f"let {', '.join(pods)} through there, from and to: nft list chain {family} {table} {name}"
     if keeper == UFW:
