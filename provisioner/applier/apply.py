@@ -28,6 +28,7 @@ class Run:
         self._unit_files_written = False
         self._reloaded = False
         self._enabled = False               # a unit, which systemd has not been told of yet
+        self._enabled_first: list[str] | None = None    # units, before any was started
         self._stopped: set[str] = set()     # units that this step has stopped and not started yet
 
     def document(self) -> dict[str, Any]:
@@ -154,13 +155,26 @@ class Run:
 
     def _unit(self, change: Change) -> str:
         """Bring a unit to run with its inputs as they are now, and return what that took ("" if nothing)."""
+        if self._enabled_first is None and change["action"] == "start":
+            self._enabled_first = self._enable_first()
         if self._unit_files_written:
             self._reload()
         seen = self._seen(change)
         need = self._need(change, seen)
         if change["action"] not in ("stop", "remove"):
             units.forget_exits(self.host, change["path"], change["action"], seen)
-        return ", ".join(self._act(change, act, seen) for act in need.acts)
+        done = ["enabled"] if change["path"] in (self._enabled_first or ()) else []
+        return ", ".join([*done, *(self._act(change, act, seen) for act in need.acts)])
+
+    def _enable_first(self) -> list[str]:
+        """Enable all that the step starts and that is there by now, so that systemd need not read its files twice."""
+        starts = [c["path"] for c in self.changes if c["kind"] == "unit" and c["action"] == "start"]
+        seen = units.show(self.host, starts)
+        found = [name for name in seen if seen[name].get("UnitFileState") == "disabled"]
+        if found:
+            units.enable(self.host, *found)
+            self._unit_files_written, self._reloaded = True, False
+        return found
 
     def _act(self, change: Change, act: str, seen: units.Properties) -> str:
         name = change["path"]

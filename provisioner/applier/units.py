@@ -144,9 +144,9 @@ def stop(host: Host, name: str, at_once: bool = False) -> str:
     return "stopped"
 
 
-def enable(host: Host, name: str) -> str:
-    """Make the unit start at boot; systemd itself knows it once it has read unit files again, which takes it long."""
-    host.run(["systemctl", "enable", "--no-reload", "--quiet", "--", name])
+def enable(host: Host, *names: str) -> str:
+    """Make units start at boot; systemd itself knows it once it has read unit files again, which takes it long."""
+    host.run(["systemctl", "enable", "--no-reload", "--quiet", "--", *names])
     return "enabled"
 
 

@@ -88,9 +88,10 @@ def systemctl(argv: list) -> int:
     elif verb == "stop":
         units[names[0]] = properties(units, names[0]) | {"ActiveState": "inactive", "SubState": "dead", "Job": "0"}
     elif verb in ("enable", "disable"):
-        ended = units.get(names[0], {}).get("EndsAs", "inactive")      # of ours: how it ends when it is stopped
-        change = {"UnitFileState": verb + "d"} | ({"ActiveState": ended} if "--now" in argv else {})
-        units[names[0]] = properties(units, names[0]) | change
+        for name in names:
+            ended = units.get(name, {}).get("EndsAs", "inactive")      # of ours: how it ends when it is stopped
+            change = {"UnitFileState": verb + "d"} | ({"ActiveState": ended} if "--now" in argv else {})
+            units[name] = properties(units, name) | change
     write("units.json", json.dumps(units))
     return 0
 

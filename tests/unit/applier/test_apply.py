@@ -243,14 +243,14 @@ def test_a_due_unit_is_enabled_and_restarted_once_with_systemd_reloaded_before(b
     assert len(started(box)) == 1
 
 
-def test_systemd_reads_its_files_once_before_the_units_of_a_step_and_once_after_those_that_it_enabled(
+def test_what_a_step_starts_is_enabled_at_once_and_systemd_reads_its_files_once(
         box: FakeHost) -> None:
     names = ("x", "y", "z")
     box.set_units(**{name: {"ActiveState": "inactive", "UnitFileState": "disabled"} for name in names})
     perform(box, *(file_change(f"/etc/systemd/system/{name}.service", name) for name in names),
             *(unit_change(f"{name}.service", [], action="start") for name in names))
-    acts = [f"{verb} {name}.service" for name in names for verb in ("enable", "restart")]
-    assert box.calls() == ["daemon-reload", *acts, "daemon-reload"]
+    assert box.calls() == [f"enable {' '.join(f'{name}.service' for name in names)}", "daemon-reload",
+                           *(f"restart {name}.service" for name in names)]
 
 
 def test_a_unit_whose_files_were_written_by_a_killed_run_is_restarted_by_the_next(box: FakeHost) -> None:
