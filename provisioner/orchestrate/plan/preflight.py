@@ -7,6 +7,7 @@ be changed, so a second `up` pays nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -167,12 +168,26 @@ def _plan(session: Session) -> tuple[Plan | None, KubewrightError | None]:
 def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
     """Survey like `survey`, but raise PreflightRefused where a host is not fit; warnings are told as events.
 
-    Nothing has been changed anywhere when this raises.
+    Nothing has been changed anywhere when this raises. New hosts, on which all is missing, try what only a try shows
+    while the plan is made: they need no more than each other's addresses.
     """
-    plan = survey(session, admit=lambda: _admit(session, skip))
-    changed = dict.fromkeys(change.host for change in plan.changes)
-    new = [name for name in _new(session) if name in changed]
-    asked, probed = _beside(session, lambda: raise_all(ask(session, changed, skip)), new, skip)
+    tries: list[Future[Probed]] = []
+    beside = ThreadPoolExecutor(1, thread_name_prefix="check")
+
+    def admit() -> None:
+        _admit(session, skip)
+        if (new := _new(session)) and not set(skip) >= by_trying.NAMES:
+            tries.append(beside.submit(pairs.probe, session, new, skip))
+
+    try:
+        plan = survey(session, admit=admit)
+        asked = raise_all(ask(session, dict.fromkeys(change.host for change in plan.changes), skip))
+        probed = tries[0].result() if tries else None
+    except KubewrightError:
+        wait(tries)         # they talk over our connections
+        raise
+    finally:
+        beside.shutdown(wait=False)
     report = _report(session, skip, asked=asked, plan=plan, probed=probed)
     report.refuse()
     for group in grouped((*report.warnings, *report.unseen)) if not plan.is_empty else ():
