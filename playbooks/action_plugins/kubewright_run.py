@@ -10,14 +10,15 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """`kubewright_run: {argv: [PROGRAM, ...], outlives: false}`; skipped in check mode. No shell reads the words.
+    """`kubewright_run: {argv: [PROGRAM, ...], outlives: false, blame: ""}`; skipped in check mode, read by no shell.
 
     What writes to a connection that is gone dies of it. With `outlives` it does not: a shell on the host takes what it
     says, all as stdout, and passes it on at its end; the lines in which dpkg, apt and dnf name errors are the message.
+    What it may have failed for stands in `blame`, and is told with its own last line.
     """
 
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"argv", "outlives"})
+    _VALID_ARGS = frozenset({"argv", "outlives", "blame"})
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Return rc and what the command said, under the names that `command` gives them."""
@@ -32,6 +33,9 @@ class ActionModule(ActionBase):
         for stream in ("stdout", "stderr"):
             text = done[stream].rstrip("\r\n")
             result |= {stream: text, f"{stream}_lines": text.splitlines()}
+        blame = self._task.args.get("blame")
+        if result["failed"] and blame:
+            return result | {"msg": f"{(result['stderr_lines'] or ['no words'])[-1]} ({blame})", "stderr": ""}
         return result | ({"msg": _why(result["stdout_lines"]) if outlives else "non-zero return code"}
                          if result["failed"] else {})
 

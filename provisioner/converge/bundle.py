@@ -102,16 +102,19 @@ def _text(data: bytes) -> str:
 
 def write_prepare(directory: Path, changes_by_host: Mapping[str, Sequence[Change]],
                   archives: Mapping[str, Path] | None = None, before_packages: Sequence[str] = (),
-                  managers: Mapping[str, str] | None = None) -> None:
+                  managers: Mapping[str, str] | None = None) -> list[str]:
     """Write `HOST.prepare.json` for every host: the lists that playbooks/prepare.yml works through.
 
-    A host with an archive gets its packages out of that, and none of its own sources is asked. `before_packages` are
-    words before each call of the package manager, which is apt where `managers` does not say otherwise.
+    Return the names of those that are empty for all hosts. A host with an archive gets its packages out of that, and
+    none of its own sources is asked. `before_packages` are words before each call of the package manager, which is apt
+    where `managers` does not say otherwise.
     """
     _private(directory)
-    for host, changes in changes_by_host.items():
-        wanted = prepare_vars(changes, (archives or {}).get(host), before_packages, (managers or {}).get(host, "apt"))
-        write_whole(directory / f"{host}.prepare.json", json.dumps(wanted))
+    wanted = {host: prepare_vars(changes, (archives or {}).get(host), before_packages,
+                                 (managers or {}).get(host, "apt")) for host, changes in changes_by_host.items()}
+    for host, lists in wanted.items():
+        write_whole(directory / f"{host}.prepare.json", json.dumps(lists))
+    return [name for name in prepare_vars([]) if not any(lists[name] for lists in wanted.values())]
 
 
 def prepare_vars(
@@ -119,6 +122,10 @@ def prepare_vars(
         manager: str = "apt") -> dict[str, Any]:
     """Return a host's packages, users, settings and modules as the playbook's variables."""
     changes = list(changes)
+    users: dict[bool, list[dict[str, str]]] = {True: [], False: []}     # by whether they are new
+    for change in changes:
+        if isinstance(change.item, User):
+            users[change.action == "add"].append({"name": change.path, "home": change.item.home})
     paths = {kind: [c.path for c in changes if c.kind == kind] for kind in ("package", "module", "swap")}
     return {
         "manager": manager,
@@ -127,8 +134,8 @@ def prepare_vars(
         "before_packages": list(before_packages),
         "modules": paths["module"],
         "swap_off": bool(paths["swap"]),
-        "users": [{"name": c.path, "home": c.item.home, "new": c.action == "add"} for c in changes
-                  if isinstance(c.item, User)],
+        "new_users": users[True],
+        "users": users[False],
         "sysctls": [f"{c.path}={c.item.value}" for c in changes if isinstance(c.item, Sysctl)],
     }
 

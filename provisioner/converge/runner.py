@@ -56,15 +56,18 @@ def apply(
 
 def prepare(
     inventory: Inventory, bundles_dir: Path, hosts: Sequence[str], *, run_dir: Path, emit: Emit,
-    timeout: float = 1800.0, cancel: Cancel = lambda: False,
+    timeout: float = 1800.0, cancel: Cancel = lambda: False, idle: Sequence[str] = (),
 ) -> dict[str, HostResult]:
-    """Install packages and set users, sysctls, modules and swap as `HOST.prepare.json` in `bundles_dir` says."""
-    return _play(PREPARE, inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel)
+    """Install packages and set users, sysctls, modules and swap as `HOST.prepare.json` in `bundles_dir` says.
+
+    `idle` are the lists there that are empty for all hosts: their tasks are left out.
+    """
+    return _play(PREPARE, inventory, bundles_dir, hosts, run_dir, emit, timeout, cancel, idle)
 
 
 def _play(
     playbook: str, inventory: Inventory, bundles_dir: Path, hosts: Sequence[str], run_dir: Path, emit: Emit,
-    timeout: float, cancel: Cancel,
+    timeout: float, cancel: Cancel, skip_tags: Sequence[str] = (),
 ) -> dict[str, HostResult]:
     if not hosts:
         return {}
@@ -74,7 +77,7 @@ def _play(
     hosts_inventory = ansible_inventory(targets, bundles=str(bundles_dir.resolve()))
     static.write_text(inventory_text(hosts_inventory), encoding="utf-8")
     watch = _Watch(emit, time.monotonic() + timeout, cancel, private / "leash.pid", tasks=playbook == PREPARE)
-    config = _config(private, playbook, static, _password(targets))
+    config = _config(private, playbook, static, _password(targets), skip_tags)
     config.env["ANSIBLE_FORKS"] = str(forks(targets))
     runner = Runner(config=config, event_handler=watch.event, cancel_callback=watch.poll)
     try:
@@ -102,11 +105,12 @@ def _password(targets: Mapping[str, Target]) -> str | None:
     return next((t.password for t in targets.values() if t.password is not None), None)
 
 
-def _config(private: Path, playbook: str, static: Path, password: str | None) -> RunnerConfig:
+def _config(private: Path, playbook: str, static: Path, password: str | None, skip_tags: Sequence[str],
+            ) -> RunnerConfig:
     playbooks = data_dir("playbooks")
     config = RunnerConfig(
         private_data_dir=str(private), ident="run", project_dir=str(playbooks), host_cwd=str(private),
-        playbook=str(playbooks / playbook), inventory=str(static),
+        playbook=str(playbooks / playbook), inventory=str(static), skip_tags=",".join(skip_tags) or None,
         suppress_ansible_output=True, suppress_env_files=True, quiet=True, fact_cache_type="",
         envvars=_settings(private, playbooks), passwords=None if password is None else {BECOME_PROMPT: password})
     config.prepare()

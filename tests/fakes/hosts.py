@@ -354,14 +354,15 @@ class FakeHosts(Hosts):
         return HostResult(host, "done", tuple(rows))
 
     def prepare(self, inventory: object, directory: Path, hosts: Sequence[str], *, run_dir: Path, emit: object,
-                cancel: Callable[[], bool]) -> dict[str, HostResult]:
+                cancel: Callable[[], bool], idle: Sequence[str]) -> dict[str, HostResult]:
         self.log.append(("prepare", tuple(hosts)))
         if cancel():
             return {h: HostResult(h, "canceled", message="stopped on request") for h in hosts}
         for name in hosts:
             host, wanted = self.hosts[name], json.loads((directory / f"{name}.prepare.json").read_text())
+            assert not any(wanted[name] for name in idle)
             done: list[Item] = [Package(path=p, phase="prepare") for p in wanted["packages"]]
-            done += [User(path=u["name"], phase="prepare") for u in wanted["users"]]
+            done += [User(path=u["name"], phase="prepare") for u in (*wanted["new_users"], *wanted["users"])]
             done += [KernelModule(path=m, phase="prepare") for m in wanted["modules"]]
             done += [Sysctl(path=key, phase="prepare", value=value)
                      for key, _, value in (setting.partition("=") for setting in wanted["sysctls"])]

@@ -81,7 +81,7 @@ def apply_changes(session: Session, name: PhaseName, changes: Changes, prove: Pr
             if live or number < len(turns) - 1:
                 way_back.apply_and_prove(session, step, of_hosts, partial(_prove, session, turn, prove))
             else:
-                apply.apply_batch(session, step, of_hosts)
+                apply.apply_batch(session, step, of_hosts, together.carrier(session, of_hosts))
     return summary(changes)
 
 
@@ -107,15 +107,14 @@ def prepare(session: Session) -> str:
     if not changes:
         return ""
     directory = session.run.directory / rundir.BUNDLES / "prepare"
-    bundle.write_prepare(directory, changes, {host: archive for host in changes
-                                              if (archive := _packages_for(session, host)) is not None},
-                         before_packages=web_proxy.before_packages(session.cluster),
-                         managers={host: session.system_of(host).manager for host in changes})
+    archives = {host: archive for host in changes if (archive := _packages_for(session, host)) is not None}
+    idle = bundle.write_prepare(directory, changes, archives, web_proxy.before_packages(session.cluster),
+                                {host: session.system_of(host).manager for host in changes})
     session.run.still_ours()        # neither apt nor dnf asks a fence
     _own(session, {host: [c.item for c in of_host if c.item] for host, of_host in changes.items()})
     wish: list[KubewrightError] = []
     results = carried(session, list(changes), lambda hosts: runner.prepare(
-        session.target.inventory, directory, hosts, run_dir=session.run.directory,
+        session.target.inventory, directory, hosts, run_dir=session.run.directory, idle=idle,
         cancel=lambda: _asked_to_stop(session, wish),
         emit=telling.begun(session, "prepare", {h: changes[h] for h in hosts})))
     for host in changes:

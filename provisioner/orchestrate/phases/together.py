@@ -1,7 +1,8 @@
 """On a first start one step a host makes the changes of several phases between which nothing has to be proved.
 
-Each step costs a start of Ansible, a login and the host's own lock. The phases stay as they are otherwise: the later
-ones find their changes made, and prove them. On a live cluster each phase makes its own.
+Each step costs a start of Ansible, a login and the host's own lock. So one step writes all files, and starts what the
+API needs; a second starts the rest, once the API answers. The phases stay as they are otherwise: the later ones find
+their changes made, and prove them. On a live cluster each phase makes its own.
 """
 
 from __future__ import annotations
@@ -15,26 +16,32 @@ from provisioner.model.plan import Change
 from provisioner.orchestrate.phases import new_cluster
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
-from provisioner.orchestrate.turn.apply import Changes
+from provisioner.orchestrate.turn.apply import Carry, Changes, by_ansible, over_connections
 
 # phase -> those whose changes its step makes too, in this order: what others wait for longest comes first
 WITH: Mapping[PhaseName, tuple[PhaseName, ...]] = {
     "pki": ("etcd", "control-plane", "load-balancer", "runtime"),
     "controllers": ("node", "network"),
 }
+# phase -> those whose files its step writes too; their units, started before the API lets them in, would ask in vain,
+# and then again after ever longer pauses
+FILES: Mapping[PhaseName, tuple[PhaseName, ...]] = {"pki": ("controllers", "node", "network")}
 
 
 def changes(session: Session, phase: PhaseName) -> Changes:
     """Return what is left of a phase's changes by host, on a first start with those that are made with them."""
-    together = (phase, *(WITH.get(phase, ()) if session.the_plan.bootstrap else ()))
+    whole = (phase, *(WITH.get(phase, ()) if session.the_plan.bootstrap else ()))
+    files = FILES.get(phase, ()) if session.the_plan.bootstrap else ()
     found: dict[str, list[Change]] = {}
-    for name in together:
+    for name in (*whole, *files):
         if name == "etcd" and session.the_plan.bootstrap:
             for member in session.cluster.etcd_hosts:
                 if (member.name, "file", BOOTSTRAP_ENV) not in session.target.done:
                     found.setdefault(member.name, []).append(new_cluster.begins(session, member.name))
         for host, of_host in session.changes(name).items():
-            found.setdefault(host, []).extend(of_host)
+            now = [c for c in of_host if name in whole or c.kind != Unit.kind]
+            if now:
+                found.setdefault(host, []).extend(now)
     ordered = _units_last if session.the_plan.bootstrap else tuple[Change, ...]
     return {host: ordered(found[host]) for host in session.the_plan.desired.hosts if host in found}
 
@@ -44,11 +51,18 @@ def _units_last(changes: Sequence[Change]) -> tuple[Change, ...]:
     return tuple(sorted(changes, key=lambda c: c.kind == Unit.kind and c.action != "remove"))
 
 
+def carrier(session: Session, changes: Changes) -> Carry:
+    """Return what carries a step: a first start's second one only starts what Ansible has brought, as notes go."""
+    starts = all(c.kind == Unit.kind and c.action == "start" for of_host in changes.values() for c in of_host)
+    return over_connections if session.the_plan.bootstrap and starts else by_ansible
+
+
 def told(session: Session, phase: PhaseName, done: str) -> str:
-    """Return what is told of a phase that has just made its changes; where an earlier one made them, which."""
-    leader = next((name for name, others in WITH.items() if phase in others), "")
+    """Return what is told of a phase that has just made its changes; where earlier ones made them, which."""
+    leaders = [name for of in (FILES, WITH) for name, others in of.items() if phase in others]
     made = [(c.host, c.path) for of_host in session.the_plan.of(phase).values() for c in of_host
             if (c.host, c.kind, c.path) in session.target.done]
-    if done or not made or not leader or not session.the_plan.bootstrap:
+    if done or not made or not leaders or not session.the_plan.bootstrap:
         return done
-    return f"{counted(len({host for host, _ in made}), 'host')}, {counted(len(made), 'change')}, made with {leader}"
+    hosts = counted(len({host for host, _ in made}), "host")
+    return f"{hosts}, {counted(len(made), 'change')}, made with {' and '.join(leaders)}"

@@ -117,5 +117,6 @@ def test_prepare_gets_lists_that_need_no_decision() -> None:
     assert prepare_vars([change(i) for i in items], before_packages=["env", "http_proxy=x"]) == {
         "manager": "apt", "before_packages": ["env", "http_proxy=x"],
         "packages": ["haproxy", "runc"], "archives": [], "modules": [], "swap_off": True,
-        "users": [{"name": "etcd", "home": "/nonexistent", "new": True}],
+        "new_users": [{"name": "etcd", "home": "/nonexistent"}],
+        "users": [],
         "sysctls": ["net.ipv4.ip_local_port_range=32768 60999"]}

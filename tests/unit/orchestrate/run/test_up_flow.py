@@ -43,8 +43,11 @@ def test_a_first_run_begins_each_phase_once_those_that_it_needs_are_proved(
     assert ("prepare", everyone) in world.hosts.log
     assert sorted(entry[1] for entry in world.hosts.log if entry[0] == "store") == sorted(everyone), "sent once"
     assert sorted(steps) == sorted([
-        ("pki.0", everyone), ("controllers.0", everyone),
+        ("pki.0", everyone), *(("controllers.0", (host,)) for host in everyone),
         *((noted, (host,)) for noted in ("etcd.bootstrapped", "verify.0") for host in everyone[:3])])
+    made = {step: {row["kind"] for one in world.hosts.hosts.values() for of in one.steps if of["step"].endswith(step)
+                   for row in of["changes"]} for step in ("pki.0", "controllers.0")}
+    assert "unit" in made["pki.0"] and made["controllers.0"] == {"unit"}, "Ansible brings, connections start"
     assert world.break_glass == 1
     told = [(e.type, e.phase) for e in world.events if e.type in ("phase-start", "phase-done")]
     for phase in UP:

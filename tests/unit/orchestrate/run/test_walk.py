@@ -244,3 +244,16 @@ def test_what_a_step_makes_of_a_later_phase_needs_nothing_that_is_not_proved_bef
         for name in others:
             assert leader in after[name], f"{name} would begin before its changes are made"
             assert needs[name] - {leader, *others} <= needs[leader], name
+
+
+def test_a_step_writes_files_only_for_phases_that_begin_after_it_and_start_their_own_units() -> None:
+    needs: dict[str, set[str]] = {p.name: set(p.after or ()) for p in UP}
+    for leader, others in together.FILES.items():
+        for name in others:
+            before: set[str] = set()
+            more = needs[name]
+            while more - before:
+                before |= more
+                more = {need for one in before for need in needs[one]}
+            assert leader in before, f"{name} would begin before its files are there"
+            assert not set(together.WITH[leader]) & set(others), "whose units start with it, has its files already"
