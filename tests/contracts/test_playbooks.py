@@ -119,7 +119,8 @@ def test_ansible_accepts_the_syntax(tmp_path: Path) -> None:
 
 def test_every_variable_that_prepare_reads_is_written_by_converge() -> None:
     text = "".join(book.read_text() for book in (PREPARE, *PACKAGES))
-    read = set(re.findall(r"\b(manager|packages|archives|before_packages|modules|sysctls|users|new_users|swap_off)\b", text))
+    names = "manager|packages|archives|before_packages|modules|sysctls|users|new_users|swap_off"
+    read = set(re.findall(rf"\b({names})\b", text))
     assert read == set(prepare_vars([]))
 
 
