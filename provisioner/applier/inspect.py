@@ -8,7 +8,20 @@ import socket
 import struct
 from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
-from . import abilities, admission, arp, firewall, kernel, network, others, places, sources, surroundings, sysctls
+from . import (
+    abilities,
+    admission,
+    arp,
+    firewall,
+    kernel,
+    mirror,
+    network,
+    others,
+    places,
+    sources,
+    surroundings,
+    sysctls,
+)
 from .host import STATE_DIR, TRYING, Fault, Host
 
 LISTEN = "0A"  # TCP_LISTEN as /proc/net/tcp writes it
@@ -59,6 +72,7 @@ def _questions(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[],
                           if os.path.islink(host.at(path))},
         "packages": lambda: sources.look(host, asked("packages", ()), bool(asked("proxied", False))),
         "others": lambda: others.look(host, asked("files", ())),
+        "mirror": lambda: mirror.reached(asked("mirror"), asked("mirrored", "")) if asked("mirror") else "",
         "sysctls": lambda: sysctls.lines(host, asked("sysctls", ())),
         **(_of_system(host, request) if asked("system") else {}),
     }

@@ -23,6 +23,8 @@ TRIES = 3
 PAUSE = 1.0         # seconds before the second request, twice as many before the third
 RATE = 500_000      # bytes a second: slower than this it comes sooner from the operator
 BUSY = (408, 425, 429)
+HEAD = 5.0          # seconds in which a server answers whether it has a file
+GET_ALONE = (405, 501)      # what a server answers that gives files and knows no HEAD: it is reached
 
 
 class Passing(Lost):
@@ -66,7 +68,7 @@ def fetch(host: Host, entry: Mapping[str, Any], mirror: Mapping[str, str], over:
     """Take one artifact from a mirror into the store; Lost where it does not give it, whole and right, in time."""
     opener = _opener(mirror)
     deadline = time.monotonic() + SLACK + int(entry["size"]) / RATE
-    url = f"{mirror['url'].rstrip('/')}/files/{entry['sha256']}"
+    url = _url(mirror, entry["sha256"])
     for number in range(1, TRIES + 1):
         try:
             _once(host, entry, opener, url, deadline, over)
@@ -74,6 +76,23 @@ def fetch(host: Host, entry: Mapping[str, Any], mirror: Mapping[str, str], over:
         except Passing as fault:
             if number == TRIES or over.wait(PAUSE * number):
                 raise Lost(f"{fault}, {number} times") from fault
+
+
+def reached(mirror: Mapping[str, str], sha256: str) -> str:
+    """Ask once whether the mirror has a file for this host, and bring nothing; return why not, or nothing."""
+    request = urllib.request.Request(_url(mirror, sha256), method="HEAD")  # noqa: S310 - the inventory's, https or http
+    try:
+        with _the_servers():
+            _opener(mirror).open(request, timeout=HEAD).close()
+    except Lost as fault:
+        answered = fault.__cause__
+        knows_no_head = isinstance(answered, urllib.error.HTTPError) and answered.code in GET_ALONE
+        return "" if knows_no_head else str(fault)
+    return ""
+
+
+def _url(mirror: Mapping[str, str], sha256: str) -> str:
+    return f"{mirror['url'].rstrip('/')}/files/{sha256}"
 
 
 def _once(host: Host, entry: Mapping[str, Any], opener: urllib.request.OpenerDirector, url: str, deadline: float,

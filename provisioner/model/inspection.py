@@ -104,6 +104,7 @@ class Inspection:
     product: str = ""                # the machine's own UUID; empty in a container, where it is the machine's below
     links: Mapping[str, str] = field(default_factory=dict)      # those of our directories that are links -> where to
     packages: Packages = field(default_factory=Packages)
+    mirror: str = ""                 # why the mirror of artifacts gives this host nothing, where it was asked
     others: Mapping[str, str] = field(default_factory=dict)     # files where ours go, that are not ours -> whose
     sysctls: tuple[tuple[str, str, str], ...] = ()              # file, key, value: as they are read at boot
     holders: tuple[str, ...] | None = None                      # who says that the VIP is theirs; None: not asked

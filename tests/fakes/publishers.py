@@ -87,6 +87,13 @@ def publisher(certificate: Path | None = None) -> Iterator[Publisher]:
         def do_GET(self) -> None:
             _answer(made, self)
 
+        def do_HEAD(self) -> None:
+            made.asked.append((self.path, "HEAD"))
+            fault = made.fault()
+            if fault == "silent":
+                made.stop.wait(60)
+            _status(self, int(fault) if fault.isdigit() else 200 if self.path in made.files else 404)
+
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         if certificate:

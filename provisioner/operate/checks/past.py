@@ -61,6 +61,14 @@ def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
                     f"take another machine, or on {host.name}, if nobody needs them any more: {manager.purge} {gone}")
 
 
+def mirror(seen: Seen, host: HostSeen) -> Iterator[Found]:
+    """Ask that the inventory's mirror has what the host is to fetch there; what it does not give comes from here."""
+    if host.told.mirror:
+        url = str(seen.cluster.artifacts.mirror)
+        yield Found("warning", f"the mirror {url} gives it no artifacts, which come from this machine then: "
+                               f"{host.told.mirror}", f"on {host.name}: curl -sSI {url}", retry=True)
+
+
 def sysctls(seen: Seen, host: HostSeen) -> Iterator[Found]:
     """Say which files set the kernel otherwise at boot; where they win, the kubelet may not start any more."""
     rows = host.told.sysctls

@@ -60,6 +60,7 @@ CHECKS: tuple[Check, ...] = (
     Check("local-ports", "no port of ours is given to outgoing connections", each(surroundings.local_ports),
           of=("local_ports",)),
     Check("packages", "missing packages can be had", each(past.packages), of=("packages",)),
+    Check("mirror", "it reaches the mirror of artifacts", each(past.mirror), of=("mirror",)),
     Check("dpkg", "the package manager is idle and whole", each(leftovers.package_manager), of=("dpkg",)),
     Check("locale", "logins get a locale that is there", each(surroundings.locales), of=("locale_refused",)),
     Check("proxy", "no proxy for the cluster's own addresses", each(surroundings.proxies), of=("environment",)),

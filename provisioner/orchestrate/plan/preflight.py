@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from provisioner.compile import web_proxy
 from provisioner.converge import login
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
 from provisioner.model.artifact import ArtifactLock
@@ -269,8 +270,8 @@ def _question(session: Session, host: str, ports: Sequence[int]) -> dict[str, ob
             "directories": list(places.directories(session.cluster, here)),
             "pods": [str(pods) for pods in session.cluster.network.pods],
             "system": True, "features": list(kernel.features(session.cluster, here)), "devices": list(kernel.DEVICES),
-            "units": list(units_on(session.cluster, here)), **leftovers.asked(session.cluster),
-            **past.question(session.cluster, here, facts)}
+            "units": list(units_on(session.cluster, here)), **_mirror(session, host),
+            **leftovers.asked(session.cluster), **past.question(session.cluster, here, facts)}
 
 
 def _files(session: Session, host: str) -> list[str]:
@@ -279,6 +280,18 @@ def _files(session: Session, host: str) -> list[str]:
         return list(occupied.FILES)
     return [c.path for c in session.plan.changes
             if c.host == host and c.kind in (File.kind, Symlink.kind) and c.action == "change"]
+
+
+def _mirror(session: Session, host: str) -> dict[str, object]:
+    """Return what a host is asked of the inventory's mirror: about one file that it would fetch, where there is any."""
+    mirror = web_proxy.mirror_of(session.cluster)
+    if session.plan is None:
+        lacks = [artifact.sha256 for artifact in session.target.artifacts.for_arch(session.observed[host].facts.arch)]
+    else:
+        lacks = [c.item.sha256 for c in session.plan.of("stage").get(host, ()) if isinstance(c.item, Artifact)]
+    if mirror is None or not lacks:
+        return {}
+    return {"mirror": {"url": mirror.url, "proxy": mirror.proxy, "trust": "".join(mirror.trust)}, "mirrored": lacks[0]}
 
 
 def _tunnels(session: Session, host: str) -> tuple[int, ...]:

@@ -92,6 +92,20 @@ def test_silence_and_slowness_come_to_an_end(host: Host, server: Publisher, monk
         fetched(host, f"{server.url}/kw")
 
 
+@pytest.mark.parametrize(("fault", "said"), [
+    ("", ""), ("404", "it answered 404"), ("503", "it answered 503"), ("405", ""), ("silent", "no answer in time")])
+def test_a_host_says_whether_a_mirror_has_a_file_for_it_and_brings_none(
+        server: Publisher, monkeypatch: pytest.MonkeyPatch, fault: str, said: str) -> None:
+    monkeypatch.setattr(mirror, "HEAD", 0.3 if fault == "silent" else 60.0)
+    server.faults = [fault]
+    assert mirror.reached({"url": f"{server.url}/kw/"}, DIGEST) == said
+    assert server.asked == [(f"/kw/files/{DIGEST}", "HEAD")], "once"
+
+
+def test_a_mirror_that_is_not_there_is_told_at_once() -> None:
+    assert mirror.reached({"url": "http://127.0.0.1:1/kw"}, DIGEST) == "Connection refused"
+
+
 def test_a_server_that_is_not_there_is_asked_three_times(host: Host) -> None:
     with pytest.raises(peers.Lost, match="Connection refused, 3 times"):
         fetched(host, "http://127.0.0.1:1/kw")

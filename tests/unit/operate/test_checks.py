@@ -35,7 +35,8 @@ ALL = [pytest.param(case, id=f"{file.stem}: {case['name']}")
 MORE = frozenset({
     "kernel", "container", "capabilities_lost", "controllers", "devices_lost", "confinement", "python_lacks", "units",
     "mounted", "cni", "hosts_file", "resolv", "environment", "locale_refused", "local_ports", "swap_by",
-    "host_key", "chains", "input_drops", "netdevs", "sshd", "dpkg", "routes"})
+    "host_key", "chains", "input_drops", "netdevs", "sshd", "dpkg", "routes",
+    "mirror"})
 FREE = [[["/opt/kubewright", "/var/lib"], 50_000]]
 
 

@@ -49,6 +49,11 @@ TEXTS: dict[str, Explained] = {
         "a connection to each site.",
         "A source that is down is better known before than in the middle; and nothing of others is ever removed.",
         "on HOST: apt-get update && apt-get install -y PACKAGES, or dnf install -y PACKAGES"),
+    "mirror": Explained(
+        "A HEAD by the host itself for a file that it lacks, below the address of `artifacts: {from: URL}`, with the "
+        "proxy and the trust that the inventory names; 5 s.",
+        "A host that cannot fetch for itself gets all from this machine, which takes as long as its uplink does.",
+        "on HOST: curl -sSI URL"),
     "dpkg": Explained(
         "Who holds a lock of dpkg or apt (fcntl F_GETLK, which takes none), and the states in /var/lib/dpkg/status; of "
         "dnf the process in its lock's file, and what rpm's list has twice.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from provisioner.errors import Interrupted, Unreachable
 from provisioner.model.desired import Artifact
 from provisioner.orchestrate.phases import mirrored, stage
+from provisioner.orchestrate.plan import preflight
 from provisioner.transport.hosts import OneHost
 from provisioner.transport.sharing import Talk
 from tests.fakes.session import World
@@ -83,3 +85,12 @@ def test_a_run_that_is_to_end_ends_all_talks_and_says_nothing_of_hosts(world: Wo
     with pytest.raises(Interrupted):
         stage.stage(session)
     assert session.run.failed == {} and odd(world) == []
+
+
+def test_a_host_is_asked_before_whether_the_mirror_has_what_it_lacks(world: World) -> None:
+    session = surveyed(world)
+    sums = {c.item.sha256 for c in session.changes("stage")["w2"] if isinstance(c.item, Artifact)}
+    asked = preflight._question(session, "w2", ())
+    assert asked["mirror"] == {"url": URL, "proxy": "", "trust": ""} and asked["mirrored"] in sums
+    session.go_by(replace(session.the_plan, changes=()))
+    assert "mirror" not in preflight._question(session, "w2", ()), "it has all"
