@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from provisioner.artifacts.cache import Cache
+from provisioner.orchestrate.gates import api_servers
 from tests.lab import figures
+from tests.lab.bad_programs import NEVER_READY, pin
 from tests.lab.conftest import LEADERS, Lab, unit_ids, until
 from tests.lab.hostside import out_of_service
 
@@ -152,6 +154,20 @@ def test_what_stays_up_and_is_never_ready_is_put_back_at_the_gate_s_deadline(men
                    limit=GREEN_WITHIN)
     assert 115 <= failed["seconds"] <= 130
     assert seconds <= GREEN_WITHIN
+
+
+@pytest.mark.full
+def test_an_api_server_that_stays_up_and_is_never_ready_is_put_back_a_minute_after_its_start(mended: Lab) -> None:
+    pin(mended, "kube-apiserver", NEVER_READY)
+    said, events = failing_up(mended)
+    failed = next(e for e in events if e["type"] == "gate" and e["status"] == "failed" and e.get("host") == "cp1")
+    seen = next(e["data"] for e in events if e["type"] == "availability")
+    figures.record("API server that is never ready: until its gate fails, and from there to the green one",
+                   [failed["seconds"], green_after(events, "cp1")], unit="s", limit=90, failures=seen["failures"])
+    assert "after the start of kube-apiserver.service" in said
+    assert failed["seconds"] <= api_servers.START + 30, "not the four minutes that one may take to stop and start"
+    assert green_after(events, "cp1") <= GREEN_WITHIN
+    assert (seen["failures"], seen["cuts"], seen["lost"]) == (0, 0, 0), seen
 
 
 @pytest.mark.full

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from provisioner.errors import RefusedForSafety
 from provisioner.model.cluster import Cluster
+from provisioner.model.etcd import MemberSeen
 from provisioner.orchestrate.run.options import Intent
 from tests.fakes.session import World, instant
 from tests.topologies import TOPOLOGIES, Topology
@@ -64,3 +66,29 @@ def test_a_shape_is_built_changed_one_host_at_a_time_and_reset_to_nothing(
     world.perform(Intent("reset"))
     for host in world.hosts.hosts:
         assert left(world, host) == [("file", "/etc/haproxy/haproxy.cfg")], "it came with the package"
+
+
+APART = [t for t in TOPOLOGIES if len(t.members) > 2 and not any(
+    "control-plane" in host["roles"] for name, host in t.changes.get("hosts", {}).items() if name in t.members)]
+
+
+@pytest.mark.parametrize("topology", APART, ids=[t.name for t in APART])
+def test_a_fresh_machine_where_a_host_of_etcd_alone_was_takes_its_place_only_when_asked(
+        topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Node remembers its machine; the members know it, and that it has none of their data."""
+    world = world_of(topology, tmp_path, monkeypatch)
+    world.perform()
+    world.forget()
+    name = topology.members[-1]
+    host = world.hosts.hosts[name]
+    for things in (host.states, host.extras, host.started, host.owned, host.kept):
+        things.clear()
+    host.owner = None
+    world.hosts.silent.add(name)
+    world.hosts.listed[name] = MemberSeen(len(topology.members), name, (
+        f"https://{world.inventory.cluster.machine(name).address}:2380",))
+    with pytest.raises(RefusedForSafety) as refused:
+        world.perform()
+    assert refused.value.code == "etcd-member-lost"
+    assert f"node replace {name}" in refused.value.hint
+    assert world.hosts.log == []
