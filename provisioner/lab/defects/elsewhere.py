@@ -60,6 +60,8 @@ NOT_GIVEN: tuple[Elsewhere, ...] = (
               "an address of the inventory that no interface carries"),
     Elsewhere("one address for two machines", "own-address", "who had a copy of it would not find the other any more",
               "the address that a NAT gives to every machine"),
+    Elsewhere("the mirror of artifacts is not reached", "mirror", "the lab's inventory names none",
+              "a mirror that the host does not reach"),
     Elsewhere("packets take long", "latency", "no netem in the kernel that this was made on", "a member far away"),
     Elsewhere("no majority of etcd's members", "majority", "it takes several hosts at once: `lab fault drop`",
               "two networks, and etcd finds no majority in the larger one"),
