@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import marshal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from provisioner.operate.kube import KINDS, ApiFault, Kube
 
 PLURALS = frozenset({"persistentvolumeclaims", "persistentvolumes", *(plural for plural, _ in KINDS.values())})
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+
+T = TypeVar("T")
 
 
 def node(name: str, *, ready: bool = True, version: str = "v1.36.3", labels: Mapping[str, str] = {}) -> dict[str, Any]:
@@ -141,23 +144,33 @@ class MemoryApi:
         return 200, new
 
 
+def copied(value: T) -> T:
+    """Return a copy of what came as JSON, many times as fast as copy.deepcopy; what did not is copied by that."""
+    made: T
+    try:
+        made = marshal.loads(marshal.dumps(value))  # noqa: S302 - its own copy
+    except ValueError:
+        made = copy.deepcopy(value)
+    return made
+
+
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Return `old` with the fields of `new` over it, mapping by mapping."""
-    result = copy.deepcopy(dict(old))
+    result = copied(dict(old))
     for key, value in new.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+        result[key] = merged(result[key], value) if both else copied(value)
     return result
 
 
 def merge_patched(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
     """Return `old` with a merge patch applied: mapping by mapping, null takes a field away."""
-    result = copy.deepcopy(dict(old)) if isinstance(old, Mapping) else {}
+    result = copied(dict(old)) if isinstance(old, Mapping) else {}
     for key, value in new.items():
         if value is None:
             result.pop(key, None)
         else:
-            result[key] = merge_patched(result.get(key), value) if isinstance(value, Mapping) else copy.deepcopy(value)
+            result[key] = merge_patched(result.get(key), value) if isinstance(value, Mapping) else copied(value)
     return result
 
 
@@ -184,5 +197,5 @@ class MemoryKube(Kube):
         status, document = self.api.answer(method, path, body)
         if status >= 400:
             raise ApiFault(f"{method} {path}", f"{status} {document['message']}", status)
-        return copy.deepcopy(document)
+        return copied(document)
 

@@ -19,6 +19,8 @@ from provisioner.model.facts import Facts
 from provisioner.model.observed import ABSENT, ObservedItem, OwnedItem, Owner
 from tests.fakes import trees
 
+PATHS = ("key", *({one.kind for one in Item.__subclasses__()} - {"unit", "package"}))     # what lies at a path
+
 
 def stamp_line(state: str) -> str:
     """Return what a unit's stamp says of a path in this state: bytes and targets count, modes do not."""
@@ -59,7 +61,10 @@ class FakeHost:
 
     def file(self, path: str) -> str:
         """Return what is at a path, of whatever kind, as one word for comparing."""
-        return next((s for (k, p), s in self.states.items() if p == path and k not in ("unit", "package")), ABSENT)
+        kinds = [kind for kind in PATHS if (kind, path) in self.states]
+        if len(kinds) > 1:      # the first that came
+            kinds = [kind for kind, where in self.states if where == path and kind in kinds]
+        return self.states[kinds[0], path] if kinds else ABSENT
 
     def inputs(self, spec: Mapping[str, Any]) -> list[str]:
         """Return what a unit reads: as the caller says, or with `listed` as the list on the host says."""

@@ -31,6 +31,7 @@ from provisioner.operate import pki
 from provisioner.operate.access import Access
 from provisioner.operate.kube import Kube
 from provisioner.operate.secrets import SecretStore
+from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.plan.survey import create_secrets, survey
 from provisioner.orchestrate.run.options import Intent
 from provisioner.orchestrate.run.perform import Caller, Performed, perform
@@ -243,8 +244,12 @@ def at_each_step(world: World, act: Callable[[], object]) -> Iterator[None]:
 
 
 def instant(patch: pytest.MonkeyPatch) -> list[float]:
-    """Let waiting take no time: every sleep moves the monotonic clock on; return the sleeps."""
+    """Let waiting take no time: every sleep moves the monotonic clock on; return the sleeps.
+
+    A gate that stays shut is looked at once a second until its deadline: each look costs more than the wait for it.
+    """
     sleeps: list[float] = []
+    patch.setattr(proofs, "INTERVAL", 1.0)
     start = time.monotonic()
     patch.setattr(time, "sleep", sleeps.append)
     patch.setattr(time, "monotonic", lambda: start + sum(sleeps))
