@@ -72,7 +72,7 @@ def _questions(host: Host, request: Mapping[str, Any]) -> dict[str, Callable[[],
                           if os.path.islink(host.at(path))},
         "packages": lambda: sources.look(host, asked("packages", ()), bool(asked("proxied", False))),
         "others": lambda: others.look(host, asked("files", ())),
-        "mirror": lambda: mirror.reached(asked("mirror"), asked("mirrored", "")) if asked("mirror") else "",
+        "mirror": lambda: mirror.reached(asked("mirror", {}), asked("mirrored", "")) if asked("mirrored") else "",
         "sysctls": lambda: sysctls.lines(host, asked("sysctls", ())),
         **(_of_system(host, request) if asked("system") else {}),
     }

@@ -147,8 +147,9 @@ class MemoryApi:
 def copied(value: T) -> T:
     """Return a copy of what came as JSON, many times as fast as copy.deepcopy; what did not is copied by that."""
     made: T
+    plain: Any = value
     try:
-        made = marshal.loads(marshal.dumps(value))  # noqa: S302 - its own copy
+        made = marshal.loads(marshal.dumps(plain))  # noqa: S302 - its own copy
     except ValueError:
         made = copy.deepcopy(value)
     return made
