@@ -14,8 +14,8 @@ from provisioner.model.desired import File
 from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 pytestmark = pytest.mark.skipif(shutil.which("semodule") is None, reason="apt-get install policycoreutils")
-TYPES = ("init_t", "haproxy_t", "keepalived_t", "keepalived_unconfined_script_t", "keepalived_unconfined_script_exec_t",
-         "bin_t", "usr_t", "http_port_t")
+TYPES = ("init_t", "haproxy_t", "haproxy_var_run_t", "keepalived_t", "keepalived_unconfined_script_t",
+         "keepalived_unconfined_script_exec_t", "bin_t", "usr_t", "http_port_t")
 # As little of RHEL's policy as our rules speak of, under the names that it has there (fedora-selinux/selinux-policy).
 BASE = """
 (class process (transition setsched setrlimit)) (class process2 (nnp_transition nosuid_transition))
@@ -78,6 +78,7 @@ def test_the_policy_takes_our_rules_and_labels_what_is_ours_and_gives_them_up_ag
     assert labels["/opt/kubewright/.*"] == labels["/opt/kubewright"] == "bin_t" and labels["/opt/.*"] == "usr_t"
     assert {path for path, kind in labels.items() if kind == "keepalived_unconfined_script_exec_t"} == {
         "/opt/kubewright/bin/may-hold-vip", "/opt/kubewright/bin/is-a-host"}
+    assert labels["/run/haproxy(/.*)?"] == labels["/var/run/haproxy(/.*)?"] == "haproxy_var_run_t"
     order = [line.split()[0] for line in store.contexts().splitlines()]
     assert order.index("/opt/.*") < order.index("/opt/kubewright/.*"), "of several that match, the last one counts"
     assert order.index("/opt/kubewright/.*") < order.index("/opt/kubewright/bin/is-a-host")

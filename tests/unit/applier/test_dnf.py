@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from provisioner.applier import admission, dnf, managers, os_state, others, packages, sources
+from provisioner.applier import admission, dnf, facts, managers, os_state, others, packages, sources
 from provisioner.applier.apt import Apt
 from provisioner.applier.dnf import Dnf, Row
 from provisioner.applier.host import Fault
 from provisioner.applier.managers import Brought
+from provisioner.model import families
 from provisioner.transport.answers import inspection_of
 from tests.unit.applier.support import FakeHost
 
@@ -224,3 +225,20 @@ def test_the_system_as_a_whole_says_what_it_waits_for(box: FakeHost, rhel: dict[
 def test_the_answer_to_inspect_is_read_as_that_of_apt_is(box: FakeHost, rhel: dict[str, str]) -> None:
     told = inspection_of({"dpkg": {"held": ["/var/lib/dnf/rpmdb_lock.pid", 812, "dnf"], "half": ["haproxy"]}})
     assert told.dpkg.held == ("/var/lib/dnf/rpmdb_lock.pid", 812, "dnf") and told.dpkg.half == ("haproxy",)
+
+
+@pytest.mark.parametrize(("release", "row"), [
+    ('NAME="Red Hat Enterprise Linux"\nVERSION="9.4 (Plow)"\nID="rhel"\nVERSION_ID="9.4"\n', "rhel-9"),
+    ('NAME="Rocky Linux"\nVERSION="9.5 (Blue Onyx)"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.5"\n',
+     "rhel-9"),
+    ('NAME="AlmaLinux"\nVERSION="9.4 (Seafoam Ocelot)"\nID="almalinux"\nVERSION_ID="9.4"\n', "rhel-9"),
+    ('NAME="CentOS Stream"\nVERSION="9"\nID="centos"\nVERSION_ID="9"\n', "rhel-9"),
+    ('NAME="AlmaLinux"\nVERSION="10.0 (Purple Lion)"\nID="almalinux"\nVERSION_ID="10.0"\n', "rhel-10"),
+    ('NAME="Rocky Linux"\nVERSION="8.10 (Green Obsidian)"\nID="rocky"\nVERSION_ID="8.10"\n', None),
+    ('NAME="Fedora Linux"\nID=fedora\nVERSION_ID=41\n', None),
+], ids=["rhel", "rocky", "alma", "stream", "alma-10", "rocky-8", "fedora"])
+def test_a_system_is_told_by_its_own_release_file(box: FakeHost, release: str, row: str | None) -> None:
+    box.put("/etc/os-release", release)
+    told = facts.gather(box.host)
+    found = families.of(told["os_id"], told["os_version"])
+    assert (found.key if found else None) == row
