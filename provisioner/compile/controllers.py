@@ -16,8 +16,8 @@ from provisioner.model.validate_config import NODE_PREFIX, NODE_PREFIX_IPV6
 MANAGER_CONF = "/etc/kubernetes/controller-manager.conf"
 SCHEDULER_CONF = "/etc/kubernetes/scheduler.conf"
 
-# Requests that it may make at once. A new leader first sees to an account for each of its 40 controllers, one after the
-# other, and they start when all have theirs: with upstream's 30, and then 20 a second, that is 5 s without any of them.
+# Requests that it may make at once. A new leader sees to an account for each of its 40 controllers before it starts
+# them, then to their tokens: with upstream's 30, and then 20 a second, the last of them cannot act for 4 s.
 MANAGER_BURST = 200
 
 MANAGER_INPUTS = (MANAGER_CONF, pki.CONTROLLER_MANAGER.path, pki.CA, pki.CA_KEY, pki.FRONT_PROXY_CA, pki.SA_KEY,
