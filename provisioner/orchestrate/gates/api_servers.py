@@ -42,11 +42,13 @@ def api_server_is_back(session: Session, host: str, *, with_its_inputs: bool) ->
 
 
 def changed_are_ready(session: Session, probes: Mapping[str, Sequence[Probe]]) -> None:
-    """Prove API servers that others can do without; each may take its time to stop, and has START for its start.
+    """Prove API servers that ran before; each may take its time to stop, and beside others it has START for its start.
 
-    Whoever goes back has nothing to go back to, so it is waited for to the end.
+    Whoever goes back has nothing to go back to, and the only one is all that a small machine starts: both are waited
+    for to the end.
     """
-    bounded = {h: [p if p["name"] != API_IS_READY or h in session.run.as_they_run else
+    alone = len(session.api_servers) < 2
+    bounded = {h: [p if alone or p["name"] != API_IS_READY or h in session.run.as_they_run else
                    {**p, "unit": APISERVER_UNIT, "patience": START} for p in of_host] for h, of_host in probes.items()}
     hosts_hold(session, bounded, "control-plane", STOP + DEADLINE)
 

@@ -205,11 +205,15 @@ def test_what_cannot_come_to_hold_is_not_waited_for(built: World, monkeypatch: p
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize(("goes_back", "waited"), [(False, api_servers.START), (True, proofs.STOP + proofs.DEADLINE)])
-def test_a_changed_api_server_is_given_a_minute_from_its_start_and_the_old_one_more(
-        built: World, monkeypatch: pytest.MonkeyPatch, goes_back: bool, waited: float) -> None:
+@pytest.mark.parametrize(("goes_back", "others", "waited"), [
+    (False, ("cp1", "cp3"), api_servers.START), (True, ("cp1", "cp3"), proofs.STOP + proofs.DEADLINE),
+    (False, (), proofs.STOP + proofs.DEADLINE)])
+def test_a_changed_api_server_beside_others_is_given_a_minute_from_its_start_and_the_old_and_the_only_one_more(
+        built: World, monkeypatch: pytest.MonkeyPatch, goes_back: bool, others: tuple[str, ...], waited: float,
+        ) -> None:
     session, sleeps, asked = surveyed(built), instant(monkeypatch), []
     session.run.as_they_run = {"cp2"} if goes_back else set()
+    monkeypatch.setattr(type(session), "api_servers", property(lambda _: ("cp2", *others)))
 
     def probe(one: OneHost, probes: Any, deadline: float) -> dict[str, Any]:
         asked.append(deadline)
@@ -219,7 +223,7 @@ def test_a_changed_api_server_is_given_a_minute_from_its_start_and_the_old_one_m
         return {"ok": False, "hopeless": bool(given_up), "seconds": deadline, "results": [result]}
 
     monkeypatch.setattr(built.hosts, "probe", probe)
-    said = "['kube-apiserver.service']" if not goes_back else "[]"
+    said = "['kube-apiserver.service']" if others and not goes_back else "[]"
     with pytest.raises(GateFailed, match=re.escape(f"refused {said}")):
         api_servers.api_server_is_back(session, "cp2", with_its_inputs=True)
     assert sum(asked) == pytest.approx(waited, abs=proofs.TELL + 0.5)
