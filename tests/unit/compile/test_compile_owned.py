@@ -29,7 +29,7 @@ FREE = {
         "service-account-issuer", "service-account-extend-token-expiration", "tls-min-version", "tls-cipher-suites",
         "profiling", "shutdown-send-retry-after", "shutdown-watch-termination-grace-period", "goaway-chance"},
     "kube-controller-manager": {"profiling", "tls-min-version", "tls-cipher-suites", "node-cidr-mask-size",
-                                "use-service-account-credentials", "terminated-pod-gc-threshold"},
+                                "use-service-account-credentials", "terminated-pod-gc-threshold", "kube-api-burst"},
     "kube-scheduler": {"profiling", "tls-min-version", "tls-cipher-suites"},
     "kubelet": {
         "readOnlyPort", "authentication", "tlsMinVersion", "tlsCipherSuites", "protectKernelDefaults",
