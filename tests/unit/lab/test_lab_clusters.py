@@ -51,6 +51,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLab]:
     fake: Any = FakeLab(tmp_path)
     monkeypatch.delenv("KUBEWRIGHT_TEST_KEEP", raising=False)
     monkeypatch.setattr(clusters, "GROUNDS", {"stacked": clusters.Ground(fake)})
+    monkeypatch.setattr(clusters, "PUT_BACK", {"stacked"})
     yield fake
 
 
@@ -91,6 +92,13 @@ def test_a_file_that_changes_settings_has_them_for_itself(lab: FakeLab) -> None:
     assert lab.told() == [], "one group does not mind"
     run("c")
     assert lab.told() == RESTORED
+
+
+def test_where_no_later_test_needs_a_snapshot_none_is_taken(lab: FakeLab) -> None:
+    clusters.PUT_BACK.clear()
+    run("a", "changes")
+    run("a", "changes")
+    assert lab.told() == BUILT
 
 
 def test_after_a_test_that_dirties_the_next_gets_the_cluster_as_it_was_also_in_its_own_file(lab: FakeLab) -> None:
