@@ -136,8 +136,11 @@ class Run:
             if change["path"].startswith(UNIT_FILES):
                 self._unit_files_written, self._reloaded = True, False
             self._tell(index, "done", self._make(index, change, state))
+        elif said == "skipped":
+            one.label(self.host, change)
+            self._tell(index, said)
         else:
-            self._tell(index, said, self._stale(change, state) if said == "stale" else "")
+            self._tell(index, said, self._stale(change, state))
 
     def _make(self, index: int, change: Change, state: str) -> str:
         if change["kind"] != "program":

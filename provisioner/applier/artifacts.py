@@ -118,8 +118,9 @@ def take(host: Host, entry: Mapping[str, Any], stream: Incoming) -> str:
         digest = _digest(temp)      # of what is in the file now, not of what was sent
         if digest != entry["sha256"]:
             return f"{entry['path']}: sha256 {digest}, expected {entry['sha256']}"
+        # Before it has its name: what has it counts as done. In our store the two names have the same label.
+        selinux.label(host, [os.path.join(os.path.dirname(entry["path"]), os.path.basename(temp))])
         files.finish(temp, path)
-    selinux.label(host, [entry["path"]])
     Known(host).remember({entry["path"]: digest})
     return ""
 

@@ -135,8 +135,14 @@ def make(host: Host, step: str, change: Change, state: str) -> str:
         files.write(place, _bytes(change, "content"), _mode(change), uid, gid)
     else:
         _certificate(host, change, uid, gid)
-    selinux.label(host, [change[key] for key in ("path", "key_path") if key in change])
+    label(host, change)
     return "written"
+
+
+def label(host: Host, change: Change) -> None:
+    """Give what a change has written its label: also what is there already, of a step that was killed before it did."""
+    if change["kind"] in WRITES and change["action"] != "remove":
+        selinux.label(host, [change[key] for key in ("path", "key_path") if key in change])
 
 
 def _remove(host: Host, change: Change) -> str:

@@ -37,11 +37,12 @@ REMOVE = (*_HERE, "--noautoremove", "remove")
 
 
 class Row(NamedTuple):
-    """A package of a transaction: in which part of dnf's table, and what it takes the place of."""
+    """A package of a transaction: in which part of dnf's table, from where, and what it takes the place of."""
 
     part: str
     name: str
     version: str
+    repository: str
     replaces: tuple[str, ...]
 
 
@@ -105,23 +106,29 @@ class Dnf(Manager):
         return doubles(host.run(["rpm", "-qa", "--queryformat=%{NAME}.%{ARCH}\n"], timeout=SECONDS))
 
     def fetches(self, host: Host, names: Sequence[str]) -> Optional[list[str]]:
-        """Return where the lists come from: the packages lie beside them."""
+        """Return where the lists come from that name these and what they need: the packages lie beside them.
+
+        Where dnf finds no way to install them, what is missing may be in any list: of all that are on.
+        """
         try:
             text = host.run([*_PASSING, "-q", "repoquery", "--queryformat=%{name}", *names], timeout=SECONDS)
         except Fault:       # there are no lists yet
             return None
-        return self.sources(host) if set(names) <= set(text.split()) else None
+        if not set(names) <= set(text.split()):
+            return None
+        used = {row.repository for row in self._would(host, names) if not row.part.startswith("Removing")}
+        return _sources(host, used) if used else self.sources(host)
 
     def sources(self, host: Host) -> list[str]:
-        variables = {name: (host.text(f"{place}/{name}") or "").strip()
-                     for place in VARIABLES for name in _names(host.at(place))}
-        return [url for name in _names(host.at(REPOSITORIES)) if name.endswith(".repo")
-                for url in repositories(host.text(f"{REPOSITORIES}/{name}") or "", variables)]
+        return _sources(host, None)
 
     def removed_for(self, host: Host, names: Sequence[str]) -> list[str]:
-        rows = transaction(host.said([*INSTALL, *names], timeout=SECONDS))
+        rows = self._would(host, names)
         removed = {row.name for row in rows if row.part.startswith("Removing")}
         return sorted(removed.union(*(row.replaces for row in rows)))
+
+    def _would(self, host: Host, names: Sequence[str]) -> list[Row]:
+        return transaction(host.said([*INSTALL, *names], timeout=SECONDS))
 
     def proxied(self, host: Host) -> bool:
         files = [SETTINGS, *(f"{REPOSITORIES}/{name}" for name in _names(host.at(REPOSITORIES)))]
@@ -172,7 +179,8 @@ def transaction(said: str) -> list[Row]:
             found.append((part, line.split(), []))
         elif part and line.startswith("  ") and found:
             found[-1][1].extend(line.split())
-    return [Row(part, words[0], words[2], tuple(replaces)) for part, words, replaces in found if len(words) > 2]
+    return [Row(part, words[0], words[2], words[3], tuple(replaces))
+            for part, words, replaces in found if len(words) > 3]
 
 
 def newer(rows: Sequence[Row], there: str) -> list[list[str]]:
@@ -204,8 +212,10 @@ def doubles(text: str) -> list[str]:
                    if names.count(name) > 1 and not name.startswith(SEVERAL)})
 
 
-def repositories(text: str, variables: Mapping[str, str]) -> Iterator[str]:
-    """Yield an address of each repository that is on; not one whose host a plugin of dnf is to name."""
+def repositories(text: str, variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield name and an address of each repository that is on; not one whose host a plugin of dnf is to name, nor a
+    directory that only dnf can name.
+    """
     for section in _sections(text):
         if section.get("enabled", "1").strip().lower() in ("0", "no", "false"):
             continue
@@ -215,8 +225,17 @@ def repositories(text: str, variables: Mapping[str, str]) -> Iterator[str]:
         for name, value in sorted(variables.items(), key=lambda pair: -len(pair[0])):
             place = place.replace(f"${{{name}}}", value).replace(f"${name}", value)
         server = place.partition("://")[2].partition("/")[0]
-        if place and "$" not in server and server == server.lower():
-            yield place
+        if place and "$" not in (server or place) and server == server.lower():
+            yield section.name, place
+
+
+def _sources(host: Host, only: Optional[Collection[str]]) -> list[str]:
+    """Return an address of each repository that is on, of `only` these where that is said."""
+    variables = {name: (host.text(f"{place}/{name}") or "").strip()
+                 for place in VARIABLES for name in _names(host.at(place))}
+    return [url for file in _names(host.at(REPOSITORIES)) if file.endswith(".repo")
+            for name, url in repositories(host.text(f"{REPOSITORIES}/{file}") or "", variables)
+            if only is None or name in only]
 
 
 def locked(text: str) -> list[str]:
@@ -239,7 +258,7 @@ def newer_than_boot(stat: str, installed: str) -> list[str]:
     return sorted({pair[0] for pair in pairs if len(pair) == 2 and pair[1].isdigit() and int(pair[1]) > booted})
 
 
-def _sections(text: str) -> Iterator[Mapping[str, str]]:
+def _sections(text: str) -> Iterator[configparser.SectionProxy]:
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         parser.read_string(text)

@@ -8,8 +8,9 @@ import sys
 import time
 from typing import Any
 
-from . import resolver
+from . import managers, resolver
 from .host import Fault, Host
+from .release import os_release
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64le", "s390x": "s390x"}
 CAP_SYS_RESOURCE = 24
@@ -18,7 +19,7 @@ CAP_SYS_RESOURCE = 24
 def gather(host: Host) -> dict[str, Any]:
     """Return every fact; what cannot be read is empty, so that preflight names it instead of us failing."""
     system = os.uname()
-    release = _os_release(host)
+    release = os_release(host)
     return {
         "hostname": system.nodename,
         "machine_id": (host.text("/etc/machine-id") or "").strip(),
@@ -37,13 +38,8 @@ def gather(host: Host) -> dict[str, Any]:
         "uid": os.geteuid(),
         "systemd": os.path.isdir(host.at("/run/systemd/system")),  # sd_booted(3)
         "resolv_conf": resolver.resolv_conf(host),
+        "manager": managers.name_of(host),
     }
-
-
-def _os_release(host: Host) -> dict[str, str]:
-    text = host.text("/etc/os-release") or host.text("/usr/lib/os-release") or ""
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs}
 
 
 def _memory_mib(host: Host) -> int:

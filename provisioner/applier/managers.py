@@ -6,8 +6,12 @@ import os
 from typing import Any, Callable, Collection, NamedTuple, Optional, Sequence
 
 from .host import Host
+from .release import os_release
 
-DPKG_STATUS = "/var/lib/dpkg/status"        # on Debian and Ubuntu; rpm's programs may well be there beside it
+# By ID, else ID_LIKE of os-release: the other's programs may well be there beside a system's own.
+OF_SYSTEMS = {"debian": "apt", "ubuntu": "apt", "rhel": "dnf", "rocky": "dnf", "almalinux": "dnf", "centos": "dnf",
+              "ol": "dnf", "fedora": "dnf"}
+DPKG_STATUS = "/var/lib/dpkg/status"        # for what is neither
 DNF = "/usr/bin/dnf"
 
 
@@ -85,9 +89,21 @@ class Manager:
         raise NotImplementedError
 
 
+def name_of(host: Host) -> str:
+    """Return which is the host's own, by its system, or by what is there; apt where neither is, which then says so.
+
+    It is told with the facts, so that what is told to a host from elsewhere is told to the same one.
+    """
+    release = os_release(host)
+    for system in (release.get("ID", ""), *release.get("ID_LIKE", "").split()):
+        if system in OF_SYSTEMS:
+            return OF_SYSTEMS[system]
+    return "dnf" if not os.path.exists(host.at(DPKG_STATUS)) and os.path.exists(host.at(DNF)) else "apt"
+
+
 def of(host: Host) -> Manager:
-    """Return the host's own; apt where neither is there, which then says that it is not."""
-    if not os.path.exists(host.at(DPKG_STATUS)) and os.path.exists(host.at(DNF)):
+    """Return the host's own."""
+    if name_of(host) == "dnf":
         from .dnf import Dnf  # each host pays for its own
         return Dnf()
     from .apt import Apt

@@ -19,14 +19,17 @@ def lacks(host: Host) -> list[str]:
 
 
 def label(host: Host, paths: Sequence[str]) -> None:
-    """Give files and directories the label that the policy has for their names; they came with their directory's."""
-    if paths and os.path.exists(host.at(ENFORCE)):
+    """Give files and directories the label that the policy has for their names; they came with their directory's.
+
+    Not where its program is not there: a container may see the SELinux of a kernel whose labels are not its own.
+    """
+    if paths and os.path.exists(host.at(ENFORCE)) and "restorecon" not in lacks(host):
         host.run(["restorecon", "--", *map(host.at, paths)])
 
 
 def module(host: Host, name: str) -> str:
-    """Say whether the policy has a module; where there is no SELinux there is none."""
-    if not os.path.exists(host.at(ENFORCE)):
+    """Say whether the policy has a module; it does also while SELinux is off, for when that is on again."""
+    if "semodule" in lacks(host):
         return "absent"
     return "there" if name in host.run(["semodule", "--list"], timeout=SECONDS).split() else "absent"
 

@@ -72,7 +72,7 @@ def noted(states: Mapping[str, OsState], before: Mapping[str, str], *, reboot: b
         held = ", ".join(state.held)
         found += [(host, f"held, and left as they are: {held}")] if held else []
         found += [(host, f"not looked at: {part}: {why}") for part, why in state.unseen.items()]
-        found += [(host, "left half done by one that was cut short: finished first: " + ", ".join(state.half)),
+        found += [(host, "left half done by an upgrade that was cut short, finished first: " + ", ".join(state.half)),
                   ] if state.half and state.newer else []
         found += [(host, "rebooted already by the roll that goes on here")] if reboot and before.get(
             host, state.boot) != state.boot else []

@@ -264,9 +264,15 @@ def on_host(cluster: Cluster, host: Host) -> Iterator[Component]:
     return (row for row in TABLE if row.runs_on(cluster, host))
 
 
-def units_on(cluster: Cluster, host: Host) -> tuple[str, ...]:
-    """Return the units that run on a host, in the order of the table."""
-    return tuple(unit for row in on_host(cluster, host) for unit in row.units)
+def units_on(cluster: Cluster, host: Host, system: System) -> tuple[str, ...]:
+    """Return the units that run on a host of that system, in the order of the table."""
+    return tuple(unit for row in TABLE if _runs_on(row, cluster, host, system) for unit in row.units)
+
+
+def _runs_on(row: Component, cluster: Cluster, host: Host, system: System) -> bool:
+    if row.place is CONFINED:       # here the system is known
+        return system.places.selinux and _used(cluster, host)
+    return row.runs_on(cluster, host)
 
 
 def packages_of(cluster: Cluster, host: Host, system: System) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class Facts:
     uid: int = 0                    # of the user that we are there, after sudo
     systemd: bool = True            # is it the init that runs there?
     resolv_conf: str = "/etc/resolv.conf"   # the file that names DNS servers which Pods reach; empty: none does
+    manager: str = ""               # of packages, as the host knows its own: apt, dnf; empty: as its system's row says
 
     @property
     def addresses(self) -> frozenset[str]:

@@ -13,7 +13,8 @@ from provisioner.model import families
 from provisioner.model.facts import Facts
 from provisioner.model.os_state import Newer
 
-LOCKED = 300            # seconds that apt waits for another that holds dpkg's lock
+LOCKED = 300            # seconds that a package manager waits for another that holds its lock
+_AGAIN = 3              # seconds between two asks of dnf, which says by exit code 200 that another is at work
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,19 @@ APT = Manager(
     upgrade=("apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCKED}", "-o", "Dpkg::Options::=--force-confdef",
              "-o", "Dpkg::Options::=--force-confold", "--no-install-recommends", "--no-remove", "install"),
     exact="{name}={version}", automatic=("apt-mark", "auto"))
-# dnf waits for who holds its lock, as long as the step has time. `remove --duplicates` is all that it offers for an
-# upgrade that was cut: it ends what is there twice.
+# dnf itself would wait for who holds its lock as long as the step has time. In sh, since nothing of dnf's has an end.
+_WAITS = (f'tries={LOCKED // _AGAIN}; while "$@"; code=$?; [ $code = 200 ] && [ $tries -gt 0 ]; '
+          f'do tries=$((tries - 1)); sleep {_AGAIN}; done; exit $code')
+# `remove --duplicates` is all that dnf offers for an upgrade that was cut: it ends what is there twice, and calls it a
+# fault where somebody else did that meanwhile.
+_ENDS = ('said=$("$@" 2>&1); code=$?; case $said in *"No duplicated packages"*) exit 0 ;; esac; '
+         'echo "$said" >&2; exit $code')
+_DNF = ("dnf", "-q", "-y", "--setopt=exit_on_lock=True", "--setopt=*.skip_if_unavailable=True")
 DNF = Manager(
     "dnf", "", "dnf install -y", "dnf remove", "rpm -qf", "dnf remove --duplicates", False, "kernel",
     "dnf repolist --all    # and dnf config-manager --set-enabled NAME; on RHEL itself: subscription-manager register",
-    finish=("dnf", "-q", "-y", "remove", "--duplicates"),
-    upgrade=("dnf", "-q", "-y", "--setopt=*.skip_if_unavailable=True", "--setopt=install_weak_deps=False", "install"),
+    finish=("sh", "-c", _WAITS, "sh", "sh", "-c", _ENDS, "sh", *_DNF, "remove", "--duplicates"),
+    upgrade=("sh", "-c", _WAITS, "sh", *_DNF, "--setopt=install_weak_deps=False", "install"),
     exact="{name}-{version}", automatic=())
 BY_NAME: Mapping[str, Manager] = {row.name: row for row in (APT, DNF)}
 
@@ -68,11 +75,10 @@ BY_NAME: Mapping[str, Manager] = {row.name: row for row in (APT, DNF)}
 def install(facts: Facts, *names: str, fresh: bool = False) -> str:
     """Return the line that a person types on a host to have packages of Debian's names; `fresh`: of lists read anew.
     """
-    row = families.of_facts(facts)
-    manager = BY_NAME[row.manager]
+    row, manager = families.of_facts(facts), of_facts(facts)
     return f"{manager.fresh if fresh else ''}{manager.install} {' '.join(map(row.package, names))}"
 
 
 def of_facts(facts: Facts) -> Manager:
-    """Return the package manager of a host by its system."""
-    return BY_NAME[families.of_facts(facts).manager]
+    """Return the package manager of a host: the one that it asks itself, also where there is no row of its system."""
+    return BY_NAME[facts.manager or families.of_facts(facts).manager]

@@ -26,7 +26,7 @@ class Newer(NamedTuple):
 class OsState:
     """One host: its boot, what would be upgraded, what is held, and whether a reboot is asked for (and by whom).
 
-    `half` are packages that one which was killed left half done. `unseen` says why what could not be asked.
+    `half` are packages that an upgrade which was cut short left half done. `unseen` says why what could not be asked.
     """
 
     boot: str = ""

@@ -12,9 +12,9 @@ import pytest
 from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile import networks
 from provisioner.compile.networks.contract import PodNetwork
-from provisioner.model import ports
+from provisioner.model import families, ports
 from provisioner.model.cluster import Network
-from provisioner.model.components import BY_NAME, INTERRUPTING, TABLE, all_units, network_is_ours, on_host
+from provisioner.model.components import BY_NAME, INTERRUPTING, TABLE, all_units, network_is_ours, on_host, units_on
 from provisioner.model.desired import Directory, Package, Unit
 from provisioner.model.phases import PHASES
 from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
@@ -39,6 +39,17 @@ def test_every_component_that_runs_on_a_host_has_its_part_there_and_says_whose_i
     for name, host in compiled(cluster).hosts.items():
         runs = {row.name for row in on_host(cluster, cluster.machine(name))}
         assert {item.component for item in host.items if isinstance(item, Unit)} == runs
+
+
+@pytest.mark.parametrize("system", [("debian", "12"), ("rhel", "9.4")], ids="-".join)
+def test_the_units_of_a_host_are_those_that_its_system_gets_whatever_the_inventory_says_of_it(
+        system: tuple[str, str]) -> None:
+    cluster, row = inventory(), families.of(*system)
+    assert row is not None
+    made = compiled(cluster, facts_of(cluster, os_id=system[0], os_version=system[1]))
+    for name, host in made.hosts.items():
+        assert set(units_on(cluster, cluster.machine(name), row)) == {
+            item.path for item in host.items if isinstance(item, Unit)}
 
 
 def test_every_unit_of_a_row_is_made_and_no_unit_is_in_two_rows() -> None:

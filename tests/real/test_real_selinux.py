@@ -15,7 +15,7 @@ from tests.unit.compile.compile_fixture import compiled, facts_of, inventory
 
 pytestmark = pytest.mark.skipif(shutil.which("semodule") is None, reason="apt-get install policycoreutils")
 TYPES = ("init_t", "haproxy_t", "haproxy_var_run_t", "keepalived_t", "keepalived_unconfined_script_t",
-         "keepalived_unconfined_script_exec_t", "bin_t", "usr_t", "http_port_t")
+         "keepalived_unconfined_script_exec_t", "bin_t", "usr_t", "http_port_t", "kubernetes_file_t")
 # As little of RHEL's policy as our rules speak of, under the names that it has there (fedora-selinux/selinux-policy).
 BASE = """
 (class process (transition setsched setrlimit)) (class process2 (nnp_transition nosuid_transition))
@@ -85,6 +85,17 @@ def test_the_policy_takes_our_rules_and_labels_what_is_ours_and_gives_them_up_ag
     done = store.semodule(f"--remove={MODULE}")
     assert done.returncode == 0, done.stderr
     assert "kubewright" not in store.contexts()
+
+
+@pytest.mark.parametrize("allowed", ["haproxy_t bin_t", "haproxy_t kubernetes_file_t"])
+def test_each_part_of_our_rules_is_in_what_is_built(tmp_path: Path, allowed: str) -> None:
+    store = Store(tmp_path, TYPES)
+    (tmp_path / "etc/selinux/semanage.conf").write_text("module-store = direct\nexpand-check = 1\n")
+    never = tmp_path / "never.cil"
+    never.write_text(f"(neverallow {allowed} (file (open)))\n")
+    store.load(never)
+    done = store.semodule(f"--install={written(tmp_path, 'cp1')}")
+    assert done.returncode != 0 and "neverallow" in done.stderr, "a part with an unknown type is left out in silence"
 
 
 def test_what_a_policy_has_no_type_for_is_left_out_and_the_rest_is_taken(tmp_path: Path) -> None:

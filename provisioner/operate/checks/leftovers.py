@@ -93,8 +93,10 @@ def package_manager(seen: Seen, host: HostSeen) -> Iterator[Found]:
                     f"on {host.name}: ps -fp {pid}" if pid else f"on {host.name}: fuser -v {file}", retry=True)
     if told.half:
         manager = managers.of_facts(host.facts)
-        ends = "; `up` ends that first" if manager.mended else ", and `up` leaves it so"
-        yield Found("warning", f"packages are left half installed: {', '.join(told.half)}{ends}",
+        names = ", ".join(told.half)
+        saw = f"packages are left half installed: {names}; `up` ends that first" if manager.mended else (
+            f"packages are there in two versions: {names}; `up` leaves them so")
+        yield Found("warning", saw,
                     f"on {host.name}: {manager.mend}")
 
 

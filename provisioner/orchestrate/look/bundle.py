@@ -171,7 +171,7 @@ def _add_journals(bundle: Bundle, session: Session) -> None:
 
 def _journals(session: Session, one: OneHost) -> Texts:
     found: Texts = {}
-    for unit in units_on(session.cluster, session.cluster.machine(one.name)):
+    for unit in units_on(session.cluster, session.cluster.machine(one.name), session.system_of(one.name)):
         lines: list[str] = []
         try:
             read(one, unit, lambda line, to=lines: to.append(_line(line)), lines=LINES, since=SINCE)  # type: ignore[misc]

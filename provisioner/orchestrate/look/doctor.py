@@ -140,7 +140,7 @@ def question(session: Session, host: str) -> dict[str, Any]:
     """Return all that a host is asked, by what it is."""
     cluster = session.cluster
     machine = cluster.machine(host)
-    units = units_on(cluster, machine)
+    units = units_on(cluster, machine, session.system_of(host))
     asked: dict[str, Any] = {"units": list(units), "directories": list(machines.DIRECTORIES),
                              "kernel": machines.KERNEL_PATTERN}
     if ETCD in units:

@@ -109,7 +109,7 @@ def prepare(session: Session) -> str:
     directory = session.run.directory / rundir.BUNDLES / "prepare"
     archives = {host: archive for host in changes if (archive := _packages_for(session, host)) is not None}
     idle = bundle.write_prepare(directory, changes, archives, web_proxy.before_packages(session.cluster),
-                                {host: session.system_of(host).manager for host in changes})
+                                {host: session.manager_of(host).name for host in changes})
     session.run.still_ours()        # neither apt nor dnf asks a fence
     _own(session, {host: [c.item for c in of_host if c.item] for host, of_host in changes.items()})
     wish: list[KubewrightError] = []

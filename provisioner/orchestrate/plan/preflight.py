@@ -270,7 +270,7 @@ def _question(session: Session, host: str, ports: Sequence[int]) -> dict[str, ob
             "directories": list(places.directories(session.cluster, here)),
             "pods": [str(pods) for pods in session.cluster.network.pods],
             "system": True, "features": list(kernel.features(session.cluster, here)), "devices": list(kernel.DEVICES),
-            "units": list(units_on(session.cluster, here)), **_mirror(session, host),
+            "units": list(units_on(session.cluster, here, session.system_of(host))), **_mirror(session, host),
             **leftovers.asked(session.cluster), **past.question(session.cluster, here, facts)}
 
 

@@ -12,7 +12,7 @@ from provisioner.artifacts.lockfile import load_lock
 from provisioner.compile.parts import INPUTS_DIR
 from provisioner.decide.schedule import stages
 from provisioner.errors import KubewrightError
-from provisioner.model import families
+from provisioner.model import families, managers
 from provisioner.model.applied import Applied
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.cluster import Cluster, Host, Role
@@ -65,6 +65,11 @@ class Session:
     def system_of(self, host: str) -> families.System:
         """Return the row of a host's system; the default's where the host was not observed."""
         return families.of_facts(self.observed[host].facts) if host in self.observed else families.DEFAULT
+
+    def manager_of(self, host: str) -> managers.Manager:
+        """Return the package manager of a host; the default system's where the host was not observed."""
+        known = self.observed.get(host)
+        return managers.of_facts(known.facts) if known else managers.BY_NAME[families.DEFAULT.manager]
 
     @property
     def unreachable(self) -> dict[str, KubewrightError]:

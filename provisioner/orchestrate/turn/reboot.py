@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from provisioner.compile.load_balancer import KEEPALIVED
 from provisioner.errors import GateFailed, KubewrightError
-from provisioner.model import managers
 from provisioner.model.desired import Unit
 from provisioner.model.observed import ABSENT
 from provisioner.model.os_state import Newer, OsState
@@ -60,7 +59,7 @@ def bring_packages(session: Session, step: str, phase: PhaseName, newer: Mapping
     states = look(session, list(newer)) if newer else {}
     calls, behind = dict[str, list[_Call]](), dict[str, list[_Call]]()
     for host, of_host in newer.items():
-        manager = managers.BY_NAME[session.system_of(host).manager]
+        manager = session.manager_of(host)
         own = [one.name for one in of_host if one.name in states[host].automatic] if manager.automatic else []
         marks = [_Call("they go with what needs them, as before", (*manager.automatic, *own))] if own else []
         calls[host] = [_Call("finish what was cut short", manager.finish)] if states[host].half else []

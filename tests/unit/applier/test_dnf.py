@@ -67,9 +67,11 @@ Error:
 
 def test_a_transaction_is_read_row_by_row_also_where_a_row_wraps_or_takes_anothers_place() -> None:
     assert dnf.transaction(UPGRADE) == [
-        Row("Installing", "kernel-core", "5.14.0-503.el9", ()), Row("Upgrading", "haproxy", "2.4.22-3.el9_3", ()),
-        Row("Upgrading", "runc", "4:1.1.12-4.el9", ()), Row("Upgrading", "tracker", "2.0-1", ("slim",)),
-        Row("Installing dependencies", "a-very-long-name-of-a-package-that-wraps-the-line", "2.0-1", ())]
+        Row("Installing", "kernel-core", "5.14.0-503.el9", "baseos", ()),
+        Row("Upgrading", "haproxy", "2.4.22-3.el9_3", "appstream", ()),
+        Row("Upgrading", "runc", "4:1.1.12-4.el9", "appstream", ()),
+        Row("Upgrading", "tracker", "2.0-1", "t", ("slim",)),
+        Row("Installing dependencies", "a-very-long-name-of-a-package-that-wraps-the-line", "2.0-1", "t", ())]
     assert [(row.part, row.name) for row in dnf.transaction(REMOVE)] == [
         ("Removing", "balancer-lib"), ("Removing dependent packages", "balancer")]
     assert dnf.transaction(PROTECTED) == dnf.transaction("Dependencies resolved.\nNothing to do.\nComplete!\n") == []
@@ -102,10 +104,13 @@ def test_what_comes_has_the_version_that_is_there_and_what_would_take_anothers_p
     ("[two]\nbaseurl=http://10.0.0.1/a/\n  http://10.0.0.2/b/\n", ["http://10.0.0.1/a/repodata/repomd.xml"]),
     # A plugin of dnf puts the region in: whom to ask is not known here.
     ("[rhui]\nmirrorlist=https://rhui.REGION.aws.example.com/pulp/mirror\n\n[x]\nbaseurl=https://$host/x\n", []),
+    # Only dnf knows which directory that is.
+    ("[dvd]\nbaseurl=file:///mnt/$releasever/$basearch\n\n[here]\nbaseurl=file:///srv/r\n",
+     ["file:///srv/r/repodata/repomd.xml"]),
     ("not = a section\n", []),
-], ids=["rocky", "alma", "rhel", "two", "plugin", "broken"])
+], ids=["rocky", "alma", "rhel", "two", "plugin", "directory", "broken"])
 def test_the_sites_of_repositories_that_are_on(text: str, sites: list[str]) -> None:
-    assert list(dnf.repositories(text, {"rltype": "-x"})) == sites
+    assert [url for _, url in dnf.repositories(text, {"rltype": "-x"})] == sites
 
 
 def test_packages_that_came_after_the_boot_ask_for_another_as_dnfs_plugin_has_it() -> None:
@@ -157,6 +162,26 @@ def test_a_host_has_dnf_where_dpkg_has_no_list(box: FakeHost, rhel: dict[str, st
     assert isinstance(managers.of(box.host), Apt), "rpm's programs may be installed on a Debian"
 
 
+@pytest.mark.parametrize(("release", "name"), [
+    ("ID=debian\n", "apt"), ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "dnf"), ("ID=fedora\n", "dnf"),
+    ('ID=mint\nID_LIKE="ubuntu debian"\n', "apt"), ('ID=new\nID_LIKE="fedora"\n', "dnf"),
+    ("ID=plan9\n", "dnf"), ("", "dnf"),
+], ids=["debian", "rocky", "fedora", "like-debian", "like-fedora", "unknown", "none"])
+def test_a_systems_own_word_decides_whose_packages_it_has_whatever_else_is_installed(
+        box: FakeHost, rhel: dict[str, str], release: str, name: str) -> None:
+    box.put("/etc/os-release", release)
+    assert managers.name_of(box.host) == name
+    box.put("/var/lib/dpkg/status", "")
+    known = any(word in release for word in ("debian", "fedora"))
+    assert managers.name_of(box.host) == (name if known else "apt")
+    assert isinstance(managers.of(box.host), Dnf if managers.name_of(box.host) == "dnf" else Apt)
+
+
+def test_a_host_and_its_row_name_the_same_manager() -> None:
+    assert {name: managers.OF_SYSTEMS.get(name) for row in families.TABLE for name in (row.os_id, *row.also)} == {
+        name: row.manager for row in families.TABLE for name in (row.os_id, *row.also)}
+
+
 def test_a_package_that_provides_what_is_asked_for_is_it(box: FakeHost, rhel: dict[str, str]) -> None:
     rhel["--whatprovides"] = ("curl-minimal\t7.76.1-29.el9\tcurl curl-minimal curl-minimal(x86-64) \n"
                               "no package provides runc\n")
@@ -169,7 +194,7 @@ def test_what_is_missing_is_asked_of_the_lists_that_are_there_and_of_the_sites_b
     rhel["repoquery"] = "tracker\n"
     rhel["--assumeno"] = UPGRADE
     (box.root / "srv/r/repodata").mkdir(parents=True)
-    box.put("/etc/yum.repos.d/x.repo", "[x]\nbaseurl=file:///srv/r\n")
+    box.put("/etc/yum.repos.d/x.repo", "[t]\nbaseurl=file:///srv/r\n")
     assert sources.look(box.host, ["tracker"]) == {
         "missing": ["tracker"], "listed": True, "sites": {"file:/srv/r/repodata": ""}, "removes": ["slim"]}
     rhel["repoquery"] = ""
@@ -179,6 +204,18 @@ def test_what_is_missing_is_asked_of_the_lists_that_are_there_and_of_the_sites_b
         "removes": []}
     box.put("/etc/dnf/dnf.conf", "[main]\nproxy=http://10.0.0.9:3128\n")
     assert sources.look(box.host, ["tracker"])["sites"] == {"file:/srv/none/repodata": ""}
+
+
+def test_a_dead_source_of_others_does_not_matter_unless_dnf_finds_no_way_to_install_what_is_missing(
+        box: FakeHost, rhel: dict[str, str]) -> None:
+    rhel.update({"repoquery": "tracker\n", "--assumeno": UPGRADE})
+    box.put("/etc/yum.repos.d/x.repo", "[t]\nbaseurl=file:///srv/r\n\n[docker-ce]\nbaseurl=file:///srv/dead\n")
+    fetched, dead = "file:///srv/r/repodata/repomd.xml", "file:///srv/dead/repodata/repomd.xml"
+    assert managers.of(box.host).fetches(box.host, ["tracker"]) == [fetched]
+    rhel["--assumeno"] = "Error: \n Problem: conflicting requests\n  - nothing provides lib needed by tracker-2.0-1\n"
+    assert managers.of(box.host).fetches(box.host, ["tracker"]) == [fetched, dead]
+    rhel["repoquery"] = ""
+    assert managers.of(box.host).fetches(box.host, ["tracker"]) is None
 
 
 def test_packages_that_others_need_stay_and_a_dnf_that_does_not_say_what_goes_removes_nothing(

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from provisioner.compile.cluster import compile_cluster
+from provisioner.compile.surroundings import CHRONY
 from provisioner.model import families
 from provisioner.model.desired import File, HostDesired
 from provisioner.model.families import System
@@ -67,6 +70,38 @@ def test_time_servers_and_authorities_go_where_the_system_looks_for_them() -> No
     assert f"ExecStop={time} remove" in rhel[unit] and "ExecStop" not in debian[unit]
     assert "place=/etc/pki/ca-trust/source/anchors\n" in rhel[trust]
     assert rhel[trust].count("update-ca-trust extract") == 2 and "update-ca-certificates" not in rhel[trust]
+
+
+def test_rules_of_selinux_count_as_read_only_once_they_are_loaded() -> None:
+    unit = texts(rendered(families.BY_KEY["rhel-9"]))["/etc/systemd/system/kubewright-selinux.service"]
+    reloads = [line for line in unit.splitlines() if line.startswith("ExecReload=")]
+    assert reloads[0] == "ExecReload=/opt/kubewright/bin/load-policy" and "/stamp " in reloads[-1] and len(reloads) == 2
+
+
+def test_time_servers_that_cannot_be_brought_are_a_fault_and_those_that_are_get_their_label(tmp_path: Path) -> None:
+    asked = inventory(time={"servers": ["192.0.2.1"]})
+    script = texts(compiled(asked, facts_of(asked, os_id="rhel", os_version="9.4")).hosts[HOST])[
+        "/opt/kubewright/bin/read-time-servers"]
+    ours, place, enforce, calls = (tmp_path / name for name in ("ours", "place", "enforce", "calls"))
+    for name, body in (("systemctl", "exit 1"), ("restorecon", f'echo "$*" >> {calls}')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    for old, new in ((CHRONY, ours), ("/run/chrony-dhcp", place), ("/sys/fs/selinux/enforce", enforce)):
+        assert old in script
+        script = script.replace(old, str(new))
+
+    def code() -> int:
+        return subprocess.run(["sh", "-c", script], env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, timeout=60,
+                              check=False, capture_output=True).returncode
+
+    assert code() == 1, "there is no such file"
+    ours.write_text("server 192.0.2.1\n")
+    assert code() == 0 and (place / "kubewright.sources").read_text() == ours.read_text() and not calls.exists()
+    enforce.write_text("1")
+    assert code() == 0 and calls.read_text() == f"-R {place}\n"
+    shutil.rmtree(place)
+    place.write_text("no directory")
+    assert code() == 1
 
 
 def test_another_architecture_takes_other_files_of_the_lock_and_is_otherwise_the_same() -> None:

@@ -47,6 +47,12 @@ def test_only_workers_go_together_and_the_first_of_them_alone(limit: int) -> Non
     assert all(len(t.hosts) <= limit for t in turns)
 
 
+def test_what_an_upgrade_left_half_done_is_told_with_what_comes_of_it() -> None:
+    states = {"w1": OsState(half=("runc", "tool"), newer=(Newer("tool", "1", "2"),)), "w2": OsState(half=("runc",))}
+    assert [(one.path, one.sentence) for one in os_roll.noted(states, {}, reboot=False)] == [
+        ("w1", "left half done by an upgrade that was cut short, finished first: runc, tool")]
+
+
 def cluster_of(shape: Topology) -> Cluster:
     return Cluster.model_validate(yaml.safe_load(LAB) | dict(shape.changes))
 

@@ -57,7 +57,8 @@ TEXTS: dict[str, Explained] = {
     "dpkg": Explained(
         "Who holds a lock of dpkg or apt (fcntl F_GETLK, which takes none), and the states in /var/lib/dpkg/status; of "
         "dnf the process in its lock's file, and what rpm's list has twice.",
-        "An upgrade that runs by itself holds up a run; one that was ended leaves packages half installed.",
+        "An upgrade that runs by itself holds up a run; one that was ended leaves packages half installed, with dnf in "
+        "two versions.",
         "on HOST: dpkg --configure -a && apt-get -f install -y, or dnf remove --duplicates",
         up="waits for the lock, and ends what dpkg was left with before it installs anything"),
     "locale": Explained(

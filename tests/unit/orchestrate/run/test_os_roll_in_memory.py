@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,14 @@ def test_a_newer_systemd_does_not_keep_apt_from_being_told_what_is_its_own(built
     built.hosts.systems.states = {"w1": OsState("boot-1-of-w1", newer, automatic=frozenset({"tool"}))}
     roll(built)
     assert built.hosts.systems.log == [("packages", "w1", "tool=2", "systemd=253"), ("marks", "w1", "auto", "tool")]
+
+
+def test_a_host_without_a_row_is_told_by_the_manager_that_it_asks_itself(built: World) -> None:
+    one = built.hosts.hosts["w1"]
+    one.facts = replace(one.facts, os_id="fedora", os_version="42", manager="dnf")
+    built.hosts.systems.states = {"w1": OsState("boot-1-of-w1", (TOOL,), automatic=frozenset({"tool"}))}
+    roll(built)
+    assert built.hosts.systems.log == [("packages", "w1", "tool-2")], "as dnf writes it, and without apt-mark"
 
 
 def test_the_plan_says_by_host_what_would_change_and_touches_nothing(built: World) -> None:
