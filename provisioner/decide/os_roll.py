@@ -114,19 +114,25 @@ def _guards(hosts: Sequence[HostDesired]) -> tuple[str, ...]:
 def boots_before(notes: Notes, options: Mapping[str, Any]) -> Mapping[str, str]:
     """Return in which boot each host was when the roll began that one with these `options` goes on with; else none.
 
-    That is one that has not ended well, or that was asked for less (`--only`, `--until`, `--without`) than this one:
+    That is one that has not ended well, or that was asked for a part of this one (`--only`, `--until`, `--without`):
     the same command anew begins anew. Only the newest counts: what came before it is in what it noted itself.
     """
     acts = _newest(notes)
     asked = next((a.get("options") or {} for a in acts if a["act"] == "begin"), {})
     ended = next((a for a in acts if a["act"] == "end"), None)
-    if ended is not None and ended.get("status") == "ok" and _part(asked) in (_part({}), _part(options)):
+    if ended is not None and ended.get("status") == "ok" and not _is_part(asked, options):
         return {}
     return next((dict(a["boots"]) for a in acts if a["act"] == "boots"), {})
 
 
-def _part(options: Mapping[str, Any]) -> tuple[object, ...]:
-    """Return what narrows a roll."""
+def _is_part(asked: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Say whether a roll was asked for less than what is asked for now, and for no host that is not asked for now."""
+    then, now = (frozenset(one.get("only", ())) for one in (asked, options))
+    narrows = _narrowing(asked)
+    return narrows not in (_narrowing({}), _narrowing(options)) and (not now or (bool(then) and then <= now))
+
+
+def _narrowing(options: Mapping[str, Any]) -> tuple[object, ...]:
     return sorted(options.get("only", ())), options.get("until") or "", sorted(options.get("without", ()))
 
 

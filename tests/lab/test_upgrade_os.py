@@ -42,8 +42,8 @@ def cordoned(lab: Lab) -> list[str]:
 
 
 def rebooted(events: list[dict[str, Any]]) -> list[str]:
-    """Return the hosts that were seen in another boot, in that order."""
-    return [e["host"] for e in events if e["type"] == "gate" and e["status"] == "ok"
+    """Return the hosts that were rebooted and seen in another boot, in that order; not those of a run before."""
+    return [e["host"] for e in events if e["type"] == "gate" and e["status"] == "ok" and e["phase"] != "prepare"
             and any(said.startswith("rebooted: boot") for said in e["data"]["proved"])]
 
 

@@ -102,6 +102,15 @@ def test_a_part_that_ended_well_is_gone_on_with_by_more_and_begun_anew_by_the_sa
     assert os_roll.boots_before(notes, part) == {}
 
 
+@pytest.mark.parametrize(("then", "now", "goes_on"), [
+    (["w1"], ["w1", "w2"], True), (["cp2", "w1"], ["w1", "w2"], False), (["w1"], ["w2"], False), ([], ["w1"], False)])
+def test_other_hosts_begin_anew(then: list[str], now: list[str], goes_on: bool) -> None:
+    notes: dict[str, list[Act]] = {"1": [
+        {"act": "begin", "options": {"only": then}, **ROLL}, {"act": "boots", "boots": {"w1": "old"}},
+        {"act": "end", "status": "ok"}]}
+    assert bool(os_roll.boots_before(notes, {"only": now})) is goes_on
+
+
 def test_who_was_told_to_reboot_and_not_seen_back_is_known() -> None:
     told: list[Act] = [
         {"act": "begin", **ROLL}, {"act": "reboot", "boots": {"w1": "a"}}, {"act": "back", "hosts": ["w1"]},
