@@ -18,7 +18,8 @@ from provisioner.artifacts.supply import held
 from provisioner.lab import nodes
 from provisioner.lab.instance import Instance
 from provisioner.lab.network import in_network
-from provisioner.model.components import ELECTED, all_units
+from provisioner.model.components import ELECTED, units_on
+from provisioner.model.families import DEFAULT
 from provisioner.model.inventory import Inventory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -28,10 +29,9 @@ NODES = tuple(host.name for host in LAB.machines)
 ADDRESSES = {host.name: host.address for host in LAB.control_planes}
 CONTROL_PLANES = tuple(ADDRESSES)
 LEADERS = ELECTED
-# Not those of what an inventory has to ask for first: the timer of snapshots.
-ASKED_FOR = ("kubewright-firewall.service", "kubewright-time.service", "kubewright-trust.service")    # not by the lab
-UNITS = tuple(unit.removesuffix(".service") for _, unit in all_units()
-              if unit.endswith(".service") and unit not in ASKED_FOR)
+# Those of a control plane, which has every service; its system and its inventory ask for no others.
+UNITS = tuple(unit.removesuffix(".service") for unit in units_on(LAB, LAB.control_planes[0], DEFAULT)
+              if unit.endswith(".service"))
 # What root finds after a login: nothing of whoever runs the tests.
 ROOTS = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
