@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import itertools
+import os
 import socket
 import subprocess
 import time
@@ -19,13 +21,21 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
+# Below what Linux gives to connections (32768 and up), so a port that is found free stays so until it is taken.
+_LOWEST, _PORTS = 12_000, 18_000
+_candidates = itertools.count(os.getpid() * 101)      # processes of one run begin apart, and none gives a port twice
+
+
 def free_ports(count: int) -> list[int]:
-    """Return different loopback ports that nobody listens on now."""
+    """Return different loopback ports that nobody listens on now, and that nobody is given before they are used."""
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in held]
+        ports: list[int] = []
+        while len(ports) < count:
+            port, held = _LOWEST + next(_candidates) % _PORTS, stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                held.bind(("127.0.0.1", port))
+                ports.append(port)
+        return ports
 
 
 def keygen(path: Path) -> str:
