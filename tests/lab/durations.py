@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tests.lab import figures
 
-# Seconds for all lab tests of ./scripts/test; the rest of its 20 minutes on a warm machine is for everything before.
-# On a machine of two cores that others kept busy (load 8) these 82 tests took 1,032 s; quiet, it was 1.4 times faster
-# (96 tests in 1,032 s against 1,484 s), so some 740 s. The ceiling is a fifth more.
-CEILING = 900.0
+# Seconds for all lab tests of ./scripts/test; the rest of its 30 minutes on a warm machine is for everything before.
+# On two cores beside other work (load 3 to 8) 82 tests took 964 s, of which one that failed waited for 120; a machine
+# that is a quarter slower may have them too.
+CEILING = 1200.0
 FILE = "lab-durations.json"
 _PARTS: defaultdict[str, dict[str, float]] = defaultdict(dict)
 _LINES: list[str] = []
