@@ -74,3 +74,7 @@ class Mirror:
     url: str
     proxy: str = ""
     trust: tuple[str, ...] = ()
+
+    def told(self) -> dict[str, str]:
+        """Return it as a host is told of it."""
+        return {"url": self.url, "proxy": self.proxy, "trust": "".join(self.trust)}

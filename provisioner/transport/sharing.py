@@ -74,8 +74,7 @@ def _ways(talk: Talk) -> dict[str, Any]:
         its = talk.identity
         ways |= {"address": talk.address, "tls": {"ca": its.ca, "certificate": its.certificate, "key": its.key}}
     if talk.mirror is not None:
-        of = talk.mirror
-        ways["mirror"] = {"url": of.url, "proxy": of.proxy, "trust": "".join(of.trust)}
+        ways["mirror"] = talk.mirror.told()
     return ways
 
 

@@ -291,7 +291,7 @@ def _mirror(session: Session, host: str) -> dict[str, object]:
         lacks = [c.item.sha256 for c in session.plan.of("stage").get(host, ()) if isinstance(c.item, Artifact)]
     if mirror is None or not lacks:
         return {}
-    return {"mirror": {"url": mirror.url, "proxy": mirror.proxy, "trust": "".join(mirror.trust)}, "mirrored": lacks[0]}
+    return {"mirror": mirror.told(), "mirrored": lacks[0]}
 
 
 def _tunnels(session: Session, host: str) -> tuple[int, ...]:
