@@ -12,7 +12,7 @@ from typing import Literal
 
 from provisioner.model import ports
 from provisioner.model.cluster import Cluster, Host, Role
-from provisioner.model.families import BY_KEY, System
+from provisioner.model.families import DEFAULT, System
 from provisioner.model.phases import PhaseName
 from provisioner.model.releases import beside, takes
 
@@ -20,11 +20,14 @@ from provisioner.model.releases import beside, takes
 @dataclass(frozen=True)
 class Place:
     """Which hosts run a component: in words, and as a question. `prepares`: a host without roles is made ready for it.
+
+    `systems`: of which systems they are, which a host alone knows of itself where the inventory does not say it.
     """
 
     says: str
     holds: Callable[[Cluster, Host], bool]
     prepares: bool = False
+    systems: Callable[[System], bool] = lambda system: True
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,6 @@ def _balancer(cluster: Cluster, host: Host) -> bool:
     return host.name in {h.name for h in cluster.vip_holders}
 
 
-def _has_selinux(host: Host) -> bool:
-    row = BY_KEY.get(host.spec.system or "")
-    return row is not None and row.places.selinux
-
-
 def _takes_snapshots(cluster: Cluster, host: Host) -> bool:
     said = {**cluster.config.get("etcd", {}), **host.spec.config.get("etcd", {})}
     return _etcd(cluster, host) and bool(said.get("snapshotEvery"))
@@ -149,9 +147,8 @@ VIP_HOLDERS = Place("load balancers with a VIP", _balancer)
 TIMED = Place("hosts of a cluster with `time.servers`",
               lambda cluster, host: bool(cluster.time.servers) and _used(cluster, host))
 TRUSTING = Place("nodes of a cluster with `trust`", lambda cluster, host: bool(cluster.trust) and host.is_node)
-# By what the inventory says of a host; where it says nothing, the host's own word decides, which is not known here.
-CONFINED = Place("hosts with a role whose `system:` is one with SELinux",
-                 lambda cluster, host: _has_selinux(host) and _used(cluster, host))
+CONFINED = Place("hosts with a role whose system comes with SELinux", _used,
+                 systems=lambda system: system.places.selinux)
 PODS = Place("Pods", lambda cluster, host: False)
 
 # flannel's net-conf.json, of which flanneld reads names in any case; these are those of its documentation.
@@ -259,20 +256,14 @@ ELECTED: tuple[str, ...] = tuple(row.name for row in TABLE if row.elected)
 INTERRUPTING: frozenset[PhaseName] = frozenset(row.phase for row in TABLE if row.interrupts)
 
 
-def on_host(cluster: Cluster, host: Host) -> Iterator[Component]:
-    """Yield the components that run on a host, in the order of the table."""
-    return (row for row in TABLE if row.runs_on(cluster, host))
+def on_host(cluster: Cluster, host: Host, system: System = DEFAULT) -> Iterator[Component]:
+    """Yield the components that run on a host of that system, in the order of the table."""
+    return (row for row in TABLE if row.runs_on(cluster, host) and row.place.systems(system))
 
 
 def units_on(cluster: Cluster, host: Host, system: System) -> tuple[str, ...]:
     """Return the units that run on a host of that system, in the order of the table."""
-    return tuple(unit for row in TABLE if _runs_on(row, cluster, host, system) for unit in row.units)
-
-
-def _runs_on(row: Component, cluster: Cluster, host: Host, system: System) -> bool:
-    if row.place is CONFINED:       # here the system is known
-        return system.places.selinux and _used(cluster, host)
-    return row.runs_on(cluster, host)
+    return tuple(unit for row in on_host(cluster, host, system) for unit in row.units)
 
 
 def packages_of(cluster: Cluster, host: Host, system: System) -> tuple[str, ...]:
