@@ -11,7 +11,7 @@ import time
 from typing import Any, Callable, Collection, Optional, Sequence
 
 from .host import Fault, Host
-from .managers import DPKG_STATUS, Brought, Manager
+from .managers import DPKG_STATUS, Brought, Manager, Would
 
 LOCK = "/var/lib/dpkg/lock-frontend"
 LOCKS = (LOCK, "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
@@ -97,14 +97,15 @@ class Apt(Manager):
     def half(self, host: Host) -> list[str]:
         return half_done(host.text(DPKG_STATUS) or "")
 
-    def fetches(self, host: Host, names: Sequence[str]) -> Optional[list[str]]:
-        return _uris(host, [*INSTALL, *names])
+    def would_install(self, host: Host, names: Sequence[str]) -> Optional[Would]:
+        places = _uris(host, [*INSTALL, *names])
+        if places is None:
+            return None
+        said = host.run([*SIMULATE, *names], timeout=SECONDS, check=False)
+        return Would(places, sorted(removals(said)))
 
     def sources(self, host: Host) -> list[str]:
         return _uris(host, UPDATE) or []
-
-    def removed_for(self, host: Host, names: Sequence[str]) -> list[str]:
-        return sorted(removals(host.run([*SIMULATE, *names], timeout=SECONDS, check=False)))
 
     def proxied(self, host: Host) -> bool:
         try:

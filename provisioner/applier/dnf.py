@@ -10,7 +10,7 @@ from typing import Any, Callable, Collection, Iterator, Mapping, NamedTuple, Opt
 
 from . import apt
 from .host import Fault, Host
-from .managers import Brought, Manager
+from .managers import Brought, Manager, Would
 
 # dnf leaves its process in these while it is at work (dnf/lock.py); rpm takes the last as fcntl(2) does.
 PID_FILES = ("/var/lib/dnf/rpmdb_lock.pid", "/var/cache/dnf/metadata_lock.pid", "/var/cache/dnf/download_lock.pid")
@@ -105,8 +105,8 @@ class Dnf(Manager):
         """
         return doubles(host.run(["rpm", "-qa", "--queryformat=%{NAME}.%{ARCH}\n"], timeout=SECONDS))
 
-    def fetches(self, host: Host, names: Sequence[str]) -> Optional[list[str]]:
-        """Return where the lists come from that name these and what they need: the packages lie beside them.
+    def would_install(self, host: Host, names: Sequence[str]) -> Optional[Would]:
+        """The addresses are where the lists come from that name these and what they need: packages lie beside them.
 
         Where dnf finds no way to install them, what is missing may be in any list: of all that are on.
         """
@@ -116,19 +116,14 @@ class Dnf(Manager):
             return None
         if not set(names) <= set(text.split()):
             return None
-        used = {row.repository for row in self._would(host, names) if not row.part.startswith("Removing")}
-        return _sources(host, used) if used else self.sources(host)
+        rows = transaction(host.said([*INSTALL, *names], timeout=SECONDS))
+        removed = {row.name for row in rows if row.part.startswith("Removing")}
+        used = {row.repository for row in rows if not row.part.startswith("Removing")}
+        return Would(_sources(host, used) if used else self.sources(host),
+                     sorted(removed.union(*(row.replaces for row in rows))))
 
     def sources(self, host: Host) -> list[str]:
         return _sources(host, None)
-
-    def removed_for(self, host: Host, names: Sequence[str]) -> list[str]:
-        rows = self._would(host, names)
-        removed = {row.name for row in rows if row.part.startswith("Removing")}
-        return sorted(removed.union(*(row.replaces for row in rows)))
-
-    def _would(self, host: Host, names: Sequence[str]) -> list[Row]:
-        return transaction(host.said([*INSTALL, *names], timeout=SECONDS))
 
     def proxied(self, host: Host) -> bool:
         files = [SETTINGS, *(f"{REPOSITORIES}/{name}" for name in _names(host.at(REPOSITORIES)))]

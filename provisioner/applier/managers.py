@@ -23,6 +23,13 @@ class Brought(NamedTuple):
     digest: str
 
 
+class Would(NamedTuple):
+    """What installing packages takes: the addresses that they are fetched from, and what is removed for them."""
+
+    fetches: list[str]
+    removes: list[str]
+
+
 class Manager:
     """What differs between apt with dpkg and dnf with rpm; nothing here decides what is done with an answer."""
 
@@ -62,16 +69,12 @@ class Manager:
         """Return the packages that an ended run has left half done."""
         raise NotImplementedError
 
-    def fetches(self, host: Host, names: Sequence[str]) -> Optional[list[str]]:
-        """Return the addresses that these packages would be fetched from; None where the lists do not know them all."""
+    def would_install(self, host: Host, names: Sequence[str]) -> Optional[Would]:
+        """Return what it would take to install these; None where the lists do not know them all."""
         raise NotImplementedError
 
     def sources(self, host: Host) -> list[str]:
         """Return the addresses that the lists come from."""
-        raise NotImplementedError
-
-    def removed_for(self, host: Host, names: Sequence[str]) -> list[str]:
-        """Return what would be removed to install these."""
         raise NotImplementedError
 
     def proxied(self, host: Host) -> bool:

@@ -28,11 +28,11 @@ def look(host: Host, names: Sequence[str], proxied: bool = False) -> dict[str, A
     missing = [name for name in names if there.get(name, ("", ""))[0] != "installed"]
     if not missing:
         return {"missing": [], "listed": True, "sites": {}, "removes": []}
-    needed = manager.fetches(host, missing)
-    places = needed if needed is not None else manager.sources(host)
-    return {"missing": missing, "listed": needed is not None,
+    would = manager.would_install(host, missing)
+    places = manager.sources(host) if would is None else would.fetches
+    return {"missing": missing, "listed": would is not None,
             "sites": _judge(host, places, proxied or manager.proxied(host)),
-            "removes": manager.removed_for(host, missing) if needed is not None else []}
+            "removes": [] if would is None else would.removes}
 
 
 def _judge(host: Host, places: Sequence[str], proxied: bool) -> dict[str, str]:

@@ -211,11 +211,16 @@ def test_a_dead_source_of_others_does_not_matter_unless_dnf_finds_no_way_to_inst
     rhel.update({"repoquery": "tracker\n", "--assumeno": UPGRADE})
     box.put("/etc/yum.repos.d/x.repo", "[t]\nbaseurl=file:///srv/r\n\n[docker-ce]\nbaseurl=file:///srv/dead\n")
     fetched, dead = "file:///srv/r/repodata/repomd.xml", "file:///srv/dead/repodata/repomd.xml"
-    assert managers.of(box.host).fetches(box.host, ["tracker"]) == [fetched]
+    assert fetches(box) == [fetched]
     rhel["--assumeno"] = "Error: \n Problem: conflicting requests\n  - nothing provides lib needed by tracker-2.0-1\n"
-    assert managers.of(box.host).fetches(box.host, ["tracker"]) == [fetched, dead]
+    assert fetches(box) == [fetched, dead]
     rhel["repoquery"] = ""
-    assert managers.of(box.host).fetches(box.host, ["tracker"]) is None
+    assert fetches(box) is None
+
+
+def fetches(box: FakeHost) -> list[str] | None:
+    would = managers.of(box.host).would_install(box.host, ["tracker"])
+    return None if would is None else would.fetches
 
 
 def test_packages_that_others_need_stay_and_a_dnf_that_does_not_say_what_goes_removes_nothing(
