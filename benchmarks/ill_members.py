@@ -24,8 +24,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,10 @@ def sessions(balancer: Balancer) -> dict[str, int]:
     return {row[1]: int(row[4]) for row in rows if row[0] == "apiservers"}
 
 
+def _renewed(nodes: Sequence[Node], since: float) -> bool:
+    return all(node.renewed[-1:] > [since] for node in nodes)
+
+
 def measure(directory: Path, stack: ExitStack) -> list[dict[str, Any]]:
     for name in NAMES:
         (directory / name).mkdir()
@@ -245,7 +250,7 @@ def measure(directory: Path, stack: ExitStack) -> list[dict[str, Any]]:
         wait(lambda: set(balancer.states().values()) == {"2"}, "all API servers are ready again", 120)
         lead(balancer, host)
         started = time.monotonic()
-        wait(lambda at=started: all(node.renewed[-1:] > [at] for node in nodes), "all have renewed", 30)
+        wait(partial(_renewed, nodes, started), "all have renewed", 30)
         began = time.monotonic()
         with make(site, host):
             time.sleep(WATCHED)

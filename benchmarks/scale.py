@@ -19,17 +19,15 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path[:0] = [str(ROOT), str(HERE)]
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 COMPOSING, PLANNING = 500, 2000
 LIMIT_COMPOSE, LIMIT_PLAN = 1.0, 6.0
 
 
 def composing(count: int) -> dict[str, float]:
     """Measure in this process what the prober does before it begins, for the sample and for all hosts."""
-    from plan_500_hosts import Cpu, inventory_text
-
+    from benchmarks.plan_500_hosts import Cpu, inventory_text
     from provisioner.decide.sample import measuring
     from provisioner.model.load import load_cluster
     from provisioner.orchestrate.watch.prober import Questions
@@ -57,13 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "scale.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "scale.json")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(composing(COMPOSING)))
         return
     compose = [measured(__file__, "--one") for _ in range(options.runs)]
-    plan = [measured(str(HERE / "plan_500_hosts.py"), "--hosts", str(PLANNING), "--one", "as-desired")
+    plan = [measured(str(ROOT / "benchmarks" / "plan_500_hosts.py"), "--hosts", str(PLANNING), "--one", "as-desired")
             for _ in range(options.runs)]
     from tests.lab.figures import origin
 

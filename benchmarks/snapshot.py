@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from tests.lab.clusters import GOLDEN, Ground  # noqa: E402
 from tests.lab.figures import origin  # noqa: E402
 from tests.lab.machines import Lab  # noqa: E402
+from tests.lab.selection import Manners  # noqa: E402
 
 
 def one_run(ground: Ground) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def main() -> None:
     ground = Ground(Lab(ROOT / ".kubewright" / "bench", "bench"))
     began = time.monotonic()
     try:
-        ground.give("")
+        ground.give(Manners())
         built = time.monotonic()
         ground.keep()
         kept = time.monotonic()

@@ -162,7 +162,7 @@ def below_roots() -> None:
     def argv(command: str) -> list[str]:
         return ["sh", "-c", 'exec "$@" --root "$STAGING_ROOT" "$0"', command, *real(command)[:-1]]
 
-    remote.argv = argv
+    remote.argv = argv      # type: ignore[attr-defined]
 
 
 def made(place: Path, size: int) -> dict[Artifact, Path]:
