@@ -91,7 +91,8 @@ def setup_commands(network: LabNetwork) -> tuple[tuple[str, ...], ...]:
     """Return the commands that make the bridge, inside the namespace.
 
     The nodes get the bridge as their gateway, as a real machine has one, and it answers "unreachable" at once for
-    everything beyond: nothing inside waits for a timeout.
+    everything beyond: nothing inside waits for a timeout. To all who ask: of a few a second (the kernel's own limit) an
+    API server whose cluster has just booted waits 5 s for metrics-server's old address before it is ready.
     """
     first, *second = network.addresses
     return (
@@ -101,7 +102,8 @@ def setup_commands(network: LabNetwork) -> tuple[tuple[str, ...], ...]:
         *(("ip", "address", "add", address, "dev", BRIDGE, "nodad") for address in second),
         ("ip", "link", "set", BRIDGE, "up"),
         ("ip", "route", "add", "unreachable", "default"),
-        ("sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0"),
+        ("sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.send_redirects=0",
+         "net.ipv4.icmp_ratelimit=0"),
     )
 
 
