@@ -44,6 +44,11 @@ class Facts:
         """Return the addresses of all interfaces, without prefixes."""
         return frozenset(address.partition("/")[0] for i in self.interfaces for address in i.addresses)
 
+    @property
+    def packaged_as(self) -> str:
+        """Return how a bundle names the packages for this host: debian-12-amd64."""
+        return f"{self.os_id}-{self.os_version}-{self.arch}"
+
     def carrier(self, address: str) -> Interface | None:
         """Return the interface that carries `address` (without prefix), or None."""
         return next((i for i in self.interfaces if any(a.partition("/")[0] == address for a in i.addresses)), None)

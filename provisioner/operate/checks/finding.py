@@ -60,6 +60,7 @@ class Seen:
     hosts: Mapping[str, HostSeen]
     faults: Mapping[str, KubewrightError] = field(default_factory=dict)
     probed: Probed | None = None        # what came of trying between the hosts; None: nobody tried
+    brought: frozenset[str] = frozenset()   # whose packages come in the run's bundle: debian-12-amd64
 
 
 class Found(NamedTuple):

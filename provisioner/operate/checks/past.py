@@ -44,9 +44,18 @@ def question(cluster: Cluster, host: Host, facts: Facts) -> dict[str, object]:
 
 
 def packages(seen: Seen, host: HostSeen) -> Iterator[Found]:
-    """Ask that the packages which are missing can be had; sources that do not matter for them may be broken."""
+    """Ask that the packages which are missing can be had; sources that do not matter for them may be broken.
+
+    Where the run's bundle brings them, nothing else is asked; it may bring those of other systems only.
+    """
+    if host.facts.packaged_as in seen.brought:
+        return
     asked = host.told.packages
     names, manager = " ".join(asked.missing), managers.of_facts(host.facts)
+    if asked.missing and seen.brought:
+        yield Found("warning", f"the bundle brings packages for {', '.join(sorted(seen.brought))}, and none for "
+                               f"{host.facts.packaged_as}: {names} must come from its own sources",
+                    f"on {host.name}: {manager.source}")
     bad = {site: why for site, why in asked.sites.items() if why}
     if asked.missing and not asked.listed and not asked.sites:
         yield Found("error", f"there is no package source; missing: {names}",

@@ -131,8 +131,7 @@ def prepare(session: Session) -> str:
 
 def _packages_for(session: Session, host: str) -> Path | None:
     """Return the archive that a host's packages come from, None where they come from its own sources."""
-    facts = session.observed[host].facts
-    return session.run.packages.get(f"{facts.os_id}-{facts.os_version}-{facts.arch}")
+    return session.run.packages.get(session.observed[host].facts.packaged_as)
 
 
 def _own(session: Session, items: Mapping[str, Sequence[Item]]) -> None:

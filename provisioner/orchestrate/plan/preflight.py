@@ -318,7 +318,8 @@ def _report(
     alone = probed.alone if probed else {}
     hosts = {name: replace(_seen(session, name, (asked or {}).get(name), plan), alone=alone.get(name))
              for name in session.observed}
-    seen = Seen(session.cluster, session.target.artifacts, hosts, faults or {}, probed)
+    seen = Seen(session.cluster, session.target.artifacts, hosts, faults or {}, probed,
+                frozenset(session.run.packages))
     findings = tuple(table.run(seen, skip))
     return Report(len(session.cluster.hosts), findings, table.asked(seen, findings), frozenset(skip), faults or {},
                   beside, probed)

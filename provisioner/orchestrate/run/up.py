@@ -30,7 +30,7 @@ def plan(session: Session, intent: Intent, agreed: Agreed) -> Plan:
 
 def fit(session: Session, intent: Intent) -> Plan:
     """Return what differs on hosts that are fit; raises what fit_survey does."""
-    return fit_survey(session, (*intent.skip, "packages") if session.run.packages else intent.skip)  # they come with us
+    return fit_survey(session, intent.skip)
 
 
 def judged(session: Session, intent: Intent, agreed: Agreed, found: Plan) -> Plan:

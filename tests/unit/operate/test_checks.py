@@ -96,7 +96,7 @@ def seen_of(case: Case) -> Seen:
     probed = probed_of(cluster, case)
     hosts = {n: replace(host_of(cluster, n, a), alone=probed.alone[n] if probed else None)
              for n, a in case["hosts"].items()}
-    return Seen(cluster, lock(), hosts, faults, probed)
+    return Seen(cluster, lock(), hosts, faults, probed, frozenset(case.get("brought", ())))
 
 
 @pytest.mark.parametrize("case", ALL)
