@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from provisioner.operate.kube import ApiFault, Kube, object_path
 from provisioner.orchestrate.gates import etcd_members, lapsed, proofs
 from provisioner.orchestrate.gates.gate_probes import API_IS_READY, Probe, host_probes, node_probes, vip_probes
 from provisioner.orchestrate.session.session import Session
+from provisioner.parallel import ask_all
 from provisioner.report.findings import lines
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
@@ -64,12 +65,25 @@ class Question:
     ask: Callable[[Session, Sight], Iterable[Finding]]
 
 
-def look(session: Session, questions: Iterable[Question]) -> Sight:
-    """Ask these questions now, after a survey, and return what was found; no fault of a host or an API ends it."""
+Chain = tuple[Question, ...]
+"""Questions in their order: a later one uses what an earlier one saw."""
+
+
+def look(session: Session, chains: Sequence[Chain]) -> Sight:
+    """Ask these questions now, after a survey, and return what was found; no fault of a host or an API ends it.
+
+    Chains are asked beside one another, and told in their order.
+    """
     sight = Sight()
-    for question in questions:
-        sight.findings += [replace(f, expected=f.expected or question.doc) for f in question.ask(session, sight)]
-    sight.findings = list(dict.fromkeys(sight.findings))
+    told: dict[Question, list[Finding]] = {}
+
+    def ask(chain: Chain) -> None:
+        for question in chain:
+            told[question] = [replace(f, expected=f.expected or question.doc) for f in question.ask(session, sight)]
+            sight.findings.extend(told[question])
+
+    ask_all(ask, chains, workers=len(chains), name="look")
+    sight.findings = list(dict.fromkeys(f for chain in chains for question in chain for f in told[question]))
     return sight
 
 
@@ -78,7 +92,7 @@ def holds(session: Session) -> None:
 
     What is asked of each host by itself has its own gate before, which tells host by host what it waits for.
     """
-    proof = "; ".join(question.doc for question in OF_CLUSTER)
+    proof = "; ".join(question.doc for chain in OF_CLUSTER for question in chain)
     proofs.wait_until(session, "verify", lambda: "; ".join(lines(_unfit(session))), proof=proof)
 
 
@@ -289,11 +303,11 @@ def _pods(session: Session, client: Kube) -> Iterator[Finding]:
         yield from judge.of_pods(waiting, refused)
 
 
-OF_HOSTS: tuple[Question, ...] = (
+_HOSTS: Chain = (
     Question("hosts", "on each host every unit runs with its inputs and answers, and a node reaches Services", _hosts),
 )
-# Before the first restart these are asked alone: see orchestrate/run/may_begin.py.
-SERVING: tuple[Question, ...] = (
+_VIP: Chain = (Question("vip", "exactly one host holds the VIP", _vip),)
+_SERVING: Chain = (
     Question("etcd", "the members are one cluster of exactly the inventory's, with one agreed leader", _members),
     Question("alarms", "etcd has no alarm", _alarms),
     Question("room", "etcd has room", _room),
@@ -301,10 +315,11 @@ SERVING: tuple[Question, ...] = (
     Question("nodes", "the API answers and every node is Ready", _nodes),
     Question("leases", "writes go through, and a controller-manager and a scheduler lead", _asked(_leases)),
 )
-OF_CLUSTER: tuple[Question, ...] = (
-    *SERVING,
-    Question("vip", "exactly one host holds the VIP", _vip),
+_RUNNING: Chain = (
     Question("addons", "what we run in the cluster is available", _asked(_addons)),
     Question("pods", "no Pod waits for a host that cannot start it", _asked(_pods)),
 )
-QUESTIONS: tuple[Question, ...] = (*OF_HOSTS, *OF_CLUSTER)
+# Before the first restart these are asked alone: see orchestrate/run/may_begin.py.
+SERVING: tuple[Chain, ...] = (_SERVING,)
+OF_CLUSTER: tuple[Chain, ...] = ((*_SERVING, *_RUNNING), _VIP)
+QUESTIONS: tuple[Chain, ...] = (_HOSTS, *OF_CLUSTER)
