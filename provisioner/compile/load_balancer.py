@@ -45,7 +45,7 @@ class Intervals:
     """Seconds between two checks of an API server by one host, while it is up and while it is down."""
 
     inter: int
-    downinter: int
+    downinter: float
 
     @property
     def observes(self) -> bool:
@@ -62,7 +62,7 @@ def intervals(hosts: int) -> Intervals:
     inter = 1
     while hosts * CHECK_CPU / inter > MOST_CPU:
         inter *= 2
-    return Intervals(inter, max(1, inter // 4))
+    return Intervals(inter, inter / 4)
 
 
 def items(ctx: HostContext) -> Iterator[Item]:
@@ -80,7 +80,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
         vip_backend=VIP_BACKEND, local_port=LOCAL_API, api_port=api.port if ctx.holds_vip else None,
         servers=[Server(host.name, Endpoint(host.address, APISERVER)) for host in ctx.site.control_planes],
         health_port=BALANCER_HEALTH, ca=pki.CA, health=pki.HAPROXY_HEALTH, leave=LEAVE_ILL,
-        downinter=f"{often.downinter}s", observes=often.observes, without=ctx.system.without,
+        downinter=f"{often.downinter * 1000:.0f}ms", observes=often.observes, without=ctx.system.without,
         **given)
     yield from distribution_service(
         "haproxy.service", "load-balancer", [HAPROXY_CONFIG, LEAVE_ILL, pki.HAPROXY_HEALTH, pki.CA],

@@ -103,7 +103,7 @@ class Ground:
     def wait(self) -> None:
         """Wait until `status` finds nothing to tell; it asks much, so it is asked when little is left to wait for."""
         until(self.lab.has_booted, HEALTHY, "all units start and the API answers", 0.5)
-        until(self.lab.is_measured, HEALTHY, "metrics-server has looked twice", 0.5)
+        until(self.lab.is_measured, HEALTHY, "metrics-server has looked twice", 0.1)
         until(lambda: self.lab.run("status", check=False).returncode == 0, HEALTHY, "the cluster is healthy")
 
     def end(self) -> None:

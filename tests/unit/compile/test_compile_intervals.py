@@ -35,21 +35,21 @@ def line_of(cluster: Cluster, host: str) -> str:
 
 
 @pytest.mark.parametrize(("hosts", "line"), [
-    (5, "default-server inter 1s fastinter 250ms downinter 1s rise 2 fall 2"),
-    (32, "default-server inter 1s fastinter 250ms downinter 1s rise 2 fall 2"),
-    (33, f"default-server inter 2s fastinter 250ms downinter 1s rise 2 fall 2{OBSERVES}"),
-    (500, f"default-server inter 16s fastinter 250ms downinter 4s rise 2 fall 2{OBSERVES}")])
+    (5, "default-server inter 1s fastinter 250ms downinter 250ms rise 2 fall 2"),
+    (32, "default-server inter 1s fastinter 250ms downinter 250ms rise 2 fall 2"),
+    (33, f"default-server inter 2s fastinter 250ms downinter 500ms rise 2 fall 2{OBSERVES}"),
+    (500, f"default-server inter 16s fastinter 250ms downinter 4000ms rise 2 fall 2{OBSERVES}")])
 def test_hosts_ask_less_often_the_more_they_are(hosts: int, line: str) -> None:
     assert line_of(cluster_of(hosts), "w1") == line
 
 
 def test_who_holds_the_vip_asks_every_second_however_many_hosts_there_are() -> None:
-    assert line_of(cluster_of(500), "cp1") == "default-server inter 1s fastinter 250ms downinter 1s rise 2 fall 2"
+    assert line_of(cluster_of(500), "cp1") == "default-server inter 1s fastinter 250ms downinter 250ms rise 2 fall 2"
 
 
 def test_the_inventory_s_own_interval_wins() -> None:
     line = line_of(cluster_of(500, config={"haproxy": {"inter": "3s"}}), "w1")
-    assert line == f"default-server inter 3s fastinter 250ms downinter 4s rise 2 fall 2{OBSERVES}"
+    assert line == f"default-server inter 3s fastinter 250ms downinter 4000ms rise 2 fall 2{OBSERVES}"
 
 
 def test_all_hosts_together_take_less_than_a_twentieth_of_a_core() -> None:
