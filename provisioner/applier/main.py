@@ -29,7 +29,7 @@ def _object(data: bytes) -> dict[str, Any]:
     return request
 
 
-# Every command imports what it needs itself: a zipapp compiles each module on each call.
+# Every command imports what it needs itself: a zipapp that was sent compiles each module anew.
 def _observe(host: Host, stream: BinaryIO) -> dict[str, Any]:
     from .observe import observe
     return observe(host, _request(stream))

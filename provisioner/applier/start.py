@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import sys
 import time
 from typing import Any, Mapping
 
-from . import back, fence, files, locks, steps
+from . import back, fence, files, locks, ourselves, steps
 from . import changes as one
 from .apply import Run
 from .host import Fault, Host, caller_gone, check_id
 
 STARTS = 3
-KEEP_APPLIERS = 5
 
 
 def apply(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,18 +71,14 @@ def _start_once(host: Host, step: str, request: Mapping[str, Any], timeout: floa
 
     The same order may come twice at once: Ansible's ssh asks again where its connection broke.
     """
-    guard = os.open(files.private_directory(host.own("applier")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(guard, fcntl.LOCK_EX)       # held for a few small writes and systemd's answer
+    with ourselves.alone(host):
         if steps.result_of(host, step) is None and not steps.alive(host, step):
             _start(host, step, request, timeout)
-    finally:
-        os.close(guard)
 
 
 def _start(host: Host, step: str, request: Mapping[str, Any], timeout: float) -> None:
     """Leave program and request on the host and start the transient unit."""
-    program = _keep_program(host)
+    program = ourselves.keep(host)
     files.private_directory(host.own("steps"))
     place = files.private_directory(steps.directory(host, step))
     files.write_json(f"{place}/request.json", dict(request))
@@ -103,34 +95,6 @@ def _start(host: Host, step: str, request: Mapping[str, Any], timeout: float) ->
             return  # somebody started the same step at the same moment: attach to that one
         files.remove(f"{place}/request.json")
         raise
-
-
-def _keep_program(host: Host) -> str:
-    """Store the zipapp we run from under its digest, and drop those of long ago."""
-    data = _program()
-    place = files.private_directory(host.own("applier"))
-    path = f"{place}/{hashlib.sha256(data).hexdigest()}.pyz"
-    try:
-        same = files.read(path)[0] == data
-    except OSError:
-        same = False
-    if not same:
-        files.write(path, data)
-    os.utime(path)
-    kept = sorted((entry for entry in os.scandir(place) if entry.name.endswith(".pyz")),
-                  key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
-    for entry in kept[KEEP_APPLIERS:]:
-        files.remove(entry.path)
-    return path
-
-
-def _program() -> bytes:
-    archive = getattr(globals().get("__loader__"), "archive", None)
-    if archive is None:
-        from .package import build_zipapp  # we run from sources: only tests do
-        return build_zipapp()
-    with open(archive, "rb") as stream:
-        return stream.read()
 
 
 def _journal(host: Host, step: str) -> str:

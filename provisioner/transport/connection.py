@@ -53,6 +53,7 @@ class Connection:
 
     def __init__(self, target: Target, gateway: Gateway | None = None) -> None:
         self.target = target
+        self.program = ""                           # where the host keeps the applier, as it said last
         self._channels = threading.BoundedSemaphore(CHANNELS)
         self._lock = threading.Lock()
         self._ping = threading.Lock()

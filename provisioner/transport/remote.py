@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from provisioner.applier.package import answer_of, argv, frame
+from provisioner.applier.package import GONE, answer_of, argv, frame
 from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.examination import Examination
@@ -55,8 +55,22 @@ def call(
 
     All of these may be asked twice, so where the connection is lost meanwhile, they are.
     """
-    done = attached(connection, lambda: connection.run(argv(command), frame(dict(request)), timeout=timeout))
+    done = attached(connection, lambda: _run(connection, command, request, timeout))
     return _answer(connection, command, done)
+
+
+def _run(connection: Connection, command: str, request: Mapping[str, Any], timeout: float) -> Completed:
+    """Run a command of the copy that the host keeps; where there is none (any more), of one that is sent.
+
+    It says that there is none before it has done anything.
+    """
+    kept = connection.program
+    if kept:
+        done = connection.run(argv(command, kept), frame(request, kept), timeout=timeout)
+        if done.rc != GONE:
+            return done
+        connection.program = ""
+    return connection.run(argv(command), frame(request), timeout=timeout)
 
 
 def attached(connection: Connection, ask: Callable[[], T]) -> T:
@@ -143,6 +157,7 @@ class SshHost(OneHost):
         answered = time.time()
         if "busy" in answer:
             raise _busy(self.name, "observing", answer["busy"], wait)
+        self._connection.program = answer["program"]
         facts = facts_of(answer["facts"])
         off = clock_off(facts.epoch, asked, answered)
         return HostObserved(self.name, facts, items_of(answer["items"]), off, int(answer["epoch"]),
@@ -160,13 +175,13 @@ class SshHost(OneHost):
             raise _busy(self.name, "removing the last of ours", answer["busy"], OBSERVE_WAIT)
 
     def lock(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        done = self._connection.run(argv("lock"), frame(dict(request)), timeout=LOCK_TIMEOUT)
+        done = _run(self._connection, "lock", request, LOCK_TIMEOUT)
         return _answer(self._connection, "lock", done)
 
     def fence(self, epoch: int, *, wait: int = OBSERVE_WAIT, owner: Owner | None = None,
               instead_of: Owner | None = None) -> int:
         whose = {k: asdict(v) for k, v in (("owner", owner), ("instead_of", instead_of)) if v is not None}
-        done = self._connection.run(argv("fence"), frame({"epoch": epoch, "wait": wait, **whose}), timeout=wait + SLACK)
+        done = _run(self._connection, "fence", {"epoch": epoch, "wait": wait, **whose}, wait + SLACK)
         _raise_failed(self._connection, "fence", done)
         answer = _object(self._connection, "fence", done)
         if "busy" in answer:
@@ -174,6 +189,7 @@ class SshHost(OneHost):
         if answer["status"] == "foreign":
             raise RefusedForSafety(f"{self.name}: taking it for this cluster: {answer['message']}",
                                    details=["nothing was changed there"], code="foreign-host", hint="kubewright check")
+        self._connection.program = answer.get("program", self._connection.program)
         return int(answer["epoch"])
 
     def store(self, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress | None = None, *,
@@ -202,8 +218,7 @@ class SshHost(OneHost):
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
         timeout = float(request["timeout"]) + SLACK
-        done = attached(self._connection, lambda: self._connection.run(
-            argv("apply"), frame(dict(request)), timeout=timeout))
+        done = attached(self._connection, lambda: _run(self._connection, "apply", request, timeout))
         _raise_failed(self._connection, "apply", done)
         return _object(self._connection, "apply", done)
 

@@ -205,7 +205,7 @@ def test_a_unit_is_acted_on_alike(made: Both, acts: list[str], results: list[str
 
 
 def test_a_bundle_of_an_older_run_is_refused_by_both(made: Both) -> None:
-    assert fence.fence(made.real.host, {"epoch": 7}) == {"status": "done", "epoch": 7}
+    assert fence.fence(made.real.host, {"epoch": 7})["status"] == "done"
     assert made.fakes.on("cp1").fence(7) == 7
     assert made.apply(made.changes(wished(conf="two\n")), epoch=6) == ("fenced", [])
     assert made.apply(made.changes(wished(conf="two\n")), epoch=7)[0] == "done"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import hmac
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.applier import files, package, start, states, steps
+from provisioner.applier import files, ourselves, package, start, states, steps
 from tests.unit.applier.support import (
     ME,
     US,
@@ -216,8 +217,8 @@ def test_results_are_read_through_the_command(box: FakeHost) -> None:
 def test_the_program_is_kept_once_under_its_digest(box: FakeHost) -> None:
     box.send("apply", request("a", file_change("/etc/a", "1")))
     box.send("apply", request("b", file_change("/etc/b", "1")))
-    programs = list(box.path("/var/lib/kubewright/applier").iterdir())
-    assert [p.read_bytes() for p in programs] == [package.build_zipapp()]
+    programs = [p.name for p in box.path("/var/lib/kubewright/applier").iterdir()]
+    assert programs == [f"{hashlib.sha256(package.build_zipapp()).hexdigest()}.pyz"]
 
 
 def test_whatever_holds_a_secret_is_0600_and_new_from_its_first_moment_in_directories_of_0700(
@@ -247,7 +248,7 @@ def test_whatever_holds_a_secret_is_0600_and_new_from_its_first_moment_in_direct
 
     monkeypatch.setattr(os, "open", opened)
     monkeypatch.setattr(os, "mkdir", made)
-    monkeypatch.setattr(start, "_keep_program", lambda host: "program")
+    monkeypatch.setattr(ourselves, "keep", lambda host: "program")
     monkeypatch.setattr(type(box.host), "run", lambda *_, **__: "")
     start._start(box.host, "s", bundle, 10.0)
     monkeypatch.setattr(steps, "alive", lambda *_: False)

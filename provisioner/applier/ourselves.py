@@ -1,0 +1,110 @@
+"""The program itself as a host keeps it: under the digest of what was sent, with compiled code beside the sources."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import re
+from typing import Iterator
+
+from . import files
+from .host import Host
+
+KEEP = 5
+_NEVER_COMPARED = (1).to_bytes(4, "little")     # PEP 552: code by its source's hash, which nobody looks at
+_SEAL = len(importlib.util.MAGIC_NUMBER) + 32
+# What the name of an open file says in /proc, of one that was pruned meanwhile too.
+_NAME = re.compile(r"/([0-9a-f]{64})\.pyz(?: \(deleted\))?\Z")
+
+
+def where(host: Host) -> str:
+    """Return where this host keeps the program that we run as, "" where it does not; creates nothing."""
+    path = _path(host, _ourselves()[0])
+    return path if _is_sound(path) else ""
+
+
+def keep(host: Host) -> str:
+    """Keep the program that we run as, drop those of long ago, and return its path; `alone` must be held."""
+    digest, data = _ourselves()
+    path = _path(host, digest)
+    if not _is_sound(path):
+        files.write(path, compiled(data))
+    os.utime(path)
+    kept = sorted((entry for entry in os.scandir(os.path.dirname(path)) if entry.name.endswith(".pyz")),
+                  key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+    for entry in kept[KEEP:]:
+        files.remove(entry.path)
+    return path
+
+
+def kept(host: Host) -> str:
+    """Keep the program that we run as and return its path, "" where that cannot be: then it is sent as before."""
+    with contextlib.suppress(OSError), alone(host):
+        return keep(host)
+    return ""
+
+
+@contextlib.contextmanager
+def alone(host: Host) -> Iterator[None]:
+    """Keep others from starting steps and from keeping programs; for a few small writes and systemd's answer."""
+    guard = os.open(files.private_directory(host.own("applier")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(guard)
+
+
+def compiled(data: bytes) -> bytes:
+    """Return a zipapp with this Python's code beside its sources, and a seal at its end.
+
+    zipimport takes NAME.pyc before NAME.py, and the source where the code is another Python's.
+    """
+    import io  # all three for the first call of a version alone
+    import marshal
+    import zipfile
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as sent, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in [name for name in sent.namelist() if name.endswith(".py")]:
+            source = sent.read(name)
+            code = marshal.dumps(compile(source, name, "exec", dont_inherit=True))
+            head = importlib.util.MAGIC_NUMBER + _NEVER_COMPARED + importlib.util.source_hash(source)
+            archive.writestr(zipfile.ZipInfo(name), source, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name + "c"), head + code, zipfile.ZIP_DEFLATED)
+        archive.comment = bytes(_SEAL)
+    body = buffer.getvalue()[:-_SEAL]
+    return body + _seal(body)
+
+
+def _seal(body: bytes) -> bytes:
+    return importlib.util.MAGIC_NUMBER + hashlib.sha256(body).digest()
+
+
+def _is_sound(path: str) -> bool:
+    """Say whether a copy is whole, of this Python, and nobody else can have written it."""
+    try:
+        data, status = files.read(path)
+    except OSError:
+        return False
+    ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
+    return ours and data[-_SEAL:] == _seal(data[:-_SEAL])
+
+
+def _path(host: Host, digest: str) -> str:
+    return f"{host.own('applier')}/{digest}.pyz"
+
+
+def _ourselves() -> tuple[str, bytes]:
+    """Return the digest of the program as it was sent, and the bytes that we run from: those, or a copy's."""
+    archive = getattr(globals().get("__loader__"), "archive", None)
+    if archive is None:
+        from .package import build_zipapp  # we run from sources: only tests do
+        data = build_zipapp()
+    else:
+        with open(archive, "rb") as stream:
+            data = stream.read()
+    copy = _NAME.search(os.path.realpath(archive or "/"))
+    return copy[1] if copy else hashlib.sha256(data).hexdigest(), data
