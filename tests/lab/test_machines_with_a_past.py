@@ -91,7 +91,7 @@ def test_a_vip_that_somebody_has_and_a_key_that_openssh_refuses_are_found_before
 def test_machines_with_a_past_that_does_no_harm_become_a_cluster(machines: Lab) -> None:
     sh(machines, "cp2", "mkdir -p /etc/systemd/system.conf.d; printf '[Manager]\\nDefaultEnvironment="
                         f"http_proxy={PROXY} https_proxy={PROXY} HTTP_PROXY={PROXY} HTTPS_PROXY={PROXY}\\n' "
-                        "> /etc/systemd/system.conf.d/proxy.conf; systemctl daemon-reexec")
+                        "> /etc/systemd/system.conf.d/proxy.conf; systemctl daemon-reload")
     sh(machines, "cp3", "echo 'nameserver 127.0.0.53' > /etc/resolv.conf")
     sh(machines, "w1", "echo net.ipv4.ip_forward=0 > /etc/sysctl.d/99-hard.conf")
     sh(machines, "w2", "echo 'deb cdrom:[Debian GNU/Linux 12 _Bookworm_]/ bookworm main' "

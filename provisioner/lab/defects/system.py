@@ -6,7 +6,7 @@ from provisioner.lab.defects.defect import UNIT_ENDS, Defect, writes
 
 _LOCALE = "/etc/default/locale"
 _PROXY = "/etc/systemd/system.conf.d/proxy.conf"
-_REREAD = "systemctl daemon-reexec"
+_REREAD = "systemctl daemon-reload"
 _LOCK = """
 import fcntl, signal
 lock = open("/var/lib/dpkg/lock-frontend", "w")

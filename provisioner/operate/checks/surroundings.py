@@ -160,7 +160,7 @@ def _told_to_go_straight(file: str, direct: str) -> str:
     if file == "/etc/environment":
         return f"sed -i '/^\\(export \\)*no_proxy=/Id' {file} && echo 'no_proxy={direct}' >> {file}"
     return ("mkdir -p /etc/systemd/system.conf.d && printf '[Manager]\\nDefaultEnvironment=no_proxy=%s\\n' "
-            f"'{direct}' > /etc/systemd/system.conf.d/zz-no-proxy.conf && systemctl daemon-reexec")
+            f"'{direct}' > /etc/systemd/system.conf.d/zz-no-proxy.conf && systemctl daemon-reload")
 
 
 def _is_direct(wanted: str, values: Mapping[str, str]) -> bool:
