@@ -8,21 +8,19 @@ from typing import Any
 from provisioner.compile import pki, registries
 from provisioner.compile.context import HostContext
 from provisioner.compile.control_plane import CIPHER_SUITES
-from provisioner.compile.parts import AWAIT_API, BIN_DIR, binary, directories, rendered, service
+from provisioner.compile.parts import BIN_DIR, binary, directories, rendered, service
 from provisioner.compile.render import command_line, merged, render
 from provisioner.compile.runtime import CONTAINERD_SOCKET
 from provisioner.compile.system import SYSCTL_FILE
 from provisioner.model.cluster import Host, Role, Taint
 from provisioner.model.desired import Directory, File, Item
-from provisioner.model.ports import KUBELET, KUBELET_HEALTH, LOCAL_API
+from provisioner.model.ports import KUBELET, KUBELET_HEALTH
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 KUBECONFIG = "/etc/kubernetes/kubelet.conf"
 # What a kubelet registers a new Node with. It never looks again, so this is no input that a restart is due for: Nodes
 # that exist get their labels and taints over the API (operate/nodes.py).
 REGISTRATION = "/etc/kubewright/kubelet/registration.env"
-# containerd's directory of the containers that run.
-CONTAINERS = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
 ROLE_PREFIX = "node-role.kubernetes.io/"
 INPUTS = (CONFIG, KUBECONFIG, pki.CA, pki.KUBELET_CLIENT.path, pki.KUBELET_SERVING.path, f"{BIN_DIR}/kubelet")
 
@@ -43,12 +41,10 @@ def items(ctx: HostContext) -> Iterator[Item]:
                content=merged(text, ctx.config("kubelet")))
     yield from directories(["/etc/kubewright/kubelet"], "node")
     yield rendered(REGISTRATION, "node", component="kubelet", flags=registration(ctx.host))
-    yield rendered(AWAIT_API, "node", component="kubelet", mode=0o755, node=ctx.name, port=LOCAL_API, ca=pki.CA,
-                   certificate=pki.KUBELET_CLIENT.path, key=pki.KUBELET_CLIENT.key_path, containers=CONTAINERS)
     yield from registries.logins(ctx)
     inputs = (*INPUTS, registries.PROVIDERS) if registries.with_login(ctx.cluster) else INPUTS
     yield from service("kubelet.service", "node", inputs, component="kubelet", registration=REGISTRATION,
-                       sysctls=SYSCTL_FILE, await_api=AWAIT_API,
+                       sysctls=SYSCTL_FILE,
                        command=command_line(f"{BIN_DIR}/kubelet", ctx.flags("kubelet", flags(ctx))))
 
 

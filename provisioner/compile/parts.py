@@ -20,7 +20,6 @@ class Leaving(NamedTuple):
 
 
 STAMP = "/opt/kubewright/bin/stamp"
-AWAIT_API = "/opt/kubewright/bin/await-api"      # before kubelet, and what makes the Pod network
 INPUTS_DIR = "/etc/kubewright/inputs"
 BIN_DIR = "/usr/local/bin"
 UNIT_DIR = "/etc/systemd/system"

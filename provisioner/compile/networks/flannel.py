@@ -9,12 +9,12 @@ from typing import Any
 from provisioner.compile import pki
 from provisioner.compile.context import ClusterContext, HostContext, config_of
 from provisioner.compile.networks.contract import PodNetwork
-from provisioner.compile.parts import AWAIT_API, BIN_DIR, Leaving, binary, directories, managed, rendered, service
+from provisioner.compile.parts import BIN_DIR, Leaving, binary, directories, managed, rendered, service
 from provisioner.compile.render import command_line, merged, render, variables_unset
 from provisioner.model.cluster import Cluster, Host
 from provisioner.model.desired import File, Item, KubeObject
 from provisioner.model.families import System
-from provisioner.model.ports import FLANNEL_HEALTH
+from provisioner.model.ports import FLANNEL_HEALTH, LOCAL_API
 
 DIRECTORY = "/etc/kube-flannel"
 NET_CONF = f"{DIRECTORY}/net-conf.json"
@@ -27,10 +27,11 @@ CONFIG_DIR, BINARIES_DIR = "/etc/kubewright/cni", "/opt/kubewright/cni"
 CNI_CONFIG = f"{CONFIG_DIR}/10-kubewright.conflist"
 MANAGER = "/etc/NetworkManager/conf.d/50-kubewright.conf"
 WRITE_CNI_CONFIG = "/opt/kubewright/bin/write-cni-config"
+AWAIT_SUBNET = "/opt/kubewright/bin/await-subnet"
 # Where earlier versions wrote it; a containerd of somebody else's would take it there.
 OLD_CNI_CONFIG = "/etc/cni/net.d/10-kubewright.conflist"
 UNIT = "flanneld.service"
-INPUTS = (NET_CONF, KUBECONFIG, pki.CA, pki.KUBELET_CLIENT.path, AWAIT_API, WRITE_CNI_CONFIG,
+INPUTS = (NET_CONF, KUBECONFIG, pki.CA, pki.KUBELET_CLIENT.path, AWAIT_SUBNET, WRITE_CNI_CONFIG,
           f"{BIN_DIR}/flanneld")
 VXLAN = 8472        # where nodes listen for each other, as the template of its configuration has it
 
@@ -52,8 +53,10 @@ def items(ctx: HostContext) -> Iterator[Item]:
     yield rendered(WRITE_CNI_CONFIG, "runtime", component="flannel", mode=0o755,
                    subnet_env=SUBNET_ENV, cni_config=CNI_CONFIG, dual=ctx.cluster.network.is_dual,
                    rules=ctx.system.rules)
+    yield rendered(AWAIT_SUBNET, "network", component="flannel", mode=0o755, node=ctx.name, port=LOCAL_API, ca=pki.CA,
+                   certificate=pki.KUBELET_CLIENT.path, key=pki.KUBELET_CLIENT.key_path)
     yield from service(
-        UNIT, "network", INPUTS, component="flannel", node=ctx.name, await_api=AWAIT_API,
+        UNIT, "network", INPUTS, component="flannel", node=ctx.name, await_subnet=AWAIT_SUBNET,
         write_cni_config=WRITE_CNI_CONFIG,
         cni_config_dir=CONFIG_DIR, old_cni_config=OLD_CNI_CONFIG,
         old_cni_config_dir=str(PurePosixPath(OLD_CNI_CONFIG).parent), unset=variables_unset("FLANNELD", given),

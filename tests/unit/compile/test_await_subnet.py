@@ -1,4 +1,4 @@
-"""The program that lets kubelet wait for an API and flannel for its part of the Pod range, against an API over TLS."""
+"""The program that lets flannel wait for its node's part of the Pod range, against an API over TLS."""
 
 from __future__ import annotations
 
@@ -56,39 +56,23 @@ def api(tmp_path: Path) -> Iterator[int]:
         server.shutdown()
 
 
-def waited(directory: Path, port: int, what: str = "subnet", **more: str) -> subprocess.CompletedProcess[str]:
-    script = render("/opt/kubewright/bin/await-api", node="w1", port=port, ca=str(directory / "ca.crt"),
-                    certificate=str(directory / "x.crt"), key=str(directory / more.get("key", "x.key")),
-                    containers=str(directory / "containers"))
-    bounds = 'PATIENCE = {"answers": 30.0, "subnet": 60.0}\nPAUSE, ANSWER = 0.25, 3.0'
-    assert bounds in script
-    script = script.replace(bounds, f"PATIENCE = {{{what!r}: {more['patience']}}}\nPAUSE, ANSWER = 0.05, 3.0")
-    return subprocess.run([sys.executable, "-IS", "-c", script, what], capture_output=True, text=True, timeout=60,
+def waited(directory: Path, port: int, **more: str) -> subprocess.CompletedProcess[str]:
+    script = render("/opt/kubewright/bin/await-subnet", node="w1", port=port, ca=str(directory / "ca.crt"),
+                    certificate=str(directory / "x.crt"), key=str(directory / more.get("key", "x.key")))
+    assert "ANSWER = 60.0, 0.25," in script
+    script = script.replace("ANSWER = 60.0, 0.25,", f"ANSWER = {more['patience']}, 0.05,")
+    return subprocess.run([sys.executable, "-IS", "-c", script], capture_output=True, text=True, timeout=60,
                           check=False)
 
 
-def test_flannel_waits_until_the_node_is_there_and_has_its_part(tmp_path: Path, api: int) -> None:
+def test_it_waits_until_the_node_is_there_and_has_its_part(tmp_path: Path, api: int) -> None:
     done = waited(tmp_path, api, patience="50.0")
     assert (done.returncode, done.stderr) == (0, "")
     assert Api.asked == ["/api/v1/nodes/w1"] * len(ANSWERS)
 
 
-def test_a_kubelet_waits_for_any_answer(tmp_path: Path, api: int) -> None:
-    done = waited(tmp_path, api, "answers", patience="50.0")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert Api.asked == ["/api/v1/nodes/w1"]
-
-
-def test_a_kubelet_whose_host_runs_containers_waits_for_nobody(tmp_path: Path) -> None:
-    (tmp_path / "containers" / "one").mkdir(parents=True)
-    assert waited(tmp_path, 1, "answers", patience="50.0").returncode == 0
-    (tmp_path / "containers" / "one").rmdir()
-    assert waited(tmp_path, 1, "answers", patience="0.0", key="missing").returncode == 1
-
-
-@pytest.mark.parametrize("what", ["answers", "subnet"])
-def test_it_ends_in_time_and_says_what_it_waited_for(tmp_path: Path, api: int, what: str) -> None:
-    done = waited(tmp_path, 1, what, patience="0.0")
+def test_it_ends_in_time_and_says_what_it_waited_for(tmp_path: Path, api: int) -> None:
+    done = waited(tmp_path, 1, patience="0.0")
     assert done.returncode == 1 and done.stderr.startswith("the API does not answer: ")
-    done = waited(tmp_path, api, what, patience="0.0", key="missing")
+    done = waited(tmp_path, api, patience="0.0", key="missing")
     assert done.returncode == 1 and done.stderr.startswith("certificates: ")
