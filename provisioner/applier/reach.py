@@ -35,7 +35,8 @@ class Listeners:
     def __init__(self, address: str, token: bytes) -> None:
         self._address, self._token = address, token
         self._selector = selectors.DefaultSelector()
-        self.vrrp: dict[tuple[str, int, bool], int] = {}
+        self._taking = threading.Lock()     # from a packet's way out of its socket until it is counted
+        self._vrrp_heard: dict[tuple[str, int, bool], int] = {}
 
     def open(self, protocol: str, port: int) -> str:
         """Listen; return `ours`, `theirs` where somebody does already, or why it could not be."""
@@ -50,15 +51,26 @@ class Listeners:
     def serve(self) -> None:
         """Answer for ever; the process's end closes all."""
         while True:
-            self.take(None)
+            self._take(None)
 
-    def take(self, wait: Optional[float] = 0.0) -> None:
-        """Take what has come, or wait for it."""
-        for key, _ in self._selector.select(wait):
-            try:
-                key.data(key.fileobj)
-            except OSError:         # whoever called is gone again, or it was taken already
-                continue
+    def heard(self) -> list[list[Any]]:
+        """Return whose advertisements have come until now: from where, of which router, ours or not, how many."""
+        for _ in range(BACKLOG):
+            if not self._take(0.0):
+                break
+        with self._taking:
+            return [[*key, count] for key, count in self._vrrp_heard.items()]
+
+    def _take(self, wait: Optional[float]) -> bool:
+        """Take one of what has come to each socket, or wait for it; say whether anything had."""
+        ready = self._selector.select(wait)
+        with self._taking:
+            for key, _ in ready:
+                try:
+                    key.data(key.fileobj)
+                except OSError:         # whoever called is gone again, or it was taken already
+                    continue
+        return bool(ready)
 
     def _tcp(self, one: socket.socket) -> None:
         one.accept()[0].close()
@@ -73,7 +85,7 @@ class Listeners:
         router, body = tries.vrrp_of(packet)
         if router is not None:
             key = (str(caller[0]), router, self._token in body)
-            self.vrrp[key] = self.vrrp.get(key, 0) + 1
+            self._vrrp_heard[key] = self._vrrp_heard.get(key, 0) + 1
 
 
 def _open_tcp(address: str, port: int) -> socket.socket:
@@ -141,8 +153,7 @@ class Meeting:
             if self._request.get(name):
                 self._start(self._look, name, look)
         end = self._until_the_end()
-        self._listeners.take()
-        return {"end": end, "vrrp": [[*key, n] for key, n in self._listeners.vrrp.items()]}
+        return {"end": end, "vrrp": self._listeners.heard()}
 
     def _start(self, work: Callable[..., None], *args: Any) -> None:
         threading.Thread(target=work, args=args, daemon=True).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import selectors
 import signal
 import socket
 import struct
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.applier import inspect, package, tries
+from provisioner.applier import inspect, package, reach, tries
 from provisioner.applier.host import Host
 from provisioner.lab.processes import wait_until
 
@@ -175,6 +176,19 @@ def test_an_advertisement_is_told_by_who_heard_it_and_known_from_others() -> Non
             other.bind(("127.0.0.8", 0))
             other.sendto(tries.vrrp_packet(10, b""), ("127.0.0.1", 0))
         assert talk.ends()["vrrp"] == [["127.0.0.9", 245, True, 3], ["127.0.0.8", 10, False, 1]]
+
+
+def test_all_that_has_come_is_told_in_one_look_however_late_that_is(tmp_path: Path) -> None:
+    listeners = reach.Listeners("127.0.0.1", b"\x5a" * tries.TOKEN)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:      # what is sent has come at once
+        ours.bind(str(tmp_path / "ours"))
+        other.bind(str(tmp_path / "other"))
+        ours.setblocking(False)
+        listeners._selector.register(ours, selectors.EVENT_READ, listeners._vrrp)
+        for _ in range(3):
+            other.sendto(b"\x45" + b"\0" * 19 + tries.vrrp_packet(10, b""), str(tmp_path / "ours"))
+        assert [row[1:] for row in listeners.heard()] == [[10, False, 3]]
 
 
 @pytest.mark.parametrize("most", [1400, 577, 1499, 576])
