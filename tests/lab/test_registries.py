@@ -61,7 +61,7 @@ def world(single: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
     private.take(archive, "1", "private")
     proxied.take(archive, "1", "proxied")
     certificate, ca = self_signed(tmp_path_factory.mktemp("registry"), GATEWAY)
-    # No daemon-reexec: with cgroups of version 1 it takes containers their cgroups, and containerd takes them for ended.
+    # No daemon-reexec: with cgroups of version 1 it takes containers their cgroups; containerd takes them for ended.
     single.on(NODE, "sh", "-c", "mkdir -p /etc/systemd/system.conf.d && printf '[Manager]\\nDefaultEnvironment="
                                 "HTTP_PROXY=http://192.0.2.1:9 https_proxy=http://192.0.2.1:9\\n' > "
                                 "/etc/systemd/system.conf.d/proxy.conf && systemctl daemon-reload")

@@ -121,26 +121,6 @@ def test_a_file_system_without_writes_past_its_cache_gets_the_whole_file_all_the
     assert not written[-1]
 
 
-def test_a_file_that_cannot_be_read_past_the_cache_is_hashed_through_it(
-        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, direct = io.FileIO.readinto, []
-
-    class Refusing(io.FileIO):
-        def readinto(self, buffer: Any) -> int:
-            direct.append(bool(fcntl.fcntl(self.fileno(), fcntl.F_GETFL) & os.O_DIRECT))
-            if direct[-1] and len(direct) > 1:
-                raise OSError(errno.EINVAL, "Invalid argument")
-            return read(self, buffer)
-
-    place = box.path("/opt/x")
-    place.parent.mkdir(parents=True)
-    place.write_bytes(A)
-    monkeypatch.setattr(artifacts, "open", lambda path, *_, **__: Refusing(path), raising=False)
-    assert artifacts._digest(str(place)) == hashlib.sha256(A).hexdigest()
-    assert direct[0]
-    assert not direct[-1]
-
-
 def test_a_disk_that_is_full_within_the_last_mib_of_a_file_keeps_nothing_of_it_and_says_so(
         box: FakeHost, tight: Path) -> None:
     said = box.send("store", {"artifacts": [entry("/opt/kubewright/x", A)]}, A, status=1)
