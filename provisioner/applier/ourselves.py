@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import stat
 from typing import Iterator
 
 from . import files
@@ -50,7 +51,9 @@ def kept(host: Host) -> str:
 @contextlib.contextmanager
 def alone(host: Host) -> Iterator[None]:
     """Keep others from starting steps and from keeping programs; for a few small writes and systemd's answer."""
-    guard = os.open(files.private_directory(host.own("applier")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    place = files.private_directory(host.own("applier"))
+    files.directory(place, 0o700, os.geteuid(), os.getegid())       # ours alone again, whoever loosened it
+    guard = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(guard, fcntl.LOCK_EX)
         yield
@@ -86,11 +89,12 @@ def _seal(body: bytes) -> bytes:
 def _is_sound(path: str) -> bool:
     """Say whether a copy is whole, of this Python, and nobody else can have written it."""
     try:
+        place = os.lstat(os.path.dirname(path))
         data, status = files.read(path)
     except OSError:
         return False
-    ours = status.st_uid == os.geteuid() and not status.st_mode & 0o022
-    return ours and data[-_SEAL:] == _seal(data[:-_SEAL])
+    ours = all(s.st_uid == os.geteuid() and not s.st_mode & 0o022 for s in (place, status))
+    return ours and stat.S_ISDIR(place.st_mode) and data[-_SEAL:] == _seal(data[:-_SEAL])
 
 
 def _path(host: Host, digest: str) -> str:

@@ -1,4 +1,4 @@
-"""Applier commands over one SSH channel: requests out, JSON back; nothing stays on the host."""
+"""Applier commands over one SSH channel: requests out, JSON back; what only looks leaves nothing on the host."""
 
 from __future__ import annotations
 

@@ -109,14 +109,16 @@ def test_a_copy_that_others_may_have_written_is_not_run(box: FakeHost, kept: Pat
         place.chmod(mode)
     assert ran(box, kept) == (package.GONE, b"")
     assert not mark.exists()
-    assert box.send("observe", ASKED)["program"] == ""
 
 
-def test_a_whole_copy_that_others_may_write_is_none_until_it_is_kept_again(box: FakeHost, kept: Path) -> None:
-    kept.chmod(0o620)
+@pytest.mark.parametrize("way", ["file", "directory"])
+def test_a_whole_copy_that_others_may_write_is_none_until_it_is_kept_again(box: FakeHost, kept: Path, way: str) -> None:
+    assert box.send("observe", ASKED)["program"] == str(kept)
+    (kept if way == "file" else kept.parent).chmod(0o620 if way == "file" else 0o770)
     assert box.send("observe", ASKED)["program"] == ""
     assert box.send("fence", {"epoch": 2})["program"] == str(kept)
-    assert kept.stat().st_mode & 0o777 == 0o600
+    assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert box.send("observe", ASKED)["program"] == str(kept)
 
 
 def test_looking_keeps_nothing(box: FakeHost) -> None:
