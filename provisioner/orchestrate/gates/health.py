@@ -49,6 +49,7 @@ class Sight:
     api: dict[str, bool] = field(default_factory=dict)
     down: dict[str, list[str]] = field(default_factory=dict)
     holders: tuple[str, ...] | None = None
+    closed: str | None = None       # why no way leads to the API, where none does
 
     @property
     def ill(self) -> list[Finding]:
@@ -80,10 +81,12 @@ def look(session: Session, chains: Sequence[Chain]) -> Sight:
     def ask(chain: Chain) -> None:
         for question in chain:
             told[question] = [replace(f, expected=f.expected or question.doc) for f in question.ask(session, sight)]
-            sight.findings.extend(told[question])
 
     ask_all(ask, chains, workers=len(chains), name="look")
-    sight.findings = list(dict.fromkeys(f for chain in chains for question in chain for f in told[question]))
+    found = dict.fromkeys(f for chain in chains for question in chain for f in told[question])
+    # That the way to a host is closed is told once, and not again of the API that it leads to.
+    is_told = sight.closed is not None and any(f.check == "reach" and sight.closed in f.saw for f in found)
+    sight.findings = [f for f in found if not (is_told and (f.check, f.severity) == ("api", "unseen"))]
     return sight
 
 
@@ -227,10 +230,9 @@ def _nodes(session: Session, sight: Sight) -> Iterator[Finding]:
     try:
         sight.nodes = session.access.kube().nodes_by_name()
     except KubewrightError as fault:
-        why = fault.message.partition(": ")[2]      # of one host or of several: without their names
-        closed = judge.is_unseen(fault) and any(f.check == "reach" and why in f.saw for f in sight.findings)
-        if not closed:          # that it is closed was told for etcd
-            yield _of_api(fault)
+        if judge.is_unseen(fault):
+            sight.closed = fault.message.partition(": ")[2]     # of one host or of several: without their names
+        yield _of_api(fault)
         return
     own = not networks.of(session.cluster).ours
     found = list(judge.of_nodes(session.answering(session.cluster.nodes), sight.nodes, own=own))

@@ -271,7 +271,9 @@ def _question(session: Session, host: str, ports: Sequence[int]) -> dict[str, ob
             "pods": [str(pods) for pods in session.cluster.network.pods],
             "system": True, "features": list(kernel.features(session.cluster, here)), "devices": list(kernel.DEVICES),
             "units": list(units_on(session.cluster, here, session.system_of(host))), **_mirror(session, host),
-            **leftovers.asked(session.cluster), **past.question(session.cluster, here, facts)}
+            **leftovers.asked(session.cluster), **past.question(session.cluster, here, facts),
+            # Packages that come with us are asked of no source.
+            **({"packages": []} if facts.packaged_as in session.run.packages else {})}
 
 
 def _files(session: Session, host: str) -> list[str]:

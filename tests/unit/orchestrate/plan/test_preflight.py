@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -331,6 +332,14 @@ def test_missing_bytes_are_the_plans_and_without_one_the_whole_lock_on_a_new_hos
     assert preflight.missing_mib("w1", "amd64", lock(), ROOM, plan) == 1, "the fixture's artifacts are tiny"
     assert preflight.missing_mib("w1", "amd64", lock(), ROOM, None) == -(-total // preflight.MIB)
     assert preflight.missing_mib("w1", "amd64", lock(), replace(ROOM, prepared=True), None) == 0
+
+
+def test_packages_that_come_with_the_run_are_asked_of_no_source(world: World) -> None:
+    with world.session() as session:
+        survey(session)
+        assert preflight._question(session, "w1", ())["packages"]
+        session.run.packages = {session.observed["w1"].facts.packaged_as: Path("packages.tar")}
+        assert preflight._question(session, "w1", ())["packages"] == []
 
 
 def test_a_run_asks_whose_the_files_are_that_it_would_overwrite(built: World) -> None:
