@@ -52,9 +52,10 @@ def kept(host: Host) -> str:
 def alone(host: Host) -> Iterator[None]:
     """Keep others from starting steps and from keeping programs; for a few small writes and systemd's answer."""
     place = files.private_directory(host.own("applier"))
-    files.directory(place, 0o700, os.geteuid(), os.getegid())       # ours alone again, whoever loosened it
     guard = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        os.fchown(guard, os.geteuid(), os.getegid())        # ours alone again, whoever loosened it
+        os.fchmod(guard, 0o700)
         fcntl.flock(guard, fcntl.LOCK_EX)
         yield
     finally:

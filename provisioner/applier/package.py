@@ -74,8 +74,11 @@ def frame(request: Mapping[str, Any], kept: str = "") -> bytes:
 
     For `store` the artifacts' bytes follow.
     """
+    line = json.dumps(request).encode() + b"\n"
+    if kept:
+        return line
     zipapp = build_zipapp()
-    return (b"" if kept else b"%d\n" % len(zipapp) + zipapp) + json.dumps(request).encode() + b"\n"
+    return b"%d\n" % len(zipapp) + zipapp + line
 
 
 def answer_of(text: bytes | str) -> dict[str, Any] | None:
