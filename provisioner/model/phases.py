@@ -17,6 +17,7 @@ PhaseName = Literal[
     "node",           # kubelet, kube-proxy
     "network",        # the Pod network, and what looks after the rules and routes
     "addons",         # objects: CoreDNS, metrics-server
+    "join",           # on a first start: the API servers and controllers of all control planes but the first
     "remove",         # what is ours and no longer desired
     "verify",
 ]

@@ -9,7 +9,7 @@ from provisioner.decide.batches import Standing
 from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.gates.gate_probes import host_probes
-from provisioner.orchestrate.phases import converge
+from provisioner.orchestrate.phases import converge, together
 from provisioner.orchestrate.session.session import Session
 
 NAME: Final = "control-plane"
@@ -34,6 +34,17 @@ change_servers = converge.phase(NAME, _are_ready, _repair_first)
 
 
 def gate(session: Session) -> None:
-    """Prove every API server, and the way to them through the VIP."""
-    proofs.phase_holds(session, NAME)
+    """Prove every API server, on a first start the one that began, and the way there through the VIP."""
+    proofs.phase_holds(session, NAME, together.begun(session, NAME))
     api_servers.vip_answers(session)
+
+
+def controllers_hold(session: Session) -> None:
+    """Prove the controllers, on a first start those beside the API server that began."""
+    proofs.phase_holds(session, "controllers", together.begun(session, "controllers"))
+
+
+def all_have_joined(session: Session) -> None:
+    """Prove what `join` has started: an API server and controllers on every control plane."""
+    for phase in together.WITH[together.JOIN]:
+        proofs.phase_holds(session, phase, together.join_later(session))

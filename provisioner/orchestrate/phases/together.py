@@ -3,11 +3,15 @@
 Each step costs a start of Ansible, a login and the host's own lock. So one step writes all files, and starts what the
 API needs; a second starts the rest, once the API answers. The phases stay as they are otherwise: the later ones find
 their changes made, and prove them. On a live cluster each phase makes its own.
+
+One API server is enough for all that comes after it. So those of the other control planes are started when the nodes
+are Ready, and metrics-server has to wait for its second look anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV
 from provisioner.model.desired import Unit
@@ -22,10 +26,23 @@ from provisioner.orchestrate.turn.apply import Carry, Changes, by_ansible, over_
 WITH: Mapping[PhaseName, tuple[PhaseName, ...]] = {
     "pki": ("etcd", "control-plane", "load-balancer", "runtime"),
     "controllers": ("node", "network"),
+    "join": ("control-plane", "controllers"),
 }
 # phase -> those whose files its step writes too; their units, started before the API lets them in, would ask in vain,
 # and then again after ever longer pauses
 FILES: Mapping[PhaseName, tuple[PhaseName, ...]] = {"pki": ("controllers", "node", "network")}
+JOIN: Final = "join"
+
+
+def join_later(session: Session) -> tuple[str, ...]:
+    """Return the control planes that a first start leaves to the phase `join`: all but the first."""
+    return tuple(session.answering(session.cluster.control_planes)[1:]) if session.the_plan.bootstrap else ()
+
+
+def begun(session: Session, phase: PhaseName) -> tuple[str, ...]:
+    """Return the hosts that a phase's own proof is about: on a first start not those whose units `join` starts."""
+    later = join_later(session) if phase in WITH[JOIN] else ()
+    return tuple(host for host in session.the_plan.desired.hosts if host not in later)
 
 
 def changes(session: Session, phase: PhaseName) -> Changes:
@@ -39,7 +56,8 @@ def changes(session: Session, phase: PhaseName) -> Changes:
                 if (member.name, "file", BOOTSTRAP_ENV) not in session.target.done:
                     found.setdefault(member.name, []).append(new_cluster.begins(session, member.name))
         for host, of_host in session.changes(name).items():
-            now = [c for c in of_host if name in whole or c.kind != Unit.kind]
+            starts = name in whole and (phase == JOIN or host in begun(session, name))
+            now = [c for c in of_host if starts or c.kind != Unit.kind]
             if now:
                 found.setdefault(host, []).extend(now)
     ordered = _units_last if session.the_plan.bootstrap else tuple[Change, ...]
@@ -59,7 +77,7 @@ def carrier(session: Session, changes: Changes) -> Carry:
 
 def told(session: Session, phase: PhaseName, done: str) -> str:
     """Return what is told of a phase that has just made its changes; where earlier ones made them, which."""
-    leaders = [name for of in (FILES, WITH) for name, others in of.items() if phase in others]
+    leaders = [name for of in (FILES, WITH) for name, others in of.items() if phase in others and name != JOIN]
     made = [(c.host, c.path) for of_host in session.the_plan.of(phase).values() for c in of_host
             if (c.host, c.kind, c.path) in session.target.done]
     if done or not made or not leaders or not session.the_plan.bootstrap:

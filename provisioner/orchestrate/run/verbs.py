@@ -19,6 +19,7 @@ from provisioner.orchestrate.phases import (
     objects,
     removing,
     stage,
+    together,
     verify,
 )
 from provisioner.orchestrate.run import (
@@ -54,7 +55,6 @@ def _network_holds(session: Session) -> None:
 
 _DOCS = {
     "runtime": "containerd and the images of ours",
-    "controllers": "kube-controller-manager and kube-scheduler",
     "node": "kubelet and kube-proxy",
 }
 
@@ -68,7 +68,8 @@ UP: tuple[Phase, ...] = (
           lambda session: proofs.phase_holds(session, "load-balancer"), after=("pki",)),
     Phase("control-plane", "kube-apiserver, gated on /readyz direct, through HAProxy and at the VIP",
           control_plane.change_servers, control_plane.gate, after=("pki",), gate_after=("etcd", "load-balancer")),
-    _holds("controllers", "runtime", "access"),
+    Phase("controllers", "kube-controller-manager and kube-scheduler", converge.phase("controllers"),
+          control_plane.controllers_hold, after=("runtime", "access")),
     Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted,
           after=("control-plane",)),
     Phase("node", _DOCS["node"], nodes.change_nodes, lambda session: proofs.phase_holds(session, "node"),
@@ -77,17 +78,20 @@ UP: tuple[Phase, ...] = (
           after=("node",)),
     Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
           after=("access",), gate_after=("network",)),
+    Phase("join", "the other control planes: their API servers and controllers", converge.phase("join"),
+          control_plane.all_have_joined, after=("network",)),
     Phase("remove", "what is ours on a host and no longer desired: units, files, Nodes, then what cannot be put back",
           removing.take_away),
     Phase("verify", "labels and taints of nodes; every unit, the VIP, DNS and every node once more",
-          verify.mark_nodes, verify.prove_and_record, after=("network",), gate_after=("addons", "remove")),
+          verify.mark_nodes, verify.prove_and_record, after=("network",), gate_after=("addons", "join", "remove")),
 )
 
 # Nothing to change: only the proof.
 VERIFY: tuple[Phase, ...] = UP[-1:]
 
 def _arranged(plan: Plan) -> tuple[Phase, ...]:
-    return turns.arranged(plan, UP, lambda phase: phase.name)
+    phases = UP if plan.bootstrap else tuple(p for p in UP if p.name != together.JOIN)
+    return turns.arranged(plan, phases, lambda phase: phase.name)
 
 
 def _in_order(intent: Intent, plan: Plan) -> tuple[Phase, ...]:

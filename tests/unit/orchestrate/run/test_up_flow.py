@@ -28,6 +28,7 @@ from tests.fakes.session import FakeAccess, World, at_each_step, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
 ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
+CONTROL_PLANE_UNITS = ("kube-apiserver.service", "kube-controller-manager.service", "kube-scheduler.service")
 
 
 def up(world: World) -> None:
@@ -43,7 +44,8 @@ def test_a_first_run_begins_each_phase_once_those_that_it_needs_are_proved(
     assert ("prepare", everyone) in world.hosts.log
     assert sorted(entry[1] for entry in world.hosts.log if entry[0] == "store") == sorted(everyone), "sent once"
     assert sorted(steps) == sorted([
-        ("pki.0", everyone), *(("controllers.0", (host,)) for host in everyone),
+        ("pki.0", everyone), *((step, (host,)) for step, hosts in (
+            ("controllers.0", ("cp1", "w1", "w2", "cp2", "cp3")), ("join.0", ("cp2", "cp3"))) for host in hosts),
         *((noted, (host,)) for noted in ("etcd.bootstrapped", "verify.0") for host in everyone[:3])])
     made = {step: {row["kind"] for one in world.hosts.hosts.values() for of in one.steps if of["step"].endswith(step)
                    for row in of["changes"]} for step in ("pki.0", "controllers.0")}
@@ -54,6 +56,36 @@ def test_a_first_run_begins_each_phase_once_those_that_it_needs_are_proved(
         begins = told.index(("phase-start", phase.name))
         before = [p.name for p in UP[:UP.index(phase)]] if phase.after is None else phase.after
         assert all(told.index(("phase-done", name)) < begins for name in before), phase.name
+
+
+def test_a_first_run_starts_the_other_control_planes_once_the_nodes_of_the_first_are_ready(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    up(world)
+    servers = {*CONTROL_PLANE_UNITS}
+    started = {(host, step["step"].partition(".")[2]): servers & {row["path"] for row in step["changes"]}
+               for host, one in world.hosts.hosts.items() for step in one.steps}
+    assert {where: units for where, units in started.items() if units} == {
+        ("cp1", "pki.0"): {CONTROL_PLANE_UNITS[0]}, ("cp1", "controllers.0"): {*CONTROL_PLANE_UNITS[1:]},
+        ("cp2", "join.0"): servers, ("cp3", "join.0"): servers}
+    told = [(e.type, e.phase) for e in world.events]
+    assert told.index(("phase-done", "network")) < told.index(("phase-start", "join"))
+    proved: dict[tuple[str, str], int] = {}
+    for number, event in enumerate(world.events):
+        for name in servers & set((event.data or {}).get("proved", ()) if event.type == "gate" else ()):
+            proved.setdefault((event.host, name), number)
+    begins = told.index(("phase-start", "join"))
+    assert {where: number > begins for where, number in proved.items()} == {
+        (host, unit): host != "cp1" for host in ("cp1", "cp2", "cp3") for unit in servers}
+
+
+def test_on_a_live_cluster_there_is_no_phase_in_which_control_planes_join(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    built.hosts.hosts["cp2"].edit("/etc/kubernetes/scheduler.yaml", "file sha256:by-hand 0600 root:root", "",
+                                  unit="kube-scheduler.service")
+    up(built)
+    assert "join" not in {e.phase for e in built.events}
 
 
 def test_the_package_s_own_file_is_expected_once_the_package_is_there(world: World,
@@ -364,7 +396,7 @@ def test_a_host_that_is_not_what_the_plan_saw_is_stale_and_later_phases_do_not_s
             engine.run(session, UP)
     end = built.events[-1]
     assert (end.type, end.status, end.phase) == ("run-end", "failed", "node")
-    assert end.data and end.data["not_started"] == ["network", "addons", "remove", "verify"]
+    assert end.data and end.data["not_started"] == ["network", "addons", "join", "remove", "verify"]
     assert end.data["error"]["code"] == "plan-stale"
 
 
