@@ -9,6 +9,8 @@ import click
 from provisioner.cli.context import Context
 from provisioner.cli.span import Span
 
+IN_ONE_LOGIN = 20.0     # seconds; then everything is looked at anew, whatever the ways to it have become
+
 
 @click.command()
 @click.option("--timeout", type=Span(), default="5m", show_default=True, metavar="TIME",
@@ -22,14 +24,20 @@ def ready(context: Context, timeout: float) -> int:
     """
     context.enter_lab()
     from provisioner.errors import GateFailed, KubewrightError
-    from provisioner.orchestrate.look.status import look
+    from provisioner.orchestrate.gates.health import gets_well
+    from provisioner.orchestrate.look.status import look_closely
     from provisioner.orchestrate.session.session import open_session
+    from provisioner.report.findings import lines
 
     end = time.monotonic() + timeout
     while True:
         try:
             with open_session(context.inventory, context.told, run=False) as session:
-                seen = look(session)
+                seen, sight = look_closely(session)
+                # What the cluster as a whole lacks is waited for in this login, and then all is asked anew.
+                if lines(sight.ill) == seen.attention != [] and gets_well(session, sight, min(
+                        end, time.monotonic() + IN_ONE_LOGIN)):
+                    seen, _ = look_closely(session)
             waiting, hopeless = seen.attention, not seen.built and not seen.lock
         except KubewrightError as fault:
             if fault.exit_code in (10, 15, 64):

@@ -35,6 +35,19 @@ RENEWED = 12.0      # seconds in which a lease that somebody holds is renewed, w
 AGAIN = 0.5         # seconds between two looks at leases that seem old
 
 
+@dataclass(frozen=True)
+class Question:
+    """A named question; `ask` notes what it saw and yields what it found."""
+
+    name: str
+    doc: str
+    ask: Callable[[Session, Sight], Iterable[Finding]]
+
+
+Chain = tuple[Question, ...]
+"""Questions in their order: a later one uses what an earlier one saw."""
+
+
 @dataclass
 class Sight:
     """One look: what the questions found, and what they saw on the way, for who shows it.
@@ -50,24 +63,12 @@ class Sight:
     down: dict[str, list[str]] = field(default_factory=dict)
     holders: tuple[str, ...] | None = None
     closed: str | None = None       # why no way leads to the API, where none does
+    unwell: tuple[Chain, ...] = ()  # the chains of questions that found what keeps it from being healthy
 
     @property
     def ill(self) -> list[Finding]:
         """Return what keeps the cluster from being healthy: what is unhealthy, and what could not be seen."""
         return [f for f in self.findings if f.severity != "warning"]
-
-
-@dataclass(frozen=True)
-class Question:
-    """A named question; `ask` notes what it saw and yields what it found."""
-
-    name: str
-    doc: str
-    ask: Callable[[Session, Sight], Iterable[Finding]]
-
-
-Chain = tuple[Question, ...]
-"""Questions in their order: a later one uses what an earlier one saw."""
 
 
 def look(session: Session, chains: Sequence[Chain]) -> Sight:
@@ -87,7 +88,22 @@ def look(session: Session, chains: Sequence[Chain]) -> Sight:
     # That the way to a host is closed is told once, and not again of the API that it leads to.
     is_told = sight.closed is not None and any(f.check == "reach" and sight.closed in f.saw for f in found)
     sight.findings = [f for f in found if not (is_told and (f.check, f.severity) == ("api", "unseen"))]
+    sight.unwell = tuple(c for c in chains if any(f.severity != "warning" for q in c for f in told[q]))
     return sight
+
+
+def gets_well(session: Session, sight: Sight, end: float) -> bool:
+    """Ask again what this look found unhealthy, until it is well or the monotonic clock says `end`; say whether it is.
+
+    Nothing is asked where a host has to be looked at anew for the answer.
+    """
+    if not sight.unwell or _HOSTS in sight.unwell:
+        return False
+    while look(session, sight.unwell).ill:
+        if time.monotonic() >= end:
+            return False
+        time.sleep(AGAIN)
+    return True
 
 
 def holds(session: Session) -> None:

@@ -281,6 +281,23 @@ def test_ready_waits_until_it_is_so(built: World, run: Run, monkeypatch: pytest.
     assert len(naps) == 3
 
 
+def test_ready_waits_in_one_login_for_what_hosts_need_not_be_asked_for_and_asks_all_anew(
+        built: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = built.api.objects["/apis/apps/v1/namespaces/kube-system/deployments/metrics-server"]["status"]
+    there, naps, before = status["availableReplicas"], [], built.sessions
+    status["availableReplicas"] = 0
+
+    def nap(seconds: float) -> None:
+        naps.append((seconds, len(built.hosts.probed)))
+        if len(naps) == 3:
+            status["availableReplicas"] = there
+
+    monkeypatch.setattr("time.sleep", nap)
+    assert run("ready").code == 0
+    assert built.sessions == before + 1 and len(naps) == 3
+    assert {probed for _, probed in naps} == {naps[0][1]} and len(built.hosts.probed) == 2 * naps[0][1], "hosts twice"
+
+
 def test_ready_exits_13_at_its_deadline_with_what_it_waited_for(built: World, run: Run) -> None:
     built.hosts.hosts["w1"].down = True
     ended = run("ready", "--timeout", "5")
