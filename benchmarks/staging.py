@@ -159,8 +159,8 @@ def below_roots() -> None:
     """Let each host's applier work below the directory that its sshd names."""
     real = package.argv
 
-    def argv(command: str, kept: str = "") -> list[str]:
-        return ["sh", "-c", 'exec "$@" --root "$STAGING_ROOT" "$0"', command, *real(command, kept)[:-1]]
+    def argv(command: str) -> list[str]:
+        return ["sh", "-c", 'exec "$@" --root "$STAGING_ROOT" "$0"', command, *real(command)[:-1]]
 
     remote.argv = argv      # type: ignore[attr-defined]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Optional
 
-from . import files, locks, ourselves
+from . import files, locks
 from .host import Host
 
 FILE = "epoch.json"
@@ -49,8 +49,7 @@ def _another(host: Host, request: Mapping[str, Any]) -> Optional[dict[str, Any]]
 def fence(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     """Install an epoch, only upward, when no step runs: whatever an older run began has ended when this answers.
 
-    With `owner`, the host is recorded as that cluster's too, or the request is refused where it is another's. A run
-    follows: `program` is where the program is kept for it from now on.
+    With `owner`, the host is recorded as that cluster's too, or the request is refused where it is another's.
     """
     epoch = int(request["epoch"])
     try:
@@ -60,7 +59,6 @@ def fence(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
                 files.write_json(host.own(OWNER), request["owner"])
             if refused is None and epoch > installed(host):
                 files.write_json(host.own(FILE), {"epoch": epoch})
-            program = "" if refused else ourselves.kept(host)
     except locks.Busy as busy:
         return {"busy": str(busy)}
-    return refused or {"status": "done", "epoch": epoch, "program": program}
+    return refused or {"status": "done", "epoch": epoch}

@@ -10,7 +10,11 @@ from typing import Any, Mapping
 
 def write(descriptor: int, line: Mapping[str, Any], patience: float) -> None:
     """Write one line of JSON as the reader takes it; OSError where he takes nothing for too long, or is gone."""
-    data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
+    write_bytes(descriptor, (json.dumps(line, separators=(",", ":")) + "\n").encode(), patience)
+
+
+def write_bytes(descriptor: int, data: bytes, patience: float) -> None:
+    """Write what is a line already; OSError as `write`."""
     room = select.poll()
     room.register(descriptor, select.POLLOUT)
     while data:

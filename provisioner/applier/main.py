@@ -11,6 +11,8 @@ from .host import Fault, Host
 
 STALE = 16
 FENCED = 14
+Command = Callable[[Host, BinaryIO], dict[str, Any]]
+"""Reads its request from stdin, and answers."""
 
 
 def _request(stream: BinaryIO) -> dict[str, Any]:
@@ -29,118 +31,123 @@ def _object(data: bytes) -> dict[str, Any]:
     return request
 
 
-# Every command imports what it needs itself: a zipapp that was sent compiles each module anew.
-def _observe(host: Host, stream: BinaryIO) -> dict[str, Any]:
+# Every command loads what it needs itself: a zipapp that was sent compiles each module anew.
+def _observe() -> Command:
     from .observe import observe
-    return observe(host, _request(stream))
+    return lambda host, stream: observe(host, _request(stream))
 
 
-def _apply(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _apply() -> Command:
     from .start import apply
-    return apply(host, _request(stream))
+    return lambda host, stream: apply(host, _request(stream))
 
 
-def _store(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _store() -> Command:
     from .artifacts import store
-    return store(host, stream)
+    return store
 
 
-def _share(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _share() -> Command:
     from .share import share
-    return share(host, stream)
+    return share
 
 
-def _probe(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _probe() -> Command:
     from .probe import probe
-    return probe(host, _request(stream))
+    return lambda host, stream: probe(host, _request(stream))
 
 
-def _inspect(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _inspect() -> Command:
     from .inspect import inspect
-    return inspect(host, _request(stream))
+    return lambda host, stream: inspect(host, _request(stream))
 
 
-def _examine(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _examine() -> Command:
     from .examine import examine
-    return examine(host, _request(stream))
+    return lambda host, stream: examine(host, _request(stream))
 
 
-def _read(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _read() -> Command:
     from .readers import read
-    return read(host, _request(stream))
+    return lambda host, stream: read(host, _request(stream))
 
 
-def _sample(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _sample() -> Command:
     from .sample import sample
-    return sample(host, _first_line(stream))
+    return lambda host, stream: sample(host, _first_line(stream))
 
 
-def _socket(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _socket() -> Command:
     from .sockets import rounds
-    return rounds(host, _request(stream))
+    return lambda host, stream: rounds(host, _request(stream))
 
 
-def _lock(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _lock() -> Command:
     from .lock_record import lock
-    return lock(host, _request(stream))
+    return lambda host, stream: lock(host, _request(stream))
 
 
-def _fence(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _fence() -> Command:
     from .fence import fence
-    return fence(host, _request(stream))
+    return lambda host, stream: fence(host, _request(stream))
 
 
-def _steps(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _steps() -> Command:
     from .steps import known
-    return known(host, _request(stream))
+    return lambda host, stream: known(host, _request(stream))
 
 
-def _note(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _note() -> Command:
     from .notes import note
-    return note(host, _request(stream))
+    return lambda host, stream: note(host, _request(stream))
 
 
-def _notes(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _notes() -> Command:
     from .notes import notes
-    return notes(host)
+    return lambda host, stream: notes(host)
 
 
-def _own(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _own() -> Command:
     from .owned import own
-    return own(host, _request(stream))
+    return lambda host, stream: own(host, _request(stream))
 
 
-def _forget(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _forget() -> Command:
     from .owned import forget
-    return forget(host, _request(stream))
+    return lambda host, stream: forget(host, _request(stream))
 
 
-def _kept(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _kept() -> Command:
     from .back import kept
-    return kept(host, _request(stream))
+    return lambda host, stream: kept(host, _request(stream))
 
 
-def _reach(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _reach() -> Command:
     from .reach import reach
-    return reach(host, _first_line(stream))
+    return lambda host, stream: reach(host, _first_line(stream))
 
 
-def _journal(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _journal() -> Command:
     from .journald import journal
-    return journal(host, _request(stream))
+    return lambda host, stream: journal(host, _request(stream))
 
 
-def _os(host: Host, stream: BinaryIO) -> dict[str, Any]:
+def _serve() -> Command:
+    from .serve import serve
+    return serve
+
+
+def _os() -> Command:
     from .os_state import state
-    return state(host, _request(stream))
+    return lambda host, stream: state(host, _request(stream))
 
 
-COMMANDS: dict[str, Callable[[Host, BinaryIO], dict[str, Any]]] = {
+COMMANDS: dict[str, Callable[[], Command]] = {
     "observe": _observe, "apply": _apply, "store": _store, "share": _share, "probe": _probe, "inspect": _inspect,
     "examine": _examine, "read": _read,
     "sample": _sample, "socket": _socket, "lock": _lock, "fence": _fence, "steps": _steps,
     "note": _note, "notes": _notes, "kept": _kept, "own": _own, "forget": _forget, "journal": _journal,
-    "reach": _reach, "os": _os,
+    "reach": _reach, "os": _os, "serve": _serve,
 }
 
 
@@ -161,7 +168,7 @@ def main(argv: list[str]) -> int:
             return 0
         if len(words) != 1 or words[0] not in COMMANDS:
             raise Fault(f"unknown command: {' '.join(words)!r}")
-        answer = COMMANDS[words[0]](host, sys.stdin.buffer)
+        answer = COMMANDS[words[0]]()(host, sys.stdin.buffer)
     except (Fault, OSError, ValueError) as fault:
         sys.stderr.write(f"applier: {fault}\n")
         return 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from . import facts, fence, locks, ourselves, states
+from . import facts, fence, locks, states
 from .host import Fault, Host
 
 
@@ -27,7 +27,6 @@ def observe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
         answer["facts"] = facts.gather(host)
         answer["epoch"] = fence.installed(host)
         answer["owner"] = fence.owner(host)
-        answer["program"] = ourselves.where(host)
     return answer
 
 

@@ -1,4 +1,6 @@
-"""The program itself as a host keeps it: under the digest of what was sent, with compiled code beside the sources."""
+"""The program itself as a host keeps it for its steps: under the digest of what was sent, with compiled code beside the
+sources.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import fcntl
 import hashlib
 import importlib.util
 import os
-import re
 import stat
 from typing import Iterator
 
@@ -17,20 +18,12 @@ from .host import Host
 KEEP = 5
 _NEVER_COMPARED = (1).to_bytes(4, "little")     # PEP 552: code by its source's hash, which nobody looks at
 _SEAL = len(importlib.util.MAGIC_NUMBER) + 32
-# What the name of an open file says in /proc, of one that was pruned meanwhile too.
-_NAME = re.compile(r"/([0-9a-f]{64})\.pyz(?: \(deleted\))?\Z")
-
-
-def where(host: Host) -> str:
-    """Return where this host keeps the program that we run as, "" where it does not; creates nothing."""
-    path = _path(host, _ourselves()[0])
-    return path if _is_sound(path) else ""
 
 
 def keep(host: Host) -> str:
     """Keep the program that we run as, drop those of long ago, and return its path; `alone` must be held."""
-    digest, data = _ourselves()
-    path = _path(host, digest)
+    data = _ourselves()
+    path = f"{host.own('applier')}/{hashlib.sha256(data).hexdigest()}.pyz"
     if not _is_sound(path):
         files.write(path, compiled(data))
     os.utime(path)
@@ -41,16 +34,9 @@ def keep(host: Host) -> str:
     return path
 
 
-def kept(host: Host) -> str:
-    """Keep the program that we run as and return its path, "" where that cannot be: then it is sent as before."""
-    with contextlib.suppress(OSError), alone(host):
-        return keep(host)
-    return ""
-
-
 @contextlib.contextmanager
 def alone(host: Host) -> Iterator[None]:
-    """Keep others from starting steps and from keeping programs; for a few small writes and systemd's answer."""
+    """Keep others from starting steps; for a few small writes and systemd's answer."""
     place = files.private_directory(host.own("applier"))
     guard = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -98,18 +84,11 @@ def _is_sound(path: str) -> bool:
     return ours and stat.S_ISDIR(place.st_mode) and data[-_SEAL:] == _seal(data[:-_SEAL])
 
 
-def _path(host: Host, digest: str) -> str:
-    return f"{host.own('applier')}/{digest}.pyz"
-
-
-def _ourselves() -> tuple[str, bytes]:
-    """Return the digest of the program as it was sent, and the bytes that we run from: those, or a copy's."""
+def _ourselves() -> bytes:
+    """Return the program as it was sent."""
     archive = getattr(globals().get("__loader__"), "archive", None)
     if archive is None:
         from .package import build_zipapp  # we run from sources: only tests do
-        data = build_zipapp()
-    else:
-        with open(archive, "rb") as stream:
-            data = stream.read()
-    copy = _NAME.search(os.path.realpath(archive or "/"))
-    return copy[1] if copy else hashlib.sha256(data).hexdigest(), data
+        return build_zipapp()
+    with open(archive, "rb") as stream:
+        return stream.read()

@@ -24,22 +24,6 @@ BOOTSTRAP = (
     "open(f,'wb',closefd=False).write(z);"
     "runpy.run_path('/proc/self/fd/%d'%f,run_name='__main__')"
 )
-# Runs the copy that a host keeps (ourselves.py): a file that only we can have written, in a directory of which that is
-# true as well, kept open from the look at it on. Anything else ends as GONE before the request is read.
-GONE = 17
-_KEPT = (
-    "import os,sys;"
-    "p=sys.argv.pop(1);"
-    f"h,sys.excepthook=sys.excepthook,lambda*e:os._exit({GONE});"
-    "f=os.open(p,os.O_RDONLY|os.O_NOFOLLOW|os.O_NONBLOCK);"
-    "m=[(s.st_uid,s.st_mode&0o170022)for s in(os.lstat(os.path.dirname(p)),os.fstat(f))];"
-    "u=os.geteuid();"
-    f"m==[(u,0o40000),(u,0o100000)]or os._exit({GONE});"
-    "sys.path[:]=['/proc/self/fd/%d'%f]+[p for p in sys.path if p];"
-    "from applier.main import main;"
-    "sys.excepthook=h;"
-    "sys.exit(main(sys.argv[1:]))"
-)
 _ENTRY = "import sys\nfrom applier.main import main\nsys.exit(main(sys.argv[1:]))\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -61,24 +45,21 @@ def build_zipapp() -> bytes:
     return buffer.getvalue()
 
 
-def argv(command: str, kept: str = "") -> list[str]:
-    """Return the command that runs `command` of the applier on a host, without sudo; from a copy kept there, if given.
+def argv(command: str) -> list[str]:
+    """Return the command that runs `command` of the applier on a host, without sudo.
 
     -I and -S: no module comes from the environment, the user's directories or the site; it also starts faster.
     """
-    return ["python3", "-I", "-S", "-c", *([_KEPT, kept] if kept else [BOOTSTRAP]), command]
+    return ["python3", "-I", "-S", "-c", BOOTSTRAP, command]
 
 
-def frame(request: Mapping[str, Any], kept: str = "") -> bytes:
-    """Return what goes to stdin: the zipapp's length, the zipapp, the request as one line; for a kept copy that alone.
+def frame(request: Mapping[str, Any]) -> bytes:
+    """Return what goes to stdin: the zipapp's length, the zipapp, the request as one line.
 
     For `store` the artifacts' bytes follow.
     """
-    line = json.dumps(request).encode() + b"\n"
-    if kept:
-        return line
     zipapp = build_zipapp()
-    return b"%d\n" % len(zipapp) + zipapp + line
+    return b"%d\n" % len(zipapp) + zipapp + json.dumps(request).encode() + b"\n"
 
 
 def answer_of(text: bytes | str) -> dict[str, Any] | None:

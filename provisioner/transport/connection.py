@@ -9,9 +9,9 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import fabric
 import paramiko
@@ -20,6 +20,7 @@ from paramiko.transport import Transport
 from provisioner.transport import elevation, faults
 from provisioner.transport.faults import HostFault
 from provisioner.transport.login import CHANNEL_TIMEOUT, FIRST_CHANNEL, Gateway, login
+from provisioner.transport.serving import Ended, Late, Serving, Silent
 from provisioner.transport.streams import (
     ANSWER,
     STALL_TIMEOUT,
@@ -44,7 +45,7 @@ RETRY = 0.5                   # seconds between two tries to log in again
 T = TypeVar("T")
 
 
-class Silent(paramiko.SSHException):
+class Mute(paramiko.SSHException):
     """sshd did not answer in time; its login has been closed."""
 
 
@@ -53,7 +54,6 @@ class Connection:
 
     def __init__(self, target: Target, gateway: Gateway | None = None) -> None:
         self.target = target
-        self.program = ""                           # where the host keeps the applier, as it said last
         self._channels = threading.BoundedSemaphore(CHANNELS)
         self._lock = threading.Lock()
         self._ping = threading.Lock()
@@ -66,6 +66,8 @@ class Connection:
         self._elevates = False                      # sudo has taken the password, or asks for none
         self._wrong: HostFault | None = None        # it has not, and is not asked again
         self._more: Connection | None = None
+        self._serving: Serving | None = None
+        self._serving_in: Transport | None = None
         self._fabric: fabric.Connection | None = None
         self._own_gateway = Gateway(target) if target.jump is not None and gateway is None else None
         self._gateway = gateway or self._own_gateway
@@ -150,6 +152,34 @@ class Connection:
         if fault is not None:
             raise fault
         return done
+
+    def ask(self, serve: Sequence[str], command: str, request: Mapping[str, Any], timeout: float) -> Completed | None:
+        """Ask the applier that serves on the host, started by `serve` where none does; None where none can.
+
+        Then nothing was asked. Faults are those of `run`: a login that does not take the question is closed.
+        """
+        doing = f"running applier {command}"
+        try:
+            serving = self._that_serves(serve)
+            return None if serving is None else serving.ask(command, request, timeout)
+        except Ended as e:
+            raise faults.lost(self.name, doing, paramiko.SSHException("what served there has ended")) from e
+        except Silent as e:
+            with self._lock:
+                self._close()       # so the next is asked in another login
+            raise faults.lost(self.name, doing, paramiko.SSHException(f"no answer for {CHANNEL_TIMEOUT:.0f} s")) from e
+        except Late as e:
+            raise self._late(doing, timeout) from e
+
+    def _that_serves(self, argv: Sequence[str]) -> Serving | None:
+        transport = self.transport
+        with self._elevating:
+            before, is_new = self._serving, self._serving_in is not transport
+            if is_new or (before is not None and before.over):
+                can = is_new or (before is not None and before.ready)       # else it ended before it served
+                self._serving = Serving(self.stream, argv) if can else None
+            self._serving_in = transport
+            return self._serving
 
     def _prove(self, password: str) -> None:
         """Let sudo judge the password once, before anything else is sent: PAM counts wrong ones, and may lock a user.
@@ -239,7 +269,7 @@ class Connection:
             "direct-tcpip", far, near, timeout=2 * FIRST_CHANNEL))
 
     def _answered(self, seconds: float, ask: Callable[[Transport], T]) -> T:
-        """Return what sshd answers; TimeoutError after `seconds`, Silent where it should have answered long ago.
+        """Return what sshd answers; TimeoutError after `seconds`, Mute where it should have answered long ago.
 
         Then the login is closed. The first answer may take longer: sshd opens the session of a login before it.
         """
@@ -257,7 +287,7 @@ class Connection:
                 raise
             if seconds <= patience:
                 raise TimeoutError from e
-            raise Silent(f"no answer for {limit:.0f} s") from e
+            raise Mute(f"no answer for {limit:.0f} s") from e
         self._proved = transport
         return answer
 

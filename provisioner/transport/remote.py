@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from provisioner.applier.package import GONE, answer_of, argv, frame
+from provisioner.applier.package import answer_of, argv, frame
 from provisioner.errors import KubewrightError, LockHeld, RefusedForSafety
 from provisioner.model.desired import Artifact, Item
 from provisioner.model.examination import Examination
@@ -60,17 +60,9 @@ def call(
 
 
 def _run(connection: Connection, command: str, request: Mapping[str, Any], timeout: float) -> Completed:
-    """Run a command of the copy that the host keeps; where there is none (any more), of one that is sent.
-
-    It says that there is none before it has done anything.
-    """
-    kept = connection.program
-    if kept:
-        done = connection.run(argv(command, kept), frame(request, kept), timeout=timeout)
-        if done.rc != GONE:
-            return done
-        connection.program = ""
-    return connection.run(argv(command), frame(request), timeout=timeout)
+    """Ask what serves on the host; where nothing can, run the command on its own."""
+    done = connection.ask(argv("serve"), command, request, timeout)
+    return connection.run(argv(command), frame(request), timeout=timeout) if done is None else done
 
 
 def attached(connection: Connection, ask: Callable[[], T]) -> T:
@@ -157,7 +149,6 @@ class SshHost(OneHost):
         answered = time.time()
         if "busy" in answer:
             raise _busy(self.name, "observing", answer["busy"], wait)
-        self._connection.program = answer["program"]
         facts = facts_of(answer["facts"])
         off = clock_off(facts.epoch, asked, answered)
         return HostObserved(self.name, facts, items_of(answer["items"]), off, int(answer["epoch"]),
@@ -189,7 +180,6 @@ class SshHost(OneHost):
         if answer["status"] == "foreign":
             raise RefusedForSafety(f"{self.name}: taking it for this cluster: {answer['message']}",
                                    details=["nothing was changed there"], code="foreign-host", hint="kubewright check")
-        self._connection.program = answer.get("program", self._connection.program)
         return int(answer["epoch"])
 
     def store(self, artifacts: Sequence[tuple[Artifact, Path]], progress: Progress | None = None, *,

@@ -92,8 +92,8 @@ class FakeHost:
         with contextlib.suppress(FileNotFoundError), self.path("/var/lib/kubewright/lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
 
-    def run(self, command: str, stdin: bytes, kept: str = "") -> subprocess.CompletedProcess[bytes]:
-        argv = package.argv(command, kept)
+    def run(self, command: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+        argv = package.argv(command)
         return subprocess.run([sys.executable, *argv[1:-1], "--root", str(self.root), command], input=stdin,
                               capture_output=True, timeout=60, check=False)
 
