@@ -10,11 +10,7 @@ from typing import Any, Mapping
 
 def write(descriptor: int, line: Mapping[str, Any], patience: float) -> None:
     """Write one line of JSON as the reader takes it; OSError where he takes nothing for too long, or is gone."""
-    write_bytes(descriptor, (json.dumps(line, separators=(",", ":")) + "\n").encode(), patience)
-
-
-def write_bytes(descriptor: int, data: bytes, patience: float) -> None:
-    """Write what is a line already; OSError as `write`."""
+    data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
     room = select.poll()
     room.register(descriptor, select.POLLOUT)
     while data:

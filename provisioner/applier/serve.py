@@ -15,14 +15,13 @@ import select
 import sys
 import time
 import traceback
-from typing import Any, BinaryIO, Optional
+from typing import Any, BinaryIO, Mapping, Optional
 
-from . import lines
 from .host import Host
 from .main import COMMANDS, main
 
-PATIENCE = 20.0         # seconds without a byte on stdin, or without a reader: nobody is there any more
-BROKE = 70              # exit status of a request whose process failed by a bug, or found no module any more
+PATIENCE = 45.0         # seconds without a byte on stdin, or without a reader: longer than a cut that TCP survives
+BROKE = 70              # exit status of a request whose process ended by a bug or a signal, or that got none
 DROP = b"drop"
 SIZE = 1 << 16
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -39,7 +38,10 @@ class Asked:
 
     def read(self, descriptor: int) -> bool:
         """Take what has come; say whether that was all."""
-        data = os.read(descriptor, SIZE)
+        try:
+            data = os.read(descriptor, SIZE)
+        except BlockingIOError:     # nothing is there: the number was another's when we looked
+            return False
         self.said[descriptor] += data
         if not data:
             self.open.discard(descriptor)
@@ -61,34 +63,51 @@ class Asked:
 
 
 class Service:
-    """The requests of one channel."""
+    """The requests of one channel; nothing that it does waits for one of them, or for who reads."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._rest = b""
         self._asked: dict[int, Asked] = {}
         self._dropped: list[int] = []       # processes whose end nobody has seen yet
+        self._told = bytearray()            # what is still to be written
 
     def run(self) -> None:
-        """Serve until stdin ends, or is silent for too long."""
+        """Serve until stdin ends, or nobody has said or read a word for too long."""
+        for descriptor in (STDIN, STDOUT):
+            os.set_blocking(descriptor, False)
+        self._tell({"ready": True})
         heard = time.monotonic()
-        while time.monotonic() - heard < PATIENCE:
-            for descriptor in self._ready(PATIENCE - (time.monotonic() - heard)):
-                if descriptor == STDIN:
+        while True:
+            ready = self._ready(PATIENCE - (time.monotonic() - heard))
+            if not ready:
+                return
+            for descriptor in sorted(ready, reverse=True):      # stdin last: what it brings opens new ones
+                if descriptor == STDOUT:
+                    del self._told[:os.write(STDOUT, self._told[:SIZE])]
+                elif descriptor == STDIN:
                     data = os.read(STDIN, SIZE)
-                    heard = time.monotonic()
                     if not data:
                         return
                     self._hear(data)
                 else:
                     self._follow(descriptor)
+                    continue
+                heard = time.monotonic()
             self._dropped = [pid for pid in self._dropped if not os.waitpid(pid, os.WNOHANG)[0]]
+            if time.monotonic() - heard > PATIENCE and STDIN not in self._ready(0):
+                return
 
     def _ready(self, seconds: float) -> list[int]:
         poll = select.poll()
         for descriptor in (STDIN, *(d for asked in self._asked.values() for d in asked.open)):
             poll.register(descriptor, select.POLLIN)
+        if self._told:
+            poll.register(STDOUT, select.POLLOUT)
         return [descriptor for descriptor, _ in poll.poll(max(0.0, seconds) * 1000)]
+
+    def _tell(self, head: Mapping[str, Any], line: Optional[bytes] = None) -> None:
+        self._told += json.dumps(head).encode() + b"\n" + (b"" if line is None else line + b"\n")
 
     def _hear(self, data: bytes) -> None:
         """Take orders: a line `ID COMMAND`, and the request in the next. An empty line says that we are waited for."""
@@ -111,14 +130,22 @@ class Service:
         """Answer in a process of its own, which finds the command's modules loaded."""
         with contextlib.suppress(Exception):        # it tells then what is wrong
             COMMANDS[command]()
-        pipes = [os.pipe(), os.pipe()]
-        pid = os.fork()
+        pipes: list[tuple[int, int]] = []
+        try:
+            pipes += [os.pipe(), os.pipe()]
+            pid = os.fork()
+        except OSError as fault:        # one more than this host can have
+            for descriptor in (d for pipe in pipes for d in pipe):
+                os.close(descriptor)
+            self._tell({"id": number, "rc": BROKE, "err": str(fault)}, b"")
+            return
         if not pid:
             self._become(pipes, command, request)
-        for _, far in pipes:
+        for near, far in pipes:
             os.close(far)
+            os.set_blocking(near, False)
         self._asked[number] = Asked(number, pid, pipes[0][0], pipes[1][0])
-        lines.write(STDOUT, {"id": number, "begun": True}, PATIENCE)
+        self._tell({"id": number, "begun": True})
 
     def _become(self, pipes: list[tuple[int, int]], command: str, request: bytes) -> None:
         """Be a process of the one request from here on."""
@@ -141,9 +168,7 @@ class Service:
         if asked is None or not asked.read(descriptor):
             return
         del self._asked[asked.number]
-        head, line = asked.answer()
-        lines.write(STDOUT, head, PATIENCE)
-        lines.write_bytes(STDOUT, line + b"\n", PATIENCE)
+        self._tell(*asked.answer())
 
     def _drop(self, number: int) -> None:
         asked = self._asked.pop(number, None)
@@ -164,8 +189,10 @@ def _end(status: int) -> None:
 
 
 def serve(host: Host, stream: BinaryIO) -> dict[str, Any]:
-    """Say that we listen, then answer what is asked; `docs/reference/applier-protocol.md` has both sides."""
-    json.loads(stream.readline() or b"{}")
-    lines.write(STDOUT, {"ready": True}, PATIENCE)      # before it nothing more is sent, so nothing lies in `stream`
+    """Say that we listen, then answer what is asked; `docs/reference/applier-protocol.md` has both sides.
+
+    Orders come once we have said so: what `stream` has read ahead is words that mean no more than that one is there.
+    """
+    stream.readline()
     Service(host).run()
     return {}

@@ -80,9 +80,9 @@ def _components(ctx: click.Context) -> Iterator[str]:
 
 
 def _phases(ctx: click.Context) -> tuple[str, ...]:
-    from provisioner.model.phases import PHASES
+    from provisioner.model.phases import BEGINNINGS
 
-    return PHASES
+    return BEGINNINGS
 
 
 def _all_checks(ctx: click.Context) -> Iterable[str]:

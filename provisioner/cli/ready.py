@@ -34,11 +34,14 @@ def ready(context: Context, timeout: float) -> int:
         try:
             with open_session(context.inventory, context.told, run=False) as session:
                 seen, sight = look_closely(session)
+                waiting = seen.attention
                 # What the cluster as a whole lacks is waited for in this login, and then all is asked anew.
-                if lines(sight.ill) == seen.attention != [] and gets_well(session, sight, min(
-                        end, time.monotonic() + IN_ONE_LOGIN)):
-                    seen, _ = look_closely(session)
-            waiting, hopeless = seen.attention, not seen.built and not seen.lock
+                if waiting and waiting == lines(sight.ill):
+                    waiting = lines(gets_well(session, sight, min(end, time.monotonic() + IN_ONE_LOGIN)))
+                    if not waiting:
+                        seen, _ = look_closely(session)
+                        waiting = seen.attention
+            hopeless = not seen.built and not seen.lock
         except KubewrightError as fault:
             if fault.exit_code in (10, 15, 64):
                 raise

@@ -9,7 +9,7 @@ import click
 from provisioner.cli import complete
 from provisioner.cli.change import change
 from provisioner.cli.context import Context
-from provisioner.model.phases import PHASES
+from provisioner.model.phases import BEGINNINGS
 
 
 @click.command()
@@ -31,7 +31,7 @@ from provisioner.model.phases import PHASES
 @click.option("--only", multiple=True, metavar="HOST", shell_complete=complete.hosts,
               help="Do this worker alone, as when it is new: other workers are not looked at; may be repeated.")
 @click.option("--from", "start", default="", metavar="PHASE", shell_complete=complete.phases,
-              help=f"Begin at this phase; those before it are only proved. Phases: {', '.join(PHASES)}.")
+              help=f"Begin at this phase; those before it are only proved. Phases: {', '.join(BEGINNINGS)}.")
 @click.option("--bundle", default="", metavar="FILE", type=click.Path(),
               help="Take binaries, images and OS packages from what `artifacts bundle` wrote: hosts reach nothing. "
                    "It is checked whole before a host is contacted.")

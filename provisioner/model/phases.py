@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeGuard, get_args
+from typing import Final, Literal, TypeGuard, get_args
 
 PhaseName = Literal[
     "prepare",        # packages, users, kernel settings
@@ -22,6 +22,9 @@ PhaseName = Literal[
     "verify",
 ]
 PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
+JOIN: Final = "join"
+BEGINNINGS: tuple[PhaseName, ...] = tuple(phase for phase in PHASES if phase != JOIN)
+"""Where a run may be told to begin or end: no change is of the phase `join`, which starts those of others."""
 
 
 def is_phase(text: str) -> TypeGuard[PhaseName]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -67,7 +68,8 @@ class Connection:
         self._wrong: HostFault | None = None        # it has not, and is not asked again
         self._more: Connection | None = None
         self._serving: Serving | None = None
-        self._serving_in: Transport | None = None
+        self._served_in: Transport | None = None    # the login in which that was begun
+        self._starting = threading.Lock()
         self._fabric: fabric.Connection | None = None
         self._own_gateway = Gateway(target) if target.jump is not None and gateway is None else None
         self._gateway = gateway or self._own_gateway
@@ -153,33 +155,65 @@ class Connection:
             raise fault
         return done
 
-    def ask(self, serve: Sequence[str], command: str, request: Mapping[str, Any], timeout: float) -> Completed | None:
-        """Ask the applier that serves on the host, started by `serve` where none does; None where none can.
+    def ask(self, serve: Sequence[str], first: bytes, command: str, request: Mapping[str, Any], timeout: float,
+            ) -> Completed | None:
+        """Ask the applier that serves in this login, started by `serve` and `first` where none does; None: none can.
 
         Then nothing was asked. Faults are those of `run`: a login that does not take the question is closed.
         """
-        doing = f"running applier {command}"
+        doing, end = f"running applier {command}", time.monotonic() + timeout
+        if not self._starting.acquire(timeout=timeout):
+            raise self._late(doing, timeout)
         try:
-            serving = self._that_serves(serve)
-            return None if serving is None else serving.ask(command, request, timeout)
+            serving = self._that_serves(serve, first, end)
+        except TimeoutError as e:
+            raise self._late(doing, timeout) from e
+        except faults.BROKEN as e:
+            raise faults.lost(self.name, doing, e) from e
+        finally:
+            self._starting.release()
+        try:
+            return None if serving is None else serving.ask(command, request, end - time.monotonic())
         except Ended as e:
+            if serving is not None and serving.too_long:
+                raise self._too_long(doing) from e
             raise faults.lost(self.name, doing, paramiko.SSHException("what served there has ended")) from e
         except Silent as e:
-            with self._lock:
-                self._close()       # so the next is asked in another login
             raise faults.lost(self.name, doing, paramiko.SSHException(f"no answer for {CHANNEL_TIMEOUT:.0f} s")) from e
         except Late as e:
             raise self._late(doing, timeout) from e
 
-    def _that_serves(self, argv: Sequence[str]) -> Serving | None:
-        transport = self.transport
-        with self._elevating:
-            before, is_new = self._serving, self._serving_in is not transport
-            if is_new or (before is not None and before.over):
-                can = is_new or (before is not None and before.ready)       # else it ended before it served
-                self._serving = Serving(self.stream, argv) if can else None
-            self._serving_in = transport
-            return self._serving
+    def _that_serves(self, argv: Sequence[str], first: bytes, end: float) -> Serving | None:
+        """Return what serves in this login; None where it ended before it did, or all channels are in use."""
+        before, transport = self._serving, self.transport
+        if before is not None and not before.over:
+            return before
+        if before is not None and not before.ready and self._served_in is transport:
+            return None
+        words, password = [*argv], self.target.password
+        chunks: Iterator[bytes] = iter((first,))
+        if self.target.elevates and password is not None:
+            self._prove(password)
+            words, chunks = elevation.with_password(argv, chunks, password)
+        elif self.target.elevates:
+            words = [*elevation.QUIET, *argv]
+        if not self._channels.acquire(blocking=False):
+            return None
+        channel: paramiko.Channel | None = None
+        try:
+            channel = self._begin(shlex.join([*ENGLISH, *words]), end)
+        finally:
+            if channel is None:
+                self._channels.release()
+        self._served_in = transport
+        self._serving = Serving(channel, chunks, partial(self._silence, channel.get_transport()),
+                                partial(self._has_ended, channel))
+        return self._serving
+
+    def _has_ended(self, channel: paramiko.Channel) -> None:
+        self._forget(channel)
+        end(channel, None)
+        self._channels.release()
 
     def _prove(self, password: str) -> None:
         """Let sudo judge the password once, before anything else is sent: PAM counts wrong ones, and may lock a user.
@@ -213,8 +247,7 @@ class Connection:
         except SinkFault as e:
             raise e.cause from None
         except TooLong as e:
-            saw = f"no answer, but more than {ANSWER >> 20} MiB of words"
-            raise HostFault(self.name, doing, saw, code="answer-too-long") from e
+            raise self._too_long(doing) from e
         except TimeoutError as e:
             raise self._late(doing, timeout) from e
         except faults.BROKEN as e:
@@ -229,6 +262,10 @@ class Connection:
 
     def _late(self, doing: str, timeout: float) -> HostFault:
         return HostFault(self.name, doing, f"no answer within {timeout:.0f} s", code="command-timeout")
+
+    def _too_long(self, doing: str) -> HostFault:
+        saw = f"no answer, but more than {ANSWER >> 20} MiB of words"
+        return HostFault(self.name, doing, saw, code="answer-too-long")
 
     def _begin(self, command: str, deadline: float) -> paramiko.Channel:
         """Return a channel in which the command runs; where sshd opens no more in this login, one of another login."""

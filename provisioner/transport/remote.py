@@ -28,6 +28,7 @@ from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.hosts import LOCK_TIMEOUT, OBSERVE_WAIT, Hosts, OneHost, Take
 from provisioner.transport.pool import Pool
 from provisioner.transport.refusals import only_says, refusal
+from provisioner.transport.serving import BROKE
 from provisioner.transport.sharing import STORE_RATE, Progress, Talk
 from provisioner.transport.streams import ANSWER, Completed, Lines
 from provisioner.transport.target import Target
@@ -59,10 +60,16 @@ def call(
     return _answer(connection, command, done)
 
 
-def _run(connection: Connection, command: str, request: Mapping[str, Any], timeout: float) -> Completed:
-    """Ask what serves on the host; where nothing can, run the command on its own."""
-    done = connection.ask(argv("serve"), command, request, timeout)
-    return connection.run(argv(command), frame(request), timeout=timeout) if done is None else done
+def _run(connection: Connection, command: str, request: Mapping[str, Any], timeout: float, *, again: bool = True,
+         ) -> Completed:
+    """Ask what serves on the host; where nothing can, run the command on its own.
+
+    So where its process broke, of whatever may be asked twice (`again`): then it tells what is wrong in its own words.
+    """
+    done = connection.ask(argv("serve"), frame({}), command, request, timeout)
+    if done is None or (again and done.rc == BROKE):
+        return connection.run(argv(command), frame(request), timeout=timeout)
+    return done
 
 
 def attached(connection: Connection, ask: Callable[[], T]) -> T:
@@ -166,13 +173,13 @@ class SshHost(OneHost):
             raise _busy(self.name, "removing the last of ours", answer["busy"], OBSERVE_WAIT)
 
     def lock(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        done = _run(self._connection, "lock", request, LOCK_TIMEOUT)
+        done = _run(self._connection, "lock", request, LOCK_TIMEOUT, again=False)
         return _answer(self._connection, "lock", done)
 
     def fence(self, epoch: int, *, wait: int = OBSERVE_WAIT, owner: Owner | None = None,
               instead_of: Owner | None = None) -> int:
         whose = {k: asdict(v) for k, v in (("owner", owner), ("instead_of", instead_of)) if v is not None}
-        done = _run(self._connection, "fence", {"epoch": epoch, "wait": wait, **whose}, wait + SLACK)
+        done = _run(self._connection, "fence", {"epoch": epoch, "wait": wait, **whose}, wait + SLACK, again=False)
         _raise_failed(self._connection, "fence", done)
         answer = _object(self._connection, "fence", done)
         if "busy" in answer:

@@ -1,4 +1,4 @@
-"""One applier a host that answers all questions of a connection: one login to sudo, one start of Python.
+"""One applier a host that answers all questions of a login: one `sudo`, one start of Python.
 
 Where a host cannot do that, each question goes its own way as before, and tells what is wrong there.
 """
@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from provisioner.applier.package import answer_of, frame
-from provisioner.errors import KubewrightError
+import paramiko
+
+from provisioner.applier.package import answer_of
+from provisioner.transport import faults
 from provisioner.transport.login import CHANNEL_TIMEOUT
-from provisioner.transport.streams import Completed, Lines
+from provisioner.transport.streams import PIECE, READ_SIZE, SILENCE, Completed, Lines, TooLong, cut
 
 ALIVE = 1.0             # seconds between two signs of life of ours; without one the host ends it (applier/serve.py)
-START = 0.2             # and until it serves, which is when a host that cannot hangs up
-LIFE = 30 * 86400.0     # seconds: as long as the connection
-BROKE = 70              # a request's process failed by a bug, or by a Python that was replaced: ask on its own
-DROPPED = b"%d drop\n\n"
+BROKE = 70              # a question's process ended by a bug or a signal, or there could be none
 
 
 class Silent(Exception):
-    """Nobody took the question in time: the login stands and leads nowhere."""
+    """Nobody took the question in time: the login stood and led nowhere, and is closed."""
 
 
 class Ended(Exception):
@@ -37,14 +36,6 @@ class Late(Exception):
     """The answer did not come in time."""
 
 
-class Stream(Protocol):
-    """How a command is run while bytes flow both ways: `Connection.stream`."""
-
-    def __call__(self, argv: Sequence[str], chunks: Iterable[bytes], *, timeout: float,
-                 sink: Callable[[bytes], object]) -> Completed:
-        """Run it to its end."""
-
-
 class _Asked:
     def __init__(self) -> None:
         self.begun, self.over = False, False
@@ -52,70 +43,120 @@ class _Asked:
 
 
 class Serving:
-    """What serves on one host, from its start until its channel ends."""
+    """What serves in one channel, until that ends; `first` is what it is given to start with.
 
-    def __init__(self, stream: Stream, argv: Sequence[str]) -> None:
-        self._stream, self._argv = stream, argv
-        self._orders: SimpleQueue[bytes] = SimpleQueue()
+    `silent` is called when nothing has come for a while, `closed` once, when it has ended.
+    """
+
+    def __init__(self, channel: paramiko.Channel, first: Iterable[bytes], silent: Callable[[], None],
+                 closed: Callable[[], None]) -> None:
+        self._channel, self._silent, self._closed = channel, silent, closed
         self._cut = Lines()
         self._changed = threading.Condition()
+        self._sending = threading.Lock()
         self._asked: dict[int, _Asked] = {}
         self._numbers = itertools.count(1)
         self._head: Mapping[str, Any] | None = None     # of the answer whose line comes next
-        self.ready, self.over = False, False
-        threading.Thread(target=self._run, name="serving", daemon=True).start()
+        self._heard = time.monotonic()
+        self._over = False
+        self.ready = False
+        self.too_long = False                           # it was ended for an answer that is none
+        threading.Thread(target=self._read, args=(first,), name="serving", daemon=True).start()
+
+    @property
+    def over(self) -> bool:
+        """Say whether it has ended, also where nobody has noticed yet."""
+        return self._over or self._channel.closed or not self._channel.get_transport().is_active()
 
     def ask(self, command: str, request: Mapping[str, Any], timeout: float) -> Completed | None:
-        """Return what a command answered, None where nothing can serve here and nothing was asked.
+        """Return what a command answered, None where nothing serves here and nothing was asked.
 
         Raises Silent, Ended or Late.
         """
         end = time.monotonic() + timeout
-        if not self._until(lambda: self.ready or self.over, end):
+        if not self._until(lambda: self.ready or self._over, end):
             raise Late
         number, asked = next(self._numbers), _Asked()
         with self._changed:
-            if self.over:
+            if self._over:
                 return None
             self._asked[number] = asked
-        self._orders.put(f"{number} {command}\n".encode() + json.dumps(request).encode() + b"\n")
         try:
-            taken = min(end, time.monotonic() + CHANNEL_TIMEOUT)
-            if not self._until(lambda: asked.begun or asked.over, taken):
-                raise Late if taken == end else Silent
+            self._send(f"{number} {command}\n".encode() + json.dumps(request).encode() + b"\n")
+            self._taken(asked, end)
             if not self._until(lambda: asked.over, end):
-                self._orders.put(DROPPED % number)
+                self._send(b"%d drop\n\n" % number)
                 raise Late
         finally:
             with self._changed:
                 del self._asked[number]
         if asked.done is None:
             raise Ended
-        return None if asked.done.rc == BROKE else asked.done
+        return asked.done
+
+    def _taken(self, asked: _Asked, end: float) -> None:
+        """Wait until the host says that it has begun; a login on which nothing at all comes meanwhile is closed."""
+        sent = time.monotonic()
+        while not self._until(lambda: asked.begun or asked.over, min(end, max(sent, self._heard) + CHANNEL_TIMEOUT)):
+            now = time.monotonic()
+            if now >= max(sent, self._heard) + CHANNEL_TIMEOUT:
+                cut(self._channel.get_transport())
+                raise Late if now >= end else Silent
+            if now >= end:
+                raise Late
 
     def _until(self, so: Callable[[], bool], end: float) -> bool:
         with self._changed:
             return self._changed.wait_for(so, max(0.0, end - time.monotonic()))
 
-    def _run(self) -> None:
+    def _send(self, data: bytes) -> None:
+        """Send an order; where that cannot be, the one that reads finds the end of the channel."""
         try:
-            self._stream(self._argv, self._chunks(), timeout=LIFE, sink=self._hear)
-        except KubewrightError:
-            pass            # whoever asks next, on a way of its own, is told
+            with self._sending:
+                for begins in range(0, len(data), PIECE):
+                    self._channel.sendall(data[begins:begins + PIECE])
+        except TimeoutError:
+            cut(self._channel.get_transport())      # half an order is none, and the next would be its other half
+        except faults.BROKEN:
+            pass
+
+    def _read(self, first: Iterable[bytes]) -> None:
+        try:
+            for chunk in first:
+                self._send(chunk)
+            self._follow()
+        except TooLong:
+            self.too_long = True
+        except faults.BROKEN:
+            pass
         finally:
             with self._changed:
-                self.over = True
+                self._over = True
                 for asked in self._asked.values():
                     asked.over = True
                 self._changed.notify_all()
+            self._closed()
 
-    def _chunks(self) -> Iterator[bytes]:
-        yield frame({})
-        while not self.over:
-            try:
-                yield self._orders.get(timeout=ALIVE if self.ready else START)
-            except Empty:
-                yield b"\n"         # which fails where the channel has ended: nothing else tells the one that sends
+    def _follow(self) -> None:
+        """Take what comes to its end; say a word when nothing was to be said for a while."""
+        poller, said = select.poll(), time.monotonic()
+        poller.register(self._channel.fileno(), select.POLLIN)
+        while True:
+            poller.poll(ALIVE * 1000)
+            now = time.monotonic()
+            if self._channel.recv_ready():
+                self._heard = now
+                self._hear(self._channel.recv(READ_SIZE))
+            elif self._channel.recv_stderr_ready():
+                self._channel.recv_stderr(READ_SIZE)
+            elif self._channel.eof_received or self._channel.closed:
+                return
+            if now - said >= ALIVE:
+                said = now
+                self._send(b"\n")
+            if now - self._heard > SILENCE:
+                self._silent()
+                self._heard = max(self._heard, now)
 
     def _hear(self, data: bytes) -> None:
         for line in self._cut.cut(data):

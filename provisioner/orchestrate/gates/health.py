@@ -92,18 +92,16 @@ def look(session: Session, chains: Sequence[Chain]) -> Sight:
     return sight
 
 
-def gets_well(session: Session, sight: Sight, end: float) -> bool:
-    """Ask again what this look found unhealthy, until it is well or the monotonic clock says `end`; say whether it is.
+def gets_well(session: Session, sight: Sight, end: float) -> list[Finding]:
+    """Ask again what this look found unhealthy, until it is well or the monotonic clock says `end`.
 
-    Nothing is asked where a host has to be looked at anew for the answer.
+    Returns what then still is unhealthy. Nothing is asked where a host has to be looked at anew for the answer.
     """
-    if not sight.unwell or _HOSTS in sight.unwell:
-        return False
-    while look(session, sight.unwell).ill:
-        if time.monotonic() >= end:
-            return False
+    ill = sight.ill
+    while ill and _HOSTS not in sight.unwell and time.monotonic() < end:
         time.sleep(AGAIN)
-    return True
+        ill = look(session, sight.unwell).ill
+    return ill
 
 
 def holds(session: Session) -> None:

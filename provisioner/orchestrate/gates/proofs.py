@@ -38,7 +38,7 @@ def hosts_hold(
     `what` and `when` name the gate: before or after a phase. A proof after a change may cost no more than the host.
     """
     wanted = {h: p for h, p in probes.items() if p and h not in session.unreachable}
-    # What was seen to hold since anything was done is not asked again: a round costs every host a start of Python.
+    # What was seen to hold since anything was done is not asked again: a round costs every host a process.
     asked = [h for h, p in wanted.items() if not _is_proved(session, h, p, what, when)]
     # A host polls by itself until all holds or the deadline is over: one question and one answer, however long.
     outcomes = session.hosts.map(lambda one: _prove(session, one, wanted[one.name], what, deadline, when), asked)
@@ -60,8 +60,8 @@ def hosts_hold(
 def look_ahead(session: Session, phases: Sequence[PhaseName]) -> dict[str, list[Probe]]:
     """Ask every host once for all of these phases, and return the probes that hold there now.
 
-    For phases with nothing to do between their gates: each gate that asks in a round of its own costs all hosts a login
-    to sudo and a start of Python.
+    For phases with nothing to do between their gates: each gate that asks in a round of its own costs all hosts a
+    process.
     """
     probes = {h: p for h, p in probes_of(session, phases).items() if p and h not in session.unreachable}
     now = session.hosts.map(lambda one: one.probe(probes[one.name], AHEAD), probes, patient=False)

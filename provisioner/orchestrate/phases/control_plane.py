@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from provisioner.decide.batches import Standing
+from provisioner.model.phases import JOIN
 from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.gates.gate_probes import host_probes
@@ -46,5 +47,5 @@ def controllers_hold(session: Session) -> None:
 
 def all_have_joined(session: Session) -> None:
     """Prove what `join` has started: an API server and controllers on every control plane."""
-    for phase in together.WITH[together.JOIN]:
+    for phase in together.WITH[JOIN]:
         proofs.phase_holds(session, phase, together.join_later(session))

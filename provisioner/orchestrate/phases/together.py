@@ -11,11 +11,10 @@ are Ready, and metrics-server has to wait for its second look anyway.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV
 from provisioner.model.desired import Unit
-from provisioner.model.phases import PhaseName
+from provisioner.model.phases import JOIN, PhaseName
 from provisioner.model.plan import Change
 from provisioner.orchestrate.phases import new_cluster
 from provisioner.orchestrate.session.phase import counted
@@ -26,12 +25,11 @@ from provisioner.orchestrate.turn.apply import Carry, Changes, by_ansible, over_
 WITH: Mapping[PhaseName, tuple[PhaseName, ...]] = {
     "pki": ("etcd", "control-plane", "load-balancer", "runtime"),
     "controllers": ("node", "network"),
-    "join": ("control-plane", "controllers"),
+    JOIN: ("control-plane", "controllers"),
 }
 # phase -> those whose files its step writes too; their units, started before the API lets them in, would ask in vain,
 # and then again after ever longer pauses
 FILES: Mapping[PhaseName, tuple[PhaseName, ...]] = {"pki": ("controllers", "node", "network")}
-JOIN: Final = "join"
 
 
 def join_later(session: Session) -> tuple[str, ...]:

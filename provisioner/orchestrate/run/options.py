@@ -12,7 +12,7 @@ from provisioner.decide import turns
 from provisioner.errors import RefusedForSafety, UsageFault
 from provisioner.model.applied import HOST_PATH
 from provisioner.model.cluster import Cluster
-from provisioner.model.phases import PHASES, is_phase
+from provisioner.model.phases import BEGINNINGS, PHASES, is_phase
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.plan import only
 from provisioner.orchestrate.session.phase import Phase, nothing
@@ -106,9 +106,9 @@ class Intent:
             other = "a saved plan" if self.plan_file else "--without"
             raise UsageFault(f"--only and {other} do not go together", hint=f"kubewright up --only {self.only[0]}")
         for option, phase in (("--from", self.start), ("--until", self.until)):
-            if phase and phase not in PHASES:
-                raise UsageFault(f"{option} {phase}: there is no such phase", details=[f"phases: {' '.join(PHASES)}"],
-                                 hint="kubewright plan")
+            if phase and phase not in BEGINNINGS:
+                raise UsageFault(f"{option} {phase}: there is no such phase",
+                                 details=[f"phases: {' '.join(BEGINNINGS)}"], hint="kubewright plan")
 
     def narrow(self, session: Session, plan: Plan) -> Plan:
         """Return the plan without what was not asked for, and note in the session whether anything was taken out.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from provisioner.compile import networks
 from provisioner.decide import turns
-from provisioner.model.phases import PhaseName
+from provisioner.model.phases import JOIN, PhaseName
 from provisioner.model.plan import Plan
 from provisioner.orchestrate.gates import node_states, proofs
 from provisioner.orchestrate.phases import (
@@ -19,7 +19,6 @@ from provisioner.orchestrate.phases import (
     objects,
     removing,
     stage,
-    together,
     verify,
 )
 from provisioner.orchestrate.run import (
@@ -78,7 +77,7 @@ UP: tuple[Phase, ...] = (
           after=("node",)),
     Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
           after=("access",), gate_after=("network",)),
-    Phase("join", "the other control planes: their API servers and controllers", converge.phase("join"),
+    Phase(JOIN, "the other control planes: their API servers and controllers", converge.phase(JOIN),
           control_plane.all_have_joined, after=("network",)),
     Phase("remove", "what is ours on a host and no longer desired: units, files, Nodes, then what cannot be put back",
           removing.take_away),
@@ -90,7 +89,7 @@ UP: tuple[Phase, ...] = (
 VERIFY: tuple[Phase, ...] = UP[-1:]
 
 def _arranged(plan: Plan) -> tuple[Phase, ...]:
-    phases = UP if plan.bootstrap else tuple(p for p in UP if p.name != together.JOIN)
+    phases = UP if plan.bootstrap else tuple(p for p in UP if p.name != JOIN)
     return turns.arranged(plan, phases, lambda phase: phase.name)
 
 

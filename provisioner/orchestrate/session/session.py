@@ -19,7 +19,7 @@ from provisioner.model.cluster import Cluster, Host, Role
 from provisioner.model.desired import EtcdMember
 from provisioner.model.events import Emit
 from provisioner.model.inventory import Inventory
-from provisioner.model.observed import ABSENT, HostObserved
+from provisioner.model.observed import ABSENT, HostObserved, ObservedItem, UnitState
 from provisioner.model.phases import PhaseName
 from provisioner.model.plan import Change, Plan
 from provisioner.model.trial import Trial
@@ -152,10 +152,14 @@ class Session:
         """Say whether a unit may run by now as we want it: it was not seen to be absent, or was started by this run.
 
         A package brings a unit that is none of ours yet; what it starts with is listed on its host before we start it.
+        A first start that was killed may have left a unit of ours that was never started.
         """
+        if (host, "unit", unit) in self.target.done:
+            return True
         seen = self.observed[host].items if host in self.observed else {}
-        items = [seen.get(key) for key in (("unit", unit), ("file", f"{INPUTS_DIR}/{unit}"))]
-        return (host, "unit", unit) in self.target.done or all(item is None or item.state != ABSENT for item in items)
+        there = seen.get(("unit", unit))
+        items = (there, seen.get(("file", f"{INPUTS_DIR}/{unit}")))
+        return all(item is None or item.state != ABSENT for item in items) and not _waits_for_its_first_start(there)
 
     @property
     def at_once(self) -> int:
@@ -185,6 +189,14 @@ class Session:
     def answering(self, hosts: Sequence[Host]) -> list[str]:
         """Return the names of those hosts that have not been found unreachable in this run."""
         return self.run.answering(hosts)
+
+
+def _waits_for_its_first_start(seen: ObservedItem | None) -> bool:
+    """Say whether a unit is there and has not been started since its host booted, nor failed."""
+    if seen is None:
+        return False
+    state = UnitState.of(seen.state)
+    return state.active == "inactive" and not state.is_current and not seen.extra.get("causes")
 
 
 def open_session(inventory: Inventory, emit: Emit, *, run: bool, lock: ArtifactLock | None = None) -> Session:

@@ -1,7 +1,7 @@
 """Take one API server out of every HAProxy while it is changed, and put it back whatever happens meanwhile.
 
 Each HAProxy is asked in three rounds: how it sees the others, to drain this one until nobody is sent there, to take it
-back. What takes its time is waited for on the hosts: a round costs each of them a login to sudo and a start of Python.
+back. What takes its time is waited for on the hosts: a round costs each of them a process and a look at all it has.
 """
 
 from __future__ import annotations

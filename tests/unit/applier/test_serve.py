@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,11 +101,12 @@ def test_a_bug_in_one_request_is_told_and_ends_no_other(served: Served) -> None:
     assert "TypeError" in ended[1]["err"]
 
 
-def test_a_step_outlives_the_request_that_started_it_and_is_kept_from_the_program_as_sent(
-        box: FakeHost, served: Served) -> None:
+def test_a_step_runs_from_a_copy_of_the_program_as_it_was_sent(box: FakeHost, served: Served) -> None:
     served.order(1, "apply", {"step": "s", "changes": [file_change("/etc/a", "1")]})
     head, answer = served.answer()
     assert (head["rc"], answer["status"], box.path("/etc/a").read_text()) == (0, "done", "1")
+    assert [p.stem for p in box.path("/var/lib/kubewright/applier").iterdir()] == [
+        hashlib.sha256(package.build_zipapp()).hexdigest()]
 
 
 @pytest.mark.parametrize("how", ["it is dropped", "stdin ends", "the one that serves is killed"])
@@ -148,8 +151,31 @@ def test_an_order_that_comes_in_pieces_is_taken_as_one(served: Served) -> None:
     assert served.answer()[0]["id"] == 3
 
 
-def test_it_ends_when_nobody_has_said_a_word_for_long(
-        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "PATIENCE", 0.2)
-    monkeypatch.setattr(serve.Service, "_ready", lambda self, seconds: time.sleep(seconds / 2) or [])
-    serve.Service(box.host).run()
+@pytest.mark.parametrize("says", [True, False])
+def test_it_lives_on_words_that_ask_nothing_and_ends_without_any(box: FakeHost, says: bool) -> None:
+    program = ("import sys; sys.path.insert(0, sys.argv[1]); from applier import serve; from applier.host import Host; "
+               "serve.PATIENCE = 1.0; serve.Service(Host(sys.argv[2])).run()")
+    with subprocess.Popen([sys.executable, "-c", program, str(Path(serve.__file__).parent.parent), str(box.root)],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        assert json.loads(process.stdout.readline()) == {"ready": True}
+        for _ in range(8):
+            time.sleep(0.25)
+            if says:
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+        assert (process.poll() is None) == says
+
+
+def test_an_answer_that_nobody_reads_yet_holds_up_no_other_process(box: FakeHost, served: Served) -> None:
+    box.put("/large", "x" * 3_000_000)
+    box.put("/small", "")
+    for number in range(1, 4):
+        served.order(number, "read", {"paths": ["/large"]})
+    time.sleep(0.5)
+    served.order(4, "own", {"items": [], "step": "s", "epoch": None, "leaves": []})
+    done = time.monotonic() + PATIENCE
+    while not (box.root / "var/lib/kubewright").exists() and time.monotonic() < done:
+        time.sleep(0.02)
+    assert (box.root / "var/lib/kubewright").exists(), "it was begun, whoever reads the others' answers"
+    assert sorted(served.answer()[0]["id"] for _ in range(4)) == [1, 2, 3, 4]

@@ -18,7 +18,7 @@ from provisioner.cli.context import Context
 from provisioner.cli.failure import failure_text
 from provisioner.cli.verbs import ALIASES, NOT_YET, SECTIONS, Verb, existing_verbs, suggest
 from provisioner.errors import GateFailed
-from provisioner.model.phases import PHASES
+from provisioner.model.phases import BEGINNINGS, PHASES
 from provisioner.orchestrate.run.verbs import UP
 from tests.fakes.example import copy
 
@@ -163,7 +163,7 @@ def test_help_of_what_there_is_not_is_a_usage_fault(words: tuple[str, ...]) -> N
 def test_the_phases_that_a_run_can_begin_at_are_in_the_help_of_up_and_are_those_of_up() -> None:
     assert tuple(phase.name for phase in UP) == PHASES
     help_text = " ".join(command_line("up", "--help").stdout.split())
-    assert ", ".join(PHASES) in help_text
+    assert ", ".join(BEGINNINGS) in help_text
 
 
 def test_validate_says_in_one_line_what_the_inventory_is(tmp_path: Path) -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
+import paramiko
 import pytest
 
 from provisioner.applier import package
 from provisioner.errors import KubewrightError
-from provisioner.transport import remote, serving
+from provisioner.transport import remote, serving, streams
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.remote import SshHost
-from provisioner.transport.streams import Completed
+from provisioner.transport.target import Target
+from tests.fakes.sshd import run_sshd
 from tests.unit.transport.conftest import Login
 
 
@@ -26,15 +27,15 @@ from tests.unit.transport.conftest import Login
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let the applier work below `root`, and name the commands that were started on the host, in their order."""
     seen: list[str] = []
-    root, stream = tmp_path / "root", Connection.stream
+    root, begin = tmp_path / "root", Connection._begin
     root.mkdir()
 
-    def counted(self: Connection, argv: Sequence[str], chunks: Iterable[bytes], **more: Any) -> Completed:
-        seen.append(argv[-1])
-        return stream(self, argv, chunks, **more)
+    def counted(self: Connection, command: str, deadline: float) -> paramiko.Channel:
+        seen.append(command.split()[-1])
+        return begin(self, command, deadline)
 
     monkeypatch.setattr(remote, "argv", lambda command: [*package.argv(command)[:-1], "--root", str(root), command])
-    monkeypatch.setattr(Connection, "stream", counted)
+    monkeypatch.setattr(Connection, "_begin", counted)
     return seen
 
 
@@ -96,6 +97,16 @@ def test_an_answer_that_does_not_come_in_time_is_waited_for_no_longer_and_the_ne
     assert run == ["serve"]
 
 
+@pytest.mark.parametrize("words", [r"Welcome to cp1!\n", r"Welcome to cp1! ", r'{"a": 1}\n{a brace}\n\377\n'])
+def test_what_a_login_script_prints_before_it_serves_is_no_part_of_it(
+        login: Login, run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    argv = package.argv
+    (tmp_path / "a").write_bytes(b"text")
+    monkeypatch.setattr(remote, "argv", lambda command: ["sh", "-c", 'printf "$0"; exec "$@"', words, *argv(command)])
+    assert SshHost(login()).read([str(tmp_path / "a")]) == [b"text"]
+    assert run == ["serve"]
+
+
 def test_where_none_can_serve_each_question_goes_its_own_way_and_tells_what_is_wrong(
         login: Login, run: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "argv", lambda command: ["false"] if command == "serve" else package.argv(command))
@@ -138,23 +149,13 @@ def end_what_serves(tmp_path: Path) -> None:
             continue
 
 
-class Ends(SimpleQueue[bytes]):
-    """Lets what serves end in place of asking it."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self._place = tmp_path
-
-    def put(self, order: bytes, block: bool = True, timeout: float | None = None) -> None:
-        end_what_serves(self._place)
-
-
 def test_a_lock_that_was_asked_for_is_not_asked_for_again_when_what_served_ends(
         login: Login, run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = SshHost(login())
     host.notes()
     serving_now = host._connection._serving
     assert serving_now is not None
-    monkeypatch.setattr(serving_now, "_orders", Ends(tmp_path))
+    monkeypatch.setattr(serving_now, "_send", lambda order: end_what_serves(tmp_path))
     with pytest.raises(HostFault) as caught:
         host.lock({"do": "read"})
     assert caught.value.code == LOST
@@ -169,6 +170,69 @@ def test_a_login_that_takes_no_question_is_closed_and_the_next_is_new(
     serving_now, before = connection._serving, connection.transport
     assert serving_now is not None
     monkeypatch.setattr(serving, "CHANNEL_TIMEOUT", 0.3)
-    monkeypatch.setattr(serving_now, "_orders", SimpleQueue())      # what is put there is never sent
+    monkeypatch.setattr(serving_now, "_send", lambda order: None)
     assert host.notes() == {}
     assert run == ["serve", "serve"] and connection.transport is not before
+
+
+def test_questions_that_a_dead_login_does_not_take_close_it_once_and_never_the_one_after_it(
+        login: Login, run: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = login()
+    host, found = SshHost(connection), []
+    host.notes()
+    serving_now = connection._serving
+    assert serving_now is not None
+    monkeypatch.setattr(serving, "CHANNEL_TIMEOUT", 1.0)
+    monkeypatch.setattr(serving_now, "_send", lambda order: None)
+
+    def ask(after: float) -> None:
+        time.sleep(after)
+        found.append(host.notes())
+
+    threads = [threading.Thread(target=ask, args=(n / 5,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [{}] * 8
+    assert run == ["serve", "serve"]
+
+
+def test_a_lock_whose_process_breaks_is_a_fault_and_asked_for_once(login: Login, run: list[str]) -> None:
+    with pytest.raises(KubewrightError, match="KeyError"):
+        SshHost(login()).lock({"do": "take"})
+    assert run == ["serve"]
+
+
+def test_an_answer_that_is_too_long_is_told_as_that_and_not_asked_for_again(
+        login: Login, run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "ANSWER", 100_000)
+    (tmp_path / "root/large").write_bytes(b"x" * 500_000)
+    host = SshHost(login())
+    with pytest.raises(HostFault) as caught:
+        host.read(["/large"])
+    assert caught.value.code == "answer-too-long"
+    assert host.notes() == {} and run == ["serve", "serve"]
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_an_sshd_that_lets_in_few_sessions_serves_all_the_same(
+        target: Callable[..., Target], run: list[str], tmp_path: Path, limit: int) -> None:
+    with run_sshd(tmp_path / "few", f"MaxSessions {limit}") as server, Connection(
+            target(known_hosts=server.known_hosts, port=server.port, key=server.key)) as connection:
+        host = SshHost(connection)
+        assert host.notes() == {}
+        assert connection.run(["true"]).rc == 0
+        assert host.notes() == {}
+
+
+def test_all_that_served_is_gone_with_its_connections(login: Login, run: list[str]) -> None:
+    connections = [login(f"cp{n}") for n in range(3)]
+    for connection in connections:
+        SshHost(connection).notes()
+    for connection in connections:
+        connection.close()
+    end = time.monotonic() + 10
+    while any(t.name == "serving" for t in threading.enumerate()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not [t for t in threading.enumerate() if t.name == "serving"]

@@ -25,6 +25,7 @@ from tests.unit.transport.conftest import Login
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, rc: int, stdout: bytes = b"", stderr: bytes = b"") -> None:
+    monkeypatch.setattr(Connection, "ask", lambda *a, **k: None)
     monkeypatch.setattr(Connection, "stream", lambda *a, **k: Completed(rc, stdout, stderr))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedFo
 from provisioner.model.desired import File
 from provisioner.model.etcd import MemberSeen
 from provisioner.model.observed import ABSENT
+from provisioner.model.phases import BEGINNINGS
 from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate.phases.new_cluster import NEW
@@ -24,7 +26,7 @@ from provisioner.orchestrate.plan.survey import create_secrets, is_bootstrapped,
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.session.cluster_access import NO_ACCESS
-from tests.fakes.session import FakeAccess, World, at_each_step, instant
+from tests.fakes.session import UP_ALL, FakeAccess, World, at_each_step, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
 ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
@@ -77,6 +79,38 @@ def test_a_first_run_starts_the_other_control_planes_once_the_nodes_of_the_first
     begins = told.index(("phase-start", "join"))
     assert {where: number > begins for where, number in proved.items()} == {
         (host, unit): host != "cp1" for host in ("cp1", "cp2", "cp3") for unit in servers}
+
+
+def test_a_first_run_killed_before_the_others_joined_is_completed_by_the_next(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    instant(monkeypatch)
+    names = [p.name for p in UP]
+    with world.session() as session:
+        survey(session)
+        create_secrets(session)
+        engine.run(session, UP[:names.index("join")])
+    for host in ("cp2", "cp3"):
+        states = world.hosts.hosts[host].states
+        assert not [unit for unit in CONTROL_PLANE_UNITS if ("unit", unit) in states]
+        states.update({("unit", unit): "inactive disabled due" for unit in CONTROL_PLANE_UNITS})    # as systemd has it
+    world.forget()
+    session = world.session()
+    survey(session)
+    assert session.api_servers == ("cp1",), "nobody has to wait for those that were never started"
+    up(world)
+    for host in ("cp1", "cp2", "cp3"):
+        for unit in CONTROL_PLANE_UNITS:
+            assert world.hosts.hosts[host].states["unit", unit].startswith("active "), (host, unit)
+
+
+@pytest.mark.parametrize("begins", BEGINNINGS)
+def test_a_run_may_begin_at_each_phase_that_is_offered(
+        built: World, monkeypatch: pytest.MonkeyPatch, begins: str) -> None:
+    instant(monkeypatch)
+    built.hosts.hosts["w1"].edit(KUBELET_CONFIG[1], "file sha256:by-hand 0600 root:root", "maxPods: 5\n",
+                                 unit="kubelet.service")
+    built.perform(replace(UP_ALL, start=begins))
+    assert built.events[-1].status == "ok"
 
 
 def test_on_a_live_cluster_there_is_no_phase_in_which_control_planes_join(

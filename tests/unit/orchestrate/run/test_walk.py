@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from provisioner.errors import GateFailed, Interrupted
+from provisioner.model.phases import JOIN
 from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.phases import together
 from provisioner.orchestrate.plan.survey import survey
@@ -241,7 +242,7 @@ def test_what_a_step_makes_of_a_later_phase_needs_nothing_that_is_not_proved_bef
     needs = {p.name: set(p.after or ()) for p in UP}
     after = {name: needs[name].union(*(needs[one] for one in needs[name])) for name in needs}   # and what those need
     for leader, others in together.WITH.items():
-        for name in others if leader != together.JOIN else ():      # what it starts is no part of their proof
+        for name in others if leader != JOIN else ():      # what it starts is no part of their proof
             assert leader in after[name], f"{name} would begin before its changes are made"
             assert needs[name] - {leader, *others} <= needs[leader], name
 

@@ -84,7 +84,7 @@ def test_a_turn_asks_each_haproxy_in_three_rounds(built: World, monkeypatch: pyt
     monkeypatch.setattr(type(built.hosts), "ask", ask)
     up(built)
     assert story(built) == ["cp1 drain", "apply control-plane.0 cp1", "cp1 ready"]
-    assert Counter(asked) == dict.fromkeys(HOSTS, 3), "each costs a login to sudo and a start of Python on every host"
+    assert Counter(asked) == dict.fromkeys(HOSTS, 3), "each costs a process on every host"
 
 
 def test_it_is_not_touched_while_anybody_is_still_sent_to_it(built: World, monkeypatch: pytest.MonkeyPatch) -> None:
