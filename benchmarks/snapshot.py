@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.lab.clusters import GOLDEN, Ground  # noqa: E402
-from tests.lab.figures import origin  # noqa: E402
+from tests.lab.figures import origin, yardstick  # noqa: E402
 from tests.lab.machines import Lab  # noqa: E402
 from tests.lab.selection import Manners  # noqa: E402
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "snapshot.json")
     options = parser.parse_args()
     ground = Ground(Lab(ROOT / ".kubewright" / "bench", "bench"))
-    began = time.monotonic()
+    speed, began = yardstick(), time.monotonic()
     try:
         ground.give(Manners())
         built = time.monotonic()
@@ -54,7 +54,7 @@ def main() -> None:
         ground.end()
     result = {
         "command": f"benchmarks/snapshot.py --runs {options.runs}", **origin(ROOT, "snapshot.json"),
-        "nproc": os.cpu_count(),
+        "nproc": os.cpu_count(), "yardstick": speed,
         "date": time.strftime("%Y-%m-%d", time.gmtime()), "hosts": "3 control planes, 2 workers (systemd-nspawn)",
         "median": {key: statistics.median(run[key] for run in runs) for key in ("restore", "healthy")},
         "built": round(built - began, 1), "kept": round(kept - built, 1), "runs": runs,

@@ -4,7 +4,8 @@
 
 Each run: five fresh nodes of an instance of its own (`bench`), `up` (ends when all nodes are Ready, cluster DNS answers
 on every node and every unit is current), `status`, a second `up`, a `plan`. Raw samples are written with what else
-shaped them: processors, load before each run, commit. Needs what scripts/lab needs, and the artifacts in the cache.
+shaped them: processors, their speed on that day, load before each run, commit. Needs what scripts/lab needs, and the
+artifacts in the cache.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from provisioner.report.critical import waited_for  # noqa: E402
 from provisioner.report.story import story_of  # noqa: E402
-from tests.lab.figures import origin  # noqa: E402
+from tests.lab.figures import origin, yardstick  # noqa: E402
 
 SHIPPED = ROOT / "inventories" / "lab"
 PLACE = ROOT / ".kubewright" / "bench"
@@ -66,6 +67,7 @@ def main() -> None:
     text = (SHIPPED / "cluster.yaml").read_text(encoding="utf-8")
     (PLACE / "cluster.yaml").write_text(text.replace("cluster: lab\n", "cluster: bench\n"), encoding="utf-8")
     shutil.copy(SHIPPED / "artifacts.lock", PLACE)
+    speed = yardstick()
     kubewright("lab", "up")
     try:
         runs = [one_run() for _ in range(options.runs)]
@@ -73,6 +75,7 @@ def main() -> None:
         kubewright("lab", "down")
     result = {
         "command": f"benchmarks/up.py --runs {options.runs}", **origin(ROOT, "up.json"), "nproc": os.cpu_count(),
+        "yardstick": speed,
         "date": time.strftime("%Y-%m-%d", time.gmtime()), "hosts": "3 control planes, 2 workers (systemd-nspawn)",
         "median": {key: statistics.median(run[key] for run in runs)
                    for key in ("up", "second_up", "plan", "status")},

@@ -48,7 +48,9 @@ def restore(inventory: Inventory, name: str, say: Say, *, old: bool = False) -> 
         _refuse_stale(instance, inventory, kept, old=old)
         snapshots.go_back(instance, inventory, kept)
         filters.remove(instance, *kept.nodes)
-        return lifecycle.bring_up(instance, inventory, built, say, began)
+        result = lifecycle.bring_up(instance, inventory, built, say, began)
+        snapshots.collect(instance)
+        return result
 
 
 def remove(inventory: Inventory, name: str, say: Say) -> None:

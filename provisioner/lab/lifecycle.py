@@ -187,6 +187,7 @@ def bring_up(instance: Instance, inventory: Inventory, built: Images, say: Say, 
     if name := snapshots.unfinished(instance):
         say(f"finishing `lab restore {name}`, which was killed")
         snapshots.go_back(instance, inventory, snapshots.find(instance, name))
+        snapshots.collect(instance)
     found = state.clean(instance)
     if found:
         say(f"cleaned up after nodes that had ended: {leftovers.describe(found)}")

@@ -165,14 +165,13 @@ def go_back(instance: Instance, inventory: Inventory, snapshot: Snapshot) -> Non
     """Make all nodes, and what the inventory knows of their cluster, what they were in the snapshot; none runs then.
 
     Members of one cluster from two moments would destroy its data, so the aim is on record first: whatever is killed
-    here is finished before any node boots.
+    here is finished before any node boots. What they were until now is left for `collect`, which can wait for that.
     """
     write_file(_unfinished_file(instance), snapshot.name)
     state.end_nodes(instance, state.everything(instance))
     put_known_back(instance, snapshot, inventory)
     state.each(snapshot.nodes, lambda host: stand_on(instance, snapshot, host), "restoring its disk")
     forget_unfinished(instance)
-    collect(instance)
 
 
 def remove(instance: Instance, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,25 @@ def commit(directory: Path) -> str:
     except FileNotFoundError:
         return ""
     return found.stdout.strip()[:12] if found.returncode == 0 else ""
+
+
+def yardstick() -> dict[str, float]:
+    """Return how fast this machine is now: seconds of the same three pieces of work, whatever our code is.
+
+    The same machine has days on which it takes half as long again for everything; a figure of one day is compared
+    with that of another by these.
+    """
+    began = time.perf_counter()
+    sum(range(20_000_000))
+    counted = time.perf_counter()
+    memory = bytearray(1 << 29)         # 512 MiB: each page is touched for the first time
+    touched = time.perf_counter()
+    del memory
+    before = time.perf_counter()
+    for _ in range(100):
+        subprocess.run(["true"], check=True)
+    return {"count": round(counted - began, 3), "memory": round(touched - counted, 3),
+            "processes": round(time.perf_counter() - before, 3)}
 
 
 # Result under benchmarks/results -> the paths whose changes may move its figures, as git takes them.

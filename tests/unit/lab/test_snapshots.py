@@ -97,6 +97,7 @@ def test_only_what_a_node_or_a_snapshot_stands_on_is_kept(instance: Instance, in
     taken = take(instance, inventory)
     for _ in range(3):
         snapshots.go_back(instance, inventory, taken)
+    snapshots.collect(instance)
     assert len(list(disks.layers_dir(instance).iterdir())) == 4, "each of two hosts: the snapshot's, and its own"
     snapshots.remove(instance, "healthy")
     assert len(list(disks.layers_dir(instance).iterdir())) == 4, "the nodes still stand on them"
