@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/snapshot.py [--runs 5] [--out benchmarks/results/snapshot.json]
 
 One cluster of an instance of its own (`bench`) is built and kept by what does it for the tests. Each run: `restore`,
-then `status` again and again until it finds nothing to tell. Raw samples are written with what else shaped them. Needs
-what scripts/lab needs, and the artifacts in the cache.
+then what waits for the tests until it is healthy: in the end, `ready`. Raw samples are written with what else shaped
+them. Needs what scripts/lab needs, and the artifacts in the cache.
 """
 
 from __future__ import annotations

@@ -101,10 +101,10 @@ class Ground:
             self.wait()
 
     def wait(self) -> None:
-        """Wait until `status` finds nothing to tell; it asks much, so it is asked when little is left to wait for."""
+        """Wait until the cluster is healthy; that asks much, so it is asked when the machine has little else to do."""
         until(self.lab.has_booted, HEALTHY, "all units start and the API answers", 0.5)
-        until(self.lab.is_measured, HEALTHY, "metrics-server has looked twice", 0.1)
-        until(lambda: self.lab.run("status", check=False).returncode == 0, HEALTHY, "the cluster is healthy")
+        until(self.lab.measures, HEALTHY, "metrics-server runs", 0.5)
+        self.lab.run("ready", "--timeout", f"{HEALTHY:.0f}s")
 
     def end(self) -> None:
         if self.is_up and not _keeps():

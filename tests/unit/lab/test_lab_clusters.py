@@ -34,7 +34,7 @@ class FakeLab:
     def has_booted(self) -> bool:
         return True
 
-    def is_measured(self) -> bool:
+    def measures(self) -> bool:
         return True
 
     def release_leaders(self) -> None:
@@ -64,8 +64,8 @@ def run(file: str, mark: str = "", fixture: str = "cluster", *, failed: bool = F
 
 
 BUILT = ["lab down", "lab up", "up --yes"]
-KEPT = ["up --yes", "release", "lab snapshot golden", "status"]
-RESTORED = ["lab restore golden", "status"]
+KEPT = ["up --yes", "release", "lab snapshot golden", "ready --timeout 240s"]
+RESTORED = ["lab restore golden", "ready --timeout 240s"]
 
 
 def test_tests_that_leave_nothing_share_what_was_built_once(lab: FakeLab) -> None:
