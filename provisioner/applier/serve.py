@@ -132,7 +132,8 @@ class Service:
             COMMANDS[command]()
         pipes: list[tuple[int, int]] = []
         try:
-            pipes += [os.pipe(), os.pipe()]
+            for _ in (STDOUT, STDERR):
+                pipes.append(os.pipe())
             pid = os.fork()
         except OSError as fault:        # one more than this host can have
             for descriptor in (d for pipe in pipes for d in pipe):

@@ -70,6 +70,7 @@ class Connection:
         self._serving: Serving | None = None
         self._served_in: Transport | None = None    # the login in which that was begun
         self._starting = threading.Lock()
+        self._senders: set[Sender] = set()
         self._fabric: fabric.Connection | None = None
         self._own_gateway = Gateway(target) if target.jump is not None and gateway is None else None
         self._gateway = gateway or self._own_gateway
@@ -104,12 +105,11 @@ class Connection:
     def _log_in(self) -> None:
         closed = self._closes
         with self._lock:
-            if self.is_open:
-                return
-            self._close()
-            through = self._gateway.open(self.name) if self._gateway is not None else None
-            self._fabric = login(self.target, self.target.hop, through, self.name)
-            self._stood = True
+            if not self.is_open:
+                self._close()
+                through = self._gateway.open(self.name) if self._gateway is not None else None
+                self._fabric = login(self.target, self.target.hop, through, self.name)
+                self._stood = True
         if self._closes != closed:      # meanwhile: who closes does not wait for who logs in
             with self._lock:
                 self._close()
@@ -174,9 +174,9 @@ class Connection:
             self._starting.release()
         try:
             return None if serving is None else serving.ask(command, request, end - time.monotonic())
+        except TooLong as e:
+            raise self._too_long(doing) from e
         except Ended as e:
-            if serving is not None and serving.too_long:
-                raise self._too_long(doing) from e
             raise faults.lost(self.name, doing, paramiko.SSHException("what served there has ended")) from e
         except Silent as e:
             raise faults.lost(self.name, doing, paramiko.SSHException(f"no answer for {CHANNEL_TIMEOUT:.0f} s")) from e
@@ -202,18 +202,21 @@ class Connection:
         channel: paramiko.Channel | None = None
         try:
             channel = self._begin(shlex.join([*ENGLISH, *words]), end)
-        finally:
-            if channel is None:
-                self._channels.release()
+            self._serving = Serving(channel, chunks, partial(self._silence, channel.get_transport()),
+                                    partial(self._has_ended, channel), lambda: any(s.streams for s in [*self._senders]))
+        except BaseException:
+            self._has_ended(channel)
+            raise
         self._served_in = transport
-        self._serving = Serving(channel, chunks, partial(self._silence, channel.get_transport()),
-                                partial(self._has_ended, channel))
         return self._serving
 
-    def _has_ended(self, channel: paramiko.Channel) -> None:
-        self._forget(channel)
-        end(channel, None)
-        self._channels.release()
+    def _has_ended(self, channel: paramiko.Channel | None) -> None:
+        try:
+            if channel is not None:
+                self._forget(channel)
+                end(channel, None)
+        finally:
+            self._channels.release()
 
     def _prove(self, password: str) -> None:
         """Let sudo judge the password once, before anything else is sent: PAM counts wrong ones, and may lock a user.
@@ -242,6 +245,7 @@ class Connection:
             channel = self._begin(command, deadline)
             transport = channel.get_transport()
             sender = Sender(channel, chunks)
+            self._senders.add(sender)
             sender.start()
             return drain(channel, sender, deadline, sink, lambda: self._silence(transport))
         except SinkFault as e:
@@ -259,6 +263,8 @@ class Connection:
             if channel is not None:
                 self._forget(channel)
                 end(channel, sender)
+            if sender is not None:
+                self._senders.discard(sender)
 
     def _late(self, doing: str, timeout: float) -> HostFault:
         return HostFault(self.name, doing, f"no answer within {timeout:.0f} s", code="command-timeout")

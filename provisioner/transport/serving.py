@@ -5,6 +5,7 @@ Where a host cannot do that, each question goes its own way as before, and tells
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import select
@@ -18,7 +19,7 @@ import paramiko
 from provisioner.applier.package import answer_of
 from provisioner.transport import faults
 from provisioner.transport.login import CHANNEL_TIMEOUT
-from provisioner.transport.streams import PIECE, READ_SIZE, SILENCE, Completed, Lines, TooLong, cut
+from provisioner.transport.streams import PIECE, READ_SIZE, SILENCE, Completed, Lines, TooLong, cut, limited
 
 ALIVE = 1.0             # seconds between two signs of life of ours; without one the host ends it (applier/serve.py)
 BROKE = 70              # a question's process ended by a bug or a signal, or there could be none
@@ -38,19 +39,22 @@ class Late(Exception):
 
 class _Asked:
     def __init__(self) -> None:
-        self.begun, self.over = False, False
+        self.begun, self.over, self.too_long = False, False, False
         self.done: Completed | None = None
 
 
 class Serving:
     """What serves in one channel, until that ends; `first` is what it is given to start with.
 
-    `silent` is called when nothing has come for a while, `closed` once, when it has ended.
+    `silent` is called when nothing has come for a while, `closed` once, when it has ended. `streams` says whether much
+    is being sent in the same login: then a question of ours waits behind it, and nothing is to be concluded from that.
     """
 
+    patience = CHANNEL_TIMEOUT      # seconds without any byte in which a question has to be taken
+
     def __init__(self, channel: paramiko.Channel, first: Iterable[bytes], silent: Callable[[], None],
-                 closed: Callable[[], None]) -> None:
-        self._channel, self._silent, self._closed = channel, silent, closed
+                 closed: Callable[[], None], streams: Callable[[], bool]) -> None:
+        self._channel, self._silent, self._closed, self._streams = channel, silent, closed, streams
         self._cut = Lines()
         self._changed = threading.Condition()
         self._sending = threading.Lock()
@@ -60,7 +64,6 @@ class Serving:
         self._heard = time.monotonic()
         self._over = False
         self.ready = False
-        self.too_long = False                           # it was ended for an answer that is none
         threading.Thread(target=self._read, args=(first,), name="serving", daemon=True).start()
 
     @property
@@ -71,7 +74,7 @@ class Serving:
     def ask(self, command: str, request: Mapping[str, Any], timeout: float) -> Completed | None:
         """Return what a command answered, None where nothing serves here and nothing was asked.
 
-        Raises Silent, Ended or Late.
+        Raises Silent, Ended, Late, or TooLong for an answer that is none.
         """
         end = time.monotonic() + timeout
         if not self._until(lambda: self.ready or self._over, end):
@@ -82,24 +85,30 @@ class Serving:
                 return None
             self._asked[number] = asked
         try:
-            self._send(f"{number} {command}\n".encode() + json.dumps(request).encode() + b"\n")
+            self._send(f"{number} {command}\n".encode() + json.dumps(request).encode() + b"\n", end)
             self._taken(asked, end)
             if not self._until(lambda: asked.over, end):
-                self._send(b"%d drop\n\n" % number)
                 raise Late
+        except Late:
+            with contextlib.suppress(Late):
+                self._send(b"%d drop\n\n" % number, time.monotonic() + ALIVE)
+            raise
         finally:
             with self._changed:
                 del self._asked[number]
+        if asked.too_long:
+            raise TooLong
         if asked.done is None:
             raise Ended
         return asked.done
 
     def _taken(self, asked: _Asked, end: float) -> None:
         """Wait until the host says that it has begun; a login on which nothing at all comes meanwhile is closed."""
-        sent = time.monotonic()
-        while not self._until(lambda: asked.begun or asked.over, min(end, max(sent, self._heard) + CHANNEL_TIMEOUT)):
+        sign = time.monotonic()
+        while not self._until(lambda: asked.begun or asked.over, min(end, sign + self.patience)):
             now = time.monotonic()
-            if now >= max(sent, self._heard) + CHANNEL_TIMEOUT:
+            sign = now if self._streams() else max(sign, self._heard)
+            if now >= sign + self.patience:
                 cut(self._channel.get_transport())
                 raise Late if now >= end else Silent
             if now >= end:
@@ -109,26 +118,46 @@ class Serving:
         with self._changed:
             return self._changed.wait_for(so, max(0.0, end - time.monotonic()))
 
-    def _send(self, data: bytes) -> None:
-        """Send an order; where that cannot be, the one that reads finds the end of the channel."""
+    def _send(self, data: bytes, end: float) -> None:
+        """Send an order; where that cannot be, the one that reads finds the end of the channel.
+
+        Late where others are sending until `end`. One that is not sent whole by then closes the login: half an order is
+        none, and the next would be its other half.
+        """
+        if not self._sending.acquire(timeout=max(0.0, end - time.monotonic())):
+            raise Late
         try:
-            with self._sending:
+            small = len(data) <= PIECE and self._channel.send_ready()
+            with contextlib.nullcontext() if small else limited(end - time.monotonic(), self._channel.get_transport()):
                 for begins in range(0, len(data), PIECE):
                     self._channel.sendall(data[begins:begins + PIECE])
         except TimeoutError:
-            cut(self._channel.get_transport())      # half an order is none, and the next would be its other half
+            cut(self._channel.get_transport())
         except faults.BROKEN:
             pass
+        finally:
+            self._sending.release()
+
+    def _say_a_word(self) -> None:
+        """Say that we are there, unless an order that is being sent says so."""
+        if self._sending.acquire(blocking=False):
+            try:
+                if self._channel.send_ready():
+                    self._channel.sendall(b"\n")
+            finally:
+                self._sending.release()
 
     def _read(self, first: Iterable[bytes]) -> None:
         try:
             for chunk in first:
-                self._send(chunk)
+                self._channel.sendall(chunk)
             self._follow()
         except TooLong:
-            self.too_long = True
-        except faults.BROKEN:
-            pass
+            said = self._asked.get(int((self._head or {}).get("id", 0)))
+            if said is not None:
+                said.too_long = True
+        except (*faults.BROKEN, KeyError, TypeError, ValueError):
+            pass            # the last three: something else spoke in our channel
         finally:
             with self._changed:
                 self._over = True
@@ -143,20 +172,21 @@ class Serving:
         poller.register(self._channel.fileno(), select.POLLIN)
         while True:
             poller.poll(ALIVE * 1000)
-            now = time.monotonic()
+            now, ended = time.monotonic(), self._channel.eof_received or self._channel.closed
             if self._channel.recv_ready():
                 self._heard = now
                 self._hear(self._channel.recv(READ_SIZE))
             elif self._channel.recv_stderr_ready():
                 self._channel.recv_stderr(READ_SIZE)
-            elif self._channel.eof_received or self._channel.closed:
+            elif ended:
                 return
             if now - said >= ALIVE:
                 said = now
-                self._send(b"\n")
+                self._say_a_word()
             if now - self._heard > SILENCE:
-                self._silent()
-                self._heard = max(self._heard, now)
+                if not self._streams():
+                    self._silent()
+                self._heard = now
 
     def _hear(self, data: bytes) -> None:
         for line in self._cut.cut(data):

@@ -192,11 +192,13 @@ class Session:
 
 
 def _waits_for_its_first_start(seen: ObservedItem | None) -> bool:
-    """Say whether a unit is there and has not been started since its host booted, nor failed."""
+    """Say whether a unit is there, not enabled, and was not started since its host booted: what starts one enables it.
+    """
     if seen is None:
         return False
     state = UnitState.of(seen.state)
-    return state.active == "inactive" and not state.is_current and not seen.extra.get("causes")
+    return (state.active == "inactive" and not (state.is_enabled or state.is_current)
+            and not seen.extra.get("causes"))
 
 
 def open_session(inventory: Inventory, emit: Emit, *, run: bool, lock: ArtifactLock | None = None) -> Session:

@@ -14,7 +14,7 @@ import pytest
 
 from provisioner.applier import package
 from provisioner.errors import KubewrightError
-from provisioner.transport import remote, serving, streams
+from provisioner.transport import remote, streams
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import LOST, HostFault
 from provisioner.transport.remote import SshHost
@@ -155,7 +155,7 @@ def test_a_lock_that_was_asked_for_is_not_asked_for_again_when_what_served_ends(
     host.notes()
     serving_now = host._connection._serving
     assert serving_now is not None
-    monkeypatch.setattr(serving_now, "_send", lambda order: end_what_serves(tmp_path))
+    monkeypatch.setattr(serving_now, "_send", lambda order, end: end_what_serves(tmp_path))
     with pytest.raises(HostFault) as caught:
         host.lock({"do": "read"})
     assert caught.value.code == LOST
@@ -169,8 +169,8 @@ def test_a_login_that_takes_no_question_is_closed_and_the_next_is_new(
     host.notes()
     serving_now, before = connection._serving, connection.transport
     assert serving_now is not None
-    monkeypatch.setattr(serving, "CHANNEL_TIMEOUT", 0.3)
-    monkeypatch.setattr(serving_now, "_send", lambda order: None)
+    monkeypatch.setattr(serving_now, "patience", 0.3)
+    monkeypatch.setattr(serving_now, "_send", lambda order, end: None)
     assert host.notes() == {}
     assert run == ["serve", "serve"] and connection.transport is not before
 
@@ -182,8 +182,8 @@ def test_questions_that_a_dead_login_does_not_take_close_it_once_and_never_the_o
     host.notes()
     serving_now = connection._serving
     assert serving_now is not None
-    monkeypatch.setattr(serving, "CHANNEL_TIMEOUT", 1.0)
-    monkeypatch.setattr(serving_now, "_send", lambda order: None)
+    monkeypatch.setattr(serving_now, "patience", 1.0)
+    monkeypatch.setattr(serving_now, "_send", lambda order, end: None)
 
     def ask(after: float) -> None:
         time.sleep(after)

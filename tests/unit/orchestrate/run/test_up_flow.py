@@ -103,6 +103,13 @@ def test_a_first_run_killed_before_the_others_joined_is_completed_by_the_next(
             assert world.hosts.hosts[host].states["unit", unit].startswith("active "), (host, unit)
 
 
+def test_an_api_server_that_is_to_start_with_its_host_counts_although_it_has_not_yet(built: World) -> None:
+    built.hosts.hosts["cp2"].states["unit", CONTROL_PLANE_UNITS[0]] = "inactive enabled due"
+    session = built.session()
+    survey(session)
+    assert session.api_servers == ("cp1", "cp2", "cp3")
+
+
 @pytest.mark.parametrize("begins", BEGINNINGS)
 def test_a_run_may_begin_at_each_phase_that_is_offered(
         built: World, monkeypatch: pytest.MonkeyPatch, begins: str) -> None:
