@@ -206,8 +206,8 @@ def test_a_lock_whose_process_breaks_is_a_fault_and_asked_for_once(login: Login,
 
 def test_an_answer_that_is_too_long_is_told_as_that_and_not_asked_for_again(
         login: Login, run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "ANSWER", 100_000)
-    (tmp_path / "root/large").write_bytes(b"x" * 500_000)
+    monkeypatch.setattr(streams, "ANSWER", 1_000_000)         # more than comes at once, as in earnest
+    (tmp_path / "root/large").write_bytes(b"x" * 3_000_000)
     host = SshHost(login())
     with pytest.raises(HostFault) as caught:
         host.read(["/large"])
