@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -137,13 +137,8 @@ class Connection:
         channel and is passed on.
         """
         elevated, doing = sudo and self.target.elevates, f"running {_short(argv)}"
-        words, deadline = list(argv), time.monotonic() + timeout
-        password = self.target.password
-        if elevated and password is not None:
-            self._prove(password)
-            words, chunks = elevation.with_password(argv, chunks, password)
-        elif elevated:
-            words = [*elevation.QUIET, *argv]
+        deadline = time.monotonic() + timeout
+        words, chunks = self._as_root(argv, chunks) if elevated else (argv, chunks)
         if not self._channels.acquire(timeout=timeout):
             raise self._late(doing, timeout)
         try:
@@ -190,13 +185,7 @@ class Connection:
             return before
         if before is not None and not before.ready and self._served_in is transport:
             return None
-        words, password = [*argv], self.target.password
-        chunks: Iterator[bytes] = iter((first,))
-        if self.target.elevates and password is not None:
-            self._prove(password)
-            words, chunks = elevation.with_password(argv, chunks, password)
-        elif self.target.elevates:
-            words = [*elevation.QUIET, *argv]
+        words, chunks = self._as_root(argv, (first,)) if self.target.elevates else (argv, (first,))
         if not self._channels.acquire(blocking=False):
             return None
         channel: paramiko.Channel | None = None
@@ -217,6 +206,14 @@ class Connection:
                 end(channel, None)
         finally:
             self._channels.release()
+
+    def _as_root(self, argv: Sequence[str], chunks: Iterable[bytes]) -> tuple[Sequence[str], Iterable[bytes]]:
+        """Return a command as sudo is given it, and what flows into it; a password is proved before it is sent."""
+        password = self.target.password
+        if password is None:
+            return [*elevation.QUIET, *argv], chunks
+        self._prove(password)
+        return elevation.with_password(argv, chunks, password)
 
     def _prove(self, password: str) -> None:
         """Let sudo judge the password once, before anything else is sent: PAM counts wrong ones, and may lock a user.

@@ -47,6 +47,7 @@ def changes(session: Session, phase: PhaseName) -> Changes:
     """Return what is left of a phase's changes by host, on a first start with those that are made with them."""
     whole = (phase, *(WITH.get(phase, ()) if session.the_plan.bootstrap else ()))
     files = FILES.get(phase, ()) if session.the_plan.bootstrap else ()
+    later = frozenset(join_later(session))
     found: dict[str, list[Change]] = {}
     for name in (*whole, *files):
         if name == "etcd" and session.the_plan.bootstrap:
@@ -54,7 +55,7 @@ def changes(session: Session, phase: PhaseName) -> Changes:
                 if (member.name, "file", BOOTSTRAP_ENV) not in session.target.done:
                     found.setdefault(member.name, []).append(new_cluster.begins(session, member.name))
         for host, of_host in session.changes(name).items():
-            starts = name in whole and (phase == JOIN or host in begun(session, name))
+            starts = name in whole and (phase == JOIN or name not in WITH[JOIN] or host not in later)
             now = [c for c in of_host if starts or c.kind != Unit.kind]
             if now:
                 found.setdefault(host, []).extend(now)

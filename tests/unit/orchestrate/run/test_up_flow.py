@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from provisioner.errors import GateFailed, KubewrightError, PlanStale, RefusedFo
 from provisioner.model.desired import File
 from provisioner.model.etcd import MemberSeen
 from provisioner.model.observed import ABSENT
-from provisioner.model.phases import BEGINNINGS
+from provisioner.model.phases import BEGINNINGS, PhaseName
 from provisioner.operate import pki
 from provisioner.operate.kube import ApiFault
 from provisioner.orchestrate.phases.new_cluster import NEW
@@ -26,6 +28,7 @@ from provisioner.orchestrate.plan.survey import create_secrets, is_bootstrapped,
 from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.session.cluster_access import NO_ACCESS
+from provisioner.orchestrate.session.session import Session
 from tests.fakes.session import UP_ALL, FakeAccess, World, at_each_step, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
@@ -33,8 +36,21 @@ ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
 CONTROL_PLANE_UNITS = ("kube-apiserver.service", "kube-controller-manager.service", "kube-scheduler.service")
 
 
+NAMES = [p.name for p in UP]
+
+
 def up(world: World) -> None:
     world.perform()
+
+
+@contextmanager
+def killed_before(world: World, phase: PhaseName) -> Iterator[Session]:
+    """Let a first run come as far as the phases before this one; its session ends with the block."""
+    with world.session() as session:
+        survey(session)
+        create_secrets(session)
+        engine.run(session, UP[:NAMES.index(phase)])
+        yield session
 
 
 def test_a_first_run_begins_each_phase_once_those_that_it_needs_are_proved(
@@ -84,11 +100,8 @@ def test_a_first_run_starts_the_other_control_planes_once_the_nodes_of_the_first
 def test_a_first_run_killed_before_the_others_joined_is_completed_by_the_next(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)
-    names = [p.name for p in UP]
-    with world.session() as session:
-        survey(session)
-        create_secrets(session)
-        engine.run(session, UP[:names.index("join")])
+    with killed_before(world, "join"):
+        pass
     for host in ("cp2", "cp3"):
         states = world.hosts.hosts[host].states
         assert not [unit for unit in CONTROL_PLANE_UNITS if ("unit", unit) in states]
@@ -159,12 +172,8 @@ def test_no_member_can_ever_say_new_again_after_the_first_gate(built: World) -> 
 def test_a_run_killed_after_the_members_started_still_ends_as_one_cluster(world: World,
                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)
-    names = [p.name for p in UP]
-    with world.session() as session:
-        survey(session)
-        create_secrets(session)
-        engine.run(session, UP[:names.index("etcd")])
-        UP[names.index("etcd")].act(session)            # killed before its gate
+    with killed_before(world, "etcd") as session:
+        UP[NAMES.index("etcd")].act(session)            # killed before its gate
     assert world.hosts.hosts["cp1"].states["file", BOOTSTRAP_ENV].startswith("file ")
     up(world)
     assert ("file", BOOTSTRAP_ENV) not in world.hosts.hosts["cp1"].states
@@ -174,11 +183,8 @@ def test_a_run_killed_after_the_members_started_still_ends_as_one_cluster(world:
 def test_a_run_killed_while_the_hosts_were_told_that_the_cluster_is_up_is_finished_by_the_next(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)
-    names = [p.name for p in UP]
-    with world.session() as session:
-        survey(session)
-        create_secrets(session)
-        engine.run(session, UP[:names.index("etcd") + 1])
+    with killed_before(world, UP[NAMES.index("etcd") + 1].name):
+        pass
     for name in ("cp2", "cp3"):                         # killed when only cp1 had been told
         states = world.hosts.hosts[name].states
         del states["file", BOOTSTRAPPED]
