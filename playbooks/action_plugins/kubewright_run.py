@@ -1,9 +1,9 @@
-"""Runs one command on a host as `command` does, without a Python of its own there: a fifth of the processor time."""
+"""Runs commands on a host as `command` does, without a Python of its own there: a fifth of the processor time."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -12,21 +12,25 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):
     """`kubewright_run: {argv: [PROGRAM, ...], outlives: false, blame: ""}`; skipped in check mode, read by no shell.
 
+    In place of `argv` may stand `each: [{argv: [PROGRAM, ...], passes: [RC, ...]}, ...]`: all in one call, the first
+    that fails ends it; `passes` are exit codes that are as good as 0.
+
     What writes to a connection that is gone dies of it. With `outlives` it does not: a shell on the host takes what it
     says, all as stdout, and passes it on at its end; the lines in which dpkg, apt and dnf name errors are the message.
     What it may have failed for stands in `blame`, and is told with its own last line.
     """
 
     _supports_check_mode = True
-    _VALID_ARGS = frozenset({"argv", "outlives", "blame"})
+    _VALID_ARGS = frozenset({"argv", "each", "outlives", "blame"})
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Return rc and what the command said, under the names that `command` gives them."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         if self._task.check_mode:
             return result | {"skipped": True, "msg": "not run in check mode"}
-        outlives = bool(self._task.args.get("outlives"))
-        words = command(self._task.args["argv"], self._compute_environment_string(), outlives=outlives)
+        outlives, environment = bool(self._task.args.get("outlives")), self._compute_environment_string()
+        words = (commands(self._task.args["each"], environment) if "each" in self._task.args
+                 else command(self._task.args["argv"], environment, outlives=outlives))
         # With something to read there is no terminal, whose end would be the command's as well.
         done = self._low_level_execute_command(words, in_data=b"\n")
         result |= {"changed": True, "rc": done["rc"], "failed": done["rc"] != 0}
@@ -44,6 +48,13 @@ def command(argv: Sequence[object], environment: str = "", *, outlives: bool = F
     """Return what the host's shell is given for a command."""
     words = f"{environment} {shlex.join(map(str, argv))}".strip()
     return f"said=$({words} 2>&1); rc=$?; printf '%s\\n' \"$said\"; exit $rc" if outlives else words
+
+
+def commands(each: Sequence[Mapping[str, Any]], environment: str = "") -> str:
+    """Return what the host's shell is given for several commands, of which the first that fails is the last."""
+    return "; ".join(f"{command(one['argv'], environment)} || case $? in {'|'.join(map(str, one['passes']))}) ;; "
+                     "*) exit $? ;; esac" if one["passes"] else f"{command(one['argv'], environment)} || exit $?"
+                     for one in each)
 
 
 def _why(lines: list[str]) -> str:

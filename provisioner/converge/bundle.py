@@ -5,14 +5,27 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from provisioner.compile import leavings
 from provisioner.errors import KubewrightError
 from provisioner.files import write_whole
-from provisioner.model.desired import Certificate, Directory, File, Item, Program, Symlink, Sysctl, Tree, Unit, User
+from provisioner.model.desired import (
+    Certificate,
+    Directory,
+    File,
+    Item,
+    KernelModule,
+    Program,
+    SwapOff,
+    Symlink,
+    Sysctl,
+    Tree,
+    Unit,
+    User,
+)
 from provisioner.model.observed import PairState
 from provisioner.model.plan import Change
 from provisioner.model.run import Origin
@@ -120,24 +133,32 @@ def write_prepare(directory: Path, changes_by_host: Mapping[str, Sequence[Change
 def prepare_vars(
         changes: Iterable[Change], archive: Path | None = None, before_packages: Sequence[str] = (),
         manager: str = "apt") -> dict[str, Any]:
-    """Return a host's packages, users, settings and modules as the playbook's variables."""
+    """Return a host's packages, its users, and the commands for all else, as the playbook's variables."""
     changes = list(changes)
-    users: dict[bool, list[dict[str, str]]] = {True: [], False: []}     # by whether they are new
-    for change in changes:
-        if isinstance(change.item, User):
-            users[change.action == "add"].append({"name": change.path, "home": change.item.home})
-    paths = {kind: [c.path for c in changes if c.kind == kind] for kind in ("package", "module", "swap")}
     return {
         "manager": manager,
-        "packages": paths["package"],
+        "packages": [c.path for c in changes if c.kind == "package"],
         "archives": [str(archive)] if archive else [],
         "before_packages": list(before_packages),
-        "modules": paths["module"],
-        "swap_off": bool(paths["swap"]),
-        "new_users": users[True],
-        "users": users[False],
-        "sysctls": [f"{c.path}={c.item.value}" for c in changes if isinstance(c.item, Sysctl)],
+        "users": [{"name": c.path, "home": c.item.home} for c in changes
+                  if isinstance(c.item, User) and c.action != "add"],
+        "commands": list(_commands(changes)),
     }
+
+
+def _commands(changes: Sequence[Change]) -> Iterator[dict[str, Any]]:
+    """Yield what makes new users, loads modules, sets what may be of a module, and ends the use of swap."""
+    for change in changes:
+        if isinstance(change.item, User) and change.action == "add":
+            yield {"argv": ["useradd", "--system", "--no-create-home", "--home-dir", change.item.home,
+                            "--shell", "/usr/sbin/nologin", change.path],
+                   "passes": [9]}       # there already, by an attempt of ours whose answer was lost
+    modules = [c.path for c in changes if c.kind == KernelModule.kind]
+    sysctls = [f"{c.path}={c.item.value}" for c in changes if isinstance(c.item, Sysctl)]
+    swap = any(c.kind == SwapOff.kind for c in changes)
+    yield from ({"argv": argv, "passes": []} for wanted, argv in (
+        (modules, ["modprobe", "-a", *modules]), (sysctls, ["sysctl", "-w", *sysctls]),
+        (swap, ["swapoff", "-a"]), (swap, ["systemctl", "mask", "--quiet", "swap.target"])) if wanted)
 
 
 def _private(directory: Path) -> None:

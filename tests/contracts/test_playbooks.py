@@ -119,7 +119,7 @@ def test_ansible_accepts_the_syntax(tmp_path: Path) -> None:
 
 def test_every_variable_that_prepare_reads_is_written_by_converge() -> None:
     text = "".join(book.read_text() for book in (PREPARE, *PACKAGES))
-    names = "manager|packages|archives|before_packages|modules|sysctls|users|new_users|swap_off"
+    names = "manager|packages|archives|before_packages|users|commands"
     read = set(re.findall(rf"\b({names})\b", text))
     assert read == set(prepare_vars([]))
 
@@ -139,7 +139,7 @@ def test_the_lists_that_are_empty_for_all_hosts_leave_out_every_task_that_works_
     idle = write_prepare(tmp_path / "some", {"here": [], "there": [
         Change("there", "prepare", item.kind, item.path, "add", "missing", "absent", item.want(), item)]})
     everything = write_prepare(tmp_path / "bundles", {"here": []})
-    assert set(everything) - set(idle) == {"sysctls"}
+    assert set(everything) - set(idle) == {"commands"}
     done = play([PREPARE], tmp_path, tmp_path / "bundles", "--skip-tags", ",".join(everything))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "TASK" not in done.stdout
@@ -192,16 +192,39 @@ def test_an_apt_that_fails_is_told_in_its_own_words(tmp_path: Path) -> None:
     assert f'"msg": "{words[1]}; {words[2]}"' in done.stdout
 
 
-@pytest.mark.parametrize("outlives", [True, False])
-def test_a_command_that_outlives_its_connection_does_not_die_of_writing_to_it(tmp_path: Path, outlives: bool) -> None:
+def plugin() -> Any:
+    """Return what stands behind the task `kubewright_run`."""
     spec = importlib.util.spec_from_file_location("run", ROOT / "playbooks/action_plugins/kubewright_run.py")
     assert spec is not None and spec.loader is not None
-    plugin = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(plugin)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("codes", "passes", "ends_with", "ran"), [
+    ((0, 0, 0), [], 0, 3),
+    ((0, 4, 0), [9], 4, 2),         # what fails is the last, and its exit code is told
+    ((9, 0, 3), [9, 3], 0, 3),
+    ((9, 0, 0), [], 9, 1),
+])
+def test_of_several_commands_the_first_that_fails_is_the_last(
+        tmp_path: Path, codes: tuple[int, ...], passes: list[int], ends_with: int, ran: int) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho \"$1 $2 $WORD\" >> {tmp_path}/calls; exit $1\n")
+    program.chmod(0o755)
+    words = plugin().commands([{"argv": [program, code, "$(never read); 'by' a shell"], "passes": passes}
+                               for code in codes], "WORD=here")
+    assert subprocess.run(["sh", "-c", words], timeout=20, check=False).returncode == ends_with
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"{code} $(never read); 'by' a shell here" for code in codes[:ran]]
+
+
+@pytest.mark.parametrize("outlives", [True, False])
+def test_a_command_that_outlives_its_connection_does_not_die_of_writing_to_it(tmp_path: Path, outlives: bool) -> None:
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\nread gone; head -c 100000 /dev/zero && : > {tmp_path}/done\n")
     program.chmod(0o755)
-    command = plugin.command(["nice", str(program)], outlives=outlives)
+    command = plugin().command(["nice", str(program)], outlives=outlives)
     process = subprocess.Popen(["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
@@ -224,6 +247,14 @@ def test_a_broken_source_that_the_packages_do_not_come_from_stops_nothing(tmp_pa
     assert all("Acquire::Retries=1" in line and "Acquire::http::Timeout=15" in line for line in apt_calls(tmp_path))
 
 
+def test_what_packages_say_to_systemd_while_they_are_installed_goes_nowhere(tmp_path: Path) -> None:
+    """Else a HAProxy without our settings starts, and systemd reads all its units anew for each package."""
+    done = prepare_with(tmp_path, dpkg="exit 0", apt_get='test "${SYSTEMD_OFFLINE:-no}" = '
+                        '"$(case "$*" in *download-only*|*update*) echo no;; *) echo 1;; esac)"')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(apt_calls(tmp_path)) == 3
+
+
 def test_packages_that_cannot_be_had_are_told_with_the_source_that_failed(tmp_path: Path) -> None:
     missing = "echo 'E: Unable to locate package nope' >&2; exit 100"
     done = prepare_with(tmp_path, dpkg="exit 0", apt_get=f'case "$*" in *update*) {BROKEN};; *) {missing};; esac')
@@ -237,7 +268,7 @@ def test_in_check_mode_prepare_and_apply_show_what_they_would_do_and_change_noth
     items = [User(path="kubewright-nobody", phase="prepare"), Sysctl(path="vm.swappiness", value="1", phase="prepare"),
              KernelModule(path="nope", phase="prepare"), SwapOff(path="swap", phase="prepare"),
              Package(path="nope", phase="prepare")]
-    kept = [i for i in items if i.kind not in ("package", "swap")]      # these two ask the machine even in check mode
+    kept = [i for i in items if i.kind != "package"]      # asks the machine even in check mode
     changes = [Change("here", "prepare", i.kind, i.path, "add", "missing", "absent", i.want() or "", i) for i in kept]
     write_prepare(tmp_path / "bundles", {"here": changes})
     target = tmp_path / "file"

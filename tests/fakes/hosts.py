@@ -50,6 +50,22 @@ GIB = 1024**3
 PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
 
 
+def made_by(argv: Sequence[str]) -> list[Item]:
+    """Return what a command of prepare.yml makes so."""
+    match argv:
+        case ["useradd", *_, name]:
+            return [User(path=name, phase="prepare")]
+        case ["modprobe", "-a", *modules]:
+            return [KernelModule(path=module, phase="prepare") for module in modules]
+        case ["sysctl", "-w", *settings]:
+            return [Sysctl(path=key, phase="prepare", value=value)
+                    for key, _, value in (setting.partition("=") for setting in settings)]
+        case ["swapoff", "-a"]:
+            return [SwapOff(path="swap", phase="prepare")]
+    assert argv[:2] == ["systemctl", "mask"], argv
+    return []
+
+
 @dataclass(repr=False)
 class FakeHosts(Hosts):
     """All hosts, asked one after the other; a test may say what they answer to `probe`, `ask` and the like.
@@ -362,11 +378,8 @@ class FakeHosts(Hosts):
             host, wanted = self.hosts[name], json.loads((directory / f"{name}.prepare.json").read_text())
             assert not any(wanted[name] for name in idle)
             done: list[Item] = [Package(path=p, phase="prepare") for p in wanted["packages"]]
-            done += [User(path=u["name"], phase="prepare") for u in (*wanted["new_users"], *wanted["users"])]
-            done += [KernelModule(path=m, phase="prepare") for m in wanted["modules"]]
-            done += [Sysctl(path=key, phase="prepare", value=value)
-                     for key, _, value in (setting.partition("=") for setting in wanted["sysctls"])]
-            done += [SwapOff(path="swap", phase="prepare")] if wanted["swap_off"] else []
+            done += [User(path=u["name"], phase="prepare") for u in wanted["users"]]
+            done += [item for command in wanted["commands"] for item in made_by(command["argv"])]
             host.states |= {(i.kind, i.path): str(i.want()) for i in done}
             for path in (PACKAGE_FILES[p] for p in wanted["packages"] if p in PACKAGE_FILES):
                 host.states.setdefault(("file", path), "file sha256:of-the-package 0644 root:root")

@@ -12,7 +12,19 @@ import pytest
 
 from provisioner.converge.bundle import change_request, prepare_vars, write_bundles, write_prepare
 from provisioner.errors import KubewrightError
-from provisioner.model.desired import Certificate, Directory, File, Item, Package, SwapOff, Symlink, Sysctl, Unit, User
+from provisioner.model.desired import (
+    Certificate,
+    Directory,
+    File,
+    Item,
+    KernelModule,
+    Package,
+    SwapOff,
+    Symlink,
+    Sysctl,
+    Unit,
+    User,
+)
 from provisioner.model.plan import Change
 from provisioner.model.secret import SecretRef
 
@@ -112,11 +124,17 @@ def test_changes_keep_their_order(tmp_path: Path) -> None:
 def test_prepare_gets_lists_that_need_no_decision() -> None:
     items: list[Item] = [
         Package(path="haproxy", phase="pki"), Package(path="runc", phase="pki"), User(path="etcd", phase="pki"),
+        KernelModule(path="vxlan", phase="pki"), KernelModule(path="overlay", phase="pki"),
         Sysctl(path="net.ipv4.ip_local_port_range", value="32768 60999", phase="pki"),
         SwapOff(path="swap", phase="pki")]
     assert prepare_vars([change(i) for i in items], before_packages=["env", "http_proxy=x"]) == {
         "manager": "apt", "before_packages": ["env", "http_proxy=x"],
-        "packages": ["haproxy", "runc"], "archives": [], "modules": [], "swap_off": True,
-        "new_users": [{"name": "etcd", "home": "/nonexistent"}],
-        "users": [],
-        "sysctls": ["net.ipv4.ip_local_port_range=32768 60999"]}
+        "packages": ["haproxy", "runc"], "archives": [], "users": [],
+        "commands": [
+            {"argv": ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell",
+                      "/usr/sbin/nologin", "etcd"], "passes": [9]},
+            {"argv": ["modprobe", "-a", "vxlan", "overlay"], "passes": []},
+            {"argv": ["sysctl", "-w", "net.ipv4.ip_local_port_range=32768 60999"], "passes": []},
+            {"argv": ["swapoff", "-a"], "passes": []},
+            {"argv": ["systemctl", "mask", "--quiet", "swap.target"], "passes": []}]}
+    assert prepare_vars([])["commands"] == []
