@@ -5,11 +5,13 @@ What a snapshot keeps is therefore no copy: a node that goes on gets one more la
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from provisioner.lab import mounts
@@ -17,6 +19,7 @@ from provisioner.lab.instance import Instance
 from provisioner.lab.processes import run
 
 COPY_SECONDS = 300.0
+_GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000     # linux/fs.h: FS_IOC_*, FS_TOPDIR_FL
 
 
 def layers_dir(instance: Instance) -> Path:
@@ -27,10 +30,28 @@ def layers_dir(instance: Instance) -> Path:
 def add_layer(instance: Instance, host: str) -> str:
     """Make an empty layer for a node and return its name, which no other ever had."""
     name = f"{host}-{secrets.token_hex(4)}"
+    layers_dir(instance).mkdir(parents=True, exist_ok=True)
+    _keep_apart(layers_dir(instance))
     for directory in (layers_dir(instance) / name, upper(instance, name), _work(instance, name)):
         directory.mkdir(parents=True)
         directory.chmod(0o755)      # the layer's mode is the mode of the node's /, whatever our umask is
     return name
+
+
+def _keep_apart(directory: Path) -> None:
+    """Let ext4 give each directory made in this one a part of the disk of its own; other file systems need no telling.
+
+    Without a journal it does not take the number of a file that was deleted in the last minutes, and looks at each of
+    them for each new file. Where the layers of the nodes before had just been deleted in the same part, that was 8 of
+    the 104 s of processor time of an `up` (benchmarks/up.py, perf).
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            flags = int.from_bytes(fcntl.ioctl(fd, _GET_FLAGS, bytes(8)), "little")
+            fcntl.ioctl(fd, _SET_FLAGS, (flags | _TOP_DIRECTORY).to_bytes(8, "little"))
+    finally:
+        os.close(fd)
 
 
 def upper(instance: Instance, layer: str) -> Path:
