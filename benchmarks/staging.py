@@ -143,7 +143,7 @@ def stage(files: dict[Artifact, Path], sshds: Sequence[Sshd], place: Path, *, pe
         load, used, began = os.getloadavg()[0], processor_seconds(sshds), time.monotonic()
         if peers:
             raise_all(spread(hosts, dict.fromkeys(targets, files), dict.fromkeys(targets, "127.0.0.1"), news,
-                             epoch=None, holds={}))
+                             epoch=None))
         else:
             hosts.each(lambda one: one.store(list(files.items())), targets)
         seconds, cost = time.monotonic() - began, processor_seconds(sshds) - used

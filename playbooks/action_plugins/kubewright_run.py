@@ -52,9 +52,15 @@ def command(argv: Sequence[object], environment: str = "", *, outlives: bool = F
 
 def commands(each: Sequence[Mapping[str, Any]], environment: str = "") -> str:
     """Return what the host's shell is given for several commands, of which the first that fails is the last."""
-    return "; ".join(f"{command(one['argv'], environment)} || case $? in {'|'.join(map(str, one['passes']))}) ;; "
-                     "*) exit $? ;; esac" if one["passes"] else f"{command(one['argv'], environment)} || exit $?"
-                     for one in each)
+    return "; ".join(_or_end(one["argv"], one["passes"], environment) for one in each)
+
+
+def _or_end(argv: Sequence[object], passes: Sequence[int], environment: str) -> str:
+    """Return a command that ends the shell where it fails, and says then which it was; one that passes says nothing."""
+    codes = "|".join(map(str, (0, *passes)))
+    failed = shlex.quote(f"{argv[0]}: exit")
+    return (f"said=$({command(argv, environment)} 2>&1); rc=$?; case $rc in {codes}) ;; "
+            f"*) printf '%s\\n' \"$said\" {failed}\" $rc\" >&2; exit $rc ;; esac")
 
 
 def _why(lines: list[str]) -> str:

@@ -20,14 +20,14 @@ def rules(host: Host, one: Mapping[str, Any], timeout: float) -> Optional[str]:
 
     Whoever owns a table writes its chains at once: where one is gone, the others are not asked for, a process each.
     """
-    lost = []
+    lost: list[str] = []
     for wanted in one["rules"]:
         try:
             text = host.run(["nft", "list", "chain", *str(wanted["chain"]).split()], timeout=timeout)
         except Fault as fault:
             if "No such file" not in str(fault):
                 raise
-            return f"{wanted['chain']} is gone"
+            return ", ".join([*lost, f"{wanted['chain']} is gone"])
         if wanted["has"] not in text:
             lost.append(f"{wanted['chain']} has no `{wanted['has']}`")
     return ", ".join(lost) or None

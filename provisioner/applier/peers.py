@@ -1,6 +1,6 @@
 """A run's hosts give one another artifacts: over TLS that both sides prove with certificates of this run alone.
 
-Who asks names a digest and gets the bytes of a file that this process stored or was told to give, or `none`. Keys
+Who asks names a digest and gets the bytes of a file that this process stored, or `none`; nothing else is served. Keys
 are in memory only, and what listens ends with its process. What a peer gave is checked like any other bytes.
 """
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import signal
 import ssl
 import threading
@@ -130,12 +129,6 @@ class Talk:
             self._server = peers.Server(str(self._request["address"]), self._request["tls"])
         except OSError as fault:        # an ssl.SSLError is one
             return {"closed": str(fault.strerror or fault)}
-        known = artifacts.Known(self._host)
-        for entry in self._request.get("holds", ()):
-            with suppress(OSError):         # what is not there is not given
-                place = self._host.at(entry["path"])
-                if known.digest(entry["path"], os.stat(place)) == entry["sha256"]:
-                    self._server.add(entry["sha256"], place)
         return {"port": self._server.port}
 
     def _obey(self, order: Mapping[str, Any]) -> None:

@@ -49,19 +49,11 @@ class _One:
 
 
 class Spreading:
-    """What is where and on its way; told what happens, it says what each host is to do next.
+    """What is where and on its way; told what happens, it says what each host is to do next."""
 
-    `holds` are artifacts that hosts have already, and give.
-    """
-
-    def __init__(self, wanted: Mapping[str, Sequence[Artifact]],
-                 holds: Mapping[str, Sequence[Artifact]] | None = None) -> None:
-        holds = holds or {}
-        self._hosts = {host: _One({i.path: i for i in wanted.get(host, ())}) for host in [*wanted, *holds]}
+    def __init__(self, wanted: Mapping[str, Sequence[Artifact]]) -> None:
+        self._hosts = {host: _One({i.path: i for i in items}) for host, items in wanted.items()}
         self._has: dict[str, dict[str, None]] = {}          # digest -> hosts, as they came to it
-        for host, items in holds.items():
-            for item in items:
-                self._has.setdefault(item.sha256, {})[host] = None
         self._gets: dict[str, Counter[str]] = {}            # digest -> hosts to which it is on its way
         self._lack = Counter(i.sha256 for items in wanted.values() for i in items)
         self._firsts: set[tuple[str, str]] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,8 @@ Progress = Callable[[int], None]
 class Talk:
     """What a host is to have, where it serves it, and whom to ask what it is to do next.
 
-    Without an identity it serves nothing, and a file that is None is not here. What it `holds` it has already, and
-    gives from the beginning. `next` never waits; `wait` does, until there may be something new or for so many seconds.
-    `told` gets each line that the host tells.
+    Without an identity it serves nothing, and a file that is None is not here. `next` never waits; `wait` does, until
+    there may be something new or for so many seconds. `told` gets each line that the host tells.
     """
 
     address: str
@@ -39,7 +38,6 @@ class Talk:
     progress: Progress = field(default=lambda count: None)
     pace: Pace = field(default_factory=Pace)
     mirror: Mirror | None = None
-    holds: Sequence[Artifact] = ()
 
     @property
     def items(self) -> list[Artifact]:
@@ -75,8 +73,6 @@ def _ways(talk: Talk) -> dict[str, Any]:
     if talk.identity is not None:
         its = talk.identity
         ways |= {"address": talk.address, "tls": {"ca": its.ca, "certificate": its.certificate, "key": its.key}}
-    if talk.holds:
-        ways["holds"] = [{"path": i.path, "sha256": i.sha256} for i in talk.holds]
     if talk.mirror is not None:
         ways["mirror"] = talk.mirror.told()
     return ways

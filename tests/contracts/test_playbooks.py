@@ -210,11 +210,13 @@ def plugin() -> Any:
 def test_of_several_commands_the_first_that_fails_is_the_last(
         tmp_path: Path, codes: tuple[int, ...], passes: list[int], ends_with: int, ran: int) -> None:
     program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\necho \"$1 $2 $WORD\" >> {tmp_path}/calls; exit $1\n")
+    program.write_text(f"#!/bin/sh\necho \"$1 $2 $WORD\" >> {tmp_path}/calls; echo \"why $1\" >&2; exit $1\n")
     program.chmod(0o755)
     words = plugin().commands([{"argv": [program, code, "$(never read); 'by' a shell"], "passes": passes}
                                for code in codes], "WORD=here")
-    assert subprocess.run(["sh", "-c", words], timeout=20, check=False).returncode == ends_with
+    done = subprocess.run(["sh", "-c", words], timeout=20, check=False, capture_output=True, text=True)
+    assert done.returncode == ends_with and done.stdout == ""
+    assert done.stderr == (f"why {ends_with}\n{program}: exit {ends_with}\n" if ends_with else "")
     assert (tmp_path / "calls").read_text().splitlines() == [
         f"{code} $(never read); 'by' a shell here" for code in codes[:ran]]
 

@@ -117,8 +117,7 @@ def test_both_end_with_the_same_and_tell_the_same(files: dict[Artifact, Path], t
             hosts.root = tmp_path / "hosts"
             hosts.root.mkdir()
         news = Count()
-        assert spread(hosts, wanted, dict.fromkeys(NAMES, "127.0.0.1"), news, epoch=None, holds={},
-                      ) == dict.fromkeys(NAMES)
+        assert spread(hosts, wanted, dict.fromkeys(NAMES, "127.0.0.1"), news, epoch=None) == dict.fromkeys(NAMES)
         told.append(news.sum)
         if not isinstance(hosts, RealHosts):
             for name, of_host in wanted.items():

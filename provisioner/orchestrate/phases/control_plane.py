@@ -10,7 +10,7 @@ from provisioner.model.phases import JOIN
 from provisioner.model.plan import Turn
 from provisioner.orchestrate.gates import api_servers, proofs
 from provisioner.orchestrate.gates.gate_probes import host_probes
-from provisioner.orchestrate.phases import converge, stage, together
+from provisioner.orchestrate.phases import converge, together
 from provisioner.orchestrate.session.session import Session
 
 NAME: Final = "control-plane"
@@ -43,11 +43,6 @@ def gate(session: Session) -> None:
 def controllers_hold(session: Session) -> None:
     """Prove the controllers, on a first start those beside the API server that began."""
     proofs.phase_holds(session, "controllers", together.begun(session, "controllers"))
-
-
-def join(session: Session) -> str:
-    """Bring the other control planes what only they need, and start it."""
-    return "; ".join(said for said in (stage.for_join(session), converge.phase(JOIN)(session)) if said)
 
 
 def all_have_joined(session: Session) -> None:

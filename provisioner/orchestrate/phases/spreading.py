@@ -6,7 +6,7 @@ Where that does not work with a host, it gets what it lacks from here, as a sing
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from provisioner.transport.packing import Pace
 from provisioner.transport.sharing import STORE_RATE, Talk
 
 Wanted = Mapping[str, Mapping[Artifact, Path]]
-Holds = Mapping[str, Sequence[Artifact]]
 
 
 class News:
@@ -46,12 +45,12 @@ class News:
 class Floor:
     """What all hosts are told and tell, one after the other."""
 
-    def __init__(self, wanted: Wanted, addresses: Mapping[str, str], news: News, holds: Holds) -> None:
+    def __init__(self, wanted: Wanted, addresses: Mapping[str, str], news: News) -> None:
         self._items = {host: list(files) for host, files in wanted.items()}
-        self._spreading = Spreading(self._items, holds)
+        self._spreading = Spreading(self._items)
         self._addresses, self._news = addresses, news
         self._lock = threading.Lock()
-        self._stirred = {host: threading.Event() for host in [*wanted, *holds]}
+        self._stirred = {host: threading.Event() for host in wanted}
         self._rest: dict[str, list[Artifact]] = {}
         self._odd: set[tuple[str, str]] = set()
 
@@ -114,25 +113,22 @@ class Floor:
             self._stirred[name].set()
 
 
-def spread(hosts: Hosts, wanted: Wanted, addresses: Mapping[str, str], news: News, *, epoch: int | None, holds: Holds,
+def spread(hosts: Hosts, wanted: Wanted, addresses: Mapping[str, str], news: News, *, epoch: int | None,
            ) -> dict[str, KubewrightError | None]:
     """Bring every host what it is to have; a host's failure is its outcome, never another's.
 
-    `addresses` are those that hosts reach one another at; for as long as this lasts each serves there what it has got,
-    and what it `holds`. A host that only gives, and cannot, is no loss: what others lack comes from here.
+    `addresses` are those that hosts reach one another at; for as long as this lasts each serves there what it has got.
     """
-    floor = Floor(wanted, addresses, news, holds)
-    everybody = [*wanted, *(host for host in holds if host not in wanted)]
-    identities, pace = run_identities.make(everybody), Pace()
+    floor = Floor(wanted, addresses, news)
+    identities, pace = run_identities.make(wanted), Pace()
     each_once = {item.sha256: item.size for files in wanted.values() for item in files}
     seconds = sum(each_once.values()) / STORE_RATE      # the last talk is over when the slowest host has all
 
     def one_host(one: OneHost) -> None:
         name = one.name
         fault: KubewrightError | None = None
-        files = wanted.get(name, {})
-        talk = Talk(addresses[name], identities[name], files, partial(floor.next, name), partial(floor.wait, name),
-                    partial(floor.told, name), seconds, news.sent, pace, holds=holds.get(name, ()))
+        talk = Talk(addresses[name], identities[name], wanted[name], partial(floor.next, name),
+                    partial(floor.wait, name), partial(floor.told, name), seconds, news.sent, pace)
         try:
             one.share(talk, epoch=epoch)
         except LockHeld:
@@ -141,9 +137,9 @@ def spread(hosts: Hosts, wanted: Wanted, addresses: Mapping[str, str], news: New
             fault = e
         finally:
             rest = floor.leave(name)
-        _send_rest(hosts, name, {item: files[item] for item in rest}, fault, news, epoch)
+        _send_rest(hosts, name, {item: wanted[name][item] for item in rest}, fault, news, epoch)
 
-    return hosts.together(one_host, everybody)
+    return hosts.together(one_host, wanted)
 
 
 def _send_rest(hosts: Hosts, name: str, rest: Mapping[Artifact, Path], fault: KubewrightError | None, news: News,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +15,8 @@ from provisioner.errors import KubewrightError
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
 from provisioner.model.events import Emit, Event
-from provisioner.model.phases import JOIN, PhaseName
-from provisioner.orchestrate.phases import together
 from provisioner.orchestrate.phases.mirrored import from_mirror
-from provisioner.orchestrate.phases.spreading import Holds, News, Wanted, spread
+from provisioner.orchestrate.phases.spreading import News, Wanted, spread
 from provisioner.orchestrate.session import degraded, telling
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
@@ -30,41 +28,21 @@ TELL = 5.0      # seconds between two words on how much has been sent
 
 
 def stage(session: Session) -> str:
-    """Stream the missing artifacts to all hosts at once; the plan says which host lacks what.
-
-    On a first start all but those that nothing uses before `join`.
-    """
-    later = together.brought_later(session)
-    return _stage(session, PHASE, lambda host, path: path not in later.get(host, ()), {})
-
-
-def for_join(session: Session) -> str:
-    """Stream what `join` starts to the hosts that it starts it on; the first control plane has it, and gives it."""
-    later = together.brought_later(session)
-    paths = frozenset().union(*later.values())
-    first = [host for host in session.answering(session.cluster.control_planes) if host not in later][:1]
-    has = {host: [i for i in session.the_plan.desired.hosts[host].items if isinstance(i, Artifact) and i.path in paths]
-           for host in first}
-    return _stage(session, JOIN, lambda host, path: path in later.get(host, ()), has)
-
-
-def _stage(session: Session, phase: PhaseName, wanted: Callable[[str, str], bool], holds: Holds) -> str:
-    """Stream the missing artifacts that are `wanted`, by host and path; hosts give what they hold."""
-    changes = {host: [c for c in of_host if isinstance(c.item, Artifact) and wanted(host, c.path)]
-               for host, of_host in session.changes(PHASE).items()}
-    changes = {host: of_host for host, of_host in changes.items() if of_host}
+    """Stream the missing artifacts to all hosts at once; the plan says which host lacks what."""
+    changes = session.changes(PHASE)
     missing = {host: [c.item for c in of_host if isinstance(c.item, Artifact)] for host, of_host in changes.items()}
+    missing = {host: items for host, items in missing.items() if items}
     if not missing:
         return ""
-    sent = _Sent(session, phase, sum(i.size for items in missing.values() for i in items))
-    sent.tell_of_hosts = telling.begun(session, phase, changes)
+    sent = _Sent(session, sum(i.size for items in missing.values() for i in items))
+    sent.tell_of_hosts = telling.begun(session, PHASE, {h: changes[h] for h in missing})
     lacking = _for_themselves(session, missing, sent)
     files = _local_files(session, {i.sha256 for items in lacking.values() for i in items})
-    brought = _bring(session, {h: {i: files[i.sha256] for i in items} for h, items in lacking.items()}, sent, holds)
+    outcomes = dict.fromkeys(missing) | dict(
+        _bring(session, {h: {i: files[i.sha256] for i in items} for h, items in lacking.items()}, sent))
     if sent.stopped is not None:
         raise sent.stopped          # which has cut the streams, and is no fault of a host
     session.run.stay()
-    outcomes = {host: brought.get(host) for host in missing}
     for host, outcome in outcomes.items():
         if not isinstance(outcome, KubewrightError):
             telling.of_changes(session, host, changes[host])
@@ -93,11 +71,11 @@ def _for_themselves(session: Session, missing: Mapping[str, list[Artifact]], sen
     return lacking
 
 
-def _bring(session: Session, wanted: Wanted, sent: _Sent, holds: Holds) -> Mapping[str, KubewrightError | None]:
+def _bring(session: Session, wanted: Wanted, sent: _Sent) -> Mapping[str, KubewrightError | None]:
     """Bring all hosts what they lack, and return every host's outcome."""
-    if worth({host: [*wanted.get(host, ()), *holds.get(host, ())] for host in {**wanted, **holds}}):
-        addresses = {host: session.cluster.machine(host).address for host in {**wanted, **holds}}
-        return spread(session.hosts, wanted, addresses, sent, epoch=session.run.epoch, holds=holds)
+    if worth({host: list(files) for host, files in wanted.items()}):
+        addresses = {host: session.cluster.machine(host).address for host in wanted}
+        return spread(session.hosts, wanted, addresses, sent, epoch=session.run.epoch)
 
     def send(one: OneHost) -> None:
         one.store(list(wanted[one.name].items()), sent.sent, epoch=session.run.epoch)
@@ -132,12 +110,12 @@ class _Sent(News):
     asked as often, and what any of them `stopped` it for ends all streams.
     """
 
-    def __init__(self, session: Session, phase: PhaseName, total: int) -> None:
+    def __init__(self, session: Session, total: int) -> None:
         self.bytes = 0
         self.between = 0        # of these, from host to host
         self.from_mirror = 0    # of these, from the mirror
         self.stopped: KubewrightError | None = None
-        self._session, self._phase, self._total = session, phase, total
+        self._session, self._total = session, total
         self._told = time.monotonic()
         self._lock = threading.Lock()
         self.tell_of_hosts: Emit = session.run.emit
@@ -156,7 +134,7 @@ class _Sent(News):
         self.tell_of_hosts(Event("host-done", time.time(), host=host, status="ok"))
 
     def odd(self, host: str, message: str) -> None:
-        self._session.tell("diagnostic", phase=self._phase, host=host, message=message)
+        self._session.tell("diagnostic", phase=PHASE, host=host, message=message)
 
     def sent(self, count: int) -> None:
         if self.stopped is not None or self._session.run.abandoned.is_set():
@@ -167,7 +145,7 @@ class _Sent(News):
             if due:
                 self._told = time.monotonic()
         if due:
-            self._session.tell("waiting", phase=self._phase,
+            self._session.tell("waiting", phase=PHASE,
                                message=f"{self.bytes / 1e6:.0f} of {self._total / 1e6:.0f} MB sent")
             try:
                 self._session.run.safe_point()

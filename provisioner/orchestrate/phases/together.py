@@ -5,7 +5,7 @@ API needs; a second starts the rest, once the API answers. The phases stay as th
 their changes made, and prove them. On a live cluster each phase makes its own.
 
 One API server is enough for all that comes after it. So those of the other control planes are started when the nodes
-are Ready, and metrics-server has to wait for its second look anyway. What they alone need comes there only then.
+are Ready, and metrics-server has to wait for its second look anyway.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV
-from provisioner.model.desired import Symlink, Unit
+from provisioner.model.desired import Unit
 from provisioner.model.phases import JOIN, PhaseName
 from provisioner.model.plan import Change
 from provisioner.orchestrate.phases import new_cluster
@@ -35,16 +35,6 @@ FILES: Mapping[PhaseName, tuple[PhaseName, ...]] = {"pki": ("controllers", "node
 def join_later(session: Session) -> tuple[str, ...]:
     """Return the control planes that a first start leaves to the phase `join`: all but the first."""
     return tuple(session.answering(session.cluster.control_planes)[1:]) if session.the_plan.bootstrap else ()
-
-
-def brought_later(session: Session) -> dict[str, frozenset[str]]:
-    """Return the artifacts, by host and path, that nothing before `join` uses: their links are of its phases alone."""
-    found = {}
-    for host in join_later(session):
-        links = [item for item in session.the_plan.desired.hosts[host].items if isinstance(item, Symlink)]
-        found[host] = (frozenset(link.target for link in links if link.phase in WITH[JOIN])
-                       - frozenset(link.target for link in links if link.phase not in WITH[JOIN]))
-    return found
 
 
 def begun(session: Session, phase: PhaseName) -> tuple[str, ...]:

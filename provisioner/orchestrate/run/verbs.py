@@ -77,7 +77,7 @@ UP: tuple[Phase, ...] = (
           after=("node",)),
     Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
           after=("access",), gate_after=("network",)),
-    Phase(JOIN, "the other control planes: their API servers and controllers", control_plane.join,
+    Phase(JOIN, "the other control planes: their API servers and controllers", converge.phase(JOIN),
           control_plane.all_have_joined, after=("network",)),
     Phase("remove", "what is ours on a host and no longer desired: units, files, Nodes, then what cannot be put back",
           removing.take_away),

@@ -12,9 +12,8 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -72,14 +71,9 @@ class Talk:
 
 
 @contextlib.contextmanager
-def talking(name: str, directory: Path, identity: Identity | None = None,
-            there: Mapping[str, bytes] = MappingProxyType({}), **more: Any) -> Iterator[Talk]:
+def talking(name: str, directory: Path, identity: Identity | None = None, **more: Any) -> Iterator[Talk]:
     root = directory / name
     root.mkdir()
-    for path, data in there.items():
-        place = root / path.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
     argv = package.argv("share")
     process = subprocess.Popen([sys.executable, *argv[1:-1], "--root", str(root), "share"], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -143,19 +137,6 @@ def test_only_what_this_run_brought_here_is_served(first: Talk) -> None:
     for digest in (hashlib.sha256(b"secret").hexdigest(), WANTED[1]["sha256"], "/etc/secret", "../../etc/secret", ""):
         assert said_to(first.port, HOSTS["cp2"], digest) == b"none\n"
     assert said_to(first.port, HOSTS["cp2"], WANTED[0]["sha256"]).startswith(b"3000000\n")
-
-
-def test_what_a_host_is_told_to_give_is_served_where_it_has_just_that(tmp_path: Path) -> None:
-    (whole, other), lost = WANTED, entry("/opt/kubewright/c/1/c", b"lost")
-    with talking("cp1", tmp_path, there={whole["path"]: A, other["path"]: b"other bytes", "/etc/secret": b"secret"},
-                 artifacts=[], holds=[whole, other, lost]) as one:
-        port = one.tells()["port"]
-        assert said_to(port, HOSTS["cp2"], whole["sha256"]).startswith(b"3000000\n")
-        digests = [hashlib.sha256(data).hexdigest() for data in (B, b"lost", b"other bytes", b"secret")]
-        assert [said_to(port, HOSTS["cp2"], digest) for digest in digests] == [b"none\n"] * 4
-        with talking("cp2", tmp_path) as second:
-            second.tells()
-            assert second.fetch(0, port) == {"stored": 0} and second.has(0) == A
 
 
 def test_a_stranger_is_refused(first: Talk) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -28,16 +27,15 @@ class Play:
     """Hosts that do what they are told, one act of each a round."""
 
     def __init__(self, wanted: dict[str, Sequence[Artifact]], closed: Sequence[str] = (),
-                 fails: Fails = lambda host, giver: False,
-                 holds: Mapping[str, Sequence[Artifact]] = MappingProxyType({})) -> None:
-        self.wanted, self.fails = {host: wanted.get(host, ()) for host in [*wanted, *holds]}, fails
-        self.floor = Spreading(wanted, holds)
-        self.has = {host: {i.sha256 for i in holds.get(host, ())} for host in self.wanted}
+                 fails: Fails = lambda host, giver: False) -> None:
+        self.wanted, self.fails = wanted, fails
+        self.floor = Spreading(wanted)
+        self.has: dict[str, set[str]] = {host: set() for host in wanted}
         self.taken: Counter[str] = Counter()        # artifact -> times that it went out from here
         self.fetched = 0
         self.most = {"fetches": 0, "uploads": 0, "firsts": 0}
         self.under_way: list[tuple[str, Take | Fetch]] = []
-        for number, host in enumerate(self.wanted):
+        for number, host in enumerate(wanted):
             self.floor.listens(host, "10.0.0.1", None if host in closed else 1000 + number)
 
     def until_the_end(self) -> None:
@@ -89,23 +87,6 @@ def test_large_files_go_out_once_however_many_hosts_there_are_and_small_ones_to_
     assert {play.taken[i.name] for i in TINY} == {count}
     assert play.fetched == len(LARGE) * (count - 1)
     assert play.most["fetches"] <= FETCHES and play.most["uploads"] <= UPLOADS and play.most["firsts"] <= FIRST
-
-
-@pytest.mark.parametrize("also_lacks", [False, True])
-def test_what_a_host_holds_comes_from_it_and_never_from_here(also_lacks: bool) -> None:
-    lacks: dict[str, Sequence[Artifact]] = {"h1": LARGE, "h2": LARGE, **({"h0": TINY} if also_lacks else {})}
-    play = Play(lacks, holds={"h0": LARGE})
-    play.until_the_end()
-    assert all(play.has[host] >= {i.sha256 for i in items} for host, items in lacks.items())
-    assert not {i.name for i in LARGE} & set(play.taken) and play.fetched == 2 * len(LARGE)
-
-
-@pytest.mark.parametrize("closed", [["h0"], []])
-def test_what_a_host_holds_and_does_not_give_comes_from_here(closed: list[str]) -> None:
-    play = Play({"h1": LARGE, "h2": LARGE}, closed, lambda host, giver: giver == "h0", {"h0": LARGE})
-    play.until_the_end()
-    assert all(play.has[host] >= {i.sha256 for i in LARGE} for host in ("h1", "h2"))
-    assert set(play.taken) == {i.name for i in LARGE}
 
 
 def test_hosts_first_get_different_files() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from provisioner.lab.nodes import NodeSpec
 from provisioner.lab.snapshots import Snapshot
 from provisioner.model.inventory import Inventory
 
+FS_IOC_GETFLAGS, FS_TOPDIR_FL = 0x80086601, 0x20000      # linux/fs.h
 CLUSTER = """version: 1
 cluster: kept
 lab: true
@@ -91,6 +95,24 @@ def test_nodes_go_on_after_a_snapshot_and_come_back_as_they_were(instance: Insta
         assert (inventory.secrets_dir / "ca.key").read_text() == "old CA"
         assert inventory.applied_path.read_text() == "old"
         write(instance, "newer")
+
+
+def test_ext4_is_told_to_keep_the_layers_apart(instance: Instance) -> None:
+    """By a flag of their directory: `chattr +T`."""
+    def flags(directory: Path) -> int:
+        fd = os.open(directory, os.O_RDONLY)
+        try:
+            return int.from_bytes(fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(8)), "little")
+        finally:
+            os.close(fd)
+
+    layers = disks.layers_dir(instance)
+    disks.add_layer(instance, "w9")
+    kind = subprocess.run(["stat", "--file-system", "--format=%T", str(layers)], capture_output=True, text=True,
+                          check=True)
+    if kind.stdout.strip() != "ext2/ext3":
+        pytest.skip(f"no ext4: {kind.stdout.strip()}")
+    assert flags(layers) & FS_TOPDIR_FL and not flags(layers.parent) & FS_TOPDIR_FL
 
 
 def test_only_what_a_node_or_a_snapshot_stands_on_is_kept(instance: Instance, inventory: Inventory) -> None:

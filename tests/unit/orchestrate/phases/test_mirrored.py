@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.errors import Interrupted, Unreachable
 from provisioner.model.desired import Artifact
-from provisioner.orchestrate.phases import mirrored, stage, together
+from provisioner.orchestrate.phases import mirrored, stage
 from provisioner.orchestrate.plan import preflight
 from provisioner.transport.hosts import OneHost
 from provisioner.transport.sharing import Talk
@@ -24,12 +24,6 @@ URL = "https://mirror.example.org/kw"
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World.make(tmp_path, monkeypatch, artifacts={"from": URL})
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a first start leaves to `join` is test_stage.py's."""
-    monkeypatch.setattr(together, "brought_later", lambda session: {})
 
 
 def wanted(world: World) -> dict[str, list[Artifact]]:

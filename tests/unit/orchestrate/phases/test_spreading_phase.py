@@ -9,7 +9,7 @@ import pytest
 from provisioner.decide import spreading
 from provisioner.errors import Interrupted, LockHeld, Unreachable
 from provisioner.model.desired import Artifact
-from provisioner.orchestrate.phases import stage, together
+from provisioner.orchestrate.phases import stage
 from provisioner.transport.hosts import OneHost
 from provisioner.transport.sharing import Talk
 from tests.fakes.session import World
@@ -22,12 +22,6 @@ HOSTS = ["cp1", "cp2", "cp3", "w1", "w2"]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spreading, "SMALL", SMALL)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a first start leaves to `join` is test_stage.py's."""
-    monkeypatch.setattr(together, "brought_later", lambda session: {})
 
 
 def wanted(world: World) -> dict[str, list[Artifact]]:

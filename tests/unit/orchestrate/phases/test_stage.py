@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.decide import spreading
 from provisioner.errors import Interrupted, KubewrightError, Unreachable
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.desired import Artifact
@@ -44,41 +43,10 @@ def test_a_kubelet_that_anybody_may_write_or_nobody_may_run_is_a_change_and_is_s
         assert surveyed(built).the_plan.is_empty
 
 
-def test_what_join_alone_starts_comes_there_only_then_and_from_the_first_control_plane(
-        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spreading, "SMALL", 900)        # artifacts in memory have some 1,000 each
-    later = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
-    stage.stage(surveyed(world))
-    left = {host: {c.path.rpartition("/")[2] for c in of_host}
-            for host, of_host in surveyed(world).changes("stage").items()}
-    assert left == {"cp2": later, "cp3": later}
-    world.forget()
-    world.hosts.peers.fetched.clear()
-    stage.for_join(surveyed(world))
-    assert surveyed(world).changes("stage") == {}
-    fetched = world.hosts.peers.fetched
-    assert sorted((host, name) for host, _, name in fetched) == sorted(
-        (host, name) for host in ("cp2", "cp3") for name in later), "nothing of it comes from here"
-    assert "cp1" in {giver for _, giver, _ in fetched}
-    assert not [e for e in world.events if e.type == "diagnostic"]
-    assert {(e.type, e.phase, e.host) for e in world.events if e.type.startswith("host-")} == {
-        (f"host-{what}", "join", host) for what in ("start", "done") for host in ("cp2", "cp3")}
-
-
-def test_on_a_live_cluster_everything_comes_before_anything_is_changed(built: World) -> None:
-    states = built.hosts.hosts["cp2"].states
-    gone = [k for k in states if k[0] == "artifact" and k[1].endswith(("/kube-apiserver", "/kubelet"))]
-    for key in gone:
-        del states[key]
-    stage.stage(surveyed(built))
-    assert len(gone) == 2 and surveyed(built).the_plan.is_empty
-    assert stage.for_join(surveyed(built)) == ""
-
-
 def test_sending_tells_how_far_it_is_and_which_host_has_all(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     session, sleeps = surveyed(world), instant(monkeypatch)
-    sent = stage._Sent(session, "stage", 200_000_000)
+    sent = stage._Sent(session, 200_000_000)
     for _ in range(4):
         sleeps.append(stage.TELL * 0.75)
         sent.sent(50_000_000)
