@@ -150,6 +150,7 @@ def empty(kube: Kube, host: str, timeout: float, stay: Stay = lambda progress: N
     leaving = _Leaving(kube, host, forced)
     end = time.monotonic() + timeout
     while True:
+        over = time.monotonic() >= end      # so that the last look begins when the time is over, however long one takes
         unseen: ApiFault | None = None
         try:
             leaving.look()
@@ -159,7 +160,7 @@ def empty(kube: Kube, host: str, timeout: float, stay: Stay = lambda progress: N
             unseen = fault
         if unseen is None and not leaving.progress.there:
             return leaving.progress.left
-        if time.monotonic() >= end:
+        if over:
             raise unseen or _blocked(host, timeout, leaving.progress)
         try:
             stay(leaving.progress)

@@ -52,6 +52,18 @@ def test_where_one_of_them_cannot_be_drained_the_turn_does_not_begin_and_all_tak
     assert not any(drain.is_cordoned(node(built, host)) for host in TURN.hosts)
 
 
+def test_a_pod_that_left_while_one_look_took_longer_than_all_its_time_is_not_still_there(
+        built: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine may stand still; what is told at the end is seen at the end."""
+    gone, late = pod(built, "a", "w1", owned=False), [100.0]
+    look = drain._Leaving.look
+    monkeypatch.setattr("provisioner.operate.drain.time.monotonic", lambda: late[0])
+    monkeypatch.setattr("provisioner.operate.drain.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(drain._Leaving, "look", lambda self: (look(self), late.append(late.pop() + 10)))
+    left = drain.empty(built.kube(), "w1", 3.0)
+    assert [one.how for one in left] == ["evicted"] and gone not in built.api.objects
+
+
 def test_what_somebody_else_cordoned_and_what_is_kept_empty_stay_so(built: World, session: Session) -> None:
     cordon(built, "w1")
     drain.cordon(built.kube(), "w2", "node drain by me")
