@@ -16,18 +16,16 @@ TOOLS = {"iptables": "ip", "ip6tables": "ip6"}      # and whose packets they see
 
 
 def rules(host: Host, one: Mapping[str, Any], timeout: float) -> Optional[str]:
-    """Hold when every chain (`ip kube-proxy services`) has a rule with the wanted words.
-
-    Whoever owns a table writes its chains at once: where one is gone, the others are not asked for, a process each.
-    """
-    lost: list[str] = []
+    """Hold when every chain (`ip kube-proxy services`) has a rule with the wanted words."""
+    lost = []
     for wanted in one["rules"]:
         try:
             text = host.run(["nft", "list", "chain", *str(wanted["chain"]).split()], timeout=timeout)
         except Fault as fault:
             if "No such file" not in str(fault):
                 raise
-            return ", ".join([*lost, f"{wanted['chain']} is gone"])
+            lost.append(f"{wanted['chain']} is gone")
+            continue
         if wanted["has"] not in text:
             lost.append(f"{wanted['chain']} has no `{wanted['has']}`")
     return ", ".join(lost) or None

@@ -46,7 +46,8 @@ def reason(box: FakeHost, one: dict[str, Any]) -> str:
     ("echo 'chain nat-output { jump services } @service-ips'", ""),
     ("echo 'chain nat-output { }'",
      "ip kube-proxy nat-output has no `jump services`, ip kube-proxy services has no `@service-ips`"),
-    ("echo 'Error: No such file or directory' >&2; exit 1", "ip kube-proxy nat-output is gone"),
+    ("echo 'Error: No such file or directory' >&2; exit 1",
+     "ip kube-proxy nat-output is gone, ip kube-proxy services is gone"),
     ("echo 'Error: Operation not permitted' >&2; exit 1",
      "nft list chain: exit 1: Error: Operation not permitted"),
 ])
