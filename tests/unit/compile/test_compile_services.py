@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
+import socket
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -137,21 +138,40 @@ def test_however_many_load_balancers_there_are_their_priorities_differ_and_vrrp_
     assert len(set(found)) == balancers and set(found) <= set(range(1, 255))
 
 
-@pytest.mark.parametrize(("reached", "may"), [
-    ("http://127.0.0.1:7444/reached", True),               # this host reaches an API server: nobody else is asked
-    ("::10.77.0.13:8443", False),                          # only another load balancer does
-    ("nothing", True)])                                    # nobody does: one holder is better than none
-def test_the_vip_stays_on_a_host_unless_another_one_does_better(tmp_path: Path, reached: str, may: bool) -> None:
+@pytest.mark.parametrize(("own", "peer", "may"), [
+    ("200 OK", "nothing", True),                           # this host reaches an API server: nobody else is asked
+    ("503 Service Unavailable", "10.77.0.13", False),      # only another load balancer does
+    ("503 Service Unavailable", "nothing", True),          # nobody does: one holder is better than none
+    ("", "10.77.0.13", False),                             # our own hangs up
+    ("silent", "10.77.0.13", False),                       # or says nothing at all
+    ("gone", "nothing", True), ("gone", "10.77.0.13", False)])
+def test_the_vip_stays_on_a_host_unless_another_one_does_better(tmp_path: Path, own: str, peer: str, may: bool) -> None:
     curl, asked = tmp_path / "curl", tmp_path / "asked"
-    curl.write_text(f'#!/bin/sh\necho "$*" >> {asked}\ncase "$*" in *{reached}*) exit 0;; esac\nexit 7\n')
+    curl.write_text(f'#!/bin/sh\necho "$*" >> {asked}\ncase "$*" in *::{peer}:8443*) exit 0;; esac\nexit 7\n')
     curl.chmod(0o755)
-    check = tmp_path / "check"
+    asked.touch()
+    check, said = tmp_path / "check", []
     body = text(compiled().hosts["cp2"], "/opt/kubewright/bin/may-hold-vip")
-    check.write_text(body.replace("/usr/bin/curl", str(curl)))
-    done = subprocess.run(["sh", str(check)], timeout=20, check=False)
-    assert (done.returncode == 0) is may
-    assert all("--disable --noproxy * " in line for line in asked.read_text().splitlines())
-    assert len(asked.read_text().splitlines()) == (1 if "7444" in reached else 3)
+    with socket.create_server(("127.0.0.1", 0)) as haproxy:
+        check.write_text(body.replace("/usr/bin/curl", str(curl)).replace(
+            "127.0.0.1/7444", f"127.0.0.1/{haproxy.getsockname()[1]}"))
+        check.chmod(0o755)
+        if own == "gone":
+            haproxy.close()
+        with subprocess.Popen([check], stderr=subprocess.PIPE, text=True) as running:
+            if own != "gone":
+                caller, _ = haproxy.accept()
+                with caller, caller.makefile("rb") as lines_of_it:
+                    if own:
+                        said += [next(lines_of_it), next(lines_of_it)]
+                        caller.sendall(f"HTTP/1.0 {own}\r\n\r\n".encode() if own != "silent" else b"")
+                    if own == "silent":
+                        running.wait(20)
+            _, words = running.communicate(timeout=20)
+    assert (running.returncode == 0) is may and not words
+    assert said in ([], [b"GET /reached HTTP/1.0\r\n", b"\r\n"])
+    lines = asked.read_text().splitlines()
+    assert all("--disable --noproxy * " in line for line in lines) and len(lines) == (0 if own == "200 OK" else 2)
 
 
 def unset(body: str) -> set[str]:
