@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import time
+from contextlib import suppress
 from typing import Any, Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from .host import Fault, Host, caller_gone
 ATTEMPT = 2.0
 FIRST_ATTEMPT = 1.0  # however near the deadline is: "now, once" must not fail for want of time to answer
 SNIPPET = 200
+PROGRAMS = ("rules", "ways")        # each starts programs: what costs a host most
+NOT_TRIED = "not tried"
 Probe = Mapping[str, Any]
 
 
@@ -24,7 +27,10 @@ class Hopeless(Exception):
 
 
 def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Poll until all probes hold at once; those that held are tried again only when all have, to confirm."""
+    """Poll until all probes hold at once; those that held are tried again only when all have, to confirm.
+
+    What programs are started for is tried once nothing else is waited for, and in the end, so that its reason is told.
+    """
     probes = request["probes"]
     for one in probes:
         if one.get("kind") not in KINDS:
@@ -32,7 +38,7 @@ def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     deadline = began + float(request.get("deadline", 60))
     interval = float(request.get("interval", 0.2))
-    reasons: list[str | None] = ["not tried"] * len(probes)
+    reasons: list[str | None] = [NOT_TRIED] * len(probes)
     first = time.monotonic() + FIRST_ATTEMPT
     hope = True
     while hope:
@@ -41,6 +47,7 @@ def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
             break
         if hope:
             time.sleep(interval)
+    _try_programs(host, probes, reasons)
     results = [{"name": one.get("name", ""), "ok": reason is None, "reason": reason or ""}
                for one, reason in zip(probes, reasons)]
     return {"ok": not any(reasons), "hopeless": not hope, "seconds": round(time.monotonic() - began, 3),
@@ -50,13 +57,23 @@ def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
 def _round(host: Host, probes: list[Probe], reasons: list[str | None], deadline: float) -> bool:
     """Try what does not hold yet, then once more all that held before; return whether waiting can still help."""
     pending = [index for index, reason in enumerate(reasons) if reason is not None]
+    programs = [index for index in pending if probes[index]["kind"] in PROGRAMS]
     try:
-        _try(host, probes, reasons, pending, deadline)
+        _try(host, probes, reasons, [index for index in pending if index not in programs], deadline)
+        if programs and not any(reason for index, reason in enumerate(reasons) if index not in programs):
+            _try(host, probes, reasons, programs, deadline)
         if not any(reasons):
             _try(host, probes, reasons, [i for i in range(len(probes)) if i not in pending], deadline)
     except Hopeless:
         return False
     return True
+
+
+def _try_programs(host: Host, probes: list[Probe], reasons: list[str | None]) -> None:
+    """Try those that no round came to, as long as a first try may take."""
+    which = [i for i, reason in enumerate(reasons) if reason == NOT_TRIED and probes[i]["kind"] in PROGRAMS]
+    with suppress(Hopeless):        # no more is waited for
+        _try(host, probes, reasons, which, time.monotonic() + FIRST_ATTEMPT)
 
 
 def _try(host: Host, probes: list[Probe], reasons: list[str | None], which: list[int], deadline: float) -> None:

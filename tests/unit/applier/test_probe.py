@@ -125,6 +125,42 @@ def test_what_held_once_is_confirmed_when_the_rest_holds(box: FakeHost, monkeypa
     assert [r["ok"] for r in answer["results"]] == [False, True]
 
 
+def test_a_program_is_started_for_a_probe_once_nothing_else_is_waited_for(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[bool] = []
+    monkeypatch.setitem(module.KINDS, "rules", lambda look, one, timeout: started.append(box.path("/run/a").exists()))
+    rounds = iter(range(100))
+
+    def after_each_round() -> bool:
+        if next(rounds) == 3:
+            box.put("/run/a", "")
+        return False
+
+    monkeypatch.setattr(module, "caller_gone", after_each_round)
+    assert ask(box, {"kind": "rules"}, {"kind": "file", "path": "/run/a"}, deadline=60)["ok"]
+    assert started == [True]
+
+
+def test_in_the_end_the_reason_of_each_probe_is_told_whatever_else_does_not_hold(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    monkeypatch.setitem(module.KINDS, "rules", lambda look, one, timeout: given.append(timeout) or "gone")
+    answer = ask(box, {"kind": "rules"}, {"kind": "file", "path": "/run/a"}, deadline=0.2)
+    assert [r["reason"] for r in answer["results"]] == ["gone", "not there"]
+    assert len(given) == 1 and given[0] > module.FIRST_ATTEMPT / 2, "what the others have waited is not taken from it"
+
+
+def test_when_waiting_is_hopeless_what_programs_tell_is_told_all_the_same(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hopeless(look: object, one: object, timeout: float) -> str | None:
+        raise module.Hopeless("it exits")
+
+    monkeypatch.setitem(module.KINDS, "rules", lambda look, one, timeout: None)
+    monkeypatch.setitem(module.KINDS, "unit", hopeless)
+    answer = ask(box, {"kind": "unit"}, {"kind": "rules"}, deadline=60)
+    assert answer["hopeless"] and [r["reason"] for r in answer["results"]] == ["it exits", ""]
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = b"[-]etcd failed: reason withheld\n" if self.path == "/readyz" else b"ok"
