@@ -31,7 +31,7 @@ def items(ctx: HostContext) -> Iterator[Item]:
     """Return the controllers of a control plane."""
     if not ctx.is_control_plane:
         return
-    scheduler_flags = _common_flags(ctx, pki.SCHEDULER_UNIT, SCHEDULER_CONF)
+    scheduler_flags = _common_flags(ctx, pki.SCHEDULER, SCHEDULER_CONF)
     rows = (("kube-controller-manager", manager_flags(ctx), MANAGER_INPUTS, MANAGER_SECRETS),
             ("kube-scheduler", scheduler_flags, SCHEDULER_INPUTS, SCHEDULER_SECRETS))
     for name, flags, inputs, secrets in rows:
@@ -41,8 +41,8 @@ def items(ctx: HostContext) -> Iterator[Item]:
         yield from told_first(ctx, binary(ctx, name, "controllers"), unit)
 
 
-def _common_flags(ctx: HostContext, unit: str, kubeconfig: str) -> dict[str, object]:
-    kubeconfig = credential(unit, kubeconfig)
+def _common_flags(ctx: HostContext, leaf: pki.Leaf, kubeconfig: str) -> dict[str, object]:
+    kubeconfig = credential(leaf.unit, kubeconfig)
     return {
         **emulation(ctx),
         "kubeconfig": kubeconfig,
@@ -54,6 +54,8 @@ def _common_flags(ctx: HostContext, unit: str, kubeconfig: str) -> dict[str, obj
         "bind-address": "127.0.0.1",
         "leader-elect": True,
         "profiling": False,
+        "tls-cert-file": leaf.read_at,
+        "tls-private-key-file": leaf.key_read_at,
         "tls-min-version": TLS_MIN_VERSION,
         "tls-cipher-suites": CIPHER_SUITES,
     }
@@ -63,7 +65,7 @@ def manager_flags(ctx: HostContext) -> dict[str, object]:
     """Return the controller manager's flags."""
     network = ctx.cluster.network
     return {
-        **_common_flags(ctx, pki.MANAGER_UNIT, MANAGER_CONF),
+        **_common_flags(ctx, pki.CONTROLLER_MANAGER, MANAGER_CONF),
         "cluster-name": ctx.cluster.cluster,
         "allocate-node-cidrs": True,
         "cluster-cidr": network.pods,

@@ -71,6 +71,10 @@ def _etcd_sans(ctx: HostContext) -> tuple[str, ...]:
     return MEMBER_NAME, ctx.name, "localhost", ctx.address, "127.0.0.1"
 
 
+def _loopback_sans(ctx: HostContext) -> tuple[str, ...]:
+    return "localhost", "127.0.0.1"
+
+
 def _apiserver_sans(ctx: HostContext) -> tuple[str, ...]:
     api = ctx.cluster.api
     service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc",
@@ -132,11 +136,13 @@ APISERVER_KUBELET = Leaf(f"{PKI}/apiserver-kubelet-client.crt", "cluster", KUBEL
 FRONT_PROXY = Leaf(f"{PKI}/front-proxy-client.crt", "front-proxy", "front-proxy-client", _control_plane, client=True,
                    unit=APISERVER_UNIT)
 # Likewise: their kubeconfigs name the copies, which the units of an older cluster do not have, and a controller that
-# loses its lease and starts again meanwhile must find what it knows.
+# loses its lease and starts again meanwhile must find what it knows. They serve by them too, on loopback: without one
+# each makes two RSA keys at every start, and nobody can tell by what it makes who answers.
 CONTROLLER_MANAGER = Leaf(f"{PKI}/controller-manager.crt", "cluster", "system:kube-controller-manager",
-                          _control_plane, client=True, unit=MANAGER_UNIT, phase="controllers")
-SCHEDULER = Leaf(f"{PKI}/scheduler.crt", "cluster", "system:kube-scheduler", _control_plane, client=True,
-                 unit=SCHEDULER_UNIT, phase="controllers")
+                          _control_plane, _loopback_sans, server=True, client=True, unit=MANAGER_UNIT,
+                          phase="controllers")
+SCHEDULER = Leaf(f"{PKI}/scheduler.crt", "cluster", "system:kube-scheduler", _control_plane, _loopback_sans,
+                 server=True, client=True, unit=SCHEDULER_UNIT, phase="controllers")
 ADMIN = Leaf(f"{PKI}/admin.crt", "cluster", "kubernetes-admin", _control_plane, organization=ADMIN_GROUP, client=True)
 KUBELET_CLIENT = Leaf(f"{PKI}/kubelet-client.crt", "cluster", "system:node:{host}", _node,
                       organization=NODES_GROUP, client=True)
