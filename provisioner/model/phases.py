@@ -16,8 +16,8 @@ PhaseName = Literal[
     "access",         # objects: who may do what
     "node",           # kubelet, kube-proxy
     "network",        # the Pod network, and what looks after the rules and routes
+    "join",           # on a first start: what runs of Kubernetes on all control planes but the first
     "addons",         # objects: CoreDNS, metrics-server
-    "join",           # on a first start: the API servers and controllers of all control planes but the first
     "remove",         # what is ours and no longer desired
     "verify",
 ]

@@ -8,7 +8,7 @@ from typing import Final
 from provisioner.decide.batches import Standing
 from provisioner.model.phases import JOIN
 from provisioner.model.plan import Turn
-from provisioner.orchestrate.gates import api_servers, proofs
+from provisioner.orchestrate.gates import api_servers, node_states, proofs
 from provisioner.orchestrate.gates.gate_probes import host_probes
 from provisioner.orchestrate.phases import converge, together
 from provisioner.orchestrate.session.session import Session
@@ -46,6 +46,7 @@ def controllers_hold(session: Session) -> None:
 
 
 def all_have_joined(session: Session) -> None:
-    """Prove what `join` has started: an API server and controllers on every control plane."""
+    """Prove what `join` has started: all that runs on the other control planes, and that every node is Ready."""
     for phase in together.WITH[JOIN]:
         proofs.phase_holds(session, phase, together.join_later(session))
+    node_states.nodes_are_ready(session)

@@ -4,8 +4,8 @@ Each step costs a start of Ansible, a login and the host's own lock. So one step
 API needs; a second starts the rest, once the API answers. The phases stay as they are otherwise: the later ones find
 their changes made, and prove them. On a live cluster each phase makes its own.
 
-One API server is enough for all that comes after it. So those of the other control planes are started when the nodes
-are Ready, and metrics-server has to wait for its second look anyway.
+One control plane is enough for all that comes after it. So what runs of Kubernetes on the others is started when the
+nodes of the first and of the workers are Ready, and metrics-server has to wait for its second look anyway.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from provisioner.compile.etcd import BOOTSTRAP_ENV
+from provisioner.model.components import CONTROL_PLANES, NODES, TABLE, Component
 from provisioner.model.desired import Unit
 from provisioner.model.phases import JOIN, PhaseName
 from provisioner.model.plan import Change
@@ -25,7 +26,7 @@ from provisioner.orchestrate.turn.apply import Carry, Changes, by_ansible, over_
 WITH: Mapping[PhaseName, tuple[PhaseName, ...]] = {
     "pki": ("etcd", "control-plane", "load-balancer", "runtime"),
     "controllers": ("node", "network"),
-    JOIN: ("control-plane", "controllers"),
+    JOIN: ("runtime", "control-plane", "controllers", "node", "network"),
 }
 # phase -> those whose files its step writes too; their units, started before the API lets them in, would ask in vain,
 # and then again after ever longer pauses
@@ -39,8 +40,25 @@ def join_later(session: Session) -> tuple[str, ...]:
 
 def begun(session: Session, phase: PhaseName) -> tuple[str, ...]:
     """Return the hosts that a phase's own proof is about: on a first start not those whose units `join` starts."""
-    later = join_later(session) if phase in WITH[JOIN] else ()
+    later = join_later(session)
+    if later and all(row.phase != phase for row in _held(session)):
+        later = ()
     return tuple(host for host in session.the_plan.desired.hosts if host not in later)
+
+
+def _held(session: Session) -> tuple[Component, ...]:
+    """Return the components that `join` starts: an API server's, and a node's where the others are enough.
+
+    The first Pods are spread over the nodes that are there then, and stay: on as many as there are replicas two could
+    come to one, while another node is not known yet. It is decided once, before the first unit is started.
+    """
+    if session.target.holds_nodes is None:
+        nodes = set(session.answering(session.cluster.nodes)) - set(join_later(session))
+        replicas = [o.body["spec"]["replicas"] for o in session.the_plan.desired.objects
+                    if o.body["kind"] == "Deployment"]
+        session.target.holds_nodes = len(nodes) > max(replicas, default=0)
+    places = (CONTROL_PLANES, NODES) if session.target.holds_nodes else (CONTROL_PLANES,)
+    return tuple(row for row in TABLE if row.place in places)
 
 
 def changes(session: Session, phase: PhaseName) -> Changes:
@@ -48,6 +66,7 @@ def changes(session: Session, phase: PhaseName) -> Changes:
     whole = (phase, *(WITH.get(phase, ()) if session.the_plan.bootstrap else ()))
     files = FILES.get(phase, ()) if session.the_plan.bootstrap else ()
     later = frozenset(join_later(session))
+    held = {unit for row in _held(session) for unit in row.units} if later and phase != JOIN else ()
     found: dict[str, list[Change]] = {}
     for name in (*whole, *files):
         if name == "etcd" and session.the_plan.bootstrap:
@@ -55,8 +74,8 @@ def changes(session: Session, phase: PhaseName) -> Changes:
                 if (member.name, "file", BOOTSTRAP_ENV) not in session.target.done:
                     found.setdefault(member.name, []).append(new_cluster.begins(session, member.name))
         for host, of_host in session.changes(name).items():
-            starts = name in whole and (phase == JOIN or name not in WITH[JOIN] or host not in later)
-            now = [c for c in of_host if starts or c.kind != Unit.kind]
+            now = [c for c in of_host
+                   if c.kind != Unit.kind or (name in whole and not (host in later and c.path in held))]
             if now:
                 found.setdefault(host, []).extend(now)
     ordered = _units_last if session.the_plan.bootstrap else tuple[Change, ...]

@@ -19,6 +19,7 @@ from provisioner.orchestrate.phases import (
     objects,
     removing,
     stage,
+    together,
     verify,
 )
 from provisioner.orchestrate.run import (
@@ -43,13 +44,19 @@ from provisioner.orchestrate.session.session import Session
 
 def _holds(name: PhaseName, *after: PhaseName) -> Phase:
     """Return a phase that applies the changes called `name` and proves them by the host's own probes."""
-    return Phase(name, _DOCS[name], converge.phase(name), lambda session: proofs.phase_holds(session, name), after)
+    return Phase(name, _DOCS[name], converge.phase(name), lambda session: _begun_holds(session, name), after)
+
+
+def _begun_holds(session: Session, name: PhaseName) -> None:
+    """Prove a phase, on a first start where its units have been started by now."""
+    proofs.phase_holds(session, name, together.begun(session, name))
 
 
 def _network_holds(session: Session) -> None:
-    proofs.phase_holds(session, "network")
+    _begun_holds(session, "network")
     if networks.of(session.cluster).ours:
-        node_states.nodes_are_ready(session)
+        begun = together.begun(session, "network")
+        node_states.nodes_are_ready(session, [h for h in session.answering(session.cluster.nodes) if h in begun])
 
 
 _DOCS = {
@@ -71,18 +78,18 @@ UP: tuple[Phase, ...] = (
           control_plane.controllers_hold, after=("runtime", "access")),
     Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted,
           after=("control-plane",)),
-    Phase("node", _DOCS["node"], nodes.change_nodes, lambda session: proofs.phase_holds(session, "node"),
+    Phase("node", _DOCS["node"], nodes.change_nodes, lambda session: _begun_holds(session, "node"),
           ("controllers",)),
-    Phase("network", "flannel; gated on every node Ready", converge.phase("network"), _network_holds,
+    Phase("network", "flannel; gated on the nodes being Ready", converge.phase("network"), _network_holds,
           after=("node",)),
-    Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
-          after=("access",), gate_after=("network",)),
-    Phase(JOIN, "the other control planes: their API servers and controllers", converge.phase(JOIN),
+    Phase(JOIN, "what runs of Kubernetes on the other control planes", converge.phase(JOIN),
           control_plane.all_have_joined, after=("network",)),
+    Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
+          after=("access",), gate_after=("network", JOIN)),
     Phase("remove", "what is ours on a host and no longer desired: units, files, Nodes, then what cannot be put back",
           removing.take_away),
     Phase("verify", "labels and taints of nodes; every unit, the VIP, DNS and every node once more",
-          verify.mark_nodes, verify.prove_and_record, after=("network",), gate_after=("addons", "join", "remove")),
+          verify.mark_nodes, verify.prove_and_record, after=("join",), gate_after=("addons", "join", "remove")),
 )
 
 # Nothing to change: only the proof.

@@ -25,7 +25,8 @@ class ClusterTarget:
     (host, kind, path) of it that hosts have made, some in the turn of an earlier phase. `foreign` says of hosts which
     other cluster they belong to, and what to do about it. `proved` are the gates' probes that were seen to hold on each
     host since anything was done. `waits_for_cni` are the nodes that are not Ready for want of a Pod network which the
-    inventory leaves to others. `joining` are the hosts whose etcd member is to vote and does not yet.
+    inventory leaves to others. `holds_nodes` says whether a first start leaves the nodes of all control planes but the
+    first to its last part, once that is decided. `joining` are the hosts whose etcd member is to vote and does not yet.
     `restore` is what etcd's data is to be put back to, in a run that does that.
     `leaving` are hosts that left the inventory and are taken out, `former` those that stay and are to have no etcd
     member any more, `still_members` those of both whose member still votes.
@@ -47,6 +48,7 @@ class ClusterTarget:
     foreign: dict[str, tuple[str, str]] = field(default_factory=dict)
     proved: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     waits_for_cni: tuple[str, ...] = ()
+    holds_nodes: bool | None = None
     joining: set[str] = field(default_factory=set)
     restore: Restore | None = None
     leaving: dict[str, HostSpec] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from provisioner.compile.control_plane import AUTHENTICATION_CONFIG as AUTHENTICATION
 from provisioner.compile.etcd import BOOTSTRAP_ENV, BOOTSTRAPPED
@@ -29,13 +30,15 @@ from provisioner.orchestrate.run import engine
 from provisioner.orchestrate.run.verbs import UP
 from provisioner.orchestrate.session.cluster_access import NO_ACCESS
 from provisioner.orchestrate.session.session import Session
-from tests.fakes.session import UP_ALL, FakeAccess, World, at_each_step, instant
+from tests.fakes.session import LAB, UP_ALL, FakeAccess, World, at_each_step, instant
 
 KUBELET_CONFIG = ("file", "/var/lib/kubelet/config.yaml")
 ETCD_SERVER = "/etc/kubernetes/pki/etcd/server.crt"
 CONTROL_PLANE_UNITS = ("kube-apiserver.service", "kube-controller-manager.service", "kube-scheduler.service")
 
 
+RUNTIME_UNITS = ("containerd.service", "kubewright-images.service")
+NODE_UNITS = ("kubelet.service", "kube-proxy.service", "flanneld.service", "kubewright-network-watch.service")
 NAMES = [p.name for p in UP]
 
 
@@ -63,7 +66,7 @@ def test_a_first_run_begins_each_phase_once_those_that_it_needs_are_proved(
     assert sorted(entry[1] for entry in world.hosts.log if entry[0] == "store") == sorted(everyone), "sent once"
     assert sorted(steps) == sorted([
         ("pki.0", everyone), *((step, (host,)) for step, hosts in (
-            ("controllers.0", ("cp1", "w1", "w2", "cp2", "cp3")), ("join.0", ("cp2", "cp3"))) for host in hosts),
+            ("controllers.0", ("cp1", "w1", "w2")), ("join.0", ("cp2", "cp3"))) for host in hosts),
         *((noted, (host,)) for noted in ("etcd.bootstrapped", "verify.0") for host in everyone[:3])])
     made = {step: {row["kind"] for one in world.hosts.hosts.values() for of in one.steps if of["step"].endswith(step)
                    for row in of["changes"]} for step in ("pki.0", "controllers.0")}
@@ -76,25 +79,52 @@ def test_a_first_run_begins_each_phase_once_those_that_it_needs_are_proved(
         assert all(told.index(("phase-done", name)) < begins for name in before), phase.name
 
 
+def units_started(world: World) -> dict[tuple[str, str], set[str]]:
+    """Return what each step started on each host, of what runs of Kubernetes."""
+    ours = {*CONTROL_PLANE_UNITS, *RUNTIME_UNITS, *NODE_UNITS}
+    steps = {(host, step["step"].partition(".")[2]): ours & {row["path"] for row in step["changes"]}
+             for host, one in world.hosts.hosts.items() for step in one.steps}
+    return {where: units for where, units in steps.items() if units}
+
+
 def test_a_first_run_starts_the_other_control_planes_once_the_nodes_of_the_first_are_ready(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     instant(monkeypatch)
     up(world)
-    servers = {*CONTROL_PLANE_UNITS}
-    started = {(host, step["step"].partition(".")[2]): servers & {row["path"] for row in step["changes"]}
-               for host, one in world.hosts.hosts.items() for step in one.steps}
-    assert {where: units for where, units in started.items() if units} == {
-        ("cp1", "pki.0"): {CONTROL_PLANE_UNITS[0]}, ("cp1", "controllers.0"): {*CONTROL_PLANE_UNITS[1:]},
-        ("cp2", "join.0"): servers, ("cp3", "join.0"): servers}
+    servers, nodes = {*CONTROL_PLANE_UNITS}, {*RUNTIME_UNITS, *NODE_UNITS}
+    assert units_started(world) == {
+        ("cp1", "pki.0"): {CONTROL_PLANE_UNITS[0], *RUNTIME_UNITS},
+        ("cp1", "controllers.0"): {*CONTROL_PLANE_UNITS[1:], *NODE_UNITS},
+        **{(host, step): {*units} for host in ("w1", "w2")
+           for step, units in (("pki.0", RUNTIME_UNITS), ("controllers.0", NODE_UNITS))},
+        ("cp2", "join.0"): servers | nodes, ("cp3", "join.0"): servers | nodes}
     told = [(e.type, e.phase) for e in world.events]
     assert told.index(("phase-done", "network")) < told.index(("phase-start", "join"))
     proved: dict[tuple[str, str], int] = {}
     for number, event in enumerate(world.events):
-        for name in servers & set((event.data or {}).get("proved", ()) if event.type == "gate" else ()):
+        for name in (servers | nodes) & set((event.data or {}).get("proved", ()) if event.type == "gate" else ()):
             proved.setdefault((event.host, name), number)
     begins = told.index(("phase-start", "join"))
     assert {where: number > begins for where, number in proved.items()} == {
-        (host, unit): host != "cp1" for host in ("cp1", "cp2", "cp3") for unit in servers}
+        (host, unit): host in ("cp2", "cp3") for host in world.inventory.cluster.hosts
+        for unit in (servers | nodes if host.startswith("cp") else nodes)}
+    assert [f"Ready: {', '.join(hosts)}" for hosts in (("cp1", "w1", "w2"), ("cp1", "cp2", "cp3", "w1", "w2"))] == [
+        text for e in world.events if e.type == "gate" and e.data for text in e.data["proved"] if "Ready:" in text]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_where_the_others_would_be_as_few_as_the_replicas_of_the_first_pods_all_nodes_begin_at_once(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    instant(monkeypatch)
+    gone = ("w1", "w2")[workers:]
+    hosts = {name: row for name, row in yaml.safe_load(LAB)["hosts"].items() if name not in gone}
+    world = World.make(tmp_path, monkeypatch, hosts=hosts)
+    up(world)
+    started = units_started(world)
+    for host in ("cp2", "cp3"):
+        assert started[host, "pki.0"] == {*RUNTIME_UNITS}
+        assert started[host, "controllers.0"] == {*NODE_UNITS}
+        assert started[host, "join.0"] == {*CONTROL_PLANE_UNITS}
 
 
 def test_a_first_run_killed_before_the_others_joined_is_completed_by_the_next(
@@ -104,15 +134,16 @@ def test_a_first_run_killed_before_the_others_joined_is_completed_by_the_next(
         pass
     for host in ("cp2", "cp3"):
         states = world.hosts.hosts[host].states
-        assert not [unit for unit in CONTROL_PLANE_UNITS if ("unit", unit) in states]
-        states.update({("unit", unit): "inactive disabled due" for unit in CONTROL_PLANE_UNITS})    # as systemd has it
+        held = (*CONTROL_PLANE_UNITS, *RUNTIME_UNITS, *NODE_UNITS)
+        assert not [unit for unit in held if ("unit", unit) in states]
+        states.update({("unit", unit): "inactive disabled due" for unit in held})    # as systemd has it
     world.forget()
     session = world.session()
     survey(session)
     assert session.api_servers == ("cp1",), "nobody has to wait for those that were never started"
     up(world)
     for host in ("cp1", "cp2", "cp3"):
-        for unit in CONTROL_PLANE_UNITS:
+        for unit in (*CONTROL_PLANE_UNITS, *RUNTIME_UNITS, *NODE_UNITS):
             assert world.hosts.hosts[host].states["unit", unit].startswith("active "), (host, unit)
 
 
@@ -443,7 +474,7 @@ def test_a_host_that_is_not_what_the_plan_saw_is_stale_and_later_phases_do_not_s
             engine.run(session, UP)
     end = built.events[-1]
     assert (end.type, end.status, end.phase) == ("run-end", "failed", "node")
-    assert end.data and end.data["not_started"] == ["network", "addons", "join", "remove", "verify"]
+    assert end.data and end.data["not_started"] == ["network", "join", "addons", "remove", "verify"]
     assert end.data["error"]["code"] == "plan-stale"
 
 
