@@ -57,11 +57,11 @@ def probe(host: Host, request: Mapping[str, Any]) -> dict[str, Any]:
 def _round(host: Host, probes: list[Probe], reasons: list[str | None], deadline: float) -> bool:
     """Try what does not hold yet, then once more all that held before; return whether waiting can still help."""
     pending = [index for index, reason in enumerate(reasons) if reason is not None]
-    programs = [index for index in pending if probes[index]["kind"] in PROGRAMS]
+    first = [index for index in pending if probes[index]["kind"] not in PROGRAMS]
     try:
-        _try(host, probes, reasons, [index for index in pending if index not in programs], deadline)
-        if programs and not any(reason for index, reason in enumerate(reasons) if index not in programs):
-            _try(host, probes, reasons, programs, deadline)
+        _try(host, probes, reasons, first, deadline)
+        if not any(reasons[index] for index in first):
+            _try(host, probes, reasons, [index for index in pending if index not in first], deadline)
         if not any(reasons):
             _try(host, probes, reasons, [i for i in range(len(probes)) if i not in pending], deadline)
     except Hopeless:

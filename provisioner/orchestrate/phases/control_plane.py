@@ -36,13 +36,8 @@ change_servers = converge.phase(NAME, _are_ready, _repair_first)
 
 def gate(session: Session) -> None:
     """Prove every API server, on a first start the one that began, and the way there through the VIP."""
-    proofs.phase_holds(session, NAME, together.begun(session, NAME))
+    together.begun_holds(session, NAME)
     api_servers.vip_answers(session)
-
-
-def controllers_hold(session: Session) -> None:
-    """Prove the controllers, on a first start those beside the API server that began."""
-    proofs.phase_holds(session, "controllers", together.begun(session, "controllers"))
 
 
 def all_have_joined(session: Session) -> None:

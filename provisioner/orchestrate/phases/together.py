@@ -17,6 +17,7 @@ from provisioner.model.components import CONTROL_PLANES, NODES, TABLE, Component
 from provisioner.model.desired import Unit
 from provisioner.model.phases import JOIN, PhaseName
 from provisioner.model.plan import Change
+from provisioner.orchestrate.gates import proofs
 from provisioner.orchestrate.phases import new_cluster
 from provisioner.orchestrate.session.phase import counted
 from provisioner.orchestrate.session.session import Session
@@ -44,6 +45,11 @@ def begun(session: Session, phase: PhaseName) -> tuple[str, ...]:
     if later and all(row.phase != phase for row in _held(session)):
         later = ()
     return tuple(host for host in session.the_plan.desired.hosts if host not in later)
+
+
+def begun_holds(session: Session, phase: PhaseName) -> None:
+    """Prove a phase by its hosts' own probes, on a first start where its units have been started by now."""
+    proofs.phase_holds(session, phase, begun(session, phase))
 
 
 def _held(session: Session) -> tuple[Component, ...]:

@@ -44,16 +44,11 @@ from provisioner.orchestrate.session.session import Session
 
 def _holds(name: PhaseName, *after: PhaseName) -> Phase:
     """Return a phase that applies the changes called `name` and proves them by the host's own probes."""
-    return Phase(name, _DOCS[name], converge.phase(name), lambda session: _begun_holds(session, name), after)
-
-
-def _begun_holds(session: Session, name: PhaseName) -> None:
-    """Prove a phase, on a first start where its units have been started by now."""
-    proofs.phase_holds(session, name, together.begun(session, name))
+    return Phase(name, _DOCS[name], converge.phase(name), lambda session: together.begun_holds(session, name), after)
 
 
 def _network_holds(session: Session) -> None:
-    _begun_holds(session, "network")
+    together.begun_holds(session, "network")
     if networks.of(session.cluster).ours:
         begun = together.begun(session, "network")
         node_states.nodes_are_ready(session, [h for h in session.answering(session.cluster.nodes) if h in begun])
@@ -75,21 +70,21 @@ UP: tuple[Phase, ...] = (
     Phase("control-plane", "kube-apiserver, gated on /readyz direct, through HAProxy and at the VIP",
           control_plane.change_servers, control_plane.gate, after=("pki",), gate_after=("etcd", "load-balancer")),
     Phase("controllers", "kube-controller-manager and kube-scheduler", converge.phase("controllers"),
-          control_plane.controllers_hold, after=("runtime", "access")),
+          lambda session: together.begun_holds(session, "controllers"), after=("runtime", "access")),
     Phase("access", "who may do what: RBAC bindings", objects.apply_access, objects.admin_is_admitted,
           after=("control-plane",)),
-    Phase("node", _DOCS["node"], nodes.change_nodes, lambda session: _begun_holds(session, "node"),
+    Phase("node", _DOCS["node"], nodes.change_nodes, lambda session: together.begun_holds(session, "node"),
           ("controllers",)),
     Phase("network", "flannel; gated on the nodes being Ready", converge.phase("network"), _network_holds,
           after=("node",)),
     Phase(JOIN, "what runs of Kubernetes on the other control planes", converge.phase(JOIN),
           control_plane.all_have_joined, after=("network",)),
     Phase("addons", "CoreDNS and metrics-server", objects.apply_addons, objects.addons_are_available,
-          after=("access",), gate_after=("network", JOIN)),
+          after=("access",), gate_after=(JOIN,)),
     Phase("remove", "what is ours on a host and no longer desired: units, files, Nodes, then what cannot be put back",
           removing.take_away),
     Phase("verify", "labels and taints of nodes; every unit, the VIP, DNS and every node once more",
-          verify.mark_nodes, verify.prove_and_record, after=("join",), gate_after=("addons", "join", "remove")),
+          verify.mark_nodes, verify.prove_and_record, after=(JOIN,), gate_after=("addons", "remove")),
 )
 
 # Nothing to change: only the proof.
