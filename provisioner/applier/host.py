@@ -62,6 +62,22 @@ class Host:
             return None
 
 
+class Once(Host):
+    """A host as one look sees it: a command that was run is not run again, for nothing changes meanwhile."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host.root or "/")
+        self._host = host
+        self._said: dict[tuple[str, ...], str] = {}
+
+    def run(self, argv: Sequence[str], *, timeout: float = 30, check: bool = True, given: str = "") -> str:
+        """Return what the command said, the first time as `Host.run` does; a Fault is not kept."""
+        key = tuple(argv)
+        if given or key not in self._said:
+            self._said[key] = self._host.run(argv, timeout=timeout, check=check, given=given)
+        return self._said[key]
+
+
 def _run(argv: Sequence[str], timeout: float, given: str, errors: int) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(list(argv), input=given.encode(), stdout=subprocess.PIPE, stderr=errors, timeout=timeout,

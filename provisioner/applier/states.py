@@ -10,7 +10,7 @@ import stat
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from . import artifacts, files, kernel, leavings, stamps, units
-from .host import Fault, Host
+from .host import Fault, Host, Once
 
 ABSENT = "absent"
 BUT = " but "           # in a state: what is odd beside what is said before it
@@ -25,6 +25,7 @@ class Look:
 
     def __init__(self, host: Host, specs: Sequence[Spec] = ()) -> None:
         self.host = host
+        self.once = Once(host)
         self.sums = stamps.Sums(host)
         self.known_artifacts = artifacts.Known(host)
         self.keys = {s["path"]: s["hmac_key"] for s in specs if s.get("hmac_key")}
@@ -233,7 +234,7 @@ def _swap(look: Look, spec: Spec) -> Seen:
 
 def _left(see: Callable[[Host, str], str]) -> Callable[[Look, Spec], Seen]:
     """Return how an item is seen whose kind has no more to it than its state."""
-    return lambda look, spec: (see(look.host, spec["path"]), {})
+    return lambda look, spec: (see(look.once, spec["path"]), {})
 
 
 KINDS: dict[str, Callable[[Look, Spec], Seen]] = {

@@ -252,7 +252,7 @@ def test_nothing_is_written_by_asking_all_of_it(box: FakeHost) -> None:
 
 def answers(box: FakeHost, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]) -> None:
     """Let commands answer as given; others are not there."""
-    def run(argv: list[str]) -> str:
+    def run(argv: list[str], **_: object) -> str:
         if argv[0] not in told:
             raise NoProgram(f"{argv[0]}: not found on this host")
         if told[argv[0]].startswith("exit"):

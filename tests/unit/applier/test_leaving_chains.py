@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from provisioner.applier import leavings
+from provisioner.applier import leavings, states
 from provisioner.applier.host import Fault, Host
 from tests.unit.applier.support import FakeHost
 from tests.unit.applier.test_abilities import answers
@@ -83,3 +83,20 @@ def test_a_tool_that_fails_over_something_that_it_has_not_found_is_no_tool_that_
     answers(box, monkeypatch, {tool: "exit 127: libxtables.so.12: not found"})
     with pytest.raises(Fault, match="not found"):
         look(box.host)
+
+
+def test_one_look_starts_each_tool_once_however_many_tables_and_chains_it_is_about(
+        box: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run(argv: Sequence[str], **_: object) -> str:
+        ran.append(" ".join(argv))
+        return "table ip kube-proxy"
+
+    monkeypatch.setattr(box.host, "run", run)
+    look = states.Look(box.host)
+    wanted = {"ip kube-proxy": leavings.THERE, "ip6 kube-proxy": leavings.ABSENT, "ip flannel-ipv4": leavings.ABSENT}
+    assert {name: look.see({"kind": "nft", "path": name})[0] for name in wanted} == wanted
+    assert ran == ["nft list tables"]
+    assert states.Look(box.host).see({"kind": "nft", "path": "ip kube-proxy"})[0] == leavings.THERE
+    assert ran == ["nft list tables"] * 2, "the next look is a new one"
