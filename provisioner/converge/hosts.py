@@ -51,7 +51,7 @@ def ansible_vars(target: Target) -> dict[str, Any]:
         "ansible_user": target.user,
         "ansible_become": target.elevates,
         "ansible_python_interpreter": "/usr/bin/python3",
-        "ansible_control_path": f"%(directory)s/{_socket_name(target)}",
+        "ansible_control_path": f"%(directory)s/{socket_name(target)}",
         "ansible_ssh_common_args": shlex.join(_ssh_options(target) + _proxy(target)),
     }
     if target.key_file is not None:
@@ -59,7 +59,7 @@ def ansible_vars(target: Target) -> dict[str, Any]:
     return values
 
 
-def _socket_name(target: Target) -> str:
+def socket_name(target: Target) -> str:
     """Name a host's shared login by all that it depends on, the name too: sshd counts the sessions of one login."""
     return hashlib.sha256(repr(target).encode()).hexdigest()[:12]
 

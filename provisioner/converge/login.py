@@ -1,4 +1,7 @@
-"""Does Ansible get in as well? It logs in with OpenSSH, which refuses what `transport`'s own SSH takes."""
+"""Does Ansible get in as well? It logs in with OpenSSH, which refuses what `transport`'s own SSH takes.
+
+The login that proves it stays open for Ansible where a run may follow: a host is not logged into once more for that.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import configparser
 import os
 import shlex
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from provisioner.converge.hosts import ansible_vars
+from provisioner.converge.hosts import ansible_vars, socket_name
 from provisioner.converge.runner import ENVIRONMENT, LOCALE
 from provisioner.model.paths import data_dir
 from provisioner.model.words import table as words
@@ -21,19 +26,25 @@ from provisioner.transport.target import Target
 CODE = "ansible-login"
 DOING = "logging in with Ansible's ssh"
 WAIT = 70.0             # seconds: a little more than playbooks/ansible.cfg has Ansible wait
-# What stands before ansible.cfg's options wins: this login is for itself, and asks nobody.
-ALONE = ("-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "BatchMode=yes")
+# What stands before ansible.cfg's options wins: this login asks nobody, and is for itself
+ALONE = ("-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ControlPath=none")
 
 
-def prove(target: Target) -> float:
+def prove(target: Target, *, kept: Path | None = None) -> float:
     """Log in once as Ansible would, become root, start its Python, which does nothing, and return the seconds it took.
 
+    In the directory `kept` (`runner.control_dir`) the connection stays for Ansible, as long as ansible.cfg says.
     Raises HostFault with what was said where that fails.
     """
     began = time.monotonic()
+    words = command(target, kept=kept)
     try:
-        done = subprocess.run(command(target), input=_password(target), capture_output=True, timeout=WAIT, check=False,
-                              env=_environment())
+        # To a file, not a pipe: what stays open in the background holds its stderr before OpenSSH 8.5.
+        with tempfile.TemporaryFile() as said:
+            done = subprocess.run(words, input=_password(target), stdout=said, stderr=said, timeout=WAIT, check=False,
+                                  env=_environment())
+            said.seek(0)
+            text = said.read()
     except FileNotFoundError:
         raise HostFault(target.name, DOING, "there is no ssh on this machine", code=CODE,
                         hint="on this machine: apt-get install -y openssh-client") from None
@@ -41,11 +52,11 @@ def prove(target: Target) -> float:
         raise HostFault(target.name, DOING, f"no answer within {WAIT:.0f} s", code=CODE,
                         hint=shlex.join(command(target))) from None
     if done.returncode:
-        raise _fault(target, done.stdout + done.stderr)
+        raise _fault(target, text)
     return time.monotonic() - began
 
 
-def command(target: Target) -> list[str]:
+def command(target: Target, *, kept: Path | None = None) -> list[str]:
     """Return the call of ssh: the options that Ansible gives it, for this host."""
     values = ansible_vars(target)
     key = [] if target.key_file is None else ["-o", f'IdentityFile="{values["ansible_ssh_private_key_file"]}"']
@@ -53,9 +64,15 @@ def command(target: Target) -> list[str]:
     if target.elevates:
         quiet = ["-p", ""] if _password(target) else ["-n"]
         remote = ["env", "LC_ALL=C", "sudo", "-H", "-S", *quiet, "-u", "root", *remote]     # Ansible's become_flags
-    return ["ssh", *ALONE, *_configured(), *shlex.split(values["ansible_ssh_common_args"]), *key,
+    return ["ssh", *(ALONE if kept is None else _kept(target, kept)), *_configured(),
+            *shlex.split(values["ansible_ssh_common_args"]), *key,
             "-o", "KbdInteractiveAuthentication=no", "-o", "PasswordAuthentication=no",
             "-p", str(target.port), "-l", target.user, "--", target.address, shlex.join(remote)]
+
+
+def _kept(target: Target, directory: Path) -> list[str]:
+    """Return the options of a login that Ansible finds later; it is one of its own even where there is one already."""
+    return [*ALONE[:2], "-o", "ControlMaster=yes", "-o", f'ControlPath="{directory}/{socket_name(target)}"']
 
 
 def _password(target: Target) -> bytes:

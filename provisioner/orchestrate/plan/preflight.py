@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from provisioner.compile import web_proxy
-from provisioner.converge import login
+from provisioner.converge import login, runner
 from provisioner.errors import KubewrightError, LockHeld, PreflightRefused, Unreachable, UsageFault
 from provisioner.model.artifact import ArtifactLock
 from provisioner.model.components import units_on
@@ -182,7 +183,8 @@ def fit_survey(session: Session, skip: Collection[str] = ()) -> Plan:
 
     try:
         plan = survey(session, admit=admit)
-        asked = raise_all(ask(session, dict.fromkeys(change.host for change in plan.changes), skip))
+        changing = dict.fromkeys(change.host for change in plan.changes)
+        asked = raise_all(ask(session, changing, skip, kept=runner.control_dir() if changing else None))
         probed = tries[0].result() if tries else None
     except KubewrightError:
         wait(tries)         # they talk over our connections
@@ -236,8 +238,12 @@ class Asked:
     login: float = 0.0
 
 
-def ask(session: Session, hosts: Iterable[str], skip: Collection[str] = ()) -> dict[str, Asked | KubewrightError]:
-    """Ask each of these hosts for more than its facts, and try what else a run needs of its login."""
+def ask(session: Session, hosts: Iterable[str], skip: Collection[str] = (), *, kept: Path | None = None,
+        ) -> dict[str, Asked | KubewrightError]:
+    """Ask each of these hosts for more than its facts, and try what else a run needs of its login.
+
+    In the directory `kept` Ansible's login stays open for the run that follows.
+    """
     ports = occupied.ports_to_ask(session.cluster)
     questions = {host: _question(session, host, ports) for host in hosts}
 
@@ -246,7 +252,7 @@ def ask(session: Session, hosts: Iterable[str], skip: Collection[str] = ()) -> d
         # Ansible's login goes beside our question: a host has more than one processor, and the network takes its time.
         acts: dict[str, Callable[[], Any]] = {"inspect": lambda: one.inspect(questions[one.name])}
         if "ansible" not in skip:
-            acts["login"] = lambda: _tried(refused, lambda: login.prove(one.target))
+            acts["login"] = lambda: _tried(refused, lambda: login.prove(one.target, kept=kept))
         answers = ask_all(lambda act: acts[act](), acts, workers=len(acts), name="check")
         for port in _tunnels(session, one.name) if "forwarding" not in skip else ():
             _tried(refused, partial(one.require_forwarding, port))

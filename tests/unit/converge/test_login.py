@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.converge import login
+from provisioner.converge import login, runner
 from provisioner.converge.hosts import ansible_vars
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
@@ -76,7 +76,7 @@ def test_a_refusal_is_told_with_its_causes_and_below_them_in_openssh_s_own_words
 def test_words_that_nobody_knows_are_told_as_they_are_with_the_command_that_shows_them(
         target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     real = login.command
-    monkeypatch.setattr(login, "command", lambda target: [*real(target)[:-1], "echo what is this >&2; exit 3"])
+    monkeypatch.setattr(login, "command", lambda target, **_: [*real(target)[:-1], "echo what is this >&2; exit 3"])
     fault = fault_of(target)
     assert fault.saw == "what is this"
     again = subprocess.run(["sh", "-c", fault.hint], capture_output=True, text=True, timeout=60, check=False)
@@ -92,7 +92,7 @@ def test_a_machine_without_ssh_says_so(target: Target, monkeypatch: pytest.Monke
 def test_a_host_whose_python_is_elsewhere_is_no_host_for_ansible(
         target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     real = login.command
-    monkeypatch.setattr(login, "command", lambda target: [
+    monkeypatch.setattr(login, "command", lambda target, **_: [
         word.replace("/usr/bin/python3", "/nowhere/usr/bin/python3") for word in real(target)])
     assert fault_of(target).saw == "there is no python3 on the host"
 
@@ -105,8 +105,25 @@ def test_the_login_is_ansible_s_own_and_shares_nothing_with_it() -> None:
     assert "IdentitiesOnly=yes" not in words, "the agent's keys are all that there is"
 
 
+def test_a_login_that_is_kept_for_ansible_is_proved_anew_where_one_is_open_already(
+        target: Target, sshd: Sshd, tmp_path: Path) -> None:
+    sockets = tmp_path / "sockets"
+    sockets.mkdir()
+    logins = sshd.log.count("Accepted publickey")
+    try:
+        login.prove(target, kept=sockets)
+        login.prove(target, kept=sockets)
+        assert sshd.log.count("Accepted publickey") == logins + 2
+        key_of(target).chmod(0o644)
+        with pytest.raises(HostFault, match="others may read it"):
+            login.prove(target, kept=sockets)
+    finally:
+        runner.close_masters(sockets)
+
+
 def test_sudo_s_words_are_told_as_sudo_s(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login, "command", lambda target: ["sh", "-c", "echo sudo: a password is required >&2; exit 1"])
+    monkeypatch.setattr(login, "command", lambda target, **_: [
+        "sh", "-c", "echo sudo: a password is required >&2; exit 1"])
     fault = fault_of(dataclasses.replace(target, user="admin", become="sudo"))
     assert (fault.code, fault.saw) == ("sudo-password", "sudo asks for a password")
 
