@@ -1,7 +1,7 @@
 """Pack an OCI image from static binaries, without a container engine; the same input gives the same bytes.
 
 Layout after the OCI image specification 1.1; the archive is what `ctr -n k8s.io images import` takes. The layer is
-not compressed: a gzip stream depends on the zlib it was made with, and then two operators' digests would differ.
+packed by the one version of zstd that pyproject.toml pins: by another one two operators' digests would differ.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import zstandard
+
 from provisioner.artifacts.cache import sha256_of
 from provisioner.artifacts.catalogue import Image
 from provisioner.artifacts.registry import Pulled
 from provisioner.artifacts.tarball import add, member
 
-PACKER = 1                        # part of the build key: raise it when the packed bytes change
+PACKER = 2                        # part of the build key: raise it when the packed bytes change
+ZSTD = zstandard.__version__      # with it comes its own zstd, and with that the packed bytes
+LEVEL = 12                        # a quarter of the bytes in 2 s for 55 MB; 19 takes 25 s for a tenth less
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -45,9 +49,9 @@ class _Blob:
 def pack(image: Image, reference: str, arch: str, binaries: Mapping[str, Path], target: Path) -> None:
     """Write the image's archive to `target`; `binaries` maps the names that the image takes to files."""
     layer_path = target.with_name(target.name + ".layer")
-    _write_layer(image, binaries, layer_path)
+    content = _write_layer(image, binaries, layer_path)
     layer = _blob_of(layer_path)
-    config_bytes = _json(_config(image, arch, layer))
+    config_bytes = _json(_config(image, arch, content))
     config = _Blob(hashlib.sha256(config_bytes).hexdigest(), len(config_bytes), _CONFIG)
     manifest_bytes = _json({"schemaVersion": 2, "mediaType": _MANIFEST, "config": config.descriptor(),
                             "layers": [layer.descriptor()]})
@@ -85,18 +89,30 @@ def _names(reference: str) -> dict[str, str]:
     return {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
 
 
-def _config(image: Image, arch: str, layer: _Blob) -> dict[str, Any]:
+def _config(image: Image, arch: str, content: str) -> dict[str, Any]:
+    """Return the image's configuration; `content` is the digest of its layer before that was packed."""
     run: dict[str, Any] = {"Env": [_PATH], "WorkingDir": "/"}
     if image.entrypoint:
         run["Entrypoint"] = list(image.entrypoint)
     if image.command:
         run["Cmd"] = list(image.command)
     return {"created": "1970-01-01T00:00:00Z", "architecture": arch, "os": "linux", "config": run,
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.digest}"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{content}"]},
             "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "kubewright"}]}
 
 
-def _write_layer(image: Image, binaries: Mapping[str, Path], target: Path) -> None:
+def _write_layer(image: Image, binaries: Mapping[str, Path], target: Path) -> str:
+    """Write the packed layer to `target`, and return the digest of what is in it."""
+    plain = target.with_name(target.name + ".tar")
+    _write_tar(image, binaries, plain)
+    with plain.open("rb") as content, target.open("wb") as packed:
+        zstandard.ZstdCompressor(level=LEVEL).copy_stream(content, packed, size=plain.stat().st_size)
+    digest = sha256_of(plain)
+    plain.unlink()
+    return digest
+
+
+def _write_tar(image: Image, binaries: Mapping[str, Path], target: Path) -> None:
     contents: dict[str, bytes | Path] = {path: binaries[name] for path, name in image.files.items()}
     contents |= {path: text.encode() for path, text in image.texts.items()}
     links = {str(PurePosixPath(to).parent / name): to for to, names in image.links.items() for name in names}

@@ -153,7 +153,8 @@ class Made:
 
 
 def _packed(image: Image, reference: str, arch: str, binaries: Mapping[str, Stored], bench: Bench) -> Stored:
-    parts = [image.model_dump(mode="json"), reference, arch, oci.PACKER, {n: s.sha256 for n, s in binaries.items()}]
+    parts = [image.model_dump(mode="json"), reference, arch, oci.PACKER, oci.ZSTD,
+             {n: s.sha256 for n, s in binaries.items()}]
 
     def pack(scratch: Path) -> dict[str, Path]:
         archive = scratch / image.archive

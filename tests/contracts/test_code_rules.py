@@ -28,7 +28,7 @@ HOMES = {
     "etcd3": {"operate"}, "grpc": {"operate"}, "kubernetes": {"operate"}, "urllib3": {"operate"},
     # `transport` judges the certificates of hosts, which paramiko does not know.
     "cryptography": {"operate", "transport"}, "pyrage": {"operate"}, "nacl": {"operate"}, "google": {"operate"},
-    "prometheus_client": {"report"},
+    "prometheus_client": {"report"}, "zstandard": {"artifacts"},
     "click": {"cli"},
     # What reads and writes documents stands where the documents are.
     "pydantic": {"model", "artifacts"}, "pydantic_core": {"model", "artifacts"},
