@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from provisioner.compile import pki
 from provisioner.lab import disks, nodes
 from provisioner.lab.instance import Instance, write_file
 from provisioner.model.cluster import Cluster
@@ -17,19 +18,21 @@ from provisioner.model.ports import ETCD_PEER
 INSIDE = "/run/systemd/system/etcd.service.d/lab-boot-order.conf"
 ONCE = "/run/lab-boot-order"
 DATA = "var/lib/etcd/member"
+CERTIFICATE, KEY = pki.ETCD_PEER.path, pki.ETCD_PEER.key_path
 LOOKS = 40          # each takes half a second at most
 
-# A refused connection is a member that has not started (7), silence one that does not serve yet (28).
+# A member serves when it answers. That its port takes a connection says less: it does so before, and then is silent.
 DROP_IN = """[Service]
 ExecStartPre=-+/bin/sh -c 'mkdir {once} 2>/dev/null || exit 0; for peer in {peers}; do looks=0; \\
-while [ $$looks -lt {looks} ]; do curl -sko /dev/null --max-time 0.3 https://$$peer:{port}/; \\
-case $$? in 7|28) sleep 0.2; looks=$$((looks + 1));; *) break;; esac; done; done'
+while [ $$looks -lt {looks} ]; do curl -skf --http1.1 --max-time 0.3 --cert {certificate} --key {key} -o /dev/null \\
+https://$$peer:{port}/version && break; sleep 0.2; looks=$$((looks + 1)); done; done'
 """
 
 
 def drop_in(peers: Sequence[str]) -> str:
     """Return the lines that let etcd wait, once after a boot, until these addresses serve peers."""
-    return DROP_IN.format(once=ONCE, peers=" ".join(peers), looks=LOOKS, port=ETCD_PEER) if peers else ""
+    return DROP_IN.format(once=ONCE, peers=" ".join(peers), looks=LOOKS, port=ETCD_PEER,
+                          certificate=CERTIFICATE, key=KEY) if peers else ""
 
 
 def earlier(cluster: Cluster, host: str, booting: Collection[str]) -> tuple[str, ...]:

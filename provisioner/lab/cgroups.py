@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -70,10 +71,9 @@ def groups(instance: Instance) -> dict[str, tuple[Path, ...]]:
 def members(directory: Path) -> frozenset[int]:
     """Return the processes in `directory` and everywhere below it."""
     found: set[int] = set()
-    with suppress(FileNotFoundError, OSError):
-        for listing in (directory / "cgroup.procs", *directory.rglob("cgroup.procs")):
-            with suppress(OSError):          # the group vanished, or is a threaded one: its members show in its parent
-                found.update(int(pid) for pid in listing.read_text().split())
+    for path, _, _ in os.walk(directory):
+        with suppress(OSError), open(f"{path}/cgroup.procs") as listing:  # noqa: PTH123 - a third of Path's time
+            found.update(map(int, listing))     # of a group that vanished none; a threaded one's are in its parent
     found.discard(0)                         # a process of another pid namespace has no number here
     return frozenset(found)
 
@@ -125,8 +125,7 @@ def remove_instance(instance: Instance) -> None:
 
 
 def _remove(group: Path, deadline: float) -> None:
-    inner = sorted((p for p in group.rglob("*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True)
-    for directory in (*inner, group):
+    for directory in (Path(path) for path, _, _ in os.walk(group, topdown=False)):
         while directory.exists():
             try:
                 directory.rmdir()
