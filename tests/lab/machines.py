@@ -19,6 +19,7 @@ from provisioner.lab import nodes
 from provisioner.lab.instance import Instance
 from provisioner.lab.network import in_network
 from provisioner.model.components import ELECTED, units_on
+from provisioner.model.endpoint import Endpoint
 from provisioner.model.families import DEFAULT
 from provisioner.model.inventory import Inventory
 
@@ -127,28 +128,27 @@ class Lab:
         cluster = self.inventory.cluster
         if any(self.on(host.name, "systemctl", "list-jobs", "--no-legend", check=False) for host in cluster.machines):
             return False
-        ready = ("curl", "-skf", "--max-time", "2", f"https://{cluster.api_endpoint}/readyz")
-        return subprocess.run(in_network(self.instance, ready), capture_output=True, timeout=30,
-                              check=False).returncode == 0
+        return self.asked(cluster.api_endpoint) == 200
 
-    def measures(self) -> bool:
-        """Say whether metrics-server runs, which has looked twice 10 s later: what comes last after a boot.
-
-        What the API remembers of its Pods is still from before the boot.
-        """
-        return any(self.on(host.name, "sh", "-c", "grep -lsx metrics-server /proc/[0-9]*/comm", check=False)
-                   for host in self.inventory.cluster.nodes)
+    def asked(self, endpoint: Endpoint) -> int:
+        """Return what /readyz there answers, 0 for nothing."""
+        ready = ("curl", "-sk", "--max-time", "2", "-o", "/dev/null", "-w", "%{http_code}", f"https://{endpoint}/readyz")
+        return int(subprocess.run(in_network(self.instance, ready), capture_output=True, text=True, timeout=30,
+                                  check=False).stdout)
 
     def release_leaders(self) -> None:
         """Stop what elects one that acts, and let nobody hold its lease: who starts next need not wait until it is old.
 
-        None of them releases its lease when it ends.
+        None of them releases its lease when it ends. Nobody knows metrics-server's addresses either: an API server that
+        starts would ask there first, and is not ready until nobody has answered for 2 s.
         """
         for host in self.inventory.cluster.control_planes:
             self.on(host.name, "systemctl", "stop", *LEADERS)
         for lease in LEADERS:
             self.kubectl("--namespace=kube-system", "patch", "lease", lease, "--type=merge",
                          '--patch={"spec": {"holderIdentity": ""}}')
+        self.kubectl("--namespace=kube-system", "delete", "endpointslices", "--wait=false",
+                     "--selector=kubernetes.io/service-name=metrics-server")
 
     def reset(self) -> None:
         """Give every node an empty disk, and forget the CA that no cluster has any more."""

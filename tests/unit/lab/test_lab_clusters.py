@@ -34,9 +34,6 @@ class FakeLab:
     def has_booted(self) -> bool:
         return True
 
-    def measures(self) -> bool:
-        return True
-
     def release_leaders(self) -> None:
         self.ran.append("release")
 
@@ -52,6 +49,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLab]:
     monkeypatch.delenv("KUBEWRIGHT_TEST_KEEP", raising=False)
     monkeypatch.setattr(clusters, "GROUNDS", {"stacked": clusters.Ground(fake)})
     monkeypatch.setattr(clusters, "PUT_BACK", {"stacked"})
+    monkeypatch.setattr(clusters, "hold", lambda lab: ())
+    monkeypatch.setattr(clusters, "let_go", lambda lab, waves: 0.0)
     yield fake
 
 
