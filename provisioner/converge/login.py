@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from provisioner.converge.hosts import ansible_vars, socket_name
 from provisioner.converge.runner import ENVIRONMENT, LOCALE
@@ -36,24 +37,31 @@ def prove(target: Target, *, kept: Path | None = None) -> float:
     In the directory `kept` (`runner.control_dir`) the connection stays for Ansible, as long as ansible.cfg says.
     Raises HostFault with what was said where that fails.
     """
-    began = time.monotonic()
-    words = command(target, kept=kept)
+    # What is said goes to a file: where a pipe were, what stays open in the background holds it before OpenSSH 8.5.
+    with tempfile.TemporaryFile() as said:
+        began = time.monotonic()
+        failed = _login(target, kept, said).returncode
+        took = time.monotonic() - began
+        said.seek(0)
+        text = said.read()
+    if failed and kept is not None and target.jump is not None:
+        # For a login that stays open OpenSSH does not tell what the way through the jump host says.
+        return prove(target)
+    if failed:
+        raise _fault(target, text)
+    return took
+
+
+def _login(target: Target, kept: Path | None, said: IO[bytes]) -> subprocess.CompletedProcess[bytes]:
     try:
-        # To a file, not a pipe: what stays open in the background holds its stderr before OpenSSH 8.5.
-        with tempfile.TemporaryFile() as said:
-            done = subprocess.run(words, input=_password(target), stdout=said, stderr=said, timeout=WAIT, check=False,
-                                  env=_environment())
-            said.seek(0)
-            text = said.read()
+        return subprocess.run(command(target, kept=kept), input=_password(target), stdout=said, stderr=said,
+                              timeout=WAIT, check=False, env=_environment())
     except FileNotFoundError:
         raise HostFault(target.name, DOING, "there is no ssh on this machine", code=CODE,
                         hint="on this machine: apt-get install -y openssh-client") from None
     except subprocess.TimeoutExpired:
         raise HostFault(target.name, DOING, f"no answer within {WAIT:.0f} s", code=CODE,
                         hint=shlex.join(command(target))) from None
-    if done.returncode:
-        raise _fault(target, text)
-    return time.monotonic() - began
 
 
 def command(target: Target, *, kept: Path | None = None) -> list[str]:
@@ -105,7 +113,7 @@ def _fault(target: Target, said: bytes) -> HostFault:
 
 
 def _plain(text: str) -> Iterator[str]:
-    """Leave out the lines of `@` that OpenSSH frames its warnings with."""
+    """Leave out the lines of `@` that OpenSSH frames its warnings with, and that a login is one of its own."""
     for line in text.splitlines():
-        if not line.startswith("@"):
+        if not line.startswith(("@", "ControlSocket ")):
             yield line

@@ -47,6 +47,7 @@ from tests.fakes.systems import Systems
 
 T = TypeVar("T")
 GIB = 1024**3
+SOCKETS = Path("/nowhere/sockets")       # where Ansible's logins would stay
 PACKAGE_FILES = {"haproxy": "/etc/haproxy/haproxy.cfg"}
 
 
@@ -115,7 +116,8 @@ class FakeHosts(Hosts):
         """Put these hosts in the place of Ansible, the artifact cache and etcd's API."""
         patch.setattr(runner, "apply", self.apply)
         patch.setattr(runner, "prepare", self.prepare)
-        patch.setattr(login, "prove", lambda target: 0.0)
+        patch.setattr(login, "prove", lambda target, *, kept=None: 0.0)
+        patch.setattr(runner, "control_dir", lambda: SOCKETS)
         patch.setattr(pairs, "BRIEF", pairs.Budget(0.0, 0.0, 5.0))
         patch.setattr(stage, "fetch", lambda lock, *, emit: {a.sha256: Path(a.name) for a in lock.artifacts})
         patch.setattr(etcd, "status", self.etcd_status)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import os
-import shlex
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from provisioner.converge import login, runner
-from provisioner.converge.hosts import ansible_vars
 from provisioner.transport.connection import Connection
 from provisioner.transport.faults import HostFault
 from provisioner.transport.target import Hop, Target
@@ -28,6 +28,14 @@ def target(sshd: Sshd, tmp_path: Path) -> Target:
     key.write_bytes(sshd.key.read_bytes())
     key.chmod(0o600)
     return Target("w1", "127.0.0.1", sshd.port, getpass.getuser(), "none", key, directory / "known_hosts")
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """Return a directory whose name is short, as that of a socket has to be."""
+    directory = Path(tempfile.mkdtemp(prefix="s-"))
+    yield directory
+    runner.close_masters(directory)
 
 
 def fault_of(target: Target) -> HostFault:
@@ -106,19 +114,14 @@ def test_the_login_is_ansible_s_own_and_shares_nothing_with_it() -> None:
 
 
 def test_a_login_that_is_kept_for_ansible_is_proved_anew_where_one_is_open_already(
-        target: Target, sshd: Sshd, tmp_path: Path) -> None:
-    sockets = tmp_path / "sockets"
-    sockets.mkdir()
+        target: Target, sshd: Sshd, sockets: Path) -> None:
     logins = sshd.log.count("Accepted publickey")
-    try:
+    login.prove(target, kept=sockets)
+    login.prove(target, kept=sockets)
+    assert sshd.log.count("Accepted publickey") == logins + 2
+    key_of(target).chmod(0o644)
+    with pytest.raises(HostFault, match="others may read it"):
         login.prove(target, kept=sockets)
-        login.prove(target, kept=sockets)
-        assert sshd.log.count("Accepted publickey") == logins + 2
-        key_of(target).chmod(0o644)
-        with pytest.raises(HostFault, match="others may read it"):
-            login.prove(target, kept=sockets)
-    finally:
-        runner.close_masters(sockets)
 
 
 def test_sudo_s_words_are_told_as_sudo_s(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,18 +151,13 @@ def test_ansible_does_not_believe_a_host_whose_key_is_not_pinned(target: Target)
     assert (fault.saw, fault.details[-1]) == ("no key of this host is pinned", "Host key verification failed.")
 
 
+@pytest.mark.parametrize("stays_open", [False, True])
 def test_ansible_does_not_believe_a_jump_host_whose_key_is_not_pinned_though_that_of_the_host_is(
-        target: Target) -> None:
+        target: Target, sockets: Path, stays_open: bool) -> None:
     through = dataclasses.replace(target, jump=Hop(target.user, "localhost", target.port))
-    login.prove(unpinned(through, "localhost", target.address))
-    assert "Host key verification failed." in fault_of(unpinned(through, target.address)).details
-
-
-def test_every_ssh_that_ansible_runs_insists_on_pinned_keys_of_ours_alone() -> None:
-    target = Target("w1", "10.77.0.21", 22, "admin", "sudo", None, Path("/x/known_hosts"), Hop("ops", "bastion"))
-    words = shlex.split(ansible_vars(target)["ansible_ssh_common_args"])
-    proxy = shlex.split(next(w for w in words if w.startswith("ProxyCommand=")).partition("=")[2])
-    for command in (words, proxy):
-        assert [w for w in command if w.startswith("StrictHostKeyChecking=")] == ["StrictHostKeyChecking=yes"]
-        assert 'UserKnownHostsFile="/x/known_hosts"' in command
-        assert "GlobalKnownHostsFile=/dev/null" in command
+    kept = sockets if stays_open else None
+    login.prove(unpinned(through, "localhost", target.address), kept=kept)
+    unpinned(through, target.address)
+    with pytest.raises(HostFault) as caught:
+        login.prove(through, kept=kept)
+    assert "Host key verification failed." in caught.value.details

@@ -131,7 +131,7 @@ def test_the_playbook_dies_when_we_are_killed(rig: Rig, tmp_path: Path) -> None:
     rig.bundle(cp1="sleep-1")
     program = f"""
 from pathlib import Path
-from provisioner.converge import login, runner
+from provisioner.converge import runner
 from provisioner.model.cluster import Cluster
 from provisioner.model.inventory import Inventory
 directory = Path({str(rig.directory)!r})
@@ -166,12 +166,14 @@ def test_ansible_goes_on_in_the_login_that_was_proved(rig: Rig) -> None:
     rig.bundle(cp1="done-1")
     runner.control_dir.cache_clear()
     directory = runner.control_dir()
-    login.prove(targets_of(rig.inventory)["cp1"], kept=directory)
-    logins = rig.sshd.log.count("Accepted publickey")
-    assert apply(rig, ["cp1"])["cp1"].status == "done"
-    assert rig.sshd.log.count("Accepted publickey") == logins > 0
-    runner.close_masters(directory)
-    runner.control_dir.cache_clear()
+    try:
+        login.prove(targets_of(rig.inventory)["cp1"], kept=directory)
+        logins = rig.sshd.log.count("Accepted publickey")
+        assert apply(rig, ["cp1"])["cp1"].status == "done"
+        assert rig.sshd.log.count("Accepted publickey") == logins > 0
+    finally:
+        runner.close_masters(directory)
+        runner.control_dir.cache_clear()
 
 
 def test_what_a_killed_process_left_is_swept_and_a_living_ones_kept(

@@ -26,6 +26,7 @@ from provisioner.orchestrate.plan.survey import survey
 from provisioner.transport import faults
 from provisioner.transport.faults import HostFault
 from provisioner.transport.hosts import OneHost
+from tests.fakes.hosts import SOCKETS
 from tests.fakes.one_host import ROOM
 from tests.fakes.session import World, instant
 from tests.unit.compile.compile_fixture import lock
@@ -43,7 +44,7 @@ class Asked:
         self.refused: dict[str, tuple[KubewrightError, ...]] = {}
         self.calls: list[tuple[str, ...]] = []
 
-    def ask(self, session: object, hosts: Iterable[str], skip: object) -> dict[str, Any]:
+    def ask(self, session: object, hosts: Iterable[str], skip: object, *, kept: object = None) -> dict[str, Any]:
         names = tuple(hosts)
         if names:
             self.calls.append(names)
@@ -291,7 +292,8 @@ def test_the_way_through_sshd_is_tried_where_etcd_and_the_api_are_and_ansible_s_
         if one.name == "cp2":
             raise faults.forwarding_fault("cp2")
 
-    def ansible(target: Any) -> None:
+    def ansible(target: Any, *, kept: Path | None) -> None:
+        assert kept is None
         tried.append((target.name, "ssh"))
         raise HostFault(target.name, "x", "no", code="ansible-login")
 
@@ -306,6 +308,25 @@ def test_the_way_through_sshd_is_tried_where_etcd_and_the_api_are_and_ansible_s_
         assert tried == [], "what is skipped is not tried"
     codes = {host: [f.code for f in a.refused] for host, a in answers.items() if isinstance(a, preflight.Asked)}
     assert codes == {"cp2": ["ansible-login", "forwarding-forbidden"], "w1": ["ansible-login"]}
+
+
+def test_ansible_s_login_stays_open_for_a_run_that_changes_something_and_for_nothing_else(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, Path | None]] = []
+
+    def prove(target: Any, *, kept: Path | None) -> float:
+        seen.append((target.name, kept))
+        return 0.0
+
+    monkeypatch.setattr(login, "prove", prove)
+    assert run(world, monkeypatch, "check") == 0
+    assert {kept for _, kept in seen} == {None}
+    seen.clear()
+    assert run(world, monkeypatch, "up", "--yes") == 0
+    assert sorted(seen) == [(name, SOCKETS) for name in sorted(world.hosts.hosts)]
+    seen.clear()
+    assert run(world, monkeypatch, "up", "--yes") == 0
+    assert seen == []
 
 
 def test_why_there_is_no_plan_is_told_after_the_findings(
