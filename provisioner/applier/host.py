@@ -71,10 +71,12 @@ class Once(Host):
         self._said: dict[tuple[str, ...], str] = {}
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, check: bool = True, given: str = "") -> str:
-        """Return what the command said, the first time as `Host.run` does; a Fault is not kept."""
+        """Return what the command said, the first time as `Host.run` does; what is or may hide a Fault is not kept."""
         key = tuple(argv)
-        if given or key not in self._said:
-            self._said[key] = self._host.run(argv, timeout=timeout, check=check, given=given)
+        if given or not check:
+            return self._host.run(argv, timeout=timeout, check=check, given=given)
+        if key not in self._said:
+            self._said[key] = self._host.run(argv, timeout=timeout)
         return self._said[key]
 
 

@@ -19,19 +19,19 @@ INSIDE = "/run/systemd/system/etcd.service.d/lab-boot-order.conf"
 ONCE = "/run/lab-boot-order"
 DATA = "var/lib/etcd/member"
 CERTIFICATE, KEY = pki.ETCD_PEER.path, pki.ETCD_PEER.key_path
-LOOKS = 40          # each takes half a second at most
+LOOKS, ANSWER = 40, 0.3     # each takes half a second at most; it answers in HTTP/1.1 alone
 
 # A member serves when it answers. That its port takes a connection says less: it does so before, and then is silent.
 DROP_IN = """[Service]
 ExecStartPre=-+/bin/sh -c 'mkdir {once} 2>/dev/null || exit 0; for peer in {peers}; do looks=0; \\
-while [ $$looks -lt {looks} ]; do curl -skf --http1.1 --max-time 0.3 --cert {certificate} --key {key} -o /dev/null \\
-https://$$peer:{port}/version && break; sleep 0.2; looks=$$((looks + 1)); done; done'
+while [ $$looks -lt {looks} ]; do curl -skf --http1.1 --max-time {answer} --cert {certificate} --key {key} \\
+-o /dev/null https://$$peer:{port}/version && break; sleep 0.2; looks=$$((looks + 1)); done; done'
 """
 
 
 def drop_in(peers: Sequence[str]) -> str:
     """Return the lines that let etcd wait, once after a boot, until these addresses serve peers."""
-    return DROP_IN.format(once=ONCE, peers=" ".join(peers), looks=LOOKS, port=ETCD_PEER,
+    return DROP_IN.format(once=ONCE, peers=" ".join(peers), looks=LOOKS, answer=ANSWER, port=ETCD_PEER,
                           certificate=CERTIFICATE, key=KEY) if peers else ""
 
 

@@ -23,9 +23,6 @@ from tests.lab.waves import Wave, hold, let_go
 GOLDEN = "golden"
 TOPOLOGIES = {"stacked": NODES, "single": (NODES[0], NODES[-1])}
 FIXTURES = {"empty_lab": "stacked", "cluster": "stacked", "single": "single"}
-# Seconds after metrics-server listens in which it cannot be ready: it looks twice, 10 s apart. Who asks for all takes
-# two seconds to come to it, and asks once more for all where it was not.
-MEASURING = 8.0
 HEALTHY = 240.0         # seconds until a cluster whose nodes have just booted must be well, on a busy machine
 
 
@@ -101,17 +98,18 @@ class Ground:
         """Take the snapshot that later tests get, unless there is one."""
         if not self.golden:
             self.lab.run("up", "--yes")             # whatever went before, and failed
-            self.golden = self.lab.file.read_text(encoding="utf-8")
+            golden = self.lab.file.read_text(encoding="utf-8")
             self.lab.release_leaders()
             self.held = hold(self.lab)
             self.lab.run("lab", "snapshot", GOLDEN)
+            self.golden = golden
             self.wait()
 
     def wait(self) -> None:
         """Wait until the cluster is healthy; that asks much, so it is asked when the machine has little else to do."""
-        measures = let_go(self.lab, self.held)
+        not_before = let_go(self.lab, self.held)
         until(self.lab.has_booted, HEALTHY, "all units start and the API answers", 0.5)
-        time.sleep(max(0.0, measures + MEASURING - time.monotonic()))
+        time.sleep(max(0.0, not_before - time.monotonic()))
         self.lab.run("ready", "--timeout", f"{HEALTHY:.0f}s")
 
     def end(self) -> None:

@@ -134,7 +134,7 @@ class Lab:
         """Return what /readyz there answers, 0 for nothing."""
         ready = ("curl", "-sk", "--max-time", "2", "-o", "/dev/null", "-w", "%{http_code}", f"https://{endpoint}/readyz")
         return int(subprocess.run(in_network(self.instance, ready), capture_output=True, text=True, timeout=30,
-                                  check=False).stdout)
+                                  check=False).stdout or 0)
 
     def release_leaders(self) -> None:
         """Stop what elects one that acts, and let nobody hold its lease: who starts next need not wait until it is old.

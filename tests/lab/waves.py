@@ -7,15 +7,18 @@ Pods send before is answered to nobody for seconds. The rest comes while metrics
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from provisioner.lab import cgroups, nodes
-from provisioner.model.cluster import Host
+from provisioner.model.cluster import Cluster, Host
 from provisioner.model.components import TABLE, units_on
 from provisioner.model.endpoint import Endpoint
 from provisioner.model.families import DEFAULT
@@ -23,40 +26,63 @@ from provisioner.model.ports import APISERVER
 from tests.lab.machines import ROOTS, Lab, until
 
 BOOTING = 240.0         # seconds that a wave is waited for, on a busy machine
+# Seconds after metrics-server listens in which it cannot be ready: it looks twice, 10 s apart. Who asks for all takes
+# two seconds to come to it, and asks once more for all where it was not.
+MEASURING = 8.0
 API, RUNTIME, KUBELET = {"kube-apiserver"}, {"containerd"}, {"kubelet"}
 NETWORK, CONTROLLERS = {"kube-proxy", "flannel", "network-watch"}, {"kube-controller-manager", "kube-scheduler"}
 METRICS = "metrics-server"
-LISTENS = f":{10250:04X} 00000000000000000000000000000000:0000 0A"     # in /proc/PID/net/tcp6, of its port
+LISTENS = re.compile(r":280A [0-9A-F]+:0000 0A ")      # a line of /proc/PID/net/tcp: its port, 10250
 
 
-@dataclass(frozen=True)
-class Wave:
-    """Units by host, and when they are started: when all that is looked at holds, each as long as it does not yet."""
+class Wave(NamedTuple):
+    """Units by host, started once every look has held, each waited for in turn.
+
+    For so many seconds of `patience` after it nothing is to be expected.
+    """
 
     when: str
     looks: Sequence[Callable[[], bool]]
     units: Mapping[str, Sequence[str]]
+    patience: float = 0.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who starts when: `first` has the API server that begins, `last` are control planes without a Pod."""
+
+    first: Host
+    others: tuple[Host, ...]        # control planes with Pods: their API servers start with the last
+    early: tuple[Host, ...]         # whose nodes start early: with Pods, or workers, or the first
+    last: tuple[Host, ...]
+
+
+def order(cluster: Cluster, bear: Collection[str]) -> Order:
+    """Return the order for a cluster of which these nodes bear Pods."""
+    first = next((h for h in cluster.control_planes if h.name in bear), cluster.control_planes[0])
+    last = tuple(h for h in cluster.control_planes if h.name not in {*bear, first.name})
+    early = tuple(h for h in cluster.nodes if h not in last)
+    return Order(first, tuple(h for h in cluster.control_planes if h in early and h != first), early, last)
 
 
 def hold(lab: Lab) -> tuple[Wave, ...]:
     """Stop Kubernetes, let it not start at boot, and return what `let_go` starts then."""
-    cluster = lab.inventory.cluster
-    pods = "jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName}{'\\n'}{end}"
-    bears = [line.split() for line in lab.kubectl("get", "pods", "--all-namespaces", "-o", pods).splitlines()]
-    last = [h for h in cluster.control_planes if h.name not in {node for _, node in bears}]
-    last = last[1:] if len(last) == len(cluster.control_planes) else last
-    early = [h for h in cluster.nodes if h not in last]
-    first, *others = (h for h in early if h in cluster.control_planes)
+    pods = [pod for pod in json.loads(lab.kubectl("get", "pods", "--all-namespaces", "-o", "json"))["items"]
+            if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]]
+    measure = [pod["spec"]["nodeName"] for pod in pods if pod["spec"]["containers"][0]["name"] == METRICS]
+    who = order(lab.inventory.cluster, {pod["spec"]["nodeName"] for pod in pods})
     waves = (
-        Wave("an API server listens", [lambda: lab.asked(Endpoint(first.address, APISERVER)) > 0],
-             _units(lab, early, NETWORK)),
-        Wave("Pods have a network", [partial(_has_network, lab, host.name) for host in early],
-             _units(lab, early, KUBELET)),
-        Wave("metrics-server listens", [partial(_listens, lab, node) for pod, node in bears if pod.startswith(METRICS)],
-             {**_units(lab, [first], CONTROLLERS), **_units(lab, others, API | CONTROLLERS),
-              **_units(lab, last, API | RUNTIME | KUBELET | NETWORK | CONTROLLERS)}),
+        Wave("an API server listens", [lambda: lab.asked(Endpoint(who.first.address, APISERVER)) > 0],
+             units(lab.inventory.cluster, who.early, NETWORK)),
+        Wave("Pods have a network", [partial(_has_network, lab, host.name) for host in who.early],
+             units(lab.inventory.cluster, who.early, KUBELET)),
+        Wave("metrics-server listens", [partial(_listens, lab, host) for host in measure],
+             {**units(lab.inventory.cluster, [who.first], CONTROLLERS),
+              **units(lab.inventory.cluster, who.others, API | CONTROLLERS),
+              **units(lab.inventory.cluster, who.last, API | RUNTIME | KUBELET | NETWORK | CONTROLLERS)},
+             MEASURING if measure else 0.0),
     )
-    for host in cluster.nodes:
+    for host in lab.inventory.cluster.nodes:
         held = [unit for wave in waves for unit in wave.units.get(host.name, ())]
         lab.on(host.name, "systemctl", "disable", "--quiet", "--now", *held)
     return waves
@@ -65,23 +91,24 @@ def hold(lab: Lab) -> tuple[Wave, ...]:
 def let_go(lab: Lab, waves: Iterable[Wave]) -> float:
     """Start what is held, a wave at a time on all hosts at once, and from now on at boot again.
 
-    Return the monotonic time of the last wave.
+    Return the monotonic time before which not all of it can be well.
     """
-    came = time.monotonic()
+    not_before = time.monotonic()
     for wave in waves:
         for look in wave.looks:
             until(look, BOOTING, wave.when, 0.1)
-        came = time.monotonic()
+        not_before = time.monotonic() + wave.patience
         starts = [subprocess.Popen(lab.entered(name, "systemctl", "enable", "--quiet", "--no-reload", "--now",
-                                               "--no-block", *units), env=ROOTS) for name, units in wave.units.items()]
-        assert not any([start.wait(60) for start in starts]), f"what waits until {wave.when} cannot be started"
-    return came
+                                               "--no-block", *held), env=ROOTS) for name, held in wave.units.items()]
+        codes = [start.wait(60) for start in starts]
+        assert not any(codes), f"what waits until {wave.when} cannot be started"
+    return not_before
 
 
-def _units(lab: Lab, hosts: Iterable[Host], names: Collection[str]) -> dict[str, list[str]]:
+def units(cluster: Cluster, hosts: Iterable[Host], names: Collection[str]) -> dict[str, list[str]]:
+    """Return the units of these components on each of these hosts, in the order of the table."""
     among = {unit for row in TABLE if row.name in names for unit in row.units}
-    return {host.name: [unit for unit in units_on(lab.inventory.cluster, host, DEFAULT) if unit in among]
-            for host in hosts}
+    return {host.name: [unit for unit in units_on(cluster, host, DEFAULT) if unit in among] for host in hosts}
 
 
 def _has_network(lab: Lab, host: str) -> bool:
@@ -91,8 +118,8 @@ def _has_network(lab: Lab, host: str) -> bool:
 
 def _listens(lab: Lab, host: str) -> bool:
     """Say whether a metrics-server on the node listens: what the API remembers of it may be from before the boot."""
-    return any(_read(pid, "comm").strip() == METRICS and LISTENS in _read(pid, "net/tcp6")
-               for pid in cgroups.node_members(lab.instance, host))
+    return any(LISTENS.search(_read(pid, "net/tcp6") + _read(pid, "net/tcp"))
+               for pid in cgroups.node_members(lab.instance, host) if _read(pid, "comm").strip() == METRICS)
 
 
 def _read(pid: int, name: str) -> str:

@@ -72,6 +72,8 @@ def member(directory: Path, *, serves: bool) -> Iterator[tuple[int, list[str]]]:
     server = HTTPServer(("127.0.0.1", 0), Answers)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "crt", directory / "key")
+    context.load_verify_locations(directory / "crt")
+    context.verify_mode = ssl.CERT_REQUIRED     # as a member: who shows none gets no answer
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -85,6 +87,7 @@ def run(tmp_path: Path, port: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boot_order, "ONCE", str(tmp_path / "once"))
         patch.setattr(boot_order, "LOOKS", 2)
+        patch.setattr(boot_order, "ANSWER", 5.0)
         patch.setattr(boot_order, "ETCD_PEER", port)
         patch.setattr(boot_order, "CERTIFICATE", str(tmp_path / "crt"))
         patch.setattr(boot_order, "KEY", str(tmp_path / "key"))

@@ -49,8 +49,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLab]:
     monkeypatch.delenv("KUBEWRIGHT_TEST_KEEP", raising=False)
     monkeypatch.setattr(clusters, "GROUNDS", {"stacked": clusters.Ground(fake)})
     monkeypatch.setattr(clusters, "PUT_BACK", {"stacked"})
-    monkeypatch.setattr(clusters, "hold", lambda lab: ())
-    monkeypatch.setattr(clusters, "let_go", lambda lab, waves: 0.0)
+    monkeypatch.setattr(clusters, "hold", lambda lab: fake.ran.append("hold") or ())
+    monkeypatch.setattr(clusters, "let_go", lambda lab, held: fake.ran.append("let go") or 0.0)
     yield fake
 
 
@@ -63,8 +63,8 @@ def run(file: str, mark: str = "", fixture: str = "cluster", *, failed: bool = F
 
 
 BUILT = ["lab down", "lab up", "up --yes"]
-KEPT = ["up --yes", "release", "lab snapshot golden", "ready --timeout 240s"]
-RESTORED = ["lab restore golden", "ready --timeout 240s"]
+KEPT = ["up --yes", "release", "hold", "lab snapshot golden", "let go", "ready --timeout 240s"]
+RESTORED = ["lab restore golden", "let go", "ready --timeout 240s"]
 
 
 def test_tests_that_leave_nothing_share_what_was_built_once(lab: FakeLab) -> None:
