@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from provisioner.errors import GateFailed
 from provisioner.lab.instance import Instance
-from provisioner.lab.processes import kill_if
+from provisioner.lab.processes import kill_if, wait_until
 
 KILL_SECONDS = 30.0
 
@@ -100,37 +99,38 @@ def _memberships(pid: int) -> str:
 def end(instance: Instance, name: str) -> int:
     """End every process of the node and remove its groups; how many processes were ended.
 
-    Membership is checked again while the kernel pins the process, so a recycled number is never hit.
+    Membership is checked again while the kernel pins the process, so a recycled number is never hit. Both are tried
+    until both are done: what a killed `lab up` had begun may join a group, or make one, after the first look.
     """
-    deadline = time.monotonic() + KILL_SECONDS
     ended: set[int] = set()
-    while left := node_members(instance, name):
-        if time.monotonic() > deadline:
-            raise GateFailed(f"{name}: ending its processes: {len(left)} still run after {KILL_SECONDS:.0f} s: "
-                             f"{sorted(left)[:10]}", hint="kubewright lab down", code="lab-process-stays")
+
+    def is_gone() -> bool:
+        left = node_members(instance, name)
         for pid in left:
             kill_if(pid, lambda p: is_member(_memberships(p), instance, name))
-        ended |= left
-        time.sleep(0.02)
-    for group in groups(instance).get(name, ()):
-        _remove(group, deadline)
+        ended.update(left)
+        return not left and all([_remove(group) for group in groups(instance).get(name, ())])
+
+    if not wait_until(is_gone, KILL_SECONDS, 0.02):
+        left, there = node_members(instance, name), groups(instance).get(name, ())
+        raise GateFailed(f"{name}: ending it: {len(left)} processes still run after {KILL_SECONDS:.0f} s: "
+                         f"{sorted(left)[:10]}, in {', '.join(map(str, there))}",
+                         hint="kubewright lab down", code="lab-process-stays")
     return len(ended)
 
 
 def remove_instance(instance: Instance) -> None:
     """Remove the instance's own, now empty, directories in every hierarchy."""
-    for root in hierarchies():
-        if (root / instance.namespace).is_dir():
-            _remove(root / instance.namespace, time.monotonic() + KILL_SECONDS)
+    tops = [root / instance.namespace for root in hierarchies()]
+    if not wait_until(lambda: all([_remove(top) for top in tops]), KILL_SECONDS, 0.02):
+        there = [str(top) for top in tops if top.is_dir()]
+        raise GateFailed(f"this machine: removing {', '.join(there)}: something is in use there",
+                         hint="kubewright lab down", code="lab-cgroup-stays")
 
 
-def _remove(group: Path, deadline: float) -> None:
-    for directory in (Path(path) for path, _, _ in os.walk(group, topdown=False)):
-        while directory.exists():
-            try:
-                directory.rmdir()
-            except OSError as error:         # busy until the kernel has let go of the last task
-                if time.monotonic() > deadline:
-                    raise GateFailed(f"this machine: removing {directory}: {error.strerror}",
-                                     hint="kubewright lab down", code="lab-cgroup-stays") from error
-                time.sleep(0.02)
+def _remove(group: Path) -> bool:
+    """Remove a group and those below it, as far as the kernel has let go of their tasks; say whether it is gone."""
+    for path, _, _ in os.walk(group, topdown=False):
+        with suppress(OSError):
+            os.rmdir(path)  # noqa: PTH106 - a third of Path's time
+    return not group.is_dir()
