@@ -27,8 +27,9 @@ from provisioner.transport.target import Target
 CODE = "ansible-login"
 DOING = "logging in with Ansible's ssh"
 WAIT = 70.0             # seconds: a little more than playbooks/ansible.cfg has Ansible wait
-# What stands before ansible.cfg's options wins: this login asks nobody, and is for itself
-ALONE = ("-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ControlPath=none")
+# What stands before ansible.cfg's options wins: this login asks nobody, and is for itself where it is not kept.
+QUIET = ("-o", "BatchMode=yes")
+ALONE = (*QUIET, "-o", "ControlMaster=no", "-o", "ControlPath=none")
 
 
 def prove(target: Target, *, kept: Path | None = None) -> float:
@@ -37,7 +38,7 @@ def prove(target: Target, *, kept: Path | None = None) -> float:
     In the directory `kept` (`runner.control_dir`) the connection stays for Ansible, as long as ansible.cfg says.
     Raises HostFault with what was said where that fails.
     """
-    # What is said goes to a file: where a pipe were, what stays open in the background holds it before OpenSSH 8.5.
+    # What is said goes to a file: a pipe would be held open by the login that stays, before OpenSSH 8.5.
     with tempfile.TemporaryFile() as said:
         began = time.monotonic()
         failed = _login(target, kept, said).returncode
@@ -80,7 +81,7 @@ def command(target: Target, *, kept: Path | None = None) -> list[str]:
 
 def _kept(target: Target, directory: Path) -> list[str]:
     """Return the options of a login that Ansible finds later; it is one of its own even where there is one already."""
-    return [*ALONE[:2], "-o", "ControlMaster=yes", "-o", f'ControlPath="{directory}/{socket_name(target)}"']
+    return [*QUIET, "-o", "ControlMaster=yes", "-o", f'ControlPath="{directory}/{socket_name(target)}"']
 
 
 def _password(target: Target) -> bytes:
